@@ -1,0 +1,114 @@
+# On a fresh machine with git, make and a Python 3.11 or newer:
+#   make demo    sets up .venv and runs the main job
+#   make test    sets up .venv and passes the tests
+# The rest: make test-all lint types proto proto-check bench bench-peers wheel-test clean
+# Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PROTO := protos/woolexec/v1/wire.proto
+# A test that hangs is ended by its own watchdog; this one ends a run whose watchdog hangs.
+TEST_LIMIT ?= 900
+
+.PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers wheel wheel-test clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+# The stamps: .run holds what users get, .dev the tools as well; both are made anew when pyproject.toml changes.
+$(VENV)/.run: pyproject.toml
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+	    line=$$(PYTHON="$(PYTHON)" .ci/pythons | sed -n 1p); \
+	    echo "making $(VENV) with Python $$line"; \
+	    rm -rf $(VENV); "$${line#* }" -m venv $(VENV); \
+	fi
+	@$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.run
+	@echo "installing the tools into $(VENV)"
+	@$(PIP) install -e '.[dev]'
+	@touch $(VENV)/.run $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.run
+	@$(PIP) install -e '.[bench]'
+	@touch $(VENV)/.run $@
+
+venv: $(VENV)/.dev
+
+demo: $(VENV)/.run
+	@$(BIN)/woolexec demo $(ARGS)
+
+test: $(VENV)/.dev
+	timeout --kill-after=10 $(TEST_LIMIT) $(BIN)/python -m pytest $(ARGS)
+
+# Every supported Python that is found, each in a folder of its own.
+test-all:
+	@.ci/pythons | while read -r minor path; do \
+	    echo "== Python $$minor"; \
+	    $(MAKE) --no-print-directory test VENV=.venv-$$minor PYTHON="$$path" </dev/null; \
+	done
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes woolexec --ignoreexternal
+
+layers: $(VENV)/.dev
+	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+# Generated code is committed, so that users need no generator.
+define generate
+$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=$(1) --pyi_out=$(1) $(PROTO)
+endef
+
+proto: $(VENV)/.dev
+	@made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; \
+	$(call generate,"$$made"); \
+	cp "$$made"/woolexec/v1/wire_pb2.py "$$made"/woolexec/v1/wire_pb2.pyi woolexec/wire/
+
+proto-check: $(VENV)/.dev
+	@made=$$(mktemp -d); trap 'rm -rf "$$made"' EXIT; \
+	$(call generate,"$$made"); \
+	for file in wire_pb2.py wire_pb2.pyi; do \
+	    diff -u "woolexec/wire/$$file" "$$made/woolexec/v1/$$file" || { echo "woolexec/wire/$$file is not what $(PROTO) says: make proto"; exit 1; }; \
+	done; echo "generated code is up to date"
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# Each competitor on its own: one that does not install here must not cost the others.
+bench-peers: $(VENV)/.bench
+	@for peer in loky mpire pebble distex; do $(PIP) install "$$peer" || echo "$$peer does not install here: left out"; done
+	$(BIN)/python -m tests.bench $(ARGS)
+
+wheel: $(VENV)/.dev
+	@rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@ls dist/*.whl
+
+# The tests run in a copy beside the wheel: what the wheel lacks, or the source tree hides, shows here.
+wheel-test: wheel
+	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
+	$(BIN)/python -m venv "$$room/venv"; \
+	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
+	mkdir "$$room/tree"; cp -R tests docs README.md pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
+	timeout --kill-after=10 $(TEST_LIMIT) "$$room/venv/bin/python" -m pytest -p no:cacheprovider $(ARGS)
+
+clean:
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .cache
+	find woolexec tests -name __pycache__ -type d -prune -exec rm -rf {} +
