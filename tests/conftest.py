@@ -1,0 +1,92 @@
+"""
+What holds for every test: it ends in time, and leaves nothing behind.
+
+A test that takes longer than its ``timeout`` (60 s; ``@pytest.mark.timeout(120)`` changes it) fails with every stack
+printed: that is pytest-timeout.  If it hangs even then, for instance in the clean-up of a ``with``, the second watchdog
+below prints the stacks from outside the interpreter lock and ends the run.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+from collections.abc import Generator, Iterator
+from typing import TextIO
+
+import pytest
+
+from tests import leaks
+
+GRACE = 20.0
+
+_failed = pytest.StashKey[bool]()
+_stderr = pytest.StashKey[TextIO]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the long soaks and seeds as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    leaks.mark_this_run()
+    # A copy: pytest swaps descriptor 2 while a test runs.
+    config.stash[_stderr] = os.fdopen(os.dup(2), "w")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    faulthandler.cancel_dump_traceback_later()
+    config.stash[_stderr].close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    run_slow = config.getoption("--slow") or "slow" in config.getoption("markexpr")
+    for item in items:
+        if "slow" in item.keywords and not run_slow:
+            item.add_marker(pytest.mark.skip(reason="a long one: --slow runs it"))
+        if "linux" in item.keywords and sys.platform != "linux":
+            item.add_marker(pytest.mark.skip(reason="needs Linux"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    limit = _limit(item)
+    if limit and not item.config.getoption("usepdb"):
+        faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    if marker is None:
+        return float(item.config.getoption("timeout") or item.config.getini("timeout") or 0)
+    return float(marker.args[0] if marker.args else marker.kwargs.get("timeout", 0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    marker = request.node.get_closest_marker("leaks")
+    if marker is not None:
+        if not (marker.kwargs.get("reason") or marker.args):
+            pytest.fail("the mark 'leaks' needs a reason")
+        yield
+        return
+    before = leaks.Snapshot.take()
+    yield
+    # A failed test's frames are kept for the report and hold whatever they name: its own failure is the news.
+    failed = request.node.stash.get(_failed, False)
+    left = leaks.left_behind(before, settle=0.2 if failed else leaks.SETTLE)
+    leaks.kill_new_processes(before)
+    if left and not failed:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -1,0 +1,203 @@
+"""
+What a test may not leave behind: processes, threads, open files, mapped memory files, temporary files.
+
+1. ``Snapshot.take()`` before the test notes what is there.
+2. ``left_behind(before)`` after it names what is new, once things have had ``SETTLE`` seconds to go away.
+
+Processes are found by parent and by a mark in their environment, so that an orphan whose parent died is seen too.
+Where there is no ``/proc``, only threads and temporary files are looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTLE = 3.0
+PREFIX = "woolexec"
+MARK = "WOOLEXEC_TEST_RUN"
+_run = f"{os.getpid()}-{uuid.uuid4().hex}"
+
+# They serve the whole test process, are started by the standard library at first use and end with it.
+_STDLIB_SERVANTS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+
+
+def mark_this_run() -> None:
+    """Put the mark into the environment, where every process started from here on inherits it."""
+    os.environ[MARK] = _run
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    started: str
+    parent: int = 0
+    state: str = "?"
+
+    @property
+    def identity(self) -> tuple[int, str]:
+        return self.pid, self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} (state {self.state}, parent {self.parent}): {_command(self.pid)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    processes: frozenset[tuple[int, str]]
+    threads: frozenset[threading.Thread]
+    files: Counter[str]
+    memory: Counter[str]
+    temporary: frozenset[str]
+
+    @classmethod
+    def take(cls) -> Snapshot:
+        return cls(
+            frozenset(process.identity for process in _all_processes()),
+            frozenset(threading.enumerate()),
+            Counter(_open_files().values()),
+            _memory_files(),
+            frozenset(_temporary()),
+        )
+
+
+def left_behind(before: Snapshot, settle: float = SETTLE) -> list[str]:
+    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds for it."""
+    leaks = _difference(before)
+    if not leaks:
+        return leaks
+    gc.collect()
+    deadline = time.monotonic() + settle
+    pause = 0.001
+    while (leaks := _difference(before)) and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(pause * 2, 0.1)
+    return leaks
+
+
+def kill_new_processes(before: Snapshot) -> None:
+    """End what a failed test left running, so that the next one starts clean."""
+    for process in _new_processes(before):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        if process.parent == os.getpid():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(process.pid, 0)
+
+
+def _difference(before: Snapshot) -> list[str]:
+    leaks = [str(process) for process in _new_processes(before)]
+    leaks += [
+        f"thread {thread.name!r} ({'daemon' if thread.daemon else 'not daemon'})"
+        for thread in threading.enumerate()
+        if thread not in before.threads
+    ]
+    open_files = _open_files()
+    numbers = {target: fd for fd, target in open_files.items()}
+    leaks += [
+        f"open file {numbers[target]} -> {target}" + (f" ({count} more than before)" if count > 1 else "")
+        for target, count in (Counter(open_files.values()) - before.files).items()
+    ]
+    leaks += [f"mapped memory file {name}" for name in _memory_files() - before.memory]
+    leaks += [f"temporary file {path}" for path in _temporary() if path not in before.temporary]
+    return leaks
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def _all_processes() -> list[Process]:
+    processes = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):
+            if name.isdigit() and (process := _process(int(name))):
+                processes.append(process)
+    return processes
+
+
+def _process(pid: int) -> Process | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name stands in brackets and may itself hold brackets and spaces.
+    state, parent, *rest = stat[stat.rindex(")") + 2 :].split()
+    return Process(pid, rest[17], int(parent), state)
+
+
+def _new_processes(before: Snapshot) -> list[Process]:
+    return [process for process in _all_processes() if process.identity not in before.processes and _is_ours(process)]
+
+
+def _is_ours(process: Process) -> bool:
+    if process.pid == os.getpid():
+        return False
+    if process.parent != os.getpid() and f"{MARK}={_run}".encode() not in _read(process.pid, "environ").split(b"\0"):
+        return False
+    return not any(servant in _read(process.pid, "cmdline") for servant in _STDLIB_SERVANTS)
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _command(pid: int) -> str:
+    command = _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+    return command[:200] or "(ended, nobody waited for it)"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _open_files() -> dict[int, str]:
+    files = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                files[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    servants = {
+        getattr(multiprocessing.resource_tracker._resource_tracker, "_fd", None),
+        getattr(multiprocessing.forkserver._forkserver, "_forkserver_alive_fd", None),
+    }
+    return {fd: target for fd, target in files.items() if fd not in servants and not _belongs_to_grpc(target)}
+
+
+def _belongs_to_grpc(target: str) -> bool:
+    """Tell whether grpc, once imported, may have opened it for the life of the process."""
+    return "grpc" in sys.modules and target.startswith("anon_inode:")
+
+
+def _memory_files() -> Counter[str]:
+    try:
+        maps = Path("/proc/self/maps").read_bytes()
+    except OSError:
+        return Counter()
+    marked = f"/memfd:{PREFIX}".encode()
+    if marked not in maps:
+        return Counter()
+    return Counter(line.split(maxsplit=5)[-1].decode() for line in maps.splitlines() if marked in line)
+
+
+def _temporary() -> list[str]:
+    return [
+        f"{folder}/{name}"
+        for folder in {tempfile.gettempdir(), "/dev/shm", os.environ.get("XDG_RUNTIME_DIR", "")}
+        if os.path.isdir(folder)
+        for name in os.listdir(folder)
+        if name.lstrip(".").startswith(PREFIX)
+    ]

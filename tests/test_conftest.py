@@ -1,0 +1,74 @@
+"""The guards that stand around every test, each seen to act in a pytest of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_pytest(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text("import tests.conftest, tests.leaks\ntests.conftest.GRACE = 0.5\ntests.leaks.SETTLE = 0.3\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: .\n  linux: .\n  leaks: .\n")
+    (folder / "test_inner.py").write_text(source)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rs", *arguments, str(folder)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_test_over_its_time_fails_with_the_stacks_of_other_threads(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        "import threading\n"
+        "def where_it_hangs(): threading.Event().wait()\n"
+        "def test_hangs():\n"
+        "    threading.Thread(target=where_it_hangs, daemon=True).start()\n"
+        "    threading.Event().wait()\n",
+        "--timeout=1",
+    )
+    assert ran.returncode == 1
+    assert "Timeout (>1.0s)" in ran.stdout
+    assert "where_it_hangs" in ran.stdout + ran.stderr
+
+
+def test_a_test_that_swallows_its_time_limit_ends_the_run_with_all_stacks(tmp_path):
+    ran = run_pytest(
+        tmp_path,
+        "import time\n"
+        "def test_hangs():\n"
+        "    while True:\n"
+        "        try: time.sleep(60)\n"
+        "        except BaseException: pass\n",
+        "--timeout=1",
+    )
+    assert ran.returncode == 1
+    assert "Timeout (0:00:01.5" in ran.stderr
+    assert "in test_hangs" in ran.stderr
+
+
+def test_a_test_that_leaves_a_thread_fails(tmp_path):
+    leaky = "import threading\ndef test_leaks(): threading.Timer(1.5, int).start()\n"
+    ran = run_pytest(tmp_path, leaky)
+    assert ran.returncode == 1
+    assert "the test left behind:\n  thread 'Thread-1'" in ran.stdout.replace("E   ", "")
+
+
+def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
+    leaky = "import os, pytest\n@pytest.mark.leaks({})\ndef test_leaks(): os.open(os.devnull, os.O_RDONLY)\n"
+    assert run_pytest(tmp_path, leaky.format("reason='to see'")).returncode == 0
+    assert "needs a reason" in run_pytest(tmp_path, leaky.format("")).stdout
+
+
+@pytest.mark.parametrize(("arguments", "outcome"), [((), "1 skipped"), (("--slow",), "1 passed"), (("-m", "slow"), "1 passed")])
+def test_slow_tests_run_when_asked_for(tmp_path, arguments, outcome):
+    ran = run_pytest(tmp_path, "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\n", *arguments)
+    assert outcome in ran.stdout
