@@ -1,0 +1,127 @@
+"""
+Rounds: every contender once, each in a process of its own, then again in another order.
+
+Alternating spreads what else the machine does over all contenders alike; a fresh process leaves no heap, thread or
+import of one contender to the next, and a contender that hangs or crashes costs only its own figure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from .contenders import Contender
+    from .workloads.workload import Sample, Size, Workload
+
+ROOT = Path(__file__).resolve().parents[2]
+ERROR_TAIL = 600
+
+
+class ProbeError(Exception):
+    """A contender did not finish its probe."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """The samples of a workload: `figures[contender][figure]` holds one number a round, `failed` why there is none."""
+
+    size: Size
+    figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def measure(
+    workload: Workload,
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    size: Size,
+    report: Callable[[str], None],
+) -> Measured:
+    """Probe each contender once a round; the one that begins changes from round to round."""
+    try:
+        size = workload.tune(size, lambda contender, tried: probe(workload, contender, tried))
+    except ProbeError as exc:
+        return Measured(size, failed={contender.name: f"tuning: {exc}" for contender in contenders})
+    measured = Measured(size)
+    for number in range(rounds):
+        for contender in rotated(contenders, number):
+            if contender.name in measured.failed:
+                continue
+            report(f"round {number + 1}/{rounds} {contender.name}")
+            try:
+                sample = probe(workload, contender.name, size)
+            except ProbeError as exc:
+                measured.failed[contender.name] = str(exc)
+                measured.figures.pop(contender.name, None)
+                continue
+            figures = measured.figures.setdefault(contender.name, {})
+            for name, value in sample.items():
+                figures.setdefault(name, []).append(value)
+    return measured
+
+
+def rotated(contenders: Sequence[Contender], by: int) -> Iterable[Contender]:
+    """Return them all, beginning with another one."""
+    start = by % len(contenders)
+    return (*contenders[start:], *contenders[:start])
+
+
+def probe(workload: Workload, contender: str, size: Size) -> Sample:
+    """
+    Take one sample in a fresh process.
+
+    :raises ProbeError: if it fails, hangs or answers nothing
+    """
+    order = json.dumps({"workload": workload.name, "contender": contender, "size": size})
+    # A session of its own, so that a hang can be ended with all that it has started.
+    child = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.probe", order],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(timeout=workload.timeout)
+    except subprocess.TimeoutExpired:
+        end_session(child)
+        raise ProbeError(f"no answer within {workload.timeout:g} s") from None
+    except BaseException:
+        end_session(child)
+        raise
+    if child.returncode != 0:
+        raise ProbeError(f"exit code {child.returncode}: {err.strip()[-ERROR_TAIL:]}")
+    try:
+        sample: Sample = json.loads(out.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise ProbeError(f"answered {out[-ERROR_TAIL:]!r}") from None
+    return sample
+
+
+def environment() -> dict[str, str]:
+    """Return an activated virtual environment's: some contenders start their workers as commands of their own."""
+    variables = dict(os.environ)
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)])
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), variables.get("PYTHONPATH")]))
+    return variables
+
+
+def end_session(child: subprocess.Popen[str]) -> None:
+    """Kill a probe and the workers in its session; workers in another one see its socket close."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

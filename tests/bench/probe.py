@@ -1,0 +1,24 @@
+"""
+One sample in a fresh process: an order in JSON as the only argument, the sample as a line of JSON on standard output.
+
+    python -m tests.bench.probe '{"workload": "round-trip", "contender": "stdlib", "size": {"workers": 2, "trips": 9}}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from . import contenders, workloads
+
+
+def main(order: str) -> None:
+    """Take the sample that is ordered, and print it."""
+    asked = json.loads(order)
+    workload, contender = workloads.named(asked["workload"]), contenders.named(asked["contender"])
+    sample = workload.probe(contender, **asked["size"])
+    print(json.dumps(sample), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,47 @@
+"""What runs in the workers: importable by its name, so that every pool can send it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+
+def same(value: Any) -> Any:
+    """Return the argument: a no-op whose answer can be checked."""
+    return value
+
+
+def increment(array: Any) -> Any:
+    """Write to every element in place, so that both ends really touch all of it."""
+    array += 1
+    return array
+
+
+def sleep(seconds: float) -> float:
+    """Take that long without needing a processor."""
+    time.sleep(seconds)
+    return seconds
+
+
+def clocked_sleep(seconds: float) -> tuple[float, float]:
+    """Sleep, and tell on the machine's monotonic clock when it began and when it ended."""
+    begun = time.monotonic()
+    time.sleep(seconds)
+    return begun, time.monotonic()
+
+
+def whoami(seconds: float) -> tuple[int, int]:
+    """Tell process and thread, after a nap that leaves the next one to another worker."""
+    time.sleep(seconds)
+    return os.getpid(), threading.get_ident()
+
+
+def hold(directory: str) -> None:
+    """Keep the worker busy until `directory/release` exists; leave a file that says it has begun."""
+    Path(directory, f"held-{os.getpid()}").touch()
+    release = Path(directory, "release")
+    while not release.exists():
+        time.sleep(0.02)

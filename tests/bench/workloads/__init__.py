@@ -1,0 +1,39 @@
+"""Every workload of the benchmark, in the order of the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
+from .data import ARRAY, BYTES
+from .latency import ROUND_TRIP
+from .memory import IDLE, OUTSTANDING
+from .start import START
+from .throughput import MAP, MAP_CHUNKED, SUBMIT
+
+if TYPE_CHECKING:
+    from .workload import Workload
+
+WORKLOADS: tuple[Workload, ...] = (
+    SUBMIT,
+    MAP,
+    MAP_CHUNKED,
+    UNEVEN,
+    ROUND_TRIP,
+    ARRAY,
+    BYTES,
+    START,
+    *SLEEPS,
+    LONG_SUBMIT,
+    LONG_MAP,
+    OUTSTANDING,
+    IDLE,
+)
+
+
+def named(name: str) -> Workload:
+    """Return the workload of that name."""
+    for workload in WORKLOADS:
+        if workload.name == name:
+            return workload
+    raise ValueError(f"no workload {name!r}; there are: {', '.join(each.name for each in WORKLOADS)}")

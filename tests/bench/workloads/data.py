@@ -1,0 +1,91 @@
+"""How fast bytes go there and back; MB (10⁶ bytes) of both directions together."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from typing import TYPE_CHECKING
+
+from tests.bench import work
+from tests.bench.goals import Figure, Goal
+
+from .workload import Sample, Workload, seconds
+
+if TYPE_CHECKING:
+    from tests.bench.contenders import Contender, Pool
+
+
+def no_numpy() -> str | None:
+    """The array row needs numpy."""
+    return None if importlib.util.find_spec("numpy") else "numpy is not installed"
+
+
+def array_rate(contender: Contender, *, workers: int, megabytes: int, trips: int) -> Sample:
+    """
+    Send an array and get it back, one trip after another.
+
+    `rate` is the transport alone: the worker returns what it got.
+    `touched` is what a program sees whose worker writes every element and whose client reads every element,
+    so that a road that maps pages lazily pays for them too.
+    """
+    import numpy as np
+
+    array = np.arange(megabytes * 1_000_000 // 8, dtype=np.int64)
+
+    def echo(pool: Pool, count: int) -> None:
+        for _ in range(count):
+            [result] = pool.gather([pool.submit(work.same, array)])
+            if (result[0], result[-1], result.nbytes) != (array[0], array[-1], array.nbytes):
+                raise RuntimeError("another array came back")
+
+    expected = int(array.sum()) + len(array)
+
+    def touch(pool: Pool, count: int) -> None:
+        for _ in range(count):
+            [result] = pool.gather([pool.submit(work.increment, array)])
+            if int(result.sum()) != expected:
+                raise RuntimeError("another array came back")
+
+    moved = 2 * array.nbytes * trips / 1e6
+    with contender.warm(workers) as pool:
+        echo(pool, 2)
+        rate = moved / seconds(echo, pool, trips)
+        touch(pool, 2)
+        return {"rate": rate, "touched": moved / seconds(touch, pool, trips)}
+
+
+def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int) -> Sample:
+    """Submit many 64 KiB byte strings at once and gather them."""
+    source = random.Random(0)
+    payloads = [source.randbytes(65_536) for _ in range(distinct)]
+
+    def burst(pool: Pool, count: int) -> None:
+        handles = [pool.submit(work.same, payloads[number % distinct]) for number in range(count)]
+        for number, result in enumerate(pool.gather(handles)):
+            if result != payloads[number % distinct]:
+                raise RuntimeError("other bytes came back")
+
+    with contender.warm(workers) as pool:
+        burst(pool, max(1, tasks // 10))
+        return {"rate": 2 * 65_536 * tasks / 1e6 / seconds(burst, pool, tasks)}
+
+
+ARRAY = Workload(
+    name="array",
+    probe=array_rate,
+    figures=(
+        Figure("rate", "numpy array of 10 MB there and back", "MB/s", "higher", (Goal(3),), (Goal(5),)),
+        Figure("touched", "the same, every element written and read", "MB/s", "higher"),
+    ),
+    size={"workers": 2, "megabytes": 10, "trips": 20},
+    quick={"megabytes": 1, "trips": 3},
+    missing=no_numpy,
+)
+
+BYTES = Workload(
+    name="bytes",
+    probe=bytes_rate,
+    figures=(Figure("rate", "1,000 byte strings of 64 KiB, pipelined", "MB/s", "higher", (Goal(2.5),), (Goal(4),)),),
+    size={"workers": 2, "tasks": 1_000, "distinct": 64},
+    quick={"tasks": 20},
+)

@@ -1,0 +1,57 @@
+"""How long a program waits for its first result, in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.bench.goals import Figure, Goal
+
+from .workload import Sample, Workload
+
+if TYPE_CHECKING:
+    from tests.bench.contenders import Contender
+
+
+def first_result(contender: Contender) -> Sample:
+    """Run the contender's lines in an interpreter that has loaded nothing else; milliseconds."""
+    lines = contender.first_result
+    if lines is None:
+        raise ValueError(f"{contender.name} says not how its first result comes")
+    script = ["-m", "tests.bench.first_result", lines.imports, lines.construct, lines.result, lines.close]
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+    return sample
+
+
+START = Workload(
+    name="start",
+    probe=first_result,
+    figures=(
+        Figure(
+            "pool",
+            "pool made to first result (stdlib: spawn)",
+            "ms",
+            "lower",
+            target=(Goal(1, "stdlib-spawn"),),
+            moonshot=(Goal(0.5, "stdlib-spawn"),),
+            reference="stdlib-spawn",
+        ),
+        Figure(
+            "import",
+            "the same with its import (stdlib: spawn)",
+            "ms",
+            "lower",
+            target=(Goal(1, "stdlib-spawn"),),
+            moonshot=(Goal(0.5, "stdlib-spawn"),),
+            reference="stdlib-spawn",
+        ),
+    ),
+    size={},
+    quick={},
+    contenders=("woolexec", "stdlib-spawn", "stdlib-fork", "stdlib-forkserver"),
+)

@@ -1,0 +1,58 @@
+"""The shape of a workload, and the stopwatch that all of them use."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.bench.goals import Figure
+
+Size = Mapping[str, Any]
+Sample = dict[str, float]
+
+
+def never() -> None:
+    """Nothing is missing."""
+
+
+def as_given(size: Size, probe: Callable[[str, Size], Sample]) -> Size:
+    """Keep the size."""
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """
+    Something to do with a pool, and the figures that come of it.
+
+    :param probe: does it once, in a process of its own: `(contender, **size)` → one sample of every figure
+    :param size: keyword arguments of `probe`; `quick` replaces some of them under `--quick`
+    :param contenders: who takes part, beside the optional libraries
+    :param libraries: whether the optional libraries take part
+    :param tune: may probe a contender to complete the size, once before the rounds
+    :param missing: says why the workload cannot run on this machine, or `None`
+    :param timeout: seconds until a probe counts as hung
+    """
+
+    name: str
+    probe: Callable[..., Sample]
+    figures: tuple[Figure, ...]
+    size: Size
+    quick: Size
+    contenders: tuple[str, ...] = ("woolexec", "stdlib")
+    libraries: bool = True
+    tune: Callable[[Size, Callable[[str, Size], Sample]], Size] = as_given
+    missing: Callable[[], str | None] = never
+    timeout: float = 120.0
+
+
+def seconds(fn: Callable[..., object], *args: object) -> float:
+    """Time one call; what an earlier one left to the garbage collector is not on this one's bill."""
+    gc.collect()
+    begun = time.perf_counter()
+    fn(*args)
+    return time.perf_counter() - begun
