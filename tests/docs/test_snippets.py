@@ -1,0 +1,50 @@
+"""Each Python snippet of README and docs runs as it stands: a script of its own, in a fresh interpreter."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(?:python|py|pycon)\b[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def snippets():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            yield pytest.param(page, line, match[1], id=f"{page.relative_to(ROOT)}:{line}")
+
+
+@pytest.mark.parametrize(("page", "line", "source"), snippets())
+def test_snippet_runs_as_it_stands(page, line, source, tmp_path):
+    script = tmp_path / "snippet.py"
+    # So that a traceback shows the line of the page.
+    script.write_text("\n" * line + source, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == 0, f"{page}:{line}\n{ran.stdout}\n{ran.stderr}"
+    assert ran.stderr == ""
+
+
+def links():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                yield pytest.param(page, target, id=f"{page.relative_to(ROOT)}->{target}")
+
+
+@pytest.mark.parametrize(("page", "target"), links())
+def test_link_leads_somewhere(page, target):
+    assert (page.parent / target).exists()

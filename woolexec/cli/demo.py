@@ -1,0 +1,210 @@
+"""
+The main job, on real input: parse every source file of the standard library.
+
+1. ``census.find_sources`` lists the files and reads each once, so that all three runs find them in memory.
+2. ``census.measure`` parses one file and counts what is in it: this is what the workers run.
+3. ``run`` maps it over the files three times (`PeerPoolExecutor`, `ProcessPoolExecutor`, no pool), checks that the three
+   agree, and prints what was found and how long each took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from woolexec import PeerPoolExecutor
+from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the whole job took, from making the pool to its end."""
+
+    name: str
+    seconds: float
+
+
+# -- the three runs ----------------------------------------------------------------------------------------------------
+
+
+def run(*, workers: int | None = None, limit: int | None = None, as_json: bool = False) -> int:
+    """Run the job three times and print the result; return the exit code."""
+    root = Path(sysconfig.get_path("stdlib"))
+    files = find_sources(root)
+    if limit is not None and limit < len(files):
+        files = [files[index * len(files) // limit] for index in range(limit)]
+    workers = workers or _usable_cpus()
+
+    measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
+    in_processes, stdlib = _timed(
+        "ProcessPoolExecutor", lambda: ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent), root, files
+    )
+    serially, serial = _timed("serially", None, root, files)
+
+    report = Report(str(root), workers, measures, (in_peers, stdlib, serial), measures == in_processes == serially)
+    print(report.as_json() if as_json else report.as_table())
+    return 0 if report.agree else 1
+
+
+def _timed(
+    name: str, make_pool: Callable[[], Executor] | None, root: Path, files: list[str]
+) -> tuple[list[Measures], Timing]:
+    started = time.perf_counter()
+    with Progress(name, len(files)) as progress:
+        if make_pool is None:
+            measures = list(progress.watch(map(measure, [str(root)] * len(files), files)))
+        else:
+            with make_pool() as pool:
+                # Closed on the way out of an interrupt too, which cancels what has not started.
+                outcomes = pool.map(measure, [str(root)] * len(files), files)
+                with closing(outcomes):  # type: ignore[type-var]  # typeshed says Iterator; map returns a generator
+                    measures = list(progress.watch(outcomes))
+    return measures, Timing(name, time.perf_counter() - started)
+
+
+def _usable_cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Keep the standard library's workers from printing a traceback each at Ctrl-C; ours need no such thing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Progress:
+    """A bar on a terminal; elsewhere, one line for each run."""
+
+    WIDTH = 32
+    EVERY = 0.05
+
+    def __init__(self, name: str, total: int, stream: TextIO | None = None) -> None:
+        self._name = name
+        self._total = total
+        self._stream = stream or sys.stderr
+        self._tty = self._stream.isatty()
+        self._drawn = 0.0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Progress:
+        if self._tty:
+            self._draw(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tty:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def watch(self, items: Iterable[Measures]) -> Iterator[Measures]:
+        """Pass the items on, and show how many have come."""
+        done = 0
+        for done, item in enumerate(items, 1):
+            if self._tty and time.perf_counter() - self._drawn > self.EVERY:
+                self._draw(done)
+            yield item
+        if not self._tty:
+            seconds = time.perf_counter() - self._started
+            print(f"{self._name:<20} {done}/{self._total} files in {seconds:.2f} s", file=self._stream, flush=True)
+
+    def _draw(self, done: int) -> None:
+        self._drawn = time.perf_counter()
+        filled = self.WIDTH * done // max(self._total, 1)
+        bar = "#" * filled + "." * (self.WIDTH - filled)
+        self._stream.write(f"\r{self._name:<20} [{bar}] {done}/{self._total} files")
+        self._stream.flush()
+
+
+# -- what is printed ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found, and how long it took each way."""
+
+    root: str
+    workers: int
+    measures: list[Measures]
+    timings: tuple[Timing, ...]
+    agree: bool
+
+    def longest(self) -> list[Function]:
+        return sorted((one for file in self.measures for one in file.longest), key=by_length)[:SHOWN]
+
+    def most_complex(self) -> list[Measures]:
+        return sorted(self.measures, key=lambda file: (-file.complexity, file.file))[:SHOWN]
+
+    def total(self, field: str) -> int:
+        return sum(getattr(file, field) for file in self.measures)
+
+    def unparsed(self) -> list[str]:
+        return [file.file for file in self.measures if file.error is not None]
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {
+                "python": platform.python_version(),
+                "root": self.root,
+                "workers": self.workers,
+                "files": len(self.measures),
+                "lines": self.total("lines"),
+                "functions": self.total("functions"),
+                "classes": self.total("classes"),
+                "unparsed": self.unparsed(),
+                "longest_functions": [
+                    {"file": one.file, "line": one.line, "name": one.name, "lines": one.lines} for one in self.longest()
+                ],
+                "most_complex_files": [{"file": file.file, "complexity": file.complexity} for file in self.most_complex()],
+                "seconds": {timing.name: round(timing.seconds, 3) for timing in self.timings},
+                "agree": self.agree,
+            },
+            indent=2,
+        )
+
+    def as_table(self) -> str:
+        return "\n".join([*self._counts(), "", *self._tops(), "", *self._times()])
+
+    def _counts(self) -> Iterator[str]:
+        yield f"Python {platform.python_version()}, standard library in {self.root}"
+        yield ""
+        for name, value in [
+            ("files", len(self.measures)),
+            ("lines", self.total("lines")),
+            ("classes", self.total("classes")),
+            ("functions", self.total("functions")),
+        ]:
+            yield f"  {name:<10} {value:>11,}"
+        if unparsed := self.unparsed():
+            yield f"  {'unparsed':<10} {len(unparsed):>11,}  (refused by the parser, for instance {unparsed[0]})"
+
+    def _tops(self) -> Iterator[str]:
+        yield f"  {'lines':>10}  longest functions"
+        for one in self.longest():
+            yield f"  {one.lines:>10,}  {one.name}  {one.file}:{one.line}"
+        yield ""
+        yield f"  {'complexity':>10}  most complex files"
+        for file in self.most_complex():
+            yield f"  {file.complexity:>10,}  {file.file}"
+
+    def _times(self) -> Iterator[str]:
+        ours = self.timings[0].seconds
+        yield f"  {'seconds':>10}  {'ratio':>7}  the same job, {self.workers} workers"
+        for timing in self.timings:
+            yield f"  {timing.seconds:>10.2f}  {timing.seconds / ours:>6.2f}x  {timing.name}"
+        yield ""
+        yield "  The three results are equal." if self.agree else "  THE THREE RESULTS DIFFER: this is a bug in woolexec."
