@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from tests.bench import work
 from tests.bench.goals import Figure, Goal
 
-from .workload import Sample, Workload, seconds
+from .workload import Sample, Workload, timed
 
 if TYPE_CHECKING:
     from tests.bench.contenders import Contender
 
-WARM_SLEEP = 0.001
+SHORT = 0.001
 
 
 def uneven_map(contender: Contender, *, workers: int, items: int) -> Sample:
@@ -25,18 +24,20 @@ def uneven_map(contender: Contender, *, workers: int, items: int) -> Sample:
     ideal = max(sum(naps) / workers, *naps)
     with contender.warm(workers) as pool:
         pool.map(work.sleep, naps[: items // 20])
-        return {"efficiency": 100 * ideal / seconds(pool.map, work.sleep, naps)}
+        took, _ = timed(pool.map, work.sleep, naps)
+    return {"efficiency": 100 * ideal / took}
 
 
 def sleeps(contender: Contender, *, workers: int, tasks: int) -> Sample:
     """Submit sleeps of 1 ms; percent of the time that perfect packing of the nominal sleeps would take."""
 
     def burst(count: int) -> None:
-        pool.gather([pool.submit(work.sleep, WARM_SLEEP) for _ in range(count)])
+        pool.gather([pool.submit(work.sleep, SHORT) for _ in range(count)])
 
     with contender.warm(workers) as pool:
         burst(max(workers, tasks // 20))
-        return {"efficiency": 100 * (tasks * WARM_SLEEP / workers) / seconds(burst, tasks)}
+        took, _ = timed(burst, tasks)
+    return {"efficiency": 100 * (tasks * SHORT / workers) / took}
 
 
 def long_among_submits(contender: Contender, *, workers: int, shorts: int, long: float, place: int) -> Sample:
@@ -47,19 +48,16 @@ def long_among_submits(contender: Contender, *, workers: int, shorts: int, long:
     `last` is when the last short one was done, in milliseconds from the first submit.
     """
     done: list[float] = []
-    lock = threading.Lock()  # guards `done`
 
     def note(_future: object) -> None:
-        now = time.monotonic()
-        with lock:
-            done.append(now)
+        done.append(time.monotonic())
 
     with contender.warm(workers) as pool:
-        pool.gather([pool.submit(work.clocked_sleep, WARM_SLEEP) for _ in range(shorts // 10)])
+        pool.gather([pool.submit(work.clocked_sleep, SHORT) for _ in range(shorts // 10)])
         begun = time.monotonic()
         futures = []
         for number in range(shorts + 1):
-            future = pool.submit(work.clocked_sleep, long if number == place else WARM_SLEEP)
+            future = pool.submit(work.clocked_sleep, long if number == place else SHORT)
             if number == place:
                 slow = future
             else:
@@ -77,7 +75,7 @@ def long_in_map(contender: Contender, *, workers: int, shorts: int, long: float,
     Results come in order, so the workers' own clock is read here: a short item waited for the long one if it
     began only after the long one had ended; `last` is when the last short one ended.
     """
-    naps = [WARM_SLEEP] * (shorts + 1)
+    naps = [SHORT] * (shorts + 1)
     naps[place] = long
     with contender.warm(workers) as pool:
         pool.map(work.clocked_sleep, naps[: min(place, shorts // 10)])

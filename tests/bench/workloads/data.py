@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.bench import work
 from tests.bench.goals import Figure, Goal
 
-from .workload import Sample, Workload, seconds
+from .workload import Sample, Workload, timed
 
 if TYPE_CHECKING:
     from tests.bench.contenders import Contender, Pool
@@ -49,9 +49,10 @@ def array_rate(contender: Contender, *, workers: int, megabytes: int, trips: int
     moved = 2 * array.nbytes * trips / 1e6
     with contender.warm(workers) as pool:
         echo(pool, 2)
-        rate = moved / seconds(echo, pool, trips)
+        echoed, _ = timed(echo, pool, trips)
         touch(pool, 2)
-        return {"rate": rate, "touched": moved / seconds(touch, pool, trips)}
+        touched, _ = timed(touch, pool, trips)
+    return {"rate": moved / echoed, "touched": moved / touched}
 
 
 def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int) -> Sample:
@@ -59,15 +60,15 @@ def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int)
     source = random.Random(0)
     payloads = [source.randbytes(65_536) for _ in range(distinct)]
 
-    def burst(pool: Pool, count: int) -> None:
-        handles = [pool.submit(work.same, payloads[number % distinct]) for number in range(count)]
-        for number, result in enumerate(pool.gather(handles)):
-            if result != payloads[number % distinct]:
-                raise RuntimeError("other bytes came back")
+    def burst(pool: Pool, count: int) -> list[bytes]:
+        return pool.gather([pool.submit(work.same, payloads[number % distinct]) for number in range(count)])
 
     with contender.warm(workers) as pool:
         burst(pool, max(1, tasks // 10))
-        return {"rate": 2 * 65_536 * tasks / 1e6 / seconds(burst, pool, tasks)}
+        took, results = timed(burst, pool, tasks)
+    if any(result != payloads[number % distinct] for number, result in enumerate(results)):
+        raise RuntimeError("other bytes came back")
+    return {"rate": 2 * 65_536 * tasks / 1e6 / took}
 
 
 ARRAY = Workload(

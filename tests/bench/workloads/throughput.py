@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.bench import work
 from tests.bench.goals import Figure, Goal
 
-from .workload import Sample, Size, Workload, seconds
+from .workload import Sample, Size, Workload, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +20,9 @@ CHUNKS_TO_TRY = (500, 1_000, 2_500, 5_000, 10_000, 25_000)
 def submit_rate(contender: Contender, *, workers: int, tasks: int) -> Sample:
     """Submit them all, then wait for them all."""
 
-    def burst(pool: Pool, count: int) -> None:
+    def burst(pool: Pool, count: int) -> list[int]:
         submit = pool.submit
-        check(pool.gather([submit(work.same, number) for number in range(count)]), count)
+        return pool.gather([submit(work.same, number) for number in range(count)])
 
     return rate(contender, workers, tasks, burst)
 
@@ -30,23 +30,20 @@ def submit_rate(contender: Contender, *, workers: int, tasks: int) -> Sample:
 def map_rate(contender: Contender, *, workers: int, tasks: int, chunksize: int | None = None) -> Sample:
     """Map over a range."""
 
-    def burst(pool: Pool, count: int) -> None:
-        check(pool.map(work.same, range(count), chunksize), count)
+    def burst(pool: Pool, count: int) -> list[int]:
+        return pool.map(work.same, range(count), chunksize)
 
     return rate(contender, workers, tasks, burst)
 
 
-def rate(contender: Contender, workers: int, tasks: int, burst: Callable[[Pool, int], None]) -> Sample:
+def rate(contender: Contender, workers: int, tasks: int, burst: Callable[[Pool, int], list[int]]) -> Sample:
     """Time a burst in a warm pool that has seen a tenth of it before."""
     with contender.warm(workers) as pool:
         burst(pool, max(1, tasks // 10))
-        return {"rate": tasks / seconds(burst, pool, tasks)}
-
-
-def check(results: list[int], count: int) -> None:
-    """Make sure that what was fast was also right."""
-    if results != list(range(count)):
+        took, results = timed(burst, pool, tasks)
+    if results != list(range(tasks)):
         raise RuntimeError("the results are not the arguments in order")
+    return {"rate": tasks / took}
 
 
 def best_chunksize(size: Size, probe: Callable[[str, Size], Sample]) -> Size:

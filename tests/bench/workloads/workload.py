@@ -50,9 +50,13 @@ class Workload:
     timeout: float = 120.0
 
 
-def seconds(fn: Callable[..., object], *args: object) -> float:
-    """Time one call; what an earlier one left to the garbage collector is not on this one's bill."""
+def timed(fn: Callable[..., Any], *args: object) -> tuple[float, Any]:
+    """
+    Time one call, and return the seconds with its result.
+
+    What an earlier call left to the garbage collector is not on this one's bill; neither is the check of the result.
+    """
     gc.collect()
     begun = time.perf_counter()
-    fn(*args)
-    return time.perf_counter() - begun
+    result = fn(*args)
+    return time.perf_counter() - begun, result
