@@ -1,0 +1,184 @@
+"""
+The table of the tests that do not hold for PeerPoolExecutor, each with its reason.
+
+It drives the marks of `test_stdlib` and the table in docs/conformance.md (written by `python -m
+tests.conformance.differences`).  A line that names a test which does not exist, or which passes, fails the run.
+"""
+
+import enum
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+VERSIONS = ((3, 11), (3, 12), (3, 13))
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+BEGIN, END = "<!-- made by tests/conformance/differences.py: begin -->\n", "<!-- end -->\n"
+
+
+class Why(enum.Enum):
+    """The only reasons for a line."""
+
+    PRIVATE = "reads a private attribute of the stdlib's pool"
+    BREAKS = "asserts that one failure breaks the whole pool"
+    SLOW = "long: runs with `--slow` only"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One test of the stdlib that does not hold, and what stands in its place."""
+
+    test: str
+    why: Why
+    reason: str
+    # Our test of the same intent, as "module::test".
+    instead: str
+    since: tuple[int, int] = VERSIONS[0]
+    until: tuple[int, int] | None = None
+    # Added to released Pythons in a bugfix release: earlier ones lack it.
+    backported: bool = False
+
+    def applies(self, version: tuple[int, int] = sys.version_info[:2]) -> bool:
+        return self.since <= version and (self.until is None or version <= self.until)
+
+    def pythons(self) -> str:
+        first = ".".join(map(str, self.since))
+        if self.until is None:
+            return f"{first} and later"
+        last = ".".join(map(str, self.until))
+        return first if first == last else f"{first} to {last}"
+
+
+P, D, S = "ProcessPoolExecutorTest", "ExecutorDeadlockTest", "ProcessPoolShutdownTest"
+
+DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        f"{P}.test_killed_child",
+        Why.BREAKS,
+        "A killed worker costs the call that it ran, and `submit` goes on; it also takes its victim from `_processes`.",
+        "test_pool::test_killed_worker_costs_its_own_call_only",
+    ),
+    Difference(
+        f"{P}.test_saturation",
+        Why.PRIVATE,
+        "Counts `_processes`.",
+        "test_pool::test_as_many_calls_run_at_once_as_there_are_workers",
+    ),
+    Difference(
+        f"{P}.test_idle_process_reuse_one",
+        Why.PRIVATE,
+        "Counts `_processes`.",
+        "test_pool::test_idle_workers_are_used_again",
+    ),
+    Difference(
+        f"{P}.test_idle_process_reuse_multiple",
+        Why.PRIVATE,
+        "Counts `_processes`.",
+        "test_pool::test_idle_workers_are_used_again",
+    ),
+    Difference(
+        f"{P}.test_max_tasks_per_child",
+        Why.PRIVATE,
+        "Counts `_processes`.",
+        "test_pool::test_worker_is_replaced_after_max_tasks_per_child",
+    ),
+    Difference(
+        f"{P}.test_max_tasks_per_child_defaults_to_spawn_context",
+        Why.PRIVATE,
+        "Reads `_mp_context`; workers are made without a multiprocessing context.",
+        "test_pool::test_max_tasks_per_child_needs_no_context",
+    ),
+    Difference(
+        f"{P}.test_traceback",
+        Why.PRIVATE,
+        "Asserts that the cause is a private `_RemoteTraceback`; ours is a `RemoteTraceback` with the same `tb`.",
+        "test_pool::test_remote_traceback_is_the_cause_and_is_printed",
+    ),
+    Difference(
+        f"{P}.test_python_finalization_error",
+        Why.PRIVATE,
+        "Makes the second thread that the stdlib's pool starts, its queue feeder, fail; there is no such thread.",
+        "test_scripts::test_submit_after_interpreter_shutdown_raises",
+        since=(3, 12),
+        backported=True,
+    ),
+    Difference(
+        f"{S}.test_processes_terminate",
+        Why.PRIVATE,
+        "Counts and joins `_processes`.",
+        "test_pool::test_shutdown_ends_every_worker",
+    ),
+    Difference(
+        f"{S}.test_context_manager_shutdown",
+        Why.PRIVATE,
+        "Joins `_processes`.",
+        "test_pool::test_leaving_the_with_block_ends_every_worker",
+    ),
+    Difference(
+        f"{S}.test_del_shutdown",
+        Why.PRIVATE,
+        "Joins `_processes`, `_executor_manager_thread` and `_call_queue`.",
+        "test_pool::test_abandoned_executor_finishes_its_calls_and_ends",
+    ),
+    Difference(
+        f"{S}.test_shutdown_no_wait",
+        Why.PRIVATE,
+        "Joins `_processes`, `_executor_manager_thread` and `_call_queue`.",
+        "test_pool::test_shutdown_without_wait_finishes_the_calls",
+    ),
+    Difference(
+        f"{D}.test_shutdown_deadlock_pickle",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread`.",
+        "test_pool::test_argument_that_fails_to_pickle_does_not_hold_up_shutdown",
+    ),
+    Difference(
+        "FailingInitializerMixin.test_initializer",
+        Why.PRIVATE,
+        "Waits for `_broken` to be set.",
+        "test_pool::test_initializer_that_raises_breaks_the_pool_in_the_end",
+    ),
+    Difference(
+        f"{P}.test_map_timeout",
+        Why.SLOW,
+        "Sleeps for 6 s.",
+        "test_pool::test_map_raises_timeout_error_after_the_results_in_time",
+    ),
+    Difference(
+        "WaitTests.test_timeout",
+        Why.SLOW,
+        "Sleeps for 6 s; later Pythons for 0.5 s.",
+        "test_pool::test_wait_returns_what_is_done_at_its_timeout",
+        until=(3, 11),
+    ),
+)
+
+# Test classes that are about no kind of pool, or about another one.
+OTHER_CLASSES = {
+    "FailingInitializerResourcesTest": "Asks multiprocessing's resource tracker what the stdlib's own workers leaked.",
+}
+
+
+def table() -> str:
+    """Return the table as it stands in docs/conformance.md."""
+    lines = [
+        "| test | Pythons | why | what it does | our test instead |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in DIFFERENCES:
+        module, _, name = row.instead.partition("::")
+        ours = f"`{name}` in `{module}.py`"
+        lines.append(f"| `{row.test}` | {row.pythons()} | {row.why.value} | {row.reason} | {ours} |")
+    lines += ["", "| class | why it is left out |", "| --- | --- |"]
+    lines += [f"| `{name}` | {reason} |" for name, reason in OTHER_CLASSES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def page(old: str) -> str:
+    """Return the page `old` with its table made anew."""
+    before, _, rest = old.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))

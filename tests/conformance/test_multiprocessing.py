@@ -1,0 +1,96 @@
+"""What users of ProcessPoolExecutor do with the rest of multiprocessing, in tasks and in their arguments."""
+
+import contextlib
+import multiprocessing
+from multiprocessing import reduction, resource_sharer, shared_memory
+
+import pytest
+
+from . import tasks
+from .subject import IS_OURS, SOON, Subject
+
+
+@pytest.fixture
+def pool():
+    with Subject(2) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def manager():
+    with multiprocessing.get_context("spawn").Manager() as made:
+        yield made
+
+
+# A manager serves more than one test: it is not a leak of the first.
+pytestmark = pytest.mark.usefixtures("manager")
+
+
+def test_workers_share_the_authentication_key(pool):
+    assert pool.submit(tasks.authkey).result(SOON) == multiprocessing.current_process().authkey
+
+
+def test_queue_of_a_manager_reaches_the_parent(pool, manager):
+    queue = manager.Queue()
+    pool.submit(tasks.put, queue, 42).result(SOON)
+    assert queue.get(timeout=SOON) == 42
+
+
+def test_dict_of_a_manager_is_shared_by_workers(pool, manager):
+    shared = manager.dict()
+    list(pool.map(tasks.update, [shared] * 10, range(10), range(10)))
+    assert dict(shared) == {n: n for n in range(10)}
+
+
+def test_shared_memory_survives_the_workers_that_opened_it():
+    block = shared_memory.SharedMemory(create=True, size=16)
+    try:
+        with Subject(2) as pool:
+            pool.submit(tasks.write_shared, block.name, b"from a worker").result(SOON)
+        assert bytes(block.buf[:13]) == b"from a worker"
+        again = shared_memory.SharedMemory(block.name)
+        again.close()
+    finally:
+        block.close()
+        block.unlink()
+
+
+def test_connection_travels_as_an_argument(pool):
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    with contextlib.closing(receiver), contextlib.closing(sender), contextlib.ExitStack() as stack:
+        # The thread that hands out descriptors lives until it is told to stop.
+        stack.callback(resource_sharer.stop)
+        pool.submit(tasks.send, sender, "hello").result(SOON)
+        assert receiver.poll(SOON)
+        assert receiver.recv() == "hello"
+
+
+def test_registered_reducer_is_used(pool):
+    reduction.ForkingPickler.register(tasks.Registered, tasks.reduce_registered)
+    try:
+        assert pool.submit(tasks.value_of, tasks.Registered(42)).result(SOON) == 42
+    finally:
+        del reduction.ForkingPickler._extra_reducers[tasks.Registered]
+
+
+def test_lock_in_an_argument_is_refused_in_the_future(pool):
+    future = pool.submit(id, multiprocessing.Lock())
+    with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
+        future.result(SOON)
+
+
+def test_task_runs_in_the_main_thread_of_its_process(pool):
+    assert pool.submit(tasks.in_main_thread).result(SOON)
+
+
+def test_task_may_start_a_subprocess(pool):
+    assert pool.submit(tasks.run_subprocess).result(SOON).strip() == "42"
+
+
+def test_task_may_start_a_process(pool):
+    assert pool.submit(tasks.run_process, 42).result(SOON) == 42
+
+
+@pytest.mark.skipif(not IS_OURS, reason="the stdlib's default forks a process that has threads")
+def test_task_may_have_an_executor_of_its_own(pool):
+    assert pool.submit(tasks.run_nested, Subject, 21).result(SOON) == 42
