@@ -11,11 +11,24 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_pytest(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text("import tests.conftest, tests.leaks\ntests.conftest.GRACE = 0.5\ntests.leaks.SETTLE = 0.3\n")
+    (folder / "conftest.py").write_text(
+        "import tests.conftest, tests.leaks\ntests.conftest.GRACE = 0.5\ntests.leaks.SETTLE = 0.3\n"
+    )
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: .\n  linux: .\n  leaks: .\n")
     (folder / "test_inner.py").write_text(source)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rs", *arguments, str(folder)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.conftest",
+            "-p",
+            "no:cacheprovider",
+            "-rs",
+            *arguments,
+            str(folder),
+        ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
@@ -68,7 +81,9 @@ def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
     assert "needs a reason" in run_pytest(tmp_path, leaky.format("")).stdout
 
 
-@pytest.mark.parametrize(("arguments", "outcome"), [((), "1 skipped"), (("--slow",), "1 passed"), (("-m", "slow"), "1 passed")])
+@pytest.mark.parametrize(
+    ("arguments", "outcome"), [((), "1 skipped"), (("--slow",), "1 passed"), (("-m", "slow"), "1 passed")]
+)
 def test_slow_tests_run_when_asked_for(tmp_path, arguments, outcome):
     ran = run_pytest(tmp_path, "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\n", *arguments)
     assert outcome in ran.stdout

@@ -27,7 +27,9 @@ def test_a_running_child_is_named():
 
 def test_an_orphan_is_found_by_its_mark():
     before = leaks.Snapshot.take()
-    orphan = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    orphan = (
+        "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    )
     read, write = os.pipe()
     subprocess.run([sys.executable, "-c", orphan], stdout=write, check=True)
     os.close(write)

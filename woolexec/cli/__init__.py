@@ -28,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="woolexec", description="Run Python calls on all cores of this machine.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="parse the standard library's sources in the pool, and time it", description=_DEMO)
+    demo = commands.add_parser(
+        "demo", help="parse the standard library's sources in the pool, and time it", description=_DEMO
+    )
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
     demo.add_argument("--limit", type=_positive, metavar="N", help="only N files, taken evenly from the list")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -55,7 +57,9 @@ def _version(_options: argparse.Namespace) -> int:
     import platform
     from importlib.metadata import version
 
-    print(f"woolexec {version('woolexec')} ({platform.python_implementation()} {platform.python_version()}, {sys.platform})")
+    print(
+        f"woolexec {version('woolexec')} ({platform.python_implementation()} {platform.python_version()}, {sys.platform})"
+    )
     return 0
 
 

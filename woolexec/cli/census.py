@@ -16,7 +16,17 @@ from pathlib import Path
 NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 KEPT = 5
 
-_BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert, ast.comprehension, ast.match_case)
+_BRANCHES = (
+    ast.If,
+    ast.IfExp,
+    ast.For,
+    ast.AsyncFor,
+    ast.While,
+    ast.ExceptHandler,
+    ast.Assert,
+    ast.comprehension,
+    ast.match_case,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,6 @@ class Measures:
     complexity: int = 0
     longest: tuple[Function, ...] = ()
     error: str | None = None
-
 
 
 def measure(root: str, file: str) -> Measures:

@@ -50,7 +50,10 @@ def run(*, workers: int | None = None, limit: int | None = None, as_json: bool =
 
     measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
     in_processes, stdlib = _timed(
-        "ProcessPoolExecutor", lambda: ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent), root, files
+        "ProcessPoolExecutor",
+        lambda: ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent),
+        root,
+        files,
     )
     serially, serial = _timed("serially", None, root, files)
 
@@ -169,7 +172,9 @@ class Report:
                 "longest_functions": [
                     {"file": one.file, "line": one.line, "name": one.name, "lines": one.lines} for one in self.longest()
                 ],
-                "most_complex_files": [{"file": file.file, "complexity": file.complexity} for file in self.most_complex()],
+                "most_complex_files": [
+                    {"file": file.file, "complexity": file.complexity} for file in self.most_complex()
+                ],
                 "seconds": {timing.name: round(timing.seconds, 3) for timing in self.timings},
                 "agree": self.agree,
             },
@@ -207,4 +212,6 @@ class Report:
         for timing in self.timings:
             yield f"  {timing.seconds:>10.2f}  {timing.seconds / ours:>6.2f}x  {timing.name}"
         yield ""
-        yield "  The three results are equal." if self.agree else "  THE THREE RESULTS DIFFER: this is a bug in woolexec."
+        yield (
+            "  The three results are equal." if self.agree else "  THE THREE RESULTS DIFFER: this is a bug in woolexec."
+        )

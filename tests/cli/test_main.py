@@ -1,0 +1,37 @@
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from woolexec import cli
+
+
+def test_version_names_woolexec_and_python(capsys):
+    assert cli.main(["version"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"woolexec {version('woolexec')} ")
+    assert platform.python_version() in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["demo", "--workers", "0"], ["demo", "--limit", "many"]])
+def test_wrong_arguments_are_said_with_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: woolexec" in capsys.readouterr().err
+
+
+def test_interrupt_ends_with_exit_code_130(monkeypatch, capsys):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_version", interrupted)
+    assert cli.main(["version"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_runs_as_a_module():
+    ran = subprocess.run([sys.executable, "-m", "woolexec", "version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("woolexec ")

@@ -1,0 +1,253 @@
+"""
+The rows of the house: a file imports only from rows above it and from its own folder.
+
+The graph is read from the sources with `ast`, so imports inside functions and under ``TYPE_CHECKING`` count as well.
+Importing a package runs its ``__init__``, which sits in the package's own row.
+"""
+
+import ast
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(importlib.util.find_spec("woolexec").submodule_search_locations[0])
+TESTS = Path(__file__).parent
+
+ROWS = {
+    "errors": 0,
+    "options": 0,
+    "core": 1,
+    "wire": 2,
+    "worker": 3,
+    "engine": 4,
+    "mesh": 5,
+    "data": 6,
+    "actors": 6,
+    "graphs": 6,
+    "executor": 7,
+    "aio": 7,
+    "routines": 7,
+    "cli": 8,
+    "integrations": 8,
+    "testing": 8,
+    "__main__": 9,
+}
+# The face of the package re-exports any row, and only the last ones may import from it.
+FACE = "__init__"
+MAY_IMPORT_THE_FACE = 8
+
+# Each third-party package has one door. "lazily": only inside functions or under TYPE_CHECKING.
+DOORS = {
+    "cloudpickle": ("wire.pickling",),
+    "google": ("wire.codec", "wire.wire_pb2", "mesh"),
+    "grpc": ("mesh",),
+    "zeroconf": ("mesh",),
+    "anyio": ("mesh", "aio", "routines"),
+}
+LAZY = {"grpc", "zeroconf"}
+
+
+@dataclass(frozen=True)
+class Import:
+    importer: str  # "engine.workers", without the package's name
+    imported: str  # absolute
+    line: int
+    lazy: bool
+    modules: frozenset[str]  # every file of the package
+
+    def __str__(self):
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+    @property
+    def inside(self):
+        """The part after ``woolexec``, or None for a third party."""
+        head, _, rest = self.imported.partition(".")
+        return rest if head == "woolexec" else None
+
+    @property
+    def beside(self):
+        """Whether both are files of the top folder, which is then the "own folder" of both."""
+        return "." not in self.importer and f"{self.inside.split('.')[0]}.__init__" not in self.modules
+
+    @property
+    def folder(self):
+        return self.importer.split(".")[0]
+
+
+def modules(package):
+    for path in sorted(package.rglob("*.py")):
+        yield ".".join(path.relative_to(package).with_suffix("").parts), path
+
+
+def imports(package=PACKAGE):
+    files = dict(modules(package))
+    found = []
+    for name, path in files.items():
+        visitor = Visitor(name, frozenset(files))
+        visitor.visit(ast.parse(path.read_bytes()))
+        found += visitor.found
+    return found
+
+
+class Visitor(ast.NodeVisitor):
+    def __init__(self, importer, files):
+        self.importer = importer
+        self.modules = files
+        self.lazy = False
+        self.found = []
+
+    def visit_Import(self, node):
+        for alias in node.names:
+            self.add(alias.name, node.lineno)
+
+    def visit_ImportFrom(self, node):
+        base = node.module or ""
+        if node.level:
+            above = ["woolexec", *self.importer.split(".")][: -node.level]
+            base = ".".join([*above, *([node.module] if node.module else [])])
+        for alias in node.names:
+            whole = f"{base}.{alias.name}"
+            # `from woolexec.core import window` names a module, `from woolexec.errors import X` a thing in one.
+            inside = whole.removeprefix("woolexec.")
+            self.add(whole if {inside, f"{inside}.__init__"} & self.modules else base, node.lineno)
+
+    def add(self, imported, line):
+        self.found.append(Import(self.importer, imported, line, self.lazy, self.modules))
+
+    def later(self, node):
+        was, self.lazy = self.lazy, True
+        self.generic_visit(node)
+        self.lazy = was
+
+    visit_FunctionDef = visit_AsyncFunctionDef = later
+
+    def visit_If(self, node):
+        if "TYPE_CHECKING" in ast.unparse(node.test):
+            self.later(node)
+        else:
+            self.generic_visit(node)
+
+
+def row_faults(found):
+    for one in found:
+        if one.inside is None or one.importer == FACE:
+            continue
+        row = ROWS.get(one.folder)
+        if one.inside == "":
+            if row is None or row < MAY_IMPORT_THE_FACE:
+                yield f"{one}: the face of the package stands below it"
+            continue
+        other = one.inside.split(".")[0]
+        if row is None or other not in ROWS:
+            yield f"{one}: which row is that? Add it to ROWS"
+        elif other != one.folder and not ROWS[other] < row and not (ROWS[other] == row and one.beside):
+            yield f"{one}: row {row} may not know row {ROWS[other]}"
+
+
+def door_faults(found):
+    for one in found:
+        package = one.imported.split(".")[0]
+        if package in DOORS:
+            if not any(one.importer == door or one.importer.startswith(f"{door}.") for door in DOORS[package]):
+                yield f"{one}: its door is {' or '.join(DOORS[package])}"
+            elif package in LAZY and not one.lazy:
+                yield f"{one}: only inside a function, so that local pools start without it"
+        elif package != "woolexec" and package not in sys.stdlib_module_names:
+            yield f"{one}: not a dependency"
+
+
+def cycles(found):
+    """Follow imports that happen when a module is loaded; name the modules that come back to themselves."""
+    graph = {}
+    for one in found:
+        if one.inside and not one.lazy and one.importer != FACE:
+            graph.setdefault(one.importer.removesuffix(".__init__"), set()).add(one.inside)
+    done = set()
+
+    def walk(module, path):
+        if module in path:
+            yield " -> ".join([*path[path.index(module) :], module])
+        elif module not in done:
+            for other in sorted(graph.get(module, ())):
+                yield from walk(other, [*path, module])
+            done.add(module)
+
+    for start in sorted(graph):
+        yield from walk(start, [])
+
+
+def test_a_file_imports_only_from_rows_above_and_its_own_folder():
+    assert list(row_faults(imports())) == []
+
+
+def test_each_third_party_package_has_one_door():
+    assert list(door_faults(imports())) == []
+
+
+def test_no_import_cycle():
+    assert list(cycles(imports())) == []
+
+
+def test_what_runs_in_a_worker_is_never_the_engine():
+    assert {one.inside.split(".")[0] for one in imports() if one.folder == "worker" and one.inside} <= {
+        "errors",
+        "options",
+        "core",
+        "wire",
+        "worker",
+    }
+
+
+def test_every_folder_of_the_package_and_its_tests_is_a_package():
+    for top in (PACKAGE, TESTS):
+        folders = {path.parent for path in top.rglob("*.py")} - {top}
+        assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("core/window.py", "import woolexec.engine.workers", "row 1 may not know row 4"),
+        ("core/window.py", "def f():\n    from woolexec.wire import payload", "row 1 may not know row 2"),
+        ("worker/main.py", "from ..engine import workers", "row 3 may not know row 4"),
+        ("wire/codec.py", "from woolexec import PeerPoolExecutor", "the face of the package"),
+        ("testing.py", "from woolexec import cli", "row 8 may not know row 8"),
+        ("strange.py", "import woolexec.errors", "which row"),
+        ("engine/workers.py", "import cloudpickle", "its door is wire.pickling"),
+        ("worker/main.py", "def f():\n    import grpc", "its door is mesh"),
+        ("mesh/link.py", "import grpc", "only inside a function"),
+        ("core/window.py", "import numpy", "not a dependency"),
+    ],
+)
+def test_a_wrong_import_is_named(tmp_path, module, source, fault):
+    for name in ("engine/workers.py", "wire/payload.py", "cli/__init__.py", "executor.py", module):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / module).write_text(source)
+    found = imports(tmp_path)
+    faults = [*row_faults(found), *door_faults(found)]
+    assert len(faults) == 1
+    assert fault in faults[0]
+
+
+def test_two_files_of_one_row_in_the_top_folder_may_know_each_other(tmp_path):
+    (tmp_path / "options.py").touch()
+    (tmp_path / "errors.py").write_text("import woolexec.options")
+    assert list(row_faults(imports(tmp_path))) == []
+
+
+def test_a_lazy_import_behind_its_door_is_fine(tmp_path):
+    (tmp_path / "mesh").mkdir()
+    (tmp_path / "mesh" / "link.py").write_text("def f():\n    import grpc.aio\n")
+    assert list(door_faults(imports(tmp_path))) == []
+
+
+def test_a_cycle_is_named(tmp_path):
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "a.py").write_text("import woolexec.core.b")
+    (tmp_path / "core" / "b.py").write_text("from . import a")
+    assert list(cycles(imports(tmp_path))) == ["core.a -> core.b -> core.a"]
