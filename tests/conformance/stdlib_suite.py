@@ -19,6 +19,7 @@ import sys
 import unittest
 import unittest.mock
 from collections.abc import Iterator
+from concurrent.futures import _base
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -136,12 +137,42 @@ def make_mixin(executor_mixin: type) -> type:
     return PeerPoolMixin
 
 
-class PlainLogging:
-    """Let log records reach stderr, as outside of pytest."""
+class SubjectFutures:
+    """Run the tests of Future on futures like those that the executor under test returns."""
 
     def setUp(self) -> None:
+        with Subject(1) as pool:
+            future_type = type(pool.submit(int))
+        module = sys.modules[type(self).__bases__[1].__module__]
+        # The tests match the name of the class.
+        for name, value in future_names(type("Future", (future_type,), {})).items():
+            if hasattr(module, name):
+                self.enterContext(unittest.mock.patch.object(module, name, value))
+        # Records reach stderr, where the tests look, as long as pytest does not take them.
         self.enterContext(unittest.mock.patch.object(logging.root, "handlers", []))
         super().setUp()
+
+
+def future_names(future_type: Any) -> dict[str, Any]:
+    """Return what the suite has in its modules: how futures are made, and one in each state."""
+
+    def create_future(
+        state: str = _base.PENDING, exception: BaseException | None = None, result: object = None
+    ) -> concurrent.futures.Future[object]:
+        future = future_type()
+        future._state, future._exception, future._result = state, exception, result
+        return future
+
+    return {
+        "Future": future_type,
+        "create_future": create_future,
+        "PENDING_FUTURE": create_future(_base.PENDING),
+        "RUNNING_FUTURE": create_future(_base.RUNNING),
+        "CANCELLED_FUTURE": create_future(_base.CANCELLED),
+        "CANCELLED_AND_NOTIFIED_FUTURE": create_future(_base.CANCELLED_AND_NOTIFIED),
+        "EXCEPTION_FUTURE": create_future(_base.FINISHED, exception=OSError()),
+        "SUCCESSFUL_FUTURE": create_future(_base.FINISHED, result=42),
+    }
 
 
 def changed_import(assert_python_ok: Any) -> Any:
@@ -176,7 +207,7 @@ def adapted_cases() -> dict[str, type[unittest.TestCase]]:
             generic, maker, *rest = case.__bases__
             cases[generic.__name__] = type(generic.__name__, (generic, make_mixin(maker.__bases__[0]), *rest), {})
         elif case.__name__ == "FutureTests":
-            cases[case.__name__] = type(case.__name__, (PlainLogging, case), {})
+            cases[case.__name__] = type(case.__name__, (SubjectFutures, case), {})
     return cases
 
 
