@@ -28,6 +28,7 @@ ROWS = {
     "actors": 6,
     "graphs": 6,
     "executor": 7,
+    "mapping": 7,
     "aio": 7,
     "routines": 7,
     "cli": 8,

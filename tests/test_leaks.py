@@ -62,7 +62,7 @@ def test_a_thread_is_named_and_may_end_while_things_settle():
 
 def test_an_open_file_is_named():
     before = leaks.Snapshot.take()
-    with open(os.devnull) as file:
+    with open(os.devnull):
         left = leaks.left_behind(before, settle=0)
     assert left == [f"open file {file_number(left)} -> /dev/null"]
 

@@ -57,9 +57,8 @@ def _version(_options: argparse.Namespace) -> int:
     import platform
     from importlib.metadata import version
 
-    print(
-        f"woolexec {version('woolexec')} ({platform.python_implementation()} {platform.python_version()}, {sys.platform})"
-    )
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    print(f"woolexec {version('woolexec')} ({python}, {sys.platform})")
     return 0
 
 

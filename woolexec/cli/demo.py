@@ -3,8 +3,8 @@ The main job, on real input: parse every source file of the standard library.
 
 1. ``census.find_sources`` lists the files and reads each once, so that all three runs find them in memory.
 2. ``census.measure`` parses one file and counts what is in it: this is what the workers run.
-3. ``run`` maps it over the files three times (`PeerPoolExecutor`, `ProcessPoolExecutor`, no pool), checks that the three
-   agree, and prints what was found and how long each took.
+3. ``run`` maps it over the files three times (`PeerPoolExecutor`, `ProcessPoolExecutor`, no pool), checks that the
+   three agree, and prints what was found and how long each took.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from woolexec import PeerPoolExecutor
 from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
@@ -104,7 +104,7 @@ class Progress:
         self._drawn = 0.0
         self._started = time.perf_counter()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._tty:
             self._draw(0)
         return self
