@@ -1,0 +1,1 @@
+"""The pure heart: decisions without await, clock, thread or randomness."""

@@ -1,0 +1,158 @@
+"""
+A call: one attempt of a task on one worker, and the table of its life.
+
+::
+
+            send              finish
+    QUEUED ------> SENT --------------------> DONE
+       ^   recall   |  \\  doubt      finish    ^
+       |<-----------+   `------> LIMBO --------'
+       |   retry    |              |  recall
+       `------------+--------------'
+
+`SENT` covers "waiting in the worker" and "running": only the worker's page knows which, and it is asked when it
+matters.  `LIMBO` is the one doubtful case: the worker marked the call as started at the very moment in which it
+was recalled; the worker's next frame (its outcome, or Recalled) decides.
+"""
+
+from __future__ import annotations
+
+from woolexec.errors import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from woolexec.options import TaskOptions
+
+    class Receiver(Protocol):
+        """Where an outcome goes; called in the engine's thread, must not block or run user code."""
+
+        def deliver(self, call: Call, payload: Any) -> None:
+            """Take the encoded value."""
+
+        def deliver_failure(self, call: Call, payload: Any) -> None:
+            """Take an encoded exception, or an exception of our own."""
+
+
+QUEUED, SENT, LIMBO, DONE = "queued", "sent", "limbo", "done"
+
+TABLE: dict[str, dict[str, str]] = {
+    QUEUED: {"send": SENT, "cancel": DONE, "fail": DONE},
+    SENT: {"finish": DONE, "recall": QUEUED, "doubt": LIMBO, "retry": QUEUED, "fail": DONE, "cancel": DONE},
+    LIMBO: {"finish": DONE, "start": SENT, "recall": QUEUED, "retry": QUEUED, "fail": DONE, "cancel": DONE},
+    DONE: {},
+}
+
+
+class Function:
+    """
+    What a call runs, pickled, and what is known of how long it takes.
+
+    `seconds` is the moving average of one item's run time, None until the first has finished.
+    """
+
+    __slots__ = ("name", "payload", "seconds")
+
+    def __init__(self, payload: Any, name: str) -> None:
+        self.payload = payload
+        self.name = name
+        self.seconds: float | None = None
+
+    def observe(self, seconds: float) -> None:
+        """Take the run time of one item into the average."""
+        mean = self.seconds
+        self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
+
+
+class Call:
+    """What to run, and where it stands.  Plain slots: a hundred thousand of them may be alive."""
+
+    __slots__ = (
+        "attempts",
+        "chunk",
+        "cost",
+        "count",
+        "first",
+        "function",
+        "number",
+        "options",
+        "parent",
+        "payload",
+        "place",
+        "receiver",
+        "state",
+    )
+
+    def __init__(
+        self,
+        function: Function,
+        payload: Any,
+        receiver: Receiver,
+        options: TaskOptions | None = None,
+        parent: int = 0,
+        chunk: Chunk | None = None,
+        first: int = 0,
+        count: int = 0,
+    ) -> None:
+        self.function = function
+        self.payload = payload
+        self.receiver = receiver
+        self.options = options
+        self.parent = parent
+        self.chunk = chunk
+        self.first = first
+        self.count = count
+        self.state = QUEUED
+        self.number = 0
+        self.place: Any = None
+        self.attempts = 0
+        self.cost = 0.0
+
+    def move(self, event: str) -> None:
+        """
+        Take one step of the table.
+
+        :raises ProtocolError: if the table does not have it
+        """
+        try:
+            self.state = TABLE[self.state][event]
+        except KeyError:
+            raise ProtocolError(f"call {self.number}: {event} while {self.state}") from None
+
+
+class Chunk:
+    """
+    Items of a map that were pickled together and are sent in spans.
+
+    How many items a span takes is decided when a worker is free for it, from what is known of their run time by then.
+    """
+
+    __slots__ = ("cancelled", "count", "fixed", "function", "next", "options", "parent", "payload", "receiver")
+
+    def __init__(
+        self,
+        function: Function,
+        payload: Any,
+        count: int,
+        receiver: Receiver,
+        options: TaskOptions | None = None,
+        parent: int = 0,
+        *,
+        fixed: bool = False,
+    ) -> None:
+        self.function = function
+        self.payload = payload
+        self.count = count
+        self.receiver = receiver
+        self.options = options
+        self.parent = parent
+        self.fixed = fixed
+        self.next = 0
+        self.cancelled = False
+
+    def cut(self, count: int) -> Call:
+        """Take the next `count` items as one call."""
+        call = Call(self.function, self.payload, self.receiver, self.options, self.parent, self, self.next, count)
+        self.next += count
+        return call

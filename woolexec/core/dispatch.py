@@ -1,0 +1,179 @@
+"""
+Which calls go where: the decisions of the engine, without its I/O.
+
+The engine tells what happened (`submit`, `finish`, `leave`, ...) and asks what to do (`assign`, `victim`).  One call
+of a method is one step; nothing happens between steps.  Every rule that I1-I7 of the fault list rest on is here, and
+``tests/core/test_simulation.py`` runs this class against thousands of seeded histories.
+"""
+
+from __future__ import annotations
+
+from woolexec.core.batching import span_size
+from woolexec.core.call import LIMBO, Call, Chunk
+from woolexec.core.queue import ReadyQueue
+from woolexec.core.window import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+STEAL = 0.0005
+"""Work that waits behind a running call is taken back for an idle place when it is expected to last longer than this,
+in seconds, or when the running call has overrun it."""
+
+
+class Dispatch:
+    """The queue, the places, and what passes between them."""
+
+    def __init__(self, number: Callable[[], int]) -> None:
+        self.queue = ReadyQueue()
+        self.places: list[Place] = []
+        self._number = number
+
+    # -- what to do ---------------------------------------------------------------------------------------------
+
+    def assign(self, place: Place) -> list[Call]:
+        """Choose what is sent to this place now, and book it."""
+        if place.waiting:
+            return self._assign_child(place)
+        chosen: list[Call] = []
+        queue, places = self.queue, len(self.places)
+        share = -(-len(queue) // max(1, places))
+        while len(chosen) < share or not place.outstanding:
+            entry = queue.head()
+            if entry is None:
+                break
+            seconds = entry.function.seconds
+            if isinstance(entry, Chunk):
+                count = entry.count if entry.fixed else span_size(seconds, entry.count - entry.next, len(queue), places)
+                cost = None if seconds is None else seconds * count
+                if not place.has_room(cost, len(entry.payload)):
+                    break
+                call = entry.cut(count)
+            else:
+                cost = seconds
+                if not place.has_room(cost, len(entry.payload)):
+                    break
+                if not queue.take(entry):
+                    continue
+                call = entry
+            place.sent(call, self._number(), cost or 0.0, len(call.payload))
+            chosen.append(call)
+        return chosen
+
+    def _assign_child(self, place: Place) -> list[Call]:
+        """A place whose call waits for its own tasks runs one of those, and nothing else."""
+        if place.above or not place.ready:
+            return []
+        call = self.queue.take_child(place.waiting[-1])
+        if call is None:
+            return []
+        place.sent(call, self._number(), call.function.seconds or 0.0, len(call.payload))
+        place.above = call.number
+        return [call]
+
+    def victim(self, started: Callable[[Place], int], overrun: Callable[[Place], bool]) -> Place | None:
+        """Choose the place that should give its unstarted calls back, because another is idle; None if no one should."""
+        best, most = None, STEAL
+        for place in self.places:
+            if place.recalling or len(place.outstanding) < 2 or place.waiting:
+                continue
+            waiting = place.unstarted(started(place))
+            if not waiting:
+                continue
+            if overrun(place):
+                return place
+            cost = sum(call.cost for call in waiting)
+            if cost > most:
+                best, most = place, cost
+        return best
+
+    @property
+    def has_prefetched(self) -> bool:
+        """Some place has more than one call outstanding."""
+        return any(len(place.outstanding) > 1 and not place.recalling for place in self.places)
+
+    # -- what happened ------------------------------------------------------------------------------------------
+
+    def finish(self, place: Place, number: int, seconds: float) -> Call | None:
+        """A call ended, with whatever outcome.  None if the place does not have it (any more)."""
+        call = place.outstanding.get(number)
+        if call is None:
+            return None
+        place.gone(number, len(call.payload))
+        call.move("finish")
+        call.function.observe(seconds / call.count if call.count else seconds)
+        if place.above == number:
+            place.above = 0
+        return call
+
+    def recall(self, place: Place, started: int, since: int) -> int:
+        """
+        Take back what the place has not started.
+
+        :param started: the last call that it started, read after the recall was made known to it
+        :param since: the first call that was recalled
+        :return: how many calls wait again
+        """
+        back = place.unstarted(started)
+        for call in reversed(back):
+            self._requeue(place, call)
+        doubtful = place.outstanding.get(started)
+        if doubtful is not None and started >= since and doubtful.state != LIMBO:
+            doubtful.move("doubt")
+        place.recalling += 1
+        return len(back)
+
+    def recalled(self, place: Place, numbers: Iterable[int]) -> None:
+        """The place says which calls it will not start; those in limbo wait again."""
+        place.recalling = max(0, place.recalling - 1)
+        for number in numbers:
+            call = place.outstanding.get(number)
+            if call is not None:
+                self._requeue(place, call)
+        for call in place.outstanding.values():
+            if call.state == LIMBO:
+                call.move("start")
+
+    def leave(self, place: Place, started: int) -> list[Call]:
+        """
+        A place is gone: what it had not started waits again; return what it had, still booked as sent.
+
+        :param started: the last call that it started
+        """
+        if place in self.places:
+            self.places.remove(place)
+        place.ready = False
+        for call in reversed(place.unstarted(started)):
+            self._requeue(place, call)
+        lost = list(place.outstanding.values())
+        for call in lost:
+            place.gone(call.number, len(call.payload))
+        return lost
+
+    def retry(self, call: Call) -> None:
+        """Queue a call once more that was started and did not end well."""
+        call.move("retry")
+        self.queue.give_back(call)
+
+    def wait(self, place: Place, number: int) -> None:
+        """A call of this place waits for its own tasks: the place is free for those."""
+        place.waiting.append(number)
+        place.above = 0
+
+    def resume(self, place: Place, number: int) -> None:
+        """The call that waits goes on."""
+        if place.waiting and place.waiting[-1] == number:
+            place.waiting.pop()
+            place.above = number if place.waiting else 0
+
+    def _requeue(self, place: Place, call: Call) -> None:
+        """Queue a call again that was sent and not started."""
+        call.attempts -= 1
+        place.gone(call.number, len(call.payload))
+        if place.above == call.number:
+            place.above = 0
+        if place.remaining is not None:
+            place.remaining += 1
+        call.move("recall")
+        self.queue.give_back(call)

@@ -1,0 +1,29 @@
+"""Whether a call that failed is placed again."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from woolexec.options import TaskOptions
+
+IDEMPOTENT_RETRIES = 3
+"""How often a task that is declared idempotent is placed again after losses, if `retries` does not say more."""
+
+LOST = "woolexec.errors:WorkerLostError"
+
+
+def retries_left(options: TaskOptions | None, attempts: int, types: Sequence[str]) -> bool:
+    """
+    Say whether a task that failed may be started once more.
+
+    :param attempts: how often it has been started
+    :param types: names of the exception's classes, as ``module:qualname``
+    """
+    if options is None:
+        return False
+    if LOST in types:
+        limit = max(options.retries, IDEMPOTENT_RETRIES if options.idempotent else 0)
+        return attempts <= limit
+    return attempts <= options.retries and not options.retry_on_names.isdisjoint(types)

@@ -1,0 +1,91 @@
+"""
+How much may be sent to a place before its answers come back.
+
+A place runs one call; more are sent ahead so that it never waits for us, as long as they are short.  Because what is
+not started can be taken back at once (see `dispatch`), sending ahead costs no balance.
+
+Figures, measured on two cores: the client's other threads may hold the GIL for 5 ms (the switch interval), so
+about that much work has to lie ready with each worker for a burst of tiny tasks to run without a gap.
+"""
+
+from __future__ import annotations
+
+from woolexec.core.call import Call
+
+HORIZON = 0.010
+"""Work sent ahead to one worker, in seconds of expected run time."""
+
+DEPTH = 1024
+"""Calls outstanding at one worker, at most."""
+
+BYTES = 1 << 20
+"""Payload outstanding at one worker beyond its first two calls, in bytes, at most."""
+
+
+class Place:
+    """
+    Something that runs calls, in the order sent, and what is outstanding there.
+
+    `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all there
+    was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top of them.
+    """
+
+    __slots__ = ("above", "load", "outstanding", "ready", "recalling", "remaining", "size", "waiting")
+
+    def __init__(self) -> None:
+        self.outstanding: dict[int, Call] = {}
+        self.load = 0.0
+        self.size = 0
+        self.ready = True
+        self.recalling = 0
+        self.remaining: int | None = None
+        self.waiting: list[int] = []
+        self.above = 0
+
+    def has_room(self, cost: float | None, size: int) -> bool:
+        """Say whether one more call, of this expected run time and payload size, may be sent."""
+        if not self.ready or self.waiting or self.recalling or self.remaining == 0:
+            return False
+        ahead = len(self.outstanding)
+        if ahead == 0:
+            return True
+        if cost is None or ahead >= DEPTH:
+            return False
+        return ahead < 2 or (self.load + cost <= HORIZON and self.size + size <= BYTES)
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Book a call at the moment of the decision."""
+        call.number = number
+        call.place = self
+        call.cost = cost
+        call.attempts += 1
+        call.move("send")
+        self.outstanding[number] = call
+        self.load += cost
+        self.size += size
+        if self.remaining is not None:
+            self.remaining -= 1
+
+    def gone(self, number: int, size: int) -> Call | None:
+        """Take a call off the books."""
+        call = self.outstanding.pop(number, None)
+        if call is None:
+            return None
+        if self.outstanding:
+            self.load -= call.cost
+            self.size -= size
+        else:
+            self.load = 0.0
+            self.size = 0
+        call.place = None
+        return call
+
+    def unstarted(self, started: int) -> list[Call]:
+        """List what the place has not started, given the number of the last call that it did start."""
+        return [call for number, call in self.outstanding.items() if number > started]
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is outstanding, and it would take something."""
+        return not self.outstanding and self.ready and self.remaining != 0
+

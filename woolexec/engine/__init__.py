@@ -1,0 +1,1 @@
+"""The part of a process that owns all state: queue, workers, links."""

@@ -1,0 +1,95 @@
+"""
+Run user code (done-callbacks, log handlers) outside the engine's thread.
+
+One thread runs what comes, in order.  When it has been at the same piece for longer than `PATIENCE` and more is
+waiting, a new thread takes the queue over, and the old one leaves after its piece.  So a callback that blocks holds up
+nobody else, and there are as many threads as there are blocked callbacks, plus one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+
+PATIENCE = 0.05
+
+
+class Relay:
+    """A queue of callables and the thread that runs them."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Callable[[], object]] = deque()
+        self._arrived = threading.Semaphore(0)
+        self._runner: threading.Thread | None = None
+        self._since: float | None = None
+        self._closed = False
+
+    def put(self, piece: Callable[[], object]) -> None:
+        """Queue a piece of user code; it must not raise.  Only the engine's thread calls this."""
+        self._pieces.append(piece)
+        if self._runner is None:
+            self._take_over()
+        self._arrived.release()
+
+    def check(self) -> float | None:
+        """
+        Replace a runner that is stuck; only the engine's thread calls this.
+
+        :return: seconds after which to check again, None if there is no need
+        """
+        since = self._since
+        if not self._pieces:
+            return None
+        if since is None:
+            return PATIENCE
+        left = since + PATIENCE - monotonic()
+        if left <= 0:
+            self._take_over()
+            return PATIENCE
+        return left
+
+    def close(self) -> None:
+        """Let the runner leave when the queue is empty."""
+        self._closed = True
+        self._arrived.release()
+
+    def join(self) -> None:
+        """Wait until the queue is empty; returns at once in a callback."""
+        runner = self._runner
+        if runner is not None and runner is not threading.current_thread():
+            runner.join()
+
+    @property
+    def running_here(self) -> bool:
+        """Say whether the current thread is one of the relay's."""
+        return getattr(threading.current_thread(), "woolexec_relay", None) is self
+
+    def _take_over(self) -> None:
+        self._since = None
+        runner = threading.Thread(target=self._run, name="woolexec-callbacks", daemon=True)
+        runner.woolexec_relay = self  # type: ignore[attr-defined]
+        self._runner = runner
+        runner.start()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            if not self._pieces:
+                if self._closed:
+                    return
+                self._arrived.acquire()
+            if self._runner is not me:
+                self._arrived.release()
+                return
+            try:
+                piece = self._pieces.popleft()
+            except IndexError:
+                continue
+            self._since = monotonic()
+            piece()
+            del piece
+            if self._runner is not me:
+                return
+            self._since = None

@@ -1,0 +1,136 @@
+"""
+Pickle functions once.
+
+An importable function is pickled by name, once for all.  A function that travels by value (of ``__main__``, a REPL, a
+notebook, a lambda) takes cloudpickle 50-300 µs; its pickle is used again only as long as everything that it refers to
+is the same, immutable object: its code, defaults, closure and globals.  If it refers to anything that can change
+unseen, it is pickled anew for each task, so that a task always sees the present state, as its arguments do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from woolexec.core.call import Function
+from woolexec.wire.pickling import dumps
+
+_ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
+_CACHE_LIMIT = 512
+_MISSING = object()
+
+
+class Functions:
+    """What is known of the functions that one executor was given."""
+
+    def __init__(self, intern: Callable[[Any, str], Function]) -> None:
+        self._intern = intern
+        # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
+        self._known: dict[FunctionType, tuple[Function, tuple[Any, ...] | None]] = {}
+
+    def get(self, fn: Callable[..., Any]) -> Function:
+        """
+        Return the pickled form of `fn`.
+
+        :raises Exception: what pickling it raises
+        """
+        if fn.__class__ is not FunctionType:
+            return self._intern(dumps(fn), name_of(fn))
+        known = self._known.get(fn)  # type: ignore[call-overload]  # it is one
+        if known is not None:
+            function, seen = known
+            if seen is None or _is_same(seen, fn):
+                return function
+        payload = dumps(fn)
+        function = self._intern(payload, name_of(fn))
+        if _is_importable(fn):
+            seen = None
+        else:
+            try:
+                seen = tuple(_references(fn, set()))
+            except _Mutable:
+                return function
+        if len(self._known) >= _CACHE_LIMIT:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[fn] = function, seen  # type: ignore[index]
+        return function
+
+
+class _Mutable(Exception):
+    """A function refers to something that may change unseen."""
+
+
+def name_of(fn: object) -> str:
+    """Name a callable for messages."""
+    for attribute in ("__qualname__", "__name__"):
+        try:
+            name = getattr(fn, attribute)
+        except Exception:  # user code
+            continue
+        if type(name) is str:
+            return name
+    inner = getattr(fn, "func", None) if type(fn).__module__ == "functools" else None
+    return name_of(inner) if inner is not None else type(fn).__qualname__
+
+
+def _is_importable(fn: Any) -> bool:
+    """Say whether pickle takes this function or class by its name."""
+    module = sys.modules.get(getattr(fn, "__module__", None) or "")
+    if module is None or fn.__module__ == "__main__":
+        return False
+    found: Any = module
+    for part in fn.__qualname__.split("."):
+        found = getattr(found, part, _MISSING)
+    return found is fn
+
+
+def _is_same(seen: tuple[Any, ...], fn: FunctionType) -> bool:
+    try:
+        now = tuple(_references(fn, set()))
+    except _Mutable:
+        return False
+    return len(now) == len(seen) and all(map(_is, now, seen))
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _references(fn: FunctionType, visited: set[int]) -> Iterator[Any]:
+    """Walk over all that a function's pickle depends on."""
+    if id(fn) in visited:
+        return
+    visited.add(id(fn))
+    yield fn.__code__
+    if fn.__dict__:
+        raise _Mutable
+    values: list[Any] = [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
+    for cell in fn.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            values.append(None)
+    namespace = fn.__globals__
+    for name in _names(fn.__code__):
+        value = namespace.get(name, _MISSING)
+        yield value
+        if value is not _MISSING:
+            values.append(value)
+    for value in values:
+        yield value
+        if value.__class__ in _ATOMS or isinstance(value, ModuleType | BuiltinFunctionType):
+            continue
+        if value.__class__ is FunctionType:
+            if not _is_importable(value):
+                yield from _references(value, visited)
+        elif not (isinstance(value, type) and _is_importable(value)):
+            raise _Mutable
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)

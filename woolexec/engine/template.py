@@ -1,0 +1,159 @@
+"""The engine's end of the template process: see `woolexec.worker.template`."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from woolexec.worker.template import CONFIGURE, KILL, RECORD, SPAWN
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+)
+"""Libraries that make a thread pool of their own size it by these; a worker has its share of the processors."""
+
+_CLOSE_LOOKS = 1000
+
+
+class Template:
+    """
+    A running template process.
+
+    :raises OSError: if it cannot be started
+    """
+
+    def __init__(self, threads: int) -> None:
+        ours, theirs = socket.socketpair()
+        lifeline, self._lifeline = os.pipe()
+        self._lifeline_end = lifeline
+        self._unsent = bytearray()
+        self.socket = ours
+        try:
+            self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES})
+        except BaseException:
+            ours.close()
+            os.close(lifeline)
+            os.close(self._lifeline)
+            raise
+        finally:
+            theirs.close()
+        config = pickle.dumps({
+            "path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path if isinstance(entry, str)],
+            "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
+            "recursion": sys.getrecursionlimit(),
+            "levels": _logger_levels(),
+        })
+        ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
+        ours.setblocking(False)
+
+    def spawn(self, worker: int, fds: Sequence[int]) -> None:
+        """
+        Ask for a worker that holds these descriptors: socket, page, crash file.
+
+        :raises OSError: if the template is gone
+        """
+        packed = array.array("i", [*fds, self._lifeline_end])
+        self.socket.setblocking(True)  # a few bytes into an empty buffer
+        try:
+            self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+        finally:
+            self.socket.setblocking(False)
+
+    def kill(self, worker: int, number: int) -> None:
+        """Send a signal to a worker's process group; nothing happens if it has ended."""
+        with contextlib.suppress(OSError):
+            self.socket.send(RECORD.pack(KILL, worker, number))
+
+    def reports(self) -> Iterator[tuple[int, int, int]]:
+        """
+        Read what it has to say: (operation, worker, value).
+
+        :raises EOFError: if it is gone
+        """
+        try:
+            data = self.socket.recv(RECORD.size * 64)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            raise EOFError from exc
+        if not data:
+            raise EOFError
+        self._unsent += data
+        whole = len(self._unsent) // RECORD.size * RECORD.size
+        records = bytes(self._unsent[:whole])
+        del self._unsent[:whole]
+        yield from RECORD.iter_unpack(records)
+
+    def close(self) -> None:
+        """End it, and all its workers with it."""
+        self.socket.close()
+        os.close(self._lifeline)
+        os.close(self._lifeline_end)
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            for _ in range(_CLOSE_LOOKS):
+                if os.waitpid(self.pid, os.WNOHANG)[0]:
+                    return
+                time.sleep(0.002)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def forget(self) -> None:
+        """Close our ends in a forked child, which must not end what belongs to its parent."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+            os.close(self._lifeline)
+            os.close(self._lifeline_end)
+
+
+def _start(fd: int, defaults: Mapping[str, str]) -> int:
+    """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
+    environment = {**defaults, **os.environ}
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
+    code = (
+        "import os,sys;os.closerange(4,os.sysconf('SC_OPEN_MAX'));sys.path[:]=%r;"
+        "from woolexec.worker.template import main;main(3)" % ([entry for entry in sys.path if isinstance(entry, str)],)
+    )
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, *flags, "-c", code],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, fd, 3),
+            ],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE],
+        )
+    finally:
+        os.close(null)
+
+
+def _logger_levels() -> dict[str, int]:
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return {}
+    levels = {"": logging.getLogger().level}
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        level = getattr(logger, "level", 0)
+        if level:
+            levels[name] = level
+    return levels

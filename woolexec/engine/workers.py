@@ -1,0 +1,344 @@
+"""
+The engine's end of a worker: its socket, its page, what it knows and what it last said.
+
+How a lone call takes the short way (a *licence*): when a worker is idle and nothing waits, the engine lays out a
+licence, the encoded number of its next call.  A submitting thread may use it once, and writes the call to the worker by
+itself; no engine thread wakes, no lock is held.  Taking the licence, naming the call and writing are one C call
+(`sendmsg` draws its pieces from `dict.pop` and `dict.setdefault`), in which neither a signal handler nor another
+thread can come between; whoever comes second finds no licence, and the call takes the long way through the queue.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+from itertools import chain
+from time import monotonic
+
+from woolexec.core.call import Call, Function
+from woolexec.core.window import Place
+from woolexec.errors import ProtocolError
+from woolexec.wire.codec import (
+    Define,
+    Initialize,
+    Message,
+    Recall,
+    Splitter,
+    Start,
+    Stop,
+    decode,
+    decode_returns,
+    encode,
+    encode_slot,
+    encode_start,
+    encode_ticket,
+    split_start,
+)
+from woolexec.wire.payload import File, shared_file
+from woolexec.worker.page import SIZE as PAGE_SIZE
+from woolexec.worker.page import Page
+
+_READ_SIZE = 1 << 19
+_BATCH_SIZE = 1 << 17
+_ANCILLARY = socket.CMSG_SPACE(64 * array.array("i").itemsize)
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_SLOTS = 128
+"""Functions that a worker remembers, at most: a slot's number takes one byte."""
+_DIRECT_LIMIT = 32 * 1024
+_ZERO = (0,)
+
+
+class Worker(Place):
+    """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
+
+    __slots__ = (
+        "_chunk",
+        "_licence",
+        "_licence_number",
+        "_out",
+        "_published",
+        "_slot_of",
+        "_splitter",
+        "born",
+        "crash_fd",
+        "doomed",
+        "exitcode",
+        "files",
+        "id",
+        "log",
+        "page",
+        "pid",
+        "sock",
+        "stopping",
+    )
+
+    def __init__(self, number: int, limit: int | None) -> None:
+        """:raises OSError: if there are no descriptors or no memory left"""
+        super().__init__()
+        self.id = number
+        self.remaining = limit
+        self.pid: int | None = None
+        self.exitcode: int | None = None
+        self.stopping = False
+        self.doomed = False
+        self.born = monotonic()
+        self.log: deque[str] = deque(maxlen=5)
+        self.files: deque[int] = deque()
+        self._out: deque[tuple[bytes, File | None]] = deque()
+        self._slot_of: dict[Function, bytes] = {}
+        self._chunk: object = None
+        self._splitter = Splitter()
+        self._licence: dict[int, bytes] = {}
+        self._licence_number = 0
+        self._published: dict[Call, bytes] = {}
+
+    def open(self) -> tuple[int, int, int, socket.socket]:
+        """
+        Make what engine and worker share; return the worker's descriptors and its socket, to be closed by the caller.
+
+        :raises OSError: if there are no descriptors or no memory left
+        """
+        page_fd = shared_file(PAGE_SIZE)
+        try:
+            self.crash_fd = shared_file(0)
+            try:
+                self.sock, theirs = socket.socketpair()
+            except BaseException:
+                os.close(self.crash_fd)
+                raise
+            self.page = Page(page_fd)
+        except BaseException:
+            os.close(page_fd)
+            raise
+        self.sock.setblocking(False)
+        return theirs.fileno(), page_fd, self.crash_fd, theirs
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def send_calls(self, calls: Sequence[Call]) -> None:
+        """Send calls, those of one function together."""
+        run: list[Call] = []
+        for call in calls:
+            if call.count or call.payload.__class__ is not bytes or call.attempts > 1 or call.options is not None:
+                self._send_run(run)
+                run = []
+                self._send_alone(call)
+            else:
+                if run and (run[0].function is not call.function or len(run) >= 256):
+                    self._send_run(run)
+                    run = []
+                run.append(call)
+        self._send_run(run)
+
+    def _send_run(self, run: list[Call]) -> None:
+        if run:
+            slot = self._slot(run[0].function)
+            self.send(encode_start(slot, [call.number for call in run], [call.payload for call in run]))
+
+    def _send_alone(self, call: Call) -> None:
+        frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)
+        frame.attempt = call.attempts - 1
+        if call.options is not None and call.options.name is not None:
+            frame.name = call.options.name
+        payload = call.payload
+        if call.chunk is not None:
+            frame.again = self._chunk is call.chunk
+            self._chunk = call.chunk
+        if frame.again:
+            self.send(encode(frame))
+        elif isinstance(payload, File):
+            frame.extent = payload.extent
+            self.send(encode(frame), payload)
+        else:
+            frame.payload = payload
+            frame.size = (len(payload),)
+            self.send(encode(frame))
+
+    def _slot(self, function: Function) -> int:
+        """Find the slot in which the worker has this function; send the function first if it does not."""
+        field = self._slot_of.get(function)
+        if field is not None:
+            return field[1]
+        if len(self._slot_of) >= _SLOTS:
+            oldest = next(iter(self._slot_of))
+            field = self._slot_of.pop(oldest)
+        else:
+            field = encode_slot(len(self._slot_of))
+        self._slot_of[function] = field
+        slot = field[1]
+        payload = function.payload
+        if isinstance(payload, File):
+            self.send(encode(Define(function=slot, extent=payload.extent)), payload)
+        else:
+            self.send(encode(Define(function=slot, payload=payload)))
+        return slot
+
+    def send_recall(self, number: int, waiting: int = 0) -> None:
+        """Send the mark that ends a recall."""
+        self.send(encode(Recall(call=number, waiting=waiting)))
+
+    def send_stop(self) -> None:
+        """Let the worker leave when it has done what it was sent."""
+        self.stopping = True
+        self.ready = False
+        self.send(encode(Stop()))
+
+    def initialize(self, payload: bytes | File) -> None:
+        """Let the worker run the initializer before anything else."""
+        if isinstance(payload, File):
+            self.send(encode(Initialize(extent=payload.extent)), payload)
+        else:
+            self.send(encode(Initialize(payload=payload)))
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Put encoded frames in line; `flush` writes them."""
+        out = self._out
+        if file is None and out and out[-1][1] is None and len(out[-1][0]) + len(frames) < _BATCH_SIZE:
+            frames = out.pop()[0] + len(frames).to_bytes(4, "little") + frames
+            out.append((frames, None))
+        else:
+            out.append((len(frames).to_bytes(4, "little") + frames, file))
+
+    def flush(self) -> bool:
+        """Write what is in line; True if all is written, False if the socket is full."""
+        out = self._out
+        while out:
+            data, file = out[0]
+            try:
+                if file is None:
+                    sent = self.sock.send(data)
+                else:
+                    rights = array.array("i", [file.fd])
+                    sent = self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            except BlockingIOError:
+                return False
+            except OSError as exc:
+                if exc.errno == 109:  # ETOOMANYREFS: too many descriptors under way
+                    return False
+                out.clear()  # it is gone; the end of its stream will tell
+                return True
+            if sent == len(data):
+                out.popleft()
+            else:
+                out[0] = (data[sent:], None)
+        return True
+
+    # -- the short way ------------------------------------------------------------------------------------------
+
+    def lay_out_licence(self, number: int) -> None:
+        """Let a submitting thread write one call to this worker."""
+        self._licence_number = number
+        self._licence[0] = encode_ticket(number)
+
+    def take_back_licence(self) -> tuple[Call, int] | None:
+        """End the licence; return the call that was sent under it and its number, if one was."""
+        self._licence.pop(0, None)
+        if not self._published:
+            return None
+        call, _ = self._published.popitem()
+        return call, self._licence_number
+
+    @property
+    def is_licensed(self) -> bool:
+        """A licence lies out, or was used and is not booked yet."""
+        return bool(self._licence or self._published)
+
+    def send_directly(self, call: Call) -> bool:
+        """
+        Write a call to the worker, if there is a licence for it; from any thread.
+
+        :return: False if the call has to take the long way
+        """
+        payload = call.payload
+        if payload.__class__ is not bytes or len(payload) > _DIRECT_LIMIT:
+            return False
+        before, behind = split_start(payload)
+        try:
+            self.sock.sendmsg(
+                chain(
+                    (before,),
+                    map(self._slot_of.__getitem__, (call.function,)),
+                    map(self._licence.pop, _ZERO),
+                    map(self._published.setdefault, (call,), (behind,)),
+                )
+            )
+        except KeyError:
+            return False
+        except OSError:  # the worker died: the engine finds the call published, and not started
+            pass
+        return True
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def receive(self, returns: list[tuple[int, float, bytes]]) -> list[Message]:
+        """
+        Read what is there.
+
+        :param returns: lone Returns are appended here
+        :return: other frames
+        :raises EOFError: if the worker is gone
+        :raises ProtocolError: if it sent what is not a batch
+        """
+        try:
+            data, ancillary, _, _ = self.sock.recvmsg(_READ_SIZE, _ANCILLARY, _CLOEXEC)
+        except BlockingIOError:
+            return []
+        except OSError as exc:
+            raise EOFError from exc
+        for level, kind, fds in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self.files.extend(array.array("i", fds))
+        if not data:
+            raise EOFError
+        try:
+            batches = self._splitter.feed(data)
+            pos = decode_returns(batches, returns)
+            if pos == len(batches):
+                return []
+            frames = decode(batches[pos:])
+        except ValueError as exc:
+            raise ProtocolError(f"worker {self.pid}: {exc}") from exc
+        for frame in frames:
+            extent = getattr(frame, "extent", ())
+            if extent:
+                if not self.files:
+                    raise ProtocolError(f"worker {self.pid}: a memory file is missing")
+                frame.payload = File(self.files.popleft(), extent)  # type: ignore[attr-defined]
+        return frames
+
+    def crash_report(self) -> str:
+        """Return what faulthandler wrote when the worker crashed, or nothing."""
+        try:
+            size = os.fstat(self.crash_fd).st_size
+            return os.pread(self.crash_fd, min(size, 4000), 0).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """Close what the engine holds of it."""
+        self.sock.close()
+        self.page.close()
+        os.close(self.crash_fd)
+        for fd in self.files:
+            os.close(fd)
+        self.files.clear()
+        self._out.clear()
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """Say in words how a process ended."""
+    import signal
+
+    if exitcode is None:
+        return "was lost"
+    if exitcode >= 0:
+        return f"exited with code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"was killed by {name}"
+

@@ -1,0 +1,348 @@
+"""
+`PeerPoolExecutor`: the face that the standard library's executors have.
+
+The way of one task: `submit` pickles function and arguments in the caller's thread, makes the call and its future, and
+hands the call to the engine; the engine sends it to a worker and brings the outcome to the future; the future decodes
+it where it is asked for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from woolexec.core.call import Call, Function
+from woolexec.cpus import usable_cpus
+from woolexec.engine.engine import Engine
+from woolexec.engine.functions import Functions
+from woolexec.errors import PlatformError
+from woolexec.mapping import MapIterator, check_map
+from woolexec.options import TaskOptions
+from woolexec.wire.futures import CallFuture
+from woolexec.wire.pickling import dumps
+from woolexec.worker import context
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+if sys.platform == "win32":
+    raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
+
+
+class _Face(Executor):
+    """What an executor and its views have in common."""
+
+    _options: TaskOptions | None
+    _pool: PeerPoolExecutor
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """
+        Run ``fn(*args, **kwargs)`` on a worker.
+
+        Function and arguments are pickled before this returns, so later changes to them do not reach the task; what
+        does not pickle makes the future fail.
+
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        :raises BrokenProcessPool: if the initializer failed, or the workers were ended
+        """
+        return self._pool._submit(fn, args, kwargs, self._options)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """
+        Apply `fn` to the items of the iterables; yield the results in order.
+
+        Items travel together in batches; results come one by one.  The first item that raised ends the iteration, and
+        what has not been started by then is not.
+
+        :param timeout: seconds from this call until the last result is asked for
+        :param chunksize: items in a batch; None lets it be found by measuring
+        :param buffersize: at most so many batches (items, if `chunksize` is None) are taken from the iterables ahead
+            of the consumer; None takes all at once, as the standard library does
+        :raises TimeoutError: from the iterator, if a result is not there in time
+        :raises ValueError: for a size below 1
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        """
+        check_map(iterables, chunksize, buffersize)
+        return self._pool._map(fn, iterables, self._options, timeout, chunksize, buffersize)
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
+        idempotent: bool = False,
+        name: str | None = None,
+    ) -> OptionsView:
+        """
+        Give a view of this executor, itself an `Executor`, whose tasks have these options.
+
+        :param timeout: seconds that a call may run, counted from its start on a worker, anew for each attempt.  A call
+            that runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises
+            `TimeoutError`; no other call suffers.
+        :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
+        :param retry_on: classes of exceptions after which a task is started again
+        :param idempotent: starting the task twice does no harm: after a lost worker it is started again, up to three
+            times, also without `retries`
+        :param name: what messages call the task; default: the function's name
+        :raises ValueError: for a value out of range
+        :raises TypeError: for a value of the wrong type
+        """
+        options = TaskOptions(timeout=timeout, retries=retries, retry_on=retry_on, idempotent=idempotent, name=name)
+        return OptionsView(self._pool, None if options.is_default else options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pool that travels to a task arrives as the pool that the task runs in.
+        return current_executor, ()
+
+
+class PeerPoolExecutor(_Face):
+    """
+    A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
+
+    :param max_workers: worker processes, at most; they are started when needed.  None: the processors that this process
+        may use, by its affinity and its cgroup's quota
+    :param mp_context: taken for the sake of code written for the standard library, and ignored: workers are forked
+        from a fresh template process, which inherits nothing of the caller's memory, threads or locks
+    :param initializer: run by each worker before its first call.  If it raises, the executor is broken and every future
+        raises `InitializerError`, a `BrokenProcessPool`
+    :param initargs: its arguments
+    :param max_tasks_per_child: a worker is replaced after so many calls; None: never
+    :param initializer_timeout: seconds that the initializer may take; None: as long as it likes
+    :raises ValueError: if a number is not above 0
+    :raises TypeError: if `initializer` is not callable
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: object = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        initializer_timeout: float | None = 60.0,
+    ) -> None:
+        if max_workers is None:
+            max_workers = usable_cpus()
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+        self._pool = self
+        self._options = None
+        self._max_workers = max_workers
+        self._refusal: str | None = None
+        self._engine = Engine(
+            max_workers,
+            initializer=None if initializer is None else dumps((initializer, tuple(initargs))),
+            initializer_timeout=initializer_timeout,
+            calls_limit=max_tasks_per_child,
+            threads=max(1, usable_cpus() // max_workers),
+        )
+        self._functions = Functions(self._engine.intern)
+        self._finalizer = weakref.finalize(self, _abandon, self._engine)
+        self._finalizer.atexit = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+        """
+        Take no more tasks, and end the workers when those taken are done.
+
+        :param wait: return when all is done and every worker has ended; not in a done-callback, which is part of that
+        :param cancel_futures: cancel every task that has not been started
+        """
+        self._refusal = "cannot schedule new futures after shutdown"
+        self._finalizer.detach()
+        self._engine.shutdown(wait=wait, cancel=cancel_futures)
+
+    def terminate_workers(self) -> None:
+        """End the workers with SIGTERM; every future that is not done raises a `BrokenProcessPool`."""
+        self._end_workers(signal.SIGTERM)
+
+    def kill_workers(self) -> None:
+        """End the workers with SIGKILL; every future that is not done raises a `BrokenProcessPool`."""
+        self._end_workers(signal.SIGKILL)
+
+    def _end_workers(self, number: int) -> None:
+        self._refusal = "cannot schedule new futures after shutdown"
+        self._finalizer.detach()
+        self._engine.end_workers(number)
+
+    # -- the way of a task --------------------------------------------------------------------------------------
+
+    def _submit(self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None) -> Future[Any]:
+        engine = self._engine
+        if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
+            self._refuse()
+        future = CallFuture(engine)
+        try:
+            function = self._functions.get(fn)
+            payload = dumps((args, kwargs))
+        except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
+            future.deliver_failure(None, exc)
+            return future
+        call = Call(function, payload, future, options)
+        future.call = call
+        engine.submit(call)
+        return future
+
+    def _map(
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        options: TaskOptions | None,
+        timeout: float | None,
+        chunksize: int | None,
+        buffersize: int | None,
+    ) -> Iterator[Any]:
+        if self._refusal is not None or self._engine.broken is not None or self._engine.forked or _ending:
+            self._refuse()
+        if not iterables:
+            return iter(())
+        function: Function | None
+        try:
+            function = self._functions.get(fn)
+        except BaseException as exc:  # as in _submit
+            return _failing(exc)
+        return MapIterator(
+            self._engine, function, iterables, options, timeout=timeout, chunksize=chunksize, buffersize=buffersize
+        )
+
+    def _refuse(self) -> None:
+        engine = self._engine
+        if engine.forked:
+            raise RuntimeError("this PeerPoolExecutor belongs to the parent process: make another one after a fork")
+        if engine.broken is not None:
+            raise type(engine.broken)(*engine.broken.args) from engine.broken
+        if self._refusal is not None:
+            raise RuntimeError(self._refusal)
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
+class OptionsView(_Face):
+    """An executor's tasks with other options; made by `PeerPoolExecutor.with_options`."""
+
+    def __init__(self, pool: PeerPoolExecutor, options: TaskOptions | None) -> None:
+        self._pool = pool
+        self._options = options
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+        """Shut the executor down that this is a view of."""
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+class NestedExecutor(Executor):
+    """
+    The pool that a task runs in, as the task sees it.
+
+    A task that waits for a task of its own gives its place up meanwhile, so recursion may be deeper than the pool.
+    """
+
+    def __init__(self, options: TaskOptions | None = None) -> None:
+        self._options = options
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """
+        Run ``fn(*args, **kwargs)`` on a worker of the pool that this task runs in.
+
+        :raises RuntimeError: if no task is running
+        """
+        future = CallFuture(_NESTED)
+        try:
+            function = dumps(fn)
+            if not isinstance(function, bytes):
+                raise ValueError("a nested task's function is too large")
+            payload = dumps((args, kwargs))
+        except BaseException as exc:  # pickling runs user code
+            future.deliver_failure(None, exc)
+            return future
+        future.call = context.submit(future, function, payload, self._options)
+        return future
+
+    def with_options(self, **options: Any) -> NestedExecutor:
+        """See `PeerPoolExecutor.with_options`."""
+        return NestedExecutor(TaskOptions(**options))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+        """Do nothing: the pool belongs to the process that made it."""
+
+
+class _NestedOwner:
+    """Who owns the calls behind the futures of nested tasks."""
+
+    def cancel(self, future: CallFuture, *, force: bool) -> bool:
+        """Drop the task here; the engine drops it if it has not been started."""
+        if future.call is not None:
+            context.cancel(future.call)
+        return False
+
+    def is_running(self, future: CallFuture) -> bool:
+        """Not known here."""
+        return False
+
+    def wait(self, future: CallFuture, timeout: float | None) -> bool:
+        """Give the place up and wait."""
+        context.wait_for(future, timeout)
+        return True
+
+    def run_callbacks(self, future: CallFuture) -> None:
+        """Run them at once: the thread that reads outcomes is the task's own."""
+        future.run_callbacks()
+
+
+_NESTED = _NestedOwner()
+
+
+def current_executor() -> Executor:
+    """
+    Return the pool that the calling task runs in.
+
+    :raises RuntimeError: outside of a task
+    """
+    if context.worker is None:
+        raise RuntimeError("not in a task of a PeerPoolExecutor")
+    return NestedExecutor()
+
+
+def _failing(exc: BaseException) -> Iterator[Any]:
+    """A map whose function does not pickle."""
+    for _ in itertools.repeat(None):
+        raise exc
+    yield
+
+
+def _abandon(engine: Engine) -> None:
+    engine.shutdown(wait=False, cancel=False)
+
+
+_ending = False
+
+
+def _note_end() -> None:
+    global _ending  # noqa: PLW0603  # the interpreter ends once
+    _ending = True
+
+
+getattr(threading, "_register_atexit", __import__("atexit").register)(_note_end)

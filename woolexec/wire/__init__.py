@@ -1,0 +1,1 @@
+"""What travels: pickles, their buffers, and the frames that carry them."""

@@ -1,0 +1,555 @@
+"""
+Turn frames into bytes and back, in the protobuf encoding of ``protos/woolexec/v1/wire.proto``.
+
+The encoder is our own because of start-up: importing the protobuf runtime takes 22-34 ms, twice (caller and
+template), which is more than a whole pool may take to give its first result.  Frames that hold a run of calls
+keep their numbers and sizes in packed fixed-width columns, so that one ``struct`` call reads or writes a whole
+run (0.1 µs a call, as fast as upb), and the two frames of a lone call have a layout known in advance.
+``tests/wire/test_codec.py`` holds both implementations against each other.
+"""
+
+from __future__ import annotations
+
+import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, ClassVar
+
+    # A field's value: which type it has is said by the field's Kind.
+    Value = Any
+    # (tag bytes, attribute, kind)
+    Field = tuple[bytes, str, "Kind"]
+
+LIMIT = 2**31 - 1
+"""The largest batch, in bytes: what protobuf accepts."""
+
+
+def varint(value: int) -> bytes:
+    """Encode an unsigned integer of at most 64 bits."""
+    if value < 128:
+        return _BYTES[value]
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_BYTES = [bytes((n,)) for n in range(256)]
+
+
+def read_varint(data: bytes, pos: int) -> tuple[int, int]:
+    """Read an unsigned integer at `pos`; return it and the position behind it."""
+    value = shift = 0
+    while True:
+        byte = data[pos]
+        pos += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, pos
+        shift += 7
+        if shift > 63:
+            raise IndexError("varint too long")
+
+
+class Kind:
+    """How one type of field is written behind its tag, and read."""
+
+    __slots__ = ("read", "wire", "write")
+
+    def __init__(self, wire: int, write: Callable[[Value], bytes], read: Callable[[Any], Value]) -> None:
+        self.wire = wire
+        self.write = write
+        self.read = read
+
+
+def _sized(data: bytes) -> bytes:
+    return varint(len(data)) + data
+
+
+def _packed(letter: str) -> Kind:
+    width = struct.calcsize(letter)
+
+    def write(values: Sequence[Any]) -> bytes:
+        return varint(width * len(values)) + struct.pack(f"<{len(values)}{letter}", *values)
+
+    def read(data: bytes) -> tuple[Any, ...]:
+        return struct.unpack(f"<{len(data) // width}{letter}", data)
+
+    return Kind(2, write, read)
+
+
+def _fixed(letter: str, wire: int) -> Kind:
+    form = struct.Struct("<" + letter)
+    return Kind(wire, form.pack, lambda data: form.unpack(data)[0])
+
+
+UINT = Kind(0, varint, int)
+BOOL = Kind(0, varint, bool)
+FIXED64 = _fixed("Q", 1)
+DOUBLE = _fixed("d", 1)
+FLOAT = _fixed("f", 5)
+BYTES = Kind(2, _sized, bytes)
+STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: data.decode())
+FIXED64S = _packed("Q")
+FIXED32S = _packed("I")
+FLOATS = _packed("f")
+# One tag for each element, unlike the packed columns.
+STRINGS = Kind(2, STRING.write, STRING.read)
+
+
+class Message:
+    """The base of all frames: named fields, proto3 defaults."""
+
+    __slots__ = ()
+    FIELDS: ClassVar[tuple[Field, ...]] = ()
+    DEFAULTS: ClassVar[dict[str, Value]] = {}
+    BY_NUMBER: ClassVar[dict[int, tuple[str, Kind]]] = {}
+
+    def __init__(self, **values: Value) -> None:
+        for name, default in self.DEFAULTS.items():
+            setattr(self, name, values.pop(name, default))
+        if values:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(values)}")
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{name}={getattr(self, name)!r:.60}" for name, default in self.DEFAULTS.items() if getattr(self, name) != default
+        )
+        return f"{type(self).__name__}({shown})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(getattr(self, name) == getattr(other, name) for name in self.DEFAULTS)
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def body(self) -> bytes:
+        """Encode the fields that differ from their defaults."""
+        parts: list[bytes] = []
+        for tag, name, kind in self.FIELDS:
+            value = getattr(self, name)
+            if not value:
+                continue
+            if kind is STRINGS:
+                for element in value:
+                    parts += (tag, kind.write(element))
+            elif isinstance(value, Message):
+                parts += (tag, _sized(value.body()))
+            else:
+                parts += (tag, kind.write(value))
+        return b"".join(parts)
+
+    @classmethod
+    def parse(cls, data: bytes, pos: int, end: int) -> Message:
+        """Decode the fields in ``data[pos:end]``; unknown ones are skipped."""
+        message = cls()
+        while pos < end:
+            tag, pos = read_varint(data, pos)
+            wire = tag & 7
+            if wire == 2:
+                size, pos = read_varint(data, pos)
+                raw: Any = data[pos : pos + size]
+                pos += size
+            elif wire == 0:
+                raw, pos = read_varint(data, pos)
+            elif wire == 1:
+                raw = data[pos : pos + 8]
+                pos += 8
+            elif wire == 5:
+                raw = data[pos : pos + 4]
+                pos += 4
+            else:
+                raise ValueError(f"wire type {wire}")
+            if pos > end:
+                raise IndexError("field reaches past its frame")
+            field = cls.BY_NUMBER.get(tag >> 3)
+            if field is None:
+                continue
+            name, kind = field
+            if kind.wire != wire:
+                raise ValueError(f"{cls.__name__}.{name} has wire type {wire}")
+            value = kind.read(raw)
+            if kind is STRINGS:
+                value = (*getattr(message, name), value)
+            setattr(message, name, value)
+        return message
+
+
+def _define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:
+    cls.FIELDS = tuple((varint(number << 3 | kind.wire), name, kind) for number, name, kind, _ in fields)
+    cls.DEFAULTS = {name: default for _, name, _, default in fields}
+    cls.BY_NUMBER = {number: (name, kind) for number, name, kind, _ in fields}
+
+
+class Start(Message):
+    """Run these calls of one function."""
+
+    __slots__ = ("again", "attempt", "call", "count", "extent", "first", "function", "name", "payload", "size")
+    function: int
+    call: tuple[int, ...]
+    size: tuple[int, ...]
+    payload: Any
+    count: int
+    first: int
+    again: bool
+    extent: tuple[int, ...]
+    attempt: int
+    name: str
+
+
+class Return(Message):
+    """These calls returned."""
+
+    __slots__ = ("call", "extent", "payload", "seconds", "size")
+    call: tuple[int, ...]
+    seconds: tuple[float, ...]
+    size: tuple[int, ...]
+    payload: Any
+    extent: tuple[int, ...]
+
+
+class Raise(Message):
+    """This call raised."""
+
+    __slots__ = ("call", "extent", "payload", "seconds", "type")
+    call: int
+    seconds: float
+    payload: Any
+    type: tuple[str, ...]
+    extent: tuple[int, ...]
+
+
+class Define(Message):
+    """Remember this function in a slot."""
+
+    __slots__ = ("extent", "function", "payload")
+    function: int
+    payload: Any
+    extent: tuple[int, ...]
+
+
+class Recall(Message):
+    """Give back this call and all behind it that have not been started."""
+
+    __slots__ = ("call", "waiting")
+    call: int
+    waiting: int
+
+
+class Recalled(Message):
+    """These calls were given back."""
+
+    __slots__ = ("call",)
+    call: tuple[int, ...]
+
+
+class Options(Message):
+    """What a nested task asks for."""
+
+    __slots__ = ("idempotent", "name", "retries", "retry_on", "timeout")
+    timeout: float
+    retries: int
+    idempotent: bool
+    name: str
+    retry_on: tuple[str, ...]
+
+
+class Submit(Message):
+    """A running call wants a task run."""
+
+    __slots__ = ("extent", "function", "options", "parent", "payload", "task")
+    task: int
+    parent: int
+    function: bytes
+    payload: Any
+    extent: tuple[int, ...]
+    options: Options | None
+
+
+class Wait(Message):
+    """A running call waits for its own tasks."""
+
+    __slots__ = ("call",)
+    call: int
+
+
+class Resume(Message):
+    """It goes on."""
+
+    __slots__ = ("call",)
+    call: int
+
+
+class Cancel(Message):
+    """Drop this submitted task."""
+
+    __slots__ = ("call",)
+    call: int
+
+
+class Stop(Message):
+    """Finish what was sent, then leave."""
+
+    __slots__ = ()
+
+
+class Log(Message):
+    """A logging record."""
+
+    __slots__ = ("record", "text")
+    record: bytes
+    text: str
+
+
+class Initialize(Message):
+    """Run this before the first call."""
+
+    __slots__ = ("extent", "payload")
+    payload: Any
+    extent: tuple[int, ...]
+
+
+class Broken(Message):
+    """The initializer raised."""
+
+    __slots__ = ("payload",)
+    payload: bytes
+
+
+class Started(Message):
+    """These calls were started (links only; on one machine a shared page tells it)."""
+
+    __slots__ = ("call",)
+    call: tuple[int, ...]
+
+
+_define(
+    Start,
+    (1, "function", UINT, 0),
+    (2, "call", FIXED64S, ()),
+    (3, "size", FIXED32S, ()),
+    (4, "payload", BYTES, b""),
+    (5, "count", UINT, 0),
+    (6, "first", UINT, 0),
+    (7, "again", BOOL, False),
+    (8, "extent", FIXED64S, ()),
+    (9, "attempt", UINT, 0),
+    (10, "name", STRING, ""),
+)
+_define(
+    Return,
+    (1, "call", FIXED64S, ()),
+    (2, "seconds", FLOATS, ()),
+    (3, "size", FIXED32S, ()),
+    (4, "payload", BYTES, b""),
+    (5, "extent", FIXED64S, ()),
+)
+_define(
+    Raise,
+    (1, "call", FIXED64, 0),
+    (2, "seconds", FLOAT, 0.0),
+    (3, "payload", BYTES, b""),
+    (4, "type", STRINGS, ()),
+    (5, "extent", FIXED64S, ()),
+)
+_define(Define, (1, "function", UINT, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
+_define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0))
+_define(Recalled, (1, "call", FIXED64S, ()))
+_define(
+    Options,
+    (1, "timeout", DOUBLE, 0.0),
+    (2, "retries", UINT, 0),
+    (3, "idempotent", BOOL, False),
+    (4, "name", STRING, ""),
+    (5, "retry_on", STRINGS, ()),
+)
+_define(
+    Submit,
+    (1, "task", FIXED64, 0),
+    (2, "parent", FIXED64, 0),
+    (3, "function", BYTES, b""),
+    (4, "payload", BYTES, b""),
+    (5, "extent", FIXED64S, ()),
+    (6, "options", Kind(2, _sized, lambda data: Options.parse(data, 0, len(data))), None),
+)
+_define(Wait, (1, "call", FIXED64, 0))
+_define(Resume, (1, "call", FIXED64, 0))
+_define(Cancel, (1, "call", FIXED64, 0))
+_define(Log, (1, "record", BYTES, b""), (2, "text", STRING, ""))
+_define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
+_define(Broken, (1, "payload", BYTES, b""))
+_define(Started, (1, "call", FIXED64S, ()))
+
+KINDS: dict[int, type[Message]] = {
+    1: Start,
+    2: Return,
+    3: Raise,
+    4: Define,
+    5: Recall,
+    6: Recalled,
+    7: Submit,
+    8: Wait,
+    9: Resume,
+    10: Cancel,
+    11: Stop,
+    12: Log,
+    13: Initialize,
+    14: Broken,
+    15: Started,
+}
+_TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
+
+
+def encode(frame: Message) -> bytes:
+    """Encode one frame as a batch of its own; batches may be joined end to end."""
+    body = frame.body()
+    inner = _TAGS[type(frame)] + varint(len(body)) + body
+    return b"\n" + varint(len(inner)) + inner
+
+
+# A lone Return or Start whose payload is shorter than this has every length in one byte.
+_SHORT = 96
+_RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
+
+
+def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
+    """Encode the Return of one call."""
+    size = len(payload)
+    if size >= _SHORT:
+        return encode(Return(call=(call,), seconds=(seconds,), size=(size,), payload=payload))
+    return _RETURN.pack(10, 26 + size, 18, 24 + size, 10, 8, call, 18, 4, seconds, 26, 4, size, 34, size) + payload
+
+
+def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes]) -> bytes:
+    """Encode the Start of a run of plain calls."""
+    return encode(Start(function=slot, call=calls, size=[len(p) for p in payloads], payload=b"".join(payloads)))
+
+
+_TICKET = struct.Struct("<BBQ")
+
+
+def encode_slot(slot: int) -> bytes:
+    """Encode the part of a lone Start that names its function: two bytes for a slot below 128."""
+    return b"\x08" + varint(slot)
+
+
+def encode_ticket(call: int) -> bytes:
+    """Encode the part of a lone Start that names its call."""
+    return _TICKET.pack(18, 8, call)
+
+
+def split_start(payload: bytes) -> tuple[bytes, bytes]:
+    """
+    Encode a lone Start, preceded by its size, but for its slot and ticket.
+
+    :return: what stands before and behind them
+    """
+    size = len(payload)
+    behind = b"\x1a\x04" + size.to_bytes(4, "little") + b'"' + varint(size) + payload
+    inner = 2 + _TICKET.size + len(behind)
+    length = varint(inner)
+    frame = b"\n" + varint(inner + 1 + len(length))
+    total = len(frame) + 1 + len(length) + inner
+    return total.to_bytes(4, "little") + frame + b"\n" + length, behind
+
+
+def decode(data: bytes) -> list[Message]:
+    """
+    Decode a batch.
+
+    :raises ValueError: if it is not one
+    """
+    frames: list[Message] = []
+    pos, end = 0, len(data)
+    try:
+        while pos < end:
+            if data[pos] != 10:
+                raise ValueError(f"tag {data[pos]}")
+            size, pos = read_varint(data, pos + 1)
+            stop = pos + size
+            tag, pos = read_varint(data, pos)
+            size, pos = read_varint(data, pos)
+            if pos + size != stop or stop > end:
+                raise ValueError("frame does not fit")
+            cls = KINDS.get(tag >> 3)
+            if tag & 7 != 2 or cls is None:
+                raise ValueError(f"frame kind {tag >> 3}")
+            frames.append(cls.parse(data, pos, stop))
+            pos = stop
+    except (IndexError, struct.error, UnicodeDecodeError) as exc:
+        raise ValueError(f"bad batch: {exc}") from exc
+    return frames
+
+
+def decode_returns(data: bytes, out: list[tuple[int, float, bytes]]) -> int:
+    """
+    Decode the lone Returns that `data` opens with, append (call, seconds, payload) of each to `out`.
+
+    :return: the position of the first frame of another form
+    """
+    pos, end = 0, len(data)
+    header = _RETURN.size
+    unpack = _RETURN.unpack_from
+    while end - pos >= header:
+        t0, _, t1, _, t2, t3, call, t4, t5, seconds, t6, t7, size, t8, short = unpack(data, pos)
+        if t0 != 10 or t1 != 18 or t2 != 10 or t3 != 8 or t4 != 18 or t5 != 4 or t6 != 26 or t7 != 4 or t8 != 34 or size != short:
+            break
+        pos += header
+        if size >= _SHORT or pos + size > end:
+            return pos - header
+        out.append((call, seconds, data[pos : pos + size]))
+        pos += size
+    return pos
+
+
+class Splitter:
+    """Cut a byte stream into batches, each preceded by its size."""
+
+    __slots__ = ("_parts", "_pending", "_size")
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._parts: list[bytes] | None = None
+        self._size = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """
+        Take what was read; return the complete batches that it ends, joined.
+
+        :raises ValueError: if a batch is over the limit
+        """
+        if self._parts is not None:  # in the middle of a batch larger than one read
+            self._parts.append(data)
+            self._size -= len(data)
+            if self._size > 0:
+                return b""
+            data = b"".join(self._parts)
+            self._parts = None
+        elif self._pending:
+            data = self._pending + data
+        pos, end = 0, len(data)
+        out: list[bytes] = []
+        while end - pos >= 4:
+            size = int.from_bytes(data[pos : pos + 4], "little")
+            if size > LIMIT:
+                raise ValueError(f"batch of {size} bytes")
+            stop = pos + 4 + size
+            if stop > end:
+                if size > 65536:
+                    self._parts = [data[pos:]]
+                    self._size = stop - end
+                    pos = end
+                break
+            out.append(data[pos + 4 : stop])
+            pos = stop
+        self._pending = data[pos:]
+        return out[0] if len(out) == 1 else b"".join(out)
+
+
+def join(frames: Iterable[bytes]) -> bytes:
+    """Make one batch of encoded frames, preceded by its size."""
+    data = b"".join(frames)
+    return len(data).to_bytes(4, "little") + data

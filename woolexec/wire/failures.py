@@ -1,0 +1,179 @@
+"""
+Carry an exception to the caller: as itself where possible, as a `RemoteError` where not.
+
+An exception travels as a tree of nodes: itself, its ``__cause__``, its ``__context__``, the members of a group.
+Each node tries, in this order, when it is unpickled:
+1. the exception's own pickle;
+2. its class made without ``__init__``, from its arguments (for classes whose ``__init__`` takes others);
+3. a `RemoteError` with the type's name, the text and the traceback.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+from woolexec.wire.payload import File
+from woolexec.wire.pickling import dumps_inline, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TEXT_LIMIT = 10_000
+_TRACEBACK_LIMIT = 100_000
+_DEPTH_LIMIT = 40
+
+
+def types_of(exc: BaseException) -> tuple[str, ...]:
+    """Name the classes of an exception, most specific first, as ``module:qualname``."""
+    return tuple(type_name(cls) for cls in type.__getattribute__(type(exc), "__mro__") if cls is not object)
+
+
+def type_name(cls: type) -> str:
+    """Name a class as ``module:qualname``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def dump_failure(exc: BaseException, *, skip: int = 0) -> bytes:
+    """
+    Encode an exception with all that hangs on it.
+
+    :param skip: leave out so many frames at the top of its traceback (our own)
+    """
+    traceback = exc.__traceback__
+    for _ in range(skip):
+        if traceback is not None:
+            traceback = traceback.tb_next
+    exc.__traceback__ = traceback
+    node = _node(exc, set(), 0)
+    return pickle.dumps((node, _format(exc)), 5)
+
+
+def load_failure(payload: bytes | File) -> BaseException:
+    """Decode an exception; its remote traceback stands at the end of its chain of causes."""
+    from woolexec.errors import RemoteTraceback
+
+    node, text = loads(payload)
+    exc = _build(node)
+    end, seen = exc, {id(exc)}
+    while end.__cause__ is not None and id(end.__cause__) not in seen:
+        end = end.__cause__
+        seen.add(id(end))
+    if end.__cause__ is None:
+        end.__cause__ = RemoteTraceback(text)
+    return exc
+
+
+def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | None:
+    if id(exc) in seen or depth > _DEPTH_LIMIT:
+        return None
+    seen.add(id(exc))
+    node: dict[str, Any] = {"name": type_name(type(exc)).replace(":", "."), "suppress": exc.__suppress_context__}
+    if isinstance(exc, BaseExceptionGroup):
+        node["group"] = [_node(member, seen, depth + 1) for member in exc.exceptions]
+        node["message"] = _text(lambda: exc.message)
+    try:
+        node["pickle"] = dumps_inline(exc)
+    except BaseException as why:  # its own code may raise anything
+        node["why"] = f"{type(why).__name__}: {_text(lambda: str(why))}"
+    try:
+        node["parts"] = dumps_inline((type(exc), exc.args))
+    except BaseException:  # then the third way is left
+        node["parts"] = None
+    notes = getattr(exc, "__notes__", None)
+    if isinstance(notes, list):
+        node["notes"] = [_text(lambda note=note: str(note)) for note in notes]
+    node["text"] = _text(lambda: str(exc))
+    if exc.__cause__ is not None:
+        node["cause"] = _node(exc.__cause__, seen, depth + 1)
+    if exc.__context__ is not None:
+        node["context"] = _node(exc.__context__, seen, depth + 1)
+    return node
+
+
+def _build(node: dict[str, Any]) -> BaseException:
+    exc = _revive(node)
+    if node.get("cause") is not None:
+        exc.__cause__ = _build(node["cause"])
+    if node.get("context") is not None:
+        exc.__context__ = _build(node["context"])
+    exc.__suppress_context__ = node["suppress"]
+    return exc
+
+
+def _revive(node: dict[str, Any]) -> BaseException:
+    why = node.get("why", "")
+    if "pickle" in node:
+        try:
+            exc = loads(node["pickle"])
+            if isinstance(exc, BaseException):
+                if node.get("group") is not None and isinstance(exc, BaseExceptionGroup):
+                    _graft(exc, node["group"])
+                return _fresh(exc)
+            why = f"it was unpickled as {type(exc).__name__}"
+        except BaseException as error:  # unpickling runs the exception's own code
+            why = f"{type(error).__name__}: {_text(lambda error=error: str(error))}"
+    if node.get("group") is not None:
+        members = [_build(member) for member in node["group"] if member is not None]
+        group = BaseExceptionGroup(node["message"], members)
+        return _annotate(group, node)
+    if node["parts"] is not None:
+        try:
+            cls, args = loads(node["parts"])
+            exc = cls.__new__(cls, *args)
+            exc.args = args
+            if isinstance(exc, BaseException):
+                return _annotate(_fresh(exc), node)
+        except BaseException:  # as above
+            pass
+    from woolexec.errors import RemoteError
+
+    error = RemoteError(f"{node['name']}: {node['text']} (could not be carried as itself: {why})")
+    error.type_name = node["name"]
+    return _annotate(error, node)
+
+
+def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -> None:
+    """Give a group's members back what pickling drops: their causes and contexts."""
+    for member, node in zip(group.exceptions, nodes, strict=False):
+        if node is None:
+            continue
+        for name in ("cause", "context"):
+            if node.get(name) is not None:
+                setattr(member, f"__{name}__", _build(node[name]))
+        member.__suppress_context__ = node["suppress"]
+        if node.get("group") is not None and isinstance(member, BaseExceptionGroup):
+            _graft(member, node["group"])
+
+
+def _fresh(exc: BaseException) -> BaseException:
+    exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+    return exc
+
+
+def _annotate(exc: BaseException, node: dict[str, Any]) -> BaseException:
+    for note in node.get("notes", ()):
+        exc.add_note(note)
+    return exc
+
+
+def _text(get: Any) -> str:
+    """Call user code that should give a string; cut it, whatever it gives."""
+    try:
+        text = get()
+        text = text if type(text) is str else str(text)
+    except BaseException as why:
+        return f"<{type(why).__name__} in its text>"
+    return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}... ({len(text)} characters)"
+
+
+def _format(exc: BaseException) -> str:
+    import traceback  # 9 ms
+
+    try:
+        text = "".join(traceback.format_exception(exc))
+    except BaseException:  # __str__ and friends are user code
+        text = "".join(traceback.format_tb(exc.__traceback__)) + type_name(type(exc))
+    if len(text) > _TRACEBACK_LIMIT:
+        text = f"{text[: _TRACEBACK_LIMIT // 2]}\n... ({len(text)} characters) ...\n{text[-_TRACEBACK_LIMIT // 2 :]}"
+    return text

@@ -1,0 +1,148 @@
+"""
+Payloads: pickled bytes with their out-of-band buffers.
+
+A small payload is plain `bytes` and travels inside its frame.  A large one is a `File`: its body and buffers one
+after the other in a memory file, of which only the descriptor travels.  The kernel frees the memory with the
+last holder, also after SIGKILL.  Where there are no memory files (macOS) an unlinked file in the temporary
+directory takes their place.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+LARGE = 128 * 1024
+"""From this size on, in bytes, a payload travels as a memory file."""
+
+_MAPPED = 1024 * 1024
+"""From this size on a payload is mapped; below, a copy is cheaper than the page faults."""
+
+_MAPS_LIMIT = 512
+"""At most this many maps at once: each holds a descriptor as long as an object lives in it."""
+
+_ALIGNMENT = 64
+"""Of each buffer, so that arrays are as aligned as numpy makes them itself."""
+
+
+class File:
+    """
+    A payload in a memory file; owns the descriptor.
+
+    `extent` holds the size in bytes of the body, then of each buffer.
+    """
+
+    __slots__ = ("extent", "fd")
+
+    def __init__(self, fd: int, extent: Sequence[int]) -> None:
+        self.fd = fd
+        self.extent = tuple(extent)
+
+    def __len__(self) -> int:
+        return sum(self.extent)
+
+    def __del__(self) -> None:
+        try:
+            os.close(self.fd)
+        except (OSError, TypeError):  # closed by a fork, or the interpreter is ending
+            pass
+
+    def load(self) -> list[Any]:
+        """Return the body and each buffer: private, writable views."""
+        offsets, end = _offsets(self.extent)
+        if os.fstat(self.fd).st_size < end:
+            raise ValueError(f"memory file is shorter than its {end} bytes")
+        if end >= _MAPPED and _Map.alive < _MAPS_LIMIT:
+            try:
+                whole = memoryview(_Map(self.fd, end, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE))
+            except OSError:  # no descriptor, or no address space left for it
+                pass
+            else:
+                return [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
+        parts: list[Any] = []
+        for start, size in zip(offsets, self.extent, strict=True):
+            part = bytearray(size)
+            _read_all(self.fd, memoryview(part), start)
+            parts.append(part)
+        return parts
+
+
+class _Map(mmap.mmap):
+    """A map that is counted while it lives."""
+
+    alive = 0
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        _Map.alive += 1
+
+    def __del__(self) -> None:
+        _Map.alive -= 1
+
+
+def store(parts: Sequence[Any]) -> File:
+    """
+    Write a body and its buffers to a memory file.
+
+    :raises OSError: if there is no descriptor or no memory left
+    """
+    extent = [memoryview(part).nbytes for part in parts]
+    offsets, end = _offsets(extent)
+    fd = _open()
+    try:
+        os.ftruncate(fd, end)
+        for part, start in zip(parts, offsets, strict=True):
+            _write_all(fd, memoryview(part).cast("B") if memoryview(part).nbytes else memoryview(b""), start)
+    except BaseException:
+        os.close(fd)
+        raise
+    return File(fd, extent)
+
+
+def _offsets(extent: Sequence[int]) -> tuple[list[int], int]:
+    offsets, end = [], 0
+    for size in extent:
+        offsets.append(end)
+        end = (end + size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+    return offsets, max(end, 1)
+
+
+def shared_file(size: int) -> int:
+    """Open an anonymous file of `size` zero bytes that processes can map; return its descriptor."""
+    fd = _open()
+    try:
+        os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("woolexec", os.MFD_CLOEXEC)
+    import tempfile  # 10 ms, and never needed on Linux
+
+    fd, path = tempfile.mkstemp(prefix="woolexec-")
+    os.unlink(path)
+    return fd
+
+
+def _write_all(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def _read_all(fd: int, view: memoryview, offset: int) -> None:
+    while view:
+        done = os.preadv(fd, [view], offset)
+        if not done:
+            raise ValueError("memory file ended early")
+        view = view[done:]
+        offset += done

@@ -1,0 +1,192 @@
+"""
+The template: one fresh, single-threaded interpreter from which workers are forked.
+
+::
+
+    engine --- spawn, kill ---> template --- fork ---> worker
+           <-- forked, exited ---                        |
+           <=========== frames, on a socketpair ========>
+
+It holds the worker's modules and nothing of the user's, so a fork takes a millisecond and inherits no thread, lock,
+socket or file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process
+id that has been given to somebody else.  When the engine is gone it ends all workers and itself.
+
+Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+
+from woolexec.worker import main as worker_main
+from woolexec.worker import relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RECORD = struct.Struct("<IIq")
+CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED = range(1, 7)
+
+
+def main(control_fd: int) -> None:
+    """Serve the engine at the other end of this socket, until it is gone."""
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    _configure(control)
+    woken, wake = os.pipe()
+    for fd in (woken, wake):
+        os.set_blocking(fd, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy every page it looks at
+    workers: dict[int, int] = {}
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    try:
+        while True:
+            for fd, _ in poll.poll():
+                if fd == woken:
+                    _drain(woken)
+                    _reap(control, workers)
+                elif not _obey(control, workers, (woken, wake)):
+                    return
+    finally:
+        for pid in workers.values():
+            _kill_group(pid, signal.SIGKILL)
+        os._exit(0)
+
+
+def _configure(control: socket.socket) -> None:
+    import pickle
+
+    size = RECORD.unpack(_read(control, RECORD.size))[2]
+    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, before any user data
+    sys.path[:] = config["path"]
+    sys.argv[:] = config["argv"]
+    sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
+    sys.setrecursionlimit(config["recursion"])
+    relay.install(config["levels"])
+
+
+def _read(control: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = control.recv(size - len(data))
+        if not part:
+            os._exit(0)
+        data += part
+    return data
+
+
+def _obey(control: socket.socket, workers: dict[int, int], inner: tuple[int, int]) -> bool:
+    """Carry out one record; False if there will be no more."""
+    data, ancillary, _, _ = control.recvmsg(RECORD.size, socket.CMSG_SPACE(32))
+    if not data:
+        return False
+    while len(data) < RECORD.size:
+        data += _read(control, RECORD.size - len(data))
+    operation, worker, value = RECORD.unpack(data)
+    if operation == SPAWN:
+        fds = [fd for _, _, packed in ancillary for fd in array.array("i", packed)]
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            control.sendall(RECORD.pack(FAILED, worker, exc.errno or 0))
+        else:
+            if pid == 0:
+                _become_worker(control, fds, inner)
+            workers[worker] = pid
+            control.sendall(RECORD.pack(FORKED, worker, pid))
+        finally:
+            for fd in fds:
+                os.close(fd)
+    elif operation == KILL and worker in workers:
+        _kill_group(workers[worker], value)
+    return True
+
+
+def _become_worker(control: socket.socket, fds: list[int], inner: tuple[int, int]) -> None:
+    """Be a worker and never return."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        control.close()
+        for fd in inner:
+            os.close(fd)
+        os.setpgid(0, 0)
+        sock_fd, page_fd, crash_fd, lifeline = fds
+        _hold(lifeline)
+        worker_main.main(socket.socket(fileno=sock_fd), page_fd, crash_fd)
+    finally:
+        os._exit(1)
+
+
+def _hold(lifeline: int) -> None:
+    """
+    Ask the kernel to kill this worker's process group when the other end of the lifeline closes.
+
+    That holds whatever the worker does, also in C code that keeps the GIL, and reaches its children.  A pipe can be
+    opened anew through /proc, which gives each worker an owner setting of its own.  Elsewhere than on Linux a worker
+    ends when it next reads its socket, or when the template finds the engine gone.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import fcntl
+
+    set_signal = 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+    try:
+        fd = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(fd, set_signal, signal.SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:  # no /proc
+        return
+    if select.select([fd], [], [], 0)[0]:  # it closed before we held it
+        os._exit(1)
+
+
+def _reap(control: socket.socket, workers: dict[int, int]) -> None:
+    """Report workers that ended; what is left of their process groups ends with them."""
+    for worker, pid in list(workers.items()):
+        if hasattr(os, "waitid"):  # look first, so that the id cannot be given away before its group is killed
+            try:
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    continue
+            except ChildProcessError:
+                pass
+            _kill_group(pid, signal.SIGKILL)
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            del workers[worker]
+            control.sendall(RECORD.pack(EXITED, worker, os.waitstatus_to_exitcode(status)))
+
+
+def _kill_group(pid: int, number: int) -> None:
+    for kill in (os.killpg, os.kill):  # the group may not have been made yet
+        try:
+            kill(pid, number)
+            return
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _drain(fd: int) -> None:
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
