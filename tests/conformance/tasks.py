@@ -159,6 +159,11 @@ def send(connection, value):
     connection.close()
 
 
+def send_bytes(sock, data):
+    sock.sendall(data)
+    sock.close()
+
+
 def write_shared(name, data):
     block = shared_memory.SharedMemory(name)
     block.buf[: len(data)] = data

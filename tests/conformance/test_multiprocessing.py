@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import socket
 from multiprocessing import reduction, resource_sharer, shared_memory
 
 import pytest
@@ -63,6 +64,15 @@ def test_connection_travels_as_an_argument(pool):
         pool.submit(tasks.send, sender, "hello").result(SOON)
         assert receiver.poll(SOON)
         assert receiver.recv() == "hello"
+
+
+def test_socket_travels_as_an_argument(pool):
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.ExitStack() as stack:
+        stack.callback(resource_sharer.stop)
+        pool.submit(tasks.send_bytes, theirs, b"hello").result(SOON)
+        ours.settimeout(SOON)
+        assert ours.recv(5) == b"hello"
 
 
 def test_registered_reducer_is_used(pool):

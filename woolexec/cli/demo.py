@@ -10,7 +10,6 @@ The main job, on real input: parse every source file of the standard library.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
 import sys
@@ -25,6 +24,7 @@ from typing import Self, TextIO
 
 from woolexec import PeerPoolExecutor
 from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
+from woolexec.cpus import usable_cpus
 
 SHOWN = 5
 
@@ -46,7 +46,7 @@ def run(*, workers: int | None = None, limit: int | None = None, as_json: bool =
     files = find_sources(root)
     if limit is not None and limit < len(files):
         files = [files[index * len(files) // limit] for index in range(limit)]
-    workers = workers or _usable_cpus()
+    workers = workers or usable_cpus()
 
     measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
     in_processes, stdlib = _timed(
@@ -76,13 +76,6 @@ def _timed(
                 with closing(outcomes):  # type: ignore[type-var]  # typeshed says Iterator; map returns a generator
                     measures = list(progress.watch(outcomes))
     return measures, Timing(name, time.perf_counter() - started)
-
-
-def _usable_cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
 
 
 def _leave_interrupts_to_the_parent() -> None:

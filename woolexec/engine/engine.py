@@ -267,6 +267,10 @@ class Engine:
 
     def _round(self) -> None:
         self._take_inbox()
+        if self._state == "draining":
+            self._check_drained()
+            if self._state == "stopped":
+                return
         self._feed()
         self._hungry = self._has_appetite()
         if self._inbox:
@@ -276,8 +280,6 @@ class Engine:
         for key, _ in self._selector.select(timeout):
             key.data()
         self._run_timers()
-        if self._state == "draining":
-            self._check_drained()
 
     def _take_inbox(self) -> None:
         inbox, add = self._inbox, self._core.queue.add
