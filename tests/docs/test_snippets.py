@@ -20,7 +20,7 @@ def snippets():
             yield pytest.param(page, line, match[1], id=f"{page.relative_to(ROOT)}:{line}")
 
 
-@pytest.mark.parametrize(("page", "line", "source"), snippets())
+@pytest.mark.parametrize(("page", "line", "source"), list(snippets()))
 def test_snippet_runs_as_it_stands(page, line, source, tmp_path):
     script = tmp_path / "snippet.py"
     # So that a traceback shows the line of the page.
@@ -45,6 +45,6 @@ def links():
                 yield pytest.param(page, target, id=f"{page.relative_to(ROOT)}->{target}")
 
 
-@pytest.mark.parametrize(("page", "target"), links())
+@pytest.mark.parametrize(("page", "target"), list(links()))
 def test_link_leads_somewhere(page, target):
     assert (page.parent / target).exists()

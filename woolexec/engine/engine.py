@@ -878,6 +878,7 @@ class Engine:
 
     def _close(self) -> None:
         self._state = "stopped"
+        _engines.discard(self)
         self._licensed.clear()
         for worker in list(self._workers.values()):
             self._kill(worker, signal.SIGKILL)
