@@ -41,7 +41,8 @@ from woolexec.wire.payload import File, shared_file
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
 
-_READ_SIZE = 1 << 19
+_READ_SIZE = 1 << 16
+"""Bytes read at once: malloc takes more than twice that from the kernel anew each time."""
 _BATCH_SIZE = 1 << 17
 _ANCILLARY = socket.CMSG_SPACE(64 * array.array("i").itemsize)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)

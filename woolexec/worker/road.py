@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_READ_SIZE = 1 << 18
+_READ_SIZE = 1 << 16
 _FDS = 64
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 

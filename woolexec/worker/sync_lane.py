@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from woolexec.worker.page import Page
     from woolexec.worker.road import Road
 
-_SPIN = 50
+_SPIN = 20
 """How often an idle worker looks for the next call before it sleeps (about 1 µs each): waking a sleeping process
 costs 20 µs, and the next call of a round trip comes within 40."""
 
