@@ -124,13 +124,13 @@ def taking_part(ours: str, *, with_libraries: bool) -> tuple[list[Contender], di
 
 def measure_one(workload: Workload, present: Sequence[Contender], options: argparse.Namespace) -> Measured:
     """Measure one workload with those of its contenders that are here."""
-    size = {**workload.size, **(workload.quick if options.quick else {})}
+    if options.quick:
+        workload = workload.quickened()
     racing = [each for each in present if each.name in workload.contenders or (each.optional and workload.libraries)]
     measured = measure(
         workload,
         racing,
         rounds=options.rounds,
-        size=size,
         report=lambda stage: say(f"{workload.name:14} {stage}"),
     )
     if options.ours != OURS and options.ours in measured.figures:

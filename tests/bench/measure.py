@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from .workloads.workload import Sample, Size, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
-ERROR_TAIL = 600
+ERROR_TAIL = 6_000
 
 
 class ProbeError(Exception):
-    """A contender did not finish its probe."""
+    """A contender did not finish its probe: the first line says how, the rest is what it printed."""
 
 
 @dataclass(slots=True)
@@ -45,14 +45,13 @@ def measure(
     contenders: Sequence[Contender],
     *,
     rounds: int,
-    size: Size,
     report: Callable[[str], None],
 ) -> Measured:
     """Probe each contender once a round; the one that begins changes from round to round."""
     try:
-        size = workload.tune(size, lambda contender, tried: probe(workload, contender, tried))
+        size = workload.tune(workload.size, lambda contender, tried: probe(workload, contender, tried))
     except ProbeError as exc:
-        return Measured(size, failed={contender.name: f"tuning: {exc}" for contender in contenders})
+        return Measured(workload.size, failed={contender.name: f"tuning: {exc}" for contender in contenders})
     measured = Measured(size)
     for number in range(rounds):
         for contender in rotated(contenders, number):
@@ -83,10 +82,10 @@ def probe(workload: Workload, contender: str, size: Size) -> Sample:
 
     :raises ProbeError: if it fails, hangs or answers nothing
     """
-    order = json.dumps({"workload": workload.name, "contender": contender, "size": size})
+    asked = {"workload": workload.name, "contender": contender, "size": size, "stacks_after": 0.8 * workload.timeout}
     # A session of its own, so that a hang can be ended with all that it has started.
     child = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.probe", order],
+        [sys.executable, "-m", f"{__package__}.probe", json.dumps(asked)],
         cwd=ROOT,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -99,16 +98,18 @@ def probe(workload: Workload, contender: str, size: Size) -> Sample:
         out, err = child.communicate(timeout=workload.timeout)
     except subprocess.TimeoutExpired:
         end_session(child)
-        raise ProbeError(f"no answer within {workload.timeout:g} s") from None
+        _, err = child.communicate()
+        raise ProbeError(f"no answer within {workload.timeout:g} s\n{err[-ERROR_TAIL:]}") from None
     except BaseException:
         end_session(child)
         raise
     if child.returncode != 0:
-        raise ProbeError(f"exit code {child.returncode}: {err.strip()[-ERROR_TAIL:]}")
+        last = err.strip().rpartition("\n")[2]
+        raise ProbeError(f"exit code {child.returncode}: {last}\n{err[-ERROR_TAIL:]}")
     try:
         sample: Sample = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
-        raise ProbeError(f"answered {out[-ERROR_TAIL:]!r}") from None
+        raise ProbeError(f"answered no sample\n{out[-ERROR_TAIL:]}") from None
     return sample
 
 

@@ -6,6 +6,7 @@ One sample in a fresh process: an order in JSON as the only argument, the sample
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 
@@ -15,6 +16,8 @@ from . import contenders, workloads
 def main(order: str) -> None:
     """Take the sample that is ordered, and print it."""
     asked = json.loads(order)
+    if "stacks_after" in asked:
+        faulthandler.dump_traceback_later(asked["stacks_after"])
     workload, contender = workloads.named(asked["workload"]), contenders.named(asked["contender"])
     sample = workload.probe(contender, **asked["size"])
     print(json.dumps(sample), flush=True)

@@ -140,7 +140,7 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
         notes.append(f"Not a measurement of woolexec: {result['posing']} stood in for it.")
     notes += [f"Skipped {name}: {reason}." for name, reason in result["skipped"].items()]
     failed = {(row["workload"], name): why for row in result["rows"] for name, why in row["failed"].items()}
-    notes += [f"Failed {workload} on {name}: {why.splitlines()[-1]}" for (workload, name), why in failed.items()]
+    notes += [f"Failed {workload} on {name}: {why.splitlines()[0]}" for (workload, name), why in failed.items()]
     return notes
 
 

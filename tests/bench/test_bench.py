@@ -75,7 +75,7 @@ def test_contender_that_fails_costs_only_its_own_figure():
     present = [each for each in CONTENDERS if each.name in {"stdlib", "threads"}]
     # A size that the probe does not know makes it fail at once.
     broken = stand_in(LOWER, name="round-trip", size={"workers": 1, "trips": 2, "unknown": 1})
-    measured = measure(broken, present, rounds=2, size=broken.size, report=lambda stage: None)
+    measured = measure(broken, present, rounds=2, report=lambda stage: None)
     assert measured.figures == {}
     assert measured.failed.keys() == {"stdlib", "threads"}
     assert "unknown" in measured.failed["stdlib"]

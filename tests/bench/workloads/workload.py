@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Size = Mapping[str, Any]
 Sample = dict[str, float]
+QUICK_TIMEOUT = 15.0
 
 
 def never() -> None:
@@ -48,6 +49,10 @@ class Workload:
     tune: Callable[[Size, Callable[[str, Size], Sample]], Size] = as_given
     missing: Callable[[], str | None] = never
     timeout: float = 120.0
+
+    def quickened(self) -> Workload:
+        """Return the same with few items, and less patience."""
+        return replace(self, size={**self.size, **self.quick}, timeout=QUICK_TIMEOUT)
 
 
 def timed(fn: Callable[..., Any], *args: object) -> tuple[float, Any]:
