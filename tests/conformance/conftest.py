@@ -18,4 +18,3 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         else:
             # Strict: a line of the table whose test passes is stale, and fails.
             item.add_marker(pytest.mark.xfail(strict=True, reason=row.reason))
-            item.add_marker(pytest.mark.leaks(reason="fails before it comes to shut its executor down"))

@@ -18,13 +18,16 @@ import pkgutil
 import sys
 import unittest
 import unittest.mock
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import _base
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .subject import MODULE, NAME, Subject, python_path, tolerant_of_context
+from .differences import SHUT_WHEN_RUNNING
+from .subject import MODULE, NAME, Subject, python_path
+from .tasks import eventually
 
 SUITE = "test_concurrent_futures"
 SPAWN_MIXIN = "ProcessPoolSpawnMixin"
@@ -105,7 +108,14 @@ def support() -> ModuleType:
 
 def make_mixin(executor_mixin: type) -> type:
     """Return the mixin that stands in the place of the stdlib's ProcessPoolSpawnMixin."""
-    subject = tolerant_of_context(Subject)
+    made: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def remember(self: Any, *args: Any, **options: Any) -> None:
+        Subject.__init__(self, *args, **options)
+        made.add(self)
+
+    # Scripts in tests import the executor by the name of its class.
+    subject = type(Subject.__name__, (Subject,), {"__init__": remember})
 
     class PeerPoolMixin(executor_mixin):
         executor_type = subject
@@ -128,13 +138,35 @@ def make_mixin(executor_mixin: type) -> type:
             )
             support().environment_altered = False
             super().setUp()
+            if ".".join(self.id().split(".")[-2:]) in SHUT_WHEN_RUNNING:
+                shut_when_running(self.executor)
 
         def tearDown(self) -> None:
+            # A test that fails half way leaves the executor that it made itself.
+            for executor in list(made):
+                executor.shutdown()
             super().tearDown()
             # The stdlib's runner fails a test that leaves a child or a thread behind; pytest would not notice.
             assert not support().environment_altered, "a child process or a thread was left behind"
 
     return PeerPoolMixin
+
+
+def shut_when_running(executor: Any) -> None:
+    """Let `executor.shutdown` wait until the first call has been started."""
+    first: list[Any] = []
+    submit, shutdown = executor.submit, executor.shutdown
+
+    def remember(*args: Any, **kwargs: Any) -> Any:
+        future = submit(*args, **kwargs)
+        first.append(future)
+        return future
+
+    def shut(*args: Any, **options: Any) -> None:
+        assert eventually(lambda: first[0].running() or first[0].done())
+        shutdown(*args, **options)
+
+    executor.submit, executor.shutdown = remember, shut
 
 
 class SubjectFutures:

@@ -6,12 +6,10 @@ It is `woolexec.PeerPoolExecutor`, or what the environment variable `WOOLEXEC_CO
 """
 
 import importlib
-import inspect
 import os
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +23,6 @@ Subject: Any = getattr(importlib.import_module(MODULE), NAME)
 
 # A watchdog for waits that should be short; a hang is a failure, not a wait.
 SOON = 20.0
-
-
-def tolerant_of_context(executor_type: type[Executor]) -> Any:
-    """Return `executor_type`, or a subclass that takes and drops `mp_context` if it does not know the word."""
-    if "mp_context" in inspect.signature(executor_type).parameters:
-        return executor_type
-
-    def __init__(self: Any, max_workers: int | None = None, *, mp_context: object = None, **options: Any) -> None:
-        executor_type.__init__(self, max_workers, **options)
-
-    # The stdlib's scripts import the executor by the name of its class.
-    return type(executor_type.__name__, (executor_type,), {"__init__": __init__})
 
 
 def python_path() -> str:

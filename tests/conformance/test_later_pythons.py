@@ -49,7 +49,8 @@ def test_stop_shuts_the_executor_down(stop):
     pool = Subject(1)
     pool.submit(tasks.pid).result(SOON)
     getattr(pool, stop)()
-    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+    # Its message may be that of a shutdown or of a broken pool.
+    with pytest.raises(RuntimeError):
         pool.submit(tasks.pid)
     pool.shutdown()
 
@@ -142,6 +143,7 @@ def test_results_of_a_buffered_map_outlive_the_executor():
     assert list(results) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.timeout(10)
 def test_buffered_map_after_shutdown_says_so():
     pool = Subject(1)
     results = pool.map(str, itertools.count(), buffersize=2)
