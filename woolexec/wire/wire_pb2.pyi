@@ -1,0 +1,264 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Batch(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[Frame]
+    def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load")
+    START_FIELD_NUMBER: _ClassVar[int]
+    RETURN_FIELD_NUMBER: _ClassVar[int]
+    RAISE_FIELD_NUMBER: _ClassVar[int]
+    DEFINE_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    RECALLED_FIELD_NUMBER: _ClassVar[int]
+    SUBMIT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    INITIALIZE_FIELD_NUMBER: _ClassVar[int]
+    BROKEN_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    YIELD_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    SEND_FIELD_NUMBER: _ClassVar[int]
+    THROW_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    start: Start
+    define: Define
+    recall: Recall
+    recalled: Recalled
+    submit: Submit
+    wait: Wait
+    resume: Resume
+    cancel: Cancel
+    stop: Stop
+    log: Log
+    initialize: Initialize
+    broken: Broken
+    started: Started
+    next: Next
+    send: Send
+    throw: Throw
+    close: Close
+    load: Load
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    function: int
+    call: _containers.RepeatedScalarFieldContainer[int]
+    size: _containers.RepeatedScalarFieldContainer[int]
+    payload: bytes
+    count: int
+    first: int
+    again: bool
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    attempt: int
+    name: str
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Return(_message.Message):
+    __slots__ = ("call", "seconds", "size", "payload", "extent")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    call: _containers.RepeatedScalarFieldContainer[int]
+    seconds: _containers.RepeatedScalarFieldContainer[float]
+    size: _containers.RepeatedScalarFieldContainer[int]
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Raise(_message.Message):
+    __slots__ = ("call", "seconds", "payload", "type", "extent")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    seconds: float
+    payload: bytes
+    type: _containers.RepeatedScalarFieldContainer[str]
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ..., type: _Optional[_Iterable[str]] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Define(_message.Message):
+    __slots__ = ("function", "payload", "extent")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    function: int
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Recall(_message.Message):
+    __slots__ = ("call", "waiting")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    waiting: int
+    def __init__(self, call: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class Recalled(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Submit(_message.Message):
+    __slots__ = ("task", "parent", "function", "payload", "extent", "options")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    task: int
+    parent: int
+    function: bytes
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    options: Options
+    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ...) -> None: ...
+
+class Options(_message.Message):
+    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on")
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    RETRY_ON_FIELD_NUMBER: _ClassVar[int]
+    timeout: float
+    retries: int
+    idempotent: bool
+    name: str
+    retry_on: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Wait(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    def __init__(self, call: _Optional[int] = ...) -> None: ...
+
+class Resume(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    def __init__(self, call: _Optional[int] = ...) -> None: ...
+
+class Cancel(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    def __init__(self, call: _Optional[int] = ...) -> None: ...
+
+class Stop(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Log(_message.Message):
+    __slots__ = ("record", "text")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    record: bytes
+    text: str
+    def __init__(self, record: _Optional[bytes] = ..., text: _Optional[str] = ...) -> None: ...
+
+class Initialize(_message.Message):
+    __slots__ = ("payload", "extent")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Broken(_message.Message):
+    __slots__ = ("payload",)
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    def __init__(self, payload: _Optional[bytes] = ...) -> None: ...
+
+class Started(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Yield(_message.Message):
+    __slots__ = ("call", "payload", "extent")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Next(_message.Message):
+    __slots__ = ("call", "credits")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    credits: int
+    def __init__(self, call: _Optional[int] = ..., credits: _Optional[int] = ...) -> None: ...
+
+class Send(_message.Message):
+    __slots__ = ("call", "payload", "extent")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Throw(_message.Message):
+    __slots__ = ("call", "payload")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    payload: bytes
+    def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Close(_message.Message):
+    __slots__ = ("call",)
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    def __init__(self, call: _Optional[int] = ...) -> None: ...
+
+class Load(_message.Message):
+    __slots__ = ("free", "queued", "seconds")
+    FREE_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    free: int
+    queued: int
+    seconds: float
+    def __init__(self, free: _Optional[int] = ..., queued: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
