@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
-    from woolexec.executor import current_executor as current_executor
+    from woolexec.nested import current_executor as current_executor
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _WHERE = {
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
-    "current_executor": "woolexec.executor",
+    "current_executor": "woolexec.nested",
 }
 
 __all__ = [  # noqa: PLE0604  # the names of _WHERE

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
-from woolexec.engine.engine import Engine
+from woolexec.engine.engine import AFTER_SHUTDOWN, FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
 from woolexec.errors import PlatformError
 from woolexec.mapping import MapIterator, check_map
+from woolexec.nested import current_executor
 from woolexec.options import TaskOptions
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps
-from woolexec.worker import context
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -173,7 +173,7 @@ class PeerPoolExecutor(_Face):
         :param wait: return when all is done and every worker has ended; not in a done-callback, which is part of that
         :param cancel_futures: cancel every task that has not been started
         """
-        self._refusal = "cannot schedule new futures after shutdown"
+        self._refusal = AFTER_SHUTDOWN
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel_futures)
 
@@ -186,7 +186,7 @@ class PeerPoolExecutor(_Face):
         self._end_workers(signal.SIGKILL)
 
     def _end_workers(self, number: int) -> None:
-        self._refusal = "cannot schedule new futures after shutdown"
+        self._refusal = AFTER_SHUTDOWN
         self._finalizer.detach()
         self._engine.end_workers(number)
 
@@ -233,7 +233,7 @@ class PeerPoolExecutor(_Face):
     def _refuse(self) -> None:
         engine = self._engine
         if engine.forked:
-            raise RuntimeError("this PeerPoolExecutor belongs to the parent process: make another one after a fork")
+            raise RuntimeError(FORKED_CHILD)
         if engine.broken is not None:
             raise type(engine.broken)(*engine.broken.args) from engine.broken
         if self._refusal is not None:
@@ -251,79 +251,6 @@ class OptionsView(_Face):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Shut the executor down that this is a view of."""
         self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
-
-
-class NestedExecutor(Executor):
-    """
-    The pool that a task runs in, as the task sees it.
-
-    A task that waits for a task of its own gives its place up meanwhile, so recursion may be deeper than the pool.
-    """
-
-    def __init__(self, options: TaskOptions | None = None) -> None:
-        self._options = options
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """
-        Run ``fn(*args, **kwargs)`` on a worker of the pool that this task runs in.
-
-        :raises RuntimeError: if no task is running
-        """
-        future = CallFuture(_NESTED)
-        try:
-            function = dumps(fn)
-            if not isinstance(function, bytes):
-                raise ValueError("a nested task's function is too large")
-            payload = dumps((args, kwargs))
-        except BaseException as exc:  # pickling runs user code
-            future.deliver_failure(None, exc)
-            return future
-        future.call = context.submit(future, function, payload, self._options)
-        return future
-
-    def with_options(self, **options: Any) -> NestedExecutor:
-        """See `PeerPoolExecutor.with_options`."""
-        return NestedExecutor(TaskOptions(**options))
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
-        """Do nothing: the pool belongs to the process that made it."""
-
-
-class _NestedOwner:
-    """Who owns the calls behind the futures of nested tasks."""
-
-    def cancel(self, future: CallFuture, *, force: bool) -> bool:
-        """Drop the task here; the engine drops it if it has not been started."""
-        if future.call is not None:
-            context.cancel(future.call)
-        return False
-
-    def is_running(self, future: CallFuture) -> bool:
-        """Not known here."""
-        return False
-
-    def wait(self, future: CallFuture, timeout: float | None) -> bool:
-        """Give the place up and wait."""
-        context.wait_for(future, timeout)
-        return True
-
-    def run_callbacks(self, future: CallFuture) -> None:
-        """Run them at once: the thread that reads outcomes is the task's own."""
-        future.run_callbacks()
-
-
-_NESTED = _NestedOwner()
-
-
-def current_executor() -> Executor:
-    """
-    Return the pool that the calling task runs in.
-
-    :raises RuntimeError: outside of a task
-    """
-    if context.worker is None:
-        raise RuntimeError("not in a task of a PeerPoolExecutor")
-    return NestedExecutor()
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

@@ -209,7 +209,7 @@ class MapIterator(Iterator[Any]):
         self._buffered += len(items)
         try:
             payload = dumps((self._star, items))
-        except Exception:
+        except BaseException:  # pickling runs user code, as below
             payload = None
         if payload is not None:
             self._submit(payload, len(items))
@@ -218,7 +218,7 @@ class MapIterator(Iterator[Any]):
         for item in items:  # one of them does not pickle: only that one fails
             try:
                 alone = dumps((self._star, [item]))
-            except Exception as exc:
+            except BaseException as exc:
                 parts = _Parts(1)
                 parts._put(0, 1, exc, failed=True)
                 self._line.append(parts)

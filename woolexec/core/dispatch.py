@@ -105,6 +105,7 @@ class Dispatch:
         call.function.observe(seconds / call.count if call.count else seconds)
         if place.above == number:
             place.above = 0
+        self.queue.forget_parent(number)
         return call
 
     def recall(self, place: Place, started: int, since: int) -> int:
@@ -149,6 +150,7 @@ class Dispatch:
         lost = list(place.outstanding.values())
         for call in lost:
             place.gone(call.number, len(call.payload))
+            self.queue.forget_parent(call.number)
         return lost
 
     def retry(self, call: Call) -> None:
@@ -173,7 +175,7 @@ class Dispatch:
         place.gone(call.number, len(call.payload))
         if place.above == call.number:
             place.above = 0
-        if place.remaining is not None:
+        if place.remaining is not None and not place.waiting:
             place.remaining += 1
         call.move("recall")
         self.queue.give_back(call)

@@ -83,9 +83,10 @@ class ReadyQueue:
                 return call
         return None
 
-    def forget_parent(self, parent: int) -> list[Call]:
-        """Drop the index of a finished call's children; return those that still wait."""
-        return [call for call in self._children.pop(parent, ()) if call in self._unclaimed]
+    def forget_parent(self, parent: int) -> None:
+        """Drop the index of a finished call's children; they stay in line."""
+        if self._children:
+            self._children.pop(parent, None)
 
     def clear(self) -> list[Call | Chunk]:
         """Take everything out."""

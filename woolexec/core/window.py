@@ -44,7 +44,7 @@ class Place:
 
     def has_room(self, cost: float | None, size: int) -> bool:
         """Say whether one more call, of this expected run time and payload size, may be sent."""
-        if not self.ready or self.waiting or self.recalling or self.remaining == 0:
+        if not self.ready or self.waiting or self.recalling or self.is_used_up:
             return False
         ahead = len(self.outstanding)
         if ahead == 0:
@@ -63,7 +63,7 @@ class Place:
         self.outstanding[number] = call
         self.load += cost
         self.size += size
-        if self.remaining is not None:
+        if self.remaining is not None and not self.waiting:
             self.remaining -= 1
 
     def gone(self, number: int, size: int) -> Call | None:
@@ -87,5 +87,10 @@ class Place:
     @property
     def idle(self) -> bool:
         """Nothing is outstanding, and it would take something."""
-        return not self.outstanding and self.ready and self.remaining != 0
+        return not self.outstanding and self.ready and not self.is_used_up
+
+    @property
+    def is_used_up(self) -> bool:
+        """It has been sent as many calls as it may run; tasks of its own that a waiting call runs are not counted."""
+        return self.remaining is not None and self.remaining <= 0
 

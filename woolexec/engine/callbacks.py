@@ -1,9 +1,10 @@
 """
 Run user code (done-callbacks, log handlers) outside the engine's thread.
 
-One thread runs what comes, in order.  When it has been at the same piece for longer than `PATIENCE` and more is
-waiting, a new thread takes the queue over, and the old one leaves after its piece.  So a callback that blocks holds up
-nobody else, and there are as many threads as there are blocked callbacks, plus one.
+One thread runs what comes, in order.  For callbacks: when it has been at the same piece for longer than `PATIENCE` and
+more is waiting, a new thread takes the queue over, and the old one leaves after its piece.  So a callback that blocks
+holds up nobody else, and there are as many threads as there are blocked callbacks, plus one.  For log records, which
+all meet in the same handlers, one thread is enough; there the queue is bounded, and what does not fit is counted.
 """
 
 from __future__ import annotations
@@ -19,19 +20,29 @@ PATIENCE = 0.05
 class Relay:
     """A queue of callables and the thread that runs them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int | None = None) -> None:
+        self.dropped = 0
+        self._limit = limit
         self._pieces: deque[Callable[[], object]] = deque()
         self._arrived = threading.Semaphore(0)
         self._runner: threading.Thread | None = None
         self._since: float | None = None
         self._closed = False
 
-    def put(self, piece: Callable[[], object]) -> None:
-        """Queue a piece of user code; it must not raise.  Only the engine's thread calls this."""
+    def put(self, piece: Callable[[], object]) -> bool:
+        """
+        Queue a piece of user code, which must not raise.  Only the engine's thread calls this.
+
+        :return: False if the queue is full and the piece was dropped
+        """
+        if self._limit is not None and len(self._pieces) >= self._limit:
+            self.dropped += 1
+            return False
         self._pieces.append(piece)
         if self._runner is None:
             self._take_over()
         self._arrived.release()
+        return True
 
     def check(self) -> float | None:
         """
@@ -39,9 +50,9 @@ class Relay:
 
         :return: seconds after which to check again, None if there is no need
         """
-        since = self._since
         if not self._pieces:
             return None
+        since = self._since
         if since is None:
             return PATIENCE
         left = since + PATIENCE - monotonic()
@@ -58,7 +69,7 @@ class Relay:
     def join(self) -> None:
         """Wait until the queue is empty; returns at once in a callback."""
         runner = self._runner
-        if runner is not None and runner is not threading.current_thread():
+        if runner is not None and not self.running_here:
             runner.join()
 
     @property
@@ -69,9 +80,12 @@ class Relay:
     def _take_over(self) -> None:
         self._since = None
         runner = threading.Thread(target=self._run, name="woolexec-callbacks", daemon=True)
-        runner.woolexec_relay = self  # type: ignore[attr-defined]
-        self._runner = runner
-        runner.start()
+        runner.woolexec_relay = self  # type: ignore[attr-defined]  # how `running_here` knows it
+        previous, self._runner = self._runner, runner
+        try:
+            runner.start()
+        except RuntimeError:  # no thread to be had: the old one goes on
+            self._runner = previous
 
     def _run(self) -> None:
         me = threading.current_thread()

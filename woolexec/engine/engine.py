@@ -22,6 +22,7 @@ import itertools
 import os
 import select
 import signal
+import sys
 import threading
 import weakref
 from collections import deque
@@ -56,6 +57,12 @@ _STATUS_PATIENCE = 1.0
 
 _START_BUDGET = 5
 """So many workers in a row may die before their first call; then the executor is broken."""
+
+_RECORDS_LIMIT = 10_000
+"""Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
+
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -92,6 +99,7 @@ class Engine:
         self._due: set[Worker] = set()
         self._early_deaths = 0
         self._relay = Relay()
+        self._records = Relay(limit=_RECORDS_LIMIT)
         self._state = "open"  # then "draining", then "stopped"
         self.broken: BaseException | None = None
         self.forked = False
@@ -105,8 +113,14 @@ class Engine:
         self._watched.add(self._woken, self._drain_wakes)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="woolexec-engine", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread to be had
+            self._watched.close()
+            os.close(self._woken)
+            os.close(self._wake_fd)
+            raise
         _engines.add(self)
-        self._thread.start()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -121,6 +135,8 @@ class Engine:
         if self._hungry:
             self._hungry = False
             self._wake()
+        if self._stopped.is_set() and self._core.queue.claim(call):
+            raise RuntimeError(AFTER_SHUTDOWN)
 
     def submit_chunk(self, chunk: Chunk) -> None:
         """Take the items of a map over."""
@@ -128,6 +144,8 @@ class Engine:
         if self._hungry:
             self._hungry = False
             self._wake()
+        if self._stopped.is_set():
+            raise RuntimeError(AFTER_SHUTDOWN)
 
     def ask(self, question: Callable[[], Any], default: Any = None) -> Any:
         """
@@ -161,7 +179,7 @@ class Engine:
     def cancel(self, future: CallFuture, *, force: bool) -> bool:
         """Keep the call of a future from running; with `force`, end it if it runs."""
         call = future.call
-        if call is None:
+        if call is None or self.forked:
             return False
         if self._core.queue.claim(call):
             call.move("cancel")
@@ -181,7 +199,13 @@ class Engine:
         return isinstance(place, Worker) and call.number <= place.page.started
 
     def wait(self, future: CallFuture, timeout: float | None) -> bool:
-        """Threads wait on the future itself."""
+        """
+        Leave it to the future: outcomes come from another thread.
+
+        :raises RuntimeError: in a forked child, where none will come
+        """
+        if self.forked:
+            raise RuntimeError(FORKED_CHILD)
         return False
 
     def run_callbacks(self, future: CallFuture) -> None:
@@ -198,13 +222,14 @@ class Engine:
 
     def join(self) -> None:
         """Wait until everything has ended."""
-        if self._relay.running_here:
+        if self._relay.running_here or self._records.running_here:
             return
         while not self._stopped.wait(1.0):
             if not self._thread.is_alive():
                 break
         self._thread.join()
         self._relay.join()
+        self._records.join()
 
     def end_workers(self, number: int) -> None:
         """Send a signal to all workers, and be broken."""
@@ -242,6 +267,16 @@ class Engine:
         if not self._relay_watched:
             self._relay_watched = True
             self._after(PATIENCE, self._check_relay)
+
+    def _take_record(self, record: bytes) -> None:
+        if self._records.dropped:
+            dropped, self._records.dropped = self._records.dropped, 0
+            if self._records.put(partial(_warn_dropped, dropped)):
+                self._records.put(partial(_handle_record, record))
+            else:
+                self._records.dropped += dropped
+        else:
+            self._records.put(partial(_handle_record, record))
 
     def _check_relay(self) -> None:
         left = self._relay.check()
@@ -320,8 +355,6 @@ class Engine:
         for call in calls:
             if call.options is not None and call.options.timeout is not None:
                 self._watch_time(worker, call)
-        if worker.remaining == 0:
-            worker.send_stop()
         self._due.add(worker)
 
     def _has_appetite(self) -> bool:
@@ -494,7 +527,10 @@ class Engine:
             self._early_deaths = 0
         for frame in frames:
             self._take(worker, frame)
-        if self._core.queue.head() is not None:
+        if worker.remaining is not None and worker.is_used_up and not worker.outstanding and not worker.stopping:
+            worker.send_stop()
+            self._due.add(worker)
+        elif self._core.queue.head() is not None:
             self._send(worker, self._core.assign(worker))
 
     def _take(self, worker: Worker, frame: Any) -> None:
@@ -503,7 +539,10 @@ class Engine:
             call = self._core.finish(worker, frame.call[0], frame.seconds[0])
             if call is not None:
                 self._early_deaths = 0
-                call.receiver.deliver(call, frame.payload)
+                if isinstance(frame.payload, OSError):
+                    call.receiver.deliver_failure(call, frame.payload)
+                else:
+                    call.receiver.deliver(call, frame.payload)
         elif cls is Raise:
             self._raised(worker, frame)
         elif cls is Recalled:
@@ -519,7 +558,7 @@ class Engine:
             self._cancel_nested(worker, frame.call)
         elif cls is Log:
             worker.log.append(frame.text)
-            self._run_user_code(partial(_handle_record, frame.record))
+            self._take_record(frame.record)
         elif cls is Broken:
             worker.stopping = True
             worker.ready = False
@@ -621,10 +660,11 @@ class Engine:
         self._early_deaths += 1
         if self._early_deaths < _START_BUDGET:
             return
-        text = f"{self._early_deaths} workers in a row {describe_exit(worker.exitcode)} before their first call"
+        text = f"{self._early_deaths} workers in a row ended before their first call; the last {describe_exit(worker.exitcode)}"
         if self._initializer is not None:
-            text += ", in the initializer"
-        self._break(InitializerError(text))
+            self._break(InitializerError(f"{text}, in the initializer"))
+        else:
+            self._break(WorkerStartError(f"{text}. Does {sys.executable} run, and can it import woolexec?"))
 
     def _check_initializer(self, worker: Worker) -> None:
         if self._workers.get(worker.id) is worker and worker.page.started == 0 and worker.outstanding:
@@ -891,10 +931,21 @@ class Engine:
         self._watched.close()
         os.close(self._woken)
         os.close(self._wake_fd)
-        self._relay.close()
+        for relay in (self._relay, self._records):
+            relay.close()
         self._stopped.set()
-        for entry in list(self._inbox):
-            if not isinstance(entry, Call | Chunk):
+        # Somebody may have passed the executor's check before it was shut down.  `submit` appends, then looks whether
+        # we have stopped; we have stopped, then look what was appended.
+        error = RuntimeError(AFTER_SHUTDOWN)
+        while self._inbox:
+            entry = self._inbox.popleft()
+            if entry.__class__ is Call:
+                if self._core.queue.claim(entry):
+                    entry.move("fail")
+                    entry.receiver.deliver_failure(entry, error)
+            elif entry.__class__ is Chunk:
+                entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), error)
+            else:
                 entry()
 
 
@@ -977,6 +1028,12 @@ def task_name(call: Call) -> str:
     if call.options is not None and call.options.name is not None:
         return call.options.name
     return call.function.name
+
+
+def _warn_dropped(count: int) -> None:
+    import logging
+
+    logging.getLogger("woolexec").warning("%d log records of workers were dropped: a handler is too slow", count)
 
 
 def _log_broken(error: BaseException) -> None:

@@ -11,7 +11,9 @@ thread can come between; whoever comes second finds no licence, and the call tak
 from __future__ import annotations
 
 import array
+import errno
 import os
+import resource
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -50,6 +52,8 @@ _SLOTS = 128
 """Functions that a worker remembers, at most: a slot's number takes one byte."""
 _DIRECT_LIMIT = 32 * 1024
 _ZERO = (0,)
+_MANY_FDS = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+"""A descriptor above this (the lowest free one is always taken) says that they run short."""
 
 
 class Worker(Place):
@@ -212,7 +216,7 @@ class Worker(Place):
                 if file is None:
                     sent = self.sock.send(data)
                 else:
-                    rights = array.array("i", [file.fd])
+                    rights = array.array("i", [file.share()])
                     sent = self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
             except BlockingIOError:
                 return False
@@ -284,7 +288,7 @@ class Worker(Place):
         :raises ProtocolError: if it sent what is not a batch
         """
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(_READ_SIZE, _ANCILLARY, _CLOEXEC)
+            data, ancillary, flags, _ = self.sock.recvmsg(_READ_SIZE, _ANCILLARY, _CLOEXEC)
         except BlockingIOError:
             return []
         except OSError as exc:
@@ -292,6 +296,8 @@ class Worker(Place):
         for level, kind, fds in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self.files.extend(array.array("i", fds))
+        if flags & socket.MSG_CTRUNC:  # each file comes with a message of its own, so just one is lost
+            self.files.append(-1)
         if not data:
             raise EOFError
         try:
@@ -307,8 +313,16 @@ class Worker(Place):
             if extent:
                 if not self.files:
                     raise ProtocolError(f"worker {self.pid}: a memory file is missing")
-                frame.payload = File(self.files.popleft(), extent)  # type: ignore[attr-defined]
+                frame.payload = self._open(self.files.popleft(), extent)  # type: ignore[attr-defined]
         return frames
+
+    def _open(self, fd: int, extent: Sequence[int]) -> File | OSError:
+        if fd < 0:
+            return OSError(errno.EMFILE, "no descriptor left to receive a large result")
+        file = File(fd, extent)
+        if fd > _MANY_FDS:
+            file.take_in()
+        return file
 
     def crash_report(self) -> str:
         """Return what faulthandler wrote when the worker crashed, or nothing."""
@@ -324,7 +338,8 @@ class Worker(Place):
         self.page.close()
         os.close(self.crash_fd)
         for fd in self.files:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         self.files.clear()
         self._out.clear()
 

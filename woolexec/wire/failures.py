@@ -29,6 +29,16 @@ def types_of(exc: BaseException) -> tuple[str, ...]:
     return tuple(type_name(cls) for cls in type.__getattribute__(type(exc), "__mro__") if cls is not object)
 
 
+def get(exc: BaseException, name: str) -> Any:
+    """Read an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    return getattr(BaseException, name).__get__(exc)
+
+
+def put(exc: BaseException, name: str, value: object) -> None:
+    """Set an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    getattr(BaseException, name).__set__(exc, value)
+
+
 def type_name(cls: type) -> str:
     """Name a class as ``module:qualname``."""
     return f"{cls.__module__}:{cls.__qualname__}"
@@ -40,13 +50,17 @@ def dump_failure(exc: BaseException, *, skip: int = 0) -> bytes:
 
     :param skip: leave out so many frames at the top of its traceback (our own)
     """
-    traceback = exc.__traceback__
-    for _ in range(skip):
-        if traceback is not None:
-            traceback = traceback.tb_next
-    exc.__traceback__ = traceback
-    node = _node(exc, set(), 0)
-    return pickle.dumps((node, _format(exc)), 5)
+    try:
+        traceback = get(exc, "__traceback__")
+        for _ in range(skip):
+            if traceback is not None:
+                traceback = traceback.tb_next
+        put(exc, "__traceback__", traceback)
+        return pickle.dumps((_node(exc, set(), 0), _format(exc)), 5)
+    except BaseException as why:  # user code that we did not think of: at least say what it was
+        name = type_name(type(exc)).replace(":", ".")
+        node = {"name": name, "suppress": False, "parts": None, "text": "", "why": type(why).__name__}
+        return pickle.dumps((node, name), 5)
 
 
 def load_failure(payload: bytes | File) -> BaseException:
@@ -56,11 +70,11 @@ def load_failure(payload: bytes | File) -> BaseException:
     node, text = loads(payload)
     exc = _build(node)
     end, seen = exc, {id(exc)}
-    while end.__cause__ is not None and id(end.__cause__) not in seen:
-        end = end.__cause__
+    while (cause := get(end, "__cause__")) is not None and id(cause) not in seen:
+        end = cause
         seen.add(id(end))
-    if end.__cause__ is None:
-        end.__cause__ = RemoteTraceback(text)
+    if cause is None:
+        put(end, "__cause__", RemoteTraceback(text))
     return exc
 
 
@@ -68,7 +82,7 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     if id(exc) in seen or depth > _DEPTH_LIMIT:
         return None
     seen.add(id(exc))
-    node: dict[str, Any] = {"name": type_name(type(exc)).replace(":", "."), "suppress": exc.__suppress_context__}
+    node: dict[str, Any] = {"name": type_name(type(exc)).replace(":", "."), "suppress": get(exc, "__suppress_context__")}
     if isinstance(exc, BaseExceptionGroup):
         node["group"] = [_node(member, seen, depth + 1) for member in exc.exceptions]
         node["message"] = _text(lambda: exc.message)
@@ -77,28 +91,34 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     except BaseException as why:  # its own code may raise anything
         node["why"] = f"{type(why).__name__}: {_text(lambda: str(why))}"
     try:
-        node["parts"] = dumps_inline((type(exc), exc.args))
+        node["parts"] = dumps_inline((type(exc), get(exc, "args")))
     except BaseException:  # then the third way is left
         node["parts"] = None
-    notes = getattr(exc, "__notes__", None)
+    try:
+        notes = object.__getattribute__(exc, "__notes__")
+    except AttributeError:
+        notes = None
     if isinstance(notes, list):
         node["notes"] = [_text(lambda note=note: str(note)) for note in notes]
     node["text"] = _text(lambda: str(exc))
-    if exc.__cause__ is not None:
-        node["cause"] = _node(exc.__cause__, seen, depth + 1)
-    if exc.__context__ is not None:
-        node["context"] = _node(exc.__context__, seen, depth + 1)
+    for name in ("cause", "context"):
+        other = get(exc, f"__{name}__")
+        if other is not None:
+            node[name] = _node(other, seen, depth + 1)
     return node
 
 
 def _build(node: dict[str, Any]) -> BaseException:
     exc = _revive(node)
-    if node.get("cause") is not None:
-        exc.__cause__ = _build(node["cause"])
-    if node.get("context") is not None:
-        exc.__context__ = _build(node["context"])
-    exc.__suppress_context__ = node["suppress"]
+    _connect(exc, node)
     return exc
+
+
+def _connect(exc: BaseException, node: dict[str, Any]) -> None:
+    for name in ("cause", "context"):
+        if node.get(name) is not None:
+            put(exc, f"__{name}__", _build(node[name]))
+    put(exc, "__suppress_context__", node["suppress"])
 
 
 def _revive(node: dict[str, Any]) -> BaseException:
@@ -121,8 +141,8 @@ def _revive(node: dict[str, Any]) -> BaseException:
         try:
             cls, args = loads(node["parts"])
             exc = cls.__new__(cls, *args)
-            exc.args = args
             if isinstance(exc, BaseException):
+                put(exc, "args", args)
                 return _annotate(_fresh(exc), node)
         except BaseException:  # as above
             pass
@@ -138,22 +158,23 @@ def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -
     for member, node in zip(group.exceptions, nodes, strict=False):
         if node is None:
             continue
-        for name in ("cause", "context"):
-            if node.get(name) is not None:
-                setattr(member, f"__{name}__", _build(node[name]))
-        member.__suppress_context__ = node["suppress"]
+        _connect(member, node)
         if node.get("group") is not None and isinstance(member, BaseExceptionGroup):
             _graft(member, node["group"])
 
 
 def _fresh(exc: BaseException) -> BaseException:
-    exc.__traceback__ = exc.__cause__ = exc.__context__ = None
+    for name in ("__traceback__", "__cause__", "__context__"):
+        put(exc, name, None)
     return exc
 
 
 def _annotate(exc: BaseException, node: dict[str, Any]) -> BaseException:
     for note in node.get("notes", ()):
-        exc.add_note(note)
+        try:
+            BaseException.add_note(exc, note)
+        except BaseException:  # it sets __notes__ through the class's own code
+            break
     return exc
 
 

@@ -37,23 +37,34 @@ class File:
     `extent` holds the size in bytes of the body, then of each buffer.
     """
 
-    __slots__ = ("extent", "fd")
+    __slots__ = ("_parts", "extent", "fd")
 
     def __init__(self, fd: int, extent: Sequence[int]) -> None:
         self.fd = fd
         self.extent = tuple(extent)
+        self._parts: list[Any] | None = None
 
     def __len__(self) -> int:
         return sum(self.extent)
 
     def __del__(self) -> None:
-        try:
-            os.close(self.fd)
-        except (OSError, TypeError):  # closed by a fork, or the interpreter is ending
-            pass
+        if self.fd >= 0:
+            try:
+                os.close(self.fd)
+            except (OSError, TypeError):  # the interpreter is ending
+                pass
+
+    def take_in(self) -> None:
+        """Read it into ordinary memory and close the descriptor, of which there are not enough."""
+        parts = self._read()
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+        self._parts = parts
 
     def load(self) -> list[Any]:
         """Return the body and each buffer: private, writable views."""
+        if self._parts is not None:
+            return self._parts
         offsets, end = _offsets(self.extent)
         if os.fstat(self.fd).st_size < end:
             raise ValueError(f"memory file is shorter than its {end} bytes")
@@ -64,12 +75,28 @@ class File:
                 pass
             else:
                 return [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
+        return self._read()
+
+    def _read(self) -> list[Any]:
         parts: list[Any] = []
+        offsets, _ = _offsets(self.extent)
         for start, size in zip(offsets, self.extent, strict=True):
             part = bytearray(size)
             _read_all(self.fd, memoryview(part), start)
             parts.append(part)
         return parts
+
+    def share(self) -> int:
+        """
+        Return a descriptor to send; what was taken in is written out again.
+
+        :raises OSError: if there is no descriptor or no memory left
+        """
+        if self._parts is not None:
+            again = store(self._parts)
+            self.fd, again.fd = again.fd, -1
+            self._parts = None
+        return self.fd
 
 
 class _Map(mmap.mmap):

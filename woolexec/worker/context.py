@@ -13,6 +13,7 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from woolexec.worker.main import Worker
@@ -79,16 +80,16 @@ def cancel(number: int) -> None:
         worker.road.send(encode(Cancel(call=number)))
 
 
-def wait_for(future: Any, timeout: float | None) -> None:
+def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
     """
-    Wait for a nested task's outcome, or for `timeout` seconds; tasks of the waiting call run meanwhile.
+    Wait for the outcome of nested tasks, or for `timeout` seconds; tasks of the waiting call run meanwhile.
 
     In a thread of the user's own the worker's main thread is busy with the call, so that thread reads for itself.
     """
     assert worker is not None
     deadline = None if timeout is None else monotonic() + timeout
     if threading.current_thread() is threading.main_thread():
-        worker.lane.wait_for(future.done, deadline)
+        worker.lane.wait_for(is_done, deadline)
         return
-    while not future.done() and (deadline is None or monotonic() < deadline):
+    while not is_done() and (deadline is None or monotonic() < deadline):
         worker.read_aside(0.02)

@@ -49,7 +49,7 @@ class Road:
     def _write(self, data: bytes, file: File | None) -> None:
         try:
             if file is not None:
-                sent = self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file.fd]))])
+                sent = self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file.share()]))])
                 data = data[sent:]
             if data:
                 self._sock.sendall(data)

@@ -20,8 +20,7 @@ from collections import deque
 from time import monotonic
 
 from woolexec.wire.codec import Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_return
-from woolexec.wire.failures import dump_failure, types_of
-from woolexec.wire.payload import File
+from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.pickling import dumps, dumps_inline, loads
 
 TYPE_CHECKING = False
@@ -259,7 +258,7 @@ class SyncLane:
             _add_note(exc, f"while {doing} in worker {os.getpid()} on {_host()}")
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1)
-        exc.__traceback__ = None  # the frames hold the arguments
+        put(exc, "__traceback__", None)  # the frames hold the arguments
         self._road.send(encode(Raise(call=job.number, seconds=seconds, payload=payload, type=types)))
 
 
@@ -290,7 +289,7 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[list[An
 def _add_note(exc: BaseException, note: str) -> None:
     try:
         BaseException.add_note(exc, note)
-    except TypeError:  # its __notes__ is something else
+    except BaseException:  # it sets __notes__ through the class's own code
         pass
 
 
@@ -306,4 +305,3 @@ def _stack_depth() -> int:
     return depth
 
 
-__all__ = ["File", "Pickled", "Slot", "SyncLane"]
