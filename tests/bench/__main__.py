@@ -46,6 +46,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure woolexec against the stdlib.")
     parser.add_argument("--rounds", type=int, help="samples of each contender (default 5, quick 1)")
     parser.add_argument(
+        "--retakes", type=int, help="how often to repeat a round while other programs are busy (default 2, quick 0)"
+    )
+    parser.add_argument(
         "--only", action="append", metavar="NAME", help="these workloads alone; patterns such as 'map*'"
     )
     parser.add_argument(
@@ -60,6 +63,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
+    if options.retakes is None:
+        options.retakes = 0 if options.quick else 2
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     try:
@@ -131,6 +136,7 @@ def measure_one(workload: Workload, present: Sequence[Contender], options: argpa
         workload,
         racing,
         rounds=options.rounds,
+        retakes=options.retakes,
         report=lambda stage: say(f"{workload.name:14} {stage}"),
     )
     if options.ours != OURS and options.ours in measured.figures:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .bystanders import DISTURBED, Bystanders
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -33,11 +35,28 @@ class ProbeError(Exception):
 
 @dataclass(slots=True)
 class Measured:
-    """The samples of a workload: `figures[contender][figure]` holds one number a round, `failed` why there is none."""
+    """
+    The samples of a workload.
+
+    `figures[contender][figure]` holds one number a round, `failed` why there is none, and `bystanders` the share of
+    the processors that other programs took in each round.
+    """
 
     size: Size
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    bystanders: list[float] = field(default_factory=list)
+
+    def keep(self, contender: str, sample: Sample) -> None:
+        """Add the sample of one round."""
+        figures = self.figures.setdefault(contender, {})
+        for name, value in sample.items():
+            figures.setdefault(name, []).append(value)
+
+    def fail(self, contender: str, why: str) -> None:
+        """Leave the contender out of this and all other rounds."""
+        self.failed[contender] = why
+        self.figures.pop(contender, None)
 
 
 def measure(
@@ -45,29 +64,45 @@ def measure(
     contenders: Sequence[Contender],
     *,
     rounds: int,
+    retakes: int,
     report: Callable[[str], None],
 ) -> Measured:
-    """Probe each contender once a round; the one that begins changes from round to round."""
+    """
+    Probe each contender once a round; the one that begins changes from round to round.
+
+    :param retakes: how often a round is taken again in which other programs were busy; the last one counts anyway
+    """
     try:
         size = workload.tune(workload.size, lambda contender, tried: probe(workload, contender, tried))
     except ProbeError as exc:
         return Measured(workload.size, failed={contender.name: f"tuning: {exc}" for contender in contenders})
     measured = Measured(size)
     for number in range(rounds):
-        for contender in rotated(contenders, number):
-            if contender.name in measured.failed:
-                continue
-            report(f"round {number + 1}/{rounds} {contender.name}")
-            try:
-                sample = probe(workload, contender.name, size)
-            except ProbeError as exc:
-                measured.failed[contender.name] = str(exc)
-                measured.figures.pop(contender.name, None)
-                continue
-            figures = measured.figures.setdefault(contender.name, {})
-            for name, value in sample.items():
-                figures.setdefault(name, []).append(value)
+        for again in range(retakes + 1):
+            report(f"round {number + 1}/{rounds}" + (f", take {again + 1}" if again else ""))
+            bystanders = Bystanders()
+            samples = take_round(workload, rotated(contenders, number), measured)
+            share = bystanders.share()
+            if share is None or share <= DISTURBED:
+                break
+        for contender, sample in samples.items():
+            measured.keep(contender, sample)
+        if share is not None:
+            measured.bystanders.append(share)
     return measured
+
+
+def take_round(workload: Workload, contenders: Iterable[Contender], measured: Measured) -> dict[str, Sample]:
+    """Probe each contender that has not failed yet; who fails now is left out from here on."""
+    samples: dict[str, Sample] = {}
+    for contender in contenders:
+        if contender.name in measured.failed:
+            continue
+        try:
+            samples[contender.name] = probe(workload, contender.name, measured.size)
+        except ProbeError as exc:
+            measured.fail(contender.name, str(exc))
+    return samples
 
 
 def rotated(contenders: Sequence[Contender], by: int) -> Iterable[Contender]:

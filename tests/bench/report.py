@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
 from typing import TYPE_CHECKING, Any
 
+from .bystanders import DISTURBED
 from .goals import OURS, TIMES, Figure, Goal
 from .workloads import WORKLOADS
 
@@ -46,6 +48,7 @@ def row_of(workload: Workload, figure: Figure, measured: Measured) -> dict[str, 
         "verdict": "failed" if OURS in measured.failed else figure.verdict(values),
         "contenders": {name: {"value": values[name], "samples": each} for name, each in samples.items()},
         "failed": dict(measured.failed),
+        "bystanders": statistics.median(measured.bystanders) if measured.bystanders else None,
     }
 
 
@@ -139,6 +142,10 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     if result["posing"]:
         notes.append(f"Not a measurement of woolexec: {result['posing']} stood in for it.")
     notes += [f"Skipped {name}: {reason}." for name, reason in result["skipped"].items()]
+    disturbed = {row["workload"]: row["bystanders"] for row in result["rows"] if (row["bystanders"] or 0) > DISTURBED}
+    if disturbed:
+        rows = ", ".join(f"{name} ({share:.0%})" for name, share in disturbed.items())
+        notes.append(f"Other programs took a part of the processors while these ran, so measure them again: {rows}.")
     failed = {(row["workload"], name): why for row in result["rows"] for name, why in row["failed"].items()}
     notes += [f"Failed {workload} on {name}: {why.splitlines()[0]}" for (workload, name), why in failed.items()]
     return notes

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.bench import report
+from tests.bench import bystanders, report
+from tests.bench import measure as measuring
 from tests.bench.contenders import CONTENDERS
 from tests.bench.goals import TIMES, Figure, Goal
 from tests.bench.measure import ROOT, Measured, measure
@@ -75,7 +76,7 @@ def test_contender_that_fails_costs_only_its_own_figure():
     present = [each for each in CONTENDERS if each.name in {"stdlib", "threads"}]
     # A size that the probe does not know makes it fail at once.
     broken = stand_in(LOWER, name="round-trip", size={"workers": 1, "trips": 2, "unknown": 1})
-    measured = measure(broken, present, rounds=2, report=lambda stage: None)
+    measured = measure(broken, present, rounds=2, retakes=0, report=lambda stage: None)
     assert measured.figures == {}
     assert measured.failed.keys() == {"stdlib", "threads"}
     assert "unknown" in measured.failed["stdlib"]
@@ -111,6 +112,17 @@ def test_goal_reads_like_the_promise_that_it_is():
     assert HIGHER.target[0].text("higher", "tasks/s") == f"≥ 8{TIMES}"
     assert HIGHER.target[1].text("higher", "tasks/s") == f"≥ 1{TIMES} threads"
     assert Goal(95, None).text("higher", "% of ideal") == "≥ 95 % of ideal"
+
+
+def test_round_is_taken_again_while_other_programs_are_busy(monkeypatch):
+    shares = iter([0.9, 0.0, 0.9, 0.9, 0.9])
+    monkeypatch.setattr(bystanders.Bystanders, "share", lambda self: next(shares))
+    answers = iter(range(5))
+    monkeypatch.setattr(measuring, "probe", lambda workload, contender, size: {"p50": next(answers)})
+    present = [each for each in CONTENDERS if each.name == "stdlib"]
+    measured = measure(stand_in(LOWER), present, rounds=2, retakes=2, report=lambda stage: None)
+    assert measured.figures == {"stdlib": {"p50": [1, 4]}}
+    assert measured.bystanders == [0.0, 0.9]
 
 
 def stand_in(figure, *, name="stand-in", size=None):
