@@ -30,6 +30,7 @@ ROWS = {
     "graphs": 6,
     "executor": 7,
     "mapping": 7,
+    "nested": 7,
     "aio": 7,
     "routines": 7,
     "cli": 8,
