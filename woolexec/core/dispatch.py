@@ -16,6 +16,20 @@ from woolexec.core.window import Place
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Protocol
+
+    class Page(Protocol):
+        """What is shared with a place: see `woolexec.worker.page`."""
+
+        @property
+        def started(self) -> int:
+            """Number of the call started last."""
+
+        def recall(self, number: int) -> int:
+            """Recall this call and all above it; return the number of the call started last."""
+
+        def clear_recall(self) -> None:
+            """Forget the recalls."""
 
 STEAL = 0.0005
 """Work that waits behind a running call is taken back for an idle place when it is expected to last longer than this,
@@ -63,7 +77,7 @@ class Dispatch:
 
     def _assign_child(self, place: Place) -> list[Call]:
         """A place whose call waits for its own tasks runs one of those, and nothing else."""
-        if place.above or not place.ready:
+        if place.above or place.recalling or not place.ready:
             return []
         call = self.queue.take_child(place.waiting[-1])
         if call is None:
@@ -108,33 +122,56 @@ class Dispatch:
         self.queue.forget_parent(number)
         return call
 
-    def recall(self, place: Place, started: int, since: int) -> int:
+    def again(self, place: Place, call: Call) -> None:
+        """A call ended at its place, not well, and is queued once more."""
+        place.gone(call.number, len(call.payload))
+        if place.above == call.number:
+            place.above = 0
+        self.queue.forget_parent(call.number)
+        self.retry(call)
+
+    def recall(self, place: Place, page: Page, since: int = 0) -> int:
         """
         Take back what the place has not started.
 
-        :param started: the last call that it started, read after the recall was made known to it
-        :param since: the first call that was recalled
-        :return: how many calls wait again
+        May be done at any time, also while earlier recalls are not answered.  The caller then sends the mark that the
+        place answers with `recalled`; nothing else is sent to it in between.
+
+        :param since: the first call to take back; 0: all that are not started
+        :return: the first call that was recalled
         """
-        back = place.unstarted(started)
-        for call in reversed(back):
+        since = since or page.started + 1
+        started = page.recall(since)
+        for call in reversed(place.unstarted(max(started, since - 1))):
             self._requeue(place, call)
         doubtful = place.outstanding.get(started)
         if doubtful is not None and started >= since and doubtful.state != LIMBO:
             doubtful.move("doubt")
         place.recalling += 1
-        return len(back)
+        return since
 
-    def recalled(self, place: Place, numbers: Iterable[int]) -> None:
-        """The place says which calls it will not start; those in limbo wait again."""
-        place.recalling = max(0, place.recalling - 1)
+    def recalled(self, place: Place, page: Page, numbers: Iterable[int]) -> None:
+        """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
         for number in numbers:
             call = place.outstanding.get(number)
             if call is not None:
                 self._requeue(place, call)
+        place.recalling = max(0, place.recalling - 1)
+        if place.recalling:
+            return
+        page.clear_recall()
         for call in place.outstanding.values():
             if call.state == LIMBO:
                 call.move("start")
+
+    def is_running(self, place: Place, page: Page, call: Call) -> bool:
+        """
+        Say whether ending this place now would hit this call and no later one.
+
+        True only when everything behind the call has been recalled and all that the place said has been read: a place
+        says what became of a call before it starts another.
+        """
+        return place.recalling > 0 and place.outstanding.get(call.number) is call and call.number <= page.started
 
     def leave(self, place: Place, started: int) -> list[Call]:
         """

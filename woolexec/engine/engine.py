@@ -37,7 +37,7 @@ from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
 from woolexec.engine.callbacks import PATIENCE, Relay
 from woolexec.engine.template import Template
-from woolexec.engine.workers import Worker, describe_exit
+from woolexec.engine.workers import Worker, describe_exit, oom_kills
 from woolexec.errors import InitializerError, ProtocolError, WorkerLostError, WorkerStartError
 from woolexec.options import TaskOptions
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait, encode, encode_return
@@ -423,11 +423,8 @@ class Engine:
         self._rest_armed = False
 
     def _recall(self, worker: Worker, since: int = 0, waiting: int = 0) -> None:
-        """Take back what a worker has not started, from call `since` on (default: all)."""
-        since = since or worker.page.started + 1
-        started = worker.page.recall(since)
-        self._core.recall(worker, max(started, since - 1), since)
-        worker.send_recall(since, waiting)
+        """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
+        worker.send_recall(self._core.recall(worker, worker.page, since), waiting)
         self._due.add(worker)
 
     # -- workers ------------------------------------------------------------------------------------------------
@@ -503,8 +500,8 @@ class Engine:
         for worker in list(self._workers.values()):
             self._bury(worker)
 
-    def _hear(self, worker: Worker) -> None:
-        """Read outcomes of a worker and deliver them."""
+    def _hear(self, worker: Worker) -> bool:
+        """Read outcomes of a worker and deliver them; False if there was nothing."""
         if worker.is_licensed:
             self._take_inbox()
             self._end_licence(worker)
@@ -513,11 +510,11 @@ class Engine:
             frames = worker.receive(returns)
         except EOFError:
             self._lost_stream(worker)
-            return
+            return False
         except ProtocolError as exc:
             worker.log.append(str(exc))
             self._kill(worker, signal.SIGKILL)
-            return
+            return False
         finish = self._core.finish
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
@@ -532,6 +529,7 @@ class Engine:
             self._due.add(worker)
         elif self._core.queue.head() is not None:
             self._send(worker, self._core.assign(worker))
+        return bool(returns or frames)
 
     def _take(self, worker: Worker, frame: Any) -> None:
         cls = frame.__class__
@@ -546,12 +544,17 @@ class Engine:
         elif cls is Raise:
             self._raised(worker, frame)
         elif cls is Recalled:
-            self._core.recalled(worker, frame.call)
+            self._core.recalled(worker, worker.page, frame.call)
         elif cls is Submit:
             self._submit_nested(worker, frame)
         elif cls is Wait:
+            worker.note_waiting(frame.call)
             self._core.wait(worker, frame.call)
-            self._recall(worker, waiting=frame.call)
+            if worker.recalling or worker.unstarted(worker.page.started):
+                self._recall(worker, waiting=frame.call)
+            else:
+                worker.send_recall(0, waiting=frame.call)
+                self._due.add(worker)
         elif cls is Resume:
             self._core.resume(worker, frame.call)
         elif cls is Cancel:
@@ -570,10 +573,7 @@ class Engine:
             return
         self._early_deaths = 0
         if retries_left(call.options, call.attempts, frame.type) and not self._cancelled(call):
-            worker.gone(call.number, len(call.payload))
-            if worker.above == frame.call:
-                worker.above = 0
-            self._core.retry(call)
+            self._core.again(worker, call)
             return
         self._core.finish(worker, frame.call, frame.seconds)
         call.receiver.deliver_failure(call, frame.payload)
@@ -604,12 +604,12 @@ class Engine:
             self._watched.remove(worker.sock.fileno())
         self._read_last_words(worker)
         del self._workers[worker.id]
-        started, since = worker.page.started, worker.page.since
+        started = worker.page.started
         lost = self._core.leave(worker, started)
         self._due.discard(worker)
         error = None
         for call in lost:
-            error = self._lost_error(worker, call, monotonic() - since)
+            error = self._lost_error(worker, call)
             if not self._cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
                 self._core.retry(call)
             else:
@@ -631,20 +631,21 @@ class Engine:
                     if call is not None:
                         call.receiver.deliver(call, payload)
                 for frame in frames:
-                    if frame.__class__ in (Return, Raise, Broken, Log):
+                    if frame.__class__ in (Return, Raise, Recalled, Broken, Log):
                         self._take(worker, frame)
                 if not frames and len(returns) == before:
                     break
 
-    def _lost_error(self, worker: Worker, call: Call, seconds: float) -> WorkerLostError:
+    def _lost_error(self, worker: Worker, call: Call) -> WorkerLostError:
         name = task_name(call)
+        seconds = monotonic() - (worker.began(call.number) or monotonic())
         if call.options is not None and getattr(call, "attempts", 1) > 1:
             tries = f" (attempt {call.attempts})"
         else:
             tries = ""
         host = os.uname().nodename
         text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)} while running {name}{tries}, after {seconds:.3f} s"
-        if worker.exitcode == -signal.SIGKILL and not worker.stopping and _oom_killed():
+        if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
             text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
         report = worker.crash_report()
         if report:
@@ -729,15 +730,12 @@ class Engine:
         """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
         if worker.outstanding.get(number) is not call or call.options is None or call.options.timeout is None:
             return
-        started = worker.page.started
-        if number > started:
-            self._after(call.options.timeout, partial(self._check_time, worker, call, number))
-            return
-        left = worker.page.since + call.options.timeout - monotonic() if number == started else 0.0
+        seconds = call.options.timeout
+        since = worker.began(number)
+        left = seconds if since is None else since + seconds - monotonic()
         if left > 0:
             self._after(left, partial(self._check_time, worker, call, number))
             return
-        seconds = call.options.timeout
         if self._end_call(worker, call):
             error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended")
             if retries_left(call.options, call.attempts, types_of(error)):
@@ -748,16 +746,18 @@ class Engine:
 
     def _end_call(self, worker: Worker, call: Call) -> bool:
         """
-        End a running call by ending its worker, and only if it is still that call which runs there.
+        End a running call by ending its worker; False if it has ended by itself.
 
-        First everything behind the call is recalled, so the worker cannot go on to another; then the page tells whether
-        the call still runs.  Its outcome is ours from here on.
+        What runs on top of it in the same worker ends with it; those are its own tasks.  Its outcome is ours from here on.
         """
-        if not worker.recalling:
-            self._recall(worker, since=call.number + 1)
-        if worker.page.started != call.number and not worker.waiting:
+        self._recall(worker, since=call.number + 1)
+        self._flush()
+        while not worker.doomed and self._hear(worker):
+            pass
+        if worker.doomed or not self._core.is_running(worker, worker.page, call):
             return False
         worker.gone(call.number, len(call.payload))
+        self._core.queue.forget_parent(call.number)
         worker.ready = False
         worker.stopping = True
         self._kill(worker, signal.SIGTERM)
@@ -780,7 +780,7 @@ class Engine:
         worker = call.place
         if call.state != SENT or not isinstance(worker, Worker):
             return False
-        if not worker.recalling and call.number > worker.page.started:
+        if call.number > worker.page.started:
             self._recall(worker, since=call.number)
             if self._core.queue.claim(call):
                 call.move("cancel")
@@ -855,7 +855,7 @@ class Engine:
         self._take_inbox()
         for worker in list(self._workers.values()):
             self._end_licence(worker)
-            if not worker.recalling and worker.unstarted(worker.page.started):
+            if worker.unstarted(worker.page.started):
                 self._recall(worker)
         for entry in self._core.queue.clear():
             if isinstance(entry, Chunk):
@@ -878,7 +878,7 @@ class Engine:
 
     def _recall_chunks(self, chunks: frozenset[int]) -> None:
         for worker in self._workers.values():
-            if not worker.recalling and any(id(call.chunk) in chunks for call in worker.unstarted(worker.page.started)):
+            if any(id(call.chunk) in chunks for call in worker.unstarted(worker.page.started)):
                 self._recall(worker)
 
     def _check_drained(self) -> None:
@@ -1054,15 +1054,6 @@ def _handle_record(data: bytes) -> None:
             logger.handle(record)
     except BaseException:  # handlers and filters are user code
         logging.getLogger("woolexec").exception("a handler failed on a record of a worker")
-
-
-def _oom_killed() -> bool:
-    """Say whether the kernel has ended a process of our cgroup for lack of memory."""
-    try:
-        with open("/sys/fs/cgroup/memory.events") as events:
-            return any(line.startswith("oom_kill ") and int(line.split()[1]) for line in events)
-    except OSError:
-        return False
 
 
 def _forget_all() -> None:

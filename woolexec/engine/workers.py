@@ -60,6 +60,7 @@ class Worker(Place):
     """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
 
     __slots__ = (
+        "_began",
         "_chunk",
         "_licence",
         "_licence_number",
@@ -74,6 +75,7 @@ class Worker(Place):
         "files",
         "id",
         "log",
+        "oom_kills",
         "page",
         "pid",
         "sock",
@@ -95,6 +97,7 @@ class Worker(Place):
         self._out: deque[tuple[bytes, File | None]] = deque()
         self._slot_of: dict[Function, bytes] = {}
         self._chunk: object = None
+        self._began: dict[int, float] = {}
         self._splitter = Splitter()
         self._licence: dict[int, bytes] = {}
         self._licence_number = 0
@@ -119,6 +122,7 @@ class Worker(Place):
             os.close(page_fd)
             raise
         self.sock.setblocking(False)
+        self.oom_kills = oom_kills()
         return theirs.fileno(), page_fd, self.crash_fd, theirs
 
     # -- sending ------------------------------------------------------------------------------------------------
@@ -324,6 +328,17 @@ class Worker(Place):
             file.take_in()
         return file
 
+    def note_waiting(self, number: int) -> None:
+        """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
+        self._began = {call: since for call, since in self._began.items() if call in self.outstanding}
+        self._began.setdefault(number, self.page.since)
+
+    def began(self, number: int) -> float | None:
+        """Return when a call was started, in monotonic seconds; None if it has not been."""
+        if number > self.page.started:
+            return None
+        return self._began.get(number, self.page.since)
+
     def crash_report(self) -> str:
         """Return what faulthandler wrote when the worker crashed, or nothing."""
         try:
@@ -342,6 +357,15 @@ class Worker(Place):
                 os.close(fd)
         self.files.clear()
         self._out.clear()
+
+
+def oom_kills() -> int:
+    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
 
 
 def describe_exit(exitcode: int | None) -> str:

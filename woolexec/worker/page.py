@@ -50,10 +50,6 @@ class Page:
         recalled = words[RECALLED]
         return not recalled or number < recalled
 
-    def clear_recall(self) -> None:
-        """Forget the recall: its end mark has been read."""
-        self._words[RECALLED] = 0
-
     def wait_readable(self, timeout: float) -> bool:
         """Wait until the socket has something to read; False if the time (seconds) passed first."""
         poll = select.poll()
@@ -63,11 +59,16 @@ class Page:
     # -- the engine's end ---------------------------------------------------------------------------------------
 
     def recall(self, number: int) -> int:
-        """Recall this call and all above it; return the number of the call started last."""
-        self._words[RECALLED] = number
+        """Recall this call and all above it, beside what is recalled already; return the number of the call started last."""
+        recalled = self._words[RECALLED]
+        self._words[RECALLED] = min(recalled, number) if recalled else number
         self._fence.acquire()
         self._fence.release()
         return self._words[STARTED]
+
+    def clear_recall(self) -> None:
+        """Forget the recalls: the worker has answered all of them."""
+        self._words[RECALLED] = 0
 
     @property
     def started(self) -> int:

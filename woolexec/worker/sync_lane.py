@@ -7,7 +7,8 @@ message (Dekker's algorithm); see `page` for the words and the fence.
 
 A call that waits for a task of its own (`wait_for`) gives its place up:
 
-1. Wait goes up; the engine recalls all that this worker has not started, and marks the end with Recall.
+1. Wait goes up; the engine recalls all that this worker has not started, and marks the end with Recall (of no call,
+   if there was nothing).
 2. What stands before the mark is declined, what comes behind it are tasks of the waiting call: they run here, on top.
 3. When the outcome is there, Resume goes up and the call goes on.
 """
@@ -170,9 +171,9 @@ class SyncLane:
             self._marks -= 1
             if job.waiting:  # type: ignore[union-attr]  # a Recall
                 self._answered.add(job.waiting)  # type: ignore[union-attr]
-            self._page.clear_recall()
-            self._road.send(encode(Recalled(call=self._declined)))
-            self._declined = []
+            if job.call:  # type: ignore[union-attr]
+                self._road.send(encode(Recalled(call=self._declined)))
+                self._declined = []
             return
         assert isinstance(job, _Job)
         if not self._page.start(job.number):
