@@ -6,7 +6,8 @@ import os
 import time
 from pathlib import Path
 
-# Above this share of all processors a round is taken again; an idle machine of two processors shows 0.00-0.04.
+# Above this share of all processors a round is taken again.  Undisturbed, most rows show 0.00-0.02, and `start` 0.08:
+# a helper process that nobody waits for, such as the fork server, counts as a stranger.
 DISTURBED = 0.1
 
 
