@@ -142,9 +142,12 @@ def make_mixin(executor_mixin: type) -> type:
                 shut_when_running(self.executor)
 
         def tearDown(self) -> None:
-            # A test that fails half way leaves the executor that it made itself.
+            # Also those that a test made itself and left, as it failed half way.  What still sleeps is not waited for.
             for executor in list(made):
+                if hasattr(executor, "kill_workers"):
+                    executor.kill_workers()
                 executor.shutdown()
+            made.clear()
             super().tearDown()
             # The stdlib's runner fails a test that leaves a child or a thread behind; pytest would not notice.
             assert not support().environment_altered, "a child process or a thread was left behind"

@@ -36,7 +36,9 @@ def is_gone(pid):
 
 def hold(folder, name="held"):
     """Say in `folder` that this call runs, and wait for `release`."""
-    (Path(folder) / name).write_text(str(os.getpid()))
+    part = Path(folder) / f".{name}"
+    part.write_text(str(os.getpid()))
+    part.rename(Path(folder) / name)  # whole or not at all
     assert eventually((Path(folder) / "release").exists)
     return name
 
