@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from concurrent.futures._base import PENDING
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from woolexec.options import TaskOptions
@@ -18,6 +19,8 @@ from woolexec.worker import context
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+_MOMENT = 0.001
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,6 +62,12 @@ class _NestedFuture(CallFuture):
     """A future in a worker: whoever waits for it reads the worker's socket meanwhile."""
 
     __slots__ = ()
+
+    def done(self) -> bool:
+        """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
+        if self._state is PENDING:
+            context.wait_until(lambda: self._state is not PENDING, _MOMENT)
+        return super().done()
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -116,7 +125,7 @@ class _NestedOwner:
 
     def wait(self, future: CallFuture, timeout: float | None) -> bool:
         """Give the place up and wait."""
-        context.wait_until(future.done, timeout)
+        context.wait_until(lambda: future._state is not PENDING, timeout)
         return True
 
     def run_callbacks(self, future: CallFuture) -> None:

@@ -10,50 +10,45 @@ thread can come between; whoever comes second finds no licence, and the call tak
 
 from __future__ import annotations
 
-import array
 import errno
 import os
-import resource
 import socket
 from collections import deque
 from collections.abc import Sequence
 from itertools import chain
 from time import monotonic
+from typing import Any
 
 from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
+    APART,
     Define,
     Initialize,
     Message,
     Recall,
-    Splitter,
     Start,
     Stop,
     decode,
     decode_returns,
     encode,
+    encode_apart,
     encode_slot,
     encode_start,
     encode_ticket,
     split_start,
 )
 from woolexec.wire.payload import File, shared_file
+from woolexec.wire.stream import Reader, enlarge, pieces, write
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
 
-_READ_SIZE = 1 << 16
-"""Bytes read at once: malloc takes more than twice that from the kernel anew each time."""
 _BATCH_SIZE = 1 << 17
-_ANCILLARY = socket.CMSG_SPACE(64 * array.array("i").itemsize)
-_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _SLOTS = 128
 """Functions that a worker remembers, at most: a slot's number takes one byte."""
 _DIRECT_LIMIT = 32 * 1024
 _ZERO = (0,)
-_MANY_FDS = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-"""A descriptor above this (the lowest free one is always taken) says that they run short."""
 
 
 class Worker(Place):
@@ -67,12 +62,11 @@ class Worker(Place):
         "_out",
         "_published",
         "_slot_of",
-        "_splitter",
         "born",
         "crash_fd",
         "doomed",
         "exitcode",
-        "files",
+        "_reader",
         "id",
         "log",
         "oom_kills",
@@ -93,12 +87,10 @@ class Worker(Place):
         self.doomed = False
         self.born = monotonic()
         self.log: deque[str] = deque(maxlen=5)
-        self.files: deque[int] = deque()
-        self._out: deque[tuple[bytes, File | None]] = deque()
+        self._out: deque[tuple[list[Any], File | None]] = deque()
         self._slot_of: dict[Function, bytes] = {}
         self._chunk: object = None
         self._began: dict[int, float] = {}
-        self._splitter = Splitter()
         self._licence: dict[int, bytes] = {}
         self._licence_number = 0
         self._published: dict[Call, bytes] = {}
@@ -122,6 +114,9 @@ class Worker(Place):
             os.close(page_fd)
             raise
         self.sock.setblocking(False)
+        for end in (self.sock, theirs):
+            enlarge(end)
+        self._reader = Reader(self.sock)
         self.oom_kills = oom_kills()
         return theirs.fileno(), page_fd, self.crash_fd, theirs
 
@@ -131,7 +126,7 @@ class Worker(Place):
         """Send calls, those of one function together."""
         run: list[Call] = []
         for call in calls:
-            if call.count or call.payload.__class__ is not bytes or call.attempts > 1 or call.options is not None:
+            if call.count or len(call.payload) >= APART or call.payload.__class__ is not bytes or call.attempts > 1 or call.options is not None:
                 self._send_run(run)
                 run = []
                 self._send_alone(call)
@@ -164,7 +159,10 @@ class Worker(Place):
         else:
             frame.payload = payload
             frame.size = (len(payload),)
-            self.send(encode(frame))
+            if len(payload) >= APART:
+                self._out.append((pieces(encode_apart(frame), payload), None))
+            else:
+                self.send(encode(frame))
 
     def _slot(self, function: Function) -> int:
         """Find the slot in which the worker has this function; send the function first if it does not."""
@@ -205,34 +203,28 @@ class Worker(Place):
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Put encoded frames in line; `flush` writes them."""
         out = self._out
-        if file is None and out and out[-1][1] is None and len(out[-1][0]) + len(frames) < _BATCH_SIZE:
-            frames = out.pop()[0] + len(frames).to_bytes(4, "little") + frames
-            out.append((frames, None))
+        if file is None and out and out[-1][1] is None and len(out[-1][0]) == 1 and len(out[-1][0][0]) < _BATCH_SIZE:
+            out[-1][0][0] += len(frames).to_bytes(4, "little") + frames
         else:
-            out.append((len(frames).to_bytes(4, "little") + frames, file))
+            out.append((pieces(frames), file))
 
     def flush(self) -> bool:
         """Write what is in line; True if all is written, False if the socket is full."""
         out = self._out
         while out:
-            data, file = out[0]
             try:
-                if file is None:
-                    sent = self.sock.send(data)
-                else:
-                    rights = array.array("i", [file.share()])
-                    sent = self.sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+                rest = write(self.sock, *out[0])
             except BlockingIOError:
                 return False
             except OSError as exc:
-                if exc.errno == 109:  # ETOOMANYREFS: too many descriptors under way
+                if exc.errno == errno.ETOOMANYREFS:  # too many descriptors under way
                     return False
                 out.clear()  # it is gone; the end of its stream will tell
                 return True
-            if sent == len(data):
-                out.popleft()
+            if rest[0]:
+                out[0] = rest
             else:
-                out[0] = (data[sent:], None)
+                out.popleft()
         return True
 
     # -- the short way ------------------------------------------------------------------------------------------
@@ -292,41 +284,22 @@ class Worker(Place):
         :raises ProtocolError: if it sent what is not a batch
         """
         try:
-            data, ancillary, flags, _ = self.sock.recvmsg(_READ_SIZE, _ANCILLARY, _CLOEXEC)
-        except BlockingIOError:
-            return []
-        except OSError as exc:
-            raise EOFError from exc
-        for level, kind, fds in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self.files.extend(array.array("i", fds))
-        if flags & socket.MSG_CTRUNC:  # each file comes with a message of its own, so just one is lost
-            self.files.append(-1)
-        if not data:
-            raise EOFError
-        try:
-            batches = self._splitter.feed(data)
+            batches = self._reader.read()
+            if not batches:
+                return []
             pos = decode_returns(batches, returns)
             if pos == len(batches):
                 return []
-            frames = decode(batches[pos:])
+            frames = decode(batches[pos:] if pos else batches)
+            for frame in frames:
+                extent = getattr(frame, "extent", ())
+                if extent:
+                    frame.payload = self._reader.file(extent)  # type: ignore[attr-defined]  # what has one has both
+        except BlockingIOError:
+            return []
         except ValueError as exc:
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
-        for frame in frames:
-            extent = getattr(frame, "extent", ())
-            if extent:
-                if not self.files:
-                    raise ProtocolError(f"worker {self.pid}: a memory file is missing")
-                frame.payload = self._open(self.files.popleft(), extent)  # type: ignore[attr-defined]
         return frames
-
-    def _open(self, fd: int, extent: Sequence[int]) -> File | OSError:
-        if fd < 0:
-            return OSError(errno.EMFILE, "no descriptor left to receive a large result")
-        file = File(fd, extent)
-        if fd > _MANY_FDS:
-            file.take_in()
-        return file
 
     def note_waiting(self, number: int) -> None:
         """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
@@ -352,10 +325,7 @@ class Worker(Place):
         self.sock.close()
         self.page.close()
         os.close(self.crash_fd)
-        for fd in self.files:
-            if fd >= 0:
-                os.close(fd)
-        self.files.clear()
+        self._reader.close()
         self._out.clear()
 
 

@@ -14,16 +14,13 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, ClassVar
 
     # A field's value: which type it has is said by the field's Kind.
     Value = Any
     # (tag bytes, attribute, kind)
     Field = tuple[bytes, str, "Kind"]
-
-LIMIT = 2**31 - 1
-"""The largest batch, in bytes: what protobuf accepts."""
 
 
 def varint(value: int) -> bytes:
@@ -41,7 +38,7 @@ def varint(value: int) -> bytes:
 _BYTES = [bytes((n,)) for n in range(256)]
 
 
-def read_varint(data: bytes, pos: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     """Read an unsigned integer at `pos`; return it and the position behind it."""
     value = shift = 0
     while True:
@@ -92,8 +89,8 @@ BOOL = Kind(0, varint, bool)
 FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
-BYTES = Kind(2, _sized, bytes)
-STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: data.decode())
+BYTES = Kind(2, _sized, lambda data: data if data.__class__ is memoryview else bytes(data))
+STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
 FLOATS = _packed("f")
@@ -143,7 +140,7 @@ class Message:
         return b"".join(parts)
 
     @classmethod
-    def parse(cls, data: bytes, pos: int, end: int) -> Message:
+    def parse(cls, data: bytes | bytearray, pos: int, end: int) -> Message:
         """Decode the fields in ``data[pos:end]``; unknown ones are skipped."""
         message = cls()
         while pos < end:
@@ -151,7 +148,10 @@ class Message:
             wire = tag & 7
             if wire == 2:
                 size, pos = read_varint(data, pos)
-                raw: Any = data[pos : pos + size]
+                if size >= APART and 2 * size >= len(data) and pos + size <= end:
+                    raw: Any = memoryview(data)[pos : pos + size]
+                else:
+                    raw = data[pos : pos + size]
                 pos += size
             elif wire == 0:
                 raw, pos = read_varint(data, pos)
@@ -410,6 +410,21 @@ def encode(frame: Message) -> bytes:
     return b"\n" + varint(len(inner)) + inner
 
 
+APART = 4096
+"""A payload of at least this size, in bytes, is written as a piece of its own, and read as a view of what was read."""
+
+
+def encode_apart(frame: Any) -> bytes:
+    """Encode a frame up to its payload, which has to be written behind it."""
+    assert isinstance(frame, Start | Return)  # their payload is field 4
+    payload, frame.payload = frame.payload, b""
+    body = frame.body() + b"\x22" + varint(len(payload))
+    frame.payload = payload
+    size = len(body) + len(payload)
+    inner = _TAGS[type(frame)] + varint(size) + body
+    return b"\n" + varint(len(inner) + len(payload)) + inner
+
+
 # A lone Return or Start whose payload is shorter than this has every length in one byte.
 _SHORT = 96
 _RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
@@ -456,7 +471,7 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
     return total.to_bytes(4, "little") + frame + b"\n" + length, behind
 
 
-def decode(data: bytes) -> list[Message]:
+def decode(data: bytes | bytearray) -> list[Message]:
     """
     Decode a batch.
 
@@ -484,7 +499,7 @@ def decode(data: bytes) -> list[Message]:
     return frames
 
 
-def decode_returns(data: bytes, out: list[tuple[int, float, bytes]]) -> int:
+def decode_returns(data: bytes | bytearray, out: list[tuple[int, float, bytes]]) -> int:
     """
     Decode the lone Returns that `data` opens with, append (call, seconds, payload) of each to `out`.
 
@@ -500,56 +515,6 @@ def decode_returns(data: bytes, out: list[tuple[int, float, bytes]]) -> int:
         pos += header
         if size >= _SHORT or pos + size > end:
             return pos - header
-        out.append((call, seconds, data[pos : pos + size]))
+        out.append((call, seconds, bytes(data[pos : pos + size])))
         pos += size
     return pos
-
-
-class Splitter:
-    """Cut a byte stream into batches, each preceded by its size."""
-
-    __slots__ = ("_parts", "_pending", "_size")
-
-    def __init__(self) -> None:
-        self._pending = b""
-        self._parts: list[bytes] | None = None
-        self._size = 0
-
-    def feed(self, data: bytes) -> bytes:
-        """
-        Take what was read; return the complete batches that it ends, joined.
-
-        :raises ValueError: if a batch is over the limit
-        """
-        if self._parts is not None:  # in the middle of a batch larger than one read
-            self._parts.append(data)
-            self._size -= len(data)
-            if self._size > 0:
-                return b""
-            data = b"".join(self._parts)
-            self._parts = None
-        elif self._pending:
-            data = self._pending + data
-        pos, end = 0, len(data)
-        out: list[bytes] = []
-        while end - pos >= 4:
-            size = int.from_bytes(data[pos : pos + 4], "little")
-            if size > LIMIT:
-                raise ValueError(f"batch of {size} bytes")
-            stop = pos + 4 + size
-            if stop > end:
-                if size > 65536:
-                    self._parts = [data[pos:]]
-                    self._size = stop - end
-                    pos = end
-                break
-            out.append(data[pos + 4 : stop])
-            pos = stop
-        self._pending = data[pos:]
-        return out[0] if len(out) == 1 else b"".join(out)
-
-
-def join(frames: Iterable[bytes]) -> bytes:
-    """Make one batch of encoded frames, preceded by its size."""
-    data = b"".join(frames)
-    return len(data).to_bytes(4, "little") + data

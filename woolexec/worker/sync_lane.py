@@ -20,7 +20,7 @@ import sys
 from collections import deque
 from time import monotonic
 
-from woolexec.wire.codec import Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_return
+from woolexec.wire.codec import APART, Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.pickling import dumps, dumps_inline, loads
 
@@ -153,19 +153,24 @@ class SyncLane:
             if self._ready and (self._marks or job.number in self._answered):
                 # Each call on top of another gets as much stack as the first one had.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
-                self._step()
+                self._step(decline=job.number not in self._answered)
                 continue
             if deadline is not None:
                 left = deadline - monotonic()
                 if left <= 0 or not self._page.wait_readable(left):
-                    break
+                    try:  # whatever is there may be what was waited for
+                        self._receive(False)
+                        continue
+                    except BlockingIOError:
+                        break
             self._receive(True)
         sys.setrecursionlimit(limit)
         self._answered.discard(job.number)
         self.current = job
         self._road.send(encode(Resume(call=job.number)))
 
-    def _step(self) -> None:
+    def _step(self, *, decline: bool = False) -> None:
+        """Take the next entry of the line; with `decline`, a call is given back."""
         job = self._ready.popleft()
         if job.__class__ is Recall:
             self._marks -= 1
@@ -176,7 +181,8 @@ class SyncLane:
                 self._declined = []
             return
         assert isinstance(job, _Job)
-        if not self._page.start(job.number):
+        # A call that waits has asked for everything to be taken back: nothing that stands before the answer may start.
+        if decline or not self._page.start(job.number):
             self._declined.append(job.number)
             return
         outer, self.current = self.current, job
@@ -249,7 +255,11 @@ class SyncLane:
 
     def _return(self, number: int, seconds: float, payload: Any) -> None:
         if payload.__class__ is bytes:
-            self._road.send(encode_return(number, seconds, payload))
+            if len(payload) < APART:
+                self._road.send(encode_return(number, seconds, payload))
+            else:
+                frame = Return(call=(number,), seconds=(seconds,), size=(len(payload),), payload=payload)
+                self._road.send(encode_apart(frame), payload=payload)
         else:
             frame = Return(call=(number,), seconds=(seconds,), extent=payload.extent)
             self._road.send(encode(frame), payload)
