@@ -66,7 +66,8 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python --verifytypes woolexec --ignoreexternal
+	$(BIN)/mypy --config-file= --strict --follow-imports=silent tests/typing/usage.py
+	$(BIN)/python -m tests.typing.surface
 
 layers: $(VENV)/.dev
 	$(BIN)/python -m pytest --quiet tests/test_layers.py

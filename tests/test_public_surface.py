@@ -1,0 +1,125 @@
+"""What users can import, and how: a change here is a change of the public promise, and belongs into CHANGELOG.md."""
+
+import concurrent.futures
+import inspect
+import subprocess
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
+
+import pytest
+
+import woolexec
+from woolexec import PeerPoolExecutor
+
+NAMES = [
+    "InitializerError",
+    "PeerPoolExecutor",
+    "PlatformError",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "WoolexecError",
+    "WorkerLostError",
+    "WorkerStartError",
+    "__version__",
+    "current_executor",
+]
+
+METHODS = {
+    "__init__": "(self, max_workers=None, mp_context=None, initializer=None, initargs=(), *,"
+    " max_tasks_per_child=None, initializer_timeout=60.0)",
+    "kill_workers": "(self)",
+    "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None)",
+    "shutdown": "(self, wait=True, *, cancel_futures=False)",
+    "submit": "(self, fn, /, *args, **kwargs)",
+    "terminate_workers": "(self)",
+    "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None)",
+}
+
+ERRORS = {
+    "InitializerError": BrokenProcessPool,
+    "PlatformError": ImportError,
+    "ProtocolError": woolexec.WoolexecError,
+    "RemoteError": woolexec.WoolexecError,
+    "WorkerLostError": BrokenProcessPool,
+    "WorkerStartError": BrokenProcessPool,
+}
+
+
+def shape(function):
+    """The signature without its annotations."""
+    signature = inspect.signature(function)
+    bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+
+def test_the_names_are_these():
+    assert sorted(woolexec.__all__) == NAMES
+    assert dir(woolexec) == NAMES
+    assert all(getattr(woolexec, name) is not None for name in NAMES)
+
+
+def test_a_star_import_gives_them_all():
+    names = {}
+    exec("from woolexec import *", names)
+    assert set(NAMES) <= set(names)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="NodePool"):
+        woolexec.NodePool  # noqa: B018
+
+
+def test_the_methods_of_the_pool_are_these():
+    public = {name for name in dir(PeerPoolExecutor) if not name.startswith("_")}
+    assert public | {"__init__"} == set(METHODS)
+    assert {name: shape(getattr(PeerPoolExecutor, name)) for name in METHODS} == METHODS
+
+
+def test_the_pool_takes_all_that_the_standard_library_takes():
+    theirs = inspect.signature(concurrent.futures.ProcessPoolExecutor.__init__).parameters
+    ours = inspect.signature(PeerPoolExecutor.__init__).parameters
+    assert list(theirs)[:5] == list(ours)[:5]
+    assert set(theirs) <= set(ours)
+    assert issubclass(PeerPoolExecutor, concurrent.futures.Executor)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_are_ours_and_what_old_code_catches(name):
+    error = getattr(woolexec, name)
+    assert issubclass(error, woolexec.WoolexecError)
+    assert issubclass(error, ERRORS[name])
+
+
+def test_the_version_is_the_one_that_is_installed():
+    assert woolexec.__version__ == version("woolexec")
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_importing_the_package_and_using_a_local_pool_loads_no_network_library():
+    ran = run(
+        "import sys, woolexec\n"
+        "with woolexec.PeerPoolExecutor(1) as pool: pool.submit(pow, 2, 3).result()\n"
+        "print(sorted({'grpc', 'zeroconf', 'google.protobuf', 'anyio', 'cloudpickle', 'numpy'} & set(sys.modules)))\n"
+    )
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+def test_windows_gets_a_clear_import_error():
+    ran = run(
+        "import asyncio, concurrent.futures.process, os, selectors, socket, subprocess, sys, tempfile, threading\n"
+        # What Windows does not have.
+        "sys.platform = 'win32'\n"
+        "sys.modules.update(dict.fromkeys(['fcntl', 'posix', 'pwd', 'resource', 'termios']))\n"
+        "del os.fork, os.register_at_fork, socket.AF_UNIX\n"
+        "try:\n"
+        "    from woolexec import PeerPoolExecutor\n"
+        "except ImportError as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    assert ran.stdout.startswith("PlatformError "), ran.stdout + ran.stderr
+    assert "Windows" in ran.stdout

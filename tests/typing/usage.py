@@ -1,0 +1,49 @@
+"""What a checker makes of a user's code: ``make types`` runs mypy over it. It is never executed."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import assert_type
+
+from woolexec import PeerPoolExecutor, WorkerLostError
+
+
+def repeat(text: str, times: int, *, between: str = "") -> str:
+    return between.join([text] * times)
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:
+    return pool
+
+
+def results_have_the_types_of_the_function(pool: PeerPoolExecutor) -> None:
+    future: Future[str] = pool.submit(repeat, "a", 3, between="-")
+    assert_type(future.result(), str)
+    assert_type(pool.map(length, ["a", "b"]), Iterator[int])
+    with pool as same:
+        assert_type(same.submit(length, "a").result(), int)
+
+
+def views_are_typed_as_the_pool_is(pool: PeerPoolExecutor) -> None:
+    view = pool.with_options(timeout=1.0, retries=2, retry_on=(OSError,), idempotent=True, name="a name")
+    assert_type(view.submit(length, "a").result(), int)
+
+
+def wrong_arguments_are_errors(pool: PeerPoolExecutor) -> None:
+    pool.submit(repeat, "a", "3")  # type: ignore[arg-type]
+    pool.submit(repeat, "a", 3, beside="-")  # type: ignore[call-arg]
+    pool.with_options(tries=3)  # type: ignore[call-arg]
+
+
+def a_running_call_can_be_ended(pool: PeerPoolExecutor) -> bool:
+    return pool.submit(length, "a").cancel(force=True)
+
+
+def a_lost_worker_is_told_in_full(error: WorkerLostError) -> BrokenProcessPool:
+    assert_type(error.pid, int | None)
+    assert_type(error.exitcode, int | None)
+    return error
