@@ -1,0 +1,218 @@
+"""Row 42: arguments and results larger than any limit arrive whole, and slow nobody down."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+
+from woolexec import PeerPoolExecutor
+from woolexec.wire.payload import LARGE
+
+from . import tasks, tasks_b
+from .tasks import SOON
+
+BIG = 300 * 1000**2
+HUGE = 2**31 + 4096
+
+
+def memory_files_here():
+    gc.collect()
+    return tasks_b.memory_files()
+
+
+def test_argument_of_300_megabytes_arrives_whole(lone):
+    assert lone.submit(tasks_b.ends, b"a" + bytes(BIG - 2) + b"z").result(3 * SOON) == (BIG, b"a", b"z")
+
+
+def test_result_of_300_megabytes_arrives_whole(lone):
+    assert tasks_b.ends(lone.submit(tasks_b.blob, BIG).result(3 * SOON)) == (BIG, b"x", b"x")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_result_of_more_than_two_gigabytes_arrives_whole(lone):
+    assert tasks_b.ends(lone.submit(tasks_b.blob, HUGE).result(240)) == (HUGE, b"x", b"x")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_argument_of_more_than_two_gigabytes_arrives_whole(lone):
+    assert lone.submit(tasks_b.ends, bytes(HUGE)).result(240) == (HUGE, b"\0", b"\0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_array_of_more_than_two_gigabytes_travels_both_ways(lone):
+    array = lone.submit(tasks_b.echo, np.ones(HUGE, dtype=np.uint8)).result(240)
+    assert (array.nbytes, array[0], array[-1]) == (HUGE, 1, 1)
+
+
+@pytest.mark.parametrize("around", [LARGE, 2 * LARGE, 1 << 20, 1 << 22], ids=str)
+def test_sizes_around_each_threshold_travel_both_ways(lone, around):
+    for size in range(around - 20, around + 3, 2):
+        data = os.urandom(64) * (size // 64) + b"x" * (size % 64)
+        assert lone.submit(tasks_b.echo, data).result(SOON) == data
+    array = np.arange(around, dtype=np.uint8)
+    assert (lone.submit(tasks_b.echo, array).result(SOON) == array).all()
+
+
+def test_memory_of_a_large_argument_and_result_is_freed(lone):
+    lone.submit(tasks_b.echo, 1).result(SOON)
+    here, there = memory_files_here(), lone.submit(tasks_b.memory_files).result(SOON)
+    for _ in range(3):
+        assert len(lone.submit(tasks_b.echo, bytes(20 << 20)).result(SOON)) == 20 << 20
+    assert tasks.eventually(lambda: memory_files_here() == here)
+    assert lone.submit(tasks_b.memory_files).result(SOON) == there
+
+
+def test_memory_of_a_result_that_nobody_asks_for_is_freed(lone):
+    lone.submit(tasks_b.echo, 1).result(SOON)
+    here = memory_files_here()
+    future = lone.submit(tasks_b.blob, 20 << 20)
+    assert tasks.eventually(future.done)
+    del future
+    assert tasks.eventually(lambda: memory_files_here() == here)
+
+
+def test_memory_of_a_large_argument_is_freed_when_its_worker_dies(lone):
+    lone.submit(tasks_b.echo, 1).result(SOON)
+    here = memory_files_here()
+    future = lone.submit(tasks_b.die_with, bytes(20 << 20))
+    assert future.exception(SOON) is not None
+    del future
+    lone.submit(tasks_b.echo, 1).result(SOON)
+    assert tasks.eventually(lambda: memory_files_here() == here)
+
+
+def test_memory_of_a_large_argument_is_freed_when_its_task_is_cancelled(lone, tmp_path):
+    held = lone.submit(tasks.hold, tmp_path)
+    tasks.wait_held(tmp_path)
+    here = memory_files_here()
+    futures = [lone.submit(len, bytes(4 << 20)) for _ in range(5)]
+    assert all(future.cancel() for future in futures)
+    assert tasks.eventually(lambda: memory_files_here() == here)
+    tasks.release(tmp_path)
+    held.result(SOON)
+
+
+def test_small_tasks_go_on_while_a_worker_holds_a_large_argument(pool, tmp_path):
+    large = pool.submit(tasks_b.hold_data, bytes(BIG), tmp_path)
+    tasks.wait_held(tmp_path)
+    assert list(pool.map(abs, range(1000))) == list(range(1000))
+    tasks.release(tmp_path)
+    assert large.result(SOON) == BIG
+
+
+def test_small_tasks_go_on_while_large_results_wait_to_be_fetched(pool):
+    large = [pool.submit(tasks_b.blob, 30 << 20) for _ in range(4)]
+    assert list(pool.map(abs, range(1000))) == list(range(1000))
+    assert [len(future.result(SOON)) for future in large] == [30 << 20] * 4
+
+
+def test_many_large_arguments_and_results_at_once_all_arrive(pool):
+    data = [os.urandom(300_000) for _ in range(60)]
+    futures = [pool.submit(tasks_b.echo, item) for item in data]
+    assert [future.result(SOON) for future in futures] == data
+
+
+def test_map_of_large_items_gives_them_in_order(pool):
+    data = [bytes([number]) * 500_000 for number in range(40)]
+    assert list(pool.map(tasks_b.echo, data)) == data
+
+
+def test_map_of_small_items_may_give_large_results(pool):
+    assert [len(item) for item in pool.map(tasks_b.blob, [300_000] * 100)] == [300_000] * 100
+
+
+def test_function_with_large_data_runs(lone):
+    data = os.urandom(5 << 20)
+    assert lone.submit(lambda i: data[i], 77).result(SOON) == data[77]
+
+
+def test_initializer_with_large_data_runs():
+    data = os.urandom(5 << 20)
+    with PeerPoolExecutor(1, initializer=tasks_b.keep, initargs=(data,)) as lone:
+        assert lone.submit(tasks_b.kept).result(SOON) == data
+
+
+def test_nested_task_may_take_and_give_large_data(lone):
+    assert lone.submit(tasks_b.nested, tasks_b.echo, bytes(3 << 20)).result(SOON) == bytes(3 << 20)
+
+
+def test_exception_with_large_data_arrives(lone):
+    error = lone.submit(tasks_b.throw, ValueError, bytes(5 << 20)).exception(SOON)
+    assert type(error) is ValueError
+    assert len(error.args[0]) == 5 << 20
+
+
+# -- arrays --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 3_000_000], ids=str)
+def test_array_arrives_writable_and_private(lone, size):
+    array = np.ones(size, dtype=np.int64)
+    assert lone.submit(tasks_b.overwrite, array).result(SOON) == (size, 7 * size, True)
+    assert array.sum() == size
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 3_000_000], ids=str)
+def test_array_comes_home_writable(lone, size):
+    array = lone.submit(tasks_b.echo, np.ones(size, dtype=np.int64)).result(SOON)
+    array += 1
+    assert array.sum() == 2 * size
+
+
+def test_array_that_came_home_outlives_the_executor():
+    with PeerPoolExecutor(1) as lone:
+        array = lone.submit(tasks_b.echo, np.arange(1_000_000)).result(SOON)
+    array += 1
+    assert (array == np.arange(1, 1_000_001)).all()
+
+
+def test_two_tasks_do_not_see_each_others_changes_of_one_array(pool):
+    array = np.ones(1_000_000, dtype=np.int64)
+    futures = [pool.submit(tasks_b.overwrite, array) for _ in range(6)]
+    assert [future.result(SOON) for future in futures] == [(1_000_000, 7_000_000, True)] * 6
+
+
+def test_items_of_one_map_that_are_the_same_array_are_whole(lone):
+    array = np.ones(200_000, dtype=np.int64)
+    assert [int(got.sum()) for got in lone.map(tasks_b.echo, [array] * 5)] == [200_000] * 5
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(1_000_000).reshape(1000, 1000).T,
+        np.asfortranarray(np.arange(600_000).reshape(600, 1000)),
+        np.arange(2_000_000)[::2],
+        np.zeros((0, 5)),
+        np.array(["a", None, {}], dtype=object),
+        np.ones(200_000, dtype=[("x", "f8"), ("y", "i4")]),
+        np.ones(300_000, dtype=">i4"),
+    ],
+    ids=["transposed", "fortran", "strided", "empty", "objects", "records", "big-endian"],
+)
+def test_array_of_any_layout_travels_both_ways(lone, array):
+    got = lone.submit(tasks_b.echo, array).result(SOON)
+    assert got.dtype == array.dtype
+    assert got.shape == array.shape
+    assert (got == array).all()
+
+
+def test_read_only_array_stays_read_only(lone):
+    array = np.ones(500_000)
+    array.flags.writeable = False
+    assert lone.submit(tasks_b.is_writable, array).result(SOON) is False
+
+
+def test_large_bytearray_arrives_mutable_and_large_bytes_as_bytes(lone):
+    for data in (bytearray(2 << 20), bytes(2 << 20)):
+        got = lone.submit(tasks_b.echo, data).result(SOON)
+        assert type(got) is type(data)
+        assert got == data
+
+
+def test_memoryview_arrives_as_a_copy(lone):
+    assert lone.submit(tasks_b.ends, memoryview(b"a" + bytes(5 << 20))).result(SOON) == ((5 << 20) + 1, b"a", b"\0")
