@@ -26,7 +26,7 @@ from woolexec.mapping import MapIterator, check_map
 from woolexec.nested import current_executor
 from woolexec.options import TaskOptions
 from woolexec.wire.futures import CallFuture
-from woolexec.wire.pickling import dumps
+from woolexec.wire.pickling import dumps, dumps_call
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -199,7 +199,7 @@ class PeerPoolExecutor(_Face):
         future = CallFuture(engine)
         try:
             function = self._functions.get(fn)
-            payload = dumps((args, kwargs))
+            payload = dumps_call(args, kwargs)
         except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
             future.deliver_failure(None, exc)
             return future

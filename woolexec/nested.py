@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from woolexec.options import TaskOptions
 from woolexec.wire.futures import CallFuture
-from woolexec.wire.pickling import dumps
+from woolexec.wire.pickling import dumps, dumps_call
 from woolexec.worker import context
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class NestedExecutor(Executor):
             function = dumps(fn)
             if not isinstance(function, bytes):
                 raise ValueError("a nested task's function is too large")
-            payload = dumps((args, kwargs))
+            payload = dumps_call(args, kwargs)
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
             return future

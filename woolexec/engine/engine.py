@@ -40,10 +40,10 @@ from woolexec.engine.template import Template
 from woolexec.engine.workers import Worker, describe_exit, oom_kills
 from woolexec.errors import InitializerError, ProtocolError, WorkerLostError, WorkerStartError
 from woolexec.options import TaskOptions
-from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait, encode, encode_return
+from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait, encode
 from woolexec.wire.failures import load_failure, types_of
 from woolexec.wire.futures import CallFuture
-from woolexec.wire.payload import File
+from woolexec.wire.payload import File, Parts
 from woolexec.worker.template import EXITED, FAILED, FORKED
 
 GRACE = 2.0
@@ -1004,11 +1004,17 @@ class NestedReceiver:
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value down."""
+        frame = Return(call=(self.task,), seconds=(0.0,))
         if isinstance(payload, File):
-            frame = encode(Return(call=(self.task,), seconds=(0.0,), extent=payload.extent))
-            self.engine.finish_nested(self, frame, payload)
-        else:
-            self.engine.finish_nested(self, encode_return(self.task, 0.0, payload), None)
+            frame.extent = payload.extent
+            self.engine.finish_nested(self, encode(frame), payload)
+            return
+        if isinstance(payload, Parts):
+            frame.extent = payload.extent
+            payload = b"".join(payload.parts)
+        frame.size = (len(payload),)
+        frame.payload = payload
+        self.engine.finish_nested(self, encode(frame), None)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception down."""

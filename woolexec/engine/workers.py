@@ -23,7 +23,6 @@ from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
-    APART,
     Define,
     Initialize,
     Message,
@@ -39,7 +38,7 @@ from woolexec.wire.codec import (
     encode_ticket,
     split_start,
 )
-from woolexec.wire.payload import File, shared_file
+from woolexec.wire.payload import APART, File, Parts, shared_file
 from woolexec.wire.stream import Reader, enlarge, pieces, write
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
@@ -157,6 +156,8 @@ class Worker(Place):
             frame.extent = payload.extent
             self.send(encode(frame), payload)
         else:
+            if isinstance(payload, Parts):
+                frame.extent = payload.extent
             frame.payload = payload
             frame.size = (len(payload),)
             if len(payload) >= APART:
@@ -291,10 +292,7 @@ class Worker(Place):
             if pos == len(batches):
                 return []
             frames = decode(batches[pos:] if pos else batches)
-            for frame in frames:
-                extent = getattr(frame, "extent", ())
-                if extent:
-                    frame.payload = self._reader.file(extent)  # type: ignore[attr-defined]  # what has one has both
+            self._reader.attach(frames)
         except BlockingIOError:
             return []
         except ValueError as exc:

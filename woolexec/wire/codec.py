@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import struct
 
+from woolexec.wire.payload import APART
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
     from collections.abc import Callable, Sequence
@@ -410,13 +412,9 @@ def encode(frame: Message) -> bytes:
     return b"\n" + varint(len(inner)) + inner
 
 
-APART = 4096
-"""A payload of at least this size, in bytes, is written as a piece of its own, and read as a view of what was read."""
-
-
 def encode_apart(frame: Any) -> bytes:
     """Encode a frame up to its payload, which has to be written behind it."""
-    assert isinstance(frame, Start | Return)  # their payload is field 4
+    assert isinstance(frame, Start | Return | Submit)  # their payload is field 4
     payload, frame.payload = frame.payload, b""
     body = frame.body() + b"\x22" + varint(len(payload))
     frame.payload = payload

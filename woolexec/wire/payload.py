@@ -1,7 +1,7 @@
 """
 Payloads: pickled bytes with their out-of-band buffers.
 
-A small payload is plain `bytes` and travels inside its frame.  A large one is a `File`: its body and buffers one
+A small payload is plain `bytes` and travels inside its frame, or `Parts` if it has buffers.  A large one is a `File`: its body and buffers one
 after the other in a memory file, of which only the descriptor travels.  The kernel frees the memory with the
 last holder, also after SIGKILL.  Where there are no memory files (macOS) an unlinked file in the temporary
 directory takes their place.
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LARGE = 128 * 1024
 """From this size on, in bytes, a payload travels as a memory file."""
 
+APART = 4096
+"""From this size on, in bytes, a payload is written as a piece of its own, and read as a view of what was read."""
+
 _MAPPED = 1024 * 1024
 """From this size on a payload is mapped; below, a copy is cheaper than the page faults."""
 
@@ -28,6 +31,43 @@ _MAPS_LIMIT = 512
 
 _ALIGNMENT = 64
 """Of each buffer, so that arrays are as aligned as numpy makes them itself."""
+
+
+class Parts:
+    """
+    A payload in ordinary memory: body and buffers, none of which anybody can change.
+
+    `extent` holds their sizes in bytes.
+    """
+
+    __slots__ = ("_size", "extent", "parts")
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = list(parts)
+        self.extent = tuple(map(len, self.parts))
+        self._size = sum(self.extent)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @classmethod
+    def cut(cls, data: Any, extent: Sequence[int]) -> Parts:
+        """
+        Cut what was read into body and buffers.
+
+        :raises ValueError: if the sizes do not add up
+        """
+        view, parts, pos = memoryview(data), [], 0
+        for size in extent:
+            parts.append(view[pos : pos + size])
+            pos += size
+        if pos != len(view):
+            raise ValueError(f"payload of {len(view)} bytes where {pos} were told")
+        return cls(parts)
+
+    def load(self) -> list[Any]:
+        """Return the body and each buffer."""
+        return self.parts
 
 
 class File:

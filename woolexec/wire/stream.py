@@ -13,7 +13,7 @@ import resource
 import socket
 from collections import deque
 
-from woolexec.wire.payload import File
+from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,12 +108,19 @@ class Reader:
         self._pending = data[pos:] if pos < end else b""
         return out[0] if len(out) == 1 else b"".join(out)
 
-    def file(self, extent: Sequence[int]) -> File | OSError:
+    def attach(self, frames: Sequence[Any]) -> None:
         """
-        Return the next memory file that came, or an error if there was no descriptor left for it.
+        Put the payloads together that did not come as plain bytes.
 
-        :raises ValueError: if none came
+        :raises ValueError: if something of them is missing
         """
+        for frame in frames:
+            extent = getattr(frame, "extent", ())
+            if extent:
+                frame.payload = Parts.cut(frame.payload, extent) if frame.payload else self._file(extent)
+
+    def _file(self, extent: Sequence[int]) -> File | OSError:
+        """Return the next memory file that came, or an error if there was no descriptor left for it."""
         if not self._files:
             raise ValueError("a memory file is missing")
         fd = self._files.popleft()
@@ -135,6 +142,8 @@ class Reader:
 def pieces(frames: bytes, payload: Any = b"") -> list[Any]:
     """Make what is written for a batch: encoded frames, of which a large payload may stand apart, at their end."""
     size = (len(frames) + len(payload)).to_bytes(4, "little")
+    if isinstance(payload, Parts):
+        return [size + frames, *payload.parts]
     return [size + frames, payload] if payload else [size + frames]
 
 

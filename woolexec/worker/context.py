@@ -45,7 +45,8 @@ def submit(future: Any, function: bytes, payload: Any, options: Any) -> int:
     :return: the number under which it travels
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
-    from woolexec.wire.codec import Options, Submit, encode
+    from woolexec.wire.codec import Options, Submit, encode, encode_apart
+    from woolexec.wire.payload import File, Parts
 
     if worker is None:
         raise RuntimeError("not in a worker of a PeerPoolExecutor")
@@ -63,12 +64,14 @@ def submit(future: Any, function: bytes, payload: Any, options: Any) -> int:
             name=options.name or "",
             retry_on=tuple(sorted(options.retry_on_names)),
         )
-    if isinstance(payload, bytes):
-        frame.payload = payload
-        worker.road.send(encode(frame))
-    else:
+    if isinstance(payload, File):
         frame.extent = payload.extent
         worker.road.send(encode(frame), payload)
+        return number
+    if isinstance(payload, Parts):
+        frame.extent = payload.extent
+    frame.payload = payload
+    worker.road.send(encode_apart(frame), payload=payload)
     return number
 
 

@@ -59,8 +59,5 @@ class Road:
             batches = self._reader.read(0 if wait else socket.MSG_DONTWAIT)
             if batches:
                 frames = decode(batches)
-                for frame in frames:
-                    extent = getattr(frame, "extent", ())
-                    if extent:
-                        frame.payload = self._reader.file(extent)  # type: ignore[attr-defined]  # what has one has both
+                self._reader.attach(frames)
                 return frames

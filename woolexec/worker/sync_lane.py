@@ -20,9 +20,10 @@ import sys
 from collections import deque
 from time import monotonic
 
-from woolexec.wire.codec import APART, Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_apart, encode_return
+from woolexec.wire.codec import Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
-from woolexec.wire.pickling import dumps, dumps_inline, loads
+from woolexec.wire.payload import APART, File, Parts
+from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class SyncLane:
             seconds = monotonic() - started
         del args, kwargs
         try:
-            payload = dumps(value)
+            payload = dumps_value(value)
         except BaseException as exc:
             self._fail(job, exc, seconds, doing="pickling the result")
             return
@@ -254,15 +255,19 @@ class SyncLane:
         self._return(job.number, seconds, payload)
 
     def _return(self, number: int, seconds: float, payload: Any) -> None:
-        if payload.__class__ is bytes:
-            if len(payload) < APART:
-                self._road.send(encode_return(number, seconds, payload))
-            else:
-                frame = Return(call=(number,), seconds=(seconds,), size=(len(payload),), payload=payload)
-                self._road.send(encode_apart(frame), payload=payload)
-        else:
-            frame = Return(call=(number,), seconds=(seconds,), extent=payload.extent)
+        if payload.__class__ is bytes and len(payload) < APART:
+            self._road.send(encode_return(number, seconds, payload))
+            return
+        frame = Return(call=(number,), seconds=(seconds,))
+        if isinstance(payload, File):
+            frame.extent = payload.extent
             self._road.send(encode(frame), payload)
+            return
+        if isinstance(payload, Parts):
+            frame.extent = payload.extent
+        frame.size = (len(payload),)
+        frame.payload = payload
+        self._road.send(encode_apart(frame), payload=payload)
 
     def _fail(self, job: _Job, exc: BaseException, seconds: float, *, doing: str = "") -> None:
         if doing:
