@@ -51,10 +51,11 @@ test: $(VENV)/.dev
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:
-	@.ci/pythons | while read -r minor path; do \
+	@failed=""; while read -r minor path; do \
 	    echo "== Python $$minor"; \
-	    $(MAKE) --no-print-directory test VENV=.venv-$$minor PYTHON="$$path" </dev/null; \
-	done
+	    $(MAKE) --no-print-directory test VENV=.venv-$$minor PYTHON="$$path" </dev/null || failed="$$failed $$minor"; \
+	done < <(.ci/pythons); \
+	if [ -n "$$failed" ]; then echo "failed on Python$$failed"; exit 1; fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

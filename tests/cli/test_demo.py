@@ -94,7 +94,7 @@ def test_interrupt_from_the_keyboard_ends_the_demo_cleanly(when):
         "import os, sys; os.open(os.ttyname(0), os.O_RDWR); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
     demo = subprocess.Popen(
-        [sys.executable, "-c", become, "-m", "woolexec", "demo", "--workers", "2"],
+        [sys.executable, "-c", become, "-m", "woolexec", "demo", "--workers", "2", "--limit", "500"],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
