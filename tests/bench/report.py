@@ -72,9 +72,14 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         ratio_text(row["ratio"]),
         row["target"] or "-",
         row["moonshot"] or "-",
-        row["verdict"],
+        row["verdict"] + (", disturbed" if disturbed(row) else ""),
         ", ".join(others) or "-",
     )
+
+
+def disturbed(row: Mapping[str, Any]) -> bool:
+    """Say whether other programs were busy in most rounds of the row."""
+    return (row["bystanders"] or 0) > DISTURBED
 
 
 def number(value: float | None) -> str:
@@ -142,9 +147,9 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     if result["posing"]:
         notes.append(f"Not a measurement of woolexec: {result['posing']} stood in for it.")
     notes += [f"Skipped {name}: {reason}." for name, reason in result["skipped"].items()]
-    disturbed = {row["workload"]: row["bystanders"] for row in result["rows"] if (row["bystanders"] or 0) > DISTURBED}
-    if disturbed:
-        rows = ", ".join(f"{name} ({share:.0%})" for name, share in disturbed.items())
+    shares = {row["workload"]: row["bystanders"] for row in result["rows"] if disturbed(row)}
+    if shares:
+        rows = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items())
         notes.append(f"Other programs took a part of the processors while these ran, so measure them again: {rows}.")
     failed = {(row["workload"], name): why for row in result["rows"] for name, why in row["failed"].items()}
     notes += [f"Failed {workload} on {name}: {why.splitlines()[0]}" for (workload, name), why in failed.items()]
