@@ -87,7 +87,7 @@ class Place:
     @property
     def idle(self) -> bool:
         """Nothing is outstanding, and it would take something."""
-        return not self.outstanding and self.ready and not self.is_used_up
+        return not self.outstanding and self.ready and not self.recalling and not self.is_used_up
 
     @property
     def is_used_up(self) -> bool:

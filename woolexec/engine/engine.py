@@ -397,7 +397,7 @@ class Engine:
         idle = prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
-                if worker.ready:
+                if worker.idle:
                     idle = True
                     if not worker.is_licensed and worker.remaining is None and self._state == "open":
                         worker.lay_out_licence(next(self._numbers))

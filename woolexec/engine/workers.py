@@ -29,8 +29,6 @@ from woolexec.wire.codec import (
     Recall,
     Start,
     Stop,
-    decode,
-    decode_returns,
     encode,
     encode_apart,
     encode_slot,
@@ -285,19 +283,11 @@ class Worker(Place):
         :raises ProtocolError: if it sent what is not a batch
         """
         try:
-            batches = self._reader.read()
-            if not batches:
-                return []
-            pos = decode_returns(batches, returns)
-            if pos == len(batches):
-                return []
-            frames = decode(batches[pos:] if pos else batches)
-            self._reader.attach(frames)
+            return self._reader.read(returns)
         except BlockingIOError:
             return []
         except ValueError as exc:
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
-        return frames
 
     def note_waiting(self, number: int) -> None:
         """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""

@@ -91,7 +91,7 @@ BOOL = Kind(0, varint, bool)
 FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
-BYTES = Kind(2, _sized, lambda data: data if data.__class__ is memoryview else bytes(data))
+BYTES = Kind(2, _sized, bytes)
 STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
@@ -150,10 +150,7 @@ class Message:
             wire = tag & 7
             if wire == 2:
                 size, pos = read_varint(data, pos)
-                if size >= APART and 2 * size >= len(data) and pos + size <= end:
-                    raw: Any = memoryview(data)[pos : pos + size]
-                else:
-                    raw = data[pos : pos + size]
+                raw: Any = data[pos : pos + size] if size < APART else memoryview(data)[pos : pos + size]
                 pos += size
             elif wire == 0:
                 raw, pos = read_varint(data, pos)
@@ -426,6 +423,7 @@ def encode_apart(frame: Any) -> bytes:
 # A lone Return or Start whose payload is shorter than this has every length in one byte.
 _SHORT = 96
 _RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
+_SIZED_RETURN = struct.Struct("<IBBBBBBQBBfBBIBB")
 
 
 def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
@@ -469,14 +467,15 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
     return total.to_bytes(4, "little") + frame + b"\n" + length, behind
 
 
-def decode(data: bytes | bytearray) -> list[Message]:
+def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> list[Message]:
     """
-    Decode a batch.
+    Decode a batch; nothing in the frames refers to `data` afterwards.
 
     :raises ValueError: if it is not one
     """
     frames: list[Message] = []
-    pos, end = 0, len(data)
+    if end is None:
+        end = len(data)
     try:
         while pos < end:
             if data[pos] != 10:
@@ -497,22 +496,25 @@ def decode(data: bytes | bytearray) -> list[Message]:
     return frames
 
 
-def decode_returns(data: bytes | bytearray, out: list[tuple[int, float, bytes]]) -> int:
+def decode_returns(data: bytes | bytearray, pos: int, end: int, out: list[tuple[int, float, bytes]]) -> int:
     """
-    Decode the lone Returns that `data` opens with, append (call, seconds, payload) of each to `out`.
+    Decode the batches of one lone Return each that stand at `pos`, preceded by their sizes.
 
-    :return: the position of the first frame of another form
+    :param out: (call, seconds, payload) of each is appended here
+    :return: the position of the first batch of another form, or of an incomplete one
     """
-    pos, end = 0, len(data)
-    header = _RETURN.size
-    unpack = _RETURN.unpack_from
-    while end - pos >= header:
-        t0, _, t1, _, t2, t3, call, t4, t5, seconds, t6, t7, size, t8, short = unpack(data, pos)
-        if t0 != 10 or t1 != 18 or t2 != 10 or t3 != 8 or t4 != 18 or t5 != 4 or t6 != 26 or t7 != 4 or t8 != 34 or size != short:
+    unpack = _SIZED_RETURN.unpack_from
+    last = end - _SIZED_RETURN.size
+    while pos <= last:
+        total, t0, inner, t1, body, t2, t3, call, t4, t5, seconds, t6, t7, size, t8, short = unpack(data, pos)
+        if t0 != 10 or t1 != 18 or t2 != 10 or t3 != 8 or t4 != 18 or t5 != 4 or t6 != 26 or t7 != 4 or t8 != 34:
             break
-        pos += header
-        if size >= _SHORT or pos + size > end:
-            return pos - header
-        out.append((call, seconds, bytes(data[pos : pos + size])))
-        pos += size
+        if size != short or size >= _SHORT or total != 28 + size or inner != 26 + size or body != 24 + size:
+            break
+        start = pos + _SIZED_RETURN.size
+        stop = start + size
+        if stop > end:
+            break
+        out.append((call, seconds, bytes(data[start:stop])))
+        pos = stop
     return pos

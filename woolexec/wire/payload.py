@@ -59,7 +59,7 @@ class Parts:
         """
         view, parts, pos = memoryview(data), [], 0
         for size in extent:
-            parts.append(view[pos : pos + size])
+            parts.append(bytes(view[pos : pos + size]))
             pos += size
         if pos != len(view):
             raise ValueError(f"payload of {len(view)} bytes where {pos} were told")

@@ -13,6 +13,7 @@ import resource
 import socket
 from collections import deque
 
+from woolexec.wire.codec import Message, decode, decode_returns
 from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 LIMIT = 2**31 - 1
 """The largest batch, in bytes: what protobuf accepts."""
 
-_READ_SIZE = 1 << 16
-"""Bytes read at once: malloc takes more than twice that from the kernel anew each time."""
+_BUFFER = 1 << 18
+"""Bytes read at once, at most."""
 
 BUFFER_SIZE = 1 << 20
 """What is asked for as the socket's buffer, in bytes: room for a worker's window of 64 KiB payloads."""
@@ -33,91 +34,99 @@ _PIECES = 64
 """Pieces written at once, at most."""
 
 _ANCILLARY = socket.CMSG_SPACE(64 * array.array("i").itemsize)
-_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+# As plain integers: the operators of socket's enumerations take a microsecond.
+_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_CTRUNC = int(socket.MSG_CTRUNC)
+DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 _MANY_FDS = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 """A descriptor above this (the lowest free one is always taken) says that they run short."""
 
 
 class Reader:
-    """Reads batches and descriptors from a socket."""
+    """
+    Reads batches and descriptors from a socket.
 
-    __slots__ = ("_files", "_filled", "_pending", "_sock", "_whole")
+    It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
+    """
+
+    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_sock", "_view")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._pending: bytes = b""
-        self._whole: bytearray | None = None
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
         self._filled = 0
+        self._huge: bytearray | None = None
         self._files: deque[int] = deque()
 
-    def read(self, flags: int = 0) -> bytes | bytearray:
+    def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
         """
-        Read once; return the batches that are complete now, joined, or nothing.
+        Read once; return the frames that are complete now.
 
+        :param returns: lone Returns are appended here instead, as (call, seconds, payload)
         :raises EOFError: if the other end is gone
         :raises BlockingIOError: if nothing is there and the socket or the flags say not to wait
-        :raises ValueError: if a batch is over the limit
+        :raises ValueError: if what came is not a batch, or is over the limit
         """
-        whole = self._whole
+        huge = self._huge
+        target = self._view if huge is None else memoryview(huge)
         try:
-            if whole is not None:
-                rest = memoryview(whole)[self._filled :]
-                count, ancillary, told, _ = self._sock.recvmsg_into([rest], _ANCILLARY, flags | _CLOEXEC)
-                data = b"."[:count]
-            else:
-                data, ancillary, told, _ = self._sock.recvmsg(_READ_SIZE, _ANCILLARY, flags | _CLOEXEC)
+            count, ancillary, told, _ = self._sock.recvmsg_into([target[self._filled :]], _ANCILLARY, flags | _CLOEXEC)
         except BlockingIOError:
             raise
         except OSError as exc:
             raise EOFError from exc
-        if ancillary:
-            for _, _, fds in ancillary:
-                self._files.extend(array.array("i", fds))
-        if told & socket.MSG_CTRUNC:  # no descriptor was left; each file has a message of its own, so one is lost
+        for _, _, fds in ancillary:
+            self._files.extend(array.array("i", fds))
+        if told & _CTRUNC:  # no descriptor was left; each file has a message of its own, so one is lost
             self._files.append(-1)
-        if not data:
+        if not count:
             raise EOFError
-        if whole is not None:
-            self._filled += count
-            if self._filled < len(whole):
-                return b""
-            self._whole = None
-            return whole
-        if self._pending:
-            data = self._pending + data
-        return self._cut(data)
+        self._filled += count
+        if huge is not None:
+            if self._filled < len(huge):
+                return []
+            self._huge, self._filled = None, 0
+            return self._attach(decode(huge, 4, len(huge)))
+        return self._take(returns)
 
-    def _cut(self, data: bytes) -> bytes | bytearray:
-        pos, end = 0, len(data)
-        out: list[bytes] = []
-        while end - pos >= 4:
-            size = int.from_bytes(data[pos : pos + 4], "little")
-            stop = pos + 4 + size
-            if stop > end:
-                if size > LIMIT:
-                    raise ValueError(f"batch of {size} bytes")
-                if size >= _READ_SIZE // 2:
-                    self._whole = bytearray(size)
-                    self._filled = end - pos - 4
-                    self._whole[: self._filled] = data[pos + 4 :]
-                    pos = end
+    def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
+        buffer, pos, end = self._buffer, 0, self._filled
+        frames: list[Message] = []
+        while True:
+            if returns is not None:
+                pos = decode_returns(buffer, pos, end, returns)
+            if end - pos < 4:
                 break
-            out.append(data[pos + 4 : stop])
+            stop = pos + 4 + int.from_bytes(buffer[pos : pos + 4], "little")
+            if stop > end:
+                if stop - pos > len(buffer):
+                    self._begin_huge(pos, stop)
+                    return self._attach(frames)
+                break
+            frames += decode(buffer, pos + 4, stop)
             pos = stop
-        self._pending = data[pos:] if pos < end else b""
-        return out[0] if len(out) == 1 else b"".join(out)
+        if pos < end:
+            buffer[: end - pos] = buffer[pos:end]
+        self._filled = end - pos
+        return self._attach(frames) if frames else frames
 
-    def attach(self, frames: Sequence[Any]) -> None:
-        """
-        Put the payloads together that did not come as plain bytes.
+    def _begin_huge(self, pos: int, stop: int) -> None:
+        """Read the rest of a batch that is larger than our buffer into one of its size."""
+        if stop - pos > LIMIT:
+            raise ValueError(f"batch of {stop - pos} bytes")
+        self._huge = bytearray(stop - pos)
+        self._filled -= pos
+        self._huge[: self._filled] = self._buffer[pos : pos + self._filled]
 
-        :raises ValueError: if something of them is missing
-        """
+    def _attach(self, frames: list[Any]) -> list[Any]:
+        """Put the payloads together that did not come as plain bytes."""
         for frame in frames:
             extent = getattr(frame, "extent", ())
             if extent:
-                frame.payload = Parts.cut(frame.payload, extent) if frame.payload else self._file(extent)
+                frame.payload = Parts.cut(frame.payload, extent) if len(frame.payload) else self._file(extent)
+        return frames
 
     def _file(self, extent: Sequence[int]) -> File | OSError:
         """Return the next memory file that came, or an error if there was no descriptor left for it."""

@@ -7,9 +7,9 @@ import socket
 import threading
 from collections import deque
 
-from woolexec.wire.codec import Message, decode
+from woolexec.wire.codec import Message
 from woolexec.wire.payload import File
-from woolexec.wire.stream import Reader, pieces, write
+from woolexec.wire.stream import DONT_WAIT, Reader, pieces, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Road:
         :raises EOFError: if the other end is gone
         :raises BlockingIOError: if nothing is there and `wait` is false
         """
-        while True:
-            batches = self._reader.read(0 if wait else socket.MSG_DONTWAIT)
-            if batches:
-                frames = decode(batches)
-                self._reader.attach(frames)
-                return frames
+        frames: list[Message] = []
+        while not frames:
+            frames = self._reader.read(None, 0 if wait else DONT_WAIT)
+        return frames

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from woolexec.worker.page import Page
     from woolexec.worker.road import Road
 
-_SPIN = 20
-"""How often an idle worker looks for the next call before it sleeps (about 1 µs each): waking a sleeping process
-costs 20 µs, and the next call of a round trip comes within 40."""
-
 
 class Slot:
     """A function as it came, unpickled at its first call."""
@@ -125,18 +121,10 @@ class SyncLane:
         :raises SystemExit: when it said Stop and all calls are done
         """
         receive, ready = self._receive, self._ready
-        yield_processor = os.sched_yield if hasattr(os, "sched_yield") else int
         while True:
             while ready:
                 self._step()
-            for _ in range(_SPIN):
-                try:
-                    receive(False)
-                    break
-                except BlockingIOError:
-                    yield_processor()
-            else:
-                receive(True)
+            receive(True)
 
     def wait_for(self, is_done: Callable[[], bool], deadline: float | None = None) -> None:
         """
