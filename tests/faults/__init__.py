@@ -1,0 +1,1 @@
+"""The rows of the fault list for one machine, each against real processes."""

@@ -1,0 +1,119 @@
+"""Pools and whole caller processes for the fault tests."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from woolexec import PeerPoolExecutor
+
+from . import tasks
+
+
+@pytest.fixture
+def pool():
+    with PeerPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def lone():
+    """A pool of one worker: calls run one after the other."""
+    with PeerPoolExecutor(1) as executor:
+        yield executor
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A file in which calls note that they were started."""
+    return str(tmp_path / "journal")
+
+
+@pytest.fixture
+def short_grace(monkeypatch):
+    """Shorten the time between SIGTERM and SIGKILL, for tests that have to wait for both."""
+    monkeypatch.setattr("woolexec.engine.engine.GRACE", 0.2)
+
+
+@pytest.fixture
+def memory_group():
+    """A control group whose processes may use 100 MiB together; the kernel ends one of them if they use more."""
+    for root, limit in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        path = f"{root}/woolexec-test-{os.getpid()}"
+        if not os.path.exists(f"{root}/cgroup.procs"):
+            continue
+        try:
+            os.mkdir(path)
+        except OSError:  # not ours to make
+            continue
+        try:
+            with open(f"{path}/{limit}", "r+") as file:
+                file.write(str(100 << 20))
+        except OSError:  # the memory controller is not handed down to here
+            os.rmdir(path)
+            continue
+        yield path
+        assert tasks.eventually(lambda path=path: _removed(path))
+        return
+    pytest.skip("needs the right to make a control group with a limit of memory")
+
+
+def _removed(path):
+    try:
+        os.rmdir(path)
+    except OSError:  # its last process is about to be gone
+        return False
+    return True
+
+
+class Caller:
+    """A process that runs a script, in a process group of its own."""
+
+    def __init__(self, source, *args):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(source), *map(str, args)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
+        self.pid = self.process.pid
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+    def interrupt(self):
+        """Do what a terminal does at Ctrl-C."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    def end(self, limit=tasks.SOON):
+        """
+        Wait for the end of the process and of all that hold its stdout and stderr, its workers above all.
+
+        Return its exit code, stdout and stderr.
+        """
+        out, err = self.process.communicate(timeout=limit)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def run():
+    """Start a `Caller`; whatever is left of it ends with the test."""
+    callers = []
+
+    def start(source, *args):
+        callers.append(Caller(source, *args))
+        return callers[-1]
+
+    yield start
+    for caller in callers:
+        if caller.process.poll() is None:
+            os.killpg(caller.pid, signal.SIGKILL)
+            caller.process.wait(tasks.SOON)
+        caller.process.stdout.close()
+        caller.process.stderr.close()
