@@ -175,11 +175,55 @@ def fill_descriptors(limit):
         return limit
 
 
-def write_temporary():
-    import tempfile
+def limit_descriptors(limit):
+    import resource
 
-    with tempfile.NamedTemporaryFile() as file:
-        return file.name
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+def open_targets_of_parent():
+    parent = os.getppid()
+    return [os.readlink(f"/proc/{parent}/fd/{name}") for name in os.listdir(f"/proc/{parent}/fd")]
+
+
+def open_targets_when_all_are_here():
+    time.sleep(0.3)
+    return open_targets()
+
+
+def say_and_die(text):
+    from .tasks import die
+
+    say(text)
+    die()
+
+
+def echo_child(text):
+    import subprocess
+
+    return subprocess.run(["echo", text], check=False).returncode
+
+
+def configure_logging():
+    import logging
+
+    logging.basicConfig()
+    logging.getLogger("configured").debug("through")
+    return "configured"
+
+
+def signals():
+    import signal
+
+    return signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL, signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def use_own_executor(sender):
+    from woolexec import PeerPoolExecutor
+
+    with PeerPoolExecutor(1) as own:
+        sender.send(own.submit(abs, -5).result(20))
+    sender.close()
 
 
 def refuse_to_start():
@@ -530,3 +574,71 @@ def _submit_in_caller():
 
 def make_unless_zero(kind):
     return RaisesWhenPickled(kind) if kind else 0
+
+
+def pid_for(_):
+    return os.getpid()
+
+
+def alarm_inside(seconds):
+    """Let a signal interrupt this task, as `signal.alarm` users do."""
+    import signal
+
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append("rang"))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    while not rung:
+        signal.pause()
+    signal.signal(signal.SIGALRM, before)
+    return rung[0]
+
+
+# -- a stormy run --------------------------------------------------------------------------------------------------------
+
+
+def storm_task(journal, number, kind):
+    """Note the start, then do what this kind of task does."""
+    from . import tasks
+
+    tasks.note(journal, number)
+    if kind == "nap":
+        time.sleep(0.005)
+    elif kind == "error":
+        raise KeyError(number)
+    elif kind == "die":
+        tasks.die(3)
+    elif kind == "late":
+        time.sleep(600)
+    elif kind == "large":
+        return number, bytes(300_000)
+    elif kind == "unpicklable":
+        return threading.Lock()
+    elif kind == "doomed" or (kind == "tried" and tasks.notes(journal).count(str(number)) == 1):
+        raise ValueError(number)
+    return number, kind
+
+
+def nap_and_return(value, seconds):
+    time.sleep(seconds)
+    return value
+
+
+def die_at_first(journal, number):
+    """Die at each tenth item's first start."""
+    from . import tasks
+
+    if number % 10 == 5 and str(number) not in tasks.notes(journal):
+        tasks.note(journal, number)
+        tasks.die(1)
+    return number
+
+
+def fail_at(number, last):
+    if number == last:
+        raise KeyError(number)
+    return number
+
+
+def note_and_fail_at(journal, number, last):
+    note(journal, number)
+    return fail_at(number, last)

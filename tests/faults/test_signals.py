@@ -1,0 +1,253 @@
+"""
+Row 43: a signal handler of the caller uses the executor while the main thread is inside it.
+
+A handler runs between two bytecodes of the main thread.  `at_line` puts one there, at each line in turn that the main
+thread passes in the executor's and the standard library's code, so every place is tried; the rest are real signals.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+
+from woolexec import PeerPoolExecutor
+
+from . import tasks, tasks_b
+from .tasks import SOON
+
+WATCHED = (f"{os.sep}woolexec{os.sep}", f"concurrent{os.sep}futures", "threading.py")
+
+
+def at_line(number, handler, work):
+    """
+    Do some work in this thread, with the handler run at the so manieth line that it passes.
+
+    Return what the work gave or raised, and whether the line was reached.
+    """
+    lines = itertools.count()
+    reached = False
+
+    def trace(frame, event, arg):
+        nonlocal reached
+        if event == "call":
+            return trace if any(part in frame.f_code.co_filename for part in WATCHED) else None
+        if event == "line" and next(lines) == number:
+            reached = True
+            sys.settrace(None)
+            handler()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        value = work()
+    except (CancelledError, RuntimeError, TimeoutError) as exc:
+        value = exc
+    finally:
+        sys.settrace(before)
+    return value, reached
+
+
+def every_line(handler, work):
+    """Do the work again and again, with the handler at the next line each time; yield what it gave."""
+    for number in itertools.count():
+        value, reached = at_line(number, handler, work)
+        yield value
+        if not reached:
+            assert number > 5, "nothing was watched"
+            return
+
+
+def test_handler_may_submit_while_submit_runs(pool):
+    inner = []
+    outer = list(every_line(lambda: inner.append(pool.submit(abs, -1)), lambda: pool.submit(abs, -2)))
+    assert {future.result(SOON) for future in outer} == {2}
+    assert {future.result(SOON) for future in inner} == {1}
+
+
+def test_handler_may_wait_for_a_task_while_submit_runs(pool):
+    inner = []
+    outer = list(every_line(lambda: inner.append(pool.submit(abs, -1).result(SOON)), lambda: pool.submit(abs, -2)))
+    assert {future.result(SOON) for future in outer} == {2}
+    assert set(inner) == {1}
+
+
+def test_handler_may_submit_while_the_main_thread_waits(pool):
+    inner = []
+    values = list(every_line(lambda: inner.append(pool.submit(abs, -1)), lambda: pool.submit(tasks.nap, 0.001).result(SOON)))
+    assert set(values) == {0.001}
+    assert {future.result(SOON) for future in inner} == {1}
+
+
+@pytest.mark.xfail(strict=True, reason="a handler between the look and the wait loses the wake-up")
+@pytest.mark.timeout(6)
+def test_handler_may_wait_for_the_future_that_the_main_thread_waits_for(pool):
+    inner, current = [], []
+
+    def work():
+        current[:] = [pool.submit(tasks.nap, 0.001)]
+        return current[0].result(SOON)
+
+    values = list(every_line(lambda: inner.extend(future.result(SOON) for future in current), work))
+    assert set(values) == set(inner) == {0.001}
+
+
+@pytest.mark.xfail(strict=True, reason="a handler between the look and the wait loses the wake-up")
+@pytest.mark.timeout(6)
+def test_handler_may_cancel_the_future_that_the_main_thread_waits_for(pool):
+    current, told = [], []
+
+    def work():
+        current[:] = [pool.submit(tasks.nap, 0.001)]
+        return current[0].result(SOON)
+
+    values = list(every_line(lambda: told.append([future.cancel() for future in current]), work))
+    for value, cancelled in zip(values, told, strict=False):
+        assert isinstance(value, CancelledError) if cancelled == [True] else value == 0.001
+
+
+def test_handler_may_cancel_while_cancel_runs(lone, tmp_path):
+    held = lone.submit(tasks.hold, tmp_path)
+    tasks.wait_held(tmp_path)
+    current = []
+
+    def work():
+        current[:] = [lone.submit(abs, -1)]
+        return current[0].cancel()
+
+    assert set(every_line(lambda: [future.cancel() for future in current], work)) == {True}
+    tasks.release(tmp_path)
+    assert held.result(SOON) == "held"
+
+
+def test_handler_may_add_a_callback_while_one_is_added(pool):
+    seen = []
+
+    def work():
+        future = pool.submit(tasks.nap, 0.001)
+        current[:] = [future]
+        future.add_done_callback(seen.append)
+        return future.result(SOON)
+
+    current = []
+    ran = sum(1 for _ in every_line(lambda: [future.add_done_callback(seen.append) for future in current], work))
+    assert tasks.eventually(lambda: len(seen) >= ran)
+
+
+def test_handler_may_submit_while_a_map_is_read(pool):
+    inner = []
+    values = list(every_line(lambda: inner.append(pool.submit(abs, -1)), lambda: list(pool.map(abs, [-1, -2], chunksize=1))))
+    assert all(value == [1, 2] for value in values)
+    assert {future.result(SOON) for future in inner} == {1}
+
+
+def test_handler_may_shut_down_while_submit_runs():
+    lines = itertools.count()
+    for number in lines:
+        executor = PeerPoolExecutor(1)
+        value, reached = at_line(number, executor.shutdown, lambda executor=executor: executor.submit(abs, -2))
+        # Accepted tasks end; the others were refused.
+        assert isinstance(value, RuntimeError) or isinstance(value.exception(SOON), RuntimeError | None)
+        executor.shutdown()
+        if not reached:
+            assert number > 5
+            return
+
+
+@pytest.mark.xfail(strict=True, reason="the event on which shutdown waits is not re-entrant")
+@pytest.mark.timeout(6)
+def test_handler_may_shut_down_while_shutdown_runs():
+    for number in itertools.count():
+        executor = PeerPoolExecutor(1)
+        future = executor.submit(tasks.nap, 0.01)
+        _, reached = at_line(number, executor.shutdown, executor.shutdown)
+        assert future.result(0) == 0.01
+        if not reached:
+            assert number > 5
+            return
+
+
+@pytest.fixture
+def on_alarm():
+    """Set a function to be called at a real signal, every so many seconds."""
+    before = signal.getsignal(signal.SIGALRM)
+    timer = signal.getitimer(signal.ITIMER_REAL)
+
+    def start(handler, every):
+        signal.signal(signal.SIGALRM, lambda *_: handler())
+        signal.setitimer(signal.ITIMER_REAL, every, every)
+
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def test_handler_that_submits_at_every_millisecond_loses_no_task(pool, on_alarm):
+    inner = []
+    on_alarm(lambda: inner.append(pool.submit(tasks_b.echo, len(inner))), 0.001)
+    outer = []
+    while len(inner) < 200:
+        outer += [pool.submit(abs, -i) for i in range(20)]
+        outer[-1].result(SOON)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert [future.result(SOON) for future in outer] == list(range(20)) * (len(outer) // 20)
+    assert [future.result(SOON) for future in inner] == list(range(len(inner)))
+
+
+def test_signal_wakes_a_main_thread_that_waits(lone, tmp_path, on_alarm):
+    future = lone.submit(tasks.hold, tmp_path)
+    on_alarm(lambda: tasks.release(tmp_path), 0.2)
+    assert future.result(SOON) == "held"
+
+
+def test_handler_may_raise_out_of_a_wait(lone, tmp_path, on_alarm):
+    class Alarmed(Exception):
+        pass
+
+    future = lone.submit(tasks.hold, tmp_path)
+    tasks.wait_held(tmp_path)
+    on_alarm(lambda: tasks_b.throw(Alarmed), 0.1)
+    with pytest.raises(Alarmed):
+        future.result(SOON)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    tasks.release(tmp_path)
+    assert future.result(SOON) == "held"
+
+
+def test_handler_may_raise_out_of_a_shutdown_which_can_be_done_again(tmp_path, on_alarm):
+    class Alarmed(Exception):
+        pass
+
+    executor = PeerPoolExecutor(1)
+    future = executor.submit(tasks.hold, tmp_path)
+    tasks.wait_held(tmp_path)
+    on_alarm(lambda: tasks_b.throw(Alarmed), 0.1)
+    with pytest.raises(Alarmed):
+        executor.shutdown()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    tasks.release(tmp_path)
+    executor.shutdown()
+    assert future.result(0) == "held"
+
+
+def test_task_may_use_signals_of_its_own(lone):
+    assert lone.submit(tasks_b.alarm_inside, 0.05).result(SOON) == "rang"
+    assert lone.submit(abs, -1).result(SOON) == 1
+
+
+def test_other_threads_submit_while_the_main_thread_handles_signals(pool, on_alarm):
+    results = []
+    on_alarm(lambda: results.append(pool.submit(abs, -3)), 0.002)
+    threads = [threading.Thread(target=lambda: results.extend(pool.submit(abs, -3) for _ in range(300))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert len(results) >= 900
+    assert {future.result(SOON) for future in results} == {3}
