@@ -161,9 +161,9 @@ class Conductor:
         elif kind == "wait":
             self.core.wait(worker, what)
             if worker.recalling or worker.unstarted(worker.page.started):
-                self.recall(worker, waiting=what)
+                self.recall(worker, waiting=rest[0])
             else:
-                worker.down.append(("recall", 0, what))
+                worker.down.append(("recall", 0, rest[0]))
         elif kind == "resume":
             self.core.resume(worker, what)
 
@@ -212,25 +212,27 @@ class Conductor:
         if left > 0:
             self.after(left, partial(self.check_time, worker, call, number))
             return
-        if self.end_call(worker, call):
-            if retries_left(call.options, call.attempts, ("builtins:TimeoutError",)):
-                self.core.retry(call)
-            else:
-                call.move("fail")
-                call.receiver.deliver_failure(call, "timeout")
+        if not self.end_call(worker, call):
+            if worker.outstanding.get(number) is call:  # whether it was started is not known yet
+                self.after(REST, partial(self.check_time, worker, call, number))
+        elif retries_left(call.options, call.attempts, ("builtins:TimeoutError",)):
+            self.core.retry(call)
+        else:
+            call.move("fail")
+            call.receiver.deliver_failure(call, "timeout")
 
     def end_call(self, worker, call):
+        ready, worker.ready = worker.ready, False
         self.recall(worker, since=call.number + 1)
         while worker.up:
             self.hear(worker, 1)
         if not self.core.is_running(worker, worker.page, call):
+            worker.ready = ready
             return False
         worker.gone(call.number, len(call.payload))
         self.core.queue.forget_parent(call.number)
-        worker.ready = False
-        worker.stopping = True
-        if not worker.waiting:
-            worker.ended_for = call.number
+        self.send_stop(worker)
+        worker.ended_for = call.number
         self.kill(worker)
         return True
 

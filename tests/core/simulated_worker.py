@@ -4,6 +4,7 @@ A simulated worker process: it reads, marks, runs, waits for its own tasks, and 
 It mirrors `woolexec.worker.main`, `sync_lane` and `page`; each `yield` ends one atomic step.
 """
 
+import itertools
 from collections import deque
 
 from tests.core.simulated_task import Task
@@ -53,6 +54,7 @@ class SimWorker(Place):
         self.line = deque()
         self.marks = 0
         self.answered = set()
+        self.serials = itertools.count(1)
         self.declined = []
         self.told = set()  # calls that a Recalled it wrote has named
         self.life = self._live()
@@ -147,17 +149,20 @@ class SimWorker(Place):
         if child.known:
             return
         deadline = None if patience is None else self.world.clock + patience
-        self.up.append(("wait", number))
-        self.answered.discard(number)
+        serial = next(self.serials)
+        self.up.append(("wait", number, serial))
         yield
         while not child.known:
-            if self.line and (self.marks or number in self.answered):
-                yield from self._step(decline=number not in self.answered)
+            if self.line and (self.marks or serial in self.answered):
+                yield from self._step(decline=serial not in self.answered)
                 continue
-            if deadline is not None and self.world.clock >= deadline and number in self.answered and not self.down:
+            if serial not in self.answered:
+                yield from self._receive(None)
+            elif deadline is not None and self.world.clock >= deadline and not self.down:
                 break
-            yield from self._receive(deadline if number in self.answered else None)
-        self.answered.discard(number)
+            else:
+                yield from self._receive(deadline)
+        self.answered.discard(serial)
         self.up.append(("resume", number))
         yield
 

@@ -17,7 +17,6 @@ ONLY = os.environ.get("WOOLEXEC_SEED")
 ENOUGH = 1000  # seeds after which a flaw must have shown
 
 
-@pytest.mark.xfail(strict=True, reason="a declined call may be ended by force, and its neighbour with it")
 def test_core_keeps_its_guarantees_in_every_history():
     seeds = range(SEEDS) if ONLY is None else [int(ONLY)]
     for seed in seeds:

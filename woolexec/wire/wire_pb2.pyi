@@ -162,10 +162,12 @@ class Options(_message.Message):
     def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Wait(_message.Message):
-    __slots__ = ("call",)
+    __slots__ = ("call", "serial")
     CALL_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
     call: int
-    def __init__(self, call: _Optional[int] = ...) -> None: ...
+    serial: int
+    def __init__(self, call: _Optional[int] = ..., serial: _Optional[int] = ...) -> None: ...
 
 class Resume(_message.Message):
     __slots__ = ("call",)

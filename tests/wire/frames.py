@@ -1,0 +1,75 @@
+"""Random frames of every kind, and their protobuf twins."""
+
+import struct
+
+from woolexec.wire import codec
+from woolexec.wire import wire_pb2 as pb
+
+NAMES = {number: field.name for number, field in pb.Frame.DESCRIPTOR.fields_by_number.items()}
+
+
+def random_frame(random, number):
+    cls = codec.KINDS[number]
+    return cls(**random_values(random, cls))
+
+
+def random_values(random, cls):
+    return {name: random_value(random, kind) for name, kind in cls.BY_NUMBER.values() if random.random() < 0.7}
+
+
+def random_value(random, kind):
+    def integers(bits):
+        return tuple(random.getrandbits(random.randint(1, bits)) for _ in range(random.randint(0, 5)))
+
+    def floats():
+        return struct.unpack("<f", struct.pack("<f", random.uniform(0.001, 1000)))[0]
+
+    def text():
+        return "".join(random.choice("aZ9_.é☃\U0001f40d") for _ in range(random.randint(0, 12)))
+
+    if kind is codec.UINT:
+        return random.getrandbits(random.choice((1, 7, 8, 14, 32)))
+    if kind is codec.BOOL:
+        return random.random() < 0.5
+    if kind is codec.FIXED64:
+        return random.getrandbits(64)
+    if kind is codec.DOUBLE:
+        return random.uniform(0.001, 1000)
+    if kind is codec.FLOAT:
+        return floats()
+    if kind is codec.BYTES:
+        return random.randbytes(random.choice((0, 1, 60, 127, 128, 300, 5000)))
+    if kind is codec.STRING:
+        return text()
+    if kind is codec.FIXED64S:
+        return integers(64)
+    if kind is codec.FIXED32S:
+        return integers(32)
+    if kind is codec.FLOATS:
+        return tuple(floats() for _ in range(random.randint(0, 5)))
+    if kind is codec.STRINGS:
+        return tuple(text() for _ in range(random.randint(0, 3)))
+    return codec.Options(**random_values(random, codec.Options))
+
+
+def twin(frame):
+    """Make the protobuf message that says the same."""
+    number = next(number for number, cls in codec.KINDS.items() if cls is type(frame))
+    outer = pb.Frame()
+    inner = getattr(outer, NAMES[number])
+    inner.SetInParent()
+    fill(inner, frame)
+    return outer
+
+
+def fill(message, frame):
+    for number, (name, _) in frame.BY_NUMBER.items():
+        value = getattr(frame, name)
+        field = message.DESCRIPTOR.fields_by_number[number]
+        if isinstance(value, codec.Message):
+            getattr(message, field.name).SetInParent()
+            fill(getattr(message, field.name), value)
+        elif isinstance(value, tuple):
+            getattr(message, field.name).extend(value)
+        elif value is not None:
+            setattr(message, field.name, value)

@@ -1,0 +1,254 @@
+"""Our codec and protobuf's, held against each other; and what becomes of bytes that are no batch."""
+
+from random import Random
+
+import pytest
+
+from tests.wire.frames import NAMES, random_frame, twin
+from woolexec.wire import codec
+from woolexec.wire import wire_pb2 as pb
+from woolexec.wire.codec import (
+    KINDS,
+    Message,
+    Recall,
+    Return,
+    Start,
+    Stop,
+    Submit,
+    decode,
+    decode_returns,
+    encode,
+    encode_apart,
+    encode_return,
+    encode_slot,
+    encode_start,
+    encode_ticket,
+    split_start,
+    varint,
+)
+
+ROUNDS = 60
+
+
+def batch(frames):
+    return b"".join(map(encode, frames))
+
+
+def random_batch(random):
+    return [random_frame(random, random.choice(list(KINDS))) for _ in range(random.randint(1, 6))]
+
+
+@pytest.mark.parametrize("number", KINDS)
+def test_encoded_frame_is_what_protobuf_writes(number):
+    random = Random(number)
+    for _ in range(ROUNDS):
+        frame = random_frame(random, number)
+        assert encode(frame) == pb.Batch(frames=[twin(frame)]).SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("number", KINDS)
+def test_frame_that_protobuf_wrote_is_decoded(number):
+    random = Random(number + 100)
+    for _ in range(ROUNDS):
+        frame = random_frame(random, number)
+        assert decode(pb.Batch(frames=[twin(frame)]).SerializeToString()) == [frame]
+
+
+def test_protobuf_reads_what_we_write():
+    random = Random(1)
+    for _ in range(ROUNDS):
+        frames = random_batch(random)
+        assert list(pb.Batch.FromString(batch(frames)).frames) == list(map(twin, frames))
+
+
+def test_batches_joined_end_to_end_are_one_batch():
+    random = Random(2)
+    for _ in range(ROUNDS):
+        one, other = random_batch(random), random_batch(random)
+        assert decode(batch(one) + batch(other)) == one + other
+
+
+def test_kinds_and_fields_are_those_of_the_schema():
+    for number, cls in KINDS.items():
+        schema = pb.Frame.DESCRIPTOR.fields_by_number[number].message_type
+        assert schema.name == cls.__name__
+        assert {number: field.name for number, field in schema.fields_by_number.items()} == {
+            number: name for number, (name, _) in cls.BY_NUMBER.items()
+        }
+    assert set(NAMES.values()) - {NAMES[number] for number in KINDS} == {
+        "yield",
+        "next",
+        "send",
+        "throw",
+        "close",
+        "load",
+    }, "frames of later streams and links: give them a class when they are used"
+
+
+@pytest.mark.parametrize("size", [0, 1, 95, 96, 97, 127, 128, 200, 70_000])
+def test_return_of_one_call_has_the_same_bytes_by_either_way(size):
+    payload = b"p" * size
+    frame = Return(call=(7,), seconds=(0.5,), size=(size,), payload=payload)
+
+    data = encode_return(7, 0.5, payload)
+
+    assert decode(data) == [frame]
+    assert list(pb.Batch.FromString(data).frames) == [twin(frame)]
+
+
+def test_short_returns_are_decoded_in_a_run():
+    random = Random(3)
+    sent = [(random.getrandbits(64), 0.25, random.randbytes(random.randint(0, 95))) for _ in range(50)]
+    data = b"".join(sized(encode_return(*each)) for each in sent)
+    returns = []
+
+    pos = decode_returns(data, 0, len(data), returns)
+
+    assert pos == len(data)
+    assert returns == sent
+
+
+def test_run_of_short_returns_ends_at_another_frame():
+    head = sized(encode_return(1, 0.5, b"x"))
+    data = head + sized(encode(Recall(call=3))) + head
+    returns = []
+
+    assert decode_returns(data, 0, len(data), returns) == len(head)
+    assert returns == [(1, 0.5, b"x")]
+
+
+def test_run_of_short_returns_ends_at_an_incomplete_one():
+    whole = sized(encode_return(1, 0.5, b"xyz"))
+    for cut in range(1, len(whole)):
+        returns = []
+        assert decode_returns(whole + whole[:cut], 0, len(whole) + cut, returns) == len(whole)
+        assert len(returns) == 1
+
+
+def sized(data):
+    return len(data).to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize("slot", [0, 1, 127])
+@pytest.mark.parametrize("size", [0, 3, 95, 96, 127, 128, 20_000])
+def test_lone_start_put_together_from_its_parts_is_one(slot, size):
+    payload = b"a" * size
+
+    before, behind = split_start(payload)
+    data = before + encode_slot(slot) + encode_ticket(2**40) + behind
+
+    assert int.from_bytes(data[:4], "little") == len(data) - 4
+    assert decode(data[4:]) == [Start(function=slot, call=(2**40,), size=(size,), payload=payload)]
+    assert len(pb.Batch.FromString(data[4:]).frames) == 1
+
+
+def test_run_of_calls_is_one_start():
+    [frame] = decode(encode_start(5, [10, 11], [b"one", b"three"]))
+
+    assert frame == Start(function=5, call=(10, 11), size=(3, 5), payload=b"onethree")
+
+
+@pytest.mark.parametrize("cls", [Start, Return, Submit])
+def test_payload_written_apart_makes_the_same_frame(cls):
+    payload = b"z" * 5000
+    frame = cls(payload=payload)
+
+    assert decode(encode_apart(frame) + payload) == [frame]
+    assert frame.payload is payload
+
+
+def test_unknown_fields_are_skipped():
+    unknown = b"".join(
+        (
+            varint(100 << 3 | 0) + varint(2**63),
+            varint(101 << 3 | 1) + bytes(8),
+            varint(102 << 3 | 2) + varint(3) + b"abc",
+            varint(103 << 3 | 5) + bytes(4),
+        )
+    )
+    body = Recall(call=9, waiting=4).body()
+    inner = varint(5 << 3 | 2) + varint(len(unknown) * 2 + len(body)) + unknown + body + unknown
+
+    assert decode(b"\n" + varint(len(inner)) + inner) == [Recall(call=9, waiting=4)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\n",
+        b"\x0b\x00",
+        b"\n\x01",
+        b"\n\x00",
+        b"\n\x02\x0a\x05",
+        b"\n" + b"\xff" * 12,
+        b"\n\x02\x82\x06",  # a kind of frame that does not exist
+        b"\n\x04\x0a\x02\x0d\x00",  # a field cut short
+        b"\n\x05\x0a\x03\x12\x01\x00",  # a column that is not a multiple of its width
+        b"\n\x04\x62\x02\x12\xff",
+        b"\n\x05\x62\x03\x12\x01\xff",  # text that is not UTF-8
+        b"\n\x04\x2a\x02\x0b\x00",  # a group
+        b"\n\x04\x2a\x02\x08\x01",  # a field of another wire type
+    ],
+)
+def test_what_is_no_batch_is_a_value_error(data):
+    with pytest.raises(ValueError):
+        decode(data)
+
+
+def test_truncated_batch_is_a_value_error_or_fewer_frames():
+    random = Random(4)
+    for _ in range(ROUNDS):
+        frames = random_batch(random)
+        data = batch(frames)
+        cut = random.randrange(len(data))
+        try:
+            got = decode(data[:cut])
+        except ValueError:
+            continue
+        assert got == frames[: len(got)]
+        assert len(got) < len(frames)
+
+
+def test_damaged_batch_is_decoded_or_a_value_error():
+    random = Random(5)
+    for _ in range(4000):
+        data = bytearray(batch(random_batch(random)))
+        for _ in range(random.randint(1, 4)):
+            data[random.randrange(len(data))] = random.getrandbits(8)
+        try:
+            frames = decode(bytes(data))
+        except ValueError:
+            continue
+        assert all(isinstance(frame, Message) for frame in frames)
+
+
+def test_garbage_is_a_value_error():
+    random = Random(6)
+    for _ in range(4000):
+        data = random.randbytes(random.randint(1, 60))
+        if random.random() < 0.5:
+            data = b"\n" + data
+        try:
+            decode(data)
+        except ValueError:
+            continue
+        assert data == b"" or data[0] == 10
+
+
+def test_frames_compare_by_their_fields():
+    assert Recall(call=1) == Recall(call=1)
+    assert Recall(call=1) != Recall(call=2)
+    assert Stop() != Recall()
+    assert repr(Recall(call=1)) == "Recall(call=1)"
+
+
+def test_unknown_field_name_is_a_type_error():
+    with pytest.raises(TypeError, match="has no field nonsense"):
+        Recall(nonsense=1)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 2**32, 2**64 - 1])
+def test_varint_is_read_back(value):
+    data = varint(value)
+
+    assert codec.read_varint(data, 0) == (value, len(data))

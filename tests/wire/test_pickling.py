@@ -1,0 +1,116 @@
+import functools
+import os
+import pickle
+import sys
+
+import pytest
+
+from woolexec.wire import pickling
+from woolexec.wire.payload import APART, LARGE, File, Parts
+from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value, loads
+
+
+class Odd:
+    def __reduce__(self):
+        raise RuntimeError("cannot be pickled")
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, "text", b"bytes", [1, {"a": (2, 3)}], {1, 2}, os.getcwd, functools.partial(int, "7")]
+)
+def test_what_pickle_carries_comes_back(value):
+    assert repr(loads(dumps(value))) == repr(value)
+
+
+def test_small_payload_is_what_the_c_pickler_writes():
+    assert dumps([1, 2]) == pickle.dumps([1, 2], 5)
+
+
+def test_lambda_and_closure_travel_by_value():
+    base = 40
+    add = loads(dumps(lambda x: base + x))
+
+    assert add(2) == 42
+
+
+def test_nothing_refers_to_the_main_module(monkeypatch):
+    class Local:
+        pass
+
+    Local.__module__, Local.__qualname__ = "__main__", "Local"
+    monkeypatch.setattr(sys.modules["__main__"], "Local", Local, raising=False)
+
+    payload = dumps(Local())
+    monkeypatch.delattr(sys.modules["__main__"], "Local")
+
+    assert type(loads(payload)).__name__ == "Local"
+
+
+def test_text_that_names_the_main_module_does_no_harm():
+    assert loads(dumps(["__main__", b"__main__"])) == ["__main__", b"__main__"]
+
+
+@pytest.mark.parametrize("size", [0, APART - 1, APART, LARGE - 1000, LARGE + 1, 2_000_000])
+def test_bytes_of_any_size_come_back(size):
+    data = os.urandom(size)
+
+    value = loads(dumps_value(data))
+    args, kwargs = loads(dumps_call((data, 1), {"key": data}))
+
+    assert type(value) is bytes
+    assert value == data
+    assert (args, kwargs) == ((data, 1), {"key": data})
+
+
+def test_large_bytes_leave_the_pickle_uncopied():
+    data = os.urandom(APART * 2)
+
+    payload = dumps_value(data)
+
+    assert isinstance(payload, Parts)
+    assert any(part is data for part in payload.load())
+
+
+def test_large_payload_is_a_memory_file():
+    assert isinstance(dumps("x" * LARGE), File)
+
+
+def test_array_arrives_writable():
+    numpy = pytest.importorskip("numpy")
+    for size in (10, 10_000, 1_000_000):
+        array = numpy.arange(size)
+        copy = loads(dumps(array))
+        copy[0] = 7
+        assert array[0] == 0
+        assert (copy[1:] == array[1:]).all()
+
+
+def test_array_that_is_not_contiguous_comes_back():
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(200_000).reshape(400, 500)[:, ::2]
+
+    assert (loads(dumps(array)) == array).all()
+
+
+def test_what_pickling_raises_is_raised():
+    with pytest.raises(RuntimeError, match="cannot be pickled"):
+        dumps(Odd())
+    with pytest.raises(RuntimeError, match="cannot be pickled"):
+        dumps_inline([Odd()])
+
+
+def test_without_descriptors_all_goes_through_the_socket(monkeypatch):
+    def fail(parts):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(pickling, "store", fail)
+    numpy = pytest.importorskip("numpy")
+
+    for value in ("x" * LARGE, numpy.arange(100_000)):
+        payload = dumps(value)
+        assert isinstance(payload, bytes)
+        assert len(loads(payload)) == len(value)
+
+
+def test_inline_pickle_is_bytes_whatever_its_size():
+    assert type(dumps_inline(bytes(LARGE * 2))) is bytes
