@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,8 @@ class MapIterator(Iterator[Any]):
         self._deadline = None if timeout is None else monotonic() + timeout
         self._chunksize = chunksize
         self._line: deque[_Parts] = deque()
-        self._values: Iterator[tuple[int, Any]] = iter(())
+        self._values: deque[Any] = deque()
+        self._index = 0
         self._errors: dict[int, bytes] = {}
         self._position = 0
         self._buffered = 0
@@ -137,7 +138,7 @@ class MapIterator(Iterator[Any]):
         self._closed = True
         rest = [parts.chunk for parts in self._line if parts.chunk is not None]
         self._line.clear()
-        self._values = iter(())
+        self._values.clear()
         if rest:
             self._engine.cancel_chunks(rest)
 
@@ -147,12 +148,14 @@ class MapIterator(Iterator[Any]):
 
     def _next(self) -> Any:
         while True:
-            for index, value in self._values:
+            if self._values:
+                value = self._values.popleft()
+                self._index += 1
                 self._buffered -= 1
                 if self._limit is not None:
                     self._read_some()
-                if index in self._errors:
-                    raise _raised(load_failure(self._errors[index]))
+                if self._errors and self._index - 1 in self._errors:
+                    raise _raised(load_failure(self._errors[self._index - 1]))
                 return loads(value.payload) if value.__class__ is Pickled else value
             while self._line and self._position >= self._line[0].count:
                 self._line.popleft()
@@ -177,7 +180,8 @@ class MapIterator(Iterator[Any]):
                 raise CancelledError
             raise _raised(payload if isinstance(payload, BaseException) else load_failure(payload))
         values, self._errors = loads(payload)
-        self._values = iter(list(enumerate(values)) if self._errors else [(-1, v) for v in values])
+        self._values = deque(values)
+        self._index = 0
 
     # -- reading the source -------------------------------------------------------------------------------------
 
@@ -262,5 +266,3 @@ def check_map(iterables: tuple[Any, ...], chunksize: int | None, buffersize: int
         if buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
 
-
-__all__ = ["Callable", "MapIterator", "check_map"]

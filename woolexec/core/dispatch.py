@@ -9,7 +9,7 @@ of a method is one step; nothing happens between steps.  Every rule that I1-I7 o
 from __future__ import annotations
 
 from woolexec.core.batching import span_size
-from woolexec.core.call import LIMBO, Call, Chunk
+from woolexec.core.call import LIMBO, SENT, Call, Chunk
 from woolexec.core.queue import ReadyQueue
 from woolexec.core.window import Place
 
@@ -66,6 +66,8 @@ class Dispatch:
                 call = entry.cut(count)
             else:
                 cost = seconds
+                if entry.parent and entry.parent in place.outstanding:
+                    break  # it would wait behind the call that is about to wait for it
                 if not place.has_room(cost, len(entry.payload)):
                     break
                 if not queue.take(entry):
@@ -144,9 +146,9 @@ class Dispatch:
         started = page.recall(since)
         for call in reversed(place.unstarted(max(started, since - 1))):
             self._requeue(place, call)
-        doubtful = place.outstanding.get(started)
-        if doubtful is not None and started >= since and doubtful.state != LIMBO:
-            doubtful.move("doubt")
+        for number, call in place.outstanding.items():
+            if since <= number <= started and call.state != LIMBO:
+                call.move("doubt")
         place.recalling += 1
         return since
 
@@ -168,10 +170,10 @@ class Dispatch:
         """
         Say whether ending this place now would hit this call and no later one.
 
-        True only when everything behind the call has been recalled and all that the place said has been read: a place
-        says what became of a call before it starts another.
+        It can only be asked when everything behind the call has been recalled, nothing was sent since, and all that the
+        place said has been read: a place says what became of a call before it starts another.
         """
-        return place.recalling > 0 and place.outstanding.get(call.number) is call and call.number <= page.started
+        return place.outstanding.get(call.number) is call and call.state == SENT and call.number <= page.started
 
     def leave(self, place: Place, started: int) -> list[Call]:
         """

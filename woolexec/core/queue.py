@@ -20,7 +20,7 @@ class ReadyQueue:
     def __init__(self) -> None:
         self._line: deque[Call | Chunk] = deque()
         self._unclaimed: set[Call] = set()
-        self._children: dict[int, list[Call]] = {}
+        self._children: dict[int, dict[Call, None]] = {}
 
     def __len__(self) -> int:
         """An upper bound: what was cancelled is still counted until it is met."""
@@ -43,7 +43,7 @@ class ReadyQueue:
         if call.parent:
             self._line.appendleft(call)
             if isinstance(call, Call):
-                self._children.setdefault(call.parent, []).append(call)
+                self._children.setdefault(call.parent, {})[call] = None
         else:
             self._line.append(call)
 
@@ -51,8 +51,8 @@ class ReadyQueue:
         """Put a call that was taken before at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
-        if call.parent:
-            self._children.setdefault(call.parent, []).append(call)
+        if call.parent in self._children:
+            self._children[call.parent][call] = None
 
     def head(self) -> Call | Chunk | None:
         """Look at what comes next; drops what was cancelled or taken otherwise."""
@@ -78,7 +78,7 @@ class ReadyQueue:
         """Take the newest waiting task that this call submitted."""
         children = self._children.get(parent)
         while children:
-            call = children.pop()
+            call, _ = children.popitem()
             if self.claim(call):
                 return call
         return None

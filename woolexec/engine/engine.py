@@ -94,7 +94,8 @@ class Engine:
         self._worker_ids = itertools.count(1)
         self._functions: dict[bytes, Function] = {}
         self._template: Template | None = None
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, tuple[int, int] | None, Callable[[], None]]] = []
+        self._timers_limit = 64
         self._hungry = True
         self._due: set[Worker] = set()
         self._early_deaths = 0
@@ -153,7 +154,7 @@ class Engine:
 
         :param default: the answer when the engine has stopped, or when its own thread asks (a destructor may run anywhere)
         """
-        if threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread or self._stopped.is_set() or self.forked:
             return default
         answer: list[Any] = []
         answered = threading.Event()
@@ -354,7 +355,7 @@ class Engine:
         worker.send_calls(calls)
         for call in calls:
             if call.options is not None and call.options.timeout is not None:
-                self._watch_time(worker, call)
+                self._watch_time(worker, call, call.options.timeout)
         self._due.add(worker)
 
     def _has_appetite(self) -> bool:
@@ -373,10 +374,19 @@ class Engine:
 
     def _run_timers(self) -> None:
         while self._timers and self._timers[0][0] <= monotonic():
-            heapq.heappop(self._timers)[2]()
+            heapq.heappop(self._timers)[3]()
 
-    def _after(self, seconds: float, piece: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (monotonic() + seconds, next(self._numbers), piece))
+    def _after(self, seconds: float, piece: Callable[[], None], call: tuple[int, int] | None = None) -> None:
+        """Do something later; `call` is the worker and number of the call that it is about: with that it is dropped."""
+        if len(self._timers) > self._timers_limit:
+            self._timers = [timer for timer in self._timers if timer[2] is None or self._is_outstanding(*timer[2])]
+            heapq.heapify(self._timers)
+            self._timers_limit = max(64, 2 * len(self._timers))
+        heapq.heappush(self._timers, (monotonic() + seconds, next(self._numbers), call, piece))
+
+    def _is_outstanding(self, worker_id: int, number: int) -> bool:
+        worker = self._workers.get(worker_id)
+        return worker is not None and number in worker.outstanding
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -404,6 +414,8 @@ class Engine:
                         self._licensed[worker.id] = worker
             elif len(worker.outstanding) > 1 and not worker.recalling:
                 prefetched = True
+            if worker.waiting and not worker.above and not worker.recalling:
+                idle = idle or self._has_children_elsewhere(worker.waiting[-1])
         if not prefetched or not (idle or len(self._workers) < self._limit):
             return
         core, now = self._core, monotonic()
@@ -418,6 +430,9 @@ class Engine:
         elif not self._rest_armed:
             self._rest_armed = True
             self._after(_REST, self._rest)
+
+    def _has_children_elsewhere(self, parent: int) -> bool:
+        return any(call.parent == parent for worker in self._workers.values() for call in worker.outstanding.values())
 
     def _rest(self) -> None:
         self._rest_armed = False
@@ -461,14 +476,12 @@ class Engine:
         if self._initializer is not None:
             worker.initialize(self._initializer)
             self._due.add(worker)
-            if self._initializer_timeout is not None:
-                self._after(self._initializer_timeout, partial(self._check_initializer, worker))
         return worker
 
     def _start_failed(self, exc: OSError) -> None:
         if self._workers:  # go on with those there are; try again when one ends
             return
-        error = WorkerStartError(f"no worker could be started: {exc}")
+        error = WorkerStartError(f"no worker could be started with {sys.executable}: {exc}")
         error.__cause__ = exc
         self._fail_waiting(error)
 
@@ -481,6 +494,8 @@ class Engine:
                     continue
                 if operation == FORKED:
                     worker.pid = value
+                    if self._initializer is not None and self._initializer_timeout is not None:
+                        self._after(self._initializer_timeout, partial(self._check_initializer, worker))
                 elif operation == EXITED:
                     worker.exitcode = value
                     self._bury(worker)
@@ -551,9 +566,9 @@ class Engine:
             worker.note_waiting(frame.call)
             self._core.wait(worker, frame.call)
             if worker.recalling or worker.unstarted(worker.page.started):
-                self._recall(worker, waiting=frame.call)
+                self._recall(worker, waiting=frame.serial)
             else:
-                worker.send_recall(0, waiting=frame.call)
+                worker.send_recall(0, waiting=frame.serial)
                 self._due.add(worker)
         elif cls is Resume:
             self._core.resume(worker, frame.call)
@@ -668,7 +683,7 @@ class Engine:
             self._break(WorkerStartError(f"{text}. Does {sys.executable} run, and can it import woolexec?"))
 
     def _check_initializer(self, worker: Worker) -> None:
-        if self._workers.get(worker.id) is worker and worker.page.started == 0 and worker.outstanding:
+        if self._workers.get(worker.id) is worker and worker.page.since == 0.0:
             text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
             self._kill(worker, signal.SIGKILL)
             self._break(InitializerError(text))
@@ -685,11 +700,12 @@ class Engine:
         error.__cause__ = exc
         self._break(error)
 
-    def _break(self, error: BaseException) -> None:
+    def _break(self, error: BaseException, *, quietly: bool = False) -> None:
         """Fail everything that waits, and whatever comes."""
         if self.broken is None:
             self.broken = error
-            self._run_user_code(partial(_log_broken, error))
+            if not quietly:
+                self._run_user_code(partial(_log_broken, error))
         self._take_inbox()
         self._fail_waiting(error)
         for worker in list(self._workers.values()):
@@ -721,22 +737,25 @@ class Engine:
 
     # -- timeouts and cancelling --------------------------------------------------------------------------------
 
-    def _watch_time(self, worker: Worker, call: Call) -> None:
-        assert call.options is not None
-        assert call.options.timeout is not None
-        self._after(call.options.timeout, partial(self._check_time, worker, call, call.number))
+    def _watch_time(self, worker: Worker, call: Call, seconds: float) -> None:
+        self._after(seconds, partial(self._check_time, worker.id, call.number), (worker.id, call.number))
 
-    def _check_time(self, worker: Worker, call: Call, number: int) -> None:
+    def _check_time(self, worker_id: int, number: int) -> None:
         """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
-        if worker.outstanding.get(number) is not call or call.options is None or call.options.timeout is None:
+        worker = self._workers.get(worker_id)
+        call = None if worker is None else worker.outstanding.get(number)
+        if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
         seconds = call.options.timeout
         since = worker.began(number)
         left = seconds if since is None else since + seconds - monotonic()
         if left > 0:
-            self._after(left, partial(self._check_time, worker, call, number))
+            self._watch_time(worker, call, left)
             return
-        if self._end_call(worker, call):
+        if not self._end_call(worker, call):
+            if worker.outstanding.get(number) is call:  # whether it was started is not known yet
+                self._watch_time(worker, call, _REST)
+        else:
             error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended")
             if retries_left(call.options, call.attempts, types_of(error)):
                 self._core.retry(call)
@@ -750,16 +769,17 @@ class Engine:
 
         What runs on top of it in the same worker ends with it; those are its own tasks.  Its outcome is ours from here on.
         """
+        ready, worker.ready = worker.ready, False
         self._recall(worker, since=call.number + 1)
-        self._flush()
         while not worker.doomed and self._hear(worker):
             pass
         if worker.doomed or not self._core.is_running(worker, worker.page, call):
+            worker.ready = ready and not worker.doomed
             return False
         worker.gone(call.number, len(call.payload))
         self._core.queue.forget_parent(call.number)
-        worker.ready = False
-        worker.stopping = True
+        worker.send_stop()  # if it answers SIGTERM with an exception it leaves at once
+        self._due.add(worker)
         self._kill(worker, signal.SIGTERM)
         self._after(GRACE, partial(self._kill_for_good, worker))
         return True
@@ -899,10 +919,11 @@ class Engine:
     def _end_workers(self, number: int) -> None:
         if self._state == "open":
             self._state = "draining"
+        self._cancel_waiting()
         for worker in self._workers.values():
             worker.stopping = True
             self._kill(worker, number)
-        self._break(WorkerLostError("the workers were ended by terminate_workers or kill_workers"))
+        self._break(WorkerLostError("the workers were ended by terminate_workers or kill_workers"), quietly=True)
 
     def _fail_everything(self, exc: BaseException) -> None:
         error = WorkerLostError(f"the engine failed: {exc!r}")
@@ -928,6 +949,8 @@ class Engine:
         for worker in list(self._workers.values()):
             worker.close()
         self._workers.clear()
+        self._timers.clear()
+        self._functions.clear()
         self._watched.close()
         os.close(self._woken)
         os.close(self._wake_fd)

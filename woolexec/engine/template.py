@@ -54,12 +54,17 @@ class Template:
         finally:
             theirs.close()
         config = pickle.dumps({
-            "path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path if isinstance(entry, str)],
+            "path": [_absolute(entry) for entry in sys.path if isinstance(entry, str)],
+            "authkey": _authentication_key(),
             "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
             "recursion": sys.getrecursionlimit(),
             "levels": _logger_levels(),
         })
-        ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
+        try:
+            ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
+        except BrokenPipeError:
+            self.close()
+            raise OSError(f"{sys.executable} ended at once") from None
         ours.setblocking(False)
 
     def spawn(self, worker: int, fds: Sequence[int]) -> None:
@@ -145,6 +150,19 @@ def _start(fd: int, defaults: Mapping[str, str]) -> int:
         )
     finally:
         os.close(null)
+
+
+def _absolute(entry: str) -> str:
+    try:
+        return os.path.abspath(entry)
+    except OSError:  # the working directory is gone
+        return entry
+
+
+def _authentication_key() -> bytes | None:
+    """Return what `multiprocessing` signs its connections with, so that tasks can use the caller's managers."""
+    process = sys.modules.get("multiprocessing.process")
+    return None if process is None else bytes(process.current_process().authkey)
 
 
 def _logger_levels() -> dict[str, int]:

@@ -314,6 +314,8 @@ class Worker(Place):
         self.page.close()
         os.close(self.crash_fd)
         self._reader.close()
+        self._chunk = None
+        self._slot_of.clear()
         self._out.clear()
 
 

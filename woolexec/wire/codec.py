@@ -271,8 +271,9 @@ class Submit(Message):
 class Wait(Message):
     """A running call waits for its own tasks."""
 
-    __slots__ = ("call",)
+    __slots__ = ("call", "serial")
     call: int
+    serial: int
 
 
 class Resume(Message):
@@ -374,7 +375,7 @@ _define(
     (5, "extent", FIXED64S, ()),
     (6, "options", Kind(2, _sized, lambda data: Options.parse(data, 0, len(data))), None),
 )
-_define(Wait, (1, "call", FIXED64, 0))
+_define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0))
 _define(Resume, (1, "call", FIXED64, 0))
 _define(Cancel, (1, "call", FIXED64, 0))
 _define(Log, (1, "record", BYTES, b""), (2, "text", STRING, ""))

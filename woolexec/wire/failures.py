@@ -91,7 +91,7 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     except BaseException as why:  # its own code may raise anything
         node["why"] = f"{type(why).__name__}: {_text(lambda: str(why))}"
     try:
-        node["parts"] = dumps_inline((type(exc), get(exc, "args")))
+        node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)))
     except BaseException:  # then the third way is left
         node["parts"] = None
     try:
@@ -106,6 +106,20 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
         if other is not None:
             node[name] = _node(other, seen, depth + 1)
     return node
+
+
+def _attributes(exc: BaseException) -> dict[str, Any]:
+    """Take those of an exception's attributes that pickle."""
+    attributes = {}
+    for name, value in object.__getattribute__(exc, "__dict__").items():
+        if name == "__notes__":
+            continue
+        try:
+            dumps_inline(value)
+        except BaseException:  # user code
+            continue
+        attributes[name] = value
+    return attributes
 
 
 def _build(node: dict[str, Any]) -> BaseException:
@@ -139,10 +153,11 @@ def _revive(node: dict[str, Any]) -> BaseException:
         return _annotate(group, node)
     if node["parts"] is not None:
         try:
-            cls, args = loads(node["parts"])
+            cls, args, attributes = loads(node["parts"])
             exc = cls.__new__(cls, *args)
             if isinstance(exc, BaseException):
                 put(exc, "args", args)
+                object.__getattribute__(exc, "__dict__").update(attributes)
                 return _annotate(_fresh(exc), node)
         except BaseException:  # as above
             pass

@@ -12,15 +12,19 @@ Guarantees:
 from __future__ import annotations
 
 import pickle
+import sys
 
 from woolexec.wire.payload import APART, LARGE, File, Parts, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _MAIN = b"\x8c\x08__main__"
 """How a pickle names the module: a short string.  Looking for it costs 0.3 µs a KiB."""
+
+_CONNECTION = b"multiprocessing.connection"
 
 
 class _Raw:
@@ -76,14 +80,12 @@ def dumps(obj: object) -> bytes | File | Parts:
 
     try:
         body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-        by_value = _MAIN in body
+        by_value = _needs_more(body)
     except Exception:  # whatever the object's own code raises: cloudpickle may know better
         by_value = True
     if by_value:
-        import cloudpickle
-
         buffers.clear()
-        body = cloudpickle.dumps(obj, 5, buffer_callback=is_inline)
+        body = _dumps_by_value(obj, is_inline)
     if len(body) < LARGE:
         if not buffers:
             return body
@@ -102,13 +104,50 @@ def dumps_inline(obj: object) -> bytes:
     """Pickle `obj` into bytes, whatever its size."""
     try:
         body = pickle.dumps(obj, 5)
-        if _MAIN not in body:
+        if not _needs_more(body):
             return body
     except Exception:  # as in dumps
         pass
+    return _dumps_by_value(obj, None)
+
+
+def _needs_more(body: bytes) -> bool:
+    """Say whether the C pickler did what must not be: a reference into __main__, a bare descriptor of multiprocessing."""
+    if _MAIN in body:
+        return True
+    reduction = sys.modules.get("multiprocessing.reduction")
+    if reduction is None:
+        return False
+    return _CONNECTION in body or _has_reducers(reduction.ForkingPickler._extra_reducers)
+
+
+_reducers_seen = (0, False)
+
+
+def _has_reducers(reducers: dict[type, Any]) -> bool:
+    """Say whether somebody registered reducers with multiprocessing, beside those that it and sockets bring."""
+    global _reducers_seen  # noqa: PLW0603  # a cache: this is asked for every pickle
+    if _reducers_seen[0] != len(reducers):
+        own = ("multiprocessing", "functools", "builtins", "socket", "_socket")
+        _reducers_seen = len(reducers), any(cls.__module__.partition(".")[0] not in own for cls in reducers)
+    return _reducers_seen[1]
+
+
+def _dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
+    """Pickle with cloudpickle, and with what was registered with multiprocessing, as the standard library's pool does."""
+    import io
+    from collections import ChainMap
+
     import cloudpickle
 
-    return cloudpickle.dumps(obj, 5)  # type: ignore[no-any-return]  # cloudpickle has no types
+    reduction = sys.modules.get("multiprocessing.reduction")
+    base: Any = cloudpickle.Pickler
+    if reduction is not None:
+        table = ChainMap(reduction.ForkingPickler._extra_reducers, base.dispatch_table)
+        base = type("Pickler", (base,), {"dispatch_table": table})
+    file = io.BytesIO()
+    base(file, 5, is_inline).dump(obj)
+    return file.getvalue()
 
 
 def loads(payload: bytes | memoryview | File | Parts) -> Any:

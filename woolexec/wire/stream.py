@@ -39,9 +39,6 @@ _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _CTRUNC = int(socket.MSG_CTRUNC)
 DONT_WAIT = int(socket.MSG_DONTWAIT)
 
-_MANY_FDS = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-"""A descriptor above this (the lowest free one is always taken) says that they run short."""
-
 
 class Reader:
     """
@@ -50,7 +47,7 @@ class Reader:
     It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
     """
 
-    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_sock", "_view")
+    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_view")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -59,12 +56,14 @@ class Reader:
         self._filled = 0
         self._huge: bytearray | None = None
         self._files: deque[int] = deque()
+        # A descriptor above this (the lowest free one is always taken) says that they run short.
+        self._many_fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
     def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
         """
         Read once; return the frames that are complete now.
 
-        :param returns: lone Returns are appended here instead, as (call, seconds, payload)
+        :param returns: the lone Returns that come before any other frame are appended here, as (call, seconds, payload)
         :raises EOFError: if the other end is gone
         :raises BlockingIOError: if nothing is there and the socket or the flags say not to wait
         :raises ValueError: if what came is not a batch, or is over the limit
@@ -95,7 +94,7 @@ class Reader:
         buffer, pos, end = self._buffer, 0, self._filled
         frames: list[Message] = []
         while True:
-            if returns is not None:
+            if returns is not None and not frames:  # their order among other frames matters
                 pos = decode_returns(buffer, pos, end, returns)
             if end - pos < 4:
                 break
@@ -136,7 +135,7 @@ class Reader:
         if fd < 0:
             return OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
         file = File(fd, extent)
-        if fd > _MANY_FDS:
+        if fd > self._many_fds:
             file.take_in()
         return file
 

@@ -92,6 +92,7 @@ class Worker:
         try:
             initializer, initargs = loads(payload)
             initializer(*initargs)
+            self.page.initialized()
         except BaseException as exc:  # user code
             self.road.send(encode(Broken(payload=dump_failure(exc, skip=1))))
             self._stopping = True

@@ -56,6 +56,10 @@ class Page:
         poll.register(self._socket_fd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
 
+    def initialized(self) -> None:
+        """Say that the initializer is done."""
+        self._times[SINCE] = monotonic()
+
     # -- the engine's end ---------------------------------------------------------------------------------------
 
     def recall(self, number: int) -> int:

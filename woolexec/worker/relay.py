@@ -1,53 +1,17 @@
-"""
-Relay logging records to the caller's handlers.
-
-`logging` is not imported for this (it takes 10 ms of a worker's start): a hook waits until user code imports it.
-"""
+"""Relay logging records to the caller's handlers."""
 
 from __future__ import annotations
-
-import sys
-from importlib.machinery import PathFinder
 
 from woolexec.worker import context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
     from typing import Any
 
 
-def install(levels: dict[str, int]) -> None:
-    """Make `logging`, now or when it is imported, send its records to the caller; `levels` are those of its loggers."""
-    if "logging" in sys.modules:
-        _attach(sys.modules["logging"], levels)
-    else:
-        sys.meta_path.insert(0, _Hook(levels))  # type: ignore[arg-type]  # a finder is what has find_spec
+def attach(logging: Any, levels: dict[str, int]) -> None:
+    """Make the module's records go up; `levels` are those of the caller's loggers."""
 
-
-class _Hook:
-    """Finds `logging` as usual, and attaches the relay when it has been executed."""
-
-    def __init__(self, levels: dict[str, int]) -> None:
-        self._levels = levels
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "logging":
-            return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            execute, levels = spec.loader.exec_module, self._levels
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                _attach(module, levels)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-def _attach(logging: Any, levels: dict[str, int]) -> None:
     class Relay(logging.Handler):  # type: ignore[misc, name-defined]  # its base is only known now
         """Sends records up."""
 

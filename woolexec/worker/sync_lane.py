@@ -15,6 +15,7 @@ A call that waits for a task of its own (`wait_for`) gives its place up:
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections import deque
@@ -81,6 +82,7 @@ class SyncLane:
         self._ready: deque[_Job | Recall] = deque()
         self._marks = 0
         self._answered: set[int] = set()
+        self._serials = itertools.count(1)
         self._declined: list[int] = []
         self._chunk: Any = None
         self._items: Any = None
@@ -135,16 +137,17 @@ class SyncLane:
         job = self.current
         if is_done() or job is None:
             return
-        self._road.send(encode(Wait(call=job.number)))
-        self._answered.discard(job.number)
+        serial = next(self._serials)
+        self._road.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
         while not is_done():
-            if self._ready and (self._marks or job.number in self._answered):
+            if self._ready and (self._marks or serial in self._answered):
                 # Each call on top of another gets as much stack as the first one had.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
-                self._step(decline=job.number not in self._answered)
+                self._step(decline=serial not in self._answered)
                 continue
-            if deadline is not None:
+            # Not before the Wait is answered, or asking again and again would never let a task be placed.
+            if deadline is not None and serial in self._answered:
                 left = deadline - monotonic()
                 if left <= 0 or not self._page.wait_readable(left):
                     try:  # whatever is there may be what was waited for
@@ -154,7 +157,7 @@ class SyncLane:
                         break
             self._receive(True)
         sys.setrecursionlimit(limit)
-        self._answered.discard(job.number)
+        self._answered.discard(serial)
         self.current = job
         self._road.send(encode(Resume(call=job.number)))
 
@@ -238,7 +241,10 @@ class SyncLane:
         seconds = monotonic() - started
         try:
             payload = dumps((values, errors))
+            may_fail_to_load = payload.__class__ is bytes and _NAMES_A_CLASS in payload
         except BaseException:  # one of the values does not pickle: find out which
+            may_fail_to_load = True
+        if may_fail_to_load:
             payload = dumps(_pickled_alone(values, errors))
         self._return(job.number, seconds, payload)
 
@@ -264,6 +270,10 @@ class SyncLane:
         payload = dump_failure(exc, skip=0 if doing else 1)
         put(exc, "__traceback__", None)  # the frames hold the arguments
         self._road.send(encode(Raise(call=job.number, seconds=seconds, payload=payload, type=types)))
+
+
+_NAMES_A_CLASS = b"\x93"
+"""STACK_GLOBAL: only a pickle with this opcode runs code when it is loaded, and can fail."""
 
 
 class Pickled:

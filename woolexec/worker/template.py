@@ -26,7 +26,7 @@ import struct
 import sys
 
 from woolexec.worker import main as worker_main
-from woolexec.worker import relay
+from woolexec.worker import hooks, relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED = range(1, 7)
 
 def main(control_fd: int) -> None:
     """Serve the engine at the other end of this socket, until it is gone."""
+    for fd in (0, 1, 2):  # a caller without them; else the next file that is opened would be taken for them
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     _configure(control)
@@ -75,7 +80,13 @@ def _configure(control: socket.socket) -> None:
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
     sys.setrecursionlimit(config["recursion"])
-    relay.install(config["levels"])
+    hooks.when_imported("logging", lambda module: relay.attach(module, config["levels"]))
+    if config["authkey"] is not None:
+        hooks.when_imported("multiprocessing.process", lambda module: _share_key(module, config["authkey"]))
+
+
+def _share_key(process: Any, key: bytes) -> None:
+    process.current_process().authkey = key
 
 
 def _read(control: socket.socket, size: int) -> bytes:
