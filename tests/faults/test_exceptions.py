@@ -6,10 +6,21 @@ import traceback
 
 import pytest
 
-from woolexec import RemoteError, RemoteTraceback
+from woolexec import PeerPoolExecutor, RemoteError, RemoteTraceback
 
 from . import tasks
 from .tasks import SOON
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One pool and one worker for all of them: no exception may harm either."""
+    with PeerPoolExecutor(1) as executor:
+        future = executor.submit(tasks.pid)
+        future.add_done_callback(lambda _: None)  # its thread stays: it is no test's leak
+        future.result(SOON)
+        yield executor
+
 
 # -- row 5: every kind is that future's exception, and the worker lives ------------------------------------------------
 
@@ -32,49 +43,49 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_exception_arrives_as_itself_and_the_worker_lives(lone, kind):
-    pid = lone.submit(tasks.pid).result(SOON)
-    error = lone.submit(tasks.throw, kind, "reason", 3).exception(SOON)
+def test_exception_arrives_as_itself_and_the_worker_lives(pool, kind):
+    pid = pool.submit(tasks.pid).result(SOON)
+    error = pool.submit(tasks.throw, kind, "reason", 3).exception(SOON)
     assert (type(error), error.args) == (kind, ("reason", 3))
-    assert lone.submit(tasks.pid).result(SOON) == pid
+    assert pool.submit(tasks.pid).result(SOON) == pid
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_result_raises_what_the_task_raised(lone, kind):
+def test_result_raises_what_the_task_raised(pool, kind):
     with pytest.raises(kind) as caught:
-        lone.submit(tasks.throw, kind).result(SOON)
+        pool.submit(tasks.throw, kind).result(SOON)
     assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("status", [None, 0, 3, "text"], ids=str)
-def test_sys_exit_is_that_futures_exception(lone, status):
-    pid = lone.submit(tasks.pid).result(SOON)
-    error = lone.submit(sys.exit, status).exception(SOON)
+def test_sys_exit_is_that_futures_exception(pool, status):
+    pid = pool.submit(tasks.pid).result(SOON)
+    error = pool.submit(sys.exit, status).exception(SOON)
     assert (type(error), error.code) == (SystemExit, status)
-    assert lone.submit(tasks.pid).result(SOON) == pid
+    assert pool.submit(tasks.pid).result(SOON) == pid
 
 
 @pytest.mark.parametrize(
     "kind", [SystemExit, KeyboardInterrupt, GeneratorExit, tasks.OwnBaseError], ids=lambda kind: kind.__name__
 )
-def test_map_yields_what_came_before_the_item_that_raised(lone, kind):
-    results = lone.map(tasks.throw_at, range(4), [2] * 4, [kind] * 4, chunksize=4)
+def test_map_yields_what_came_before_the_item_that_raised(pool, kind):
+    results = pool.map(tasks.throw_at, range(4), [2] * 4, [kind] * 4, chunksize=4)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(kind):
         next(results)
 
 
-def test_map_does_not_end_in_silence_at_stop_iteration(lone):
-    results = lone.map(tasks.throw_at, range(4), [2] * 4, [StopIteration] * 4)
+def test_map_does_not_end_in_silence_at_stop_iteration(pool):
+    results = pool.map(tasks.throw_at, range(4), [2] * 4, [StopIteration] * 4)
     with pytest.raises(RuntimeError) as caught:
         list(results)
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-def test_runaway_recursion_is_that_futures_exception(lone):
-    pid = lone.submit(tasks.pid).result(SOON)
-    assert isinstance(lone.submit(tasks.recurse).exception(SOON), RecursionError)
-    assert lone.submit(tasks.pid).result(SOON) == pid
+def test_runaway_recursion_is_that_futures_exception(pool):
+    pid = pool.submit(tasks.pid).result(SOON)
+    assert isinstance(pool.submit(tasks.recurse).exception(SOON), RecursionError)
+    assert pool.submit(tasks.pid).result(SOON) == pid
 
 
 # -- row 9: exceptions that do not travel well -------------------------------------------------------------------------

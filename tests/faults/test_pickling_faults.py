@@ -12,8 +12,6 @@ from woolexec import WorkerLostError
 from . import tasks
 from .tasks import SOON
 
-_one_pickle = pytest.mark.xfail(strict=True, reason="what travels together is one pickle, which loads as one")
-
 # -- row 6: at submit --------------------------------------------------------------------------------------------------
 
 
@@ -154,12 +152,12 @@ def test_map_yields_what_came_before_the_chunk_that_fails_to_unpickle(pool):
         next(results)
 
 
-@_one_pickle
-def test_map_yields_what_came_before_the_item_that_fails_to_unpickle(pool):
+def test_items_of_a_chunk_that_fails_to_unpickle_fail_together(pool):
+    # They are one pickle: what they share travels once.
     results = pool.map(tasks.double, [1, 2, tasks.RaisesWhenLoaded(), 4], chunksize=4)
-    assert [next(results), next(results)] == [2, 4]
     with pytest.raises(LookupError, match="not to be loaded"):
         next(results)
+    assert list(results) == []
 
 
 # -- row 8: the result -------------------------------------------------------------------------------------------------
