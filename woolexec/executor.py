@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
-from woolexec.engine.engine import AFTER_SHUTDOWN, FORKED_CHILD, Engine
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN
+from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
 from woolexec.errors import PlatformError
 from woolexec.mapping import MapIterator, check_map
@@ -44,7 +45,7 @@ class _Face(Executor):
     _options: TaskOptions | None
     _pool: PeerPoolExecutor
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
         """
         Run ``fn(*args, **kwargs)`` on a worker.
 
@@ -151,7 +152,6 @@ class PeerPoolExecutor(_Face):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
-        self._pool = self
         self._options = None
         self._max_workers = max_workers
         self._refusal: str | None = None
@@ -165,6 +165,10 @@ class PeerPoolExecutor(_Face):
         self._functions = Functions(self._engine.intern)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False
+
+    @property
+    def _pool(self) -> PeerPoolExecutor:  # type: ignore[override]  # an attribute would be a cycle
+        return self
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """
@@ -192,11 +196,11 @@ class PeerPoolExecutor(_Face):
 
     # -- the way of a task --------------------------------------------------------------------------------------
 
-    def _submit(self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None) -> Future[Any]:
+    def _submit(self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None) -> CallFuture[Any]:
         engine = self._engine
         if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
             self._refuse()
-        future = CallFuture(engine)
+        future: CallFuture[Any] = CallFuture(engine)
         try:
             function = self._functions.get(fn)
             payload = dumps_call(args, kwargs)

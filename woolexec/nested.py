@@ -58,7 +58,7 @@ class NestedExecutor(Executor):
         """Do nothing: the pool belongs to the process that made it."""
 
 
-class _NestedFuture(CallFuture):
+class _NestedFuture(CallFuture[T]):
     """A future in a worker: whoever waits for it reads the worker's socket meanwhile."""
 
     __slots__ = ()
@@ -113,24 +113,24 @@ class _ReadingEvent:
 class _NestedOwner:
     """Who owns the calls behind the futures of nested tasks."""
 
-    def cancel(self, future: CallFuture, *, force: bool) -> bool:
+    def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started."""
         if future.call is not None:
             context.cancel(future.call)
         return False
 
-    def is_running(self, future: CallFuture) -> bool:
+    def is_running(self, future: CallFuture[Any]) -> bool:
         """Not known here."""
         return False
 
-    def wait(self, future: CallFuture, timeout: float | None) -> bool:
+    def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
         """Give the place up and wait."""
         context.wait_until(lambda: future._state is not PENDING, timeout)
         return True
 
-    def run_callbacks(self, future: CallFuture) -> None:
-        """Run them at once: the thread that reads outcomes is the task's own."""
-        future.run_callbacks()
+    def run_elsewhere(self, piece: Callable[[], object]) -> None:
+        """Do it at once: the thread that reads outcomes is the task's own."""
+        piece()
 
 
 _OWNER = _NestedOwner()

@@ -206,7 +206,7 @@ class Dispatch:
         """The call that waits goes on."""
         if place.waiting and place.waiting[-1] == number:
             place.waiting.pop()
-            place.above = number if place.waiting else 0
+            place.above = number if place.waiting and number in place.outstanding else 0
 
     def _requeue(self, place: Place, call: Call) -> None:
         """Queue a call again that was sent and not started."""

@@ -21,6 +21,7 @@ class ReadyQueue:
         self._line: deque[Call | Chunk] = deque()
         self._unclaimed: set[Call] = set()
         self._children: dict[int, dict[Call, None]] = {}
+        self._limit = 1024
 
     def __len__(self) -> int:
         """An upper bound: what was cancelled is still counted until it is met."""
@@ -40,12 +41,21 @@ class ReadyQueue:
 
     def add(self, call: Call | Chunk) -> None:
         """Put a call (offered before) or a chunk in line."""
+        if len(self._line) > self._limit:
+            self._drop_cancelled()
         if call.parent:
             self._line.appendleft(call)
             if isinstance(call, Call):
                 self._children.setdefault(call.parent, {})[call] = None
         else:
             self._line.append(call)
+
+    def _drop_cancelled(self) -> None:
+        """Throw out what would only be met later; amortised, it costs as much as adding did."""
+        self._line = deque(
+            entry for entry in self._line if (entry in self._unclaimed if isinstance(entry, Call) else not entry.cancelled)
+        )
+        self._limit = max(1024, 2 * len(self._line))
 
     def give_back(self, call: Call) -> None:
         """Put a call that was taken before at the front."""

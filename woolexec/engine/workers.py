@@ -21,6 +21,7 @@ from typing import Any
 
 from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
+from woolexec.engine.reports import oom_kills
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
     Define,
@@ -246,6 +247,10 @@ class Worker(Place):
         """A licence lies out, or was used and is not booked yet."""
         return bool(self._licence or self._published)
 
+    def is_running_directly(self, call: Call) -> bool:
+        """Say whether a call that was sent under the licence, and is not booked yet, has been started; from any thread."""
+        return call in self._published and self.page.started >= self._licence_number
+
     def send_directly(self, call: Call) -> bool:
         """
         Write a call to the worker, if there is a licence for it; from any thread.
@@ -317,28 +322,3 @@ class Worker(Place):
         self._chunk = None
         self._slot_of.clear()
         self._out.clear()
-
-
-def oom_kills() -> int:
-    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
-    try:
-        with open("/proc/vmstat") as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0
-
-
-def describe_exit(exitcode: int | None) -> str:
-    """Say in words how a process ended."""
-    import signal
-
-    if exitcode is None:
-        return "was lost"
-    if exitcode >= 0:
-        return f"exited with code {exitcode}"
-    try:
-        name = signal.Signals(-exitcode).name
-    except ValueError:
-        name = f"signal {-exitcode}"
-    return f"was killed by {name}"
-

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError, Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from time import monotonic
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
+from typing import TypeVar
 
 from woolexec.wire.failures import load_failure
 from woolexec.wire.pickling import loads
@@ -28,26 +28,40 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """Who can tell about, and act on, the call behind a future."""
 
-        def cancel(self, future: CallFuture, *, force: bool) -> bool:
+        def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
             """Keep the call from running, or end it by force; True if it will give no outcome."""
 
-        def is_running(self, future: CallFuture) -> bool:
+        def is_running(self, future: CallFuture[Any]) -> bool:
             """Say whether the call has been started."""
 
-        def wait(self, future: CallFuture, timeout: float | None) -> bool:
+        def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
             """Wait in the owner's own way; False if it has none."""
 
-        def run_callbacks(self, future: CallFuture) -> None:
-            """Run the callbacks of a future that is done, without delay for anybody else."""
+        def run_elsewhere(self, piece: Callable[[], object]) -> None:
+            """Run what is left of a delivery, user code among it, without delay for anybody else."""
 
+
+T = TypeVar("T")
 
 _making = threading.RLock()  # guards the making of a future's condition and lists
 
 
-class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotations carry the type
+class CallFuture(Future[T]):
     """The future of one task."""
 
-    __slots__ = ("_callbacks", "_exception", "_failed", "_lock", "_outcome", "_owner", "_result", "_state", "_waiting", "call")
+    __slots__ = (
+        "_callbacks",
+        "_exception",
+        "_failed",
+        "_lock",
+        "_outcome",
+        "_owner",
+        "_result",
+        "_sleepers",
+        "_state",
+        "_waiting",
+        "call",
+    )
 
     _exception: BaseException | None  # type: ignore[assignment]
 
@@ -58,6 +72,7 @@ class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotation
         self._result = None
         self._exception = None
         self._lock: threading.Condition | None = None
+        self._sleepers: list[Any] | None = None
         self._waiting: list[Any] | None = None
         self._callbacks: list[Any] | None = None
         self._owner = owner
@@ -106,25 +121,62 @@ class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotation
         self._outcome = payload
         self._state = FINISHED
         self.call = None
+        if self._sleepers is not None:
+            self._wake_sleepers()
         lock = self._lock
-        if lock is not None:
-            with lock:
-                for waiter in self._waiting or ():
-                    (waiter.add_exception if failed else waiter.add_result)(self)
-                lock.notify_all()
-        if self._callbacks and self._owner is not None:
-            self._owner.run_callbacks(self)
+        if lock is None:
+            return
+        rest = self.finish
+        if lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
+            try:
+                self._tell_waiters()
+            finally:
+                lock.release()
+            if not self._callbacks:
+                return
+            rest = self._run_callbacks
+        if self._owner is not None:
+            self._owner.run_elsewhere(rest)
+        else:
+            rest()
+
+    def finish(self) -> None:
+        """Tell the waiters and run the callbacks, whatever they raise."""
+        with self._condition:
+            self._tell_waiters()
+        self._run_callbacks()
+
+    def _run_callbacks(self) -> None:
+        while self._callbacks:
+            callback: Callable[[CallFuture[T]], object] = self._callbacks.pop(0)
+            try:
+                callback(self)
+            except BaseException:  # a callback must not stop the engine, whatever it raises
+                LOGGER.exception("exception calling callback for %r", self)
+
+    def _tell_waiters(self) -> None:
+        for waiter in self._waiting or ():
+            if self._state is not FINISHED:
+                waiter.add_cancelled(self)
+            elif self._failed:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+        self._condition.notify_all()
+
+    def _wake_sleepers(self) -> None:
+        sleepers, self._sleepers = self._sleepers, None
+        for sleeper in sleepers or ():
+            sleeper.release()
 
     def set_cancelled(self) -> bool:
-        """Make the future cancelled; False if it is done.  Callbacks are left to the caller."""
+        """Make the future cancelled; False if it is done.  Waiters and callbacks are left to `finish`."""
         with self._condition:
             if self._state is not PENDING:
                 return False
             self._state = CANCELLED_AND_NOTIFIED
-            self.call = None
-            for waiter in self._waiting or ():
-                waiter.add_cancelled(self)
-            self._condition.notify_all()
+        self.call = None
+        self._wake_sleepers()
         return True
 
     # -- the user's end ---------------------------------------------------------------------------------------------
@@ -144,7 +196,7 @@ class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotation
             return super().cancel() if self._owner is None else False
         if not self._owner.cancel(self, force=force) or not self.set_cancelled():
             return self.cancelled()
-        self._invoke_callbacks()
+        self.finish()
         return True
 
     def running(self) -> bool:
@@ -197,14 +249,20 @@ class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotation
     def _await(self, timeout: float | None) -> None:
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
-            condition = self._condition
-            deadline = None if timeout is None else monotonic() + timeout
-            with condition:
-                while not self.done():
-                    left = None if deadline is None else deadline - monotonic()
-                    if left is not None and left <= 0:
-                        break
-                    condition.wait(left)
+            # A raw lock, put in line before the state is looked at: a signal handler that runs here may finish, cancel
+            # or await this same future, and a condition's lost notification would let us wait for ever.
+            sleeper = threading.Lock()
+            sleeper.acquire()
+            with _making:
+                if self._sleepers is None:
+                    self._sleepers = []
+                self._sleepers.append(sleeper)
+            if self._state is PENDING:
+                sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            if self._state is PENDING:
+                sleepers = self._sleepers
+                if sleepers is not None and sleeper in sleepers:
+                    sleepers.remove(sleeper)
         if self._state is FINISHED:
             return
         if self.done():
@@ -230,14 +288,3 @@ class CallFuture(Future):  # type: ignore[type-arg]  # the executor's annotation
         self._result = value
         self._exception = exception
         self._outcome = None
-
-    def run_callbacks(self) -> None:
-        """Run the done-callbacks, whatever they raise."""
-        while self._callbacks:
-            callback: Callable[[CallFuture], object] = self._callbacks.pop(0)
-            try:
-                callback(self)
-            except BaseException:  # a callback must not stop the engine, whatever it raises
-                from concurrent.futures._base import LOGGER
-
-                LOGGER.exception("exception calling callback for %r", self)

@@ -81,6 +81,7 @@ class SyncLane:
         self._receive = receive
         self._ready: deque[_Job | Recall] = deque()
         self._marks = 0
+        self._open: set[int] = set()
         self._answered: set[int] = set()
         self._serials = itertools.count(1)
         self._declined: list[int] = []
@@ -138,6 +139,7 @@ class SyncLane:
         if is_done() or job is None:
             return
         serial = next(self._serials)
+        self._open.add(serial)
         self._road.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
         while not is_done():
@@ -158,6 +160,7 @@ class SyncLane:
             self._receive(True)
         sys.setrecursionlimit(limit)
         self._answered.discard(serial)
+        self._open.discard(serial)
         self.current = job
         self._road.send(encode(Resume(call=job.number)))
 
@@ -166,7 +169,7 @@ class SyncLane:
         job = self._ready.popleft()
         if job.__class__ is Recall:
             self._marks -= 1
-            if job.waiting:  # type: ignore[union-attr]  # a Recall
+            if job.waiting in self._open:  # type: ignore[union-attr]  # a Recall
                 self._answered.add(job.waiting)  # type: ignore[union-attr]
             if job.call:  # type: ignore[union-attr]
                 self._road.send(encode(Recalled(call=self._declined)))
@@ -241,7 +244,7 @@ class SyncLane:
         seconds = monotonic() - started
         try:
             payload = dumps((values, errors))
-            may_fail_to_load = payload.__class__ is bytes and _NAMES_A_CLASS in payload
+            may_fail_to_load = not all(map(_ATOMS.__contains__, map(type, values)))
         except BaseException:  # one of the values does not pickle: find out which
             may_fail_to_load = True
         if may_fail_to_load:
@@ -272,8 +275,8 @@ class SyncLane:
         self._road.send(encode(Raise(call=job.number, seconds=seconds, payload=payload, type=types)))
 
 
-_NAMES_A_CLASS = b"\x93"
-"""STACK_GLOBAL: only a pickle with this opcode runs code when it is loaded, and can fail."""
+_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+"""Values of these types can always be loaded; others may run code then, and fail."""
 
 
 class Pickled:

@@ -1,0 +1,401 @@
+"""
+The dispatcher: the core's decisions, and the frames that carry them out.
+
+All of it runs in the engine's thread, but for `submit` and `submit_chunk`.  A submitting thread wakes the engine only if
+a worker could take the call now; when all are busy, the next outcome wakes it anyway.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.dispatch import Dispatch
+from woolexec.core.retry import retries_left
+from woolexec.core.window import Place
+from woolexec.engine.crew import Crew
+from woolexec.engine.loop import Loop
+from woolexec.engine.nested import NestedTasks
+from woolexec.engine.workers import Worker
+from woolexec.errors import ProtocolError
+from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait
+from woolexec.wire.futures import CallFuture
+
+REST = 0.002
+"""While work waits behind a running call and a worker is idle, the engine looks this often (seconds) whether to move it."""
+
+_FUNCTIONS_LIMIT = 1024
+
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+
+
+class Dispatcher:
+    """
+    Sends calls to workers and brings outcomes home.
+
+    :param on_timed: told of each call with a timeout that was sent, and its worker
+    """
+
+    def __init__(self, loop: Loop, crew: Crew, on_timed: Callable[[Worker, Call], None]) -> None:
+        self._numbers = itertools.count(1)
+        self.core = Dispatch(self._numbers.__next__)
+        self.due: set[Worker] = set()
+        self.nested = NestedTasks(self)
+        self.licensing = True
+        self._loop = loop
+        self._crew = crew
+        self._workers = crew.workers
+        self._on_timed = on_timed
+        self._licensed: dict[int, Worker] = {}
+        self._functions: dict[bytes, Function] = {}
+        self._hungry = True
+        self._rest_armed = False
+        crew.dispatcher = self
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def submit(self, call: Call) -> None:
+        """
+        Take a call over.
+
+        :raises RuntimeError: if the engine has stopped meanwhile
+        """
+        if call.options is None:
+            for worker in tuple(self._licensed.values()):
+                if worker.send_directly(call):
+                    return
+        self.core.queue.offer(call)
+        self._put(call)
+        if self._loop.stopped and self.core.queue.claim(call):
+            raise RuntimeError(AFTER_SHUTDOWN)
+
+    def submit_chunk(self, chunk: Chunk) -> None:
+        """
+        Take the items of a map over.
+
+        :raises RuntimeError: if the engine has stopped meanwhile
+        """
+        self._put(chunk)
+        if self._loop.stopped:
+            raise RuntimeError(AFTER_SHUTDOWN)
+
+    def _put(self, entry: Call | Chunk) -> None:
+        self._loop.inbox.append(entry)
+        if self._hungry:
+            self._hungry = False
+            self._loop.wake()
+
+    def is_running(self, call: Call) -> bool:
+        """Say whether a call has been started and is not done."""
+        place = call.place
+        if isinstance(place, Worker):
+            return call.number <= place.page.started
+        return any(worker.is_running_directly(call) for worker in tuple(self._workers.values()))
+
+    def intern(self, payload: Any, name: str) -> Function:
+        """Return the function with this pickle, so that each worker is sent it once."""
+        if not isinstance(payload, bytes):
+            return Function(payload, name)
+        function = self._functions.get(payload)
+        if function is None:
+            if len(self._functions) >= _FUNCTIONS_LIMIT:
+                self._functions.pop(next(iter(self._functions)), None)
+            function = self._functions[payload] = Function(payload, name)
+        return function
+
+    # -- a round of the engine's thread -------------------------------------------------------------------------
+
+    def act(self) -> None:
+        """Do all that can be done now."""
+        if self.core.queue.head() is not None:
+            self._feed()
+        self._balance()
+        if self.due:
+            self.flush()
+        self._hungry = self._has_appetite()
+
+    def take_inbox(self) -> None:
+        """Queue what was submitted, do what was asked."""
+        inbox, add = self._loop.inbox, self.core.queue.add
+        while inbox:
+            entry = inbox.popleft()
+            if entry.__class__ is Call or entry.__class__ is Chunk:
+                add(entry)
+            else:
+                entry()
+
+    def _feed(self) -> None:
+        """Give every worker what it has room for, idle ones first; start workers if there is more."""
+        core, queue = self.core, self.core.queue
+        for worker in self._workers.values():
+            if not worker.outstanding:
+                if worker.is_licensed:
+                    self.end_licence(worker)
+                self._send(worker, core.assign(worker))
+        for worker in self._workers.values():
+            if queue.head() is None:
+                return
+            self._send(worker, core.assign(worker))
+        while queue.head() is not None and len(self._workers) < self._crew.limit and self._crew.broken is None:
+            idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
+            if idle >= len(queue) and idle:
+                return
+            started = self._crew.start()
+            if started is None:
+                return
+            self._send(started, core.assign(started))
+
+    def _send(self, worker: Worker, calls: Sequence[Call]) -> None:
+        if not calls:
+            return
+        worker.send_calls(calls)
+        for call in calls:
+            if call.options is not None and call.options.timeout is not None:
+                self._on_timed(worker, call)
+        self.due.add(worker)
+
+    def flush(self) -> None:
+        """Write what is due."""
+        for worker in self.due:
+            if not worker.flush():
+                self._watch_writing(worker)
+        self.due.clear()
+
+    def _watch_writing(self, worker: Worker) -> None:
+        """Go on writing when the socket has room again."""
+
+        def go_on() -> None:
+            if worker.doomed:
+                return
+            if worker.flush():
+                self._loop.watched.change(worker.sock.fileno(), partial(self.hear, worker))
+            self.hear(worker)
+
+        if not worker.doomed:
+            self._loop.watched.change(worker.sock.fileno(), go_on, writing=True)
+
+    def _has_appetite(self) -> bool:
+        """Say whether a new call could be sent at once: then whoever brings one wakes us."""
+        if len(self._workers) < self._crew.limit:
+            return True
+        for worker in self._workers.values():  # noqa: SIM110  # in every round: a generator costs more than the loop
+            if not worker.outstanding:
+                return True
+        return False
+
+    def join(self, worker: Worker) -> None:
+        """Take a new worker in."""
+        self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
+        self.core.places.append(worker)
+
+    # -- licences and balance -----------------------------------------------------------------------------------
+
+    def end_licence(self, worker: Worker) -> None:
+        """Take back a worker's licence; book the call that was sent under it."""
+        self._licensed.pop(worker.id, None)
+        used = worker.take_back_licence()
+        if used is not None:
+            call, number = used
+            worker.sent(call, number, call.function.seconds or 0.0, len(call.payload))
+
+    def end_licences(self) -> None:
+        """Take back all licences."""
+        for worker in self._workers.values():
+            self.end_licence(worker)
+
+    def _balance(self) -> None:
+        """Lay out licences for idle workers; move work to them that waits behind a running call elsewhere."""
+        idle = prefetched = False
+        for worker in self._workers.values():
+            if not worker.outstanding:
+                if worker.idle:
+                    idle = True
+                    if self.licensing and worker.remaining is None and not worker.is_licensed:
+                        worker.lay_out_licence(next(self._numbers))
+                        self._licensed[worker.id] = worker
+            elif len(worker.outstanding) > 1 and not worker.recalling:
+                prefetched = True
+            if worker.waiting and not worker.above and not worker.recalling:
+                idle = idle or self._has_children_elsewhere(worker.waiting[-1])
+        if not prefetched or not (idle or len(self._workers) < self._crew.limit):
+            return
+        victim = self.core.victim(_started, _has_overrun)
+        if victim is not None:
+            assert isinstance(victim, Worker)
+            self.recall(victim)
+            self._feed()
+        elif not self._rest_armed:
+            self._rest_armed = True
+            self._loop.after(REST, self._rest)
+
+    def _rest(self) -> None:
+        """The thread has woken, and looks again in this round."""
+        self._rest_armed = False
+
+    def _has_children_elsewhere(self, parent: int) -> bool:
+        return any(call.parent == parent for worker in self._workers.values() for call in worker.outstanding.values())
+
+    def recall(self, worker: Worker, since: int = 0, waiting: int = 0) -> None:
+        """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
+        worker.send_recall(self.core.recall(worker, worker.page, since), waiting)
+        self.due.add(worker)
+
+    # -- outcomes -----------------------------------------------------------------------------------------------
+
+    def hear(self, worker: Worker) -> bool:
+        """Read what a worker says, act on it, and give it more; False if there was nothing."""
+        if worker.is_licensed:
+            self.take_inbox()
+            self.end_licence(worker)
+        try:
+            heard = self.read(worker)
+        except EOFError:
+            self._crew.stream_ended(worker)
+            return False
+        except ProtocolError as exc:
+            worker.log.append(str(exc))
+            self._crew.kill(worker, signal.SIGKILL)
+            return False
+        if worker.is_used_up and not worker.outstanding:
+            self._crew.dismiss(worker)
+        elif self.core.queue.head() is not None:
+            self._send(worker, self.core.assign(worker))
+        return heard
+
+    def read(self, worker: Worker, only: tuple[type, ...] | None = None) -> bool:
+        """
+        Read once and act on it; False if there was nothing.
+
+        :param only: act on frames of these kinds alone, beside lone Returns
+        :raises EOFError: if the worker is gone
+        :raises ProtocolError: if it sent what it must not send
+        """
+        returns: list[tuple[int, float, bytes]] = []
+        frames = worker.receive(returns)
+        finish = self.core.finish
+        for number, seconds, payload in returns:
+            call = finish(worker, number, seconds)
+            if call is not None:
+                call.receiver.deliver(call, payload)
+        if returns:
+            self._crew.note_life()
+        for frame in frames:
+            if only is None or frame.__class__ in only:
+                self._take(worker, frame)
+        return bool(returns or frames)
+
+    def _take(self, worker: Worker, frame: Any) -> None:
+        cls = frame.__class__
+        if cls is Return:
+            self._returned(worker, frame)
+        elif cls is Raise:
+            self._raised(worker, frame)
+        elif cls is Recalled:
+            self.core.recalled(worker, worker.page, frame.call)
+        elif cls is Submit:
+            self.nested.submit(worker, frame, self._crew.broken)
+        elif cls is Wait:
+            self._waits(worker, frame)
+        elif cls is Resume:
+            self.core.resume(worker, frame.call)
+        elif cls is Cancel:
+            self.nested.cancel(worker, frame.call)
+        elif cls is Log:
+            worker.log.append(frame.text)
+            self._loop.handle_record(frame.record)
+        elif cls is Broken:
+            self._crew.initializer_raised(worker, frame.payload)
+        else:
+            raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
+
+    def _returned(self, worker: Worker, frame: Return) -> None:
+        call = self.core.finish(worker, frame.call[0], frame.seconds[0])
+        if call is None:
+            return
+        self._crew.note_life()
+        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
+            call.receiver.deliver_failure(call, frame.payload)
+        else:
+            call.receiver.deliver(call, frame.payload)
+
+    def _raised(self, worker: Worker, frame: Raise) -> None:
+        call = worker.outstanding.get(frame.call)
+        if call is None:
+            return
+        self._crew.note_life()
+        if retries_left(call.options, call.attempts, frame.type) and not self.is_cancelled(call):
+            self.core.again(worker, call)
+            return
+        self.core.finish(worker, frame.call, frame.seconds)
+        call.receiver.deliver_failure(call, frame.payload)
+
+    def _waits(self, worker: Worker, frame: Wait) -> None:
+        """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
+        worker.note_waiting(frame.call)
+        self.core.wait(worker, frame.call)
+        if worker.recalling or worker.unstarted(worker.page.started):
+            self.recall(worker, waiting=frame.serial)
+        else:
+            worker.send_recall(0, waiting=frame.serial)
+            self.due.add(worker)
+
+    def is_cancelled(self, call: Call) -> bool:
+        """Say whether nobody wants the outcome any more."""
+        return isinstance(call.receiver, CallFuture) and call.receiver._state != "PENDING"
+
+    # -- failing ------------------------------------------------------------------------------------------------
+
+    def fail_waiting(self, error: BaseException) -> None:
+        """Fail everything in the queue."""
+        for entry in self.core.queue.clear():
+            call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+            call.move("fail")
+            call.receiver.deliver_failure(call, error)
+
+    def fail_outstanding(self, worker: Worker, error: BaseException) -> None:
+        """Fail everything that was sent to a worker."""
+        for call in list(worker.outstanding.values()):
+            worker.gone(call.number, len(call.payload))
+            call.move("fail")
+            call.receiver.deliver_failure(call, error)
+
+    def refuse_late(self) -> None:
+        """
+        Fail what was submitted after the end.
+
+        Somebody may have passed the executor's check before it was shut down.  `submit` appends, then looks whether we
+        have stopped; we have stopped, then look what was appended.
+        """
+        error = RuntimeError(AFTER_SHUTDOWN)
+        while self._loop.inbox:
+            entry = self._loop.inbox.popleft()
+            if entry.__class__ is Call:
+                if self.core.queue.claim(entry):
+                    entry.move("fail")
+                    entry.receiver.deliver_failure(entry, error)
+            elif entry.__class__ is Chunk:
+                entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), error)
+            else:
+                entry()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._licensed.clear()
+        self._functions.clear()
+
+
+def _started(place: Place) -> int:
+    assert isinstance(place, Worker)
+    return place.page.started
+
+
+def _has_overrun(place: Place) -> bool:
+    assert isinstance(place, Worker)
+    return monotonic() - place.page.since > max(REST, 2 * place.load)
+
+

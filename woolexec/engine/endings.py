@@ -1,0 +1,143 @@
+"""
+How a call ends before its outcome: by its timeout, by `cancel`, with its map, or with the executor.
+
+Ending a running call ends its worker, and must not hit the call that comes next there (a kill aimed at A arrives as A
+ends and B starts):
+
+1. nothing more is sent to the worker, and everything behind A is recalled: so it cannot start B;
+2. all that it has said is read: a worker says what became of A before it starts another;
+3. if A is outstanding still, and the page says that it was started, then A runs, or nothing does: now SIGTERM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from time import monotonic
+
+from woolexec.core.call import SENT, Call, Chunk
+from woolexec.core.retry import retries_left
+from woolexec.engine.crew import Crew
+from woolexec.engine.dispatcher import REST, Dispatcher
+from woolexec.engine.loop import Loop
+from woolexec.engine.reports import task_name
+from woolexec.engine.workers import Worker
+from woolexec.wire.failures import types_of
+from woolexec.wire.futures import CallFuture
+
+
+class Endings:
+    """Ends calls, in the engine's thread."""
+
+    def __init__(self, loop: Loop, crew: Crew) -> None:
+        self._loop = loop
+        self._crew = crew
+        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The dispatcher whose calls these are."""
+        return self._dispatcher
+
+    # -- timeouts -----------------------------------------------------------------------------------------------
+
+    def watch(self, worker: Worker, call: Call) -> None:
+        """A call with a timeout was sent."""
+        assert call.options is not None
+        assert call.options.timeout is not None
+        self._look_in(call.options.timeout, worker, call)
+
+    def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
+        # By number, not by reference: a call that is done is not to be kept until its timeout would have been over.
+        about = worker.id, call.number
+        self._loop.after(seconds, partial(self._look, *about), about)
+
+    def _look(self, worker_id: int, number: int) -> None:
+        """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
+        worker = self._crew.workers.get(worker_id)
+        call = None if worker is None else worker.outstanding.get(number)
+        if worker is None or call is None or call.options is None or call.options.timeout is None:
+            return
+        seconds = call.options.timeout
+        since = worker.began(number)
+        left = seconds if since is None else since + seconds - monotonic()
+        if left > 0:
+            self._look_in(left, worker, call)
+        elif self._end(worker, call):
+            error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended")
+            if retries_left(call.options, call.attempts, types_of(error)):
+                self._dispatcher.core.retry(call)
+            else:
+                call.move("fail")
+                call.receiver.deliver_failure(call, error)
+        elif worker.outstanding.get(number) is call:  # whether it was started is not known yet
+            self._look_in(REST, worker, call)
+
+    def _end(self, worker: Worker, call: Call) -> bool:
+        """
+        End a running call with its worker; False if it has ended by itself.  See the top of this file.
+
+        What runs on top of it in the same worker, its own tasks, ends with it.  Its outcome is ours from here on.
+        """
+        dispatcher = self._dispatcher
+        ready, worker.ready = worker.ready, False
+        dispatcher.recall(worker, since=call.number + 1)
+        while not worker.doomed and dispatcher.hear(worker):
+            pass
+        if worker.doomed or not dispatcher.core.is_running(worker, worker.page, call):
+            worker.ready = ready and not worker.doomed
+            return False
+        worker.gone(call.number, len(call.payload))
+        dispatcher.core.queue.forget_parent(call.number)
+        self._crew.end(worker)
+        return True
+
+    # -- cancelling ---------------------------------------------------------------------------------------------
+
+    def cancel(self, call: Call, *, force: bool) -> bool:
+        """Cancel a call that is not in the queue: take it back from its worker, or, with `force`, end it there."""
+        dispatcher = self._dispatcher
+        dispatcher.take_inbox()
+        dispatcher.end_licences()
+        worker = call.place
+        if call.state == SENT and isinstance(worker, Worker):
+            if call.number > worker.page.started:
+                dispatcher.recall(worker, since=call.number)
+            if force and call.state == SENT and call.number <= worker.page.started and self._end(worker, call):
+                call.move("cancel")
+                return True
+        if dispatcher.core.queue.claim(call):
+            call.move("cancel")
+            return True
+        return False
+
+    def cancel_waiting(self) -> None:
+        """Cancel everything that has not been started."""
+        dispatcher = self._dispatcher
+        dispatcher.take_inbox()
+        dispatcher.end_licences()
+        for worker in self._crew.workers.values():
+            if worker.unstarted(worker.page.started):
+                dispatcher.recall(worker)
+        for entry in dispatcher.core.queue.clear():
+            if isinstance(entry, Chunk):
+                entry.cancelled = True
+                entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
+                continue
+            entry.move("cancel")
+            receiver = entry.receiver
+            if not isinstance(receiver, CallFuture):
+                receiver.deliver_failure(entry, None)
+            elif receiver.set_cancelled():
+                self._loop.run_user_code(receiver.finish)
+
+    def cancel_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Drop what is left of these chunks; spans that run are left alone.  From any thread."""
+        for chunk in chunks:
+            chunk.cancelled = True
+        self._loop.tell(partial(self._recall_chunks, frozenset(map(id, chunks))))
+
+    def _recall_chunks(self, chunks: frozenset[int]) -> None:
+        for worker in self._crew.workers.values():
+            if any(id(call.chunk) in chunks for call in worker.unstarted(worker.page.started)):
+                self._dispatcher.recall(worker)

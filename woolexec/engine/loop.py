@@ -1,0 +1,175 @@
+"""
+The engine's thread: how others reach it, what it sleeps on, its timers, and where user code goes instead.
+
+Everything that the engine decides happens in this one thread, so none of its state has a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from woolexec.engine.callbacks import PATIENCE, Relay
+from woolexec.engine.reports import handle_record, warn_dropped
+from woolexec.engine.watched import Watched
+
+_RECORDS_LIMIT = 10_000
+"""Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
+
+
+class Loop:
+    """
+    The inbox, the timers and the sleep of the engine's thread.
+
+    :param is_current: says whether what a timer is about (see `after`) still exists; the others are dropped in time
+    """
+
+    def __init__(self, is_current: Callable[[Any], bool]) -> None:
+        self.inbox: deque[Any] = deque()
+        self.watched = Watched()
+        self.stopped = False
+        self.forked = False
+        self.thread: threading.Thread | None = None
+        self._is_current = is_current
+        self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
+        self._timers_limit = 64
+        self._serials = itertools.count()
+        self._callbacks = Relay()
+        self._callbacks_watched = False
+        self._records = Relay(limit=_RECORDS_LIMIT)
+        self._woken, self._wake_fd = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake_fd, False)
+        self.watched.add(self._woken, self._drain_wakes)
+
+    def start(self, run: Callable[[], None]) -> None:
+        """
+        Start the thread.
+
+        :raises RuntimeError: if there is no thread to be had
+        """
+        self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self.close()
+            raise
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Let the thread look at the inbox."""
+        with contextlib.suppress(OSError):  # full: it wakes anyway; closed: it has stopped
+            os.write(self._wake_fd, b"\0")
+
+    def tell(self, piece: Callable[[], object]) -> None:
+        """Run a piece of the engine's code in its thread, some time soon."""
+        self.inbox.append(piece)
+        self.wake()
+
+    def ask(self, question: Callable[[], Any], default: Any = None) -> Any:
+        """
+        Run a piece of the engine's code in its thread; return its answer.
+
+        :param default: the answer when the engine has stopped, or when its own thread asks (a destructor may run anywhere)
+        """
+        if threading.current_thread() is self.thread or self.stopped or self.forked:
+            return default
+        answer: list[Any] = []
+        answered = threading.Event()
+
+        def respond() -> None:
+            try:
+                answer.append(question())
+            finally:
+                answered.set()
+
+        self.tell(respond)
+        while not answered.wait(0.5):
+            if self.stopped or self.forked:
+                break
+        return answer[0] if answer else default
+
+    def join(self) -> None:
+        """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
+        if self._callbacks.running_here or self._records.running_here or self.thread is None:
+            return
+        # Thread.join alone: a signal handler may come here while the same thread is in it.
+        self.thread.join()
+        self._callbacks.join()
+        self._records.join()
+
+    # -- from the engine's thread -------------------------------------------------------------------------------
+
+    def sleep(self) -> None:
+        """Sleep until there is something to do, and do it."""
+        timeout = None
+        if self.inbox:
+            timeout = 0.0
+        elif self._timers:
+            timeout = max(0.0, self._timers[0][0] - monotonic())
+        for act in self.watched.wait(timeout):
+            act()
+        while self._timers and self._timers[0][0] <= monotonic():
+            heapq.heappop(self._timers)[3]()
+
+    def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
+        """Do something later, unless what it is about is gone by then."""
+        if len(self._timers) > self._timers_limit:
+            self._timers = [timer for timer in self._timers if timer[2] is None or self._is_current(timer[2])]
+            heapq.heapify(self._timers)
+            self._timers_limit = max(64, 2 * len(self._timers))
+        heapq.heappush(self._timers, (monotonic() + seconds, next(self._serials), about, piece))
+
+    def run_user_code(self, piece: Callable[[], object]) -> None:
+        """Run a piece of user code, which must not raise, in a thread of its own."""
+        self._callbacks.put(piece)
+        if not self._callbacks_watched:
+            self._callbacks_watched = True
+            self.after(PATIENCE, self._check_callbacks)
+
+    def _check_callbacks(self) -> None:
+        left = self._callbacks.check()
+        self._callbacks_watched = left is not None
+        if left is not None:
+            self.after(left, self._check_callbacks)
+
+    def handle_record(self, record: bytes) -> None:
+        """Give a worker's logging record to the handlers here."""
+        records = self._records
+        if records.dropped:
+            dropped, records.dropped = records.dropped, 0
+            if not records.put(partial(warn_dropped, dropped)):
+                records.dropped += dropped
+        records.put(partial(handle_record, record))
+
+    def close(self) -> None:
+        """Release what the thread slept on."""
+        self.watched.close()
+        os.close(self._woken)
+        os.close(self._wake_fd)
+        self._timers.clear()
+        self._callbacks.close()
+        self._records.close()
+        self.stopped = True
+
+    def forget(self) -> None:
+        """Close our descriptors in a forked child, which has no engine thread."""
+        self.forked = True
+        with contextlib.suppress(OSError, ValueError):
+            self.watched.close()
+            os.close(self._woken)
+            os.close(self._wake_fd)
+
+    def _drain_wakes(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while len(os.read(self._woken, 4096)) == 4096:
+                pass
