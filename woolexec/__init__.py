@@ -38,7 +38,7 @@ _WHERE = {
     "current_executor": "woolexec.nested",
 }
 
-__all__ = [  # noqa: PLE0604  # the names of _WHERE
+__all__ = [  # the names of _WHERE
     "InitializerError",
     "PeerPoolExecutor",
     "PlatformError",

@@ -15,28 +15,26 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from woolexec.errors import PlatformError
+
+if sys.platform == "win32":  # before the imports that fail there first
+    raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
-from woolexec.errors import PlatformError
 from woolexec.mapping import MapIterator, check_map
 from woolexec.nested import current_executor
 from woolexec.options import TaskOptions
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps, dumps_call
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 P = ParamSpec("P")
 T = TypeVar("T")
-
-if sys.platform == "win32":
-    raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
 
 class _Face(Executor):
@@ -272,7 +270,7 @@ _ending = False
 
 
 def _note_end() -> None:
-    global _ending  # noqa: PLW0603  # the interpreter ends once
+    global _ending  # the interpreter ends once
     _ending = True
 
 

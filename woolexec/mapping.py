@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.batching import next_pickle
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.wire.failures import load_failure
-from woolexec.wire.payload import File
+from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps, loads
 from woolexec.worker.sync_lane import Pickled
 
@@ -231,7 +231,7 @@ class MapIterator(Iterator[Any]):
                 size += len(alone)
         return size
 
-    def _submit(self, payload: bytes | File, count: int) -> None:
+    def _submit(self, payload: bytes | File | Parts, count: int) -> None:
         parts = _Parts(count)
         fixed = self._chunksize is not None
         parts.chunk = Chunk(self._function, payload, count, parts, self._options, fixed=fixed)
@@ -265,4 +265,3 @@ def check_map(iterables: tuple[Any, ...], chunksize: int | None, buffersize: int
             raise TypeError("buffersize must be an integer or None")
         if buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-

@@ -38,7 +38,7 @@ class NestedExecutor(Executor):
 
         :raises RuntimeError: if no task is running
         """
-        future = _NestedFuture(_OWNER)
+        future: _NestedFuture[Any] = _NestedFuture(_OWNER)
         try:
             function = dumps(fn)
             if not isinstance(function, bytes):

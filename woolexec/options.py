@@ -68,7 +68,7 @@ class TaskOptions:
     def replace(self, **changes: object) -> TaskOptions:
         """Make a copy with some options changed."""
         values = {name: getattr(self, name) for name in ("timeout", "retries", "idempotent", "name")}
-        options = TaskOptions(**{**values, **changes})  # type: ignore[arg-type]  # checked by __init__
+        options = TaskOptions(**{**values, **changes})
         if "retry_on" not in changes:
             object.__setattr__(options, "retry_on_names", self.retry_on_names)
         return options
@@ -76,4 +76,10 @@ class TaskOptions:
     @property
     def is_default(self) -> bool:
         """Nothing was asked for."""
-        return self.timeout is None and not self.retries and not self.retry_on_names and not self.idempotent and self.name is None
+        return (
+            self.timeout is None
+            and not self.retries
+            and not self.retry_on_names
+            and not self.idempotent
+            and self.name is None
+        )

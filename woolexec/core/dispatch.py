@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         def clear_recall(self) -> None:
             """Forget the recalls."""
 
+
 STEAL = 0.0005
 """Work that waits behind a running call is taken back for an idle place when it is expected to last longer than this,
 in seconds, or when the running call has overrun it."""

@@ -53,7 +53,9 @@ class ReadyQueue:
     def _drop_cancelled(self) -> None:
         """Throw out what would only be met later; amortised, it costs as much as adding did."""
         self._line = deque(
-            entry for entry in self._line if (entry in self._unclaimed if isinstance(entry, Call) else not entry.cancelled)
+            entry
+            for entry in self._line
+            if (entry in self._unclaimed if isinstance(entry, Call) else not entry.cancelled)
         )
         self._limit = max(1024, 2 * len(self._line))
 

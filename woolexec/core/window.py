@@ -93,4 +93,3 @@ class Place:
     def is_used_up(self) -> bool:
         """It has been sent as many calls as it may run; tasks of its own that a waiting call runs are not counted."""
         return self.remaining is not None and self.remaining <= 0
-

@@ -27,7 +27,7 @@ from woolexec.worker.template import EXITED, FAILED, FORKED
 if TYPE_CHECKING:
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.loop import Loop
-    from woolexec.wire.payload import File
+    from woolexec.wire.payload import File, Parts
 
 GRACE = 2.0
 """Seconds that a worker has between SIGTERM and SIGKILL."""
@@ -55,7 +55,7 @@ class Crew:
         loop: Loop,
         limit: int,
         *,
-        initializer: bytes | File | None,
+        initializer: bytes | File | Parts | None,
         initializer_timeout: float | None,
         calls_limit: int | None,
         threads: int,

@@ -397,5 +397,3 @@ def _started(place: Place) -> int:
 def _has_overrun(place: Place) -> bool:
     assert isinstance(place, Worker)
     return monotonic() - place.page.since > max(REST, 2 * place.load)
-
-

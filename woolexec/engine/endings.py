@@ -64,7 +64,9 @@ class Endings:
         if left > 0:
             self._look_in(left, worker, call)
         elif self._end(worker, call):
-            error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended")
+            error = TimeoutError(
+                f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended"
+            )
             if retries_left(call.options, call.attempts, types_of(error)):
                 self._dispatcher.core.retry(call)
             else:

@@ -31,7 +31,7 @@ from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.errors import WorkerLostError
 from woolexec.wire.futures import CallFuture
-from woolexec.wire.payload import File
+from woolexec.wire.payload import File, Parts
 
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
@@ -49,7 +49,7 @@ class Engine:
         self,
         limit: int,
         *,
-        initializer: bytes | File | None = None,
+        initializer: bytes | File | Parts | None = None,
         initializer_timeout: float | None = None,
         calls_limit: int | None = None,
         threads: int = 1,
@@ -248,4 +248,3 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 # Before threads are joined, as concurrent.futures does it; atexit would run after that.
 getattr(threading, "_register_atexit", __import__("atexit").register)(_finish_all)
-

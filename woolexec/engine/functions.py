@@ -38,7 +38,7 @@ class Functions:
         """
         if fn.__class__ is not FunctionType:
             return self._intern(dumps(fn), name_of(fn))
-        known = self._known.get(fn)  # type: ignore[call-overload]  # it is one
+        known = self._known.get(fn)
         if known is not None:
             function, seen = known
             if seen is None or _is_same(seen, fn):
@@ -54,7 +54,7 @@ class Functions:
                 return function
         if len(self._known) >= _CACHE_LIMIT:
             self._known.pop(next(iter(self._known)), None)
-        self._known[fn] = function, seen  # type: ignore[index]
+        self._known[fn] = function, seen
         return function
 
 

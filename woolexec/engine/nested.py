@@ -31,7 +31,11 @@ class NestedTasks:
         if frame.options is not None:
             asked = frame.options
             options = TaskOptions.restore(
-                asked.timeout or None, asked.retries, asked.retry_on, idempotent=asked.idempotent, name=asked.name or None
+                asked.timeout or None,
+                asked.retries,
+                asked.retry_on,
+                idempotent=asked.idempotent,
+                name=asked.name or None,
             )
         receiver = _Receiver(self, worker, frame.task)
         receiver.call = call = Call(function, frame.payload, receiver, options, frame.parent)

@@ -53,13 +53,15 @@ class Template:
             raise
         finally:
             theirs.close()
-        config = pickle.dumps({
-            "path": [_absolute(entry) for entry in sys.path if isinstance(entry, str)],
-            "authkey": _authentication_key(),
-            "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
-            "recursion": sys.getrecursionlimit(),
-            "levels": _logger_levels(),
-        })
+        config = pickle.dumps(
+            {
+                "path": [_absolute(entry) for entry in sys.path if isinstance(entry, str)],
+                "authkey": _authentication_key(),
+                "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
+                "recursion": sys.getrecursionlimit(),
+                "levels": _logger_levels(),
+            }
+        )
         try:
             ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
         except BrokenPipeError:

@@ -59,12 +59,12 @@ class Worker(Place):
         "_licence_number",
         "_out",
         "_published",
+        "_reader",
         "_slot_of",
         "born",
         "crash_fd",
         "doomed",
         "exitcode",
-        "_reader",
         "id",
         "log",
         "oom_kills",
@@ -124,7 +124,13 @@ class Worker(Place):
         """Send calls, those of one function together."""
         run: list[Call] = []
         for call in calls:
-            if call.count or len(call.payload) >= APART or call.payload.__class__ is not bytes or call.attempts > 1 or call.options is not None:
+            if (
+                call.count
+                or len(call.payload) >= APART
+                or call.payload.__class__ is not bytes
+                or call.attempts > 1
+                or call.options is not None
+            ):
                 self._send_run(run)
                 run = []
                 self._send_alone(call)
@@ -193,11 +199,12 @@ class Worker(Place):
         self.ready = False
         self.send(encode(Stop()))
 
-    def initialize(self, payload: bytes | File) -> None:
+    def initialize(self, payload: bytes | File | Parts) -> None:
         """Let the worker run the initializer before anything else."""
         if isinstance(payload, File):
             self.send(encode(Initialize(extent=payload.extent)), payload)
         else:
+            assert isinstance(payload, bytes)  # only arguments and results have parts
             self.send(encode(Initialize(payload=payload)))
 
     def send(self, frames: bytes, file: File | None = None) -> None:

@@ -116,7 +116,9 @@ class Message:
 
     def __repr__(self) -> str:
         shown = ", ".join(
-            f"{name}={getattr(self, name)!r:.60}" for name, default in self.DEFAULTS.items() if getattr(self, name) != default
+            f"{name}={getattr(self, name)!r:.60}"
+            for name, default in self.DEFAULTS.items()
+            if getattr(self, name) != default
         )
         return f"{type(self).__name__}({shown})"
 

@@ -82,7 +82,10 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     if id(exc) in seen or depth > _DEPTH_LIMIT:
         return None
     seen.add(id(exc))
-    node: dict[str, Any] = {"name": type_name(type(exc)).replace(":", "."), "suppress": get(exc, "__suppress_context__")}
+    node: dict[str, Any] = {
+        "name": type_name(type(exc)).replace(":", "."),
+        "suppress": get(exc, "__suppress_context__"),
+    }
     if isinstance(exc, BaseExceptionGroup):
         node["group"] = [_node(member, seen, depth + 1) for member in exc.exceptions]
         node["message"] = _text(lambda: exc.message)
@@ -163,9 +166,9 @@ def _revive(node: dict[str, Any]) -> BaseException:
             pass
     from woolexec.errors import RemoteError
 
-    error = RemoteError(f"{node['name']}: {node['text']} (could not be carried as itself: {why})")
-    error.type_name = node["name"]
-    return _annotate(error, node)
+    remote = RemoteError(f"{node['name']}: {node['text']} (could not be carried as itself: {why})")
+    remote.type_name = node["name"]
+    return _annotate(remote, node)
 
 
 def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -> None:

@@ -63,7 +63,7 @@ class CallFuture(Future[T]):
         "call",
     )
 
-    _exception: BaseException | None  # type: ignore[assignment]
+    _exception: BaseException | None
 
     def __init__(self, owner: Owner | None = None) -> None:
         # Not Future.__init__: it makes the condition and the lists.
@@ -98,7 +98,7 @@ class CallFuture(Future[T]):
             return self._waiting
 
     @property
-    def _done_callbacks(self) -> list[Any]:  # type: ignore[override]
+    def _done_callbacks(self) -> list[Any]:
         with _making:
             if self._callbacks is None:
                 self._callbacks = []

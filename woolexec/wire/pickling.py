@@ -41,7 +41,7 @@ class _Raw:
 
 def dumps_value(value: object) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
-    return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)  # type: ignore[arg-type]
+    return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
@@ -126,7 +126,7 @@ _reducers_seen = (0, False)
 
 def _has_reducers(reducers: dict[type, Any]) -> bool:
     """Say whether somebody registered reducers with multiprocessing, beside those that it and sockets bring."""
-    global _reducers_seen  # noqa: PLW0603  # a cache: this is asked for every pickle
+    global _reducers_seen  # a cache: this is asked for every pickle
     if _reducers_seen[0] != len(reducers):
         own = ("multiprocessing", "functools", "builtins", "socket", "_socket")
         _reducers_seen = len(reducers), any(cls.__module__.partition(".")[0] not in own for cls in reducers)

@@ -22,7 +22,7 @@ def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
     if name in sys.modules:
         act(sys.modules[name])
     else:
-        sys.meta_path.insert(0, _Hook(name, act))  # type: ignore[arg-type]  # a finder is what has find_spec
+        sys.meta_path.insert(0, _Hook(name, act))
 
 
 class _Hook:
@@ -36,7 +36,7 @@ class _Hook:
         """Find the module."""
         if name != self._name:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]  # as above
+        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module

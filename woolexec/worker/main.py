@@ -104,7 +104,7 @@ def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
     import atexit
     import faulthandler
 
-    os.set_blocking(sock.fileno(), True)  # noqa: FBT003  # its signature
+    os.set_blocking(sock.fileno(), True)  # its signature
     if crash_fd >= 0:
         faulthandler.enable(crash_fd, all_threads=False)
     code = 0

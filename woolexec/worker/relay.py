@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def attach(logging: Any, levels: dict[str, int]) -> None:
     """Make the module's records go up; `levels` are those of the caller's loggers."""
 
-    class Relay(logging.Handler):  # type: ignore[misc, name-defined]  # its base is only known now
+    class Relay(logging.Handler):  # type: ignore[misc]  # its base is only known now
         """Sends records up."""
 
         def emit(self, record: Any) -> None:

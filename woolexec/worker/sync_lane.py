@@ -21,7 +21,18 @@ import sys
 from collections import deque
 from time import monotonic
 
-from woolexec.wire.codec import Raise, Recall, Recalled, Resume, Return, Start, Wait, encode, encode_apart, encode_return
+from woolexec.wire.codec import (
+    Raise,
+    Recall,
+    Recalled,
+    Resume,
+    Return,
+    Start,
+    Wait,
+    encode,
+    encode_apart,
+    encode_return,
+)
 from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.payload import APART, File, Parts
 from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
@@ -169,9 +180,9 @@ class SyncLane:
         job = self._ready.popleft()
         if job.__class__ is Recall:
             self._marks -= 1
-            if job.waiting in self._open:  # type: ignore[union-attr]  # a Recall
-                self._answered.add(job.waiting)  # type: ignore[union-attr]
-            if job.call:  # type: ignore[union-attr]
+            if job.waiting in self._open:
+                self._answered.add(job.waiting)
+            if job.call:
                 self._road.send(encode(Recalled(call=self._declined)))
                 self._declined = []
             return
@@ -320,5 +331,3 @@ def _stack_depth() -> int:
         depth += 1
         frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
     return depth
-
-

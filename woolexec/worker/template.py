@@ -25,8 +25,8 @@ import socket
 import struct
 import sys
 
-from woolexec.worker import main as worker_main
 from woolexec.worker import hooks, relay
+from woolexec.worker import main as worker_main
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
