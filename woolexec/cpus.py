@@ -8,10 +8,7 @@ import os
 
 def usable_cpus() -> int:
     """Count the processors in our affinity mask, and no more than the quota of our cgroup (version 1 or 2) is worth."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota()
     if quota is not None:
         count = min(count, max(1, math.ceil(quota)))

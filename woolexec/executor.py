@@ -78,7 +78,7 @@ class _Face(Executor):
         :raises ValueError: for a size below 1
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
-        check_map(iterables, chunksize, buffersize)
+        check_map(chunksize, buffersize)
         return self._pool._map(fn, iterables, self._options, timeout, chunksize, buffersize)
 
     def with_options(

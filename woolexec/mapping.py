@@ -46,13 +46,14 @@ class _Parts:
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Take the results of a span."""
-        self._put(call.first, call.count, payload, failed=False)
+        self.put(call.first, call.count, payload, failed=False)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Take the failure of a whole span; None if it was cancelled."""
-        self._put(call.first, call.count, payload, failed=True)
+        self.put(call.first, call.count, payload, failed=True)
 
-    def _put(self, first: int, count: int, payload: Any, *, failed: bool) -> None:
+    def put(self, first: int, count: int, payload: Any, *, failed: bool) -> None:
+        """Keep the outcome of some items; wake the consumer."""
         self._parts[first] = count, payload, failed
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
@@ -224,7 +225,7 @@ class MapIterator(Iterator[Any]):
                 alone = dumps((self._star, [item]))
             except BaseException as exc:
                 parts = _Parts(1)
-                parts._put(0, 1, exc, failed=True)
+                parts.put(0, 1, exc, failed=True)
                 self._line.append(parts)
             else:
                 self._submit(alone, 1)
@@ -248,7 +249,7 @@ def _raised(exc: BaseException) -> BaseException:
     return exc
 
 
-def check_map(iterables: tuple[Any, ...], chunksize: int | None, buffersize: int | None) -> None:
+def check_map(chunksize: int | None, buffersize: int | None) -> None:
     """
     Check the arguments of a map, as the standard library does.
 

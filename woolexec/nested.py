@@ -42,7 +42,7 @@ class NestedExecutor(Executor):
         try:
             function = dumps(fn)
             if not isinstance(function, bytes):
-                raise ValueError("a nested task's function is too large")
+                raise ValueError("a nested task's function is too large")  # noqa: TRY004  # of its size
             payload = dumps_call(args, kwargs)
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
@@ -125,7 +125,7 @@ class _NestedOwner:
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
         """Give the place up and wait."""
-        context.wait_until(lambda: future._state is not PENDING, timeout)
+        context.wait_until(lambda: not future.is_wanted, timeout)
         return True
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:

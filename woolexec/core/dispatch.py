@@ -90,7 +90,7 @@ class Dispatch:
         return [call]
 
     def victim(self, started: Callable[[Place], int], overrun: Callable[[Place], bool]) -> Place | None:
-        """Choose the place that should give its unstarted calls back, because another is idle; None if no one should."""
+        """Choose the place that should give its unstarted calls back, because another is idle; None if none should."""
         best, most = None, STEAL
         for place in self.places:
             if place.recalling or len(place.outstanding) < 2 or place.waiting:

@@ -26,8 +26,8 @@ class Place:
     """
     Something that runs calls, in the order sent, and what is outstanding there.
 
-    `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all there
-    was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top of them.
+    `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all
+    there was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top.
     """
 
     __slots__ = ("above", "load", "outstanding", "ready", "recalling", "remaining", "size", "waiting")

@@ -239,7 +239,8 @@ class Crew:
         self._early_deaths += 1
         if self._early_deaths < _START_BUDGET:
             return
-        text = f"{self._early_deaths} workers in a row ended before their first call; the last {describe_exit(worker.exitcode)}"
+        text = f"{self._early_deaths} workers in a row ended before their first call"
+        text += f"; the last {describe_exit(worker.exitcode)}"
         if self._initializer is not None:
             self.give_up(InitializerError(f"{text}, in the initializer"))
         else:

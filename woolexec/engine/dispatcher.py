@@ -1,8 +1,8 @@
 """
 The dispatcher: the core's decisions, and the frames that carry them out.
 
-All of it runs in the engine's thread, but for `submit` and `submit_chunk`.  A submitting thread wakes the engine only if
-a worker could take the call now; when all are busy, the next outcome wakes it anyway.
+All of it runs in the engine's thread, but for `submit` and `submit_chunk`.  A submitting thread wakes the engine only
+if a worker could take the call now; when all are busy, the next outcome wakes it anyway.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Re
 from woolexec.wire.futures import CallFuture
 
 REST = 0.002
-"""While work waits behind a running call and a worker is idle, the engine looks this often (seconds) whether to move it."""
+"""While work waits behind a running call and a worker is idle, the engine looks this often whether to move it (seconds)."""
 
 _FUNCTIONS_LIMIT = 1024
 
@@ -346,7 +346,7 @@ class Dispatcher:
 
     def is_cancelled(self, call: Call) -> bool:
         """Say whether nobody wants the outcome any more."""
-        return isinstance(call.receiver, CallFuture) and call.receiver._state != "PENDING"
+        return isinstance(call.receiver, CallFuture) and not call.receiver.is_wanted
 
     # -- failing ------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class Loop:
         """
         Run a piece of the engine's code in its thread; return its answer.
 
-        :param default: the answer when the engine has stopped, or when its own thread asks (a destructor may run anywhere)
+        :param default: the answer when the engine has stopped, or its own thread asks (a destructor may run anywhere)
         """
         if threading.current_thread() is self.thread or self.stopped or self.forked:
             return default

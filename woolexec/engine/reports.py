@@ -26,7 +26,8 @@ def lost_error(worker: Worker, call: Call) -> WorkerLostError:
     name, host = task_name(call), os.uname().nodename
     seconds = monotonic() - (worker.began(call.number) or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
-    text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)} while running {name}{tries}, after {seconds:.3f} s"
+    text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)}"
+    text += f" while running {name}{tries}, after {seconds:.3f} s"
     if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     report = worker.crash_report()

@@ -132,9 +132,10 @@ def _start(fd: int, defaults: Mapping[str, str]) -> int:
     """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
     environment = {**defaults, **os.environ}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
+    path = [entry for entry in sys.path if isinstance(entry, str)]
     code = (
-        "import os,sys;os.closerange(4,os.sysconf('SC_OPEN_MAX'));sys.path[:]=%r;"
-        "from woolexec.worker.template import main;main(3)" % ([entry for entry in sys.path if isinstance(entry, str)],)
+        "import os, sys; os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
+        f"sys.path[:] = {path!r}; from woolexec.worker.template import main; main(3)"
     )
     null = os.open(os.devnull, os.O_RDONLY)
     try:

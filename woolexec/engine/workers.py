@@ -255,7 +255,7 @@ class Worker(Place):
         return bool(self._licence or self._published)
 
     def is_running_directly(self, call: Call) -> bool:
-        """Say whether a call that was sent under the licence, and is not booked yet, has been started; from any thread."""
+        """Say whether a call sent under the licence, and not booked yet, has been started; from any thread."""
         return call in self._published and self.page.started >= self._licence_number
 
     def send_directly(self, call: Call) -> bool:

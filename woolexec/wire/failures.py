@@ -92,7 +92,7 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     try:
         node["pickle"] = dumps_inline(exc)
     except BaseException as why:  # its own code may raise anything
-        node["why"] = f"{type(why).__name__}: {_text(lambda: str(why))}"
+        node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
     try:
         node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)))
     except BaseException:  # then the third way is left

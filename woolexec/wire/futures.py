@@ -179,6 +179,11 @@ class CallFuture(Future[T]):
         self._wake_sleepers()
         return True
 
+    @property
+    def is_wanted(self) -> bool:
+        """Nothing was delivered and nobody cancelled."""
+        return self._state is PENDING
+
     # -- the user's end ---------------------------------------------------------------------------------------------
 
     def cancel(self, *, force: bool = False) -> bool:
@@ -224,7 +229,7 @@ class CallFuture(Future[T]):
                 raise self._exception
             return self._result
         finally:
-            self = None  # type: ignore[assignment]  # break the cycle with the exception's traceback
+            self = None  # type: ignore[assignment]  # noqa: PLW0642  # break the cycle with the exception's traceback
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """

@@ -1,10 +1,10 @@
 """
 Payloads: pickled bytes with their out-of-band buffers.
 
-A small payload is plain `bytes` and travels inside its frame, or `Parts` if it has buffers.  A large one is a `File`: its body and buffers one
-after the other in a memory file, of which only the descriptor travels.  The kernel frees the memory with the
-last holder, also after SIGKILL.  Where there are no memory files (macOS) an unlinked file in the temporary
-directory takes their place.
+A small payload is plain `bytes` and travels inside its frame, or `Parts` if it has buffers.  A large one is a `File`:
+its body and buffers one after the other in a memory file, of which only the descriptor travels.  The kernel frees the
+memory with the last holder, also after SIGKILL.  Where there are no memory files (macOS) an unlinked file in the
+temporary directory takes their place.
 """
 
 from __future__ import annotations

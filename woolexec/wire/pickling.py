@@ -5,8 +5,8 @@ Guarantees:
 1. What the C pickler can carry by itself costs nothing more than ``pickle.dumps`` and a search for one word.
 2. Nothing is ever pickled as a reference into ``__main__``: workers never import it, so such things travel by value.
 3. Buffers of at least `payload.LARGE` bytes leave the pickle and are copied once, into a memory file.
-4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself leave the pickle and are not copied
-   at all before they are written: nobody can change them.
+4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself leave the pickle and are not
+   copied at all before they are written: nobody can change them.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def dumps_inline(obj: object) -> bytes:
 
 
 def _needs_more(body: bytes) -> bool:
-    """Say whether the C pickler did what must not be: a reference into __main__, a bare descriptor of multiprocessing."""
+    """Say whether the C pickler did what must not be: refer to __main__, or send the number of a descriptor."""
     if _MAIN in body:
         return True
     reduction = sys.modules.get("multiprocessing.reduction")
@@ -134,7 +134,7 @@ def _has_reducers(reducers: dict[type, Any]) -> bool:
 
 
 def _dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
-    """Pickle with cloudpickle, and with what was registered with multiprocessing, as the standard library's pool does."""
+    """Pickle with cloudpickle, and with what is registered with multiprocessing, as the stdlib's pool does."""
     import io
     from collections import ChainMap
 

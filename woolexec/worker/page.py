@@ -63,7 +63,7 @@ class Page:
     # -- the engine's end ---------------------------------------------------------------------------------------
 
     def recall(self, number: int) -> int:
-        """Recall this call and all above it, beside what is recalled already; return the number of the call started last."""
+        """Recall this call and all above it, beside what is already; return the number of the call started last."""
         recalled = self._words[RECALLED]
         self._words[RECALLED] = min(recalled, number) if recalled else number
         self._fence.acquire()
