@@ -179,6 +179,18 @@ class PeerPoolExecutor(_Face):
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel_futures)
 
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """
+        Wait for all tasks, then end.
+
+        After the user's Ctrl-C what has not been started is cancelled, and running tasks get a KeyboardInterrupt too, as
+        they do where workers belong to the terminal's process group.
+        """
+        interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
+        if interrupted:
+            self._engine.interrupt()
+        self.shutdown(wait=True, cancel_futures=interrupted)
+
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM; every future that is not done raises a `BrokenProcessPool`."""
         self._end_workers(signal.SIGTERM)

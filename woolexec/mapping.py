@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.batching import next_pickle
 from woolexec.core.call import Call, Chunk, Function
+from woolexec.engine.engine import FORKED_CHILD
 from woolexec.wire.failures import load_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps, loads
@@ -170,6 +171,8 @@ class MapIterator(Iterator[Any]):
                     error, self._source_error = self._source_error, None
                     raise error
                 raise StopIteration
+            if self._engine.forked:
+                raise RuntimeError(FORKED_CHILD)
             self._open(*self._line[0].take(self._position, self._deadline))
 
     def _open(self, count: int, payload: Any, failed: bool) -> None:  # noqa: FBT001  # a part as it is kept

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 GRACE = 2.0
 """Seconds that a worker has between SIGTERM and SIGKILL."""
 
+INTERRUPT_GRACE = 1.0
+"""Seconds that a task has to end after the user's Ctrl-C."""
+
 _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
 
@@ -178,17 +181,24 @@ class Crew:
         if self._template is not None:
             self._template.kill(worker.id, number)
 
-    def dismiss(self, worker: Worker) -> None:
-        """Let a worker leave when it has done what it was sent; end it if it does not within the grace."""
+    def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
+        """Let a worker leave when it has done what it was sent; end it if it does not within the grace (seconds)."""
         if not worker.stopping:
             worker.send_stop()
             self.dispatcher.due.add(worker)
-            self._loop.after(GRACE, partial(self._kill_for_good, worker))
+            self._loop.after(grace, partial(self._kill_for_good, worker))
 
     def end(self, worker: Worker) -> None:
         """End a worker: SIGTERM, then, after the grace, SIGKILL."""
         self.dismiss(worker)  # if its call answers SIGTERM with an exception, it leaves at once
         self.kill(worker, signal.SIGTERM)
+
+    def interrupt(self) -> None:
+        """Let every running task have a KeyboardInterrupt, and its worker leave."""
+        for worker in self.workers.values():
+            self.dismiss(worker, INTERRUPT_GRACE)
+            if worker.outstanding:
+                self.kill(worker, signal.SIGINT)
 
     def _kill_for_good(self, worker: Worker) -> None:
         if self.workers.get(worker.id) is worker:

@@ -27,7 +27,7 @@ from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Re
 from woolexec.wire.futures import CallFuture
 
 REST = 0.002
-"""While work waits behind a running call and a worker is idle, the engine looks this often whether to move it (seconds)."""
+"""While work waits behind a running call and a worker is idle, the engine looks this often whether to move it."""
 
 _FUNCTIONS_LIMIT = 1024
 

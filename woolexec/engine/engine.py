@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -116,6 +117,10 @@ class Engine:
         if threading.current_thread() is not self._loop.thread:
             self._loop.join()
 
+    def interrupt(self) -> None:
+        """After the user's Ctrl-C: cancel what was not started, and interrupt what runs."""
+        self._loop.ask(self._interrupt)
+
     def end_workers(self, number: int) -> None:
         """Cancel what was not started, send a signal to all workers, and be broken."""
         self._loop.ask(partial(self._end_workers, number))
@@ -201,6 +206,10 @@ class Engine:
             self._crew.dismiss(worker)
         return not workers
 
+    def _interrupt(self) -> None:
+        self._shut(cancel=True)
+        self._crew.interrupt()
+
     def _end_workers(self, number: int) -> None:
         self._shut(cancel=True)
         for worker in self._crew.workers.values():
@@ -238,8 +247,13 @@ def _forget_all() -> None:
 def _finish_all() -> None:
     """At the interpreter's end: as the standard library's executors, finish what was submitted."""
     engines = [engine for engine in _engines if not engine.forked]
+    # An unhandled Ctrl-C ends the program (it has set sys.last_type by now), not what it left running.
+    ended_by = getattr(sys, "last_type", None)
+    interrupted = ended_by is not None and issubclass(ended_by, KeyboardInterrupt) and not hasattr(sys, "ps1")
     for engine in engines:
-        engine.shutdown(wait=False, cancel=False)
+        if interrupted:
+            engine.interrupt()
+        engine.shutdown(wait=False, cancel=interrupted)
     for engine in engines:
         engine.join()
 

@@ -45,6 +45,8 @@ class Functions:
                 return function
         payload = dumps(fn)
         function = self._intern(payload, name_of(fn))
+        if not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
+            return function
         if _is_importable(fn):
             seen = None
         else:

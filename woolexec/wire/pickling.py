@@ -143,7 +143,7 @@ def _dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool
     reduction = sys.modules.get("multiprocessing.reduction")
     base: Any = cloudpickle.Pickler
     if reduction is not None:
-        table = ChainMap(reduction.ForkingPickler._extra_reducers, base.dispatch_table)
+        table = ChainMap(base.dispatch_table, reduction.ForkingPickler._extra_reducers)
         base = type("Pickler", (base,), {"dispatch_table": table})
     file = io.BytesIO()
     base(file, 5, is_inline).dump(obj)
