@@ -35,7 +35,7 @@ def journal(tmp_path):
 @pytest.fixture
 def short_grace(monkeypatch):
     """Shorten the time between SIGTERM and SIGKILL, for tests that have to wait for both."""
-    monkeypatch.setattr("woolexec.engine.engine.GRACE", 0.2)
+    monkeypatch.setattr("woolexec.engine.crew.GRACE", 0.2)
 
 
 @pytest.fixture

@@ -276,10 +276,19 @@ def test_ctrl_c_is_a_keyboard_interrupt_in_the_caller_only(run, journal):
 
 
 ctrl_c_hangs = pytest.mark.xfail(strict=True, reason="the workers do not hear of it")
+# Before 3.13 an interrupted Thread.join takes the thread for ended, so that nobody waits for it again.
+ctrl_c_hangs_now_and_then = pytest.mark.xfail(strict=False, reason="the workers do not hear of it")
 
 
-@ctrl_c_hangs
-@pytest.mark.parametrize("wait", ["futures[0].result()", "list(results)", "concurrent.futures.wait(futures)", "pass"])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        pytest.param("futures[0].result()", marks=ctrl_c_hangs),
+        pytest.param("list(results)", marks=ctrl_c_hangs),
+        pytest.param("concurrent.futures.wait(futures)", marks=ctrl_c_hangs),
+        pytest.param("pass", marks=ctrl_c_hangs_now_and_then),
+    ],
+)
 def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journal, wait):
     caller = run(
         f"""

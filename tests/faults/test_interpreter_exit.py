@@ -74,7 +74,7 @@ def test_exit_goes_on_when_a_call_is_over_its_time(run):
 
 def test_exit_kills_a_worker_that_will_not_go(run):
     # Its atexit hook hangs: nothing is lost by it.
-    source = "import woolexec.engine.engine as engine\nengine.GRACE = 0.2\npool.submit(tasks.hang_at_exit).result()"
+    source = "import woolexec.engine.crew as crew\ncrew.GRACE = 0.2\npool.submit(tasks.hang_at_exit).result()"
     assert finished(run, source) == (0, "", "")
 
 
@@ -134,7 +134,6 @@ def test_dropped_executor_finishes_what_was_submitted():
     assert tasks.eventually(lambda: all(tasks.is_gone(pid.result()) for pid in pids))
 
 
-@pytest.mark.xfail(strict=True, reason="it is part of a cycle")
 def test_dropped_executor_ends_at_once_without_the_garbage_collector():
     gc.disable()
     try:
@@ -156,7 +155,6 @@ def test_dropped_executor_whose_worker_dies_finishes_the_rest():
     assert lost.exception(SOON) is not None
 
 
-@pytest.mark.xfail(strict=True, reason="it is part of a cycle")
 def test_executor_dropped_by_its_own_callback_ends():
     kept = [PeerPoolExecutor(1)]
     future = kept[0].submit(tasks.pid)
