@@ -44,7 +44,6 @@ def test_stream_cut_anywhere_gives_the_frames_in_order(ends):
     assert got == frames
 
 
-@pytest.mark.xfail(strict=True, reason="Returns behind other frames are taken before them")
 def test_returns_never_overtake_other_frames(ends):
     reader, returns = Reader(ends[1]), []
     lone = [sized(encode_return(n, 0.5, b"x")) for n in range(4)]

@@ -1,0 +1,120 @@
+import threading
+import time
+
+import pytest
+
+from woolexec.engine.callbacks import PATIENCE, Relay
+
+
+@pytest.fixture
+def relay():
+    relay = Relay()
+    yield relay
+    relay.close()
+    relay.join()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_pieces_run_in_order_in_one_thread(relay):
+    got = []
+    for number in range(100):
+        relay.put(lambda number=number: got.append((number, threading.current_thread())))
+    wait_until(lambda: len(got) == 100)
+
+    assert [number for number, _ in got] == list(range(100))
+    assert len({thread for _, thread in got}) == 1
+    assert got[0][1] is not threading.current_thread()
+
+
+def test_piece_that_blocks_is_left_behind(relay):
+    gate, blocked, got = threading.Event(), threading.Event(), threading.Event()
+
+    def block():
+        blocked.set()
+        gate.wait(30)
+
+    relay.put(block)
+    assert blocked.wait(20)
+    relay.put(got.set)
+
+    while (left := relay.check()) is not None:
+        assert left <= PATIENCE
+        if got.wait(left):
+            break
+
+    assert got.is_set()
+    gate.set()
+
+
+def test_many_blocked_pieces_take_a_thread_each_and_no_more(relay):
+    gate, running = threading.Event(), []
+
+    def block():
+        running.append(threading.current_thread())
+        gate.wait(30)
+
+    for _ in range(4):
+        relay.put(block)
+    while len(running) < 4:
+        time.sleep(relay.check() or 0.001)
+    gate.set()
+
+    assert len(set(running)) == 4
+
+
+def test_nothing_is_checked_while_nothing_waits(relay):
+    assert relay.check() is None
+
+
+def test_close_runs_what_was_put():
+    relay, got = Relay(), []
+    for number in range(50):
+        relay.put(lambda number=number: got.append(number))
+
+    relay.close()
+    relay.join()
+
+    assert got == list(range(50))
+
+
+def test_join_in_a_piece_returns_at_once():
+    relay, got = Relay(), []
+
+    def piece():
+        assert relay.running_here
+        relay.join()
+        got.append(1)
+
+    relay.put(piece)
+    relay.close()
+    relay.join()
+
+    assert got == [1]
+    assert not relay.running_here
+
+
+def test_relay_that_was_never_used_is_closed_and_joined():
+    relay = Relay()
+    relay.close()
+    relay.join()
+
+
+def test_bounded_queue_counts_what_it_drops():
+    relay, gate = Relay(limit=3), threading.Event()
+    blocked = threading.Event()
+    relay.put(lambda: (blocked.set(), gate.wait(30)))
+    assert blocked.wait(20)
+
+    taken = [relay.put(int) for _ in range(5)]
+
+    assert taken == [True, True, True, False, False]
+    assert relay.dropped == 2
+    gate.set()
+    relay.close()
+    relay.join()

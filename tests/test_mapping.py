@@ -1,0 +1,261 @@
+"""``map`` with an engine that runs what it is given when it is told to."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from woolexec.core.call import Function
+from woolexec.mapping import MapIterator, _Parts, check_map
+from woolexec.wire.failures import dump_failure
+from woolexec.wire.pickling import dumps, loads
+
+
+class Engine:
+    """Runs chunks in spans of `span` items; at once, or when `run` is called."""
+
+    def __init__(self, *, span=3, at_once=True):
+        self.span = span
+        self.at_once = at_once
+        self.chunks = []
+        self.cancelled = []
+
+    def submit_chunk(self, chunk):
+        self.chunks.append(chunk)
+        if self.at_once:
+            self.run(chunk)
+
+    def cancel_chunks(self, chunks):
+        self.cancelled += chunks
+
+    def run(self, chunk, *, order=1):
+        spans = []
+        while chunk.next < chunk.count:
+            spans.append(chunk.cut(min(self.span, chunk.count - chunk.next)))
+        for span in spans[::order]:
+            function = loads(span.function.payload)
+            star, items = loads(span.payload)
+            values, errors = [], {}
+            for item in items[span.first : span.first + span.count]:
+                try:
+                    values.append(function(*item) if star else function(item))
+                except Exception as exc:
+                    errors[len(values)] = dump_failure(exc)
+                    values.append(None)
+            span.receiver.deliver(span, dumps((values, errors)))
+
+
+def mapped(engine, fn, *iterables, timeout=None, chunksize=None, buffersize=None):
+    function = Function(dumps(fn), "fn")
+    return MapIterator(engine, function, iterables, None, timeout=timeout, chunksize=chunksize, buffersize=buffersize)
+
+
+def double(x):
+    return 2 * x
+
+
+def picky(x):
+    if x == 5:
+        raise ValueError(x)
+    return x
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 1000])
+@pytest.mark.parametrize("chunksize", [None, 1, 7, 5000])
+@pytest.mark.parametrize("buffersize", [None, 1, 10])
+def test_results_are_all_there_in_order(count, chunksize, buffersize):
+    got = mapped(Engine(), double, range(count), chunksize=chunksize, buffersize=buffersize)
+
+    assert list(got) == [2 * x for x in range(count)]
+
+
+def test_spans_that_come_home_in_any_order_are_put_in_order():
+    engine = Engine(at_once=False)
+    results = mapped(engine, double, range(100), chunksize=25)
+
+    for chunk in reversed(engine.chunks):
+        engine.run(chunk, order=-1)
+
+    assert list(results) == [2 * x for x in range(100)]
+
+
+def test_several_iterables_stop_at_the_shortest():
+    assert list(mapped(Engine(), pow, [2, 3, 4], [3, 2])) == [8, 9]
+
+
+def test_given_chunksize_is_obeyed():
+    engine = Engine()
+    mapped(engine, double, range(25), chunksize=10)
+
+    assert [chunk.count for chunk in engine.chunks] == [10, 10, 5]
+    assert all(chunk.fixed for chunk in engine.chunks)
+
+
+def test_chunks_grow_when_none_is_given():
+    engine = Engine(span=10_000)
+    mapped(engine, double, range(50_000))
+
+    counts = [chunk.count for chunk in engine.chunks]
+    assert counts[0] == 16
+    assert max(counts) > 1000
+    assert not any(chunk.fixed for chunk in engine.chunks)
+
+
+def test_large_items_are_not_put_together():
+    engine = Engine()
+    mapped(engine, len, [bytes(100_000)] * 40)
+
+    assert [chunk.count for chunk in engine.chunks][-1] == 1
+
+
+def test_source_is_read_at_once_without_buffersize():
+    source = iter(range(1000))
+    mapped(Engine(), double, source)
+
+    assert list(source) == []
+
+
+@pytest.mark.parametrize(("buffersize", "chunksize"), [(1, None), (8, None), (2, 5), (1, 50)])
+def test_endless_source_is_read_no_further_than_buffersize(buffersize, chunksize):
+    taken = []
+
+    def source():
+        for number in itertools.count():
+            taken.append(number)
+            yield number
+
+    results = mapped(Engine(), double, source(), buffersize=buffersize, chunksize=chunksize)
+
+    for consumed in range(200):
+        assert len(taken) <= consumed + buffersize * (chunksize or 1), consumed
+        assert next(results) == 2 * consumed
+    results.close()
+
+
+def test_error_of_an_item_comes_in_its_turn_and_ends_the_map():
+    engine = Engine()
+    results = mapped(engine, picky, range(10))
+
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="5"):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_error_of_the_source_comes_after_the_results_before_it():
+    def source():
+        yield from range(3)
+        raise LookupError("source")
+
+    results = mapped(Engine(), double, source())
+
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(LookupError, match="source"):
+        next(results)
+
+
+def test_item_that_does_not_pickle_fails_alone():
+    class Odd:
+        def __reduce__(self):
+            raise TypeError("no pickle")
+
+    results = mapped(Engine(), double, [1, 2, Odd(), 4])
+
+    assert [next(results), next(results)] == [2, 4]
+    with pytest.raises(TypeError, match="no pickle"):
+        next(results)
+
+
+def test_stop_iteration_of_a_task_does_not_end_the_map_in_silence():
+    results = mapped(Engine(), next, [iter([1]), iter([])])
+
+    assert next(results) == 1
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(results)
+
+
+def test_closing_cancels_the_rest():
+    engine = Engine(at_once=False)
+    results = mapped(engine, double, range(100), chunksize=10)
+    engine.run(engine.chunks[0])
+    assert next(results) == 0
+
+    results.close()
+    results.close()
+
+    assert set(engine.cancelled) >= set(engine.chunks[1:])
+    assert list(results) == []
+
+
+def test_dropping_cancels_the_rest():
+    engine = Engine(at_once=False)
+
+    mapped(engine, double, range(100), chunksize=10)
+
+    assert len(engine.cancelled) == 10
+
+
+def test_result_that_is_late_is_a_timeout_and_cancels_the_rest():
+    engine = Engine(at_once=False)
+    results = mapped(engine, double, range(10), timeout=0.01)
+
+    with pytest.raises(TimeoutError):
+        next(results)
+
+    assert engine.cancelled
+
+
+def test_timeout_counts_from_the_call():
+    engine = Engine(at_once=False)
+    results = mapped(engine, double, range(10), timeout=0.02)
+    time.sleep(0.03)
+    started = time.monotonic()
+
+    with pytest.raises(TimeoutError):
+        next(results)
+
+    assert time.monotonic() - started < 5
+
+
+def test_consumer_waits_for_a_part_that_another_thread_brings():
+    parts, got = _Parts(4), []
+    thread = threading.Thread(target=lambda: got.append(parts.take(0, None)))
+    thread.start()
+
+    parts._put(2, 2, b"later", failed=False)
+    parts._put(0, 2, b"first", failed=False)
+    thread.join(30)
+
+    assert got == [(2, b"first", False)]
+
+
+def test_parts_race_with_their_consumer():
+    for _ in range(300):
+        parts, got = _Parts(3), []
+
+        def consume(parts=parts, got=got):
+            got += [parts.take(first, None)[1] for first in range(3)]
+
+        thread = threading.Thread(target=consume)
+        thread.start()
+        for first in (2, 0, 1):
+            parts._put(first, 1, first, failed=False)
+        thread.join(30)
+        assert got == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("chunksize", "buffersize", "error"),
+    [
+        (0, None, ValueError),
+        (-1, None, ValueError),
+        (1.5, None, TypeError),
+        (None, 0, ValueError),
+        (None, "1", TypeError),
+    ],
+)
+def test_bad_sizes_are_refused(chunksize, buffersize, error):
+    with pytest.raises(error):
+        check_map((), chunksize, buffersize)
