@@ -183,7 +183,7 @@ class PeerPoolExecutor(_Face):
         """
         Wait for all tasks, then end.
 
-        After the user's Ctrl-C what has not been started is cancelled, and running tasks get a KeyboardInterrupt too, as
+        After the user's Ctrl-C what has not been started is cancelled, and running tasks get a KeyboardInterrupt, as
         they do where workers belong to the terminal's process group.
         """
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)

@@ -12,7 +12,7 @@ from woolexec import current_executor
 
 from .tasks import note
 
-# -- nested tasks --------------------------------------------------------------------------------------------------------
+# -- nested tasks -----------------------------------------------------------------------------------------------------
 
 
 def descend(depth):
@@ -70,6 +70,11 @@ def nested_error(fn, *args):
     return repr(current_executor().submit(fn, *args).exception())
 
 
+def nested_unpicklable():
+    pool = current_executor()
+    return repr(pool.submit(len, RaisesWhenPickled(ValueError)).exception()), pool.submit(abs, -3).result()
+
+
 def nested_callback():
     seen = []
     future = current_executor().submit(abs, -3)
@@ -86,7 +91,7 @@ def submit_to(pool, number):
     return type(pool).__name__, pool.submit(abs, number).result()
 
 
-# -- surroundings --------------------------------------------------------------------------------------------------------
+# -- surroundings -----------------------------------------------------------------------------------------------------
 
 
 def environment(name):
@@ -234,12 +239,7 @@ def sleep_for_ever():
     time.sleep(600)
 
 
-def late(seconds, path):
-    time.sleep(seconds)
-    note(path, "done")
-
-
-# -- data ----------------------------------------------------------------------------------------------------------------
+# -- data -------------------------------------------------------------------------------------------------------------
 
 
 def blob(size):
@@ -299,7 +299,7 @@ def allocated(_=None):
     return sys.getallocatedblocks()
 
 
-# -- functions of every kind ---------------------------------------------------------------------------------------------
+# -- functions of every kind ------------------------------------------------------------------------------------------
 
 
 class Shop:
@@ -329,7 +329,7 @@ def add_keywords(a, /, b, *args, c, d=4, **rest):
     return a, b, args, c, d, rest
 
 
-# -- odd exceptions ------------------------------------------------------------------------------------------------------
+# -- odd exceptions ---------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -497,7 +497,7 @@ def throw_kept():
     raise _kept
 
 
-# -- odd pickles ---------------------------------------------------------------------------------------------------------
+# -- odd pickles ------------------------------------------------------------------------------------------------------
 
 
 class RaisesWhenPickled:
@@ -593,7 +593,7 @@ def alarm_inside(seconds):
     return rung[0]
 
 
-# -- a stormy run --------------------------------------------------------------------------------------------------------
+# -- a stormy run -----------------------------------------------------------------------------------------------------
 
 
 def storm_task(journal, number, kind):

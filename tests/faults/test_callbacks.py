@@ -111,7 +111,9 @@ def test_ten_callbacks_that_block_do_not_hold_up_an_eleventh(gate, pool):
     assert box.take().done()
 
 
-@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit], ids=lambda kind: kind.__name__
+)
 def test_callback_that_raises_leaves_the_next_callback_and_task_alone(pool, caplog, kind):
     box = Box()
     future = pool.submit(tasks.nap, 0.02)

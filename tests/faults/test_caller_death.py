@@ -140,7 +140,6 @@ def test_result_of_the_parents_call_raises_in_a_forked_child(run):
     assert "parent process" in line
 
 
-@pytest.mark.xfail(strict=True, reason="it hangs")
 def test_rest_of_the_parents_map_raises_in_a_forked_child(run):
     (line,) = forked(
         run, "results = pool.map(tasks.nap, [0.5] * 2)\nassert in_child(lambda: next(results)) == 0, 'hangs'\n"
@@ -275,20 +274,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_in_the_caller_only(run, journal):
     assert caller.end() == (0, "interrupted\n", "")
 
 
-ctrl_c_hangs = pytest.mark.xfail(strict=True, reason="the workers do not hear of it")
-# Before 3.13 an interrupted Thread.join takes the thread for ended, so that nobody waits for it again.
-ctrl_c_hangs_now_and_then = pytest.mark.xfail(strict=False, reason="the workers do not hear of it")
-
-
-@pytest.mark.parametrize(
-    "wait",
-    [
-        pytest.param("futures[0].result()", marks=ctrl_c_hangs),
-        pytest.param("list(results)", marks=ctrl_c_hangs),
-        pytest.param("concurrent.futures.wait(futures)", marks=ctrl_c_hangs),
-        pytest.param("pass", marks=ctrl_c_hangs_now_and_then),
-    ],
-)
+@pytest.mark.parametrize("wait", ["futures[0].result()", "list(results)", "concurrent.futures.wait(futures)", "pass"])
 def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journal, wait):
     caller = run(
         f"""
@@ -311,7 +297,6 @@ def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journa
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
-@ctrl_c_hangs
 def test_ctrl_c_ends_a_caller_without_a_with_block_and_all_of_its_workers(run, journal):
     caller = run(
         """

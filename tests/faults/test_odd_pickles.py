@@ -142,14 +142,15 @@ def test_pickling_in_a_thread_that_blocks_does_not_hold_up_other_threads(lone):
         assert gate.wait(SOON)
         return 4
 
-    results = []
-    thread = threading.Thread(target=lambda: results.append(lone.submit(tasks_b.echo, tasks_b.CallsWhenPickled(block)).result(SOON)))
+    futures = []
+    argument = tasks_b.CallsWhenPickled(block)
+    thread = threading.Thread(target=lambda: futures.append(lone.submit(tasks_b.echo, argument)))
     thread.start()
     assert inside.wait(SOON)
     assert lone.submit(abs, -1).result(SOON) == 1
     gate.set()
     thread.join()
-    assert results == [4]
+    assert futures[0].result(SOON) == 4
 
 
 def test_later_changes_of_an_argument_do_not_reach_the_task(lone, tmp_path):

@@ -85,7 +85,6 @@ def test_memory_does_not_grow_with_tasks_that_have_a_timeout_and_are_done(pool):
     assert tasks.eventually(lambda: calls_alive() < 2_000)
 
 
-@pytest.mark.xfail(strict=True, reason="what was cancelled stays in line until it comes to its head")
 def test_memory_does_not_grow_with_tasks_that_were_cancelled_behind_one_that_runs(lone, tmp_path):
     held, waiting = lone.submit(tasks.hold, tmp_path), lone.submit(abs, -1)
     tasks.wait_held(tmp_path)
@@ -100,7 +99,8 @@ def test_memory_does_not_grow_with_tasks_that_were_cancelled_behind_one_that_run
 def test_memory_does_not_grow_with_tasks_that_fail(pool):
     def fail(count):
         for _ in range(count // 100):
-            assert {type(future.exception(SOON)) for future in [pool.submit(tasks_b.throw, ValueError) for _ in range(100)]} == {ValueError}
+            futures = [pool.submit(tasks_b.throw, ValueError) for _ in range(100)]
+            assert {type(future.exception(SOON)) for future in futures} == {ValueError}
 
     fail(500)
     before = blocks()
@@ -167,10 +167,12 @@ def test_cancels_from_several_threads_at_once_agree(pool):
 
 def test_submits_from_many_threads_at_once_all_end(pool):
     results = []
-    threads = [
-        threading.Thread(target=lambda k=k: results.extend(future.result(SOON) for future in [pool.submit(abs, -k) for _ in range(500)]))
-        for k in range(8)
-    ]
+
+    def submit(number):
+        futures = [pool.submit(abs, -number) for _ in range(500)]
+        results.extend(future.result(SOON) for future in futures)
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
