@@ -91,7 +91,8 @@ BOOL = Kind(0, varint, bool)
 FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
-BYTES = Kind(2, _sized, bytes)
+# A large payload stays a view until its frame is complete: then it is copied once, whole or cut.
+BYTES = Kind(2, _sized, lambda data: data if data.__class__ is memoryview else bytes(data))
 STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
@@ -176,6 +177,9 @@ class Message:
             if kind is STRINGS:
                 value = (*getattr(message, name), value)
             setattr(message, name, value)
+        payload = getattr(message, "payload", None)
+        if payload.__class__ is memoryview and not getattr(message, "extent", ()):
+            message.payload = bytes(payload)  # type: ignore[attr-defined]
         return message
 
 
@@ -472,7 +476,10 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
 
 def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> list[Message]:
     """
-    Decode a batch; nothing in the frames refers to `data` afterwards.
+    Decode a batch.
+
+    Nothing in the frames refers to `data` afterwards, but for large payloads that have an extent: those are views, to
+    be cut before `data` changes.
 
     :raises ValueError: if it is not one
     """

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 LIMIT = 2**31 - 1
 """The largest batch, in bytes: what protobuf accepts."""
 
-_BUFFER = 1 << 18
+_BUFFER = 1 << 19
 """Bytes read at once, at most."""
+
+_ROOM = 1 << 16
+"""Less than this free behind what was read, in bytes, and the unfinished rest is moved to the front."""
 
 BUFFER_SIZE = 1 << 20
 """What is asked for as the socket's buffer, in bytes: room for a worker's window of 64 KiB payloads."""
@@ -47,13 +50,13 @@ class Reader:
     It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
     """
 
-    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_view")
+    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_start", "_view")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
-        self._filled = 0
+        self._start = self._filled = 0
         self._huge: bytearray | None = None
         self._files: deque[int] = deque()
         # A descriptor above this (the lowest free one is always taken) says that they run short.
@@ -91,7 +94,7 @@ class Reader:
         return self._take(returns)
 
     def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
-        buffer, pos, end = self._buffer, 0, self._filled
+        buffer, pos, end, stop = self._buffer, self._start, self._filled, 0
         frames: list[Message] = []
         while True:
             if returns is not None and not frames:  # their order among other frames matters
@@ -106,9 +109,12 @@ class Reader:
                 break
             frames += decode(buffer, pos + 4, stop)
             pos = stop
-        if pos < end:
+        if pos == end:
+            pos = self._filled = 0
+        elif len(buffer) - end < max(_ROOM, stop - end):  # make room for the rest, and more
             buffer[: end - pos] = buffer[pos:end]
-        self._filled = end - pos
+            pos, self._filled = 0, end - pos
+        self._start = pos
         return self._attach(frames) if frames else frames
 
     def _begin_huge(self, pos: int, stop: int) -> None:
@@ -116,8 +122,9 @@ class Reader:
         if stop - pos > LIMIT:
             raise ValueError(f"batch of {stop - pos} bytes")
         self._huge = bytearray(stop - pos)
+        self._huge[: self._filled - pos] = self._buffer[pos : self._filled]
         self._filled -= pos
-        self._huge[: self._filled] = self._buffer[pos : pos + self._filled]
+        self._start = 0
 
     def _attach(self, frames: list[Any]) -> list[Any]:
         """Put the payloads together that did not come as plain bytes."""
