@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+from woolexec.wire.gate import Gate
+
 PATIENCE = 0.05
 
 
@@ -28,6 +30,7 @@ class Relay:
         self._runner: threading.Thread | None = None
         self._since: float | None = None
         self._closed = False
+        self._ended = Gate()
 
     def put(self, piece: Callable[[], object]) -> bool:
         """
@@ -70,7 +73,8 @@ class Relay:
         """Wait until the queue is empty; returns at once in a callback."""
         runner = self._runner
         if runner is not None and not self.running_here:
-            runner.join()
+            self._ended.wait()
+            runner.join(0.5)  # it has nothing left to do
 
     @property
     def running_here(self) -> bool:
@@ -92,6 +96,7 @@ class Relay:
         while True:
             if not self._pieces:
                 if self._closed:
+                    self._ended.open()
                     return
                 self._arrived.acquire()
             if self._runner is not me:

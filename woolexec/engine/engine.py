@@ -36,6 +36,8 @@ from woolexec.wire.payload import File, Parts
 
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
+_INBOX_LIMIT = 1000
+
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -142,6 +144,8 @@ class Engine:
         if self._dispatcher.core.queue.claim(call):
             call.move("cancel")
             call.payload = b""
+            if len(self._loop.inbox) > _INBOX_LIMIT:  # it takes what was cancelled out
+                self._loop.wake()
             return True
         return bool(self._loop.ask(partial(self._endings.cancel, call, force=force), default=False))
 
@@ -237,6 +241,7 @@ class Engine:
         self._crew.close()
         self._loop.close()
         self._dispatcher.refuse_late()
+        self._loop.ended()
 
 
 def _forget_all() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from woolexec.engine.callbacks import PATIENCE, Relay
 from woolexec.engine.reports import handle_record, warn_dropped
 from woolexec.engine.watched import Watched
+from woolexec.wire.gate import Gate
 
 _RECORDS_LIMIT = 10_000
 """Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
@@ -39,6 +40,7 @@ class Loop:
         self.forked = False
         self.thread: threading.Thread | None = None
         self._is_current = is_current
+        self._ended = Gate()
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
         self._serials = itertools.count()
@@ -102,8 +104,8 @@ class Loop:
         """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
         if self._callbacks.running_here or self._records.running_here or self.thread is None:
             return
-        # Thread.join alone: a signal handler may come here while the same thread is in it.
-        self.thread.join()
+        self._ended.wait()
+        self.thread.join(0.5)  # it has nothing left to do
         self._callbacks.join()
         self._records.join()
 
@@ -160,6 +162,10 @@ class Loop:
         self._callbacks.close()
         self._records.close()
         self.stopped = True
+
+    def ended(self) -> None:
+        """Say that the thread has done its last."""
+        self._ended.open()
 
     def forget(self) -> None:
         """Close our descriptors in a forked child, which has no engine thread."""

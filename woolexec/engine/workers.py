@@ -6,6 +6,7 @@ licence, the encoded number of its next call.  A submitting thread may use it on
 itself; no engine thread wakes, no lock is held.  Taking the licence, naming the call and writing are one C call
 (`sendmsg` draws its pieces from `dict.pop` and `dict.setdefault`), in which neither a signal handler nor another
 thread can come between; whoever comes second finds no licence, and the call takes the long way through the queue.
+The system call itself runs without the GIL: until it is over, `_writing` keeps the engine from writing to that worker.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Worker(Place):
         "_published",
         "_reader",
         "_slot_of",
+        "_writing",
         "born",
         "crash_fd",
         "doomed",
@@ -92,6 +94,7 @@ class Worker(Place):
         self._licence: dict[int, bytes] = {}
         self._licence_number = 0
         self._published: dict[Call, bytes] = {}
+        self._writing: dict[Call, bytes] = {}
 
     def open(self) -> tuple[int, int, int, socket.socket]:
         """
@@ -218,6 +221,8 @@ class Worker(Place):
     def flush(self) -> bool:
         """Write what is in line; True if all is written, False if the socket is full."""
         out = self._out
+        if self._writing and self.page.started < self._licence_number:
+            return False  # another thread is in the middle of writing a call that was booked before these
         while out:
             try:
                 rest = write(self.sock, *out[0])
@@ -275,12 +280,15 @@ class Worker(Place):
                     map(self._slot_of.__getitem__, (call.function,)),
                     map(self._licence.pop, _ZERO),
                     map(self._published.setdefault, (call,), (behind,)),
+                    map(self._writing.setdefault, (call,), (b"",)),
                 )
             )
         except KeyError:
             return False
         except OSError:  # the worker died: the engine finds the call published, and not started
             pass
+        finally:
+            self._writing.pop(call, None)
         return True
 
     # -- receiving ----------------------------------------------------------------------------------------------

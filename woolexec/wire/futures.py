@@ -18,6 +18,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TypeVar
 
 from woolexec.wire.failures import load_failure
+from woolexec.wire.gate import Gate
 from woolexec.wire.pickling import loads
 
 TYPE_CHECKING = False
@@ -53,11 +54,11 @@ class CallFuture(Future[T]):
         "_callbacks",
         "_exception",
         "_failed",
+        "_gate",
         "_lock",
         "_outcome",
         "_owner",
         "_result",
-        "_sleepers",
         "_state",
         "_waiting",
         "call",
@@ -72,7 +73,7 @@ class CallFuture(Future[T]):
         self._result = None
         self._exception = None
         self._lock: threading.Condition | None = None
-        self._sleepers: list[Any] | None = None
+        self._gate: Gate | None = None
         self._waiting: list[Any] | None = None
         self._callbacks: list[Any] | None = None
         self._owner = owner
@@ -121,8 +122,8 @@ class CallFuture(Future[T]):
         self._outcome = payload
         self._state = FINISHED
         self.call = None
-        if self._sleepers is not None:
-            self._wake_sleepers()
+        if self._gate is not None:
+            self._gate.open()
         lock = self._lock
         if lock is None:
             return
@@ -164,11 +165,6 @@ class CallFuture(Future[T]):
                 waiter.add_result(self)
         self._condition.notify_all()
 
-    def _wake_sleepers(self) -> None:
-        sleepers, self._sleepers = self._sleepers, None
-        for sleeper in sleepers or ():
-            sleeper.release()
-
     def set_cancelled(self) -> bool:
         """Make the future cancelled; False if it is done.  Waiters and callbacks are left to `finish`."""
         with self._condition:
@@ -176,7 +172,8 @@ class CallFuture(Future[T]):
                 return False
             self._state = CANCELLED_AND_NOTIFIED
         self.call = None
-        self._wake_sleepers()
+        if self._gate is not None:
+            self._gate.open()
         return True
 
     @property
@@ -254,23 +251,16 @@ class CallFuture(Future[T]):
     def _await(self, timeout: float | None) -> None:
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
-            # A raw lock, put in line before the state is looked at: a signal handler that runs here may finish, cancel
-            # or await this same future, and a condition's lost notification would let us wait for ever.
-            sleeper = threading.Lock()
-            sleeper.acquire()
-            with _making:
-                if self._sleepers is None:
-                    self._sleepers = []
-                self._sleepers.append(sleeper)
+            gate = self._gate
+            if gate is None:
+                with _making:
+                    gate = self._gate = self._gate or Gate()
             if self._state is PENDING:
-                sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
-            if self._state is PENDING:
-                sleepers = self._sleepers
-                if sleepers is not None and sleeper in sleepers:
-                    sleepers.remove(sleeper)
-        if self._state is FINISHED:
+                gate.wait(timeout)
+        state = self._state
+        if state is FINISHED:
             return
-        if self.done():
+        if state is not PENDING:
             raise CancelledError
         raise TimeoutError
 
