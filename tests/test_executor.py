@@ -1,0 +1,665 @@
+"""The face: what every argument and every option of it does, on real workers."""
+
+import asyncio
+import concurrent.futures
+import functools
+import operator
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+import woolexec
+from woolexec import PeerPoolExecutor, WorkerLostError, current_executor
+
+WATCHDOG = 30
+
+
+@pytest.fixture
+def pool():
+    with PeerPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A file that holds tasks up until it is there, and one that says that the first has begun."""
+    return Gate(tmp_path)
+
+
+class Gate:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def began(self):
+        wait_until((self.folder / "began").exists)
+
+    def open(self):
+        (self.folder / "open").touch()
+
+
+def hold(folder, value=None):
+    (folder / "began").touch()
+    wait_until((folder / "open").exists)
+    return value
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + WATCHDOG
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not come")
+        time.sleep(0.001)
+
+
+def count_in(path):
+    """Add a line to a file; return how many there are."""
+    with open(path, "a+b") as file:
+        file.write(b".")
+        file.flush()
+        return file.tell()
+
+
+def fail_until(path, times, exc):
+    if count_in(path) <= times:
+        raise exc
+    return count_in(path)
+
+
+def die_until(path, times):
+    if count_in(path) <= times:
+        os._exit(7)
+    return "alive"
+
+
+def keyword_only(a, /, b, *args, c, **kwargs):
+    return a, b, args, c, kwargs
+
+
+# -- submit ------------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_arrive_as_they_were_given(pool):
+    future = pool.submit(keyword_only, 1, 2, 3, c=4, self=5, fn=6)
+
+    assert future.result(WATCHDOG) == (1, 2, (3,), 4, {"self": 5, "fn": 6})
+
+
+def test_tasks_run_in_other_processes(pool):
+    assert pool.submit(os.getpid).result(WATCHDOG) != os.getpid()
+
+
+def test_exception_arrives_as_itself_with_its_traceback(pool):
+    error = pool.submit(operator.truediv, 1, 0).exception(WATCHDOG)
+
+    assert type(error) is ZeroDivisionError
+    assert isinstance(error.__cause__, woolexec.RemoteTraceback)
+
+
+def test_arguments_are_copied_at_submit(pool):
+    items = [1]
+    future = pool.submit(list, items)
+
+    items.append(2)
+
+    assert future.result(WATCHDOG) == [1]
+
+
+def test_what_does_not_pickle_fails_its_future_only(pool):
+    bad = pool.submit(print, threading.Lock())
+    good = pool.submit(abs, -1)
+
+    assert isinstance(bad.exception(WATCHDOG), TypeError)
+    assert good.result(WATCHDOG) == 1
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [abs, functools.partial(pow, 2), lambda x: x, (5).__add__, operator.neg, str, type("Local", (), {"__call__": abs})],
+    ids=repr,
+)
+def test_callables_of_every_kind_run(pool, fn):
+    assert pool.submit(fn, *() if isinstance(fn, type) and fn is not str else (3,)).exception(WATCHDOG) is None
+
+
+def test_submit_from_many_threads(pool):
+    got = []
+
+    def use():
+        got.extend(future.result(WATCHDOG) for future in [pool.submit(abs, -n) for n in range(200)])
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(got) == sorted([*range(200)] * 4)
+
+
+def test_asyncio_waits_for_it(pool):
+    async def main():
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(*(loop.run_in_executor(pool, abs, -n) for n in range(50)))
+
+    assert asyncio.run(main()) == list(range(50))
+
+
+def test_standard_library_waits_for_it(pool):
+    futures = [pool.submit(abs, -n) for n in range(20)]
+
+    assert concurrent.futures.wait(futures, timeout=WATCHDOG).done == set(futures)
+    assert {future.result() for future in concurrent.futures.as_completed(futures)} == set(range(20))
+
+
+# -- max_workers -------------------------------------------------------------------------------------------------------
+
+
+def test_max_workers_is_how_many_processes_there_are(tmp_path):
+    with PeerPoolExecutor(3) as pool:
+        futures = [pool.submit(hold, tmp_path, n) for n in range(9)]
+        wait_until(lambda: len(pool._engine.pids) == 3)
+        (tmp_path / "open").touch()
+        assert [future.result(WATCHDOG) for future in futures] == list(range(9))
+        assert len(set(pool.map(lambda _: os.getpid(), range(50), chunksize=1))) <= 3
+
+
+def test_max_workers_defaults_to_the_usable_processors(monkeypatch):
+    monkeypatch.setattr("woolexec.executor.usable_cpus", lambda: 5)
+
+    with PeerPoolExecutor() as pool:
+        assert pool._max_workers == 5
+
+
+@pytest.mark.parametrize("max_workers", [0, -1])
+def test_max_workers_below_one_is_a_value_error(max_workers):
+    with pytest.raises(ValueError, match="max_workers"):
+        PeerPoolExecutor(max_workers)
+
+
+def test_workers_start_when_they_are_needed():
+    with PeerPoolExecutor(4) as pool:
+        assert pool._engine.pids == []
+        pool.submit(abs, -1).result(WATCHDOG)
+        assert len(pool._engine.pids) == 1
+
+
+# -- mp_context, initializer, max_tasks_per_child ----------------------------------------------------------------------
+
+
+def test_mp_context_is_taken_and_ignored():
+    import multiprocessing
+
+    with PeerPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(abs, -1).result(WATCHDOG) == 1
+
+
+def set_variable(value):
+    os.environ["WOOLEXEC_TEST_INITIALIZED"] = value
+
+
+def test_initializer_runs_in_each_worker_before_its_first_call(tmp_path):
+    with PeerPoolExecutor(2, initializer=set_variable, initargs=("yes",)) as pool:
+        assert set(pool.map(os.getenv, ["WOOLEXEC_TEST_INITIALIZED"] * 20, chunksize=1)) == {"yes"}
+
+
+def refuse():
+    raise LookupError("in the initializer")
+
+
+def test_initializer_that_raises_breaks_the_executor():
+    with PeerPoolExecutor(1, initializer=refuse) as pool:
+        future = pool.submit(abs, -1)
+        with pytest.raises(woolexec.InitializerError) as caught:
+            future.result(WATCHDOG)
+        assert isinstance(caught.value.__cause__, LookupError)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(abs, -1)
+
+
+def test_initializer_timeout_ends_one_that_hangs():
+    with PeerPoolExecutor(1, initializer=time.sleep, initargs=(1000,), initializer_timeout=0.2) as pool:
+        error = pool.submit(abs, -1).exception(WATCHDOG)
+
+    assert isinstance(error, woolexec.InitializerError)
+    assert "longer than 0.2 s" in str(error)
+
+
+def test_initializer_must_be_callable():
+    with pytest.raises(TypeError, match="initializer"):
+        PeerPoolExecutor(1, initializer=3)
+
+
+def test_max_tasks_per_child_replaces_workers():
+    with PeerPoolExecutor(1, max_tasks_per_child=2) as pool:
+        pids = [pool.submit(os.getpid).result(WATCHDOG) for _ in range(6)]
+
+    assert len(set(pids)) == 3
+    assert all(pids.count(pid) == 2 for pid in pids)
+
+
+def outer():
+    return current_executor().submit(abs, -1).result()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("limit", [1, 2])
+def test_tasks_within_tasks_run_where_workers_are_replaced(limit, workers):
+    with PeerPoolExecutor(workers, max_tasks_per_child=limit) as pool:
+        assert [pool.submit(outer).result(WATCHDOG) for _ in range(4)] == [1] * 4
+
+
+@pytest.mark.parametrize(("limit", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_bad_max_tasks_per_child_is_refused(limit, error):
+    with pytest.raises(error):
+        PeerPoolExecutor(1, max_tasks_per_child=limit)
+
+
+# -- map ---------------------------------------------------------------------------------------------------------------
+
+
+def test_map_keeps_the_order(pool):
+    assert list(pool.map(abs, range(-5000, 0))) == list(range(5000, 0, -1))
+
+
+def test_map_takes_several_iterables(pool):
+    assert list(pool.map(pow, [2, 3], [3, 2, 1])) == [8, 9]
+
+
+def test_map_obeys_chunksize(pool):
+    pids = list(pool.map(lambda _: (os.getpid(), time.monotonic_ns()), range(40), chunksize=10))
+
+    for chunk in range(4):
+        assert len({pid for pid, _ in pids[chunk * 10 : chunk * 10 + 10]}) == 1
+
+
+def test_map_with_buffersize_takes_no_more_than_that(pool):
+    taken = []
+    source = (taken.append(n) or n for n in range(10**9))
+
+    results = pool.map(abs, source, buffersize=10)
+
+    for consumed in range(100):
+        assert next(results) == consumed
+        assert len(taken) <= consumed + 1 + 10
+    results.close()
+
+
+def test_map_timeout(pool, gate):
+    results = pool.map(hold, [gate.folder] * 2, timeout=0.2)
+
+    with pytest.raises(TimeoutError):
+        list(results)
+    gate.open()
+
+
+def test_map_error_loses_no_earlier_result(pool):
+    results = pool.map(lambda n: 1 / n, [4, 2, 0, 1])
+
+    assert [next(results), next(results)] == [0.25, 0.5]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_map_arguments_are_checked_at_once(pool):
+    with pytest.raises(ValueError):
+        pool.map(abs, [1], chunksize=0)
+
+
+# -- cancel ------------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_calls_are_cancelled_in_any_order(gate):
+    with PeerPoolExecutor(1) as pool:
+        for _ in range(20):
+            pool.submit(abs, -1).result(WATCHDOG)
+        running = pool.submit(hold, gate.folder)
+        gate.began()
+        waiting = [pool.submit(abs, -n) for n in range(6)]
+        time.sleep(0.02)
+
+        cancelled = [future.cancel() for future in reversed(waiting)]
+
+        gate.open()
+        assert cancelled == [True] * 6
+        assert running.result(WATCHDOG) is None
+        assert pool.submit(abs, -7).result(WATCHDOG) == 7
+
+
+def test_running_call_is_not_cancelled(gate):
+    with PeerPoolExecutor(1) as pool:
+        future = pool.submit(hold, gate.folder, 5)
+        gate.began()
+
+        assert future.running()
+        assert not future.cancel()
+
+        gate.open()
+        assert future.result(WATCHDOG) == 5
+
+
+def test_force_ends_a_running_call_and_nothing_else(gate):
+    with PeerPoolExecutor(1) as pool:
+        future = pool.submit(hold, gate.folder)
+        gate.began()
+        behind = [pool.submit(abs, -n) for n in range(5)]
+
+        assert future.cancel(force=True)
+
+        assert future.cancelled()
+        assert [each.result(WATCHDOG) for each in behind] == list(range(5))
+
+
+# -- with_options ------------------------------------------------------------------------------------------------------
+
+
+def test_timeout_ends_the_call_and_nothing_else(pool):
+    late = pool.with_options(timeout=0.1).submit(time.sleep, 1000)
+    others = [pool.submit(abs, -n) for n in range(10)]
+
+    with pytest.raises(TimeoutError, match=r"sleep ran longer than its timeout of 0.1 s"):
+        late.result(WATCHDOG)
+    assert [future.result(WATCHDOG) for future in others] == list(range(10))
+
+
+def test_call_within_its_timeout_is_left_alone(pool):
+    assert pool.with_options(timeout=100).submit(abs, -1).result(WATCHDOG) == 1
+
+
+def test_timeout_counts_from_the_start_of_the_call():
+    with PeerPoolExecutor(1) as pool:
+        pool.submit(abs, -1).result(WATCHDOG)
+        first = pool.submit(time.sleep, 1.0)
+        second = pool.with_options(timeout=0.8).submit(abs, -2)
+        assert second.result(WATCHDOG) == 2
+        assert first.exception(WATCHDOG) is None
+
+
+def test_without_retries_a_lost_call_is_an_error_that_says_all(pool):
+    error = pool.submit(os._exit, 7).exception(WATCHDOG)
+
+    assert isinstance(error, WorkerLostError)
+    assert isinstance(error, BrokenProcessPool)
+    assert (error.exitcode, error.task, error.attempts) == (7, "_exit", 1)
+    assert error.pid
+    assert error.seconds >= 0
+    assert pickle.loads(pickle.dumps(error)).exitcode == 7
+
+
+@pytest.mark.parametrize("retries", [1, 2])
+def test_retries_start_a_lost_call_again(pool, tmp_path, retries):
+    view = pool.with_options(retries=retries)
+
+    assert view.submit(die_until, tmp_path / "a", retries).result(WATCHDOG) == "alive"
+    error = view.submit(die_until, tmp_path / "b", retries + 1).exception(WATCHDOG)
+    assert isinstance(error, WorkerLostError)
+    assert error.attempts == retries + 1
+
+
+def test_idempotent_task_is_started_again_without_retries(pool, tmp_path):
+    assert pool.with_options(idempotent=True).submit(die_until, tmp_path / "a", 3).result(WATCHDOG) == "alive"
+
+
+def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
+    view = pool.with_options(retries=2, retry_on=LookupError)
+
+    assert view.submit(fail_until, tmp_path / "a", 2, KeyError()).result(WATCHDOG)
+    assert isinstance(view.submit(fail_until, tmp_path / "b", 3, KeyError()).exception(WATCHDOG), KeyError)
+    assert isinstance(view.submit(fail_until, tmp_path / "c", 1, OSError()).exception(WATCHDOG), OSError)
+
+
+def test_timeout_is_tried_again_when_it_is_named(pool, tmp_path):
+    # The time a fresh worker takes to import this module counts.
+    view = pool.with_options(timeout=2.0, retries=1, retry_on=TimeoutError)
+
+    assert view.submit(sleep_first, tmp_path / "a").result(WATCHDOG) == 2
+
+
+def sleep_first(path):
+    count = count_in(path)
+    if count == 1:
+        time.sleep(1000)
+    return count
+
+
+def test_name_is_what_messages_call_the_task(pool):
+    error = pool.with_options(name="nightly report").submit(os._exit, 1).exception(WATCHDOG)
+
+    assert error.task == "nightly report"
+    assert "nightly report" in str(error)
+
+
+def test_view_is_an_executor_with_map_and_views_of_its_own(pool, tmp_path):
+    view = pool.with_options(retries=1)
+
+    assert isinstance(view, concurrent.futures.Executor)
+    assert list(view.map(abs, [-1, -2])) == [1, 2]
+    assert isinstance(
+        view.with_options(name="only this").submit(die_until, tmp_path / "a", 1).exception(WATCHDOG), WorkerLostError
+    )
+
+
+def test_options_hold_for_map(pool, tmp_path):
+    results = pool.with_options(retries=1).map(die_until, [tmp_path / "a"], [1])
+
+    assert list(results) == ["alive"]
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"retries": -1}])
+def test_bad_options_are_refused_at_once(pool, options):
+    with pytest.raises(ValueError):
+        pool.with_options(**options)
+
+
+def test_shutdown_of_a_view_is_that_of_its_executor():
+    pool = PeerPoolExecutor(1)
+    pool.with_options(name="n").shutdown()
+
+    with pytest.raises(RuntimeError):
+        pool.submit(abs, -1)
+
+
+# -- shutdown ----------------------------------------------------------------------------------------------------------
+
+
+def test_shutdown_finishes_what_was_submitted():
+    pool = PeerPoolExecutor(2)
+    futures = [pool.submit(abs, -n) for n in range(100)]
+
+    pool.shutdown()
+
+    assert [future.result(0) for future in futures] == list(range(100))
+
+
+def test_shutdown_without_waiting_returns_and_the_work_goes_on(gate):
+    pool = PeerPoolExecutor(1)
+    future = pool.submit(hold, gate.folder, 3)
+    gate.began()
+
+    pool.shutdown(wait=False)
+
+    assert not future.done()
+    gate.open()
+    assert future.result(WATCHDOG) == 3
+    pool.shutdown()
+
+
+def test_shutdown_can_cancel_what_waits(gate):
+    pool = PeerPoolExecutor(1)
+    running = pool.submit(hold, gate.folder, 3)
+    gate.began()
+    waiting = [pool.submit(abs, -n) for n in range(20)]
+
+    pool.shutdown(wait=False, cancel_futures=True)
+
+    for future in waiting:
+        with pytest.raises(CancelledError):
+            future.result(WATCHDOG)
+    gate.open()
+    assert running.result(WATCHDOG) == 3
+    pool.shutdown()
+
+
+def test_after_shutdown_nothing_is_taken():
+    pool = PeerPoolExecutor(1)
+    pool.shutdown()
+    pool.shutdown()
+
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(abs, -1)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.map(abs, [1])
+
+
+@pytest.mark.parametrize("method", ["terminate_workers", "kill_workers"])
+def test_workers_are_ended_on_demand(gate, method):
+    pool = PeerPoolExecutor(1)
+    future = pool.submit(hold, gate.folder)
+    gate.began()
+
+    getattr(pool, method)()
+
+    with pytest.raises(BrokenProcessPool):
+        future.result(WATCHDOG)
+    with pytest.raises((RuntimeError, BrokenProcessPool)):
+        pool.submit(abs, -1)
+    pool.shutdown()
+
+
+def test_abandoned_executor_stops_its_workers():
+    pool = PeerPoolExecutor(1)
+    pid = pool.submit(os.getpid).result(WATCHDOG)
+
+    del pool
+
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+
+
+# -- tasks within tasks ------------------------------------------------------------------------------------------------
+
+
+def fibonacci(n):
+    if n < 2:
+        return n
+    pool = current_executor()
+    one, other = pool.submit(fibonacci, n - 1), pool.submit(fibonacci, n - 2)
+    return one.result() + other.result()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_recursion_deeper_than_the_pool_finishes(workers):
+    with PeerPoolExecutor(workers) as pool:
+        assert pool.submit(fibonacci, 9).result(WATCHDOG) == 34
+
+
+def poll(timeout):
+    future = current_executor().submit(abs, -5)
+    while True:
+        try:
+            return future.result(timeout=timeout)
+        except TimeoutError:
+            continue
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("timeout", [0, 0.0001, 0.01])
+def test_task_that_asks_again_and_again_gets_its_result(workers, timeout):
+    with PeerPoolExecutor(workers) as pool:
+        assert [pool.submit(poll, timeout).result(WATCHDOG) for _ in range(20)] == [5] * 20
+
+
+def look():
+    future = current_executor().submit(abs, -5)
+    while not future.done():
+        time.sleep(0.001)
+    return future.result()
+
+
+def test_task_that_looks_whether_it_is_done_sees_it_done():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(look).result(WATCHDOG) == 5
+
+
+def use_as_argument(executor):
+    return executor.submit(abs, -3).result()
+
+
+def test_executor_passed_to_a_task_arrives_as_the_one_it_runs_in(pool):
+    assert pool.submit(use_as_argument, pool).result(WATCHDOG) == 3
+
+
+def nested_options(path):
+    return current_executor().with_options(retries=1).submit(die_until, path, 1).result()
+
+
+def test_options_hold_for_tasks_within_tasks(tmp_path):
+    with PeerPoolExecutor(2) as pool:
+        assert pool.with_options(retries=1).submit(nested_options, tmp_path / "a").result(WATCHDOG) == "alive"
+
+
+def test_outside_of_a_task_there_is_no_current_executor():
+    with pytest.raises(RuntimeError, match="not in a task"):
+        current_executor()
+
+
+# -- where it is used --------------------------------------------------------------------------------------------------
+
+
+def test_fork_of_the_caller_cannot_use_it(pool):
+    pool.submit(abs, -1).result(WATCHDOG)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            pool.submit(abs, -1)
+        except RuntimeError as exc:
+            os.write(write, str(exc).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert b"parent process" in pipe.read()
+    assert pool.submit(abs, -2).result(WATCHDOG) == 2
+
+
+def test_neither_grpc_nor_protobuf_is_imported():
+    code = """
+import sys
+from woolexec import PeerPoolExecutor
+with PeerPoolExecutor(1) as pool:
+    theirs = pool.submit(lambda: sorted(__import__("sys").modules)).result()
+for name in ("grpc", "google.protobuf", "zeroconf", "anyio", "numpy"):
+    assert name not in sys.modules and name not in theirs, name
+"""
+    run_python("-c", code)
+
+
+def test_no_guard_is_needed_in_a_script(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+from woolexec import PeerPoolExecutor
+def double(x):
+    return 2 * x
+pool = PeerPoolExecutor(2)
+print(list(pool.map(double, range(5))))
+""")
+
+    done = run_python(script)
+
+    assert done.stdout == "[0, 2, 4, 6, 8]\n"
+    assert done.stderr == ""
+
+
+def run_python(*arguments):
+    """Run an interpreter that finds what this one finds."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
