@@ -297,6 +297,31 @@ def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journa
     assert err.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.parametrize("task", ["hold_the_gil", "ignore_signals_and_nap"])
+def test_ctrl_c_ends_tasks_that_do_not_hear_it(run, journal, task):
+    caller = run(
+        """
+        import sys
+        from tests.faults import tasks
+        from woolexec import PeerPoolExecutor
+
+        with PeerPoolExecutor(2) as pool:
+            task = getattr(tasks, sys.argv[2])
+            futures = [pool.submit(tasks.note_and_call, sys.argv[1], task, 600) for _ in range(10)]
+            futures[0].result()
+        """,
+        journal,
+        task,
+    )
+    assert tasks.eventually(lambda: len(tasks.notes(journal)) == 2)
+    caller.interrupt()
+    code, out, err = caller.end()
+    assert (code, out) == (-signal.SIGINT, "")
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    # What had not been started then never was.
+    assert len(tasks.notes(journal)) == 2
+
+
 def test_ctrl_c_ends_a_caller_without_a_with_block_and_all_of_its_workers(run, journal):
     caller = run(
         """

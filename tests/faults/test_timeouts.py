@@ -1,6 +1,7 @@
 """Rows 4, 12 and 14: a call runs too long, ignores that it should end, or keeps the GIL; nobody else suffers."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -140,6 +141,34 @@ def test_cancelled_call_behind_does_not_draw_the_next_one_in(short_grace, lone, 
     with pytest.raises(TimeoutError):
         ending.result(SOON)
     assert next_one.result(SOON) == "next"
+
+
+@pytest.mark.xfail(strict=True, reason="it is")
+def test_call_sent_directly_is_not_overtaken(lone, journal):
+    # Its thread loses the processor between taking the licence and writing.
+    lone.submit(tasks.note_and_return, os.devnull, 0).result(SOON)
+    (worker,) = lone._engine._crew.workers.values()
+    assert tasks.eventually(lambda: worker.is_licensed)
+    queued = []
+
+    class Slow:
+        def __init__(self, sock):
+            self.sock = sock
+
+        def __getattr__(self, name):
+            return getattr(self.sock, name)
+
+        def sendmsg(self, parts, *rest):
+            parts = list(parts)
+            if threading.current_thread() is threading.main_thread() and not queued:
+                queued.append(lone.with_options(name="queued").submit(tasks.note_and_return, journal, "queued"))
+                tasks.eventually(lambda: tasks.notes(journal), 0.2)
+            return self.sock.sendmsg(parts, *rest)
+
+    worker.sock = Slow(worker.sock)
+    assert lone.submit(tasks.note_and_return, journal, "direct").result(SOON) == "direct"
+    assert queued[0].result(SOON) == "queued"
+    assert tasks.notes(journal) == ["direct", "queued"]
 
 
 def short(pool):
