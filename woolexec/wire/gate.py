@@ -20,7 +20,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = False
-        self._sleepers: list[Lock] = []  # type: ignore[valid-type]  # a function until Python 3.13
+        self._sleepers: list[Lock] = []
 
     def open(self) -> None:
         """Let everybody through, from now on."""

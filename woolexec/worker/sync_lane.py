@@ -71,7 +71,7 @@ class Slot:
 class _Job:
     """One entry of the ready line: a call, and where its arguments are."""
 
-    __slots__ = ("attempt", "count", "first", "name", "number", "payload", "slot")
+    __slots__ = ("attempt", "count", "ended", "first", "name", "number", "payload", "slot")
 
     def __init__(self, number: int, slot: Slot, payload: Any, count: int, first: int, attempt: int, name: str) -> None:
         self.number = number
@@ -81,6 +81,7 @@ class _Job:
         self.first = first
         self.attempt = attempt
         self.name = name
+        self.ended = False
 
 
 class SyncLane:
@@ -187,16 +188,20 @@ class SyncLane:
                 self._declined = []
             return
         assert isinstance(job, _Job)
-        # A call that waits has asked for everything to be taken back: nothing that stands before the answer may start.
-        if decline or not self._page.start(job.number):
-            self._declined.append(job.number)
-            return
-        outer, self.current = self.current, job
+        outer = self.current
         try:
+            # A call that waits has asked for everything to be taken back: what stands before the answer may not start.
+            if decline or not self._page.start(job.number):
+                self._declined.append(job.number)
+                return
+            self.current = job
             if job.count:
                 self._run_span(job)
             else:
                 self._run_call(job)
+        except KeyboardInterrupt as exc:  # it came between the task's code and ours
+            if not job.ended:
+                self._fail(job, exc, 0.0)
         finally:
             self.current = outer
 
@@ -222,7 +227,7 @@ class SyncLane:
         except BaseException as exc:
             self._fail(job, exc, seconds, doing="pickling the result")
             return
-        self._return(job.number, seconds, payload)
+        self._return(job, seconds, payload)
 
     def _run_span(self, job: _Job) -> None:
         """Run some items of a chunk; an item that raises does not keep the others from running."""
@@ -260,9 +265,11 @@ class SyncLane:
             may_fail_to_load = True
         if may_fail_to_load:
             payload = dumps(_pickled_alone(values, errors))
-        self._return(job.number, seconds, payload)
+        self._return(job, seconds, payload)
 
-    def _return(self, number: int, seconds: float, payload: Any) -> None:
+    def _return(self, job: _Job, seconds: float, payload: Any) -> None:
+        number = job.number
+        job.ended = True
         if payload.__class__ is bytes and len(payload) < APART:
             self._road.send(encode_return(number, seconds, payload))
             return
@@ -280,6 +287,7 @@ class SyncLane:
     def _fail(self, job: _Job, exc: BaseException, seconds: float, *, doing: str = "") -> None:
         if doing:
             _add_note(exc, f"while {doing} in worker {os.getpid()} on {_host()}")
+        job.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1)
         put(exc, "__traceback__", None)  # the frames hold the arguments
