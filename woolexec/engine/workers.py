@@ -117,7 +117,7 @@ class Worker(Place):
         self.sock.setblocking(False)
         for end in (self.sock, theirs):
             enlarge(end)
-        self._reader = Reader(self.sock)
+        self._reader = Reader(self.sock, self.page.up)
         self.oom_kills = oom_kills()
         return theirs.fileno(), page_fd, self.crash_fd, theirs
 
@@ -164,11 +164,16 @@ class Worker(Place):
             frame.extent = payload.extent
             self.send(encode(frame), payload)
         else:
+            parts: list[Any] = [payload]
             if isinstance(payload, Parts):
                 frame.extent = payload.extent
-            frame.payload = payload
+                parts = payload.parts
             frame.size = (len(payload),)
             if len(payload) >= APART:
+                frame.arena = self.page.down.put(parts, len(payload))
+            if not frame.arena:
+                frame.payload = payload
+            if len(frame.payload) >= APART:
                 self._out.append((pieces(encode_apart(frame), payload), None))
             else:
                 self.send(encode(frame))

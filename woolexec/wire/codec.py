@@ -192,7 +192,7 @@ def _define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:
 class Start(Message):
     """Run these calls of one function."""
 
-    __slots__ = ("again", "attempt", "call", "count", "extent", "first", "function", "name", "payload", "size")
+    __slots__ = ("again", "arena", "attempt", "call", "count", "extent", "first", "function", "name", "payload", "size")
     function: int
     call: tuple[int, ...]
     size: tuple[int, ...]
@@ -203,17 +203,19 @@ class Start(Message):
     extent: tuple[int, ...]
     attempt: int
     name: str
+    arena: int
 
 
 class Return(Message):
     """These calls returned."""
 
-    __slots__ = ("call", "extent", "payload", "seconds", "size")
+    __slots__ = ("arena", "call", "extent", "payload", "seconds", "size")
     call: tuple[int, ...]
     seconds: tuple[float, ...]
     size: tuple[int, ...]
     payload: Any
     extent: tuple[int, ...]
+    arena: int
 
 
 class Raise(Message):
@@ -344,6 +346,7 @@ _define(
     (8, "extent", FIXED64S, ()),
     (9, "attempt", UINT, 0),
     (10, "name", STRING, ""),
+    (11, "arena", FIXED64, 0),
 )
 _define(
     Return,
@@ -352,6 +355,7 @@ _define(
     (3, "size", FIXED32S, ()),
     (4, "payload", BYTES, b""),
     (5, "extent", FIXED64S, ()),
+    (6, "arena", FIXED64, 0),
 )
 _define(
     Raise,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from woolexec.wire.arena import Arena
+
 LIMIT = 2**31 - 1
 """The largest batch, in bytes: what protobuf accepts."""
 
@@ -50,10 +52,11 @@ class Reader:
     It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
     """
 
-    __slots__ = ("_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_start", "_view")
+    __slots__ = ("_arena", "_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_start", "_view")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
         self._sock = sock
+        self._arena = arena
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._filled = 0
@@ -130,9 +133,18 @@ class Reader:
         """Put the payloads together that did not come as plain bytes."""
         for frame in frames:
             extent = getattr(frame, "extent", ())
-            if extent:
+            if getattr(frame, "arena", 0):
+                frame.payload = self._take_out(frame)
+            elif extent:
                 frame.payload = Parts.cut(frame.payload, extent) if len(frame.payload) else self._file(extent)
         return frames
+
+    def _take_out(self, frame: Any) -> bytes | Parts:
+        if self._arena is None:
+            raise ValueError("a payload in an arena, and there is none")
+        if frame.extent:
+            return Parts(self._arena.take(frame.arena, frame.extent))
+        return self._arena.take(frame.arena, frame.size)[0]
 
     def _file(self, extent: Sequence[int]) -> File | OSError:
         """Return the next memory file that came, or an error if there was no descriptor left for it."""

@@ -28,8 +28,8 @@ class Worker:
     """The state of a worker process."""
 
     def __init__(self, sock: socket.socket, page_fd: int) -> None:
-        self.road = Road(sock)
         self.page = Page(page_fd, sock.fileno())
+        self.road = Road(sock, self.page.down)
         self.lane = SyncLane(self.road, self.page, self.receive)
         self._slots: dict[int, Slot] = {}
         self._stopping = False

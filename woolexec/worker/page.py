@@ -1,7 +1,7 @@
 """
 The shared page: what engine and worker know of each other without a message.
 
-It is one page of memory that both map, and it outlives the worker.
+It is one page of memory that both map, and it outlives the worker.  Behind it lie the two arenas.
 
 ====  =========  ==================================================================
 word  written by  holds
@@ -9,6 +9,8 @@ word  written by  holds
 0     worker     number of the call that it started last
 1     engine     calls with this number or a higher one are recalled; 0: none is
 2     worker     when that call was started (monotonic seconds, as a double)
+3     worker     up to where it has read the arena down
+4     engine     up to where it has read the arena up
 ====  =========  ==================================================================
 
 Either side writes its own word, passes a fence, then reads the other's.  So at least one of them sees the other: a
@@ -23,8 +25,13 @@ import select
 import threading
 from time import monotonic
 
-SIZE = 4096
-STARTED, RECALLED, SINCE = 0, 1, 2
+from woolexec.wire import arena
+
+_PAGE = 4096
+SIZE = _PAGE + 2 * arena.SIZE
+"""Bytes of the shared file: the page, then an arena for each direction."""
+
+STARTED, RECALLED, SINCE, DOWN, UP = range(5)
 
 
 class Page:
@@ -33,8 +40,10 @@ class Page:
     def __init__(self, fd: int, socket_fd: int = -1) -> None:
         self._map = mmap.mmap(fd, SIZE)
         view = memoryview(self._map)
-        self._words = view.cast("Q")
-        self._times = view.cast("d")
+        self._words = view[:_PAGE].cast("Q")
+        self._times = view[:_PAGE].cast("d")
+        self.down = arena.Arena(view[_PAGE : _PAGE + arena.SIZE], self._words, DOWN)
+        self.up = arena.Arena(view[_PAGE + arena.SIZE :], self._words, UP)
         self._fence = threading.Lock()
         self._socket_fd = socket_fd
 
@@ -86,6 +95,8 @@ class Page:
 
     def close(self) -> None:
         """Unmap the page."""
+        for view in (self.down, self.up):
+            view.close()
         self._words.release()
         self._times.release()
         try:

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from woolexec.wire.arena import Arena
+
 
 class Road:
     """
@@ -24,9 +26,9 @@ class Road:
     are put in line, and whoever holds `_sending` writes the line out.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
         self._sock = sock
-        self._reader = Reader(sock)
+        self._reader = Reader(sock, arena)
         self._line: deque[tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
 

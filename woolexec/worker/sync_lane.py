@@ -278,11 +278,17 @@ class SyncLane:
             frame.extent = payload.extent
             self._road.send(encode(frame), payload)
             return
+        parts: list[Any] = [payload]
         if isinstance(payload, Parts):
             frame.extent = payload.extent
+            parts = payload.parts
         frame.size = (len(payload),)
-        frame.payload = payload
-        self._road.send(encode_apart(frame), payload=payload)
+        frame.arena = self._page.up.put(parts, len(payload))
+        if frame.arena:
+            self._road.send(encode(frame))
+        else:
+            frame.payload = payload
+            self._road.send(encode_apart(frame), payload=payload)
 
     def _fail(self, job: _Job, exc: BaseException, seconds: float, *, doing: str = "") -> None:
         if doing:
