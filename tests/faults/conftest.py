@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from woolexec import PeerPoolExecutor
+from woolexec.engine.crew import Crew
 
 from . import tasks
 
@@ -35,7 +36,7 @@ def journal(tmp_path):
 @pytest.fixture
 def short_grace(monkeypatch):
     """Shorten the time between SIGTERM and SIGKILL, for tests that have to wait for both."""
-    monkeypatch.setattr("woolexec.engine.crew.GRACE", 0.2)
+    monkeypatch.setattr(Crew.dismiss, "__defaults__", (0.2,))
 
 
 @pytest.fixture

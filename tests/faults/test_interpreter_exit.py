@@ -74,7 +74,8 @@ def test_exit_goes_on_when_a_call_is_over_its_time(run):
 
 def test_exit_kills_a_worker_that_will_not_go(run):
     # Its atexit hook hangs: nothing is lost by it.
-    source = "import woolexec.engine.crew as crew\ncrew.GRACE = 0.2\npool.submit(tasks.hang_at_exit).result()"
+    source = "from woolexec.engine.crew import Crew\nCrew.dismiss.__defaults__ = (0.2,)\n"
+    source += "pool.submit(tasks.hang_at_exit).result()"
     assert finished(run, source) == (0, "", "")
 
 

@@ -143,7 +143,6 @@ def test_cancelled_call_behind_does_not_draw_the_next_one_in(short_grace, lone, 
     assert next_one.result(SOON) == "next"
 
 
-@pytest.mark.xfail(strict=True, reason="it is")
 def test_call_sent_directly_is_not_overtaken(lone, journal):
     # Its thread loses the processor between taking the licence and writing.
     lone.submit(tasks.note_and_return, os.devnull, 0).result(SOON)
