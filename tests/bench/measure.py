@@ -151,6 +151,7 @@ def probe(workload: Workload, contender: str, size: Size) -> Sample:
 def environment() -> dict[str, str]:
     """Return an activated virtual environment's: some contenders start their workers as commands of their own."""
     variables = dict(os.environ)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled; the standard library always is
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables.get("PATH", os.defpath)])
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), variables.get("PYTHONPATH")]))
     return variables

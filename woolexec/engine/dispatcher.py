@@ -65,7 +65,7 @@ class Dispatcher:
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
-        if call.options is None:
+        if call.options is None and not self._loop.inbox:  # calls are started in the order of their submission
             for worker in tuple(self._licensed.values()):
                 if worker.send_directly(call):
                     return
@@ -122,6 +122,8 @@ class Dispatcher:
     def take_inbox(self) -> None:
         """Queue what was submitted, do what was asked."""
         inbox, add = self._loop.inbox, self.core.queue.add
+        if inbox and self._licensed:  # before the first entry leaves the inbox: nothing may overtake it
+            self.end_licences()
         while inbox:
             entry = inbox.popleft()
             if entry.__class__ is Call or entry.__class__ is Chunk:
