@@ -56,7 +56,7 @@ class Frame(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,7 @@ class Start(_message.Message):
     EXTENT_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ARENA_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -77,21 +78,24 @@ class Start(_message.Message):
     extent: _containers.RepeatedScalarFieldContainer[int]
     attempt: int
     name: str
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    arena: int
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ...) -> None: ...
 
 class Return(_message.Message):
-    __slots__ = ("call", "seconds", "size", "payload", "extent")
+    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
+    ARENA_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
     seconds: _containers.RepeatedScalarFieldContainer[float]
     size: _containers.RepeatedScalarFieldContainer[int]
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+    arena: int
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ...) -> None: ...
 
 class Raise(_message.Message):
     __slots__ = ("call", "seconds", "payload", "type", "extent")
