@@ -238,6 +238,34 @@ def test_map_that_is_closed_pulls_no_more(pool):
     assert source.pulled <= 11
 
 
+# -- order ---------------------------------------------------------------------------------------------------------------
+
+
+def test_calls_start_in_the_order_of_their_submission_on_one_worker(lone, journal):
+    lone.submit(tasks.note, journal, "known").result(SOON)
+    busy = threading.Event()
+    # The engine looks away: what is not written by the submitting thread itself waits for it.
+    lone._engine._loop.tell(lambda: busy.wait(SOON))
+    futures = [
+        lone.submit(lambda note, path: note(path, "new"), tasks.note, journal),
+        lone.submit(tasks.note, journal, "next"),
+    ]
+    busy.set()
+    assert [future.result(SOON) for future in futures] == [None, None]
+    assert tasks.notes(journal) == ["known", "new", "next"]
+
+
+@pytest.mark.parametrize("options", [{}, {"retries": 1}], ids=["plain", "with options"])
+def test_calls_of_several_kinds_start_in_order_on_one_worker(lone, journal, options):
+    view = lone.with_options(**options)
+    for number in range(0, 300, 3):
+        view.submit(tasks.note, journal, number)
+        lone.submit(tasks_b.note_large, journal, number + 1, bytes(50_000))
+        lone.submit(tasks.note, journal, number + 2)
+    lone.submit(abs, -1).result(SOON)
+    assert list(map(int, tasks.notes(journal))) == list(range(300))
+
+
 # -- I8: maps are in order --------------------------------------------------------------------------------------------
 
 

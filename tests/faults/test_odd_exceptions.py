@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from woolexec import RemoteError
+from woolexec import PeerPoolExecutor, RemoteError
 
 from . import tasks_b
 from .tasks import SOON
@@ -35,6 +35,14 @@ AS_THEMSELVES_OR_NAMED = [
     tasks_b.GuardedError,
     tasks_b.LyingError,
 ]
+
+
+@pytest.fixture(scope="module")
+def lone():
+    """One worker for all tests here: none of them may harm it."""
+    with PeerPoolExecutor(1) as executor:
+        executor.submit(abs, -1).result(SOON)
+        yield executor
 
 
 def by_name(kind):

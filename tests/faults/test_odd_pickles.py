@@ -14,6 +14,14 @@ KINDS = [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration
 by_name = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
+@pytest.fixture(scope="module")
+def lone():
+    """One worker for all tests here: none of them may harm it."""
+    with PeerPoolExecutor(1) as executor:
+        executor.submit(abs, -1).result(SOON)
+        yield executor
+
+
 def raised(future):
     """Return what a future raises, by either way of asking."""
     try:
@@ -104,8 +112,9 @@ def test_pickling_may_map_on_the_executor(lone):
 
 
 def test_pickling_may_cancel_what_waits(lone, tmp_path):
-    held, waiting = lone.submit(tasks.hold, tmp_path), lone.submit(abs, -1)
+    held = lone.submit(tasks.hold, tmp_path)
     tasks.wait_held(tmp_path)
+    waiting = lone.submit(abs, -1)
     last = lone.submit(tasks_b.echo, tasks_b.CallsWhenPickled(waiting.cancel))
     tasks.release(tmp_path)
     assert last.result(SOON) is True

@@ -70,7 +70,7 @@ class CallFuture(Future[T]):
         # Not Future.__init__: it makes the condition and the lists.
         self._state = PENDING
         self._outcome: Any = None
-        self._result = None
+        self._result: Any = None
         self._exception = None
         self._lock: threading.Condition | None = None
         self._gate: Gate | None = None
@@ -207,7 +207,7 @@ class CallFuture(Future[T]):
             return self._owner.is_running(self)
         return super().running()
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> T:
         """
         Return the value of the task, wait for it if need be.
 
@@ -224,7 +224,7 @@ class CallFuture(Future[T]):
                 self._decode()
             if self._exception is not None:
                 raise self._exception
-            return self._result
+            return self._result  # type: ignore[no-any-return]  # pickle has no types
         finally:
             self = None  # type: ignore[assignment]  # noqa: PLW0642  # break the cycle with the exception's traceback
 
