@@ -238,7 +238,7 @@ def test_map_that_is_closed_pulls_no_more(pool):
     assert source.pulled <= 11
 
 
-# -- order ---------------------------------------------------------------------------------------------------------------
+# -- order ------------------------------------------------------------------------------------------------------------
 
 
 def test_calls_start_in_the_order_of_their_submission_on_one_worker(lone, journal):
