@@ -349,8 +349,8 @@ def test_ctrl_c_leaves_idle_workers_fit_for_work(run, tmp_path):
 
         with PeerPoolExecutor(2) as pool:
             before = {future.result() for future in [pool.submit(tasks.meet, sys.argv[1], 2) for _ in range(2)]}
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 time.sleep(600)
             except KeyboardInterrupt:
                 print(pool.submit(tasks.double, 21).result(), pool.submit(tasks.pid).result() in before)
