@@ -91,6 +91,7 @@ class Endings:
             return False
         worker.gone(call.number, len(call.payload))
         dispatcher.core.queue.forget_parent(call.number)
+        worker.ended_for = task_name(call)
         self._crew.end(worker)
         return True
 

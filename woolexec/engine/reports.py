@@ -30,6 +30,8 @@ def lost_error(worker: Worker, call: Call) -> WorkerLostError:
     text += f" while running {name}{tries}, after {seconds:.3f} s"
     if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
+    if worker.ended_for is not None:
+        text += f"; it was ended because {worker.ended_for}, which ran on top of it, was to end"
     report = worker.crash_report()
     if report:
         text += "\n" + report.rstrip()

@@ -15,26 +15,21 @@ import errno
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
 from itertools import chain
 from time import monotonic
 from typing import Any
 
-from woolexec.core.call import Call, Function
-from woolexec.core.window import Place
+from woolexec.core.call import Call
+from woolexec.engine.outbound import Outbound
 from woolexec.engine.reports import oom_kills
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
-    Define,
     Initialize,
     Message,
-    Recall,
     Start,
     Stop,
     encode,
     encode_apart,
-    encode_slot,
-    encode_start,
     encode_ticket,
     split_start,
 )
@@ -44,28 +39,25 @@ from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
 
 _BATCH_SIZE = 1 << 17
-_SLOTS = 128
-"""Functions that a worker remembers, at most: a slot's number takes one byte."""
 _DIRECT_LIMIT = 32 * 1024
 _ZERO = (0,)
 
 
-class Worker(Place):
+class Worker(Outbound):
     """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
 
     __slots__ = (
         "_began",
-        "_chunk",
         "_licence",
         "_licence_number",
         "_out",
         "_published",
         "_reader",
-        "_slot_of",
         "_writing",
         "born",
         "crash_fd",
         "doomed",
+        "ended_for",
         "exitcode",
         "id",
         "log",
@@ -85,11 +77,10 @@ class Worker(Place):
         self.exitcode: int | None = None
         self.stopping = False
         self.doomed = False
+        self.ended_for: str | None = None
         self.born = monotonic()
         self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
-        self._slot_of: dict[Function, bytes] = {}
-        self._chunk: object = None
         self._began: dict[int, float] = {}
         self._licence: dict[int, bytes] = {}
         self._licence_number = 0
@@ -123,44 +114,8 @@ class Worker(Place):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def send_calls(self, calls: Sequence[Call]) -> None:
-        """Send calls, those of one function together."""
-        run: list[Call] = []
-        for call in calls:
-            if (
-                call.count
-                or len(call.payload) >= APART
-                or call.payload.__class__ is not bytes
-                or call.attempts > 1
-                or call.options is not None
-            ):
-                self._send_run(run)
-                run = []
-                self._send_alone(call)
-            else:
-                if run and (run[0].function is not call.function or len(run) >= 256):
-                    self._send_run(run)
-                    run = []
-                run.append(call)
-        self._send_run(run)
-
-    def _send_run(self, run: list[Call]) -> None:
-        if run:
-            slot = self._slot(run[0].function)
-            self.send(encode_start(slot, [call.number for call in run], [call.payload for call in run]))
-
-    def _send_alone(self, call: Call) -> None:
-        frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)
-        frame.attempt = call.attempts - 1
-        if call.options is not None and call.options.name is not None:
-            frame.name = call.options.name
-        payload = call.payload
-        if call.chunk is not None:
-            frame.again = self._chunk is call.chunk
-            self._chunk = call.chunk
-        if frame.again:
-            self.send(encode(frame))
-        elif isinstance(payload, File):
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        if isinstance(payload, File):
             frame.extent = payload.extent
             self.send(encode(frame), payload)
         else:
@@ -177,29 +132,6 @@ class Worker(Place):
                 self._out.append((pieces(encode_apart(frame), payload), None))
             else:
                 self.send(encode(frame))
-
-    def _slot(self, function: Function) -> int:
-        """Find the slot in which the worker has this function; send the function first if it does not."""
-        field = self._slot_of.get(function)
-        if field is not None:
-            return field[1]
-        if len(self._slot_of) >= _SLOTS:
-            oldest = next(iter(self._slot_of))
-            field = self._slot_of.pop(oldest)
-        else:
-            field = encode_slot(len(self._slot_of))
-        self._slot_of[function] = field
-        slot = field[1]
-        payload = function.payload
-        if isinstance(payload, File):
-            self.send(encode(Define(function=slot, extent=payload.extent)), payload)
-        else:
-            self.send(encode(Define(function=slot, payload=payload)))
-        return slot
-
-    def send_recall(self, number: int, waiting: int = 0) -> None:
-        """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting)))
 
     def send_stop(self) -> None:
         """Let the worker leave when it has done what it was sent."""
