@@ -383,8 +383,8 @@ def test_changes_after_the_first_task_are_not_seen_by_any_worker(monkeypatch, tm
 def test_caller_in_a_directory_that_is_gone_runs_tasks(run, tmp_path):
     script = """
         import os, sys
-        os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])
         from woolexec import PeerPoolExecutor
+        os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])
         with PeerPoolExecutor(1) as pool:
             print(pool.submit(abs, -1).result(20))
     """
