@@ -16,13 +16,14 @@ from typing import Any
 
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
-from woolexec.core.retry import retries_left
+from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
 from woolexec.engine.crew import Crew
 from woolexec.engine.loop import Loop
 from woolexec.engine.nested import NestedTasks
+from woolexec.engine.outbound import Outbound, Remote
 from woolexec.engine.workers import Worker
-from woolexec.errors import ProtocolError
+from woolexec.errors import ProtocolError, WorkerLostError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait
 from woolexec.wire.futures import CallFuture
 
@@ -32,6 +33,15 @@ REST = 0.002
 _FUNCTIONS_LIMIT = 1024
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+
+
+_LINK_KINDS = (Return, Raise, Recalled)
+
+
+class Relayed:
+    """A receiver that passes failures on, and is told the classes of the exception before it gets one."""
+
+    types: tuple[str, ...] = ()
 
 
 class Dispatcher:
@@ -44,7 +54,8 @@ class Dispatcher:
     def __init__(self, loop: Loop, crew: Crew, on_timed: Callable[[Worker, Call], None]) -> None:
         self._numbers = itertools.count(1)
         self.core = Dispatch(self._numbers.__next__)
-        self.due: set[Worker] = set()
+        self.due: set[Outbound] = set()
+        self.links: list[Remote] = []
         self.nested = NestedTasks(self)
         self.licensing = True
         self._loop = loop
@@ -95,6 +106,8 @@ class Dispatcher:
         place = call.place
         if isinstance(place, Worker):
             return call.number <= place.page.started
+        if isinstance(place, Remote):
+            return place.is_running(call)
         return any(worker.is_running_directly(call) for worker in tuple(self._workers.values()))
 
     def intern(self, payload: Any, name: str) -> Function:
@@ -143,6 +156,8 @@ class Dispatcher:
             if queue.head() is None:
                 return
             self._send(worker, core.assign(worker))
+        for link in self.links:
+            self._send(link, core.assign(link))
         while queue.head() is not None and len(self._workers) < self._crew.limit and self._crew.broken is None:
             idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
@@ -152,19 +167,19 @@ class Dispatcher:
                 return
             self._send(started, core.assign(started))
 
-    def _send(self, worker: Worker, calls: Sequence[Call]) -> None:
+    def _send(self, worker: Outbound, calls: Sequence[Call]) -> None:
         if not calls:
             return
         worker.send_calls(calls)
         for call in calls:
-            if call.options is not None and call.options.timeout is not None:
+            if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker):
                 self._on_timed(worker, call)
         self.due.add(worker)
 
     def flush(self) -> None:
         """Write what is due."""
         for worker in self.due:
-            if not worker.flush():
+            if not worker.flush() and isinstance(worker, Worker):
                 self._watch_writing(worker)
         self.due.clear()
 
@@ -185,15 +200,44 @@ class Dispatcher:
         """Say whether a new call could be sent at once: then whoever brings one wakes us."""
         if len(self._workers) < self._crew.limit:
             return True
-        for worker in self._workers.values():  # noqa: SIM110  # in every round: a generator costs more than the loop
+        for worker in self._workers.values():  # in every round: a generator costs more than the loop
             if not worker.outstanding:
                 return True
-        return False
+        return bool(self.links) and any(len(link.outstanding) < link.width for link in self.links)
 
     def join(self, worker: Worker) -> None:
         """Take a new worker in."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
         self.core.places.append(worker)
+
+    # -- links ---------------------------------------------------------------------------------------------------
+
+    def link(self, link: Remote) -> None:
+        """Take a link in: calls are placed there as well."""
+        self.links.append(link)
+        self.core.places.append(link)
+
+    def hear_link(self, link: Remote, frames: Sequence[Any]) -> None:
+        """Act on what came over a link."""
+        for frame in frames:
+            if frame.__class__ not in _LINK_KINDS:
+                raise ProtocolError(f"link: {frame.__class__.__name__} is not for us")
+            self._take(link, frame)
+
+    def unlink(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
+        """A link is gone, and nobody can tell what was started there: all that was sent is lost."""
+        if link not in self.links:
+            return
+        self.links.remove(link)
+        self.due.discard(link)
+        for call in self.core.leave(link, max(link.outstanding, default=0)):
+            if not self.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
+                self.core.retry(call)
+            else:
+                call.move("fail")
+                call.receiver.deliver_failure(call, error_of(call))
+        if not self.links and not self._crew.limit:
+            self.fail_waiting(WorkerLostError("the last link broke, and there are no workers here"))
 
     # -- licences and balance -----------------------------------------------------------------------------------
 
@@ -228,7 +272,7 @@ class Dispatcher:
             return
         victim = self.core.victim(_started, _has_overrun)
         if victim is not None:
-            assert isinstance(victim, Worker)
+            assert isinstance(victim, Outbound)
             self.recall(victim)
             self._feed()
         elif not self._rest_armed:
@@ -242,7 +286,7 @@ class Dispatcher:
     def _has_children_elsewhere(self, parent: int) -> bool:
         return any(call.parent == parent for worker in self._workers.values() for call in worker.outstanding.values())
 
-    def recall(self, worker: Worker, since: int = 0, waiting: int = 0) -> None:
+    def recall(self, worker: Outbound, since: int = 0, waiting: int = 0) -> None:
         """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
         worker.send_recall(self.core.recall(worker, worker.page, since), waiting)
         self.due.add(worker)
@@ -291,7 +335,7 @@ class Dispatcher:
                 self._take(worker, frame)
         return bool(returns or frames)
 
-    def _take(self, worker: Worker, frame: Any) -> None:
+    def _take(self, worker: Any, frame: Any) -> None:  # a Worker, or a Remote, which sends fewer kinds of frames
         cls = frame.__class__
         if cls is Return:
             self._returned(worker, frame)
@@ -315,7 +359,7 @@ class Dispatcher:
         else:
             raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
 
-    def _returned(self, worker: Worker, frame: Return) -> None:
+    def _returned(self, worker: Outbound, frame: Return) -> None:
         call = self.core.finish(worker, frame.call[0], frame.seconds[0])
         if call is None:
             return
@@ -325,7 +369,7 @@ class Dispatcher:
         else:
             call.receiver.deliver(call, frame.payload)
 
-    def _raised(self, worker: Worker, frame: Raise) -> None:
+    def _raised(self, worker: Outbound, frame: Raise) -> None:
         call = worker.outstanding.get(frame.call)
         if call is None:
             return
@@ -334,6 +378,8 @@ class Dispatcher:
             self.core.again(worker, call)
             return
         self.core.finish(worker, frame.call, frame.seconds)
+        if isinstance(call.receiver, Relayed):
+            call.receiver.types = frame.type
         call.receiver.deliver_failure(call, frame.payload)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
@@ -359,7 +405,7 @@ class Dispatcher:
             call.move("fail")
             call.receiver.deliver_failure(call, error)
 
-    def fail_outstanding(self, worker: Worker, error: BaseException) -> None:
+    def fail_outstanding(self, worker: Outbound, error: BaseException) -> None:
         """Fail everything that was sent to a worker."""
         for call in list(worker.outstanding.values()):
             worker.gone(call.number, len(call.payload))
@@ -392,10 +438,10 @@ class Dispatcher:
 
 
 def _started(place: Place) -> int:
-    assert isinstance(place, Worker)
+    assert isinstance(place, Outbound)
     return place.page.started
 
 
 def _has_overrun(place: Place) -> bool:
-    assert isinstance(place, Worker)
+    assert isinstance(place, Outbound)
     return monotonic() - place.page.since > max(REST, 2 * place.load)

@@ -12,6 +12,7 @@ ends and B starts):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic
 
@@ -20,6 +21,7 @@ from woolexec.core.retry import retries_left
 from woolexec.engine.crew import Crew
 from woolexec.engine.dispatcher import REST, Dispatcher
 from woolexec.engine.loop import Loop
+from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.engine.workers import Worker
 from woolexec.wire.failures import types_of
@@ -97,12 +99,20 @@ class Endings:
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 
-    def cancel(self, call: Call, *, force: bool) -> bool:
-        """Cancel a call that is not in the queue: take it back from its worker, or, with `force`, end it there."""
+    def cancel(self, call: Call, *, force: bool) -> bool | Future[bool]:
+        """
+        Cancel a call that is not in the queue: take it back from its worker, or, with `force`, end it there.
+
+        :return: whether that was done; of a call behind a link this is only known later
+        """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
         dispatcher.end_licences()
         worker = call.place
+        if isinstance(worker, Remote):
+            answer: Future[bool] = Future()
+            worker.take_back(call, answer.set_result, force=force)
+            return answer
         if call.state == SENT and isinstance(worker, Worker):
             if call.number > worker.page.started:
                 dispatcher.recall(worker, since=call.number)
@@ -122,17 +132,26 @@ class Endings:
         for worker in self._crew.workers.values():
             if worker.unstarted(worker.page.started):
                 dispatcher.recall(worker)
+        for link in dispatcher.links:
+            for call in list(link.outstanding.values()):
+                if not link.is_running(call):
+                    link.take_back(call, partial(self._taken_back, call))
         for entry in dispatcher.core.queue.clear():
             if isinstance(entry, Chunk):
                 entry.cancelled = True
                 entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
                 continue
             entry.move("cancel")
-            receiver = entry.receiver
-            if not isinstance(receiver, CallFuture):
-                receiver.deliver_failure(entry, None)
-            elif receiver.set_cancelled():
-                self._loop.run_user_code(receiver.finish)
+            self._taken_back(entry, cancelled=True)
+
+    def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
+        receiver = call.receiver
+        if not cancelled:
+            return
+        if not isinstance(receiver, CallFuture):
+            receiver.deliver_failure(call, None)
+        elif receiver.set_cancelled():
+            self._loop.run_user_code(receiver.finish)
 
     def cancel_chunks(self, chunks: Sequence[Chunk]) -> None:
         """Drop what is left of these chunks; spans that run are left alone.  From any thread."""
@@ -141,6 +160,6 @@ class Endings:
         self._loop.tell(partial(self._recall_chunks, frozenset(map(id, chunks))))
 
     def _recall_chunks(self, chunks: frozenset[int]) -> None:
-        for worker in self._crew.workers.values():
+        for worker in (*self._crew.workers.values(), *self._dispatcher.links):
             if any(id(call.chunk) in chunks for call in worker.unstarted(worker.page.started)):
                 self._dispatcher.recall(worker)

@@ -23,6 +23,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,9 @@ from woolexec.wire.payload import File, Parts
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 _INBOX_LIMIT = 1000
+
+_LINK_PATIENCE = 10.0
+"""Seconds that `cancel` waits for the word of a peer."""
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -96,9 +100,10 @@ class Engine:
     def statistics(self) -> dict[str, int]:
         """Count what is queued, what is outstanding, and the workers."""
         workers = tuple(self._crew.workers.values())
+        places = (*workers, *self._dispatcher.links)
         return {
             "queued": len(self._dispatcher.core.queue) + len(self._loop.inbox),
-            "outstanding": sum(len(worker.outstanding) for worker in workers),
+            "outstanding": sum(len(place.outstanding) for place in places),
             "workers": len(workers),
         }
 
@@ -147,7 +152,13 @@ class Engine:
             if len(self._loop.inbox) > _INBOX_LIMIT:  # it takes what was cancelled out
                 self._loop.wake()
             return True
-        return bool(self._loop.ask(partial(self._endings.cancel, call, force=force), default=False))
+        answer = self._loop.ask(partial(self._endings.cancel, call, force=force), default=False)
+        if isinstance(answer, Future):  # a link has been asked; a broken one answers too
+            try:
+                return bool(answer.result(_LINK_PATIENCE))
+            except TimeoutError:
+                return False
+        return bool(answer)
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         """Say whether the call of a future has been started."""
@@ -206,6 +217,8 @@ class Engine:
         self._dispatcher.end_licences()
         if self._dispatcher.core.queue.head() is not None or any(worker.outstanding for worker in workers.values()):
             return False
+        if any(link.outstanding for link in self._dispatcher.links):
+            return False
         for worker in workers.values():
             self._crew.dismiss(worker)
         return not workers
@@ -230,13 +243,15 @@ class Engine:
             self._dispatcher.take_inbox()
         with contextlib.suppress(BaseException):
             self._dispatcher.fail_waiting(error)
-        for worker in self._crew.workers.values():
+        for worker in (*self._crew.workers.values(), *self._dispatcher.links):
             for call in worker.outstanding.values():
                 with contextlib.suppress(BaseException):
                     call.receiver.deliver_failure(call, error)
 
     def _close(self) -> None:
         _engines.discard(self)
+        for link in self._dispatcher.links:
+            link.close()
         self._dispatcher.close()
         self._crew.close()
         self._loop.close()

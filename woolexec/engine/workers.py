@@ -67,6 +67,7 @@ class Worker(Outbound):
         "sock",
         "stopping",
     )
+    page: Page
 
     def __init__(self, number: int, limit: int | None) -> None:
         """:raises OSError: if there are no descriptors or no memory left"""

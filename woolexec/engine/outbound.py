@@ -1,0 +1,146 @@
+"""
+What all places have in common to which frames are sent: workers beside us, and peers behind a link.
+
+A call leaves as a Start; its function goes ahead of it, once, as a Define that names a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import Call, Function
+from woolexec.core.window import Place
+from woolexec.wire.codec import Define, Recall, Start, encode, encode_slot, encode_start
+from woolexec.wire.payload import APART, File, Parts
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from woolexec.core.dispatch import Page
+
+    class TimedPage(Page, Protocol):
+        """What is known of the calls that a place has started."""
+
+        @property
+        def since(self) -> float:
+            """When it started the last one, in monotonic seconds."""
+
+
+_SLOTS = 128
+"""Functions that a place remembers, at most: a slot's number takes one byte."""
+
+
+class Outbound(Place):
+    """A place, and what it has been told.  Only the engine's thread uses it, where nothing else is said."""
+
+    __slots__ = ("_chunk", "_slot_of")
+
+    page: TimedPage
+    pid: int | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slot_of: dict[Function, bytes] = {}
+        self._chunk: object = None
+
+    def send_calls(self, calls: Sequence[Call]) -> None:
+        """Send calls, those of one function together."""
+        run: list[Call] = []
+        for call in calls:
+            if (
+                call.count
+                or len(call.payload) >= APART
+                or call.payload.__class__ is not bytes
+                or call.attempts > 1
+                or call.options is not None
+            ):
+                self._send_run(run)
+                run = []
+                self._send_alone(call)
+            else:
+                if run and (run[0].function is not call.function or len(run) >= 256):
+                    self._send_run(run)
+                    run = []
+                run.append(call)
+        self._send_run(run)
+
+    def _send_run(self, run: list[Call]) -> None:
+        if run:
+            slot = self._slot(run[0].function)
+            self.send(encode_start(slot, [call.number for call in run], [call.payload for call in run]))
+
+    def _send_alone(self, call: Call) -> None:
+        frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)
+        frame.attempt = call.attempts - 1
+        if call.options is not None and call.options.name is not None:
+            frame.name = call.options.name
+        if call.chunk is not None:
+            frame.again = self._chunk is call.chunk
+            self._chunk = call.chunk
+        if frame.again:
+            self.send(encode(frame))
+        else:
+            self._send_payload(frame, call.payload)
+
+    def _slot(self, function: Function) -> int:
+        """Find the slot in which the place has this function; send the function first if it does not."""
+        field = self._slot_of.get(function)
+        if field is not None:
+            return field[1]
+        if len(self._slot_of) >= _SLOTS:
+            oldest = next(iter(self._slot_of))
+            field = self._slot_of.pop(oldest)
+        else:
+            field = encode_slot(len(self._slot_of))
+        self._slot_of[function] = field
+        slot = field[1]
+        self._send_function(slot, function.payload)
+        return slot
+
+    def _send_function(self, slot: int, payload: Any) -> None:
+        if isinstance(payload, File):
+            self.send(encode(Define(function=slot, extent=payload.extent)), payload)
+        else:
+            self.send(encode(Define(function=slot, payload=payload)))
+
+    def send_recall(self, number: int, waiting: int = 0) -> None:
+        """Send the mark that ends a recall."""
+        self.send(encode(Recall(call=number, waiting=waiting)))
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Put encoded frames in line; `flush` writes them."""
+        raise NotImplementedError
+
+    def flush(self) -> bool:
+        """Write what is in line; False if there is no room for it now."""
+        raise NotImplementedError
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        """Send a Start with this payload."""
+        raise NotImplementedError
+
+
+class Remote(Outbound):
+    """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
+
+    __slots__ = ()
+
+    width: int
+    """Calls that it runs at once."""
+
+    def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
+        """
+        Ask for an outstanding call back, or, with `force`, for its end.
+
+        :param answer: told, in the engine's thread, whether the call was cancelled
+        """
+        raise NotImplementedError
+
+    def is_running(self, call: Call) -> bool:
+        """Say whether an outstanding call is known to have been started; from any thread."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of it, in bounded time."""
+        raise NotImplementedError
