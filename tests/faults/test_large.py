@@ -57,6 +57,7 @@ def test_sizes_around_each_threshold_travel_both_ways(lone, around):
     assert (lone.submit(tasks_b.echo, array).result(SOON) == array).all()
 
 
+@pytest.mark.linux
 def test_memory_of_a_large_argument_and_result_is_freed(lone):
     lone.submit(tasks_b.echo, 1).result(SOON)
     here, there = memory_files_here(), lone.submit(tasks_b.memory_files).result(SOON)
@@ -66,6 +67,7 @@ def test_memory_of_a_large_argument_and_result_is_freed(lone):
     assert lone.submit(tasks_b.memory_files).result(SOON) == there
 
 
+@pytest.mark.linux
 def test_memory_of_a_result_that_nobody_asks_for_is_freed(lone):
     lone.submit(tasks_b.echo, 1).result(SOON)
     here = memory_files_here()
@@ -75,6 +77,7 @@ def test_memory_of_a_result_that_nobody_asks_for_is_freed(lone):
     assert tasks.eventually(lambda: memory_files_here() == here)
 
 
+@pytest.mark.linux
 def test_memory_of_a_large_argument_is_freed_when_its_worker_dies(lone):
     lone.submit(tasks_b.echo, 1).result(SOON)
     here = memory_files_here()
@@ -85,6 +88,7 @@ def test_memory_of_a_large_argument_is_freed_when_its_worker_dies(lone):
     assert tasks.eventually(lambda: memory_files_here() == here)
 
 
+@pytest.mark.linux
 def test_memory_of_a_large_argument_is_freed_when_its_task_is_cancelled(lone, tmp_path):
     held = lone.submit(tasks.hold, tmp_path)
     tasks.wait_held(tmp_path)
