@@ -55,7 +55,7 @@ class Template:
             theirs.close()
         config = pickle.dumps(
             {
-                "path": [_absolute(entry) for entry in sys.path if isinstance(entry, str)],
+                "path": _path(),
                 "authkey": _authentication_key(),
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
                 "recursion": sys.getrecursionlimit(),
@@ -132,7 +132,7 @@ def _start(fd: int, defaults: Mapping[str, str]) -> int:
     """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
     environment = {**defaults, **os.environ}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
-    path = [entry for entry in sys.path if isinstance(entry, str)]
+    path = _path()
     code = (
         "import os, sys; os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
         f"sys.path[:] = {path!r}; from woolexec.worker.template import main; main(3)"
@@ -155,11 +155,16 @@ def _start(fd: int, defaults: Mapping[str, str]) -> int:
         os.close(null)
 
 
-def _absolute(entry: str) -> str:
-    try:
-        return os.path.abspath(entry)
-    except OSError:  # the working directory is gone
-        return entry
+def _path() -> list[str]:
+    """Make the caller's import path independent of the working directory."""
+    path = []
+    for entry in sys.path:
+        if isinstance(entry, str):
+            try:
+                path.append(os.path.abspath(entry))
+            except OSError:  # the working directory is gone, and so is what is relative to it
+                continue
+    return path
 
 
 def _authentication_key() -> bytes | None:
