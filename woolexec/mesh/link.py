@@ -181,6 +181,7 @@ class Link(Remote):
                 tell(partial(self._hear, data))
         except grpc.RpcError as exc:
             why = f"{exc.code().name}: {exc.details()}"  # grpc says so only at run time
+        self._line.close()  # grpc's thread that takes from it would wait for ever
         self._channel.close()
         tell(partial(self._broke, why))
 
@@ -215,6 +216,7 @@ class Link(Remote):
         if not self.ready:
             return
         self.ready = False
+        self._let_go()
         self._engine._dispatcher.unlink(self, partial(self._lost, why))
         self._answer(broken=True)
 
@@ -229,3 +231,9 @@ class Link(Remote):
         self._line.close()
         self._stream.cancel()
         self._reader.join(_CLOSING)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """What was sent may hold descriptors."""
+        self._slot_of.clear()
+        self._chunk = None

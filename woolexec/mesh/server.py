@@ -208,6 +208,8 @@ class Served:
 
     def abandon(self) -> None:
         """The client is gone: what has not been started will not be."""
+        self._slots.clear()
+        self._chunk = None
         self._engine._loop.tell(partial(self._recall, 0))
 
 

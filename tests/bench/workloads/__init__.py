@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES
 from .latency import ROUND_TRIP
+from .link import LINK
 from .memory import IDLE, OUTSTANDING
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
@@ -28,6 +29,7 @@ WORKLOADS: tuple[Workload, ...] = (
     LONG_MAP,
     OUTSTANDING,
     IDLE,
+    LINK,
 )
 
 

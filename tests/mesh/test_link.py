@@ -1,0 +1,311 @@
+"""A client engine and a peer's engine, joined by one gRPC stream on a private Unix socket."""
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError, wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.mesh.link import Link
+from woolexec.mesh.server import Peer
+
+PATIENCE = 20.0
+
+
+def joined(peer, *, local=0):
+    """A pool that places its calls on a peer, beside `local` workers of its own."""
+    pool = PeerPoolExecutor(max(1, local))
+    pool._engine._crew.limit = local
+    Link(pool._engine, peer.address, peer.width)
+    return pool
+
+
+@pytest.fixture
+def peer():
+    with Peer(2) as peer:
+        yield peer
+
+
+@pytest.fixture
+def pool(peer):
+    with joined(peer) as pool:
+        yield pool
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.002)
+
+
+def double(value):
+    return 2 * value
+
+
+def hold(room, name="held"):
+    """Say that it runs, and run until it is released."""
+    Path(room, name).touch()
+    while not Path(room, "release").exists():
+        time.sleep(0.005)
+    return name
+
+
+def fail(text):
+    raise LookupError(text)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Tattler:
+    """Says in which process it was unpickled first."""
+
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+def occupied(pool, room):
+    """Two calls that run, one for each worker of the peer."""
+    held = [pool.submit(hold, room, f"held-{number}") for number in range(2)]
+    eventually(lambda: all(Path(room, f"held-{number}").exists() for number in range(2)))
+    return held
+
+
+def test_socket_lies_in_a_private_folder(peer):
+    path = peer.address.removeprefix("unix:")
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+    assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
+
+
+def test_submitted_calls_run_in_the_peers_workers(pool, peer):
+    pids = {pool.submit(os.getpid).result(PATIENCE) for _ in range(20)}
+    assert pids <= set(peer.engine.pids)
+    assert not pool._engine.pids
+
+
+def test_many_calls_come_home_with_their_own_results(pool):
+    futures = [pool.submit(double, number) for number in range(5_000)]
+    assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(5_000)]
+
+
+def test_map_gives_results_in_order(pool):
+    assert list(pool.map(double, range(20_000), timeout=PATIENCE)) == list(range(0, 40_000, 2))
+
+
+def test_closing_a_map_cancels_its_rest(pool, tmp_path):
+    held = occupied(pool, tmp_path)
+    results = pool.map(Path.touch, [tmp_path / str(number) for number in range(500)], chunksize=1)
+    eventually(lambda: pool._engine.statistics["outstanding"] >= 2)
+    results.close()
+    (tmp_path / "release").touch()
+    wait(held, PATIENCE)
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+    assert len(list(tmp_path.iterdir())) < 400
+
+
+def test_exception_arrives_as_itself_with_its_remote_traceback(pool):
+    with pytest.raises(LookupError, match="no such thing") as caught:
+        pool.submit(fail, "no such thing").result(PATIENCE)
+    assert "in fail" in str(caught.value.__cause__)
+
+
+def test_classes_of_an_exception_decide_about_a_retry(pool, tmp_path):
+    def flaky():
+        with (tmp_path / "tries").open("a") as tries:
+            tries.write("x")
+        if (tmp_path / "tries").stat().st_size < 3:
+            raise KeyError("not yet")
+        return "now"
+
+    assert pool.with_options(retries=5, retry_on=LookupError).submit(flaky).result(PATIENCE) == "now"
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 100_000, 200_000, 6_000_000])
+def test_payload_of_any_size_goes_there_and_back(pool, size):
+    payload = os.urandom(size)
+    assert pool.submit(bytes, payload).result(PATIENCE) == payload
+
+
+def test_array_goes_there_and_back_and_is_writable(pool):
+    def increment(array):
+        array += 1
+        return array
+
+    result = pool.submit(increment, np.zeros(500_000)).result(PATIENCE)
+    result += 1
+    assert (result == 2).all()
+
+
+def test_large_function_travels(pool):
+    load = os.urandom(300_000)
+    assert pool.submit(lambda: len(load)).result(PATIENCE) == 300_000
+
+
+def test_peer_does_not_unpickle_what_it_passes_on(pool, peer):
+    assert pool.submit(double, Tattler()).result(PATIENCE) in [2 * pid for pid in peer.engine.pids]
+    assert pool.submit(Tattler).result(PATIENCE) == os.getpid()
+
+
+def test_task_may_submit_tasks_of_its_own(pool):
+    def outer():
+        from woolexec import current_executor
+
+        return current_executor().submit(double, 21).result()
+
+    assert pool.submit(outer).result(PATIENCE) == 42
+
+
+def test_running_call_is_known_to_run(pool, tmp_path):
+    held = occupied(pool, tmp_path)
+    eventually(lambda: all(future.running() for future in held))
+    assert not held[0].cancel()
+    (tmp_path / "release").touch()
+    assert [future.result(PATIENCE) for future in held] == ["held-0", "held-1"]
+
+
+def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
+    pool.submit(double, 1).result(PATIENCE)
+    quick = [pool.submit(double, number) for number in range(10)]  # now it is known to be short, and is sent ahead
+    wait(quick, PATIENCE)
+    held = occupied(pool, tmp_path)
+    pool._engine._dispatcher.links[0].width = 4  # two more are sent, and wait behind those that run
+    behind = [pool.submit(Path.touch, tmp_path / f"ran-{number}") for number in range(2)]
+    eventually(lambda: len(pool._engine._dispatcher.links[0].outstanding) == 4)
+    assert behind[0].cancel()
+    assert behind[0].cancelled()
+    (tmp_path / "release").touch()
+    assert [future.result(PATIENCE) for future in held] == ["held-0", "held-1"]
+    assert behind[1].result(PATIENCE) is None
+    assert not (tmp_path / "ran-0").exists()
+    assert (tmp_path / "ran-1").exists()
+
+
+def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
+    held = occupied(pool, tmp_path)
+    assert pool._engine.cancel(held[0], force=True)
+    (tmp_path / "release").touch()
+    assert held[1].result(PATIENCE) == "held-1"
+    assert pool.submit(double, 4).result(PATIENCE) == 8
+
+
+def test_lost_worker_costs_its_own_call_and_no_other(pool, tmp_path):
+    futures = [pool.submit(double, number) for number in range(200)]
+    lost = pool.submit(die)
+    futures += [pool.submit(double, number) for number in range(200, 400)]
+    with pytest.raises(WorkerLostError, match="SIGKILL") as caught:
+        lost.result(PATIENCE)
+    assert caught.value.exitcode == -signal.SIGKILL
+    assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(400)]
+
+
+def test_lost_worker_is_made_good_by_a_retry(pool, tmp_path):
+    def dies_once():
+        try:
+            (tmp_path / "been here").touch(exist_ok=False)
+        except FileExistsError:
+            return "alive"
+        return die()
+
+    assert pool.with_options(idempotent=True).submit(dies_once).result(PATIENCE) == "alive"
+
+
+def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path):
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(Peer(1))
+        pool = stack.enter_context(joined(peer))
+        held = pool.submit(hold, tmp_path)
+        waiting = pool.submit(double, 2)
+        eventually((tmp_path / "held").exists)
+        pool._engine._crew.limit = 1  # a worker of our own, which may only start when there is more work
+        peer._server.stop(0)
+        with pytest.raises(WorkerLostError, match="link"):
+            held.result(PATIENCE)
+        assert waiting.result(PATIENCE) == 4
+        (tmp_path / "release").touch()
+
+
+def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path):
+    code = (
+        "import sys; from woolexec.mesh.server import Peer\n"
+        "with Peer(1) as peer: print(peer.address, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        address = process.stdout.readline().strip()
+        try:
+            pool = PeerPoolExecutor(1)
+            pool._engine._crew.limit = 0
+            Link(pool._engine, address, 1)
+            with pool:
+                held = pool.submit(hold, tmp_path)
+                eventually((tmp_path / "held").exists)
+                again = pool.with_options(idempotent=True).submit(double, 3)
+                pool._engine._crew.limit = 1
+                process.kill()
+                with pytest.raises(WorkerLostError, match="link"):
+                    held.result(PATIENCE)
+                assert again.result(PATIENCE) == 6
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):
+                os.unlink(address.removeprefix("unix:"))
+                os.rmdir(os.path.dirname(address.removeprefix("unix:")))
+
+
+def test_last_link_that_breaks_keeps_nobody_waiting(peer, tmp_path):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        waiting = pool.submit(double, 2)
+        peer._server.stop(0)
+        for future in (*held, waiting):
+            with pytest.raises(WorkerLostError):
+                future.result(PATIENCE)
+        (tmp_path / "release").touch()
+
+
+def test_shutdown_cancels_what_waits_at_the_peer(peer, tmp_path):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        waiting = [pool.submit(double, number) for number in range(50)]
+        pool.shutdown(wait=False, cancel_futures=True)
+        (tmp_path / "release").touch()
+        assert [future.result(PATIENCE) for future in held] == ["held-0", "held-1"]
+        for future in waiting:
+            with pytest.raises(CancelledError):
+                future.result(PATIENCE)
+
+
+def test_own_workers_and_a_peer_share_the_work(peer):
+    with joined(peer, local=1) as pool:
+        futures = [pool.submit(whoami) for _ in range(40)]
+        pids = {future.result(PATIENCE) for future in futures}
+        assert pids & set(peer.engine.pids)
+        assert pids & set(pool._engine.pids)
+
+
+def whoami():
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def test_pool_without_peers_does_not_import_grpc():
+    code = (
+        "import sys, woolexec\n"
+        "with woolexec.PeerPoolExecutor(1) as pool:\n"
+        "    assert pool.submit(abs, -1).result() == 1\n"
+        "    assert list(pool.map(abs, [-1, -2])) == [1, 2]\n"
+        "    assert not pool.submit(lambda: [m for m in __import__('sys').modules if m.startswith('grpc')]).result()\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('grpc', 'zeroconf')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE * 2)
