@@ -20,6 +20,7 @@ class Engine:
         self.at_once = at_once
         self.chunks = []
         self.cancelled = []
+        self.forked = False
 
     def submit_chunk(self, chunk):
         self.chunks.append(chunk)
@@ -224,8 +225,8 @@ def test_consumer_waits_for_a_part_that_another_thread_brings():
     thread = threading.Thread(target=lambda: got.append(parts.take(0, None)))
     thread.start()
 
-    parts._put(2, 2, b"later", failed=False)
-    parts._put(0, 2, b"first", failed=False)
+    parts.put(2, 2, b"later", failed=False)
+    parts.put(0, 2, b"first", failed=False)
     thread.join(30)
 
     assert got == [(2, b"first", False)]
@@ -241,7 +242,7 @@ def test_parts_race_with_their_consumer():
         thread = threading.Thread(target=consume)
         thread.start()
         for first in (2, 0, 1):
-            parts._put(first, 1, first, failed=False)
+            parts.put(first, 1, first, failed=False)
         thread.join(30)
         assert got == [0, 1, 2]
 
@@ -258,4 +259,4 @@ def test_parts_race_with_their_consumer():
 )
 def test_bad_sizes_are_refused(chunksize, buffersize, error):
     with pytest.raises(error):
-        check_map((), chunksize, buffersize)
+        check_map(chunksize, buffersize)

@@ -25,7 +25,7 @@ class Pair:
         self.worker = Worker(1, limit)
         _, self.page_fd, _, self.sock = self.worker.open()
         self.page = Page(self.page_fd)
-        self.reader = Reader(self.sock)
+        self.reader = Reader(self.sock, self.page.down)
         self.numbers = itertools.count(1)
 
     def send(self, *calls):

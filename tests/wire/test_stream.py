@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from tests.wire.frames import random_frame
+from woolexec.wire import arena
 from woolexec.wire.codec import KINDS, Recall, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.payload import File, Parts, store
 from woolexec.wire.stream import DONT_WAIT, LIMIT, Reader, pieces, write
@@ -24,8 +25,9 @@ def sized(data):
 
 def small_frame(random):
     frame = random_frame(random, random.choice(list(KINDS)))
-    if hasattr(frame, "extent"):
-        frame.extent = ()
+    for name in ("extent", "arena"):
+        if hasattr(frame, name):
+            setattr(frame, name, frame.DEFAULTS[name])
     return frame
 
 
@@ -92,6 +94,26 @@ def test_memory_file_travels_beside_its_frame(ends):
 
     assert isinstance(got.payload, File)
     assert [bytes(part) for part in got.payload.load()] == [b"body", b"buffer"]
+
+
+def test_payload_in_an_arena_is_taken_out_of_it(ends):
+    memory, words = memoryview(bytearray(arena.SIZE)), memoryview(bytearray(8)).cast("Q")
+    writer, reader = arena.Arena(memory, words, 0), arena.Arena(memory, words, 0)
+    plain = Return(call=(1,), size=(5000,), arena=writer.put([b"p" * 5000], 5000))
+    cut = Return(call=(2,), size=(10,), extent=(4, 6), arena=writer.put([b"body", b"buffer"], 10))
+    ends[0].sendall(sized(encode(plain)) + sized(encode(cut)))
+
+    one, other = Reader(ends[1], reader).read()
+
+    assert one.payload == b"p" * 5000
+    assert other.payload.load() == [b"body", b"buffer"]
+
+
+def test_payload_in_an_arena_that_is_not_there_is_a_value_error(ends):
+    ends[0].sendall(sized(encode(Return(call=(1,), size=(5,), arena=1))))
+
+    with pytest.raises(ValueError, match="arena"):
+        Reader(ends[1]).read()
 
 
 def test_frame_whose_memory_file_is_missing_is_a_value_error(ends):
