@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -309,3 +310,44 @@ def test_pool_without_peers_does_not_import_grpc():
         "assert not [name for name in sys.modules if name.split('.')[0] in ('grpc', 'zeroconf')]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE * 2)
+
+
+def run_once(number, seconds, log):
+    with open(log, "a") as lines:
+        lines.write(f"{number}\n")
+    time.sleep(seconds)
+    if number % 97 == 5:
+        die()
+    return number
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_run_once_or_are_cancelled_whatever_comes_between(peer, tmp_path, seed):
+    chance, log, cancelled = random.Random(seed), tmp_path / "log", set()
+    with joined(peer, local=seed % 2) as pool:
+        futures = []
+        for number in range(400):
+            futures.append(pool.submit(run_once, number, chance.choice([0, 0, 0, 0.001, 0.01]), log))
+            chosen = chance.randrange(len(futures))
+            if chance.random() < 0.3 and futures[chosen].cancel():
+                cancelled.add(chosen)
+        for number, future in enumerate(futures):
+            if number in cancelled:
+                assert future.cancelled()
+            elif number % 97 == 5:
+                with pytest.raises(WorkerLostError):
+                    future.result(PATIENCE)
+            else:
+                assert future.result(PATIENCE) == number
+    assert sorted(map(int, log.read_text().split())) == [n for n in range(400) if n not in cancelled]
+
+
+def test_stream_that_is_no_batch_ends_and_others_go_on(pool, peer):
+    import grpc
+
+    with grpc.insecure_channel(peer.address) as channel:
+        stream = channel.stream_stream("/woolexec.v1.Peer/Link")(iter([b"\xff\xff"]), timeout=PATIENCE)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream)
+        assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+    assert pool.submit(double, 1).result(PATIENCE) == 2

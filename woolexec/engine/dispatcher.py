@@ -172,6 +172,7 @@ class Dispatcher:
             return
         worker.send_calls(calls)
         for call in calls:
+            # Behind a link nobody watches the time yet: Start has no field for it.
             if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker):
                 self._on_timed(worker, call)
         self.due.add(worker)

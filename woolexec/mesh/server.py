@@ -187,7 +187,7 @@ class Served:
     def _recall(self, since: int) -> None:
         """Give back what has not been started, from this call on."""
         given = [number for number in sorted(self.outstanding) if number >= since and self._drop(number, force=False)]
-        self.line.put(encode(Recalled(call=given)))
+        self.line.put(encode(Recalled(call=given[::-1])))  # each goes to the front of the client's queue
 
     def _cancel(self, number: int) -> None:
         """End a call, running or not."""
