@@ -1,4 +1,4 @@
-"""The engine without its I/O: mirrors `woolexec.engine.engine`, method by method, over the real Dispatch."""
+"""The engine without its I/O: mirrors `woolexec.engine`'s dispatcher, endings and crew, over the real Dispatch."""
 
 import itertools
 from collections import deque
@@ -25,7 +25,7 @@ class Queue(ReadyQueue):
 
 
 class Conductor:
-    """What `Engine` does around `Dispatch`, step by step."""
+    """What the engine does around `Dispatch`, step by step."""
 
     def __init__(self, world, dispatch, limit, calls_limit):
         self.world = world
@@ -238,18 +238,14 @@ class Conductor:
 
     def cancel_sent(self, call, *, force):
         self.take_inbox()
-        if self.core.queue.claim(call):
-            call.move("cancel")
-            return True
         worker = call.place
-        if call.state != SENT or worker is None:
-            return False
-        if call.number > worker.page.started:
-            self.recall(worker, since=call.number)
-            if self.core.queue.claim(call):
+        if call.state == SENT and worker is not None:
+            if call.number > worker.page.started:
+                self.recall(worker, since=call.number)
+            if force and call.state == SENT and call.number <= worker.page.started and self.end_call(worker, call):
                 call.move("cancel")
                 return True
-        if force and call.state == SENT and call.number <= worker.page.started and self.end_call(worker, call):
+        if self.core.queue.claim(call):
             call.move("cancel")
             return True
         return False

@@ -14,7 +14,7 @@ A seeded world around `woolexec.core.dispatch.Dispatch`: everything it meets in 
 3. Workers die between any two of their steps; what they wrote stays readable, and is heard late or never.
 4. Every start and every outcome is written down and checked on the spot; the rest is checked at the end.
 
-The Conductor mirrors `woolexec.engine.engine`, method by method; names are the same.
+The Conductor mirrors `woolexec.engine` (dispatcher, endings, crew); names are much the same.
 """
 
 import itertools

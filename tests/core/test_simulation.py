@@ -10,6 +10,7 @@ import pytest
 
 from tests.core.simulated_task import Violation
 from tests.core.simulation import World
+from woolexec.core.call import LIMBO
 from woolexec.core.dispatch import Dispatch
 
 SEEDS = int(os.environ.get("WOOLEXEC_SEEDS", "3000"))
@@ -78,6 +79,24 @@ class TrustsTheFirstLook(Dispatch):
         return since
 
 
+class DoubtsTheLastCallOnly(Dispatch):
+    """Takes all but the last of the calls that were recalled too late for running."""
+
+    def recall(self, place, page, since=0):
+        since = super().recall(place, page, since)
+        doubtful = [call for call in place.outstanding.values() if call.state == LIMBO]
+        for call in doubtful[:-1]:
+            call.move("start")
+        return since
+
+
+class KeepsThePlaceOfAWaitingCall(Dispatch):
+    """Does not free the place of a call that waits for its own tasks."""
+
+    def wait(self, place, number):
+        place.waiting.append(number)
+
+
 class IgnoresWhatWasDeclined(Dispatch):
     """Does not place again what the worker gave back."""
 
@@ -140,6 +159,8 @@ class Sticky(set):
         (ForgetsWhatWasStarted, ["I2/I3", "I3"]),
         (LosesWhatWasNotStarted, ["I1"]),
         (TrustsTheFirstLook, ["I2/I3", "I3"]),
+        (DoubtsTheLastCallOnly, ["row 4"]),
+        (KeepsThePlaceOfAWaitingCall, ["I1"]),
         (IgnoresWhatWasDeclined, ["I1"]),
         (ClearsTheRecallEarly, ["I2/I3", "I3", "I5"]),
         (SendsWhileRecalling, ["I1"]),
