@@ -1,9 +1,5 @@
 """What scripts do with the names and classes of their `__main__`, which workers never import."""
 
-import pytest
-
-of_its_own = pytest.mark.xfail(strict=True, reason="each function of __main__ has names of its own in a worker")
-rewritten = pytest.mark.xfail(strict=True, reason="an instance that comes home sets the attributes of its class")
 
 
 def output(caller):
@@ -12,7 +8,6 @@ def output(caller):
     return out.split("\n")[:-1]
 
 
-@of_its_own
 def test_global_that_the_initializer_sets_is_seen_by_tasks(run):
     script = """
         from woolexec import PeerPoolExecutor
@@ -26,7 +21,6 @@ def test_global_that_the_initializer_sets_is_seen_by_tasks(run):
     assert output(run(script)) == ["11 [10, 11, 12]"]
 
 
-@of_its_own
 def test_global_that_the_initializer_sets_wins_over_the_callers_until_that_changes(run):
     script = """
         from woolexec import PeerPoolExecutor
@@ -43,7 +37,6 @@ def test_global_that_the_initializer_sets_wins_over_the_callers_until_that_chang
     assert output(run(script)) == ["11", "71"]
 
 
-@of_its_own
 def test_tasks_of_one_worker_share_what_they_keep_in_globals(run):
     script = """
         from woolexec import PeerPoolExecutor
@@ -72,7 +65,6 @@ def test_what_a_task_keeps_does_not_reach_the_callers_names(run):
     assert output(run(script)) == ["worker caller"]
 
 
-@rewritten
 def test_instance_that_comes_home_leaves_its_class_alone(run):
     script = """
         from woolexec import PeerPoolExecutor

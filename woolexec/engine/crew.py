@@ -104,7 +104,7 @@ class Crew:
     def _start_failed(self, exc: OSError) -> None:
         if self.workers:  # go on with those there are; try again when one ends
             return
-        error = WorkerStartError(f"no worker could be started with {sys.executable}: {exc}")
+        error = WorkerStartError(f"no worker could be started with {sys.executable or 'no interpreter'}: {exc}")
         error.__cause__ = exc
         self.dispatcher.fail_waiting(error)
 

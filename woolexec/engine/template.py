@@ -130,6 +130,10 @@ class Template:
 
 def _start(fd: int, defaults: Mapping[str, str]) -> int:
     """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
+    if not sys.executable:
+        raise OSError("sys.executable is not set")
+    if getattr(sys, "frozen", False):  # it would start the application anew, which makes a pool, which starts ...
+        raise OSError("a frozen application has no interpreter to start workers with")
     environment = {**defaults, **os.environ}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
     path = _path()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from weakref import WeakSet
 
 from woolexec.wire.payload import APART, LARGE, File, Parts, store
 
@@ -141,13 +142,103 @@ def _dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool
     import cloudpickle
 
     reduction = sys.modules.get("multiprocessing.reduction")
-    base: Any = cloudpickle.Pickler
+    table: Any = cloudpickle.Pickler.dispatch_table
     if reduction is not None:
-        table = ChainMap(base.dispatch_table, reduction.ForkingPickler._extra_reducers)
-        base = type("Pickler", (base,), {"dispatch_table": table})
+        table = ChainMap(table, reduction.ForkingPickler._extra_reducers)
+    base: Any = type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table, "reducer_override": _reduce})
     file = io.BytesIO()
-    base(file, 5, is_inline).dump(obj)
+    pickler = base(file, 5, is_inline)
+    main = sys.modules["__main__"].__dict__
+    pickler.globals_ref[id(main)] = _Main(main)
+    pickler.dump(obj)
     return file.getvalue()
+
+
+class _Main(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+    """Stands for the names of ``__main__`` in a pickle."""
+
+    def __init__(self, main: dict[str, Any]) -> None:
+        self._own = {name: main[name] for name in ("__file__", "__package__") if type(main.get(name)) is str}
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _main_names, (self._own,)
+
+
+is_worker = False
+"""In a worker the functions of the caller's ``__main__`` share one namespace, as they do there."""
+
+_seen: dict[str, bytes] = {}
+"""What the caller's globals were when they last came, pickled."""
+
+
+def _main_names(own: dict[str, Any]) -> dict[str, Any]:
+    if not is_worker:  # a function that comes home must not change what is there
+        return {"__name__": "__main__", **own}
+    names = sys.modules["__main__"].__dict__
+    for name, value in own.items():
+        names.setdefault(name, value)
+    return names
+
+
+_ours: WeakSet[type] = WeakSet()
+_foreign: WeakSet[type] = WeakSet()
+"""Classes that this process has sent by value, and those that it made when it unpickled them."""
+
+
+def _reduce(pickler: Any, obj: Any) -> Any:
+    """Reduce as cloudpickle does, but have functions and classes completed by our own functions."""
+    from cloudpickle import cloudpickle
+
+    reduced = cloudpickle.Pickler.reducer_override(pickler, obj)
+    if reduced.__class__ is not tuple or len(reduced) != 6:
+        return reduced
+    if reduced[5] is cloudpickle._function_setstate:
+        if obj.__globals__ is sys.modules["__main__"].__dict__:
+            return (*reduced[:5], _set_state)
+    elif reduced[5] is cloudpickle._class_setstate:
+        if obj not in _foreign:
+            _ours.add(obj)
+        return (*reduced[:5], _set_class_state)
+    return reduced
+
+
+def _set_class_state(cls: type, state: Any) -> type:
+    """Complete a class, unless it is one of ours that has come home: it is as its owner wants it."""
+    from cloudpickle.cloudpickle import _class_setstate
+
+    if cls in _ours:
+        return cls
+    _foreign.add(cls)
+    _class_setstate(cls, state)
+    return cls
+
+
+def _set_state(fn: Any, state: Any) -> None:
+    """
+    Complete a function of ``__main__``, as cloudpickle does.
+
+    A global that came with it is stored only if the caller's has changed since it last came: what a task has stored
+    under that name, an initializer for example, stays.
+    """
+    from cloudpickle.cloudpickle import _function_setstate
+
+    if is_worker:
+        values = state[1]["__globals__"]
+        state[1]["__globals__"] = {name: value for name, value in values.items() if _is_news(name, value)}
+    _function_setstate(fn, state)
+
+
+def _is_news(name: str, value: Any) -> bool:
+    if callable(value):
+        return True
+    try:
+        seen = dumps_inline(value)
+    except BaseException:  # user code
+        return True
+    if _seen.get(name) == seen:
+        return False
+    _seen[name] = seen
+    return True
 
 
 def loads(payload: bytes | memoryview | File | Parts) -> Any:

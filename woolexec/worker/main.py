@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from woolexec.wire import pickling
 from woolexec.wire.codec import Broken, Cancel, Define, Initialize, Raise, Recall, Return, Start, Stop, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import loads
@@ -38,6 +39,7 @@ class Worker:
     def run(self) -> None:
         """Serve until told to stop, or until the engine is gone."""
         context.worker = self
+        pickling.is_worker = True
         while True:
             try:
                 self.lane.run()
