@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import _lru_cache_wrapper, lru_cache
+from types import FunctionType
 from weakref import WeakSet
 
 from woolexec.wire.payload import APART, LARGE, File, Parts, store
@@ -189,6 +191,8 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     """Reduce as cloudpickle does, but have functions and classes completed by our own functions."""
     from cloudpickle import cloudpickle
 
+    if obj.__class__ is _lru_cache_wrapper and (obj.__module__ == "__main__" or "<locals>" in obj.__qualname__):
+        return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
     reduced = cloudpickle.Pickler.reducer_override(pickler, obj)
     if reduced.__class__ is not tuple or len(reduced) != 6:
         return reduced
@@ -200,6 +204,10 @@ def _reduce(pickler: Any, obj: Any) -> Any:
             _ours.add(obj)
         return (*reduced[:5], _set_class_state)
     return reduced
+
+
+def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(fn)
 
 
 def _set_class_state(cls: type, state: Any) -> type:
@@ -229,7 +237,7 @@ def _set_state(fn: Any, state: Any) -> None:
 
 
 def _is_news(name: str, value: Any) -> bool:
-    if callable(value):
+    if isinstance(value, FunctionType | type):
         return True
     try:
         seen = dumps_inline(value)
