@@ -1,5 +1,7 @@
 """What scripts do with the names and classes of their `__main__`, which workers never import."""
 
+import pytest
+
 
 def output(caller):
     code, out, err = caller.end()
@@ -78,3 +80,33 @@ def test_instance_that_comes_home_leaves_its_class_alone(run):
             print(type(price) is Price, Price.made, price.total(), Price().total())
     """
     assert output(run(script)) == ["True 5 2 2"]
+
+
+def test_cached_functions_run(run):
+    script = """
+        import functools
+        from woolexec import PeerPoolExecutor
+        @functools.cache
+        def fibonacci(n): return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+        def plus_one(n): return fibonacci(n) + 1
+        with PeerPoolExecutor(1) as pool:
+            print(pool.submit(fibonacci, 30).result(), pool.submit(plus_one, 30).result())
+    """
+    assert output(run(script)) == ["832040 832041"]
+
+
+@pytest.mark.xfail(strict=False, reason="cloudpickle makes the class in the worker without its slots")
+def test_instances_of_classes_with_slots_come_home(run):
+    script = """
+        import dataclasses
+        from woolexec import PeerPoolExecutor
+        @dataclasses.dataclass(slots=True)
+        class Point: x: int
+        class Plain:
+            __slots__ = ("a",)
+            def __init__(self, a): self.a = a
+        def look(item): return item, hasattr(item, "__dict__")
+        with PeerPoolExecutor(1) as pool:
+            print(pool.submit(look, Point(1)).result(), pool.submit(Plain, 2).result().a)
+    """
+    assert output(run(script)) == ["(Point(x=1), False) 2"]
