@@ -1,6 +1,5 @@
 """What scripts do with the names and classes of their `__main__`, which workers never import."""
 
-import pytest
 
 
 def output(caller):
@@ -95,7 +94,6 @@ def test_cached_functions_run(run):
     assert output(run(script)) == ["832040 832041"]
 
 
-@pytest.mark.xfail(strict=False, reason="cloudpickle makes the class in the worker without its slots")
 def test_instances_of_classes_with_slots_come_home(run):
     script = """
         import dataclasses

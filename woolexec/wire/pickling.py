@@ -202,6 +202,8 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     elif reduced[5] is cloudpickle._class_setstate:
         if obj not in _foreign:
             _ours.add(obj)
+        if "__slots__" in obj.__dict__ and len(reduced[1]) == 6:  # not an Enum; by itself it comes without slots
+            reduced[1][3]["__slots__"] = obj.__slots__
         return (*reduced[:5], _set_class_state)
     return reduced
 
