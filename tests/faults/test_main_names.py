@@ -1,7 +1,6 @@
 """What scripts do with the names and classes of their `__main__`, which workers never import."""
 
 
-
 def output(caller):
     code, out, err = caller.end()
     assert code == 0, err

@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from woolexec.worker.road import Road
 
 
+_LOOKS = 50
+"""How often an idle worker looks for the next call before it sleeps: about 2 µs each, with the processor offered to
+others in between.  Waking a sleeping processor takes 30-40 µs on a virtual machine, and the next call of a round trip
+comes within 50: with this a round trip takes 50 µs, without it 86."""
+
+
 class Slot:
     """A function as it came, unpickled at its first call."""
 
@@ -136,10 +142,18 @@ class SyncLane:
         :raises SystemExit: when it said Stop and all calls are done
         """
         receive, ready = self._receive, self._ready
+        yield_processor = getattr(os, "sched_yield", int)
         while True:
             while ready:
                 self._step()
-            receive(True)
+            for _ in range(_LOOKS):
+                try:
+                    receive(False)
+                    break
+                except BlockingIOError:
+                    yield_processor()
+            else:
+                receive(True)
 
     def wait_for(self, is_done: Callable[[], bool], deadline: float | None = None) -> None:
         """
