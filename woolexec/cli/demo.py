@@ -20,7 +20,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from woolexec import PeerPoolExecutor
 from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
@@ -96,13 +96,24 @@ class Progress:
         self._tty = self._stream.isatty()
         self._drawn = 0.0
         self._started = time.perf_counter()
+        self._interrupted = False
+        self._handler: Any = None
 
     def __enter__(self) -> Self:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._handler = signal.signal(signal.SIGINT, self._interrupt)
         if self._tty:
             self._draw(0)
         return self
 
+    def _interrupt(self, *_: object) -> None:
+        # Python swallows the exception if it comes while a generator or an object is being thrown away: `watch` asks.
+        self._interrupted = True
+        raise KeyboardInterrupt
+
     def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
         if self._tty:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
@@ -111,6 +122,8 @@ class Progress:
         """Pass the items on, and show how many have come."""
         done = 0
         for done, item in enumerate(items, 1):
+            if self._interrupted:
+                raise KeyboardInterrupt
             if self._tty and time.perf_counter() - self._drawn > self.EVERY:
                 self._draw(done)
             yield item

@@ -88,6 +88,9 @@ class Crew:
             *fds, theirs = worker.open()
             try:
                 self._template.spawn(worker.id, fds)
+            except OSError:
+                worker.close()
+                raise
             finally:
                 theirs.close()
                 os.close(fds[1])
