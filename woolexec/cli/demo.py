@@ -68,6 +68,7 @@ def _timed(
     started = time.perf_counter()
     with Progress(name, len(files)) as progress:
         if make_pool is None:
+            progress.waits = False
             measures = list(progress.watch(map(measure, [str(root)] * len(files), files)))
         else:
             with make_pool() as pool:
@@ -97,6 +98,7 @@ class Progress:
         self._drawn = 0.0
         self._started = time.perf_counter()
         self._interrupted = False
+        self.waits = True
         self._handler: Any = None
 
     def __enter__(self) -> Self:
@@ -107,9 +109,11 @@ class Progress:
         return self
 
     def _interrupt(self, *_: object) -> None:
-        # Python swallows the exception if it comes while a generator or an object is being thrown away: `watch` asks.
+        # Python swallows an exception that comes while a generator or an object is being thrown away.  Where the work
+        # is done in this process `watch` asks after each item; where it waits for a pool, raising ends the wait.
         self._interrupted = True
-        raise KeyboardInterrupt
+        if self.waits:
+            raise KeyboardInterrupt
 
     def __exit__(self, *_: object) -> None:
         if self._handler is not None:
