@@ -1,12 +1,17 @@
-"""What runs in the workers: importable by its name, so that every pool can send it."""
+"""
+What runs in the workers: importable by its name, so that every pool can send it.
+
+It imports next to nothing, so that what a worker weighs is the pool's, whether it inherited this module or imports it.
+"""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def same(value: Any) -> Any:
@@ -36,12 +41,14 @@ def clocked_sleep(seconds: float) -> tuple[float, float]:
 def whoami(seconds: float) -> tuple[int, int]:
     """Tell process and thread, after a nap that leaves the next one to another worker."""
     time.sleep(seconds)
-    return os.getpid(), threading.get_ident()
+    from _thread import get_ident
+
+    return os.getpid(), get_ident()
 
 
 def hold(directory: str) -> None:
     """Keep the worker busy until `directory/release` exists; leave a file that says it has begun."""
-    Path(directory, f"held-{os.getpid()}").touch()
-    release = Path(directory, "release")
-    while not release.exists():
+    with open(f"{directory}/held-{os.getpid()}", "x"):
+        pass
+    while not os.path.exists(f"{directory}/release"):
         time.sleep(0.02)

@@ -172,6 +172,19 @@ def write_shared(name, data):
     block.close()
 
 
+def make_shared(data):
+    block = shared_memory.SharedMemory(create=True, size=len(data))
+    block.buf[:] = data
+    block.close()
+    return block.name
+
+
+def unlink_shared(name):
+    block = shared_memory.SharedMemory(name)
+    block.close()
+    block.unlink()
+
+
 def authkey():
     return bytes(multiprocessing.current_process().authkey)
 

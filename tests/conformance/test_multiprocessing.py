@@ -56,6 +56,26 @@ def test_shared_memory_survives_the_workers_that_opened_it():
         block.unlink()
 
 
+def test_shared_memory_survives_the_worker_that_made_it():
+    with Subject(2) as pool:
+        name = pool.submit(tasks.make_shared, b"from a worker").result(SOON)
+    block = shared_memory.SharedMemory(name)
+    try:
+        assert bytes(block.buf[:13]) == b"from a worker"
+    finally:
+        block.close()
+        block.unlink()
+
+
+def test_shared_memory_is_unlinked_by_a_task_that_says_so(capfd):
+    with Subject(1) as pool:
+        name = pool.submit(tasks.make_shared, b"x").result(SOON)
+        pool.submit(tasks.unlink_shared, name).result(SOON)
+    with pytest.raises(FileNotFoundError):
+        shared_memory.SharedMemory(name)
+    assert capfd.readouterr().err == ""
+
+
 def test_connection_travels_as_an_argument(pool):
     receiver, sender = multiprocessing.Pipe(duplex=False)
     with contextlib.closing(receiver), contextlib.closing(sender), contextlib.ExitStack() as stack:

@@ -51,6 +51,8 @@ class Dispatch:
         """Choose what is sent to this place now, and book it."""
         if place.waiting:
             return self._assign_child(place)
+        if place.is_supplied:
+            return []
         chosen: list[Call] = []
         queue, places = self.queue, len(self.places)
         share = -(-len(queue) // max(1, places))

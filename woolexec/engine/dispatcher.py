@@ -11,7 +11,7 @@ import itertools
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from woolexec.core.call import Call, Chunk, Function
@@ -29,6 +29,10 @@ from woolexec.wire.futures import CallFuture
 
 REST = 0.002
 """While work waits behind a running call and a worker is idle, the engine looks this often whether to move it."""
+
+_BURST, _MOMENT = 64, 1e-6
+"""Whoever submits so many calls before the engine's thread has taken the first sleeps for so long (seconds): otherwise
+it keeps the GIL for 5 ms at a time, and workers stand idle meanwhile."""
 
 _FUNCTIONS_LIMIT = 1024
 
@@ -100,6 +104,8 @@ class Dispatcher:
         if self._hungry:
             self._hungry = False
             self._loop.wake()
+        elif len(self._loop.inbox) == _BURST:
+            sleep(_MOMENT)
 
     def is_running(self, call: Call) -> bool:
         """Say whether a call has been started and is not done."""

@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
 
     # A field's value: which type it has is said by the field's Kind.
     Value = Any
-    # (tag bytes, attribute, kind)
-    Field = tuple[bytes, str, "Kind"]
 
 
 def varint(value: int) -> bytes:
@@ -102,18 +100,16 @@ STRINGS = Kind(2, STRING.write, STRING.read)
 
 
 class Message:
-    """The base of all frames: named fields, proto3 defaults."""
+    """The base of all frames: named fields; one that is not set is the class's, its proto3 default."""
 
-    __slots__ = ()
-    FIELDS: ClassVar[tuple[Field, ...]] = ()
+    FIELDS: ClassVar[dict[str, tuple[bytes, Kind]]] = {}
     DEFAULTS: ClassVar[dict[str, Value]] = {}
     BY_NUMBER: ClassVar[dict[int, tuple[str, Kind]]] = {}
 
     def __init__(self, **values: Value) -> None:
-        for name, default in self.DEFAULTS.items():
-            setattr(self, name, values.pop(name, default))
-        if values:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(values)}")
+        if not self.DEFAULTS.keys() >= values.keys():
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(values.keys() - self.DEFAULTS.keys())}")
+        self.__dict__ = values
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -131,10 +127,11 @@ class Message:
     def body(self) -> bytes:
         """Encode the fields that differ from their defaults."""
         parts: list[bytes] = []
-        for tag, name, kind in self.FIELDS:
-            value = getattr(self, name)
+        fields = self.FIELDS
+        for name, value in self.__dict__.items():
             if not value:
                 continue
+            tag, kind = fields[name]
             if kind is STRINGS:
                 for element in value:
                     parts += (tag, kind.write(element))
@@ -184,15 +181,16 @@ class Message:
 
 
 def _define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:
-    cls.FIELDS = tuple((varint(number << 3 | kind.wire), name, kind) for number, name, kind, _ in fields)
+    cls.FIELDS = {name: (varint(number << 3 | kind.wire), kind) for number, name, kind, _ in fields}
     cls.DEFAULTS = {name: default for _, name, _, default in fields}
+    for name, default in cls.DEFAULTS.items():
+        setattr(cls, name, default)
     cls.BY_NUMBER = {number: (name, kind) for number, name, kind, _ in fields}
 
 
 class Start(Message):
     """Run these calls of one function."""
 
-    __slots__ = ("again", "arena", "attempt", "call", "count", "extent", "first", "function", "name", "payload", "size")
     function: int
     call: tuple[int, ...]
     size: tuple[int, ...]
@@ -204,24 +202,26 @@ class Start(Message):
     attempt: int
     name: str
     arena: int
+    lane: int
+    context: bytes
+    kind: int
 
 
 class Return(Message):
     """These calls returned."""
 
-    __slots__ = ("arena", "call", "extent", "payload", "seconds", "size")
     call: tuple[int, ...]
     seconds: tuple[float, ...]
     size: tuple[int, ...]
     payload: Any
     extent: tuple[int, ...]
     arena: int
+    context: bytes
 
 
 class Raise(Message):
     """This call raised."""
 
-    __slots__ = ("call", "extent", "payload", "seconds", "type")
     call: int
     seconds: float
     payload: Any
@@ -232,7 +232,6 @@ class Raise(Message):
 class Define(Message):
     """Remember this function in a slot."""
 
-    __slots__ = ("extent", "function", "payload")
     function: int
     payload: Any
     extent: tuple[int, ...]
@@ -241,45 +240,47 @@ class Define(Message):
 class Recall(Message):
     """Give back this call and all behind it that have not been started."""
 
-    __slots__ = ("call", "waiting")
     call: int
     waiting: int
+    loop: bool
 
 
 class Recalled(Message):
     """These calls were given back."""
 
-    __slots__ = ("call",)
     call: tuple[int, ...]
+    loop: bool
 
 
 class Options(Message):
     """What a nested task asks for."""
 
-    __slots__ = ("idempotent", "name", "retries", "retry_on", "timeout")
     timeout: float
     retries: int
     idempotent: bool
     name: str
     retry_on: tuple[str, ...]
+    context_back: bool
 
 
 class Submit(Message):
     """A running call wants a task run."""
 
-    __slots__ = ("extent", "function", "options", "parent", "payload", "task")
     task: int
     parent: int
     function: bytes
     payload: Any
     extent: tuple[int, ...]
     options: Options | None
+    lane: int
+    context: bytes
+    name: str
+    kind: int
 
 
 class Wait(Message):
     """A running call waits for its own tasks."""
 
-    __slots__ = ("call", "serial")
     call: int
     serial: int
 
@@ -287,27 +288,22 @@ class Wait(Message):
 class Resume(Message):
     """It goes on."""
 
-    __slots__ = ("call",)
     call: int
 
 
 class Cancel(Message):
     """Drop this submitted task."""
 
-    __slots__ = ("call",)
     call: int
 
 
 class Stop(Message):
     """Finish what was sent, then leave."""
 
-    __slots__ = ()
-
 
 class Log(Message):
     """A logging record."""
 
-    __slots__ = ("record", "text")
     record: bytes
     text: str
 
@@ -315,7 +311,6 @@ class Log(Message):
 class Initialize(Message):
     """Run this before the first call."""
 
-    __slots__ = ("extent", "payload")
     payload: Any
     extent: tuple[int, ...]
 
@@ -323,15 +318,51 @@ class Initialize(Message):
 class Broken(Message):
     """The initializer raised."""
 
-    __slots__ = ("payload",)
     payload: bytes
 
 
 class Started(Message):
-    """These calls were started (links only; on one machine a shared page tells it)."""
+    """These calls were started; on one machine, where a shared page tells it, only said of streams."""
 
-    __slots__ = ("call",)
     call: tuple[int, ...]
+
+
+class Yield(Message):
+    """A stream's next item, or several."""
+
+    call: int
+    payload: Any
+    extent: tuple[int, ...]
+    count: int
+    context: bytes
+
+
+class Next(Message):
+    """Pull the next item, or so many."""
+
+    call: int
+    credits: int
+
+
+class Send(Message):
+    """Send a value into a stream, and pull the next item."""
+
+    call: int
+    payload: Any
+    extent: tuple[int, ...]
+
+
+class Throw(Message):
+    """Raise an exception in a stream, and pull the next item."""
+
+    call: int
+    payload: bytes
+
+
+class Close(Message):
+    """Close a stream."""
+
+    call: int
 
 
 _define(
@@ -347,6 +378,9 @@ _define(
     (9, "attempt", UINT, 0),
     (10, "name", STRING, ""),
     (11, "arena", FIXED64, 0),
+    (12, "lane", UINT, 0),
+    (13, "context", BYTES, b""),
+    (14, "kind", UINT, 0),
 )
 _define(
     Return,
@@ -356,6 +390,7 @@ _define(
     (4, "payload", BYTES, b""),
     (5, "extent", FIXED64S, ()),
     (6, "arena", FIXED64, 0),
+    (7, "context", BYTES, b""),
 )
 _define(
     Raise,
@@ -366,8 +401,8 @@ _define(
     (5, "extent", FIXED64S, ()),
 )
 _define(Define, (1, "function", UINT, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
-_define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0))
-_define(Recalled, (1, "call", FIXED64S, ()))
+_define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0), (3, "loop", BOOL, False))
+_define(Recalled, (1, "call", FIXED64S, ()), (2, "loop", BOOL, False))
 _define(
     Options,
     (1, "timeout", DOUBLE, 0.0),
@@ -375,6 +410,7 @@ _define(
     (3, "idempotent", BOOL, False),
     (4, "name", STRING, ""),
     (5, "retry_on", STRINGS, ()),
+    (6, "context_back", BOOL, False),
 )
 _define(
     Submit,
@@ -384,6 +420,10 @@ _define(
     (4, "payload", BYTES, b""),
     (5, "extent", FIXED64S, ()),
     (6, "options", Kind(2, _sized, lambda data: Options.parse(data, 0, len(data))), None),
+    (7, "lane", UINT, 0),
+    (8, "context", BYTES, b""),
+    (9, "name", STRING, ""),
+    (10, "kind", UINT, 0),
 )
 _define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0))
 _define(Resume, (1, "call", FIXED64, 0))
@@ -392,6 +432,18 @@ _define(Log, (1, "record", BYTES, b""), (2, "text", STRING, ""))
 _define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
 _define(Broken, (1, "payload", BYTES, b""))
 _define(Started, (1, "call", FIXED64S, ()))
+_define(
+    Yield,
+    (1, "call", FIXED64, 0),
+    (2, "payload", BYTES, b""),
+    (3, "extent", FIXED64S, ()),
+    (4, "count", UINT, 0),
+    (5, "context", BYTES, b""),
+)
+_define(Next, (1, "call", FIXED64, 0), (2, "credits", UINT, 0))
+_define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
+_define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
+_define(Close, (1, "call", FIXED64, 0))
 
 KINDS: dict[int, type[Message]] = {
     1: Start,
@@ -409,6 +461,11 @@ KINDS: dict[int, type[Message]] = {
     13: Initialize,
     14: Broken,
     15: Started,
+    16: Yield,
+    17: Next,
+    18: Send,
+    19: Throw,
+    20: Close,
 }
 _TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 
@@ -433,6 +490,7 @@ def encode_apart(frame: Any) -> bytes:
 
 # A lone Return or Start whose payload is shorter than this has every length in one byte.
 _SHORT = 96
+_COLUMNS = struct.Struct("<BBQBBfBBIB")
 _RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
 _SIZED_RETURN = struct.Struct("<IBBBBBBQBBfBBIBB")
 
@@ -441,13 +499,21 @@ def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
     """Encode the Return of one call."""
     size = len(payload)
     if size >= _SHORT:
-        return encode(Return(call=(call,), seconds=(seconds,), size=(size,), payload=payload))
+        columns = _COLUMNS.pack(10, 8, call, 18, 4, seconds, 26, 4, size, 34)
+        body = columns + varint(size) + payload
+        length = varint(len(body))
+        return b"\n" + varint(1 + len(length) + len(body)) + b"\x12" + length + body
     return _RETURN.pack(10, 26 + size, 18, 24 + size, 10, 8, call, 18, 4, seconds, 26, 4, size, 34, size) + payload
 
 
 def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes]) -> bytes:
-    """Encode the Start of a run of plain calls."""
-    return encode(Start(function=slot, call=calls, size=[len(p) for p in payloads], payload=b"".join(payloads)))
+    """Encode the Start of a run of plain calls: field by field, in a third of the time that `encode` takes."""
+    count, payload = len(calls), b"".join(payloads)
+    numbers, sizes = struct.pack(f"<{count}Q", *calls), struct.pack(f"<{count}I", *map(len, payloads))
+    columns = b"\x12" + varint(8 * count) + numbers + b"\x1a" + varint(4 * count) + sizes
+    body = b"".join((encode_slot(slot), columns, b'"', varint(len(payload)), payload))
+    length = varint(len(body))
+    return b"\n" + varint(1 + len(length) + len(body)) + b"\n" + length + body
 
 
 _TICKET = struct.Struct("<BBQ")

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ENDS = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
+
 _making = threading.RLock()  # guards the making of a future's condition and lists
 
 
@@ -255,12 +257,12 @@ class CallFuture(Future[T]):
             if gate is None:
                 with _making:
                     gate = self._gate = self._gate or Gate()
-            if self._state is PENDING:
+            if self._state not in _ENDS:
                 gate.wait(timeout)
         state = self._state
         if state is FINISHED:
             return
-        if state is not PENDING:
+        if state in _ENDS:
             raise CancelledError
         raise TimeoutError
 

@@ -56,7 +56,7 @@ class Frame(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "kind")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,9 @@ class Start(_message.Message):
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     ARENA_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -79,23 +82,28 @@ class Start(_message.Message):
     attempt: int
     name: str
     arena: int
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ...) -> None: ...
+    lane: int
+    context: bytes
+    kind: int
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., kind: _Optional[int] = ...) -> None: ...
 
 class Return(_message.Message):
-    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena")
+    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
     ARENA_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
     seconds: _containers.RepeatedScalarFieldContainer[float]
     size: _containers.RepeatedScalarFieldContainer[int]
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
     arena: int
-    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ...) -> None: ...
+    context: bytes
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
 
 class Raise(_message.Message):
     __slots__ = ("call", "seconds", "payload", "type", "extent")
@@ -122,48 +130,62 @@ class Define(_message.Message):
     def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Recall(_message.Message):
-    __slots__ = ("call", "waiting")
+    __slots__ = ("call", "waiting", "loop")
     CALL_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
     call: int
     waiting: int
-    def __init__(self, call: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+    loop: bool
+    def __init__(self, call: _Optional[int] = ..., waiting: _Optional[int] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Recalled(_message.Message):
-    __slots__ = ("call",)
+    __slots__ = ("call", "loop")
     CALL_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, call: _Optional[_Iterable[int]] = ...) -> None: ...
+    loop: bool
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("task", "parent", "function", "payload", "extent", "options")
+    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "kind")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     task: int
     parent: int
     function: bytes
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
     options: Options
-    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ...) -> None: ...
+    lane: int
+    context: bytes
+    name: str
+    kind: int
+    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., kind: _Optional[int] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on")
+    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back")
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RETRY_ON_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_BACK_FIELD_NUMBER: _ClassVar[int]
     timeout: float
     retries: int
     idempotent: bool
     name: str
     retry_on: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ...) -> None: ...
+    context_back: bool
+    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("call", "serial")
@@ -218,14 +240,18 @@ class Started(_message.Message):
     def __init__(self, call: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Yield(_message.Message):
-    __slots__ = ("call", "payload", "extent")
+    __slots__ = ("call", "payload", "extent", "count", "context")
     CALL_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     call: int
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+    count: int
+    context: bytes
+    def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., count: _Optional[int] = ..., context: _Optional[bytes] = ...) -> None: ...
 
 class Next(_message.Message):
     __slots__ = ("call", "credits")

@@ -83,10 +83,31 @@ def _configure(control: socket.socket) -> None:
     hooks.when_imported("logging", lambda module: relay.attach(module, config["levels"]))
     if config["authkey"] is not None:
         hooks.when_imported("multiprocessing.process", lambda module: _share_key(module, config["authkey"]))
+    hooks.when_imported("multiprocessing.shared_memory", _leave_blocks)
 
 
 def _share_key(process: Any, key: bytes) -> None:
     process.current_process().authkey = key
+
+
+def _leave_blocks(shared_memory: Any) -> None:
+    """
+    Keep a worker from destroying blocks of shared memory at its end.
+
+    A process that opens one has its resource tracker unlink it when that process ends.  The standard library's workers
+    share the caller's tracker, so there a block lives on; here it does too: whoever made it calls `unlink`.
+    """
+    shared_memory.resource_tracker = _Untracked
+
+
+class _Untracked:
+    """Stands for `multiprocessing.resource_tracker`."""
+
+    @staticmethod
+    def register(name: str, rtype: str) -> None:
+        """Do nothing."""
+
+    unregister = register
 
 
 def _read(control: socket.socket, size: int) -> bytes:

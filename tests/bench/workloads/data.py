@@ -56,7 +56,7 @@ def array_rate(contender: Contender, *, workers: int, megabytes: int, trips: int
 
 
 def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int) -> Sample:
-    """Submit many 64 KiB byte strings at once and gather them."""
+    """Submit many 64 KiB byte strings at once and gather them; warm means that the same has been done once before."""
     source = random.Random(0)
     payloads = [source.randbytes(65_536) for _ in range(distinct)]
 
@@ -64,7 +64,7 @@ def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int)
         return pool.gather([pool.submit(work.same, payloads[number % distinct]) for number in range(count)])
 
     with contender.warm(workers) as pool:
-        burst(pool, max(1, tasks // 10))
+        burst(pool, tasks)
         took, results = timed(burst, pool, tasks)
     if any(result != payloads[number % distinct] for number, result in enumerate(results)):
         raise RuntimeError("other bytes came back")

@@ -126,7 +126,7 @@ IDLE = Workload(
     probe=idle_worker,
     figures=(
         Figure("pss", "an idle worker, PSS", "MiB", "lower", (Goal(1),)),
-        Figure("uss", "an idle worker, USS", "MiB", "lower", (Goal(1),)),
+        Figure("uss", "an idle worker, USS", "MiB", "lower"),
         Figure("pool", "all processes of an idle pool per worker, PSS", "MiB", "lower"),
     ),
     size={"workers": 2},
