@@ -30,7 +30,10 @@ ROWS = {
     "graphs": 6,
     "executor": 7,
     "mapping": 7,
+    "mapping_async": 7,
     "nested": 7,
+    "propagation": 7,
+    "streams": 7,
     "aio": 7,
     "routines": 7,
     "cli": 8,
@@ -48,9 +51,10 @@ DOORS = {
     "google": ("wire.codec", "wire.wire_pb2", "mesh"),
     "grpc": ("mesh",),
     "zeroconf": ("mesh",),
-    "anyio": ("mesh", "aio", "routines"),
+    "anyio": ("mesh", "aio", "mapping_async", "routines"),
+    "trio": ("worker.lane_trio",),
 }
-LAZY = {"grpc", "zeroconf"}
+LAZY = {"grpc", "zeroconf", "anyio"}
 
 
 @dataclass(frozen=True)

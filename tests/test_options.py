@@ -57,7 +57,7 @@ def test_copy_with_changes_keeps_the_rest():
 
 
 def test_options_are_restored_from_a_frame():
-    options = TaskOptions.restore(2.0, 3, ["builtins:KeyError"], idempotent=True, name="n")
+    options = TaskOptions.restore(["builtins:KeyError"], timeout=2.0, retries=3, idempotent=True, name="n")
 
     assert options.retry_on_names == {"builtins:KeyError"}
     assert (options.timeout, options.retries, options.idempotent, options.name) == (2.0, 3, True, "n")

@@ -13,28 +13,41 @@ import woolexec
 from woolexec import PeerPoolExecutor
 
 NAMES = [
+    "AsyncMap",
     "InitializerError",
     "PeerPoolExecutor",
     "PlatformError",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "Stream",
+    "TaskInfo",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
     "current_executor",
+    "current_task",
+    "propagate",
+    "routine",
 ]
 
 METHODS = {
     "__init__": "(self, max_workers=None, mp_context=None, initializer=None, initargs=(), *,"
-    " max_tasks_per_child=None, initializer_timeout=60.0)",
+    " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None)",
+    "map_async": "(self, fn, /, *iterables, ordered=True, chunksize=None, buffersize=None,"
+    " star=False, timeout=None, return_exceptions=False)",
+    "run": "(self, fn, /, *args, **kwargs)",
+    "run_on_all": "(self, fn, /, *args, **kwargs)",
+    "run_on_all_async": "(self, fn, /, *args, **kwargs)",
     "shutdown": "(self, wait=True, *, cancel_futures=False)",
+    "stream": "(self, fn, /, *args, prefetch=0, **kwargs)",
     "submit": "(self, fn, /, *args, **kwargs)",
     "terminate_workers": "(self)",
-    "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None)",
+    "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
+    " abandon_on_cancel=False, context_back=False, backend=None)",
 }
 
 ERRORS = {

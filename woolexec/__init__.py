@@ -20,36 +20,54 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
+    from woolexec.mapping_async import AsyncMap as AsyncMap
+    from woolexec.nested import TaskInfo as TaskInfo
     from woolexec.nested import current_executor as current_executor
+    from woolexec.nested import current_task as current_task
+    from woolexec.propagation import propagate as propagate
+    from woolexec.routines import routine as routine
+    from woolexec.streams import Stream as Stream
 
 __version__ = "0.1.0"
 
 # Loaded when first used: a worker imports this package too, and needs none of it.
 _WHERE = {
+    "AsyncMap": "woolexec.mapping_async",
     "InitializerError": "woolexec.errors",
     "PeerPoolExecutor": "woolexec.executor",
     "PlatformError": "woolexec.errors",
     "ProtocolError": "woolexec.errors",
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
+    "Stream": "woolexec.streams",
+    "TaskInfo": "woolexec.nested",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
     "current_executor": "woolexec.nested",
+    "current_task": "woolexec.nested",
+    "propagate": "woolexec.propagation",
+    "routine": "woolexec.routines",
 }
 
 __all__ = [  # the names of _WHERE
+    "AsyncMap",
     "InitializerError",
     "PeerPoolExecutor",
     "PlatformError",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "Stream",
+    "TaskInfo",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
     "current_executor",
+    "current_task",
+    "propagate",
+    "routine",
 ]
 
 

@@ -8,40 +8,60 @@ it where it is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Executor, wait
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.errors import PlatformError
 
 if sys.platform == "win32":  # before the imports that fail there first
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
+from woolexec.aio import AsyncFace
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
+from woolexec.engine.aside import COROUTINES
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
 from woolexec.mapping import MapIterator, check_map
-from woolexec.nested import current_executor
+from woolexec.nested import ambient, current_executor
 from woolexec.options import TaskOptions
+from woolexec.streams import Pipe
+from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps, dumps_call
+
+if TYPE_CHECKING:
+    from woolexec.engine.workers import Worker
+    from woolexec.mapping_async import AsyncMap, Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Face(Executor):
+class _Face(Executor, AsyncFace):
     """What an executor and its views have in common."""
 
     _options: TaskOptions | None
     _pool: PeerPoolExecutor
+
+    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
+        return self._pool._submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        return self._pool._map_items(self, fn, iterables, settings)
+
+    @property
+    def _abandons(self) -> bool:
+        return self._options is not None and self._options.abandon_on_cancel
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
         """
@@ -81,6 +101,25 @@ class _Face(Executor):
         check_map(chunksize, buffersize)
         return self._pool._map(fn, iterables, self._options, timeout, chunksize, buffersize)
 
+    def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
+        """
+        Run ``fn(*args, **kwargs)`` once on every worker, and wait until all have; start those that are not there yet.
+
+        :return: by the worker's process id a future that is done, with the value, or what was raised
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        """
+        made = self._pool._run_on_all(fn, args, kwargs, self._options)
+        wait([future for _, future in made])
+        return {worker.pid or 0: future for worker, future in made}
+
+    async def run_on_all_async(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
+        """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
+        from woolexec.aio import all_done
+
+        made = self._pool._run_on_all(fn, args, kwargs, self._options)
+        await all_done([future for _, future in made], abandon=self._abandons)
+        return {worker.pid or 0: future for worker, future in made}
+
     def with_options(
         self,
         *,
@@ -89,6 +128,9 @@ class _Face(Executor):
         retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
         idempotent: bool = False,
         name: str | None = None,
+        abandon_on_cancel: bool = False,
+        context_back: bool = False,
+        backend: str | None = None,
     ) -> OptionsView:
         """
         Give a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -101,10 +143,25 @@ class _Face(Executor):
         :param idempotent: starting the task twice does no harm: after a lost worker it is started again, up to three
             times, also without `retries`
         :param name: what messages call the task; default: the function's name
+        :param abandon_on_cancel: when the task that awaits `run` is cancelled, leave a plain call that runs alone; else
+            its worker is ended, as by `timeout`
+        :param context_back: changes that a coroutine or a generator makes to context variables which are propagated
+            come back to who awaits or pulls it
+        :param backend: ``"asyncio"`` or ``"trio"``, on which coroutines run in the worker; None: on that of the caller,
+            asyncio outside of both
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
-        options = TaskOptions(timeout=timeout, retries=retries, retry_on=retry_on, idempotent=idempotent, name=name)
+        options = TaskOptions(
+            timeout=timeout,
+            retries=retries,
+            retry_on=retry_on,
+            idempotent=idempotent,
+            name=name,
+            abandon_on_cancel=abandon_on_cancel,
+            context_back=context_back,
+            backend=backend,
+        )
         return OptionsView(self._pool, None if options.is_default else options)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,6 +182,7 @@ class PeerPoolExecutor(_Face):
     :param initargs: its arguments
     :param max_tasks_per_child: a worker is replaced after so many calls; None: never
     :param initializer_timeout: seconds that the initializer may take; None: as long as it likes
+    :param max_coroutines: coroutines and streams that one worker runs at once; more wait
     :raises ValueError: if a number is not above 0
     :raises TypeError: if `initializer` is not callable
     """
@@ -138,6 +196,7 @@ class PeerPoolExecutor(_Face):
         *,
         max_tasks_per_child: int | None = None,
         initializer_timeout: float | None = 60.0,
+        max_coroutines: int = COROUTINES,
     ) -> None:
         if max_workers is None:
             max_workers = usable_cpus()
@@ -150,15 +209,19 @@ class PeerPoolExecutor(_Face):
                 raise TypeError("max_tasks_per_child must be an integer")
             if max_tasks_per_child <= 0:
                 raise ValueError("max_tasks_per_child must be >= 1")
+        if max_coroutines <= 0:
+            raise ValueError("max_coroutines must be >= 1")
         self._options = None
         self._max_workers = max_workers
         self._refusal: str | None = None
+        self._outer: list[Token[Any]] = []
         self._engine = Engine(
             max_workers,
             initializer=None if initializer is None else dumps((initializer, tuple(initargs))),
             initializer_timeout=initializer_timeout,
             calls_limit=max_tasks_per_child,
             threads=max(1, usable_cpus() // max_workers),
+            coroutines=max_coroutines,
         )
         self._functions = Functions(self._engine.intern)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
@@ -179,6 +242,16 @@ class PeerPoolExecutor(_Face):
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel_futures)
 
+    def __enter__(self) -> Self:
+        self._outer.append(ambient.set(self))
+        return self
+
+    def _leave(self) -> None:
+        """Be the current executor of the block no more."""
+        if self._outer:
+            with contextlib.suppress(ValueError):  # the block is left in another context than it was entered in
+                ambient.reset(self._outer.pop())
+
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """
         Wait for all tasks, then end.
@@ -186,10 +259,30 @@ class PeerPoolExecutor(_Face):
         After the user's Ctrl-C what has not been started is cancelled, and running tasks get a KeyboardInterrupt, as
         they do where workers belong to the terminal's process group.
         """
+        self._leave()
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
         if interrupted:
             self._engine.interrupt()
         self.shutdown(wait=True, cancel_futures=interrupted)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """
+        Wait for all tasks, then end, without blocking the event loop.
+
+        When the block is left because it was cancelled, or by Ctrl-C, what has not been started is cancelled, and what
+        runs is interrupted.
+        """
+        from woolexec.aio import is_cancellation, join
+
+        self._leave()
+        interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
+        if interrupted:
+            self._engine.interrupt()
+        self.shutdown(wait=False, cancel_futures=interrupted)
+        await join(self._engine.join)
 
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM; every future that is not done raises a `BrokenProcessPool`."""
@@ -206,21 +299,52 @@ class PeerPoolExecutor(_Face):
 
     # -- the way of a task --------------------------------------------------------------------------------------
 
-    def _submit(self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None) -> CallFuture[Any]:
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: TaskOptions | None,
+        *,
+        stream: bool = False,
+        prefetch: int = 0,
+    ) -> CallFuture[Any]:
         engine = self._engine
         if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
             self._refuse()
         future: CallFuture[Any] = CallFuture(engine)
         try:
-            function = self._functions.get(fn)
+            function = self._functions.get(fn, None if options is None else options.backend)
             payload = dumps_call(args, kwargs)
+            context = variables.capture() if variables.known else b""
         except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
             future.deliver_failure(None, exc)
             return future
-        call = Call(function, payload, future, options)
+        if stream and not function.is_stream:
+            raise TypeError(f"{function.name} is not a generator function")
+        receiver = Pipe(future, engine, prefetch) if function.is_stream else future
+        call = Call(function, payload, receiver, options, context=context)
         future.call = call
         engine.submit(call)
         return future
+
+    def _run_on_all(
+        self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None
+    ) -> list[tuple[Worker, CallFuture[Any]]]:
+        engine = self._engine
+        if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
+            self._refuse()
+        function = self._functions.get(fn, None if options is None else options.backend)
+        if function.is_stream:
+            raise TypeError(f"run_on_all takes no generator functions: {function.name}")
+        payload, context = dumps_call(args, kwargs), variables.capture()
+
+        def make() -> Call:
+            future: CallFuture[Any] = CallFuture(engine)
+            future.call = call = Call(function, payload, future, options, context=context)
+            return call
+
+        return [(worker, call.receiver) for worker, call in engine.run_on_all(make)]
 
     def _map(
         self,
@@ -237,12 +361,44 @@ class PeerPoolExecutor(_Face):
             return iter(())
         function: Function | None
         try:
-            function = self._functions.get(fn)
+            function = self._functions.get(fn, None if options is None else options.backend)
         except BaseException as exc:  # as in _submit
             return _failing(exc)
+        if function.is_stream:
+            return super().map(fn, *iterables, timeout=timeout)
         return MapIterator(
-            self._engine, function, iterables, options, timeout=timeout, chunksize=chunksize, buffersize=buffersize
+            self._engine,
+            function,
+            iterables,
+            options,
+            variables.capture(),
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
         )
+
+    def _map_items(self, face: _Face, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        from woolexec.mapping_async import AsyncMap, ChunkSender, FutureSender
+
+        if self._refusal is not None or self._engine.broken is not None or self._engine.forked or _ending:
+            self._refuse()
+        options = face._options
+        function = self._functions.get(fn, None if options is None else options.backend)
+        star = settings.star or len(iterables) > 1
+        sender: ChunkSender | FutureSender
+        if function.is_stream:
+            sender = FutureSender(lambda args: face._start(fn, args, {}), star=star)
+        else:
+            sender = ChunkSender(
+                self._engine,
+                function,
+                options,
+                variables.capture(),
+                self._max_workers,
+                fixed=settings.chunksize is not None,
+                star=star,
+            )
+        return AsyncMap(sender, iterables, settings)
 
     def _refuse(self) -> None:
         engine = self._engine

@@ -24,7 +24,7 @@ from woolexec.engine.engine import FORKED_CHILD
 from woolexec.wire.failures import load_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps, loads
-from woolexec.worker.sync_lane import Pickled
+from woolexec.worker.job import Pickled
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -94,6 +94,7 @@ class MapIterator(Iterator[Any]):
         function: Function,
         iterables: tuple[Iterable[Any], ...],
         options: TaskOptions | None,
+        context: bytes = b"",
         *,
         timeout: float | None,
         chunksize: int | None,
@@ -102,6 +103,7 @@ class MapIterator(Iterator[Any]):
         self._engine = engine
         self._function = function
         self._options = options
+        self._context = context
         self._star = len(iterables) != 1
         self._source: Iterator[Any] = zip(*iterables) if self._star else iter(iterables[0])  # noqa: B905  # as map does
         self._deadline = None if timeout is None else monotonic() + timeout
@@ -238,7 +240,7 @@ class MapIterator(Iterator[Any]):
     def _submit(self, payload: bytes | File | Parts, count: int) -> None:
         parts = _Parts(count)
         fixed = self._chunksize is not None
-        parts.chunk = Chunk(self._function, payload, count, parts, self._options, fixed=fixed)
+        parts.chunk = Chunk(self._function, payload, count, parts, self._options, fixed=fixed, context=self._context)
         self._line.append(parts)
         self._engine.submit_chunk(parts.chunk)
 

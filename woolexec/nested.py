@@ -10,15 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures._base import PENDING
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
+from woolexec.aio import AsyncFace
+from woolexec.core.call import Function
+from woolexec.engine.functions import Functions, name_of
 from woolexec.options import TaskOptions
+from woolexec.streams import Pipe
+from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
-from woolexec.wire.pickling import dumps, dumps_call
+from woolexec.wire.pickling import dumps_call
 from woolexec.worker import context
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from woolexec.mapping_async import AsyncMap, Settings
+    from woolexec.wire.gate import Gate
+    from woolexec.wire.payload import File
 
 _MOMENT = 0.001
 
@@ -26,7 +36,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class NestedExecutor(Executor):
+class NestedExecutor(Executor, AsyncFace):
     """Submits tasks to the pool that the calling task runs in."""
 
     def __init__(self, options: TaskOptions | None = None) -> None:
@@ -38,17 +48,37 @@ class NestedExecutor(Executor):
 
         :raises RuntimeError: if no task is running
         """
+        return self._start(fn, args, kwargs)
+
+    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
         future: _NestedFuture[Any] = _NestedFuture(_OWNER)
         try:
-            function = dumps(fn)
-            if not isinstance(function, bytes):
+            function = _functions.get(fn, None if self._options is None else self._options.backend)
+            if not isinstance(function.payload, bytes):
                 raise ValueError("a nested task's function is too large")  # noqa: TRY004  # of its size
             payload = dumps_call(args, kwargs)
+            values = variables.capture()
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
             return future
-        future.call = context.submit(future, function, payload, self._options)
+        if stream and not function.is_stream:
+            raise TypeError(f"{function.name} is not a generator function")
+        receiver: Any = future
+        if function.is_stream:
+            context.open_worker()
+            receiver = Pipe(future, _OWNER, prefetch)
+        future.call = context.submit(receiver, function, payload, self._options, values)
         return future
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        from woolexec.mapping_async import AsyncMap, FutureSender
+
+        star = settings.star or len(iterables) > 1
+        return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
+
+    @property
+    def _abandons(self) -> bool:
+        return self._options is not None and self._options.abandon_on_cancel
 
     def with_options(self, **options: Any) -> NestedExecutor:
         """See `PeerPoolExecutor.with_options`."""
@@ -57,17 +87,29 @@ class NestedExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Do nothing: the pool belongs to the process that made it."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return current_executor, ()
+
+
+_functions = Functions(Function)
+
 
 class _NestedFuture(CallFuture[T]):
-    """A future in a worker: whoever waits for it reads the worker's socket meanwhile."""
+    """A future in a worker: whoever waits for it reads the worker's socket meanwhile, if nobody else does."""
 
     __slots__ = ()
 
     def done(self) -> bool:
         """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
-        if self._state is PENDING:
+        if self._state is PENDING and context.must_read():
             context.wait_until(lambda: self._state is not PENDING, _MOMENT)
         return super().done()
+
+    @property
+    def gate(self) -> Gate:
+        """What opens when the future is done: who waits for it does not read."""
+        context.open_worker()
+        return super().gate
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -111,22 +153,36 @@ class _ReadingEvent:
 
 
 class _NestedOwner:
-    """Who owns the calls behind the futures of nested tasks."""
+    """Who owns the calls behind the futures and the streams of nested tasks."""
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-        """Drop the task here; the engine drops it if it has not been started."""
+        """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
         if future.call is not None:
-            context.cancel(future.call)
-        return False
+            context.cancel(future.call, force=force)
+        return force
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         """Not known here."""
         return False
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Give the place up and wait."""
+        """Give the place up and wait, where that is for us to do."""
+        if not context.must_read():
+            return False
         context.wait_until(lambda: not future.is_wanted, timeout)
         return True
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """As `wait`, for a stream."""
+        if not context.must_read():
+            return False
+        context.wait_until(is_done, None)
+        return True
+
+    def command(self, call: int, frame: Any, file: File | None = None) -> None:
+        """Send a command up."""
+        frame.call = call
+        context.send(frame, file)
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
         """Do it at once: the thread that reads outcomes is the task's own."""
@@ -135,13 +191,44 @@ class _NestedOwner:
 
 _OWNER = _NestedOwner()
 
+ambient: ContextVar[Any] = ContextVar("woolexec_ambient", default=None)
+"""The pool whose ``with`` or ``async with`` block is the innermost one around the running code."""
 
-def current_executor() -> Executor:
-    """
-    Return the pool that the calling task runs in.
 
-    :raises RuntimeError: outside of a task
+def current_executor() -> Any:
     """
+    Return the pool of the innermost ``with`` or ``async with`` block around, or else the one that this task runs in.
+
+    :raises RuntimeError: if there is neither
+    """
+    pool = ambient.get()
+    if pool is not None:
+        return pool
     if context.worker is None:
-        raise RuntimeError("not in a task of a PeerPoolExecutor")
+        raise RuntimeError("neither in a task of a PeerPoolExecutor nor in the block of one")
     return NestedExecutor()
+
+
+class TaskInfo(NamedTuple):
+    """
+    What a task knows of itself.
+
+    `id` is another one for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this
+    one, None if it was not a task.
+    """
+
+    id: int
+    name: str
+    attempt: int
+    parent: int | None
+
+
+def current_task() -> TaskInfo | None:
+    """Return what is known of the task that runs here; None outside of a task."""
+    job = context.current_job()
+    if job is None:
+        return None
+    name = job.frame.name
+    if not name:
+        name = name_of(job.slot.get())
+    return TaskInfo(job.number, name, job.frame.attempt + 1, job.frame.parent or None)

@@ -7,6 +7,10 @@ import math
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
+
+
+BACKENDS = ("asyncio", "trio", None)
 
 
 class TaskOptions:
@@ -17,13 +21,25 @@ class TaskOptions:
     :raises TypeError: for a value of the wrong type
     """
 
-    __slots__ = ("idempotent", "name", "retries", "retry_on_names", "timeout")
+    __slots__ = (
+        "abandon_on_cancel",
+        "backend",
+        "context_back",
+        "idempotent",
+        "name",
+        "retries",
+        "retry_on_names",
+        "timeout",
+    )
 
     timeout: float | None
     retries: int
     retry_on_names: frozenset[str]
     idempotent: bool
     name: str | None
+    abandon_on_cancel: bool
+    context_back: bool
+    backend: str | None
 
     def __init__(
         self,
@@ -33,6 +49,9 @@ class TaskOptions:
         retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
         idempotent: bool = False,
         name: str | None = None,
+        abandon_on_cancel: bool = False,
+        context_back: bool = False,
+        backend: str | None = None,
     ) -> None:
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0 and not math.isnan(timeout)):
             raise ValueError(f"timeout must be a number of seconds above 0, or None: {timeout!r}")
@@ -42,6 +61,8 @@ class TaskOptions:
             raise ValueError(f"retries must not be negative: {retries}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str: {name!r}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be 'asyncio', 'trio' or None: {backend!r}")
         types = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
         for cls in types:
             if not (isinstance(cls, type) and issubclass(cls, BaseException)):
@@ -52,22 +73,23 @@ class TaskOptions:
         set_(self, "retry_on_names", frozenset(f"{cls.__module__}:{cls.__qualname__}" for cls in types))
         set_(self, "idempotent", bool(idempotent))
         set_(self, "name", name)
+        set_(self, "abandon_on_cancel", bool(abandon_on_cancel))
+        set_(self, "context_back", bool(context_back))
+        set_(self, "backend", backend)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("TaskOptions is immutable")
 
     @classmethod
-    def restore(
-        cls, timeout: float | None, retries: int, names: Iterable[str], *, idempotent: bool, name: str | None
-    ) -> TaskOptions:
+    def restore(cls, names: Iterable[str], **values: Any) -> TaskOptions:
         """Make options whose `retry_on` is already given by name, as they arrive in a frame."""
-        options = cls(timeout=timeout, retries=retries, idempotent=idempotent, name=name)
+        options = cls(**values)
         object.__setattr__(options, "retry_on_names", frozenset(names))
         return options
 
-    def replace(self, **changes: object) -> TaskOptions:
+    def replace(self, **changes: Any) -> TaskOptions:
         """Make a copy with some options changed."""
-        values = {name: getattr(self, name) for name in ("timeout", "retries", "idempotent", "name")}
+        values = {name: getattr(self, name) for name in _DEFAULTS}
         options = TaskOptions(**{**values, **changes})
         if "retry_on" not in changes:
             object.__setattr__(options, "retry_on_names", self.retry_on_names)
@@ -76,10 +98,15 @@ class TaskOptions:
     @property
     def is_default(self) -> bool:
         """Nothing was asked for."""
-        return (
-            self.timeout is None
-            and not self.retries
-            and not self.retry_on_names
-            and not self.idempotent
-            and self.name is None
-        )
+        return not self.retry_on_names and all(getattr(self, name) == value for name, value in _DEFAULTS.items())
+
+
+_DEFAULTS = {
+    "timeout": None,
+    "retries": 0,
+    "idempotent": False,
+    "name": None,
+    "abandon_on_cancel": False,
+    "context_back": False,
+    "backend": None,
+}

@@ -37,7 +37,7 @@ def random_value(random, kind):
         return random.uniform(0.001, 1000)
     if kind is codec.FLOAT:
         return floats()
-    if kind is codec.BYTES:
+    if kind in (codec.BYTES, codec.BLOB):
         return random.randbytes(random.choice((0, 1, 60, 127, 128, 300, 5000)))
     if kind is codec.STRING:
         return text()

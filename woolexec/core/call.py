@@ -32,7 +32,7 @@ if TYPE_CHECKING:
             """Take the encoded value."""
 
         def deliver_failure(self, call: Call, payload: Any) -> None:
-            """Take an encoded exception, or an exception of our own."""
+            """Take an encoded exception, or an exception of our own; None: the call was cancelled."""
 
 
 QUEUED, SENT, LIMBO, DONE = "queued", "sent", "limbo", "done"
@@ -45,18 +45,25 @@ TABLE: dict[str, dict[str, str]] = {
 }
 
 
+MAIN, ASYNCIO, TRIO, THREAD = range(4)
+"""Lanes, where in a worker a call runs: one after the other in its main thread, among others on an event loop, or in a
+thread of its own."""
+
+
 class Function:
     """
-    What a call runs, pickled, and what is known of how long it takes.
+    What a call runs, pickled, where in a worker it runs, and what is known of how long it takes.
 
     `seconds` is the moving average of one item's run time, None until the first has finished.
     """
 
-    __slots__ = ("name", "payload", "seconds")
+    __slots__ = ("is_stream", "lane", "name", "payload", "seconds")
 
-    def __init__(self, payload: Any, name: str) -> None:
+    def __init__(self, payload: Any, name: str, lane: int = MAIN) -> None:
         self.payload = payload
         self.name = name
+        self.lane = lane
+        self.is_stream = False
         self.seconds: float | None = None
 
     def observe(self, seconds: float) -> None:
@@ -66,15 +73,24 @@ class Function:
 
 
 class Call:
-    """What to run, and where it stands.  Plain slots: a hundred thousand of them may be alive."""
+    """
+    What to run, and where it stands.  Plain slots: a hundred thousand of them may be alive.
+
+    `parent` is the call that submitted this one, `ancestor` the nearest one above it that holds a worker's main thread:
+    it waits there for this one, directly or not.  `is_plain` says that a worker needs nothing but function and payload.
+    """
 
     __slots__ = (
+        "ancestor",
         "attempts",
         "chunk",
+        "context",
         "cost",
         "count",
         "first",
         "function",
+        "is_pinned",
+        "is_plain",
         "number",
         "options",
         "parent",
@@ -94,10 +110,14 @@ class Call:
         chunk: Chunk | None = None,
         first: int = 0,
         count: int = 0,
+        context: bytes = b"",
     ) -> None:
+        self.is_plain = options is None and not context and not count and not function.lane
+        self.context = context
+        self.ancestor = parent
         self.function = function
         self.payload = payload
-        self.receiver = receiver
+        self.receiver: Any = receiver  # that of a stream takes its start and its items as well
         self.options = options
         self.parent = parent
         self.chunk = chunk
@@ -108,6 +128,7 @@ class Call:
         self.place: Any = None
         self.attempts = 0
         self.cost = 0.0
+        self.is_pinned = False
 
     def move(self, event: str) -> None:
         """
@@ -128,7 +149,8 @@ class Chunk:
     How many items a span takes is decided when a worker is free for it, from what is known of their run time by then.
     """
 
-    __slots__ = ("cancelled", "count", "fixed", "function", "next", "options", "parent", "payload", "receiver")
+    __slots__ = ("cancelled", "context", "count", "fixed", "function", "next", "options", "payload", "receiver")
+    ancestor = 0
 
     def __init__(
         self,
@@ -137,22 +159,22 @@ class Chunk:
         count: int,
         receiver: Receiver,
         options: TaskOptions | None = None,
-        parent: int = 0,
         *,
         fixed: bool = False,
+        context: bytes = b"",
     ) -> None:
         self.function = function
         self.payload = payload
         self.count = count
         self.receiver = receiver
         self.options = options
-        self.parent = parent
+        self.context = context
         self.fixed = fixed
         self.next = 0
         self.cancelled = False
 
     def cut(self, count: int) -> Call:
         """Take the next `count` items as one call."""
-        call = Call(self.function, self.payload, self.receiver, self.options, self.parent, self, self.next, count)
+        call = Call(self.function, self.payload, self.receiver, self.options, 0, self, self.next, count, self.context)
         self.next += count
         return call

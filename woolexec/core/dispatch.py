@@ -8,6 +8,8 @@ of a method is one step; nothing happens between steps.  Every rule that I1-I7 o
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heapreplace
+
 from woolexec.core.batching import span_size
 from woolexec.core.call import LIMBO, SENT, Call, Chunk
 from woolexec.core.queue import ReadyQueue
@@ -40,8 +42,8 @@ in seconds, or when the running call has overrun it."""
 class Dispatch:
     """The queue, the places, and what passes between them."""
 
-    def __init__(self, number: Callable[[], int]) -> None:
-        self.queue = ReadyQueue()
+    def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
+        self.queue = ReadyQueue(beside)
         self.places: list[Place] = []
         self._number = number
 
@@ -51,6 +53,8 @@ class Dispatch:
         """Choose what is sent to this place now, and book it."""
         if place.waiting:
             return self._assign_child(place)
+        if place.pinned:
+            return self._assign_pinned(place)
         if place.is_supplied:
             return []
         chosen: list[Call] = []
@@ -69,7 +73,7 @@ class Dispatch:
                 call = entry.cut(count)
             else:
                 cost = seconds
-                if entry.parent and entry.parent in place.outstanding:
+                if entry.ancestor and entry.ancestor in place.outstanding:
                     break  # it would wait behind the call that is about to wait for it
                 if not place.has_room(cost, len(entry.payload)):
                     break
@@ -79,6 +83,46 @@ class Dispatch:
             place.sent(call, self._number(), cost or 0.0, len(call.payload))
             chosen.append(call)
         return chosen
+
+    def pin(self, place: Place, call: Call) -> None:
+        """Let a call wait for this place and no other; nothing else is sent there before it."""
+        call.is_pinned = True
+        self.queue.offer(call)
+        place.pinned.append(call)
+
+    def _assign_pinned(self, place: Place) -> list[Call]:
+        while place.pinned and not place.outstanding and place.ready and not place.recalling:
+            call = place.pinned.pop(0)
+            if self.queue.claim(call):
+                place.sent(call, self._number(), 0.0, len(call.payload))
+                return [call]
+        return []
+
+    def spread(self) -> list[tuple[Place, list[Call]]]:
+        """Choose what is sent to places that run their calls all at once: each call goes where there are fewest."""
+        queue, places = self.queue, self.places
+        heap = [(len(place.outstanding), at) for at, place in enumerate(places) if place.ready and not place.recalling]
+        heapify(heap)
+        chosen: dict[int, list[Call]] = {}
+        while heap and (entry := queue.head()) is not None:
+            ahead, at = heap[0]
+            place = places[at]
+            if place.is_used_up:
+                heappop(heap)
+                continue
+            # What a call waits for that itself counts against the limit must not have to wait for it.
+            if ahead >= place.limit and not (isinstance(entry, Call) and entry.parent):
+                break
+            if isinstance(entry, Chunk):
+                call = entry.cut(1)
+            elif queue.take(entry):
+                call = entry
+            else:
+                continue
+            place.sent(call, self._number(), 0.0, len(call.payload))
+            chosen.setdefault(at, []).append(call)
+            heapreplace(heap, (ahead + 1, at))
+        return [(places[at], calls) for at, calls in chosen.items()]
 
     def _assign_child(self, place: Place) -> list[Call]:
         """A place whose call waits for its own tasks runs one of those, and nothing else."""
@@ -193,11 +237,13 @@ class Dispatch:
         for call in lost:
             place.gone(call.number, len(call.payload))
             self.queue.forget_parent(call.number)
-        return lost
+        pinned, place.pinned = place.pinned, []
+        return lost + [call for call in pinned if self.queue.claim(call)]
 
     def retry(self, call: Call) -> None:
         """Queue a call once more that was started and did not end well."""
         call.move("retry")
+        call.is_pinned = False  # where it was to run there is no place any more
         self.queue.give_back(call)
 
     def wait(self, place: Place, number: int) -> None:
@@ -220,4 +266,8 @@ class Dispatch:
         if place.remaining is not None and not place.waiting:
             place.remaining += 1
         call.move("recall")
-        self.queue.give_back(call)
+        if call.is_pinned:
+            self.queue.offer(call)
+            place.pinned.insert(0, call)
+        else:
+            self.queue.give_back(call)

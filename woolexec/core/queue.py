@@ -15,11 +15,15 @@ from woolexec.core.call import Call, Chunk
 
 
 class ReadyQueue:
-    """Calls and chunks that wait.  One thread adds and takes; `claim` may be called from any."""
+    """
+    Calls and chunks that wait.  One thread adds and takes; `claim` may be called from any.
 
-    def __init__(self) -> None:
+    :param beside: another queue with which it shares what may be claimed, so that either can be asked
+    """
+
+    def __init__(self, beside: ReadyQueue | None = None) -> None:
         self._line: deque[Call | Chunk] = deque()
-        self._unclaimed: set[Call] = set()
+        self._unclaimed: set[Call] = set() if beside is None else beside._unclaimed
         self._children: dict[int, dict[Call, None]] = {}
         self._limit = 1024
 
@@ -43,10 +47,10 @@ class ReadyQueue:
         """Put a call (offered before) or a chunk in line."""
         if len(self._line) > self._limit:
             self._drop_cancelled()
-        if call.parent:
+        if isinstance(call, Call) and call.parent:
             self._line.appendleft(call)
-            if isinstance(call, Call):
-                self._children.setdefault(call.parent, {})[call] = None
+            if call.ancestor:
+                self._children.setdefault(call.ancestor, {})[call] = None
         else:
             self._line.append(call)
 
@@ -63,8 +67,8 @@ class ReadyQueue:
         """Put a call that was taken before at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
-        if call.parent in self._children:
-            self._children[call.parent][call] = None
+        if call.ancestor in self._children:
+            self._children[call.ancestor][call] = None
 
     def head(self) -> Call | Chunk | None:
         """Look at what comes next; drops what was cancelled or taken otherwise."""
@@ -87,7 +91,7 @@ class ReadyQueue:
         return self.claim(call)
 
     def take_child(self, parent: int) -> Call | None:
-        """Take the newest waiting task that this call submitted."""
+        """Take the newest waiting task below this call."""
         children = self._children.get(parent)
         while children:
             call, _ = children.popitem()

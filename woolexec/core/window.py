@@ -24,13 +24,25 @@ BYTES = 1 << 20
 
 class Place:
     """
-    Something that runs calls, in the order sent, and what is outstanding there.
+    Something that runs calls, in the order sent, `limit` at once, and what is outstanding there.
 
     `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all
     there was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top.
+    `pinned` calls wait for this place and no other.
     """
 
-    __slots__ = ("above", "load", "outstanding", "ready", "recalling", "remaining", "size", "waiting")
+    __slots__ = (
+        "above",
+        "limit",
+        "load",
+        "outstanding",
+        "pinned",
+        "ready",
+        "recalling",
+        "remaining",
+        "size",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.outstanding: dict[int, Call] = {}
@@ -41,6 +53,8 @@ class Place:
         self.remaining: int | None = None
         self.waiting: list[int] = []
         self.above = 0
+        self.limit = 1
+        self.pinned: list[Call] = []
 
     def has_room(self, cost: float | None, size: int) -> bool:
         """Say whether one more call, of this expected run time and payload size, may be sent."""

@@ -20,7 +20,7 @@ from woolexec.engine.reports import describe_exit, log_broken, lost_error
 from woolexec.engine.template import Template
 from woolexec.engine.workers import Worker
 from woolexec.errors import InitializerError, ProtocolError, WorkerStartError
-from woolexec.wire.codec import Broken, Log, Raise, Recalled, Return
+from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 from woolexec.wire.failures import load_failure
 from woolexec.worker.template import EXITED, FAILED, FORKED
 
@@ -51,6 +51,7 @@ class Crew:
     :param initializer_timeout: seconds that it may take; None for as long as it takes
     :param calls_limit: calls that one worker runs, at most
     :param threads: what thread-pool variables are set to in workers
+    :param coroutines: coroutines and streams that one worker runs at once
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Crew:
         initializer_timeout: float | None,
         calls_limit: int | None,
         threads: int,
+        coroutines: int,
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.limit = limit
@@ -72,6 +74,7 @@ class Crew:
         self._initializer_timeout = initializer_timeout
         self._calls_limit = calls_limit
         self._threads = threads
+        self._coroutines = coroutines
         self._ids = itertools.count(1)
         self._template: Template | None = None
         self._early_deaths = 0
@@ -80,7 +83,7 @@ class Crew:
 
     def start(self) -> Worker | None:
         """Start a worker; None if that is impossible now, then nobody waits in vain for one."""
-        worker = Worker(next(self._ids), self._calls_limit)
+        worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
         try:
             if self._template is None:
                 self._template = Template(self._threads)
@@ -151,7 +154,7 @@ class Crew:
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
         """The initializer raised: break, when its exception has been decoded where user code may run."""
         worker.stopping = True
-        worker.ready = False
+        worker.ready = worker.aside.ready = False
         self._loop.run_user_code(partial(self._decode_failure, worker, payload))
 
     def _decode_failure(self, worker: Worker, payload: bytes) -> None:
@@ -187,6 +190,7 @@ class Crew:
     def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
         """Let a worker leave when it has done what it was sent; end it if it does not within the grace (seconds)."""
         if not worker.stopping:
+            worker.aside.ready = False
             worker.send_stop()
             self.dispatcher.due.add(worker)
             self._loop.after(grace, partial(self._kill_for_good, worker))
@@ -199,6 +203,8 @@ class Crew:
     def interrupt(self) -> None:
         """Let every running task have a KeyboardInterrupt, and its worker leave."""
         for worker in self.workers.values():
+            for call in worker.aside.outstanding.values():
+                self.dispatcher.command(call, Cancel(call=call.number))
             self.dismiss(worker, INTERRUPT_GRACE)
             if worker.outstanding:
                 self.kill(worker, signal.SIGINT)
@@ -211,7 +217,7 @@ class Crew:
         """A worker's stream has ended: its exit code is on the way."""
         if not worker.doomed:
             self._unwatch(worker)
-            worker.ready = False
+            worker.ready = worker.aside.ready = False
             self.kill(worker, signal.SIGKILL)
             self._loop.after(_STATUS_PATIENCE, partial(self.bury, worker))
 
@@ -230,11 +236,11 @@ class Crew:
         self._read_last_words(worker)
         del self.workers[worker.id]
         dispatcher.due.discard(worker)
-        started = worker.page.started
-        lost = dispatcher.core.leave(worker, started)
+        started = worker.page.started or worker.page.loop.started
+        lost = dispatcher.leave(worker)
         for call in lost:
             if not dispatcher.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
-                dispatcher.core.retry(call)
+                dispatcher.retry(call)
             else:
                 call.move("fail")
                 call.receiver.deliver_failure(call, lost_error(worker, call))
@@ -245,7 +251,7 @@ class Crew:
 
     def _read_last_words(self, worker: Worker) -> None:
         with contextlib.suppress(EOFError, ProtocolError):
-            while self.dispatcher.read(worker, only=(Return, Raise, Recalled, Broken, Log)):
+            while self.dispatcher.read(worker, only=(Return, Raise, Recalled, Broken, Log, Yield)):
                 pass
 
     def _died_early(self, worker: Worker) -> None:

@@ -14,21 +14,38 @@ from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
-from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
+from woolexec.engine.aside import Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.loop import Loop
-from woolexec.engine.nested import NestedTasks
+from woolexec.engine.nested import NESTED, NestedTasks
 from woolexec.engine.outbound import Outbound, Remote
 from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError, WorkerLostError
-from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Resume, Return, Submit, Wait
+from woolexec.wire.codec import (
+    Broken,
+    Log,
+    Message,
+    Raise,
+    Recalled,
+    Resume,
+    Return,
+    Started,
+    Wait,
+    Yield,
+    encode,
+)
 from woolexec.wire.futures import CallFuture
+from woolexec.wire.payload import File
 
 REST = 0.002
 """While work waits behind a running call and a worker is idle, the engine looks this often whether to move it."""
+
+OPENING = 0.05
+"""Seconds after which a worker is asked again to read while its main thread is busy."""
 
 _BURST, _MOMENT = 64, 1e-6
 """Whoever submits so many calls before the engine's thread has taken the first sleeps for so long (seconds): otherwise
@@ -52,22 +69,30 @@ class Dispatcher:
     """
     Sends calls to workers and brings outcomes home.
 
-    :param on_timed: told of each call with a timeout that was sent, and its worker
+    :param on_timed: told of each call with a timeout that was sent, and its place
+    :param end: ends a call by force
     """
 
-    def __init__(self, loop: Loop, crew: Crew, on_timed: Callable[[Worker, Call], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        crew: Crew,
+        on_timed: Callable[[Worker | Aside, Call], None],
+        end: Callable[[Call], object],
+    ) -> None:
         self._numbers = itertools.count(1)
         self.core = Dispatch(self._numbers.__next__)
+        self.aside = Dispatch(self._numbers.__next__, self.core.queue)  # of what does not run in a main thread
         self.due: set[Outbound] = set()
         self.links: list[Remote] = []
-        self.nested = NestedTasks(self)
+        self.nested = NestedTasks(self, end)
         self.licensing = True
         self._loop = loop
         self._crew = crew
         self._workers = crew.workers
         self._on_timed = on_timed
         self._licensed: dict[int, Worker] = {}
-        self._functions: dict[bytes, Function] = {}
+        self._functions: dict[tuple[bytes, int], Function] = {}
         self._hungry = True
         self._rest_armed = False
         crew.dispatcher = self
@@ -80,7 +105,7 @@ class Dispatcher:
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
-        if call.options is None and not self._loop.inbox:  # calls are started in the order of their submission
+        if call.is_plain and not self._loop.inbox:  # calls are started in the order of their submission
             for worker in tuple(self._licensed.values()):
                 if worker.send_directly(call):
                     return
@@ -110,21 +135,21 @@ class Dispatcher:
     def is_running(self, call: Call) -> bool:
         """Say whether a call has been started and is not done."""
         place = call.place
-        if isinstance(place, Worker):
+        if isinstance(place, Worker | Aside):
             return call.number <= place.page.started
         if isinstance(place, Remote):
             return place.is_running(call)
         return any(worker.is_running_directly(call) for worker in tuple(self._workers.values()))
 
-    def intern(self, payload: Any, name: str) -> Function:
-        """Return the function with this pickle, so that each worker is sent it once."""
+    def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
+        """Return the function with this pickle for this lane, so that each worker is sent it once."""
         if not isinstance(payload, bytes):
-            return Function(payload, name)
-        function = self._functions.get(payload)
+            return Function(payload, name, lane)
+        function = self._functions.get((payload, lane))
         if function is None:
             if len(self._functions) >= _FUNCTIONS_LIMIT:
                 self._functions.pop(next(iter(self._functions)), None)
-            function = self._functions[payload] = Function(payload, name)
+            function = self._functions[payload, lane] = Function(payload, name, lane)
         return function
 
     # -- a round of the engine's thread -------------------------------------------------------------------------
@@ -133,6 +158,7 @@ class Dispatcher:
         """Do all that can be done now."""
         if self.core.queue.head() is not None:
             self._feed()
+        self._feed_aside()
         self._balance()
         if self.due:
             self.flush()
@@ -140,15 +166,17 @@ class Dispatcher:
 
     def take_inbox(self) -> None:
         """Queue what was submitted, do what was asked."""
-        inbox, add = self._loop.inbox, self.core.queue.add
+        inbox, add, add_aside = self._loop.inbox, self.core.queue.add, self.aside.queue.add
         if inbox and self._licensed:  # before the first entry leaves the inbox: nothing may overtake it
             self.end_licences()
         while inbox:
             entry = inbox.popleft()
-            if entry.__class__ is Call or entry.__class__ is Chunk:
-                add(entry)
-            else:
+            if entry.__class__ is not Call and entry.__class__ is not Chunk:
                 entry()
+            elif entry.function.lane:
+                add_aside(entry)
+            else:
+                add(entry)
 
     def _feed(self) -> None:
         """Give every worker what it has room for, idle ones first; start workers if there is more."""
@@ -173,19 +201,56 @@ class Dispatcher:
                 return
             self._send(started, core.assign(started))
 
+    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker, Call]]:
+        """Have each worker run a call of its own; start those that are not there yet."""
+        self.take_inbox()
+        self.end_licences()
+        while len(self._workers) < self._crew.limit and self._crew.broken is None and self._crew.start() is not None:
+            pass
+        made = [(worker, calls()) for worker in self._workers.values() if not worker.stopping and not worker.doomed]
+        for worker, call in made:
+            self.core.pin(worker.aside if call.function.lane else worker, call)
+            self._send(worker, self.core.assign(worker))
+            self._send(worker.aside, self.aside.assign(worker.aside))
+        return made
+
+    def _feed_aside(self) -> None:
+        """Send coroutines and streams to the workers that run the fewest; start workers while none is free of them."""
+        queue = self.aside.queue
+        if queue.head() is None:
+            return
+        free = sum(1 for worker in self._workers.values() if not worker.aside.outstanding and worker.ready)
+        while free < len(queue) and len(self._workers) < self._crew.limit and self._crew.broken is None:
+            if self._crew.start() is None:
+                break
+            free += 1
+        for place, calls in self.aside.spread():
+            assert isinstance(place, Aside)
+            self._send(place, calls)
+            if place.worker.outstanding:
+                self._open(place.worker)
+
+    def _open(self, worker: Worker) -> None:
+        """Have a worker read while its main thread is busy; ask again until it does."""
+        if not worker.doomed and not worker.page.is_open and worker.aside.outstanding:
+            self.flush()  # so that a worker that is not listening to signals yet finds the call when it first reads
+            self._crew.kill(worker, signal.SIGURG)
+            self._loop.after(OPENING, partial(self._open, worker))
+
     def _send(self, worker: Outbound, calls: Sequence[Call]) -> None:
         if not calls:
             return
         worker.send_calls(calls)
         for call in calls:
             # Behind a link nobody watches the time yet: Start has no field for it.
-            if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker):
+            if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker | Aside):
                 self._on_timed(worker, call)
         self.due.add(worker)
 
     def flush(self) -> None:
         """Write what is due."""
-        for worker in self.due:
+        for place in self.due:
+            worker = place.worker if isinstance(place, Aside) else place
             if not worker.flush() and isinstance(worker, Worker):
                 self._watch_writing(worker)
         self.due.clear()
@@ -216,6 +281,16 @@ class Dispatcher:
         """Take a new worker in."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
         self.core.places.append(worker)
+        self.aside.places.append(worker.aside)
+
+    def leave(self, worker: Worker) -> list[Call]:
+        """Take a dead worker out; return what it had started and not finished."""
+        lost = self.core.leave(worker, worker.page.started)
+        return lost + self.aside.leave(worker.aside, worker.page.loop.started)
+
+    def retry(self, call: Call) -> None:
+        """Queue a call once more that was started and did not end well."""
+        (self.aside if call.function.lane else self.core).retry(call)
 
     # -- links ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +341,7 @@ class Dispatcher:
         idle = prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
-                if worker.idle:
+                if worker.idle and not worker.pinned:
                     idle = True
                     if self.licensing and worker.remaining is None and not worker.is_licensed:
                         worker.lay_out_licence(next(self._numbers))
@@ -291,12 +366,15 @@ class Dispatcher:
         self._rest_armed = False
 
     def _has_children_elsewhere(self, parent: int) -> bool:
-        return any(call.parent == parent for worker in self._workers.values() for call in worker.outstanding.values())
+        return any(call.ancestor == parent for worker in self._workers.values() for call in worker.outstanding.values())
 
     def recall(self, worker: Outbound, since: int = 0, waiting: int = 0) -> None:
         """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
-        worker.send_recall(self.core.recall(worker, worker.page, since), waiting)
+        worker.send_recall(self._core_of(worker).recall(worker, worker.page, since), waiting)
         self.due.add(worker)
+
+    def _core_of(self, place: Outbound) -> Dispatch:
+        return self.aside if isinstance(place, Aside) else self.core
 
     # -- outcomes -----------------------------------------------------------------------------------------------
 
@@ -314,9 +392,9 @@ class Dispatcher:
             worker.log.append(str(exc))
             self._crew.kill(worker, signal.SIGKILL)
             return False
-        if worker.is_used_up and not worker.outstanding:
+        if worker.is_used_up and not worker.is_busy:
             self._crew.dismiss(worker)
-        elif self.core.queue.head() is not None:
+        elif worker.pinned or self.core.queue.head() is not None:
             self._send(worker, self.core.assign(worker))
         return heard
 
@@ -333,6 +411,8 @@ class Dispatcher:
         finish = self.core.finish
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
+            if call is None:
+                call = self.aside.finish(worker.aside, number, seconds)
             if call is not None:
                 call.receiver.deliver(call, payload)
         if returns:
@@ -349,15 +429,18 @@ class Dispatcher:
         elif cls is Raise:
             self._raised(worker, frame)
         elif cls is Recalled:
-            self.core.recalled(worker, worker.page, frame.call)
-        elif cls is Submit:
-            self.nested.submit(worker, frame, self._crew.broken)
+            place = worker.aside if frame.loop else worker
+            self._core_of(place).recalled(place, place.page, frame.call)
         elif cls is Wait:
             self._waits(worker, frame)
         elif cls is Resume:
             self.core.resume(worker, frame.call)
-        elif cls is Cancel:
-            self.nested.cancel(worker, frame.call)
+        elif cls is Yield:
+            self._gave(worker, frame.call, lambda call: call.receiver.deliver_item(call, frame))
+        elif cls is Started:
+            self._gave(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
+        elif cls in NESTED:
+            self.nested.hear(worker, frame, self._crew.broken)
         elif cls is Log:
             worker.log.append(frame.text)
             self._loop.handle_record(frame.record)
@@ -367,27 +450,44 @@ class Dispatcher:
             raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
 
     def _returned(self, worker: Outbound, frame: Return) -> None:
-        call = self.core.finish(worker, frame.call[0], frame.seconds[0])
+        place = worker.place_of(frame.call[0])
+        call = self._core_of(place).finish(place, frame.call[0], frame.seconds[0])
         if call is None:
             return
         self._crew.note_life()
         if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
             call.receiver.deliver_failure(call, frame.payload)
+        elif frame.context:
+            call.receiver.deliver_context(call, frame.context, frame.payload)
         else:
             call.receiver.deliver(call, frame.payload)
 
     def _raised(self, worker: Outbound, frame: Raise) -> None:
-        call = worker.outstanding.get(frame.call)
+        place = worker.place_of(frame.call)
+        core, call = self._core_of(place), place.outstanding.get(frame.call)
         if call is None:
             return
         self._crew.note_life()
         if retries_left(call.options, call.attempts, frame.type) and not self.is_cancelled(call):
-            self.core.again(worker, call)
+            core.again(place, call)
             return
-        self.core.finish(worker, frame.call, frame.seconds)
+        core.finish(place, frame.call, frame.seconds)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, frame.payload)
+
+    def _gave(self, worker: Worker, number: int, tell: Callable[[Call], object]) -> None:
+        """A stream can be pulled now, or has given something."""
+        call = worker.aside.outstanding.get(number)
+        if call is not None:
+            tell(call)
+
+    def command(self, call: Call, frame: Message, file: File | None = None) -> None:
+        """Send a command to where a call is outstanding."""
+        place = call.place
+        if place is not None and call.state == SENT:
+            place.send(encode(frame), file)
+            self.due.add(place)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
@@ -407,17 +507,18 @@ class Dispatcher:
 
     def fail_waiting(self, error: BaseException) -> None:
         """Fail everything in the queue."""
-        for entry in self.core.queue.clear():
+        for entry in (*self.core.queue.clear(), *self.aside.queue.clear()):
             call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
             call.move("fail")
             call.receiver.deliver_failure(call, error)
 
     def fail_outstanding(self, worker: Outbound, error: BaseException) -> None:
         """Fail everything that was sent to a worker."""
-        for call in list(worker.outstanding.values()):
-            worker.gone(call.number, len(call.payload))
-            call.move("fail")
-            call.receiver.deliver_failure(call, error)
+        for place in (worker, worker.aside) if isinstance(worker, Worker) else (worker,):
+            for call in list(place.outstanding.values()):
+                place.gone(call.number, len(call.payload))
+                call.move("fail")
+                call.receiver.deliver_failure(call, error)
 
     def refuse_late(self) -> None:
         """

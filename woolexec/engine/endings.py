@@ -15,17 +15,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from woolexec.core.call import SENT, Call, Chunk
 from woolexec.core.retry import retries_left
+from woolexec.engine.aside import Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.dispatcher import REST, Dispatcher
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.engine.workers import Worker
+from woolexec.wire.codec import Cancel
 from woolexec.wire.failures import types_of
 from woolexec.wire.futures import CallFuture
+from woolexec.wire.gate import Gate
 
 
 class Endings:
@@ -34,7 +38,7 @@ class Endings:
     def __init__(self, loop: Loop, crew: Crew) -> None:
         self._loop = loop
         self._crew = crew
-        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch)
+        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, partial(self.cancel, force=True))
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -43,11 +47,11 @@ class Endings:
 
     # -- timeouts -----------------------------------------------------------------------------------------------
 
-    def watch(self, worker: Worker, call: Call) -> None:
+    def watch(self, place: Worker | Aside, call: Call) -> None:
         """A call with a timeout was sent."""
         assert call.options is not None
         assert call.options.timeout is not None
-        self._look_in(call.options.timeout, worker, call)
+        self._look_in(call.options.timeout, place.worker if isinstance(place, Aside) else place, call)
 
     def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
         # By number, not by reference: a call that is done is not to be kept until its timeout would have been over.
@@ -57,10 +61,13 @@ class Endings:
     def _look(self, worker_id: int, number: int) -> None:
         """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
         worker = self._crew.workers.get(worker_id)
-        call = None if worker is None else worker.outstanding.get(number)
+        call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
         seconds = call.options.timeout
+        if call.place is worker.aside:
+            self._end_aside(worker, call, seconds)
+            return
         since = worker.began(number)
         left = seconds if since is None else since + seconds - monotonic()
         if left > 0:
@@ -69,6 +76,7 @@ class Endings:
             error = TimeoutError(
                 f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended"
             )
+            self._dispatcher.nested.end_children(call)
             if retries_left(call.options, call.attempts, types_of(error)):
                 self._dispatcher.core.retry(call)
             else:
@@ -76,6 +84,29 @@ class Endings:
                 call.receiver.deliver_failure(call, error)
         elif worker.outstanding.get(number) is call:  # whether it was started is not known yet
             self._look_in(REST, worker, call)
+
+    def _end_aside(self, worker: Worker, call: Call, seconds: float) -> None:
+        """Cancel a coroutine or a stream whose time is over, without waiting for what it makes of that."""
+        if call.number > worker.page.loop.started:
+            self._look_in(REST, worker, call)
+            return
+        error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
+        receiver = self._let_go(call)
+        self._dispatcher.nested.end_children(call)
+        if not retries_left(call.options, call.attempts, types_of(error)):
+            receiver.deliver_failure(call, error)
+            return
+        again = Call(call.function, call.payload, receiver, call.options, call.parent, context=call.context)
+        again.ancestor, again.attempts = call.ancestor, call.attempts
+        receiver.call = again
+        self._dispatcher.aside.queue.offer(again)
+        self._dispatcher.aside.queue.add(again)
+
+    def _let_go(self, call: Call) -> Any:
+        """Have a coroutine or a stream cancelled; what it still says is nobody's any more.  Return its receiver."""
+        receiver, call.receiver = call.receiver, _Nobody()
+        self._dispatcher.command(call, Cancel(call=call.number))
+        return receiver
 
     def _end(self, worker: Worker, call: Call) -> bool:
         """
@@ -113,11 +144,19 @@ class Endings:
             answer: Future[bool] = Future()
             worker.take_back(call, answer.set_result, force=force)
             return answer
+        if isinstance(worker, Aside):
+            if call.state == SENT and call.number > worker.page.started:
+                dispatcher.recall(worker, since=call.number)
+            if force and call.place is worker:
+                self._let_go(call)
+                dispatcher.nested.end_children(call)
+                return True
         if call.state == SENT and isinstance(worker, Worker):
             if call.number > worker.page.started:
                 dispatcher.recall(worker, since=call.number)
             if force and call.state == SENT and call.number <= worker.page.started and self._end(worker, call):
                 call.move("cancel")
+                dispatcher.nested.end_children(call)
                 return True
         if dispatcher.core.queue.claim(call):
             call.move("cancel")
@@ -130,13 +169,14 @@ class Endings:
         dispatcher.take_inbox()
         dispatcher.end_licences()
         for worker in self._crew.workers.values():
-            if worker.unstarted(worker.page.started):
-                dispatcher.recall(worker)
+            for place in (worker, worker.aside):
+                if place.unstarted(place.page.started):
+                    dispatcher.recall(place)
         for link in dispatcher.links:
             for call in list(link.outstanding.values()):
                 if not link.is_running(call):
                     link.take_back(call, partial(self._taken_back, call))
-        for entry in dispatcher.core.queue.clear():
+        for entry in (*dispatcher.core.queue.clear(), *dispatcher.aside.queue.clear()):
             if isinstance(entry, Chunk):
                 entry.cancelled = True
                 entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
@@ -153,13 +193,59 @@ class Endings:
         elif receiver.set_cancelled():
             self._loop.run_user_code(receiver.finish)
 
-    def cancel_chunks(self, chunks: Sequence[Chunk]) -> None:
-        """Drop what is left of these chunks; spans that run are left alone.  From any thread."""
+    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Gate | None = None) -> None:
+        """
+        Drop what is left of these chunks; plain calls that run are left alone.  From any thread.
+
+        :param ended: opened when none of them runs any more
+        """
         for chunk in chunks:
             chunk.cancelled = True
-        self._loop.tell(partial(self._recall_chunks, frozenset(map(id, chunks))))
+        about = frozenset(map(id, chunks))
+        self._loop.tell(partial(self._recall_chunks, about))
+        if ended is not None:
+            self._loop.tell(partial(self._see_end, chunks, about, ended))
+
+    def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Gate) -> None:
+        """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
+        workers = tuple(self._crew.workers.values())
+        for place in (*workers, *self._dispatcher.links):
+            if any(id(call.chunk) in about for call in place.outstanding.values()):
+                self._loop.after(REST, partial(self._see_end, chunks, about, ended))
+                return
+        ended.open()
 
     def _recall_chunks(self, chunks: frozenset[int]) -> None:
-        for worker in (*self._crew.workers.values(), *self._dispatcher.links):
-            if any(id(call.chunk) in chunks for call in worker.unstarted(worker.page.started)):
-                self._dispatcher.recall(worker)
+        workers = tuple(self._crew.workers.values())
+        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
+            if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
+                self._dispatcher.recall(place)
+            if isinstance(place, Aside):
+                for call in place.outstanding.values():
+                    if id(call.chunk) in chunks:
+                        self._let_go(call).deliver_failure(call, None)
+
+
+class _Nobody:
+    """Takes what a call that was let go still says; `ended` opens at its end."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self) -> None:
+        self.ended = Gate()
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Take the end."""
+        self.ended.open()
+
+    deliver_failure = deliver
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Take the end."""
+        self.ended.open()
+
+    def deliver_item(self, call: Call, frame: Any) -> None:
+        """Ignore an item."""
+
+    def deliver_start(self, call: Call) -> None:
+        """Ignore that a stream can be pulled."""

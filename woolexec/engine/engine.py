@@ -27,11 +27,14 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from woolexec.core.call import Function
+from woolexec.core.call import MAIN, Call, Function
+from woolexec.engine.aside import COROUTINES
 from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
+from woolexec.engine.workers import Worker
 from woolexec.errors import WorkerLostError
+from woolexec.wire.codec import Message
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
 
@@ -60,6 +63,7 @@ class Engine:
         initializer_timeout: float | None = None,
         calls_limit: int | None = None,
         threads: int = 1,
+        coroutines: int = COROUTINES,
     ) -> None:
         self._loop = Loop(self._is_outstanding)
         self._crew = Crew(
@@ -69,6 +73,7 @@ class Engine:
             initializer_timeout=initializer_timeout,
             calls_limit=calls_limit,
             threads=threads,
+            coroutines=coroutines,
         )
         self._endings = Endings(self._loop, self._crew)
         self._dispatcher = self._endings.dispatcher
@@ -100,16 +105,17 @@ class Engine:
     def statistics(self) -> dict[str, int]:
         """Count what is queued, what is outstanding, and the workers."""
         workers = tuple(self._crew.workers.values())
-        places = (*workers, *self._dispatcher.links)
+        places = (*workers, *(worker.aside for worker in workers), *self._dispatcher.links)
+        queues = self._dispatcher.core.queue, self._dispatcher.aside.queue
         return {
-            "queued": len(self._dispatcher.core.queue) + len(self._loop.inbox),
+            "queued": sum(map(len, queues)) + len(self._loop.inbox),
             "outstanding": sum(len(place.outstanding) for place in places),
             "workers": len(workers),
         }
 
-    def intern(self, payload: Any, name: str) -> Function:
-        """Return the function with this pickle, so that each worker is sent it once."""
-        return self._dispatcher.intern(payload, name)
+    def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
+        """Return the function with this pickle for this lane, so that each worker is sent it once."""
+        return self._dispatcher.intern(payload, name, lane)
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Take no more calls; end the workers when what was taken is done, or cancelled."""
@@ -160,6 +166,31 @@ class Engine:
                 return False
         return bool(answer)
 
+    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker, Call]]:
+        """
+        Have each worker run a call of its own.
+
+        :param calls: makes one; called in the engine's thread
+        """
+        made: list[tuple[Worker, Call]] = self._loop.ask(partial(self._dispatcher.run_on_all, calls), default=[])
+        return made
+
+    def command(self, call: Call, frame: Message, file: File | None = None) -> None:
+        """Send a command to where a stream runs, if it is not over."""
+        if not self.forked:
+            frame.call = call.number  # type: ignore[attr-defined]  # every command names its call
+            self._loop.tell(partial(self._dispatcher.command, call, frame, file))
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """
+        Leave it to who waits: what comes is brought by another thread.
+
+        :raises RuntimeError: in a forked child, where nothing will come
+        """
+        if self.forked:
+            raise RuntimeError(FORKED_CHILD)
+        return False
+
     def is_running(self, future: CallFuture[Any]) -> bool:
         """Say whether the call of a future has been started."""
         call = future.call
@@ -203,7 +234,7 @@ class Engine:
 
     def _is_outstanding(self, about: tuple[int, int]) -> bool:
         worker = self._crew.workers.get(about[0])
-        return worker is not None and about[1] in worker.outstanding
+        return worker is not None and about[1] in worker.place_of(about[1]).outstanding
 
     def _shut(self, *, cancel: bool) -> None:
         self._state = "draining"
@@ -215,7 +246,9 @@ class Engine:
         """When nothing is left to do, let the workers leave; True when they have."""
         workers = self._crew.workers
         self._dispatcher.end_licences()
-        if self._dispatcher.core.queue.head() is not None or any(worker.outstanding for worker in workers.values()):
+        if self._dispatcher.core.queue.head() is not None or self._dispatcher.aside.queue.head() is not None:
+            return False
+        if any(worker.is_busy for worker in workers.values()):
             return False
         if any(link.outstanding for link in self._dispatcher.links):
             return False
@@ -243,8 +276,9 @@ class Engine:
             self._dispatcher.take_inbox()
         with contextlib.suppress(BaseException):
             self._dispatcher.fail_waiting(error)
-        for worker in (*self._crew.workers.values(), *self._dispatcher.links):
-            for call in worker.outstanding.values():
+        workers = tuple(self._crew.workers.values())
+        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
+            for call in place.outstanding.values():
                 with contextlib.suppress(BaseException):
                     call.receiver.deliver_failure(call, error)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from woolexec.core.call import Function
+from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.wire.pickling import dumps
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
@@ -25,26 +26,29 @@ _MISSING = object()
 class Functions:
     """What is known of the functions that one executor was given."""
 
-    def __init__(self, intern: Callable[[Any, str], Function]) -> None:
+    def __init__(self, intern: Callable[[Any, str, int], Function]) -> None:
         self._intern = intern
         # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
         self._known: dict[FunctionType, tuple[Function, tuple[Any, ...] | None]] = {}
 
-    def get(self, fn: Callable[..., Any]) -> Function:
+    def get(self, fn: Callable[..., Any], backend: str | None = None) -> Function:
         """
-        Return the pickled form of `fn`.
+        Return the pickled form of `fn`, for the lane on which it runs.
 
+        :param backend: the event loop for a coroutine function or an asynchronous generator function; None: as here
         :raises Exception: what pickling it raises
         """
         if fn.__class__ is not FunctionType:
-            return self._intern(dumps(fn), name_of(fn))
+            return self._make(fn, dumps(fn), backend)
         known = self._known.get(fn)
         if known is not None:
             function, seen = known
             if seen is None or _is_same(seen, fn):
+                if function.lane in _LOOPS and function.lane != loop_lane(backend):
+                    return self._make(fn, function.payload, backend)
                 return function
         payload = dumps(fn)
-        function = self._intern(payload, name_of(fn))
+        function = self._make(fn, payload, backend)
         if not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
             return function
         if _is_importable(fn):
@@ -58,6 +62,48 @@ class Functions:
             self._known.pop(next(iter(self._known)), None)
         self._known[fn] = function, seen
         return function
+
+    def _make(self, fn: Callable[..., Any], payload: Any, backend: str | None) -> Function:
+        flags = _flags(fn)
+        lane = MAIN
+        if flags & (_COROUTINE | _ASYNC_GENERATOR):
+            lane = loop_lane(backend)
+        elif flags & _GENERATOR:
+            lane = THREAD
+        function = self._intern(payload, name_of(fn), lane)
+        function.is_stream = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
+        return function
+
+
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+"""Flags of code objects (`inspect`, which takes long to import, names them CO_GENERATOR and so on)."""
+
+_LOOPS = (ASYNCIO, TRIO)
+
+
+def _flags(fn: Any) -> int:
+    """Tell what calling `fn` gives: the flags of the code behind methods, partials and callable objects."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None)
+    if not isinstance(code, CodeType):
+        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  # its code, not whether
+    return code.co_flags if isinstance(code, CodeType) else 0
+
+
+def loop_lane(backend: str | None) -> int:
+    """Choose the event loop for coroutines: the given one, else the one that runs here, else asyncio's."""
+    if backend is not None:
+        return TRIO if backend == "trio" else ASYNCIO
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return ASYNCIO
+    try:
+        trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return ASYNCIO
+    return TRIO
 
 
 class _Mutable(Exception):

@@ -7,44 +7,73 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call
 from woolexec.options import TaskOptions
-from woolexec.wire.codec import Raise, Return, Submit, encode
+from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.workers import Worker
+    from woolexec.wire.codec import Message
+
+
+NESTED = frozenset({Submit, Cancel, Close, Next, Send, Throw})
+"""What a call says of the tasks that it has submitted."""
 
 
 class NestedTasks:
-    """The nested tasks of all workers that have no outcome yet."""
+    """
+    The nested tasks of all workers that have not ended yet.
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    :param end: ends a call by force, wherever it is
+    """
+
+    def __init__(self, dispatcher: Dispatcher, end: Callable[[Call], object]) -> None:
         self._dispatcher = dispatcher
+        self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
+
+    def hear(self, worker: Worker, frame: Any, broken: BaseException | None) -> None:
+        """Act on what a worker's call says of its tasks."""
+        cls = frame.__class__
+        if cls is Submit:
+            self.submit(worker, frame, broken)
+        elif cls is Cancel:
+            self.cancel(worker, frame.call)
+        elif cls is Close:
+            self.end(worker, frame.call)
+        else:
+            self.command(worker, frame)
 
     def submit(self, worker: Worker, frame: Submit, broken: BaseException | None) -> None:
         """Queue a task that a worker's call submits."""
         dispatcher = self._dispatcher
-        function = dispatcher.intern(frame.function, "a nested task")
+        function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
         options = None
         if frame.options is not None:
             asked = frame.options
             options = TaskOptions.restore(
-                asked.timeout or None,
-                asked.retries,
                 asked.retry_on,
+                timeout=asked.timeout or None,
+                retries=asked.retries,
                 idempotent=asked.idempotent,
                 name=asked.name or None,
+                context_back=asked.context_back,
             )
         receiver = _Receiver(self, worker, frame.task)
-        receiver.call = call = Call(function, frame.payload, receiver, options, frame.parent)
+        receiver.call = call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
+        parent = worker.aside.outstanding.get(frame.parent)
+        if parent is not None:  # it does not hold a main thread; what does is above it
+            call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
         if broken is not None:
             receiver.deliver_failure(call, broken)
             return
-        dispatcher.core.queue.offer(call)
-        dispatcher.core.queue.add(call)
+        queue = dispatcher.aside.queue if function.lane else dispatcher.core.queue
+        queue.offer(call)
+        queue.add(call)
 
     def cancel(self, worker: Worker, task: int) -> None:
         """Drop a task, if it has not been sent."""
@@ -53,23 +82,54 @@ class NestedTasks:
             receiver.call.move("cancel")
             del self._tasks[worker.id, task]
 
+    def end(self, worker: Worker, task: int) -> None:
+        """Drop a task, or end it where it runs."""
+        receiver = self._tasks.get((worker.id, task))
+        if receiver is None:
+            return
+        self.cancel(worker, task)
+        if self._tasks.pop((worker.id, task), None) is not None:
+            self._end(receiver.call)
+
+    def command(self, worker: Worker, frame: Any) -> None:
+        """Pass a command on to a stream."""
+        receiver = self._tasks.get((worker.id, frame.call))
+        if receiver is None:
+            return
+        frame.call = receiver.call.number
+        file = frame.payload if isinstance(getattr(frame, "payload", None), File) else None
+        if isinstance(getattr(frame, "payload", None), Parts):
+            frame.payload = b"".join(frame.payload.parts)
+        elif file is not None:
+            frame.payload = b""
+        self._dispatcher.command(receiver.call, frame, file)
+
+    def end_children(self, parent: Call) -> None:
+        """End the tasks of a call that was ended."""
+        for (_, task), receiver in [item for item in self._tasks.items() if item[1].call.parent == parent.number]:
+            self.end(receiver.worker, task)
+
     def orphan(self, worker: Worker) -> None:
-        """Drop the tasks of a dead worker's calls, for which nobody waits, if they have not been sent."""
+        """End the tasks of a dead worker's calls, for which nobody waits."""
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
-            self.cancel(worker, task)
+            self.end(worker, task)
             self._tasks.pop((worker_id, task), None)
 
-    def finish(self, receiver: _Receiver, frames: bytes, file: File | None = None) -> None:
+    def finish(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""
+        if self._tasks.pop((receiver.worker.id, receiver.task), None) is not None:
+            self.tell(receiver, frame, file)
+
+    def tell(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
+        """Send a frame to the worker that submitted a task."""
         worker = receiver.worker
-        self._tasks.pop((worker.id, receiver.task), None)
         if not worker.doomed:
-            worker.send(frames, file)
+            worker.send(encode(frame), file)
             self._dispatcher.due.add(worker)
 
 
 class _Receiver:
-    """Takes the outcome of one nested task."""
+    """Takes what becomes of one nested task."""
 
     __slots__ = ("_tasks", "call", "task", "worker")
 
@@ -82,17 +142,22 @@ class _Receiver:
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value down."""
+        self.deliver_context(call, b"", payload)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Send the encoded value down, with changed context variables."""
         frame = Return(call=(self.task,), seconds=(0.0,))
+        frame.context = context
         if isinstance(payload, File):
             frame.extent = payload.extent
-            self._tasks.finish(self, encode(frame), payload)
+            self._tasks.finish(self, frame, payload)
             return
         if isinstance(payload, Parts):
             frame.extent = payload.extent
             payload = b"".join(payload.parts)
         frame.size = (len(payload),)
         frame.payload = payload
-        self._tasks.finish(self, encode(frame))
+        self._tasks.finish(self, frame)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception down; None: the task was cancelled."""
@@ -100,4 +165,18 @@ class _Receiver:
             payload = CancelledError()
         if isinstance(payload, BaseException):
             payload = dump_failure(payload)
-        self._tasks.finish(self, encode(Raise(call=self.task, payload=payload)))
+        self._tasks.finish(self, Raise(call=self.task, payload=payload))
+
+    def deliver_start(self, call: Call) -> None:
+        """Say that a stream can be pulled."""
+        self._tasks.tell(self, Started(call=(self.task,)))
+
+    def deliver_item(self, call: Call, frame: Yield) -> None:
+        """Pass items of a stream on."""
+        below = Yield(call=self.task)
+        below.count, below.context, below.extent = frame.count, frame.context, frame.extent
+        if isinstance(frame.payload, File):
+            self._tasks.tell(self, below, frame.payload)
+            return
+        below.payload = b"".join(frame.payload.parts) if isinstance(frame.payload, Parts) else frame.payload
+        self._tasks.tell(self, below)

@@ -44,16 +44,19 @@ class Outbound(Place):
         self._slot_of: dict[Function, bytes] = {}
         self._chunk: object = None
 
+    def place_of(self, number: int) -> Outbound:
+        """Return where this call is outstanding, if it is."""
+        return self
+
     def send_calls(self, calls: Sequence[Call]) -> None:
         """Send calls, those of one function together."""
         run: list[Call] = []
         for call in calls:
             if (
-                call.count
+                not call.is_plain
                 or len(call.payload) >= APART
                 or call.payload.__class__ is not bytes
                 or call.attempts > 1
-                or call.options is not None
             ):
                 self._send_run(run)
                 run = []
@@ -73,8 +76,12 @@ class Outbound(Place):
     def _send_alone(self, call: Call) -> None:
         frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)
         frame.attempt = call.attempts - 1
-        if call.options is not None and call.options.name is not None:
-            frame.name = call.options.name
+        frame.lane = call.function.lane
+        frame.context = call.context
+        frame.parent = call.parent
+        if call.options is not None:
+            frame.name = call.options.name or ""
+            frame.context_back = call.options.context_back
         if call.chunk is not None:
             frame.again = self._chunk is call.chunk
             self._chunk = call.chunk

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any
 
 from woolexec.core.call import Call
+from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.outbound import Outbound
 from woolexec.engine.reports import oom_kills
 from woolexec.errors import ProtocolError
@@ -54,6 +55,7 @@ class Worker(Outbound):
         "_published",
         "_reader",
         "_writing",
+        "aside",
         "born",
         "crash_fd",
         "doomed",
@@ -69,10 +71,10 @@ class Worker(Outbound):
     )
     page: Page
 
-    def __init__(self, number: int, limit: int | None) -> None:
-        """:raises OSError: if there are no descriptors or no memory left"""
+    def __init__(self, number: int, limit: int | None, coroutines: int = COROUTINES) -> None:
         super().__init__()
         self.id = number
+        self.aside = Aside(self, coroutines)
         self.remaining = limit
         self.pid: int | None = None
         self.exitcode: int | None = None
@@ -103,6 +105,7 @@ class Worker(Outbound):
                 os.close(self.crash_fd)
                 raise
             self.page = Page(page_fd)
+            self.aside.page = self.page.loop
         except BaseException:
             os.close(page_fd)
             raise
@@ -247,6 +250,15 @@ class Worker(Outbound):
         except ValueError as exc:
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
 
+    def place_of(self, number: int) -> Outbound:
+        """Return where this call is outstanding, if it is: here, or beside the main thread."""
+        return self.aside if number in self.aside.outstanding else self
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is outstanding."""
+        return bool(self.outstanding or self.aside.outstanding or self.pinned)
+
     def note_waiting(self, number: int) -> None:
         """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
         self._began = {call: since for call, since in self._began.items() if call in self.outstanding}
@@ -272,6 +284,6 @@ class Worker(Outbound):
         self.page.close()
         os.close(self.crash_fd)
         self._reader.close()
-        self._chunk = None
+        self._chunk = self.aside._chunk = None
         self._slot_of.clear()
         self._out.clear()

@@ -91,6 +91,7 @@ DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
 # A large payload stays a view until its frame is complete: then it is copied once, whole or cut.
 BYTES = Kind(2, _sized, lambda data: data if data.__class__ is memoryview else bytes(data))
+BLOB = Kind(2, _sized, bytes)  # bytes that are nobody's payload
 STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
@@ -204,7 +205,8 @@ class Start(Message):
     arena: int
     lane: int
     context: bytes
-    kind: int
+    context_back: bool
+    parent: int
 
 
 class Return(Message):
@@ -275,7 +277,6 @@ class Submit(Message):
     lane: int
     context: bytes
     name: str
-    kind: int
 
 
 class Wait(Message):
@@ -379,8 +380,9 @@ _define(
     (10, "name", STRING, ""),
     (11, "arena", FIXED64, 0),
     (12, "lane", UINT, 0),
-    (13, "context", BYTES, b""),
-    (14, "kind", UINT, 0),
+    (13, "context", BLOB, b""),
+    (14, "context_back", BOOL, False),
+    (15, "parent", FIXED64, 0),
 )
 _define(
     Return,
@@ -390,7 +392,7 @@ _define(
     (4, "payload", BYTES, b""),
     (5, "extent", FIXED64S, ()),
     (6, "arena", FIXED64, 0),
-    (7, "context", BYTES, b""),
+    (7, "context", BLOB, b""),
 )
 _define(
     Raise,
@@ -421,9 +423,8 @@ _define(
     (5, "extent", FIXED64S, ()),
     (6, "options", Kind(2, _sized, lambda data: Options.parse(data, 0, len(data))), None),
     (7, "lane", UINT, 0),
-    (8, "context", BYTES, b""),
+    (8, "context", BLOB, b""),
     (9, "name", STRING, ""),
-    (10, "kind", UINT, 0),
 )
 _define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0))
 _define(Resume, (1, "call", FIXED64, 0))
@@ -438,7 +439,7 @@ _define(
     (2, "payload", BYTES, b""),
     (3, "extent", FIXED64S, ()),
     (4, "count", UINT, 0),
-    (5, "context", BYTES, b""),
+    (5, "context", BLOB, b""),
 )
 _define(Next, (1, "call", FIXED64, 0), (2, "credits", UINT, 0))
 _define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))

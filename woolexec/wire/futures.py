@@ -64,6 +64,7 @@ class CallFuture(Future[T]):
         "_state",
         "_waiting",
         "call",
+        "context",
     )
 
     _exception: BaseException | None
@@ -80,6 +81,7 @@ class CallFuture(Future[T]):
         self._callbacks: list[Any] | None = None
         self._owner = owner
         self.call: Any = None
+        self.context: bytes | None = None
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------
 
@@ -107,6 +109,15 @@ class CallFuture(Future[T]):
                 self._callbacks = []
             return self._callbacks
 
+    @property
+    def gate(self) -> Gate:
+        """What opens when the future is done; look at the future's state after asking for it."""
+        gate = self._gate
+        if gate is None:
+            with _making:
+                gate = self._gate = self._gate or Gate()
+        return gate
+
     # -- the engine's end -------------------------------------------------------------------------------------------
 
     def deliver(self, call: Any, payload: Any) -> None:
@@ -114,8 +125,24 @@ class CallFuture(Future[T]):
         self._finish(payload, failed=False)
 
     def deliver_failure(self, call: Any, payload: Any) -> None:
-        """Take an encoded exception, or one of our own."""
+        """Take an encoded exception, or one of our own; None: the task was cancelled."""
+        if payload is None:
+            if self.set_cancelled():
+                self._rest(self.finish)
+            return
         self._finish(payload, failed=True)
+
+    def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
+        """Take the encoded value, and context variables that the task has changed."""
+        if self._state is PENDING:
+            self.context = context
+            self._finish(payload, failed=False)
+
+    def deliver_ready(self, value: Any) -> None:
+        """Take a value that needs no decoding."""
+        if self._state is PENDING:
+            self._result = value
+            self._finish(None, failed=False)
 
     def _finish(self, payload: Any, *, failed: bool) -> None:
         if self._state is not PENDING:
@@ -138,6 +165,9 @@ class CallFuture(Future[T]):
             if not self._callbacks:
                 return
             rest = self._run_callbacks
+        self._rest(rest)
+
+    def _rest(self, rest: Callable[[], object]) -> None:
         if self._owner is not None:
             self._owner.run_elsewhere(rest)
         else:
@@ -253,10 +283,7 @@ class CallFuture(Future[T]):
     def _await(self, timeout: float | None) -> None:
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
-            gate = self._gate
-            if gate is None:
-                with _making:
-                    gate = self._gate = self._gate or Gate()
+            gate = self.gate
             if self._state not in _ENDS:
                 gate.wait(timeout)
         state = self._state

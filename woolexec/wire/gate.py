@@ -10,7 +10,18 @@ thread as ended.)
 
 from __future__ import annotations
 
+import contextlib
 from threading import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Sleeper(Protocol):
+        """Who waits: a lock that is held, or what stands for a task of an event loop."""
+
+        def release(self) -> None:
+            """Wake up."""
 
 
 class Gate:
@@ -20,7 +31,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = False
-        self._sleepers: list[Lock] = []
+        self._sleepers: list[Sleeper] = []
 
     def open(self) -> None:
         """Let everybody through, from now on."""
@@ -31,15 +42,24 @@ class Gate:
             except IndexError:
                 return
 
+    def add(self, sleeper: Sleeper) -> bool:
+        """Put a sleeper in line, to be released when it opens; False if it is open already."""
+        if self.is_open:
+            return False
+        self._sleepers.append(sleeper)
+        return not self.is_open
+
+    def remove(self, sleeper: Sleeper) -> None:
+        """Take a sleeper out of the line, if it is there."""
+        with contextlib.suppress(ValueError):
+            self._sleepers.remove(sleeper)
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is open, or for `timeout` seconds; say whether it is."""
         if self.is_open:
             return True
         sleeper = Lock()
         sleeper.acquire()
-        self._sleepers.append(sleeper)
-        if not self.is_open:
-            sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
-        if not self.is_open and sleeper in self._sleepers:
-            self._sleepers.remove(sleeper)
+        if self.add(sleeper) and not sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            self.remove(sleeper)
         return self.is_open

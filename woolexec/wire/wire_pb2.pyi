@@ -56,7 +56,7 @@ class Frame(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "kind")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -70,7 +70,8 @@ class Start(_message.Message):
     ARENA_FIELD_NUMBER: _ClassVar[int]
     LANE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_BACK_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -84,8 +85,9 @@ class Start(_message.Message):
     arena: int
     lane: int
     context: bytes
-    kind: int
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., kind: _Optional[int] = ...) -> None: ...
+    context_back: bool
+    parent: int
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ...) -> None: ...
 
 class Return(_message.Message):
     __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context")
@@ -148,7 +150,7 @@ class Recalled(_message.Message):
     def __init__(self, call: _Optional[_Iterable[int]] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "kind")
+    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -158,7 +160,6 @@ class Submit(_message.Message):
     LANE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
     task: int
     parent: int
     function: bytes
@@ -168,8 +169,7 @@ class Submit(_message.Message):
     lane: int
     context: bytes
     name: str
-    kind: int
-    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., kind: _Optional[int] = ...) -> None: ...
+    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Options(_message.Message):
     __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back")

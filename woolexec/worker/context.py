@@ -9,53 +9,80 @@ from __future__ import annotations
 
 import itertools
 import threading
-from time import monotonic
+from contextvars import ContextVar
+from time import monotonic, sleep
+
+from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Yield, encode, encode_apart
+from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from woolexec.core.call import Function
+    from woolexec.worker.job import Job
     from woolexec.worker.main import Worker
 
 worker: Worker | None = None
 """The worker that this process is, if it is one."""
 
+current: ContextVar[Job | None] = ContextVar("woolexec_current", default=None)
+"""The call that runs here, if it does not run in the main thread."""
+
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
-"""Nested tasks without an outcome yet, by number."""
+"""Nested tasks without an end yet, by number."""
+
+
+def current_job() -> Job | None:
+    """Return the call that runs here; in a thread that the user has made, the one in the main thread."""
+    job = current.get()
+    if job is None and worker is not None:
+        job = worker.lane.current
+    return job
 
 
 def resolve(frame: Any) -> None:
-    """Give a nested task its outcome."""
+    """Tell a nested task what became of it."""
     number = frame.call if isinstance(frame.call, int) else frame.call[0]
-    future = _tasks.pop(number, None)
-    if future is None:
+    if frame.__class__ is Yield or frame.__class__ is Started:
+        stream = _tasks.get(number)
+        if stream is None:
+            return
+        if frame.__class__ is Yield:
+            stream.deliver_item(None, frame)
+        else:
+            stream.deliver_start(None)
         return
-    if isinstance(frame.call, int):
-        future.deliver_failure(None, frame.payload)
+    receiver = _tasks.pop(number, None)
+    if receiver is None:
+        return
+    if frame.__class__ is Raise:
+        receiver.deliver_failure(None, frame.payload)
+    elif frame.context:
+        receiver.deliver_context(None, frame.context, frame.payload)
     else:
-        future.deliver(None, frame.payload)
+        receiver.deliver(None, frame.payload)
 
 
-def submit(future: Any, function: bytes, payload: Any, options: Any) -> int:
+def submit(receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> int:
     """
-    Send a nested task up; its outcome is delivered to `future`.
+    Send a nested task up; its outcome is delivered to `receiver`.
 
     :return: the number under which it travels
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
-    from woolexec.wire.codec import Options, Submit, encode, encode_apart
-    from woolexec.wire.payload import File, Parts
-
     if worker is None:
         raise RuntimeError("not in a worker of a PeerPoolExecutor")
-    job = worker.lane.current
+    job = current_job()
     if job is None:
         raise RuntimeError("no call is running in this worker")
     number = next(_numbers)
-    _tasks[number] = future
-    frame = Submit(task=number, parent=job.number, function=function)
+    _tasks[number] = receiver
+    frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
+    if context:
+        frame.context = context
     if options is not None:
         frame.options = Options(
             timeout=options.timeout or 0.0,
@@ -63,6 +90,7 @@ def submit(future: Any, function: bytes, payload: Any, options: Any) -> int:
             idempotent=options.idempotent,
             name=options.name or "",
             retry_on=tuple(sorted(options.retry_on_names)),
+            context_back=options.context_back,
         )
     if isinstance(payload, File):
         frame.extent = payload.extent
@@ -75,12 +103,29 @@ def submit(future: Any, function: bytes, payload: Any, options: Any) -> int:
     return number
 
 
-def cancel(number: int) -> None:
-    """Drop a nested task, if it has not been started."""
-    from woolexec.wire.codec import Cancel, encode
-
+def send(frame: Any, file: File | None = None) -> None:
+    """Send a frame about a nested task up."""
     if worker is not None:
-        worker.road.send(encode(Cancel(call=number)))
+        worker.road.send(encode(frame), file)
+
+
+def cancel(number: int, *, force: bool = False) -> None:
+    """Drop a nested task, if it has not been started; end it, with `force`."""
+    send(Close(call=number) if force else Cancel(call=number))
+
+
+def open_worker() -> None:
+    """Have a thread of its own read, for the sake of who waits without reading."""
+    if worker is not None:
+        worker.open()
+
+
+def must_read() -> bool:
+    """Say whether whoever waits here for a nested task has to read the socket: nobody else does."""
+    assert worker is not None
+    return not worker.is_open or (
+        threading.current_thread() is threading.main_thread() and worker.lane.current is not None
+    )
 
 
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
@@ -95,4 +140,5 @@ def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
         worker.lane.wait_for(is_done, deadline)
         return
     while not is_done() and (deadline is None or monotonic() < deadline):
-        worker.read_aside(0.02)
+        if not worker.read_aside(0.02):
+            sleep(0.001)

@@ -1,28 +1,64 @@
 """
 A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
 
+The main thread reads for itself between its calls, which saves a hop.  With the first call that does not run there, a
+coroutine or a stream, a thread of its own takes the reading over, so that a call that keeps the main thread busy holds
+up no other.  If the main thread is busy at that moment the engine sends SIGURG, which Python handles between two
+bytecodes and which ends no system call for good.
+
 It ends when the engine says Stop and all calls are done, or when the engine is gone.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+from _thread import start_new_thread
 
 from woolexec.wire import pickling
-from woolexec.wire.codec import Broken, Cancel, Define, Initialize, Raise, Recall, Return, Start, Stop, encode
+from woolexec.wire.codec import (
+    Broken,
+    Cancel,
+    Close,
+    Define,
+    Initialize,
+    Next,
+    Raise,
+    Recall,
+    Recalled,
+    Return,
+    Send,
+    Start,
+    Started,
+    Stop,
+    Throw,
+    Yield,
+    encode,
+)
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import loads
 from woolexec.worker import context
+from woolexec.worker.job import Job, Slot
 from woolexec.worker.page import Page
 from woolexec.worker.road import Road
-from woolexec.worker.sync_lane import Slot, SyncLane
+from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Any
+
+    from woolexec.worker.lanes import Lane
+
+LEAVING = 0.5
+"""Seconds that coroutines and streams have to end when the engine is gone."""
+
+
+_COMMANDS = frozenset({Next, Send, Throw, Close, Cancel})
+_NEWS = frozenset({Return, Raise, Yield, Started})
+"""What a call is told to do, and what becomes of a task that a call has submitted."""
 
 
 class Worker:
@@ -31,10 +67,18 @@ class Worker:
     def __init__(self, sock: socket.socket, page_fd: int) -> None:
         self.page = Page(page_fd, sock.fileno())
         self.road = Road(sock, self.page.down)
-        self.lane = SyncLane(self.road, self.page, self.receive)
+        self.lane = SyncLane(self.road, self.page, self.receive, self._run_coroutine)
+        self.lanes: dict[int, Lane] = {}
         self._slots: dict[int, Slot] = {}
+        self._chunk: Any = None
         self._stopping = False
+        self._gone = False
         self._reading = threading.Lock()  # guards reading from the socket
+        self._unopened = [True]
+        self.is_open = False
+        self._arrived = threading.Lock()  # held while there is nothing new for the main thread
+        self._arrived.acquire()
+        self._declined: list[int] = []
 
     def run(self) -> None:
         """Serve until told to stop, or until the engine is gone."""
@@ -44,51 +88,153 @@ class Worker:
             try:
                 self.lane.run()
             except EOFError:
-                return
+                break
             except KeyboardInterrupt:  # between two calls: there is nothing to interrupt
                 continue
+        for lane in tuple(self.lanes.values()):
+            lane.finish(LEAVING if self._gone else None)
 
-    def receive(self, wait: bool) -> None:  # noqa: FBT001  # called once for every idle look; keywords cost
+    def receive(self, wait: bool, timeout: float | None = None) -> None:  # noqa: FBT001  # keywords cost
         """
-        Read frames and act on them.
+        Let frames come in, and act on them.
 
         :raises EOFError: if there will be no more
-        :raises BlockingIOError: if there are none and `wait` is false
+        :raises BlockingIOError: if there are none and `wait` is false, or the time (seconds) has passed
         """
+        if not self.is_open:
+            if self._stopping:
+                raise EOFError
+            if timeout is not None and not self.page.wait_readable(timeout):
+                raise BlockingIOError
+            with self._reading:
+                if not self.is_open:
+                    self._read(wait)
+                    return
+        if not self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout):
+            if self._stopping:
+                raise EOFError
+            raise BlockingIOError
         if self._stopping:
+            self._arrived.release()
             raise EOFError
-        with self._reading:
-            for frame in self.road.receive(wait=wait):
-                self._take(frame)
 
-    def read_aside(self, timeout: float) -> None:
-        """Read frames in another thread than the main one, which runs user code; wait at most `timeout` seconds."""
+    def _read(self, wait: bool) -> None:  # noqa: FBT001  # as above
+        try:
+            frames = self.road.receive(wait=wait)
+        except EOFError:
+            self._gone = True
+            raise
+        for frame in frames:
+            self._take(frame)
+
+    def read_aside(self, timeout: float) -> bool:
+        """
+        Read frames in another thread than the main one, which runs user code; wait at most `timeout` seconds.
+
+        :return: False if another thread does it: then whoever waits is told
+        """
+        if self.is_open:
+            return False
         if self._reading.acquire(timeout=timeout):
             try:
                 if not self._stopping and self.page.wait_readable(timeout):
-                    for frame in self.road.receive():
-                        self._take(frame)
+                    self._read(wait=True)
             finally:
                 self._reading.release()
+        return True
+
+    # -- a thread that reads ------------------------------------------------------------------------------------
+
+    def open(self, *_: object) -> None:
+        """Let a thread of its own read, from now on; also a signal handler."""
+        try:
+            self._unopened.pop()
+        except IndexError:
+            return
+        start_new_thread(self._keep_reading, ())  # not `Thread.start`, whose locks this thread may hold
+        self.is_open = True
+        self.page.open()
+
+    def _keep_reading(self) -> None:
+        try:
+            while not self._stopping:
+                with self._reading:
+                    self._read(wait=True)
+                self._announce()
+        except EOFError:
+            pass
+        except BaseException:  # a bug of ours: say so where the user sees it
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        self._stopping = True
+        self._announce()
+
+    def _announce(self) -> None:
+        """Let the main thread look."""
+        try:
+            self._arrived.release()
+        except RuntimeError:  # it has not looked since the last time
+            pass
+
+    def _run_coroutine(self, job: Job, coroutine: Any) -> Any:
+        """Run a coroutine for the main thread, which waits for it."""
+        from woolexec.core.call import ASYNCIO
+
+        return self._lane(ASYNCIO).run_for(job, coroutine)
+
+    def _lane(self, number: int) -> Lane:
+        lane = self.lanes.get(number)
+        if lane is None:
+            from woolexec.worker.lanes import make_lane
+
+            self.open()
+            lane = self.lanes[number] = make_lane(number, self)
+        return lane
+
+    # -- frames -------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Any) -> None:
         cls = frame.__class__
         if cls is Start:
-            self.lane.start(frame, self._slots[frame.function])
+            start = self._start_aside if frame.lane else self.lane.start
+            start(frame, self._slots[frame.function])
         elif cls is Define:
             self._slots[frame.function] = Slot(frame.payload)
         elif cls is Recall:
-            self.lane.recall(frame)
+            if frame.loop:
+                self._give_back()
+            else:
+                self.lane.recall(frame)
+        elif cls in _COMMANDS:
+            for lane in tuple(self.lanes.values()):
+                lane.control(frame)
         elif cls is Stop:
             self._stopping = True
         elif cls is Initialize:
             self._initialize(frame.payload)
-        elif cls is Return or cls is Raise:
+        elif cls in _NEWS:
             context.resolve(frame)
-        elif cls is Cancel:
-            pass  # a running sync call cannot be stopped from within; the engine ends the process if it must
         else:
             os._exit(1)
+
+    def _start_aside(self, frame: Start, slot: Slot) -> None:
+        number, payload = frame.call[0], frame.payload
+        if frame.count:
+            if frame.again:
+                payload = self._chunk
+            else:
+                self._chunk = payload
+        if not self.page.loop.start(number):
+            self._declined.append(number)
+            return
+        self._lane(frame.lane).start(Job(number, slot, payload, frame))
+
+    def _give_back(self) -> None:
+        """Say which calls that do not run in the main thread were recalled in time."""
+        self.road.send(encode(Recalled(call=self._declined, loop=True)))
+        self._declined = []
 
     def _initialize(self, payload: Any) -> None:
         try:
@@ -111,7 +257,9 @@ def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
         faulthandler.enable(crash_fd, all_threads=False)
     code = 0
     try:
-        Worker(sock, page_fd).run()
+        worker = Worker(sock, page_fd)
+        signal.signal(signal.SIGURG, worker.open)
+        worker.run()
     except SystemExit:
         pass
     except BaseException:  # a bug of ours: say so where the user sees it

@@ -11,6 +11,8 @@ word  written by  holds
 2     worker     when that call was started (monotonic seconds, as a double)
 3     worker     up to where it has read the arena down
 4     engine     up to where it has read the arena up
+5-7   (as 0-2)   the same as words 0-2, for calls that do not run in the main thread
+8     worker     1: it reads frames also while its main thread runs a call
 ====  =========  ==================================================================
 
 Either side writes its own word, passes a fence, then reads the other's.  So at least one of them sees the other: a
@@ -31,33 +33,71 @@ _PAGE = 4096
 SIZE = _PAGE + 2 * arena.SIZE
 """Bytes of the shared file: the page, then an arena for each direction."""
 
-STARTED, RECALLED, SINCE, DOWN, UP = range(5)
+MAIN, DOWN, UP, LOOP, OPEN = 0, 3, 4, 5, 8
 
 
-class Page:
-    """Both ends of the page."""
+class Marks:
+    """Both ends of three words: what was started, what is recalled, and when the last one was started."""
 
-    def __init__(self, fd: int, socket_fd: int = -1) -> None:
-        self._map = mmap.mmap(fd, SIZE)
-        view = memoryview(self._map)
-        self._words = view[:_PAGE].cast("Q")
-        self._times = view[:_PAGE].cast("d")
-        self.down = arena.Arena(view[_PAGE : _PAGE + arena.SIZE], self._words, DOWN)
-        self.up = arena.Arena(view[_PAGE + arena.SIZE :], self._words, UP)
+    __slots__ = ("_fence", "_recalled", "_since", "_started", "_times", "_words")
+
+    def __init__(self, words: memoryview[int], times: memoryview[float], first: int) -> None:
+        self._words = words
+        self._times = times
+        self._started, self._recalled, self._since = range(first, first + 3)
         self._fence = threading.Lock()
-        self._socket_fd = socket_fd
 
     # -- the worker's end ---------------------------------------------------------------------------------------
 
     def start(self, number: int) -> bool:
         """Mark a call as started; False if it has been recalled, then it must not run."""
         words = self._words
-        self._times[SINCE] = monotonic()
-        words[STARTED] = number
+        self._times[self._since] = monotonic()
+        words[self._started] = number
         self._fence.acquire()
         self._fence.release()
-        recalled = words[RECALLED]
+        recalled = words[self._recalled]
         return not recalled or number < recalled
+
+    # -- the engine's end ---------------------------------------------------------------------------------------
+
+    def recall(self, number: int) -> int:
+        """Recall this call and all above it, beside what is already; return the number of the call started last."""
+        recalled = self._words[self._recalled]
+        self._words[self._recalled] = min(recalled, number) if recalled else number
+        self._fence.acquire()
+        self._fence.release()
+        return self._words[self._started]
+
+    def clear_recall(self) -> None:
+        """Forget the recalls: the worker has answered all of them."""
+        self._words[self._recalled] = 0
+
+    @property
+    def started(self) -> int:
+        """Number of the call started last."""
+        return self._words[self._started]
+
+    @property
+    def since(self) -> float:
+        """When that was, in monotonic seconds."""
+        return self._times[self._since]
+
+
+class Page(Marks):
+    """Both ends of the page; its own marks are those of the main thread."""
+
+    __slots__ = ("_map", "_socket_fd", "down", "loop", "up")
+
+    def __init__(self, fd: int, socket_fd: int = -1) -> None:
+        self._map = mmap.mmap(fd, SIZE)
+        view = memoryview(self._map)
+        words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
+        super().__init__(words, times, MAIN)
+        self.loop = Marks(words, times, LOOP)
+        self.down = arena.Arena(view[_PAGE : _PAGE + arena.SIZE], words, DOWN)
+        self.up = arena.Arena(view[_PAGE + arena.SIZE :], words, UP)
+        self._socket_fd = socket_fd
 
     def wait_readable(self, timeout: float) -> bool:
         """Wait until the socket has something to read; False if the time (seconds) passed first."""
@@ -67,31 +107,16 @@ class Page:
 
     def initialized(self) -> None:
         """Say that the initializer is done."""
-        self._times[SINCE] = monotonic()
-
-    # -- the engine's end ---------------------------------------------------------------------------------------
-
-    def recall(self, number: int) -> int:
-        """Recall this call and all above it, beside what is already; return the number of the call started last."""
-        recalled = self._words[RECALLED]
-        self._words[RECALLED] = min(recalled, number) if recalled else number
-        self._fence.acquire()
-        self._fence.release()
-        return self._words[STARTED]
-
-    def clear_recall(self) -> None:
-        """Forget the recalls: the worker has answered all of them."""
-        self._words[RECALLED] = 0
+        self._times[self._since] = monotonic()
 
     @property
-    def started(self) -> int:
-        """Number of the call started last."""
-        return self._words[STARTED]
+    def is_open(self) -> bool:
+        """The worker reads frames also while its main thread runs a call."""
+        return bool(self._words[OPEN])
 
-    @property
-    def since(self) -> float:
-        """When that was, in monotonic seconds."""
-        return self._times[SINCE]
+    def open(self) -> None:
+        """Say so."""
+        self._words[OPEN] = 1
 
     def close(self) -> None:
         """Unmap the page."""

@@ -20,22 +20,12 @@ import os
 import sys
 from collections import deque
 from time import monotonic
+from types import CoroutineType
 
-from woolexec.wire.codec import (
-    Raise,
-    Recall,
-    Recalled,
-    Resume,
-    Return,
-    Start,
-    Wait,
-    encode,
-    encode_apart,
-    encode_return,
-)
-from woolexec.wire.failures import dump_failure, put, types_of
-from woolexec.wire.payload import APART, File, Parts
-from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
+from woolexec.wire.codec import Recall, Recalled, Resume, Start, Wait, encode
+from woolexec.wire.failures import dump_failure
+from woolexec.wire.pickling import dumps_value, loads
+from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,60 +42,30 @@ others in between.  Waking a sleeping processor takes 30-40 µs on a virtual mac
 comes within 50: with this a round trip takes 50 µs, without it 86."""
 
 
-class Slot:
-    """A function as it came, unpickled at its first call."""
-
-    __slots__ = ("_function", "_payload")
-
-    def __init__(self, payload: Any) -> None:
-        self._payload: Any = payload
-        self._function: Callable[..., Any] | None = None
-
-    def get(self) -> Callable[..., Any]:
-        """
-        Return the function.
-
-        :raises Exception: what unpickling it raised, every time anew
-        """
-        function = self._function
-        if function is None:
-            function = self._function = loads(self._payload)
-            self._payload = None
-        return function
-
-
-class _Job:
-    """One entry of the ready line: a call, and where its arguments are."""
-
-    __slots__ = ("attempt", "count", "ended", "first", "name", "number", "payload", "slot")
-
-    def __init__(self, number: int, slot: Slot, payload: Any, count: int, first: int, attempt: int, name: str) -> None:
-        self.number = number
-        self.slot = slot
-        self.payload = payload
-        self.count = count
-        self.first = first
-        self.attempt = attempt
-        self.name = name
-        self.ended = False
-
-
 class SyncLane:
     """Runs calls in the thread that calls `run`."""
 
-    def __init__(self, road: Road, page: Page, receive: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        road: Road,
+        page: Page,
+        receive: Callable[..., None],
+        run_coroutine: Callable[[Job, Any], Any],
+    ) -> None:
         self._road = road
         self._page = page
         self._receive = receive
-        self._ready: deque[_Job | Recall] = deque()
-        self._marks = 0
+        self._run_coroutine = run_coroutine
+        self._ready: deque[Job | Recall] = deque()
+        # Marks put in line, by whoever reads, and taken out, by the main thread: one counter would be written by both.
+        self._marks_in = self._marks_out = 0
         self._open: set[int] = set()
         self._answered: set[int] = set()
         self._serials = itertools.count(1)
         self._declined: list[int] = []
         self._chunk: Any = None
         self._items: Any = None
-        self.current: _Job | None = None
+        self.current: Job | None = None
         self._recursion = sys.getrecursionlimit()
 
     # -- what the worker puts in line ---------------------------------------------------------------------------
@@ -118,19 +78,18 @@ class SyncLane:
                 payload = self._chunk
             else:
                 self._chunk = payload
-            self._ready.append(_Job(frame.call[0], slot, payload, frame.count, frame.first, frame.attempt, frame.name))
-        elif len(frame.call) == 1:
-            self._ready.append(_Job(frame.call[0], slot, payload, 0, 0, frame.attempt, frame.name))
-        else:
-            pos = 0
-            for number, size in zip(frame.call, frame.size, strict=True):
-                self._ready.append(_Job(number, slot, payload[pos : pos + size], 0, 0, frame.attempt, frame.name))
-                pos += size
+        if len(frame.call) == 1:
+            self._ready.append(Job(frame.call[0], slot, payload, frame))
+            return
+        pos = 0
+        for number, size in zip(frame.call, frame.size, strict=True):
+            self._ready.append(Job(number, slot, payload[pos : pos + size], frame))
+            pos += size
 
     def recall(self, frame: Recall) -> None:
         """Put the mark that ends a recall in line."""
         self._ready.append(frame)
-        self._marks += 1
+        self._marks_in += 1
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -169,21 +128,19 @@ class SyncLane:
         self._road.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
         while not is_done():
-            if self._ready and (self._marks or serial in self._answered):
+            if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
                 # Each call on top of another gets as much stack as the first one had.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
                 self._step(decline=serial not in self._answered)
                 continue
             # Not before the Wait is answered, or asking again and again would never let a task be placed.
-            if deadline is not None and serial in self._answered:
-                left = deadline - monotonic()
-                if left <= 0 or not self._page.wait_readable(left):
-                    try:  # whatever is there may be what was waited for
-                        self._receive(False)
-                        continue
-                    except BlockingIOError:
-                        break
-            self._receive(True)
+            if deadline is None or serial not in self._answered:
+                self._receive(True)
+                continue
+            try:
+                self._receive(True, max(0.0, deadline - monotonic()))
+            except BlockingIOError:
+                break
         sys.setrecursionlimit(limit)
         self._answered.discard(serial)
         self._open.discard(serial)
@@ -194,14 +151,14 @@ class SyncLane:
         """Take the next entry of the line; with `decline`, a call is given back."""
         job = self._ready.popleft()
         if job.__class__ is Recall:
-            self._marks -= 1
+            self._marks_out += 1
             if job.waiting in self._open:
                 self._answered.add(job.waiting)
             if job.call:
                 self._road.send(encode(Recalled(call=self._declined)))
                 self._declined = []
             return
-        assert isinstance(job, _Job)
+        assert isinstance(job, Job)
         outer = self.current
         try:
             # A call that waits has asked for everything to be taken back: what stands before the answer may not start.
@@ -209,29 +166,35 @@ class SyncLane:
                 self._declined.append(job.number)
                 return
             self.current = job
-            if job.count:
+            if job.frame.count:
                 self._run_span(job)
             else:
                 self._run_call(job)
         except KeyboardInterrupt as exc:  # it came between the task's code and ours
             if not job.ended:
-                self._fail(job, exc, 0.0)
+                job.fail(self._road, 0.0, exc)
         finally:
             self.current = outer
 
-    def _run_call(self, job: _Job) -> None:
+    def _run_call(self, job: Job) -> None:
         started = monotonic()
         try:
             function = job.slot.get()
             args, kwargs = loads(job.payload)
             job.payload = None
+            if job.frame.context:
+                from woolexec.wire import variables
+
+                function = variables.bind(job.frame.context, function)
         except BaseException as exc:  # unpickling runs user code, which may raise anything
-            self._fail(job, exc, monotonic() - started, doing="unpickling the function and its arguments")
+            job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return
         try:
             value = function(*args, **kwargs)
+            if value.__class__ is CoroutineType:  # of a lambda, or of another function that is not itself async
+                value = self._run_coroutine(job, value)
         except BaseException as exc:
-            self._fail(job, exc, monotonic() - started)
+            job.fail(self._road, monotonic() - started, exc)
             return
         finally:
             seconds = monotonic() - started
@@ -239,11 +202,11 @@ class SyncLane:
         try:
             payload = dumps_value(value)
         except BaseException as exc:
-            self._fail(job, exc, seconds, doing="pickling the result")
+            job.fail(self._road, seconds, exc, doing=PICKLING)
             return
-        self._return(job, seconds, payload)
+        job.succeed(self._road, seconds, payload, self._page.up)
 
-    def _run_span(self, job: _Job) -> None:
+    def _run_span(self, job: Job) -> None:
         """Run some items of a chunk; an item that raises does not keep the others from running."""
         started = monotonic()
         try:
@@ -251,9 +214,13 @@ class SyncLane:
             if self._items is None or self._items[0] is not job.payload:
                 self._items = (job.payload, loads(job.payload))
             star, items = self._items[1]
-            items = items[job.first : job.first + job.count]
+            items = items[job.frame.first : job.frame.first + job.frame.count]
+            if job.frame.context:
+                from woolexec.wire import variables
+
+                function = variables.bind(job.frame.context, function)
         except BaseException as exc:
-            self._fail(job, exc, monotonic() - started, doing="unpickling the function and its arguments")
+            job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return
         values: list[Any] = []
         errors: dict[int, bytes] = {}
@@ -271,86 +238,7 @@ class SyncLane:
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1)
                 keep(None)
-        seconds = monotonic() - started
-        try:
-            payload = dumps((values, errors))
-            may_fail_to_load = not all(map(_ATOMS.__contains__, map(type, values)))
-        except BaseException:  # one of the values does not pickle: find out which
-            may_fail_to_load = True
-        if may_fail_to_load:
-            payload = dumps(_pickled_alone(values, errors))
-        self._return(job, seconds, payload)
-
-    def _return(self, job: _Job, seconds: float, payload: Any) -> None:
-        number = job.number
-        job.ended = True
-        if payload.__class__ is bytes and len(payload) < APART:
-            self._road.send(encode_return(number, seconds, payload))
-            return
-        frame = Return(call=(number,), seconds=(seconds,))
-        if isinstance(payload, File):
-            frame.extent = payload.extent
-            self._road.send(encode(frame), payload)
-            return
-        parts: list[Any] = [payload]
-        if isinstance(payload, Parts):
-            frame.extent = payload.extent
-            parts = payload.parts
-        frame.size = (len(payload),)
-        frame.arena = self._page.up.put(parts, len(payload))
-        if frame.arena:
-            self._road.send(encode(frame))
-        else:
-            frame.payload = payload
-            self._road.send(encode_apart(frame), payload=payload)
-
-    def _fail(self, job: _Job, exc: BaseException, seconds: float, *, doing: str = "") -> None:
-        if doing:
-            _add_note(exc, f"while {doing} in worker {os.getpid()} on {_host()}")
-        job.ended = True
-        types = types_of(exc)
-        payload = dump_failure(exc, skip=0 if doing else 1)
-        put(exc, "__traceback__", None)  # the frames hold the arguments
-        self._road.send(encode(Raise(call=job.number, seconds=seconds, payload=payload, type=types)))
-
-
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
-"""Values of these types can always be loaded; others may run code then, and fail."""
-
-
-class Pickled:
-    """A value that was pickled alone, because its neighbours could not be."""
-
-    __slots__ = ("payload",)
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Pickled, (self.payload,)
-
-
-def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[list[Any], dict[int, bytes]]:
-    alone: list[Any] = []
-    for index, value in enumerate(values):
-        try:
-            alone.append(Pickled(dumps_inline(value)))
-        except BaseException as exc:
-            _add_note(exc, f"while pickling the result in worker {os.getpid()} on {_host()}")
-            errors[index] = dump_failure(exc)
-            alone.append(None)
-    return alone, errors
-
-
-def _add_note(exc: BaseException, note: str) -> None:
-    try:
-        BaseException.add_note(exc, note)
-    except BaseException:  # it sets __notes__ through the class's own code
-        pass
-
-
-def _host() -> str:
-    return os.uname().nodename
+        job.succeed(self._road, monotonic() - started, dumps_span(values, errors), self._page.up)
 
 
 def _stack_depth() -> int:

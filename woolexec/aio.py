@@ -1,0 +1,330 @@
+"""
+Waiting in tasks of asyncio and trio for what the engine's thread brings.
+
+::
+
+    engine's thread --release--> mailbox of the loop --one wake for a burst--> the loop: each waiting task goes on
+
+Several loops in several threads may wait at once; each has its mailbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+
+from woolexec.mapping import check_map
+from woolexec.wire import variables
+from woolexec.wire.gate import Gate
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from woolexec.mapping_async import AsyncMap, Settings
+    from woolexec.streams import Stream
+    from woolexec.wire.futures import CallFuture
+
+GRACE = 2.0
+"""Seconds that a cancelled task waits for its call to end."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_here = threading.local()
+
+
+class Waiter(Protocol):
+    """One wait of one task."""
+
+    def release(self) -> None:
+        """End it; from any thread, before or while the task waits."""
+
+    async def wait(self) -> None:
+        """Wait until it is released."""
+
+
+class Mailbox:
+    """Waiters whose time has come, on the way to their loop."""
+
+    def __init__(self, loop: Any, call_soon: Callable[[Callable[[], None]], object], *, is_trio: bool) -> None:
+        self.loop = loop
+        self.is_trio = is_trio
+        self._call_soon = call_soon
+        self._line: deque[Callable[[], object]] = deque()
+        self._called = False
+
+    def put(self, wake: Callable[[], object]) -> None:
+        """Call a function in the loop's thread; from any thread."""
+        self._line.append(wake)
+        if not self._called:
+            self._called = True
+            with contextlib.suppress(RuntimeError):  # the loop has been closed, and nobody waits any more
+                self._call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._called = False
+        line = self._line
+        while line:
+            line.popleft()()
+
+
+class _AsyncioWaiter:
+    __slots__ = ("_future", "_mailbox")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._future: asyncio.Future[None] = mailbox.loop.create_future()
+
+    def release(self) -> None:
+        self._mailbox.put(self._wake)
+
+    def _wake(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        await self._future
+
+
+class _TrioWaiter:
+    __slots__ = ("_event", "_mailbox")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._event = sys.modules["trio"].Event()
+
+    def release(self) -> None:
+        self._mailbox.put(self._event.set)
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+def mailbox_here() -> Mailbox:
+    """
+    Return the mailbox of the running loop.
+
+    :raises RuntimeError: outside of an event loop
+    """
+    mailbox: Mailbox | None = getattr(_here, "mailbox", None)
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            pass
+        else:
+            if mailbox is None or mailbox.loop is not token:
+                mailbox = _here.mailbox = Mailbox(token, token.run_sync_soon, is_trio=True)
+            return mailbox
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        raise RuntimeError("no running event loop")
+    loop = asyncio.get_running_loop()
+    if mailbox is None or mailbox.loop is not loop:
+        mailbox = _here.mailbox = Mailbox(loop, loop.call_soon_threadsafe, is_trio=False)
+    return mailbox
+
+
+def make_waiter() -> Waiter:
+    """
+    Make a waiter for the running task.
+
+    :raises RuntimeError: outside of an event loop
+    """
+    mailbox = mailbox_here()
+    return _TrioWaiter(mailbox) if mailbox.is_trio else _AsyncioWaiter(mailbox)
+
+
+async def outcome(future: CallFuture[Any], *, abandon: bool) -> Any:
+    """
+    Wait for the outcome of a call; when the waiting is cancelled, cancel the call, and see its end.
+
+    :param abandon: leave a call that runs alone when the waiting is cancelled
+    :raises Exception: what the call raised
+    """
+    gate = future.gate
+    if not future.done():
+        waiter = make_waiter()
+        if gate.add(waiter):
+            try:
+                await waiter.wait()
+            except BaseException:
+                gate.remove(waiter)
+                await _cancel(future, abandon=abandon)
+                raise
+    else:
+        await checkpoint()
+    if future.context:
+        variables.restore(future.context)
+    try:
+        return future.result()
+    finally:
+        del future  # break the cycle with the exception's traceback
+
+
+async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None:
+    """Wait until all calls are done, whatever came of them; when the waiting is cancelled, cancel them."""
+    for future in futures:
+        waiter = make_waiter()
+        if not future.done() and future.gate.add(waiter):
+            try:
+                await waiter.wait()
+            except BaseException:
+                for each in futures:
+                    await _cancel(each, abandon=abandon)
+                raise
+
+
+async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
+    call = future.call
+    if future.cancel() or abandon or not future.cancel(force=True):
+        return
+    ended: Gate | None = getattr(getattr(call, "receiver", None), "ended", None)
+    if ended is not None:  # a coroutine or a stream, which may have something to clean up
+        await see(ended, GRACE)
+
+
+async def see(gate: Gate, timeout: float | None) -> bool:  # noqa: ASYNC109  # shielded, unlike the caller's scope
+    """Wait until a gate is open, also when the task is cancelled, for `timeout` seconds; say whether it is."""
+    import anyio
+
+    waiter = make_waiter()
+    if gate.add(waiter):
+        with anyio.move_on_after(timeout, shield=True):
+            await waiter.wait()
+        gate.remove(waiter)
+    return gate.is_open
+
+
+async def join(wait: Callable[[], None]) -> None:
+    """Run a function that blocks in a thread of its own, to its end."""
+    ended = Gate()
+
+    def run() -> None:
+        try:
+            wait()
+        finally:
+            ended.open()
+
+    threading.Thread(target=run, name="woolexec-join", daemon=True).start()
+    await see(ended, None)
+
+
+def is_cancellation(cls: type[BaseException]) -> bool:
+    """Say whether an exception of this class is how the running loop cancels."""
+    if mailbox_here().is_trio:
+        return issubclass(cls, sys.modules["trio"].Cancelled)
+    return issubclass(cls, sys.modules["asyncio"].CancelledError)
+
+
+async def checkpoint() -> None:
+    """Let other tasks run, and a cancellation come in."""
+    from anyio.lowlevel import checkpoint
+
+    await checkpoint()
+
+
+class AsyncFace:
+    """What executors offer to tasks of asyncio and trio."""
+
+    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
+        raise NotImplementedError
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        raise NotImplementedError
+
+    @property
+    def _abandons(self) -> bool:
+        raise NotImplementedError
+
+    async def run(self, fn: Callable[P, Awaitable[T]] | Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        Run ``fn(*args, **kwargs)`` on a worker and wait for its value; `fn` may be a coroutine function.
+
+        When the waiting is cancelled, so is the call: if it has not been started it never is; a coroutine is cancelled
+        in its worker, and waited for, at most two seconds; a plain call that runs is ended with its worker, unless
+        `with_options` says ``abandon_on_cancel=True``.
+
+        :raises WorkerLostError: if the worker died
+        :raises Exception: what the call raised
+        """
+        return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)  # type: ignore[no-any-return]
+
+    def stream(self, fn: Callable[..., Any], /, *args: Any, prefetch: int = 0, **kwargs: Any) -> StreamScope[Any]:
+        """
+        Run a generator function, or an asynchronous one, on a worker.
+
+        To be used in ``with`` or ``async with``, which gives a `Stream`; leaving it closes the generator.  Its body
+        begins at the first pull.
+
+        :param prefetch: items that the generator may be ahead of who pulls; with 0 it is suspended between pulls
+        :raises ValueError: if `prefetch` is negative
+        """
+        if prefetch < 0:
+            raise ValueError("prefetch must not be negative")
+        return StreamScope(lambda: self._start(fn, args, kwargs, stream=True, prefetch=prefetch))
+
+    def map_async(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncMap[Any]:
+        """
+        Apply `fn` to the items of the iterables, each of which may be asynchronous, and endless; iterate the results.
+
+        The result is an asynchronous iterator, and an asynchronous context manager, which stops what is outstanding
+        and waits for that when it is left.  A synchronous iterable is read in the event loop.
+
+        :param ordered: give the results in the order of the items; else as they come
+        :param chunksize: items that travel together; None lets it be found by measuring
+        :param buffersize: items that are taken from the iterables ahead of the consumer; None: as many as keep the
+            workers busy, by measured run times, and at most 32,768
+        :param star: each item is a tuple of arguments
+        :param timeout: seconds from this call until the last result is asked for
+        :param return_exceptions: give an item's exception as its result, and go on
+        :raises TimeoutError: from the iterator, if a result is not there in time
+        :raises ValueError: for a size below 1, or without iterables
+        """
+        check_map(chunksize, buffersize)
+        if not iterables:
+            raise ValueError("map_async needs an iterable")
+        from woolexec.mapping_async import Settings
+
+        settings = Settings(ordered, chunksize, buffersize, star, timeout, return_exceptions)
+        return self._map_async(fn, iterables, settings)
+
+
+class StreamScope(Generic[T]):
+    """The scope of a stream; see `AsyncFace.stream`."""
+
+    def __init__(self, start: Callable[[], CallFuture[Any]]) -> None:
+        self._start = start
+        self._stream: Stream[T] | None = None
+
+    def __enter__(self) -> Stream[T]:
+        self._stream = self._start().result()
+        return self._stream
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    async def __aenter__(self) -> Stream[T]:
+        self._stream = await outcome(self._start(), abandon=False)
+        return self._stream
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()

@@ -1,0 +1,525 @@
+"""
+``map_async``: a map whose source, function and consumer may all be asynchronous.
+
+::
+
+    source --pulled by the consumer, or, if it is asynchronous, by a task of its own--> batch --> workers
+                                                                                                     |
+    consumer <-- values <-- parts, in order or as they come <-- mailbox of the loop <-- engine <-----'
+
+At most `buffersize` items are between the source and the consumer, in either order.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from woolexec.aio import GRACE, Mailbox, checkpoint, mailbox_here, make_waiter, see
+from woolexec.core.batching import next_pickle
+from woolexec.core.call import Call, Chunk
+from woolexec.wire.failures import load_failure
+from woolexec.wire.gate import Gate
+from woolexec.wire.pickling import dumps, loads
+from woolexec.worker.job import Pickled
+
+if TYPE_CHECKING:
+    from woolexec.aio import Waiter
+    from woolexec.core.call import Function
+    from woolexec.engine.engine import Engine
+    from woolexec.options import TaskOptions
+    from woolexec.wire.futures import CallFuture
+
+T = TypeVar("T")
+
+AHEAD = 0.05
+"""Work that is taken from the source ahead of the consumer, in seconds of each worker's time, if nothing is said."""
+
+LEAST, MOST = 16, 32_768
+"""Items taken ahead, at least (for each worker) and at most, if nothing is said."""
+
+LOOP = 1_024
+"""The same for coroutines and streams, which wait together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The arguments of a `map_async`."""
+
+    ordered: bool
+    chunksize: int | None
+    buffersize: int | None
+    star: bool
+    timeout: float | None
+    return_exceptions: bool
+
+
+class _Failed:
+    """Stands among values for an item that failed."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Any) -> None:
+        self.error = error
+
+
+class _Unit:
+    """Items that were sent together; takes their outcomes, from the engine's thread."""
+
+    __slots__ = ("_board", "chunk", "count", "future", "parts", "position")
+
+    def __init__(self, board: _Board, count: int) -> None:
+        self._board = board
+        self.count = count
+        self.position = 0
+        self.chunk: Chunk | None = None
+        self.future: CallFuture[Any] | None = None
+        self.parts: dict[int, tuple[int, Any, bool]] = {}
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Take the results of a span."""
+        self.put(call.first, (call.count, payload, False))
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Take the failure of a whole span; None if it was cancelled."""
+        self.put(call.first, (call.count, payload, True))
+
+    def put(self, first: int, part: tuple[int, Any, bool]) -> None:
+        """Keep an outcome; wake the consumer."""
+        self.parts[first] = part
+        self._board.arrived.append((self, first))
+        self._board.wake()
+
+
+class _Board:
+    """What has arrived, and the consumer that waits for it."""
+
+    def __init__(self) -> None:
+        self.arrived: deque[tuple[_Unit, int]] = deque()
+        self.sleeper: Waiter | None = None
+
+    def wake(self) -> None:
+        """Let the consumer look."""
+        sleeper, self.sleeper = self.sleeper, None
+        if sleeper is not None:
+            sleeper.release()
+
+
+class ChunkSender:
+    """Sends items of a map as chunks, to be cut by the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        function: Function,
+        options: TaskOptions | None,
+        context: bytes,
+        workers: int,
+        *,
+        fixed: bool,
+        star: bool,
+    ) -> None:
+        self._engine = engine
+        self._function = function
+        self._options = options
+        self._context = context
+        self._workers = workers
+        self._fixed = fixed
+        self._star = star
+        self.size = 0
+
+    @property
+    def ahead(self) -> int:
+        """Say how many items may be ahead of the consumer, by what is known of their run time."""
+        if self._function.lane:
+            return LOOP
+        seconds = self._function.seconds
+        if seconds is None:
+            return LEAST * self._workers
+        return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
+
+    def send(self, board: _Board, items: list[Any]) -> list[_Unit]:
+        """Send items; one that does not pickle fails alone."""
+        try:
+            payload = dumps((self._star, items))
+        except BaseException as exc:  # pickling runs user code
+            if len(items) == 1:
+                unit = _Unit(board, 1)
+                unit.put(0, (1, exc, True))
+                return [unit]
+            return [unit for item in items for unit in self.send(board, [item])]
+        self.size = len(payload)
+        unit = _Unit(board, len(items))
+        unit.chunk = Chunk(
+            self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
+        )
+        self._engine.submit_chunk(unit.chunk)
+        return [unit]
+
+    def cancel(self, units: Iterable[_Unit], ended: Gate) -> None:
+        """Keep what has not been started from being so; open the gate when what runs has ended."""
+        self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
+
+
+class FutureSender:
+    """Sends each item of a map as a task of its own."""
+
+    def __init__(self, submit: Callable[[tuple[Any, ...]], CallFuture[Any]], *, star: bool) -> None:
+        self._submit = submit
+        self._star = star
+        self.size = 0
+        self.ahead = LOOP
+
+    def send(self, board: _Board, items: list[Any]) -> list[_Unit]:
+        """Send items."""
+        units = []
+        for item in items:
+            unit = _Unit(board, 1)
+            unit.future = self._submit(item if self._star else (item,))
+            unit.future.add_done_callback(partial(self._done, unit))
+            units.append(unit)
+        return units
+
+    def _done(self, unit: _Unit, future: CallFuture[Any]) -> None:
+        unit.put(0, (1, future, False))
+
+    def cancel(self, units: Iterable[_Unit], ended: Gate) -> None:
+        """Cancel all."""
+        for unit in units:
+            if unit.future is not None:
+                unit.future.cancel(force=True)
+        ended.open()
+
+
+class _Flow:
+    """The state of a map, without who consumes it: so that a map that nobody holds any more can go."""
+
+    def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
+        self.sender = sender
+        self.settings = settings
+        self.board = _Board()
+        self.line: deque[_Unit] = deque()
+        self.pulled = self.taken = 0
+        self.error: BaseException | None = None
+        self.exhausted = False
+        self.mailbox: Mailbox | None = None
+        self.pending: list[Any] = []
+        self.room: Waiter | None = None
+        self._items = settings.chunksize or 1
+        self._single = len(iterables) == 1
+        self.is_async = any(hasattr(iterable, "__aiter__") for iterable in iterables)
+        if self.is_async:
+            self._sources = [aiter(each) if hasattr(each, "__aiter__") else iter(each) for each in iterables]
+        elif self._single:
+            self._source = iter(iterables[0])
+        else:
+            self._source = zip(*iterables)  # noqa: B905  # as map does
+
+    @property
+    def space(self) -> int:
+        """Items that may be taken from the source now."""
+        limit = self.settings.buffersize or self.sender.ahead
+        return limit - (self.pulled - self.taken)
+
+    # -- a source that is not asynchronous ------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Take from the source what there is room for."""
+        while not self.exhausted and (space := self.space) > 0:
+            count = min(self._items, space)
+            if self._items > space and self.pulled > self.taken and self.settings.chunksize is None:
+                return  # in larger steps: room for a whole batch will come
+            items = []
+            try:
+                for item in self._source:
+                    items.append(item)
+                    if len(items) >= count:
+                        break
+            except Exception as exc:  # the source is user code: its error comes after the results before it
+                self.error = exc
+            self.pulled += len(items)
+            if len(items) < count:
+                self.exhausted = True
+            if items:
+                self._send(items)
+
+    def _send(self, items: list[Any]) -> None:
+        self.line.extend(self.sender.send(self.board, items))
+        if self.settings.chunksize is None:
+            limit = self.settings.buffersize or self.sender.ahead
+            self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, limit // 4))
+
+    # -- an asynchronous source -----------------------------------------------------------------------------------
+
+    async def pull(self) -> None:
+        """Take items from the source while there is room for them; in a task of its own."""
+        try:
+            while True:
+                while self.space <= 0:
+                    self.flush()
+                    waiter = self.room = make_waiter()
+                    if self.space <= 0:
+                        await waiter.wait()
+                try:
+                    item = await self._next()
+                except StopAsyncIteration:
+                    return
+                except Exception as exc:  # as in fill
+                    self.error = exc
+                    return
+                self.pulled += 1
+                if not self.pending and self.mailbox is not None:
+                    self.mailbox.put(self.flush)  # when the source next waits
+                self.pending.append(item)
+                if len(self.pending) >= self._items:
+                    self.flush()
+                    await checkpoint()
+        finally:
+            self.flush()
+            self.exhausted = True
+            self.board.wake()
+
+    async def _next(self) -> Any:
+        values = []
+        for source in self._sources:
+            value = await anext(source) if hasattr(source, "__anext__") else next(source, _END)
+            if value is _END:
+                raise StopAsyncIteration
+            values.append(value)
+        return values[0] if self._single else tuple(values)
+
+    def flush(self) -> None:
+        """Send what was taken."""
+        items, self.pending = self.pending, []
+        if items:
+            self._send(items)
+            self.board.wake()
+
+
+class AsyncMap(AsyncIterator[T], Generic[T]):
+    """The results of a map; see `AsyncFace.map_async`."""
+
+    def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
+        self._flow = _Flow(sender, iterables, settings)
+        self._settings = settings
+        self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
+        self._values: deque[Any] = deque()
+        self._puller: _Background | None = None
+        self._closed = False
+
+    def __aiter__(self) -> AsyncMap[T]:
+        return self
+
+    async def __aenter__(self) -> AsyncMap[T]:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> T:
+        """
+        Return the next result.
+
+        :raises StopAsyncIteration: when there are no more
+        :raises TimeoutError: if it is not there in time
+        :raises Exception: what an item, or the source, raised
+        """
+        if not self._values:
+            if self._closed:
+                raise StopAsyncIteration
+            try:
+                await self._more()
+            except BaseException:
+                await self.aclose()
+                raise
+        value = self._values.popleft()
+        flow = self._flow
+        flow.taken += 1
+        if flow.room is not None:
+            room, flow.room = flow.room, None
+            room.release()
+        if value.__class__ is not _Failed:
+            return value  # type: ignore[no-any-return]  # pickle has no types
+        error = _as_raised(value.error)
+        if self._settings.return_exceptions:
+            return error  # type: ignore[return-value]  # as asked for
+        await self.aclose()
+        raise error
+
+    async def aclose(self) -> None:
+        """Cancel what has not been started, and wait for what runs, at most two seconds."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._puller is not None:
+            await self._puller.stop()
+        ended = Gate()
+        units = self._outstanding()
+        self._values.clear()
+        if units:
+            self._flow.sender.cancel(units, ended)
+            await see(ended, GRACE)
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True):
+            return
+        if self._puller is not None:
+            self._puller.cancel()
+        units = self._outstanding()
+        if units:
+            self._flow.sender.cancel(units, Gate())
+
+    def _outstanding(self) -> list[_Unit]:
+        return [unit for unit in self._flow.line if unit.position < unit.count]
+
+    async def _more(self) -> None:
+        """Wait until there is a value."""
+        flow = self._flow
+        if flow.is_async and self._puller is None:
+            flow.mailbox = mailbox_here()
+            self._puller = _Background(flow.pull)
+        await checkpoint()
+        while not self._values:
+            if not flow.is_async:
+                flow.fill()
+            while flow.line and flow.line[0].position >= flow.line[0].count:
+                flow.line.popleft()
+            if self._take_part():
+                continue
+            if not flow.line and not flow.pending and flow.exhausted:
+                self._closed = True
+                if flow.error is not None:
+                    error, flow.error = flow.error, None
+                    raise error
+                raise StopAsyncIteration
+            await self._wait()
+
+    def _take_part(self) -> bool:
+        """Open a part that has come and is due."""
+        flow = self._flow
+        if self._settings.ordered:
+            flow.board.arrived.clear()
+            if not flow.line:
+                return False
+            unit = flow.line[0]
+            part = unit.parts.pop(unit.position, None)
+            if part is None:
+                return False
+        else:
+            if not flow.board.arrived:
+                return False
+            unit, first = flow.board.arrived.popleft()
+            part = unit.parts.pop(first)
+        count, payload, failed = part
+        unit.position += count
+        self._values.extend(_opened(count, payload, failed=failed))
+        return True
+
+    async def _wait(self) -> None:
+        board, flow = self._flow.board, self._flow
+        waiter = board.sleeper = make_waiter()
+        if self._settings.ordered:
+            ready = bool(flow.line) and flow.line[0].position in flow.line[0].parts
+        else:
+            ready = bool(board.arrived)
+        if ready or (flow.exhausted and not flow.line):
+            return
+        if self._deadline is None:
+            await waiter.wait()
+            return
+        import anyio
+
+        with anyio.move_on_after(max(0.0, self._deadline - monotonic())) as scope:
+            await waiter.wait()
+        if scope.cancelled_caught:
+            raise TimeoutError
+
+
+_END = object()
+
+
+def _opened(count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
+    """Decode a part."""
+    if failed:
+        return [_Failed(payload)] * count
+    if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
+        try:
+            return [payload.result()]
+        except BaseException as exc:  # what the task raised
+            return [_Failed(exc)]
+    try:
+        values, errors = loads(payload)
+    except BaseException as exc:  # unpickling runs user code
+        return [_Failed(exc)] * count
+    if errors or Pickled in map(type, values):
+        return [_one(value, errors.get(index)) for index, value in enumerate(values)]
+    return values  # type: ignore[no-any-return]  # pickle has no types
+
+
+def _one(value: Any, error: bytes | None) -> Any:
+    if error is not None:
+        return _Failed(error)
+    if value.__class__ is not Pickled:
+        return value
+    try:
+        return loads(value.payload)
+    except BaseException as exc:  # as above
+        return _Failed(exc)
+
+
+def _as_raised(error: Any) -> BaseException:
+    if error is None:
+        from concurrent.futures import CancelledError
+
+        return CancelledError()
+    exc = error if isinstance(error, BaseException) else load_failure(error)
+    if isinstance(exc, StopAsyncIteration | StopIteration):  # out of `__anext__` it would end the iteration in silence
+        raised = RuntimeError(f"the task raised {type(exc).__name__}")
+        raised.__cause__ = exc
+        return raised
+    return exc
+
+
+class _Background:
+    """
+    A task that outlives the call that began it, on asyncio or trio.
+
+    An iterator cannot hold a task group open between two items; whoever closes it stops this.
+    """
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._mailbox = mailbox_here()
+        self._ended = Gate()
+        self._thread = threading.get_ident()
+        if self._mailbox.is_trio:
+            trio = sys.modules["trio"]
+            self._scope = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._run_trio, work)
+        else:
+            self._task = self._mailbox.loop.create_task(self._run(work))
+            self._task.add_done_callback(lambda _: self._ended.open())  # also if it never began
+
+    async def _run(self, work: Callable[[], Any]) -> None:
+        await work()
+
+    async def _run_trio(self, work: Callable[[], Any]) -> None:
+        try:
+            with self._scope:
+                await work()
+        finally:
+            self._ended.open()
+
+    def cancel(self) -> None:
+        """Cancel it; from any thread."""
+        self._mailbox.put(self._scope.cancel if self._mailbox.is_trio else self._task.cancel)
+
+    async def stop(self) -> None:
+        """Cancel it, and wait for its end."""
+        self.cancel()
+        await see(self._ended, GRACE)

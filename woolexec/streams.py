@@ -1,0 +1,377 @@
+"""
+Streams: generators that run in a worker, as the caller sees them.
+
+::
+
+    caller pulls --Next, Send, Throw, Close--> engine --> worker: the generator's code runs to its next yield
+           ^                                                          |
+           `------- item, or the end <------- engine <---- Yield, Return, Raise
+
+With `prefetch=0` each pull is a round trip, and between pulls the generator is suspended.  With `prefetch=n` the worker
+may be n items ahead; what comes is kept here, and when half of it has been taken, more is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from woolexec.wire import variables
+from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
+from woolexec.wire.failures import dump_failure, load_failure
+from woolexec.wire.futures import CallFuture
+from woolexec.wire.gate import Gate
+from woolexec.wire.payload import File, Parts
+from woolexec.wire.pickling import dumps_value, loads
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from woolexec.wire.gate import Sleeper
+
+GRACE = 2.0
+"""Seconds that leaving a stream waits for the generator to clean up."""
+
+T = TypeVar("T")
+
+
+class Commander(Protocol):
+    """Who can reach the call behind a stream."""
+
+    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
+        """Send a command to the call's worker; nothing happens if the call is over."""
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """Wait in the owner's own way; False if it has none."""
+
+
+class Pipe:
+    """
+    What the engine holds of a stream, and fills: items, and the end.
+
+    It does not refer to the stream, so that one that nobody holds any more can go, and closes its generator.
+    """
+
+    def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
+        self.items: deque[tuple[int, bytes, Any]] = deque()
+        self.end: tuple[bool, Any] | None = None
+        self.ended = Gate()
+        self.sleeper: Sleeper | None = None
+        self._future: CallFuture[Any] | None = future
+        self._commander = commander
+        self._prefetch = prefetch
+
+    def deliver_start(self, call: Any) -> None:
+        """The generator has been made, and can be pulled."""
+        future, self._future = self._future, None
+        if future is None:
+            return
+        handle = future.call if call is None else call
+        if call is not None and call.options is not None:  # it would begin anew
+            call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
+        future.deliver_ready(Stream(self, self._commander, handle, self._prefetch))
+
+    def deliver_item(self, call: Any, frame: Any) -> None:
+        """Take an item, or several."""
+        self.items.append((frame.count, frame.context, frame.payload))
+        self.wake()
+
+    def deliver(self, call: Any, payload: Any) -> None:
+        """Take the end, and what the generator returned."""
+        self._take_end(payload, failed=False)
+
+    def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
+        """Take the end."""
+        self._take_end(payload, failed=False)
+
+    def deliver_failure(self, call: Any, payload: Any) -> None:
+        """Take the end: what the generator raised, or how it was lost; None if it was cancelled."""
+        future, self._future = self._future, None
+        if future is not None:
+            future.deliver_failure(call, payload)
+        self._take_end(payload, failed=True)
+
+    def _take_end(self, payload: Any, *, failed: bool) -> None:
+        self.end = failed, payload
+        self.ended.open()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever pulls look."""
+        sleeper, self.sleeper = self.sleeper, None
+        if sleeper is not None:
+            sleeper.release()
+
+    @property
+    def has_news(self) -> bool:
+        """There is an item, or the end."""
+        return bool(self.items) or self.end is not None
+
+
+class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
+    """
+    A generator, or an asynchronous generator, that runs in a worker.
+
+    It is iterated with ``for`` or with ``async for``, whichever kind the generator is, and has the methods of both
+    kinds: `send`, `throw`, `close`; `asend`, `athrow`, `aclose`.  One pull at a time.
+    """
+
+    def __init__(self, pipe: Pipe, commander: Commander, handle: Any, prefetch: int) -> None:
+        self._pipe = pipe
+        self._commander = commander
+        self._handle = handle
+        self._prefetch = prefetch
+        self._values: deque[Any] = deque()
+        self._asked = self._taken = 0
+        self._pulling = False
+        self._over = False
+        self._value: Any = None
+
+    # -- pulling --------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Stream[T]:
+        return self
+
+    def __aiter__(self) -> Stream[T]:
+        return self
+
+    def __next__(self) -> T:
+        """
+        Return the next item.
+
+        :raises StopIteration: at the generator's end, with the value that it returned
+        :raises WorkerLostError: if its worker died
+        :raises Exception: what the generator raised
+        """
+        self._ask()
+        return self._pull()
+
+    def send(self, value: Any) -> T:
+        """Send a value into the generator and return the next item; see `__next__`."""
+        self._command_with(Send(call=0), dumps_value(value))
+        return self._pull()
+
+    def throw(self, exc: BaseException) -> T:
+        """Raise an exception in the generator and return the next item; see `__next__`."""
+        self._command_with(Throw(call=0), dump_failure(exc))
+        return self._pull()
+
+    def close(self) -> None:
+        """
+        Close the generator, and wait until it has cleaned up, at most two seconds.
+
+        :raises Exception: what it raised meanwhile
+        """
+        if self._leave(Close):
+            self._pipe.ended.wait(GRACE)
+            self._raise_late()
+
+    async def __anext__(self) -> T:
+        """
+        Return the next item; cancelling this cancels the generator.
+
+        :raises StopAsyncIteration: at the generator's end
+        :raises WorkerLostError: if its worker died
+        :raises Exception: what the generator raised
+        """
+        self._ask()
+        return await self._apull()
+
+    async def asend(self, value: Any) -> T:
+        """Send a value into the generator and return the next item; see `__anext__`."""
+        self._command_with(Send(call=0), dumps_value(value))
+        return await self._apull()
+
+    async def athrow(self, exc: BaseException) -> T:
+        """Raise an exception in the generator and return the next item; see `__anext__`."""
+        self._command_with(Throw(call=0), dump_failure(exc))
+        return await self._apull()
+
+    async def aclose(self) -> None:
+        """
+        Close the generator, and wait until it has cleaned up, at most two seconds.
+
+        :raises Exception: what it raised meanwhile
+        """
+        if self._leave(Close):
+            from woolexec.aio import see
+
+            await see(self._pipe.ended, GRACE)
+            self._raise_late()
+
+    @property
+    def value(self) -> Any:
+        """What the generator returned; None before its end."""
+        return self._value
+
+    def __enter__(self) -> Stream[T]:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Stream[T]:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_over", True) and self._pipe.end is None:
+            self._commander.command(self._handle, Close(call=0))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a stream cannot be pickled: it belongs to the process that opened it")
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask for what may be on its way."""
+        if self._over or self._pipe.end is not None:
+            return
+        if self._pulling:
+            raise RuntimeError(BUSY)
+        ahead = self._asked - self._taken
+        if not self._prefetch:
+            self._asked += 1
+            self._commander.command(self._handle, Next(call=0))
+        elif ahead <= self._prefetch // 2:
+            self._asked += self._prefetch - ahead
+            self._commander.command(self._handle, Next(call=0, credits=self._prefetch - ahead))
+
+    def _command_with(self, frame: Any, payload: Any) -> None:
+        if self._prefetch:
+            raise RuntimeError("with prefetch the generator runs ahead: nothing can be sent or thrown into it")
+        if self._pulling:
+            raise RuntimeError(BUSY)
+        if self._over or self._pipe.end is not None:
+            return
+        file = None
+        if isinstance(payload, File):
+            frame.extent, file = payload.extent, payload
+        elif isinstance(payload, Parts):
+            frame.extent = payload.extent
+            frame.payload = b"".join(payload.parts)
+        else:
+            frame.payload = payload
+        self._asked += 1
+        self._commander.command(self._handle, frame, file)
+
+    def _pull(self) -> T:
+        if self._pulling:
+            raise RuntimeError(BUSY)
+        self._pulling = True
+        try:
+            while not (self._values or self._pipe.has_news or self._over):
+                self._wait()
+        finally:
+            self._pulling = False
+        item, is_end = self._take()
+        if is_end:
+            raise StopIteration(item)
+        return item  # type: ignore[no-any-return]  # pickle has no types
+
+    def _wait(self) -> None:
+        pipe = self._pipe
+        if self._commander.wait_for(lambda: pipe.has_news):
+            return
+        sleeper = threading.Lock()
+        sleeper.acquire()
+        pipe.sleeper = sleeper
+        if not pipe.has_news:
+            sleeper.acquire()
+
+    async def _apull(self) -> T:
+        if self._pulling:
+            raise RuntimeError(BUSY)
+        if not (self._values or self._pipe.has_news or self._over):
+            await self._await()
+        item, is_end = self._take()
+        if is_end:
+            raise StopAsyncIteration
+        return item  # type: ignore[no-any-return]  # pickle has no types
+
+    async def _await(self) -> None:
+        from woolexec.aio import make_waiter, see
+
+        pipe = self._pipe
+        self._pulling = True
+        try:
+            while not pipe.has_news:
+                waiter = pipe.sleeper = make_waiter()
+                if not pipe.has_news:
+                    await waiter.wait()
+        except BaseException:
+            if self._leave(Cancel):
+                await see(pipe.ended, GRACE)
+            raise
+        finally:
+            self._pulling = False
+
+    def _take(self) -> tuple[Any, bool]:
+        """Return an item, or the generator's value and True."""
+        if self._values:
+            self._taken += 1
+            return self._values.popleft(), False
+        if self._over:
+            return None, True
+        pipe = self._pipe
+        if pipe.items:
+            count, context, payload = pipe.items.popleft()
+            if context:
+                variables.restore(context)
+            if isinstance(payload, OSError):  # no descriptor was left to receive it
+                raise payload
+            value = loads(payload)
+            self._taken += 1
+            if not count:
+                return value, False
+            self._values.extend(value)
+            return self._values.popleft(), False
+        assert pipe.end is not None
+        self._over = True
+        failed, payload = pipe.end
+        if not failed:
+            self._value = loads(payload)
+            return self._value, True
+        raise _error(payload)
+
+    def _leave(self, frame: type) -> bool:
+        """Give no more items; False if the end has come already."""
+        if self._over:
+            return False
+        self._over = True
+        self._values.clear()
+        if self._pipe.end is not None:
+            return False
+        self._commander.command(self._handle, frame(call=0))
+        return True
+
+    def _raise_late(self) -> None:
+        """What the generator raised while it was closed is the closer's."""
+        end = self._pipe.end
+        if end is None or not end[0] or end[1] is None:
+            return
+        error = _error(end[1])
+        if type(error).__name__ not in _LEAVING:
+            raise error
+
+
+BUSY = "the stream is being pulled already"
+
+_LEAVING = ("CancelledError", "Cancelled", "GeneratorExit", "WorkerLostError")
+"""Ends of a stream that are no news to who closes it."""
+
+
+def _error(payload: Any) -> BaseException:
+    if payload is None:
+        from concurrent.futures import CancelledError
+
+        return CancelledError()
+    return payload if isinstance(payload, BaseException) else load_failure(payload)

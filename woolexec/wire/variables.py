@@ -1,0 +1,87 @@
+"""
+Context variables that travel with tasks: those that `propagate` was told of.
+
+They go from whoever submits to the task, under a name that is the same in all processes, and, if it is asked for, what
+a coroutine or a stream has changed comes back.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, copy_context
+from pickle import dumps as pickle_small
+from pickle import loads as unpickle_small
+
+from woolexec.wire.pickling import dumps_inline, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+known: dict[str, ContextVar[Any]] = {}
+_names: dict[ContextVar[Any], str] = {}
+
+
+def register(var: ContextVar[Any], name: str) -> None:
+    """
+    Let a variable travel under this name.
+
+    :raises ValueError: if another one has the name
+    """
+    other = known.setdefault(name, var)
+    if other is not var and _names.pop(other, None) is not None:
+        # A module that is loaded anew, or a variable that came by name before its module did.
+        known[name] = var
+    _names[var] = name
+
+
+def name_of(var: ContextVar[Any]) -> str | None:
+    """Return the name under which a variable travels, if it does."""
+    return _names.get(var)
+
+
+def by_name(name: str) -> ContextVar[Any]:
+    """Return the variable of this name; made when it is not known here."""
+    if name not in known:
+        register(ContextVar(name), name)
+    return known[name]
+
+
+def capture() -> bytes:
+    """Encode the values that the registered variables have here; empty if none has one."""
+    if not known:
+        return b""
+    values = {name: var.get(_UNSET) for name, var in known.items()}
+    values = {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
+    return pickle_small(values, 5) if values else b""
+
+
+def restore(encoded: bytes) -> None:
+    """Set the variables in the current context."""
+    for name, value in unpickle_small(encoded).items():
+        by_name(name).set(loads(value))
+
+
+def changed(before: bytes) -> bytes:
+    """Encode the values that are not those that came; empty if there are none."""
+    if not known:
+        return b""
+    came: dict[str, bytes] = unpickle_small(before) if before else {}
+    values = {name: var.get(_UNSET) for name, var in known.items()}
+    now = {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
+    news = {name: value for name, value in now.items() if came.get(name) != value}
+    return pickle_small(news, 5) if news else b""
+
+
+def bind(encoded: bytes, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that runs in a context of its own, with these variables."""
+    ctx = copy_context()
+    ctx.run(restore, encoded)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return ctx.run(function, *args, **kwargs)
+
+    return run
+
+
+_UNSET = object()

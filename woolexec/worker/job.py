@@ -1,0 +1,155 @@
+"""One call in a worker: what to run, and how its outcome goes up."""
+
+from __future__ import annotations
+
+import os
+
+from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
+from woolexec.wire.failures import dump_failure, put, types_of
+from woolexec.wire.payload import APART, File, Parts
+from woolexec.wire.pickling import dumps, dumps_inline, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from woolexec.wire.arena import Arena
+    from woolexec.worker.road import Road
+
+
+class Slot:
+    """A function as it came, unpickled at its first call."""
+
+    __slots__ = ("_function", "_payload")
+
+    def __init__(self, payload: Any) -> None:
+        self._payload: Any = payload
+        self._function: Callable[..., Any] | None = None
+
+    def get(self) -> Callable[..., Any]:
+        """
+        Return the function.
+
+        :raises Exception: what unpickling it raised, every time anew
+        """
+        payload = self._payload
+        if payload is not None:  # two lanes may do this at once, and get one each
+            self._function = loads(payload)
+            self._payload = None
+        assert self._function is not None
+        return self._function
+
+
+class Job:
+    """A call, and where its arguments are."""
+
+    __slots__ = ("ended", "frame", "number", "payload", "slot")
+
+    def __init__(self, number: int, slot: Slot, payload: Any, frame: Start) -> None:
+        self.number = number
+        self.slot = slot
+        self.payload = payload
+        self.frame = frame
+        self.ended = False
+
+    def succeed(
+        self, road: Road, seconds: float, payload: Any, arena: Arena | None = None, context: bytes = b""
+    ) -> None:
+        """
+        Send the encoded value up.
+
+        :param arena: where a payload of middle size may go; it has one writer, the main thread
+        """
+        self.ended = True
+        number = self.number
+        if payload.__class__ is bytes and len(payload) < APART and not context:
+            road.send(encode_return(number, seconds, payload))
+            return
+        frame = Return(call=(number,), seconds=(seconds,))
+        if context:
+            frame.context = context
+        if isinstance(payload, File):
+            frame.extent = payload.extent
+            road.send(encode(frame), payload)
+            return
+        parts: list[Any] = [payload]
+        if isinstance(payload, Parts):
+            frame.extent = payload.extent
+            parts = payload.parts
+        frame.size = (len(payload),)
+        if arena is not None and len(payload) >= APART:
+            frame.arena = arena.put(parts, len(payload))
+        if frame.arena:
+            road.send(encode(frame))
+        else:
+            frame.payload = payload
+            road.send(encode_apart(frame), payload=payload)
+
+    def fail(self, road: Road, seconds: float, exc: BaseException, *, doing: str = "") -> None:
+        """
+        Send an exception up.
+
+        :param doing: what we did, not the task, when it came
+        """
+        if doing:
+            add_note(exc, f"while {doing} in worker {os.getpid()} on {os.uname().nodename}")
+        self.ended = True
+        types = types_of(exc)
+        payload = dump_failure(exc, skip=0 if doing else 1)
+        put(exc, "__traceback__", None)  # the frames hold the arguments
+        road.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
+
+
+UNPICKLING = "unpickling the function and its arguments"
+PICKLING = "pickling the result"
+
+_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+"""Values of these types can always be loaded; others may run code then, and fail."""
+
+
+class Pickled:
+    """A value that was pickled alone, because its neighbours could not be."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pickled, (self.payload,)
+
+
+def dumps_span(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Parts:
+    """
+    Pickle the results of some items of a map; one that does not pickle fails alone.
+
+    :param errors: the encoded exceptions of those that raised, by index
+    """
+    try:
+        payload = dumps((values, errors))
+        if all(map(_ATOMS.__contains__, map(type, values))):
+            return payload
+    except BaseException:  # one of the values does not pickle: find out which
+        pass
+    return dumps((_pickled_alone(values, errors), errors))
+
+
+def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> list[Any]:
+    alone: list[Any] = []
+    for index, value in enumerate(values):
+        try:
+            alone.append(Pickled(dumps_inline(value)))
+        except BaseException as exc:
+            add_note(exc, f"while {PICKLING} in worker {os.getpid()} on {os.uname().nodename}")
+            errors[index] = dump_failure(exc)
+            alone.append(None)
+    return alone
+
+
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note, if the exception's class lets us."""
+    try:
+        BaseException.add_note(exc, note)
+    except BaseException:  # it sets __notes__ through the class's own code
+        pass

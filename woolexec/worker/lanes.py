@@ -1,0 +1,540 @@
+"""
+The lanes beside the main thread: an event loop of asyncio, one of trio, and threads for plain generators.
+
+::
+
+    reader thread --start, control--> inbox --one wake for a burst--> the lane's thread: tasks
+                                                                             |
+    socket <------------- Return, Raise, Started, Yield ---------------------'
+
+A call is a task of its own.  So is a stream: its task takes the caller's commands in order (Next, Send, Throw, Close)
+and answers each with Yield, or with the stream's end.  A command that finds the generator's code running waits, but for
+Close and Cancel, which are what leaving the generator's scope is where it runs locally: the code is cancelled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from concurrent.futures import CancelledError
+from contextvars import copy_context
+from time import monotonic, sleep
+from types import AsyncGeneratorType
+
+from woolexec.core.call import ASYNCIO, THREAD, TRIO
+from woolexec.wire import variables
+from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode
+from woolexec.wire.failures import dump_failure, load_failure
+from woolexec.wire.payload import File, Parts
+from woolexec.wire.pickling import dumps, dumps_value, loads
+from woolexec.worker import context
+from woolexec.worker.job import PICKLING, UNPICKLING, Job, dumps_span
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+    from typing import Any
+
+    from woolexec.worker.main import Worker
+
+BLOCKED = 1.0
+"""A coroutine that keeps its loop from running for so long (seconds) is warned of."""
+
+RUN_AHEAD, FAST = 0.001, 0.0001
+"""A stream that runs ahead gathers items for so long (seconds) before it sends them, if no more than the other lies
+between two of them."""
+
+
+def make_lane(number: int, worker: Worker) -> Lane:
+    """Make the lane with this number (see `woolexec.core.call`)."""
+    if number == ASYNCIO:
+        from woolexec.worker.lane_asyncio import AsyncioLane
+
+        return AsyncioLane(worker)
+    if number == TRIO:
+        from woolexec.worker.lane_trio import TrioLane
+
+        return TrioLane(worker)
+    assert number == THREAD
+    return ThreadLane(worker)
+
+
+class Lane:
+    """What all lanes have in common: which calls they run, and how these answer."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.road = worker.road
+        self.streams: dict[int, Commands] = {}
+        self.busy = threading.Event()
+
+    def start(self, job: Job) -> None:
+        """Begin a call; from the thread that reads."""
+        raise NotImplementedError
+
+    def control(self, frame: Any) -> None:
+        """Act on a command for one of the calls, or on its cancellation; from the thread that reads."""
+        raise NotImplementedError
+
+    def run_for(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on behalf of the calling thread, which waits."""
+        raise NotImplementedError
+
+    def finish(self, timeout: float | None) -> None:
+        """Wait until all calls are done; with a timeout (seconds), cancel them, and do not wait longer than that."""
+        raise NotImplementedError
+
+    # -- what calls and streams do ------------------------------------------------------------------------------
+
+    def prepare(self, job: Job) -> tuple[Callable[..., Any], Any, Any, Context]:
+        """Unpickle a call; return its function, its arguments, and the context that it runs in."""
+        function = job.slot.get()
+        ctx = copy_context()
+        ctx.run(context.current.set, job)
+        if job.frame.context:
+            ctx.run(variables.restore, job.frame.context)
+        if job.frame.count:
+            star, items = loads(job.payload)
+            item = items[job.frame.first]
+            return function, tuple(item) if star else (item,), {}, ctx
+        args, kwargs = loads(job.payload)
+        job.payload = None
+        return function, args, kwargs, ctx
+
+    def failed(self, job: Job, started: float, exc: BaseException) -> None:
+        """Send what a call raised."""
+        seconds = monotonic() - started
+        if job.frame.count:
+            job.succeed(self.road, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}))
+        else:
+            job.fail(self.road, seconds, exc)
+
+    def returned(self, job: Job, started: float, value: Any) -> None:
+        """Send what a call returned."""
+        seconds = monotonic() - started
+        if job.frame.count:
+            job.succeed(self.road, seconds, dumps_span([value], {}))
+            return
+        try:
+            payload = dumps_value(value)
+            changed = variables.changed(job.frame.context) if job.frame.context_back else b""
+        except BaseException as exc:
+            job.fail(self.road, seconds, exc, doing=PICKLING)
+            return
+        job.succeed(self.road, seconds, payload, context=changed)
+
+    def ready(self, job: Job) -> None:
+        """Say that a stream can be pulled."""
+        self.road.send(encode(Started(call=(job.number,))))
+
+
+class Outlet:
+    """
+    What a stream gives out: items that go up alone, or, when it runs ahead and is fast, several together.
+
+    :param soon: calls a function when the stream's code next waits for something
+    """
+
+    def __init__(self, lane: Lane, job: Job, soon: Callable[[Callable[[], None]], None]) -> None:
+        self._road = lane.road
+        self._job = job
+        self._soon = soon
+        self._items: list[Any] = []
+        self._error: BaseException | None = None
+        self._since = self._last = 0.0
+
+    def give(self, item: Any) -> None:
+        """Send one item."""
+        self._send(dumps_value(item), 0)
+
+    def gather(self, item: Any) -> None:
+        """Take an item that may go with others, if they come fast."""
+        now = monotonic()
+        if not self._items:
+            if now - self._last > FAST:
+                self._last = now
+                self.give(item)
+                return
+            self._since = now
+            self._soon(self._flush_quietly)
+        self._last = now
+        self._items.append(item)
+        if now - self._since > RUN_AHEAD:
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Send what was gathered.
+
+        :raises Exception: what pickling an item raises; those before it have been sent
+        """
+        if self._error is not None:
+            raise self._error
+        items, self._items = self._items, []
+        if not items:
+            return
+        try:
+            payload = dumps(items)
+        except BaseException:
+            for item in items:
+                self.give(item)
+        else:
+            self._send(payload, len(items))
+
+    def _flush_quietly(self) -> None:
+        try:
+            self.flush()
+        except BaseException as exc:  # pickling runs user code; whoever next flushes hears of it
+            self._error = exc
+
+    def _send(self, payload: Any, count: int) -> None:
+        frame = Yield(call=self._job.number)
+        if count:
+            frame.count = count
+        if self._job.frame.context_back:
+            frame.context = variables.changed(self._job.frame.context)
+        if isinstance(payload, File):
+            frame.extent = payload.extent
+            self._road.send(encode(frame), payload)
+        elif isinstance(payload, Parts):
+            frame.extent = payload.extent
+            frame.payload = b"".join(payload.parts)
+            self._road.send(encode(frame))
+        else:
+            frame.payload = payload
+            self._road.send(encode(frame))
+
+
+class Commands:
+    """The commands for one stream that were not obeyed yet."""
+
+    def __init__(self) -> None:
+        self.line: deque[Any] = deque()
+        self.event: Any = None
+        self.running = False
+
+    def is_closing(self) -> bool:
+        """Say whether what comes next is the end."""
+        return bool(self.line) and self.line[0].__class__ in (Close, Cancel)
+
+
+class ThreadLane(Lane):
+    """Runs each plain generator in a thread of its own, so that one that takes long holds up no other."""
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self._lock = threading.Condition()  # guards the streams' commands
+
+    def start(self, job: Job) -> None:
+        """Begin a stream."""
+        self.streams[job.number] = Commands()
+        threading.Thread(target=self._run, args=(job,), name=f"woolexec-stream-{job.number}", daemon=True).start()
+
+    def control(self, frame: Any) -> None:
+        """Give a command to a stream."""
+        commands = self.streams.get(frame.call)
+        if commands is None:
+            return
+        with self._lock:
+            commands.line.append(frame)
+            self._lock.notify_all()
+
+    def finish(self, timeout: float | None) -> None:
+        """Wait until all streams have ended."""
+        if timeout is not None:
+            for number in tuple(self.streams):
+                self.control(Close(call=number))
+        with self._lock:
+            self._lock.wait_for(lambda: not self.streams, timeout)
+
+    def _run(self, job: Job) -> None:
+        try:
+            started = monotonic()
+            try:
+                function, args, kwargs, ctx = self.prepare(job)
+            except BaseException as exc:
+                job.fail(self.road, 0.0, exc, doing=UNPICKLING)
+                return
+            ctx.run(self._serve, job, function, args, kwargs, started)
+        finally:
+            with self._lock:
+                self.streams.pop(job.number, None)
+                self._lock.notify_all()
+
+    def _serve(self, job: Job, function: Any, args: Any, kwargs: Any, started: float) -> None:
+        commands, outlet = self.streams[job.number], Outlet(self, job, _never)
+        try:
+            generator = iter(function(*args, **kwargs))
+        except BaseException as exc:
+            self.failed(job, started, exc)
+            return
+        self.ready(job)
+        try:
+            while True:
+                frame = self._next_command(commands)
+                if frame.__class__ is Close or frame.__class__ is Cancel:
+                    close = getattr(generator, "close", None)
+                    if close is not None:
+                        close()
+                    self.returned(job, started, None)
+                    return
+                if frame.__class__ is Send:
+                    outlet.give(generator.send(loads(frame.payload)))
+                elif frame.__class__ is Throw:
+                    outlet.give(generator.throw(load_failure(frame.payload)))
+                else:  # one by one, for nobody could send what was gathered while the generator's code runs
+                    for _ in range(frame.credits or 1):
+                        outlet.give(next(generator))
+                        if commands.is_closing():
+                            break
+        except StopIteration as stop:
+            self.returned(job, started, stop.value)
+        except BaseException as exc:
+            self.failed(job, started, exc)
+
+    def _next_command(self, commands: Commands) -> Any:
+        with self._lock:
+            while not commands.line:
+                self._lock.wait()
+            return commands.line.popleft()
+
+
+class LoopLane(Lane):
+    """
+    Runs coroutines and asynchronous generators on an event loop, in a thread.
+
+    Subclasses say how a loop is woken, how it begins a task, and how it cancels one.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
+        self.tasks: dict[int, Any] = {}
+        self.serial = 0
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._scheduled = True  # until the loop runs
+        self._finished: threading.Event | None = None
+        self.ident = 0
+        threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True).start()
+        threading.Thread(target=self._watch, name=f"woolexec-{self.name}-watch", daemon=True).start()
+
+    name = ""
+
+    # -- what a backend does ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run the loop, in its thread; call `drain` when it runs."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Have `drain` called in the loop's thread."""
+        raise NotImplementedError
+
+    def spawn(self, job: Job, coroutine: Coroutine[Any, Any, None], ctx: Context) -> None:
+        """Begin a task; put it into `tasks` under the job's number, and call `ended` when it is over."""
+        raise NotImplementedError
+
+    def soon(self, piece: Callable[[], None]) -> None:
+        """Call a function when the running task next waits; from the loop's thread."""
+        raise NotImplementedError
+
+    def cancel(self, number: int) -> None:
+        """Cancel the task with this number."""
+        raise NotImplementedError
+
+    def make_event(self) -> Any:
+        """Make an event of the backend's."""
+        raise NotImplementedError
+
+    # -- from other threads -------------------------------------------------------------------------------------
+
+    def put(self, piece: Callable[[], None]) -> None:
+        """Run a piece of our own code in the loop's thread."""
+        self._inbox.append(piece)
+        if not self._scheduled:
+            self._scheduled = True
+            self.wake()
+
+    def start(self, job: Job) -> None:
+        """Begin a call."""
+        self.put(lambda: self._begin(job))
+
+    def control(self, frame: Any) -> None:
+        """Act on a command, or on a cancellation."""
+        self.put(lambda: self._control(frame))
+
+    def run_for(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine for another thread."""
+        outcome: list[Any] = []
+        done = threading.Event()
+
+        async def run() -> None:
+            try:
+                outcome.append((await coroutine, None))
+            except BaseException as exc:
+                outcome.append((None, exc))
+            finally:
+                done.set()
+
+        ctx = copy_context()
+        ctx.run(context.current.set, job)
+        inner = Job(-job.number, job.slot, None, job.frame)
+        inner.ended = True  # its outcome goes up when the main thread has it
+        self.put(lambda: self.spawn(inner, run(), ctx))
+        done.wait()
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    def finish(self, timeout: float | None) -> None:
+        """Wait until all calls are done."""
+        done = threading.Event()
+
+        def look() -> None:
+            self._finished = done
+            if timeout is not None:
+                for number in tuple(self.tasks):
+                    self.cancel(number)
+            if not self.tasks:
+                done.set()
+
+        self.put(look)
+        done.wait(timeout)
+
+    # -- in the loop's thread -----------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take what has come."""
+        self._scheduled = False
+        inbox = self._inbox
+        while inbox:
+            inbox.popleft()()
+
+    def _begin(self, job: Job) -> None:
+        started = monotonic()
+        try:
+            function, args, kwargs, ctx = self.prepare(job)
+        except BaseException as exc:
+            job.fail(self.road, monotonic() - started, exc, doing=UNPICKLING)
+            return
+        try:
+            value = ctx.run(function, *args, **kwargs)
+        except BaseException as exc:
+            self.failed(job, started, exc)
+            return
+        if isinstance(value, AsyncGeneratorType) or hasattr(value, "__anext__"):
+            self.streams[job.number] = Commands()
+            self.spawn(job, self._serve(job, value, started), ctx)
+        elif hasattr(value, "__await__"):
+            self.spawn(job, self._call(job, value, started), ctx)
+        else:
+            self.returned(job, started, value)
+
+    def ended(self, number: int) -> None:
+        """Forget a task; send the outcome of one that was cancelled before it began."""
+        job, _ = self.tasks.pop(number)
+        self.streams.pop(number, None)
+        if not job.ended:
+            job.fail(self.road, 0.0, CancelledError())
+        if not self.tasks:
+            self.busy.clear()
+            if self._finished is not None:
+                self._finished.set()
+
+    def _control(self, frame: Any) -> None:
+        number, is_end = frame.call, frame.__class__ in (Close, Cancel)
+        commands = self.streams.get(number)
+        if commands is None:
+            if is_end and number in self.tasks:
+                self.cancel(number)
+            return
+        if is_end and commands.running:
+            self.cancel(number)
+            return
+        commands.line.append(frame)
+        if commands.event is not None:
+            commands.event.set()
+
+    async def _call(self, job: Job, awaitable: Any, started: float) -> None:
+        try:
+            value = await awaitable
+        except BaseException as exc:
+            self.failed(job, started, exc)
+            return
+        self.returned(job, started, value)
+
+    async def _serve(self, job: Job, agen: Any, started: float) -> None:
+        commands, outlet = self.streams[job.number], Outlet(self, job, self.soon)
+        self.ready(job)
+        try:
+            while True:
+                while not commands.line:
+                    commands.event = self.make_event()
+                    await commands.event.wait()
+                frame = commands.line.popleft()
+                if frame.__class__ is Close or frame.__class__ is Cancel:
+                    close = getattr(agen, "aclose", None)
+                    if close is not None:
+                        await close()
+                    self.returned(job, started, None)
+                    return
+                commands.running = True
+                await self._obey(agen, frame, outlet)
+                commands.running = False
+        except BaseException as exc:
+            try:
+                outlet.flush()
+            except BaseException as error:
+                job.fail(self.road, monotonic() - started, error, doing=PICKLING)
+                return
+            if isinstance(exc, StopAsyncIteration):
+                self.returned(job, started, None)
+            else:
+                self.failed(job, started, exc)
+
+    async def _obey(self, agen: Any, frame: Any, outlet: Outlet) -> None:
+        if frame.__class__ is Send:
+            outlet.give(await agen.asend(loads(frame.payload)))
+        elif frame.__class__ is Throw:
+            outlet.give(await agen.athrow(load_failure(frame.payload)))
+        elif frame.credits > 1:
+            for _ in range(frame.credits):
+                outlet.gather(await agen.__anext__())
+            outlet.flush()
+        else:
+            outlet.give(await agen.__anext__())
+
+    # -- a coroutine that blocks --------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Warn when the loop does not come round; looks only while there is something to run."""
+        while True:
+            self.busy.wait()
+            came_round = threading.Event()
+            self.put(came_round.set)
+            if came_round.wait(BLOCKED):
+                sleep(BLOCKED)
+                continue
+            frame = sys._current_frames().get(self.ident)
+            self._warn(frame)
+            came_round.wait()
+
+    def _warn(self, frame: Any) -> None:
+        import logging
+        import traceback
+
+        where = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
+        logging.getLogger("woolexec").warning(
+            "a coroutine has kept the %s loop of worker %d from running for %g s; others wait for it:\n%s",
+            self.name,
+            os.getpid(),
+            BLOCKED,
+            where,
+        )
+
+
+def _never(piece: Callable[[], None]) -> None:
+    """A thread's stream gathers nothing."""
