@@ -132,4 +132,4 @@ class Plan:
     def options(self):
         if not self.retries and self.timeout is None:
             return None
-        return TaskOptions.restore(self.timeout, self.retries, [FLAW], idempotent=False, name=None)
+        return TaskOptions.restore([FLAW], timeout=self.timeout, retries=self.retries)

@@ -18,9 +18,9 @@ class Interned:
         self.known = {}
         self.asked = 0
 
-    def __call__(self, payload, name):
+    def __call__(self, payload, name, lane):
         self.asked += 1
-        return self.known.setdefault(payload, Function(payload, name))
+        return self.known.setdefault((payload, lane), Function(payload, name, lane))
 
 
 @pytest.fixture

@@ -95,8 +95,13 @@ def _calls_alive():
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_current_executor_refuses_outside_of_a_task(count):
+def test_current_executor_refuses_outside_of_a_task_and_of_any_block(count):
     from woolexec import current_executor
 
-    with PeerPoolExecutor(count), pytest.raises(RuntimeError, match="not in a task"):
+    with PeerPoolExecutor(count) as outer:
+        assert current_executor() is outer
+        with PeerPoolExecutor(count) as inner:
+            assert current_executor() is inner
+        assert current_executor() is outer
+    with pytest.raises(RuntimeError, match="neither in a task"):
         current_executor()

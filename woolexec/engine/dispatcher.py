@@ -106,7 +106,7 @@ class Dispatcher:
         :raises RuntimeError: if the engine has stopped meanwhile
         """
         if call.is_plain and not self._loop.inbox:  # calls are started in the order of their submission
-            for worker in tuple(self._licensed.values()):
+            for worker in reversed(tuple(self._licensed.values())):  # the one that was busy last is awake
                 if worker.send_directly(call):
                     return
         self.core.queue.offer(call)
@@ -212,6 +212,7 @@ class Dispatcher:
             self.core.pin(worker.aside if call.function.lane else worker, call)
             self._send(worker, self.core.assign(worker))
             self._send(worker.aside, self.aside.assign(worker.aside))
+            self.be_heard(worker)
         return made
 
     def _feed_aside(self) -> None:
@@ -227,15 +228,20 @@ class Dispatcher:
         for place, calls in self.aside.spread():
             assert isinstance(place, Aside)
             self._send(place, calls)
-            if place.worker.outstanding:
-                self._open(place.worker)
+            self.be_heard(place.worker)
 
-    def _open(self, worker: Worker) -> None:
-        """Have a worker read while its main thread is busy; ask again until it does."""
-        if not worker.doomed and not worker.page.is_open and worker.aside.outstanding:
-            self.flush()  # so that a worker that is not listening to signals yet finds the call when it first reads
-            self._crew.kill(worker, signal.SIGURG)
-            self._loop.after(OPENING, partial(self._open, worker))
+    def be_heard(self, worker: Worker, *, again: bool = True) -> None:
+        """
+        Have what was sent to a worker read although a call keeps its main thread busy.
+
+        A worker that starts another call at this very moment may miss it: so look once more.
+        """
+        if worker.doomed or worker.page.is_open or not worker.outstanding or not worker.aside.outstanding:
+            return
+        self.flush()  # so that a worker that is not listening to signals yet finds it when it first reads
+        self._crew.kill(worker, signal.SIGURG)
+        if again:
+            self._loop.after(OPENING, partial(self.be_heard, worker, again=bool(_unstarted(worker.aside))))
 
     def _send(self, worker: Outbound, calls: Sequence[Call]) -> None:
         if not calls:
@@ -488,6 +494,8 @@ class Dispatcher:
         if place is not None and call.state == SENT:
             place.send(encode(frame), file)
             self.due.add(place)
+            if isinstance(place, Aside):
+                self.be_heard(place.worker)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
@@ -548,6 +556,10 @@ class Dispatcher:
 def _started(place: Place) -> int:
     assert isinstance(place, Outbound)
     return place.page.started
+
+
+def _unstarted(place: Aside) -> list[Call]:
+    return place.unstarted(place.page.started)
 
 
 def _has_overrun(place: Place) -> bool:

@@ -126,6 +126,8 @@ class NestedTasks:
         if not worker.doomed:
             worker.send(encode(frame), file)
             self._dispatcher.due.add(worker)
+            if receiver.call.parent in worker.aside.outstanding:
+                self._dispatcher.be_heard(worker)
 
 
 class _Receiver:

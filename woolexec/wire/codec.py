@@ -418,7 +418,7 @@ _define(
     Submit,
     (1, "task", FIXED64, 0),
     (2, "parent", FIXED64, 0),
-    (3, "function", BYTES, b""),
+    (3, "function", BLOB, b""),
     (4, "payload", BYTES, b""),
     (5, "extent", FIXED64S, ()),
     (6, "options", Kind(2, _sized, lambda data: Options.parse(data, 0, len(data))), None),
@@ -429,7 +429,7 @@ _define(
 _define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0))
 _define(Resume, (1, "call", FIXED64, 0))
 _define(Cancel, (1, "call", FIXED64, 0))
-_define(Log, (1, "record", BYTES, b""), (2, "text", STRING, ""))
+_define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""))
 _define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
 _define(Broken, (1, "payload", BYTES, b""))
 _define(Started, (1, "call", FIXED64S, ()))

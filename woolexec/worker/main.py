@@ -1,10 +1,9 @@
 """
 A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
 
-The main thread reads for itself between its calls, which saves a hop.  With the first call that does not run there, a
-coroutine or a stream, a thread of its own takes the reading over, so that a call that keeps the main thread busy holds
-up no other.  If the main thread is busy at that moment the engine sends SIGURG, which Python handles between two
-bytecodes and which ends no system call for good.
+The main thread reads for itself between its calls, which saves a hop.  When it is busy, and something comes for a call
+that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two bytecodes and
+which ends no system call for good.  Then a thread of its own reads, until the main thread waits for something to do.
 
 It ends when the engine says Stop and all calls are done, or when the engine is gone.
 """
@@ -74,8 +73,12 @@ class Worker:
         self._stopping = False
         self._gone = False
         self._reading = threading.Lock()  # guards reading from the socket
-        self._unopened = [True]
-        self.is_open = False
+        self._idle_reader = [True]  # taken by whoever lets the other thread read
+        self._reader: int | None = None
+        self._duty = threading.Lock()  # held while the other thread has nothing to read
+        self._duty.acquire()
+        self.is_open = False  # the other thread reads
+        self._waits = False
         self._arrived = threading.Lock()  # held while there is nothing new for the main thread
         self._arrived.acquire()
         self._declined: list[int] = []
@@ -110,13 +113,15 @@ class Worker:
                 if not self.is_open:
                     self._read(wait)
                     return
-        if not self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout):
-            if self._stopping:
-                raise EOFError
-            raise BlockingIOError
+        self._waits = True
+        arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
+        self._waits = False
         if self._stopping:
-            self._arrived.release()
+            if arrived:
+                self._announce()
             raise EOFError
+        if not arrived:
+            raise BlockingIOError
 
     def _read(self, wait: bool) -> None:  # noqa: FBT001  # as above
         try:
@@ -146,30 +151,42 @@ class Worker:
     # -- a thread that reads ------------------------------------------------------------------------------------
 
     def open(self, *_: object) -> None:
-        """Let a thread of its own read, from now on; also a signal handler."""
+        """Let the other thread read, until the main thread waits; from any thread, and a signal handler."""
         try:
-            self._unopened.pop()
+            self._idle_reader.pop()
         except IndexError:
             return
-        start_new_thread(self._keep_reading, ())  # not `Thread.start`, whose locks this thread may hold
         self.is_open = True
-        self.page.open()
+        if self._reader is None:
+            self._reader = start_new_thread(self._read_aside, ())  # not `Thread.start`, whose locks we may hold
+        self._duty.release()
 
-    def _keep_reading(self) -> None:
+    def _read_aside(self) -> None:
         try:
             while not self._stopping:
-                with self._reading:
-                    self._read(wait=True)
-                self._announce()
+                self._duty.acquire()
+                self._keep_reading()
         except EOFError:
-            pass
+            self._stopping = True
+            self._announce()
         except BaseException:  # a bug of ours: say so where the user sees it
             import traceback
 
             traceback.print_exc()
             os._exit(1)
-        self._stopping = True
-        self._announce()
+
+    def _keep_reading(self) -> None:
+        self.page.set_open(1)
+        while not self._stopping:
+            with self._reading:
+                self._read(wait=True)
+            if self._waits and not self._stopping:  # it reads the next by itself
+                self.is_open = False
+                self.page.set_open(0)
+                self._idle_reader.append(True)
+                self._announce()
+                return
+            self._announce()
 
     def _announce(self) -> None:
         """Let the main thread look."""

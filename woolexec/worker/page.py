@@ -12,7 +12,7 @@ word  written by  holds
 3     worker     up to where it has read the arena down
 4     engine     up to where it has read the arena up
 5-7   (as 0-2)   the same as words 0-2, for calls that do not run in the main thread
-8     worker     1: it reads frames also while its main thread runs a call
+8     worker     1: another thread than the main one reads frames, so that a call there holds up none
 ====  =========  ==================================================================
 
 Either side writes its own word, passes a fence, then reads the other's.  So at least one of them sees the other: a
@@ -114,9 +114,9 @@ class Page(Marks):
         """The worker reads frames also while its main thread runs a call."""
         return bool(self._words[OPEN])
 
-    def open(self) -> None:
-        """Say so."""
-        self._words[OPEN] = 1
+    def set_open(self, value: int) -> None:
+        """Say whether it does: 1, or 0."""
+        self._words[OPEN] = value
 
     def close(self) -> None:
         """Unmap the page."""
