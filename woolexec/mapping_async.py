@@ -208,6 +208,7 @@ class _Flow:
         self.pulled = self.taken = 0
         self.error: BaseException | None = None
         self.exhausted = False
+        self.stopped = False
         self.mailbox: Mailbox | None = None
         self.pending: list[Any] = []
         self.room: Waiter | None = None
@@ -284,6 +285,17 @@ class _Flow:
             self.flush()
             self.exhausted = True
             self.board.wake()
+            await self._close_sources()
+
+    async def _close_sources(self) -> None:
+        """Close asynchronous generators, and maps, that were not read to their end: nobody else is to read them."""
+        import anyio
+
+        with anyio.move_on_after(GRACE, shield=True):
+            for source in self._sources:
+                close = getattr(source, "aclose", None)
+                if close is not None:
+                    await close()
 
     async def _next(self) -> Any:
         values = []
@@ -297,7 +309,7 @@ class _Flow:
     def flush(self) -> None:
         """Send what was taken."""
         items, self.pending = self.pending, []
-        if items:
+        if items and not self.stopped:
             self._send(items)
             self.board.wake()
 
@@ -356,7 +368,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         """Cancel what has not been started, and wait for what runs, at most two seconds."""
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._flow.stopped = True
         if self._puller is not None:
             await self._puller.stop()
         ended = Gate()
@@ -369,6 +381,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
     def __del__(self) -> None:
         if getattr(self, "_closed", True):
             return
+        self._flow.stopped = True
         if self._puller is not None:
             self._puller.cancel()
         units = self._outstanding()

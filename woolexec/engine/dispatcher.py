@@ -93,7 +93,7 @@ class Dispatcher:
         self._on_timed = on_timed
         self._licensed: dict[int, Worker] = {}
         self._functions: dict[tuple[bytes, int], Function] = {}
-        self._hungry = True
+        self._hungry = self._hungry_aside = True
         self._rest_armed = False
         crew.dispatcher = self
 
@@ -126,8 +126,8 @@ class Dispatcher:
 
     def _put(self, entry: Call | Chunk) -> None:
         self._loop.inbox.append(entry)
-        if self._hungry:
-            self._hungry = False
+        if self._hungry or (entry.function.lane and self._hungry_aside):
+            self._hungry = self._hungry_aside = False
             self._loop.wake()
         elif len(self._loop.inbox) == _BURST:
             sleep(_MOMENT)
@@ -162,7 +162,7 @@ class Dispatcher:
         self._balance()
         if self.due:
             self.flush()
-        self._hungry = self._has_appetite()
+        self._hungry, self._hungry_aside = self._has_appetite(), True
 
     def take_inbox(self) -> None:
         """Queue what was submitted, do what was asked."""

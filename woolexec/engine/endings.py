@@ -87,8 +87,8 @@ class Endings:
 
     def _end_aside(self, worker: Worker, call: Call, seconds: float) -> None:
         """Cancel a coroutine or a stream whose time is over, without waiting for what it makes of that."""
-        if call.number > worker.page.loop.started:
-            self._look_in(REST, worker, call)
+        if call.number > worker.page.loop.started:  # its time counts from its start
+            self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
             return
         error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
         receiver = self._let_go(call)
@@ -101,6 +101,16 @@ class Endings:
         receiver.call = again
         self._dispatcher.aside.queue.offer(again)
         self._dispatcher.aside.queue.add(again)
+
+    def _look_for_start(self, worker_id: int, number: int) -> None:
+        worker = self._crew.workers.get(worker_id)
+        call = None if worker is None else worker.aside.outstanding.get(number)
+        if worker is None or call is None or call.options is None or call.options.timeout is None:
+            return
+        if number <= worker.page.loop.started:
+            self._look_in(call.options.timeout, worker, call)
+        else:
+            self._loop.after(REST, partial(self._look_for_start, worker_id, number), (worker_id, number))
 
     def _let_go(self, call: Call) -> Any:
         """Have a coroutine or a stream cancelled; what it still says is nobody's any more.  Return its receiver."""

@@ -21,7 +21,7 @@ from collections import deque
 from concurrent.futures import CancelledError
 from contextvars import copy_context
 from time import monotonic, sleep
-from types import AsyncGeneratorType
+from types import AsyncGeneratorType, CoroutineType
 
 from woolexec.core.call import ASYNCIO, THREAD, TRIO
 from woolexec.wire import variables
@@ -429,6 +429,7 @@ class LoopLane(Lane):
             self.streams[job.number] = Commands()
             self.spawn(job, self._serve(job, value, started), ctx)
         elif hasattr(value, "__await__"):
+            job.payload = value
             self.spawn(job, self._call(job, value, started), ctx)
         else:
             self.returned(job, started, value)
@@ -438,6 +439,8 @@ class LoopLane(Lane):
         job, _ = self.tasks.pop(number)
         self.streams.pop(number, None)
         if not job.ended:
+            if isinstance(job.payload, CoroutineType):
+                job.payload.close()
             job.fail(self.road, 0.0, CancelledError())
         if not self.tasks:
             self.busy.clear()

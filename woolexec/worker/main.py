@@ -243,10 +243,11 @@ class Worker:
                 payload = self._chunk
             else:
                 self._chunk = payload
+        lane = self._lane(frame.lane)  # making it takes its time, which is not the call's
         if not self.page.loop.start(number):
             self._declined.append(number)
             return
-        self._lane(frame.lane).start(Job(number, slot, payload, frame))
+        lane.start(Job(number, slot, payload, frame))
 
     def _give_back(self) -> None:
         """Say which calls that do not run in the main thread were recalled in time."""
