@@ -438,3 +438,28 @@ def test_keyboard_interrupt_in_asyncio_run_ends_what_runs(tmp_path):
         _, err = child.communicate(timeout=SOON)
     assert err.count("Traceback") <= 2, err  # asyncio's own
     assert child.returncode in (-signal.SIGINT, 130)
+
+
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_coroutines_clean_up_when_the_caller_dies(tmp_path, number):
+    import signal
+    import subprocess
+    import sys
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        "from tests.aio import tasks\n"
+        "from woolexec import PeerPoolExecutor\n"
+        "pool = PeerPoolExecutor(2)\n"
+        "futures = [pool.submit(tasks.wait_for_ever, sys.argv[1]), pool.submit(time.sleep, 1000)]\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    command = [sys.executable, script, tmp_path / "it"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout.readline() == "ready\n"
+        assert eventually((tmp_path / "it-began").exists)
+        child.send_signal(getattr(signal, number))
+    assert eventually((tmp_path / "it-ended").exists)

@@ -40,16 +40,12 @@ class Template:
 
     def __init__(self, threads: int) -> None:
         ours, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        self._lifeline_end = lifeline
         self._unsent = bytearray()
         self.socket = ours
         try:
             self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES})
         except BaseException:
             ours.close()
-            os.close(lifeline)
-            os.close(self._lifeline)
             raise
         finally:
             theirs.close()
@@ -75,7 +71,7 @@ class Template:
 
         :raises OSError: if the template is gone
         """
-        packed = array.array("i", [*fds, self._lifeline_end])
+        packed = array.array("i", fds)
         self.socket.setblocking(True)  # a few bytes into an empty buffer
         try:
             self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
@@ -110,8 +106,6 @@ class Template:
     def close(self) -> None:
         """End it, and all its workers with it."""
         self.socket.close()
-        os.close(self._lifeline)
-        os.close(self._lifeline_end)
         with contextlib.suppress(ChildProcessError, ProcessLookupError):
             for _ in range(_CLOSE_LOOKS):
                 if os.waitpid(self.pid, os.WNOHANG)[0]:
@@ -124,8 +118,6 @@ class Template:
         """Close our ends in a forked child, which must not end what belongs to its parent."""
         with contextlib.suppress(OSError):
             self.socket.close()
-            os.close(self._lifeline)
-            os.close(self._lifeline_end)
 
 
 def _start(fd: int, defaults: Mapping[str, str]) -> int:

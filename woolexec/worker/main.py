@@ -94,6 +94,9 @@ class Worker:
                 break
             except KeyboardInterrupt:  # between two calls: there is nothing to interrupt
                 continue
+        self._finish_lanes()
+
+    def _finish_lanes(self) -> None:
         for lane in tuple(self.lanes.values()):
             lane.finish(LEAVING if self._gone else None)
 
@@ -169,6 +172,7 @@ class Worker:
         except EOFError:
             self._stopping = True
             self._announce()
+            self._finish_lanes()  # the main thread may be busy
         except BaseException:  # a bug of ours: say so where the user sees it
             import traceback
 

@@ -45,7 +45,9 @@ class Road:
                     rest = self._line.popleft()
                     while rest[0]:
                         rest = write(self._sock, *rest)
-            except BaseException:  # nobody listens, or a signal handler raised in a frame's middle: no way to go on
+            except ConnectionError:  # nobody listens: whoever reads hears of it, and lets the worker end
+                self._line.clear()
+            except BaseException:  # a signal handler raised in a frame's middle: no way to go on
                 os._exit(1)
             finally:
                 self._sending.release()

@@ -9,7 +9,8 @@ The template: one fresh, single-threaded interpreter from which workers are fork
 
 It holds the worker's modules and nothing of the user's, so a fork takes a millisecond and inherits no thread, lock,
 socket or file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process
-id that has been given to somebody else.  When the engine is gone it ends all workers and itself.
+id that has been given to somebody else.  When the engine is gone it lets workers end for a moment, then ends what is left
+of them, and itself; when it is itself killed the kernel kills them (`_hold`).
 
 Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
 """
@@ -17,6 +18,7 @@ Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import os
 import select
@@ -24,6 +26,7 @@ import signal
 import socket
 import struct
 import sys
+from time import monotonic
 
 from woolexec.worker import hooks, relay
 from woolexec.worker import main as worker_main
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECORD = struct.Struct("<IIq")
+LEAVING = worker_main.LEAVING + 0.25
+"""Seconds that workers have to end when the engine is gone."""
+
 CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED = range(1, 7)
 
 
@@ -53,6 +59,7 @@ def main(control_fd: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     gc.collect()
     gc.freeze()  # a collection in a worker would copy every page it looks at
+    lifeline, held = os.pipe()
     workers: dict[int, int] = {}
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -63,12 +70,24 @@ def main(control_fd: int) -> None:
                 if fd == woken:
                     _drain(woken)
                     _reap(control, workers)
-                elif not _obey(control, workers, (woken, wake)):
+                elif not _obey(control, workers, lifeline, (woken, wake, held)):
+                    _see_off(control, workers, woken)
                     return
     finally:
         for pid in workers.values():
             _kill_group(pid, signal.SIGKILL)
         os._exit(0)
+
+
+def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> None:
+    """The engine is gone: let its workers end what can be ended, but not for long."""
+    for pid in workers.values():
+        _kill_group(pid, signal.SIGURG)  # one whose main thread is busy does not read otherwise
+    deadline = monotonic() + LEAVING
+    while workers and (left := deadline - monotonic()) > 0:
+        if select.select([woken], [], [], left)[0]:
+            _drain(woken)
+            _reap(control, workers)
 
 
 def _configure(control: socket.socket) -> None:
@@ -120,7 +139,7 @@ def _read(control: socket.socket, size: int) -> bytes:
     return data
 
 
-def _obey(control: socket.socket, workers: dict[int, int], inner: tuple[int, int]) -> bool:
+def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner: tuple[int, ...]) -> bool:
     """Carry out one record; False if there will be no more."""
     data, ancillary, _, _ = control.recvmsg(RECORD.size, socket.CMSG_SPACE(32))
     if not data:
@@ -136,7 +155,7 @@ def _obey(control: socket.socket, workers: dict[int, int], inner: tuple[int, int
             control.sendall(RECORD.pack(FAILED, worker, exc.errno or 0))
         else:
             if pid == 0:
-                _become_worker(control, fds, inner)
+                _become_worker(control, fds, lifeline, inner)
             workers[worker] = pid
             control.sendall(RECORD.pack(FORKED, worker, pid))
         finally:
@@ -147,7 +166,7 @@ def _obey(control: socket.socket, workers: dict[int, int], inner: tuple[int, int
     return True
 
 
-def _become_worker(control: socket.socket, fds: list[int], inner: tuple[int, int]) -> None:
+def _become_worker(control: socket.socket, fds: list[int], lifeline: int, inner: tuple[int, ...]) -> None:
     """Be a worker and never return."""
     try:
         signal.set_wakeup_fd(-1)
@@ -156,8 +175,9 @@ def _become_worker(control: socket.socket, fds: list[int], inner: tuple[int, int
         for fd in inner:
             os.close(fd)
         os.setpgid(0, 0)
-        sock_fd, page_fd, crash_fd, lifeline = fds
+        sock_fd, page_fd, crash_fd = fds
         _hold(lifeline)
+        os.close(lifeline)
         worker_main.main(socket.socket(fileno=sock_fd), page_fd, crash_fd)
     finally:
         os._exit(1)
@@ -165,7 +185,7 @@ def _become_worker(control: socket.socket, fds: list[int], inner: tuple[int, int
 
 def _hold(lifeline: int) -> None:
     """
-    Ask the kernel to kill this worker's process group when the other end of the lifeline closes.
+    Ask the kernel to kill this worker's process group when the other end of the lifeline closes: with the template.
 
     That holds whatever the worker does, also in C code that keeps the GIL, and reaches its children.  A pipe can be
     opened anew through /proc, which gives each worker an owner setting of its own.  Elsewhere than on Linux a worker
@@ -200,7 +220,8 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             del workers[worker]
-            control.sendall(RECORD.pack(EXITED, worker, os.waitstatus_to_exitcode(status)))
+            with contextlib.suppress(OSError):  # the engine is gone
+                control.sendall(RECORD.pack(EXITED, worker, os.waitstatus_to_exitcode(status)))
 
 
 def _kill_group(pid: int, number: int) -> None:
