@@ -182,7 +182,7 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
 
 async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
     call = future.call
-    if future.cancel() or abandon or not future.cancel(force=True):
+    if future.cancel() or (abandon and not future.is_aside) or not future.cancel(force=True):
         return
     ended: Gate | None = getattr(getattr(call, "receiver", None), "ended", None)
     if ended is not None:  # a coroutine or a stream, which may have something to clean up

@@ -25,7 +25,7 @@ if sys.platform == "win32":  # before the imports that fail there first
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
 from woolexec.aio import AsyncFace
-from woolexec.core.call import Call, Function
+from woolexec.core.call import Call
 from woolexec.cpus import usable_cpus
 from woolexec.engine.aside import COROUTINES
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
@@ -99,7 +99,7 @@ class _Face(Executor, AsyncFace):
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
         check_map(chunksize, buffersize)
-        return self._pool._map(fn, iterables, self._options, timeout, chunksize, buffersize)
+        return self._pool._map(self, fn, iterables, timeout, chunksize, buffersize)
 
     def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
         """
@@ -322,6 +322,7 @@ class PeerPoolExecutor(_Face):
             return future
         if stream and not function.is_stream:
             raise TypeError(f"{function.name} is not a generator function")
+        future.is_aside = bool(function.lane)
         receiver = Pipe(future, engine, prefetch) if function.is_stream else future
         call = Call(function, payload, receiver, options, context=context)
         future.call = call
@@ -348,9 +349,9 @@ class PeerPoolExecutor(_Face):
 
     def _map(
         self,
+        face: _Face,
         fn: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
-        options: TaskOptions | None,
         timeout: float | None,
         chunksize: int | None,
         buffersize: int | None,
@@ -359,13 +360,13 @@ class PeerPoolExecutor(_Face):
             self._refuse()
         if not iterables:
             return iter(())
-        function: Function | None
+        options = face._options
         try:
             function = self._functions.get(fn, None if options is None else options.backend)
         except BaseException as exc:  # as in _submit
             return _failing(exc)
         if function.is_stream:
-            return super().map(fn, *iterables, timeout=timeout)
+            return Executor.map(face, fn, *iterables, timeout=timeout)
         return MapIterator(
             self._engine,
             function,

@@ -7,15 +7,20 @@ place up meanwhile, so recursion may be deeper than the pool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
+from itertools import islice
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from woolexec.aio import AsyncFace
 from woolexec.core.call import Function
 from woolexec.engine.functions import Functions, name_of
+from woolexec.mapping import check_map
 from woolexec.options import TaskOptions
 from woolexec.streams import Pipe
 from woolexec.wire import variables
@@ -64,11 +69,46 @@ class NestedExecutor(Executor, AsyncFace):
         if stream and not function.is_stream:
             raise TypeError(f"{function.name} is not a generator function")
         receiver: Any = future
+        future.is_aside = bool(function.lane)
         if function.is_stream:
             context.open_worker()
             receiver = Pipe(future, _OWNER, prefetch)
         future.call = context.submit(receiver, function, payload, self._options, values)
         return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """
+        Apply `fn` to the items of the iterables, each as a task of its own; yield the results in order.
+
+        :param chunksize: has no effect here
+        :param buffersize: at most so many tasks are ahead of the consumer; None: all
+        """
+        check_map(chunksize, buffersize)
+        if buffersize is None:
+            return super().map(fn, *iterables, timeout=timeout)
+        return self._map_some(fn, zip(*iterables), timeout, buffersize)  # noqa: B905  # as map does
+
+    def _map_some(
+        self, fn: Callable[..., T], source: Iterator[tuple[Any, ...]], timeout: float | None, size: int
+    ) -> Iterator[T]:
+        deadline = None if timeout is None else monotonic() + timeout
+        line: deque[Future[T]] = deque()
+        try:
+            line.extend(self.submit(fn, *args) for args in islice(source, size))
+            while line:
+                yield line.popleft().result(None if deadline is None else deadline - monotonic())
+                line.extend(self.submit(fn, *args) for args in islice(source, 1))
+        finally:
+            for future in line:
+                future.cancel()
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.mapping_async import AsyncMap, FutureSender
@@ -128,28 +168,16 @@ class _Waiters(list[Any]):
         super().append(waiter)
 
 
-class _ReadingEvent:
-    """A `threading.Event` whose `wait` reads the worker's socket."""
-
-    def __init__(self) -> None:
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        """Say whether it is set."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Set it."""
-        self._is_set = True
-
-    def clear(self) -> None:
-        """Clear it."""
-        self._is_set = False
+class _ReadingEvent(threading.Event):
+    """An event whose `wait` reads the worker's socket, or has it read."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Read and run what comes until it is set, or for `timeout` seconds."""
+        """Wait until it is set, or for `timeout` seconds."""
+        if not context.must_read():
+            context.open_worker()
+            return super().wait(timeout)
         context.wait_until(self.is_set, timeout)
-        return self._is_set
+        return self.is_set()
 
 
 class _NestedOwner:

@@ -6,6 +6,7 @@ It is a place of its own, with its own window and its own marks on the worker's 
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.core.call import Call
@@ -42,8 +43,9 @@ class Aside(Outbound):
         return self.worker.pid
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Book a call; it counts as one of the worker's."""
+        """Book a call; it counts as one of the worker's, and is started as soon as it is there."""
         super().sent(call, number, cost, size)
+        call.cost = monotonic()
         if self.worker.remaining is not None:
             self.worker.remaining -= 1
 

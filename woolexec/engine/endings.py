@@ -219,7 +219,7 @@ class Endings:
     def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Gate) -> None:
         """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
         workers = tuple(self._crew.workers.values())
-        for place in (*workers, *self._dispatcher.links):
+        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
             if any(id(call.chunk) in about for call in place.outstanding.values()):
                 self._loop.after(REST, partial(self._see_end, chunks, about, ended))
                 return

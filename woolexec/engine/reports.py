@@ -24,7 +24,8 @@ def task_name(call: Call) -> str:
 def lost_error(worker: Worker, call: Call) -> WorkerLostError:
     """Make the error of a call whose worker died, with all that is known of it."""
     name, host = task_name(call), os.uname().nodename
-    seconds = monotonic() - (worker.began(call.number) or monotonic())
+    began = call.cost if call.function.lane else worker.began(call.number)
+    seconds = monotonic() - (began or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
     text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)}"
     text += f" while running {name}{tries}, after {seconds:.3f} s"

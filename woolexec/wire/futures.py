@@ -79,6 +79,7 @@ class CallFuture(Future[T]):
         "_waiting",
         "call",
         "context",
+        "is_aside",
     )
 
     _exception: BaseException | None
@@ -96,6 +97,7 @@ class CallFuture(Future[T]):
         self._owner = owner
         self.call: Any = None
         self.context: bytes | None = None
+        self.is_aside = False
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------
 
@@ -249,6 +251,11 @@ class CallFuture(Future[T]):
             return self.cancelled()
         self.finish()
         return True
+
+    def __repr__(self) -> str:
+        if self._outcome is not None:  # what it is has not been asked for
+            return f"<{type(self).__name__} at {id(self):#x} state=finished>"
+        return super().__repr__()
 
     def running(self) -> bool:
         """Return True if the task is being run by a worker now."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from contextvars import ContextVar
 from functools import _lru_cache_wrapper, lru_cache
 from types import FunctionType
 from weakref import WeakSet
@@ -198,6 +199,12 @@ def _reduce(pickler: Any, obj: Any) -> Any:
 
     if obj.__class__ is _lru_cache_wrapper and (obj.__module__ == "__main__" or "<locals>" in obj.__qualname__):
         return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
+    if obj.__class__ is ContextVar:
+        from woolexec.wire import variables
+
+        name = variables.name_of(obj)
+        if name is not None:  # it arrives as the one of that name
+            return variables.by_name, (name,)
     reduced = cloudpickle.Pickler.reducer_override(pickler, obj)
     if reduced.__class__ is not tuple or len(reduced) != 6:
         return reduced

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from contextvars import ContextVar
-from time import monotonic, sleep
+from time import monotonic
 
 from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Yield, encode, encode_apart
 from woolexec.wire.payload import File, Parts
@@ -121,24 +121,12 @@ def open_worker() -> None:
 
 
 def must_read() -> bool:
-    """Say whether whoever waits here for a nested task has to read the socket: nobody else does."""
+    """Say whether who waits here for a nested task reads the socket, and runs what comes: a call in the main thread."""
     assert worker is not None
-    return not worker.is_open or (
-        threading.current_thread() is threading.main_thread() and worker.lane.current is not None
-    )
+    return threading.current_thread() is threading.main_thread() and worker.lane.current is not None
 
 
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
-    """
-    Wait for the outcome of nested tasks, or for `timeout` seconds; tasks of the waiting call run meanwhile.
-
-    In a thread of the user's own the worker's main thread is busy with the call, so that thread reads for itself.
-    """
+    """Wait, where `must_read`, until it is done, or for `timeout` seconds; tasks of the waiting call run meanwhile."""
     assert worker is not None
-    deadline = None if timeout is None else monotonic() + timeout
-    if threading.current_thread() is threading.main_thread():
-        worker.lane.wait_for(is_done, deadline)
-        return
-    while not is_done() and (deadline is None or monotonic() < deadline):
-        if not worker.read_aside(0.02):
-            sleep(0.001)
+    worker.lane.wait_for(is_done, None if timeout is None else monotonic() + timeout)

@@ -2,8 +2,8 @@
 A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
 
 The main thread reads for itself between its calls, which saves a hop.  When it is busy, and something comes for a call
-that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two bytecodes and
-which ends no system call for good.  Then a thread of its own reads, until the main thread waits for something to do.
+that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two bytecodes
+and which ends no system call for good.  Then a thread of its own reads, until the main thread waits for more to do.
 
 It ends when the engine says Stop and all calls are done, or when the engine is gone.
 """
@@ -134,22 +134,6 @@ class Worker:
             raise
         for frame in frames:
             self._take(frame)
-
-    def read_aside(self, timeout: float) -> bool:
-        """
-        Read frames in another thread than the main one, which runs user code; wait at most `timeout` seconds.
-
-        :return: False if another thread does it: then whoever waits is told
-        """
-        if self.is_open:
-            return False
-        if self._reading.acquire(timeout=timeout):
-            try:
-                if not self._stopping and self.page.wait_readable(timeout):
-                    self._read(wait=True)
-            finally:
-                self._reading.release()
-        return True
 
     # -- a thread that reads ------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ The template: one fresh, single-threaded interpreter from which workers are fork
 
 It holds the worker's modules and nothing of the user's, so a fork takes a millisecond and inherits no thread, lock,
 socket or file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process
-id that has been given to somebody else.  When the engine is gone it lets workers end for a moment, then ends what is left
-of them, and itself; when it is itself killed the kernel kills them (`_hold`).
+id that has been given to somebody else.  When the engine is gone it lets workers end for a moment, then ends what is
+left of them, and itself; when it is itself killed the kernel kills them (`_hold`).
 
 Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
 """
