@@ -43,7 +43,7 @@ class ExecutorPool:
     """Any `concurrent.futures.Executor`."""
 
     def __init__(self, executor: Any) -> None:
-        self._executor = executor
+        self.executor = executor
         self.submit = executor.submit
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
@@ -51,18 +51,18 @@ class ExecutorPool:
 
     def map(self, fn: Callable[..., Any], items: Sequence[Any], chunksize: int | None = None) -> list[Any]:
         if chunksize is None:
-            return list(self._executor.map(fn, items))
-        return list(self._executor.map(fn, items, chunksize=chunksize))
+            return list(self.executor.map(fn, items))
+        return list(self.executor.map(fn, items, chunksize=chunksize))
 
     def close(self, *, cancel: bool = False) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=cancel)
+        self.executor.shutdown(wait=True, cancel_futures=cancel)
 
 
 class LokyPool(ExecutorPool):
     """loky: an executor whose `shutdown` knows no `cancel_futures`."""
 
     def close(self, *, cancel: bool = False) -> None:
-        self._executor.shutdown(wait=True, kill_workers=cancel)
+        self.executor.shutdown(wait=True, kill_workers=cancel)
 
 
 class MultiprocessingPool:
@@ -294,6 +294,8 @@ CONTENDERS: tuple[Contender, ...] = (
         FirstResult("from woolexec import PeerPoolExecutor", "PeerPoolExecutor(2)"),
         requires="woolexec",
     ),
+    # What the asynchronous face is compared with where only our own other face will do.
+    Contender("woolexec-sync", open_woolexec, requires="woolexec"),
     Contender(
         "stdlib",
         open_stdlib,

@@ -53,7 +53,7 @@ class Figure:
     :param name: the key under which the workload returns it
     :param target: all of these hold where the row is `reached`
     :param moonshot: all of these hold too where the row is a `moonshot`
-    :param reference: the contender in the column beside ours
+    :param reference: the contender in the column beside ours, or `None` where there is nobody to compare with
     :param worst: the worst round counts, not the median: for what must never happen
     """
 
@@ -63,7 +63,7 @@ class Figure:
     better: Better
     target: tuple[Goal, ...] = ()
     moonshot: tuple[Goal, ...] = ()
-    reference: str = "stdlib"
+    reference: str | None = "stdlib"
     worst: bool = False
 
     def value(self, samples: Sequence[float]) -> float:

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
+from tests.bench import __main__ as main_module
 from tests.bench import bystanders, report
 from tests.bench import measure as measuring
 from tests.bench.contenders import CONTENDERS
-from tests.bench.goals import TIMES, Figure, Goal
+from tests.bench.goals import OURS, TIMES, Figure, Goal
 from tests.bench.measure import ROOT, Measured, measure
 from tests.bench.workloads import WORKLOADS
 from tests.bench.workloads.workload import Workload
@@ -38,6 +39,36 @@ def test_quick_run_writes_every_row_with_its_columns(tmp_path):
         assert row["ratio"] == pytest.approx(row["ours"] / row["stdlib"])
         assert len(row["contenders"]["stdlib"]["samples"]) == result["rounds"] == 1
         assert row["title"] in done.stdout
+
+
+def test_quick_run_of_the_asynchronous_face_judges_every_row(tmp_path):
+    target = tmp_path / "aio.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--only", "aio*", "--json", target]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {(row["workload"], row["figure"]): row for row in json.loads(target.read_text())["rows"]}
+    assert list(rows) == [
+        ("aio-executor", "rate"),
+        ("aio-run", "rate"),
+        ("aio-round-trip", "p50"),
+        ("aio-map", "rate"),
+        ("aio-stream", "prefetch"),
+        ("aio-stream", "lockstep"),
+        ("aio-sleep", "took"),
+        ("aio-start", "pool"),
+    ]
+    for row in rows.values():
+        assert not row["failed"]
+        assert row["verdict"] in {"reached", "moonshot", "missed"}
+    assert rows["aio-executor", "rate"]["contenders"].keys() == {"woolexec", "stdlib", "threads"}
+    assert rows["aio-start", "pool"]["reference"] == "woolexec-sync"
+    assert rows["aio-sleep", "took"]["ratio"] is None
+
+
+def test_row_of_ours_alone_is_empty_while_another_poses(tmp_path):
+    options = main_module.parse(["--quick", "--ours", "stdlib", "--only", "aio-sleep", "--json", str(tmp_path / "no")])
+    (row,) = main_module.run(options)["rows"]
+    assert (row["ours"], row["verdict"], row["failed"]) == (None, "-", {})
 
 
 @pytest.mark.parametrize(
@@ -72,6 +103,12 @@ def test_median_of_the_rounds_stands_in_the_row():
     assert (row["ours"], row["stdlib"], row["ratio"], row["verdict"]) == (2.0, 8.0, 0.25, "moonshot")
 
 
+def test_figure_that_only_ours_yields_is_judged_without_a_ratio():
+    figure = Figure("took", "a time", "s", "lower", target=(Goal(0.5, None),), reference=None)
+    row = report.row_of(stand_in(figure), figure, Measured({"workers": 2}, {"woolexec": {"took": [0.4, 0.6, 0.5]}}))
+    assert (row["ours"], row["stdlib"], row["ratio"], row["verdict"]) == (0.5, None, None, "reached")
+
+
 def test_contender_that_fails_costs_only_its_own_figure():
     present = [each for each in CONTENDERS if each.name in {"stdlib", "threads"}]
     # A size that the probe does not know makes it fail at once.
@@ -91,7 +128,7 @@ def test_every_goal_compares_with_a_contender_of_its_workload():
     for workload in WORKLOADS:
         for figure in workload.figures:
             against = {goal.against for goal in (*figure.target, *figure.moonshot)} - {None}
-            assert {*against, figure.reference} <= set(workload.contenders), workload.name
+            assert {*against, figure.reference or OURS} <= set(workload.contenders), workload.name
 
 
 def test_markdown_replaces_only_what_stands_between_its_markers(tmp_path):

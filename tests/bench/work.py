@@ -11,6 +11,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from typing import Any
 
 
@@ -23,6 +24,12 @@ def increment(array: Any) -> Any:
     """Write to every element in place, so that both ends really touch all of it."""
     array += 1
     return array
+
+
+async def count_up(count: int) -> AsyncIterator[int]:
+    """Yield that many integers from 0, without ever waiting."""
+    for number in range(count):
+        yield number
 
 
 def sleep(seconds: float) -> float:

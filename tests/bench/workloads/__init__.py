@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES
 from .latency import ROUND_TRIP
@@ -30,6 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
     OUTSTANDING,
     IDLE,
     LINK,
+    *AIO,
 )
 
 

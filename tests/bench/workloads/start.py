@@ -12,7 +12,7 @@ from tests.bench.goals import Figure, Goal
 from .workload import Sample, Workload
 
 if TYPE_CHECKING:
-    from tests.bench.contenders import Contender
+    from tests.bench.contenders import Contender, FirstResult
 
 
 def first_result(contender: Contender) -> Sample:
@@ -20,8 +20,13 @@ def first_result(contender: Contender) -> Sample:
     lines = contender.first_result
     if lines is None:
         raise ValueError(f"{contender.name} says not how its first result comes")
-    script = ["-m", "tests.bench.first_result", lines.imports, lines.construct, lines.result, lines.close]
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, timeout=60, check=False)
+    return in_fresh_program("first_result", lines)
+
+
+def in_fresh_program(script: str, lines: FirstResult) -> Sample:
+    """Run lines with a script of this package in an interpreter of its own."""
+    command = ["-m", f"tests.bench.{script}", lines.imports, lines.construct, lines.result, lines.close]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr.strip()[-500:]}")
     sample: Sample = json.loads(done.stdout.splitlines()[-1])
