@@ -43,8 +43,8 @@ class Waiter(Protocol):
     def release(self) -> None:
         """End it; from any thread, before or while the task waits."""
 
-    async def wait(self) -> None:
-        """Wait until it is released."""
+    def wait(self) -> Awaitable[Any]:
+        """Give what is to be awaited until it is released."""
 
 
 class Mailbox:
@@ -86,8 +86,8 @@ class _AsyncioWaiter:
         if not self._future.done():
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        await self._future
+    def wait(self) -> Awaitable[Any]:
+        return self._future
 
 
 class _TrioWaiter:
@@ -100,8 +100,8 @@ class _TrioWaiter:
     def release(self) -> None:
         self._mailbox.put(self._event.set)
 
-    async def wait(self) -> None:
-        await self._event.wait()
+    def wait(self) -> Awaitable[Any]:
+        return self._event.wait()  # type: ignore[no-any-return]  # trio may not be installed
 
 
 def mailbox_here() -> Mailbox:

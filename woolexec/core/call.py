@@ -112,7 +112,7 @@ class Call:
         count: int = 0,
         context: bytes = b"",
     ) -> None:
-        self.is_plain = options is None and not (context or count or parent or function.lane)
+        self.is_plain = options is None and not (context or count or parent)
         self.context = context
         self.ancestor = parent
         self.function = function

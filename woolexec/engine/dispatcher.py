@@ -105,7 +105,9 @@ class Dispatcher:
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
-        if call.is_plain and not self._loop.inbox:  # calls are started in the order of their submission
+        if (
+            call.is_plain and not call.function.lane and not self._loop.inbox
+        ):  # calls are started in the order of their submission
             for worker in reversed(tuple(self._licensed.values())):  # the one that was busy last is awake
                 if worker.send_directly(call):
                     return

@@ -28,19 +28,22 @@ from functools import partial
 from typing import Any
 
 from woolexec.core.call import MAIN, Call, Function
-from woolexec.engine.aside import COROUTINES
+from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.workers import Worker
 from woolexec.errors import WorkerLostError
-from woolexec.wire.codec import Message
+from woolexec.wire.codec import Message, encode
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
 
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 _INBOX_LIMIT = 1000
+
+_DIRECT_LIMIT = 4096
+"""Commands of streams that are larger than this, in bytes, are written by the engine's thread."""
 
 _LINK_PATIENCE = 10.0
 """Seconds that `cancel` waits for the word of a peer."""
@@ -179,6 +182,11 @@ class Engine:
         """Send a command to where a stream runs, if it is not over."""
         if not self.forked:
             frame.call = call.number  # type: ignore[attr-defined]  # every command names its call
+            place = call.place
+            if file is None and isinstance(place, Aside):
+                frames = encode(frame)
+                if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
+                    return
             self._loop.tell(partial(self._dispatcher.command, call, frame, file))
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:

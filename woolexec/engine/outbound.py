@@ -71,7 +71,8 @@ class Outbound(Place):
     def _send_run(self, run: list[Call]) -> None:
         if run:
             slot = self._slot(run[0].function)
-            self.send(encode_start(slot, [call.number for call in run], [call.payload for call in run]))
+            numbers, payloads = [call.number for call in run], [call.payload for call in run]
+            self.send(encode_start(slot, numbers, payloads, run[0].function.lane))
 
     def _send_alone(self, call: Call) -> None:
         frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)

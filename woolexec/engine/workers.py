@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections import deque
 from itertools import chain
 from time import monotonic
@@ -49,6 +50,7 @@ class Worker(Outbound):
 
     __slots__ = (
         "_began",
+        "_guard",
         "_licence",
         "_licence_number",
         "_out",
@@ -89,6 +91,7 @@ class Worker(Outbound):
         self._licence_number = 0
         self._published: dict[Call, bytes] = {}
         self._writing: dict[Call, bytes] = {}
+        self._guard = threading.Lock()  # guards writing from `_out`, and past it
 
     def open(self) -> tuple[int, int, int, socket.socket]:
         """
@@ -164,6 +167,15 @@ class Worker(Outbound):
         out = self._out
         if self._writing and self.page.started < self._licence_number:
             return False  # another thread is in the middle of writing a call that was booked before these
+        if not self._guard.acquire(blocking=False):
+            return not out
+        try:
+            return self._write_out()
+        finally:
+            self._guard.release()
+
+    def _write_out(self) -> bool:
+        out = self._out
         while out:
             try:
                 rest = write(self.sock, *out[0])
@@ -179,6 +191,26 @@ class Worker(Outbound):
             else:
                 out.popleft()
         return True
+
+    def say_directly(self, frames: bytes) -> bool:
+        """
+        Write a command for a stream past the engine, which saves the waking of its thread; from any thread.
+
+        A frame this small is written whole or not at all.
+
+        :return: False if it has to take the long way: the engine has something to write, or a call keeps the worker's
+            main thread busy, which then has to be told that there is something to read
+        """
+        if self._out or self.doomed or (self.outstanding and not self.page.is_open):
+            return False
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            return not self._out and self.sock.send(pieces(frames)[0]) > 0
+        except OSError:  # full, or gone
+            return False
+        finally:
+            self._guard.release()
 
     # -- the short way ------------------------------------------------------------------------------------------
 

@@ -507,12 +507,13 @@ def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
     return _RETURN.pack(10, 26 + size, 18, 24 + size, 10, 8, call, 18, 4, seconds, 26, 4, size, 34, size) + payload
 
 
-def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes]) -> bytes:
+def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes], lane: int = 0) -> bytes:
     """Encode the Start of a run of plain calls: field by field, in a third of the time that `encode` takes."""
     count, payload = len(calls), b"".join(payloads)
     numbers, sizes = struct.pack(f"<{count}Q", *calls), struct.pack(f"<{count}I", *map(len, payloads))
     columns = b"\x12" + varint(8 * count) + numbers + b"\x1a" + varint(4 * count) + sizes
-    body = b"".join((encode_slot(slot), columns, b'"', varint(len(payload)), payload))
+    where = b"\x60" + varint(lane) if lane else b""
+    body = b"".join((encode_slot(slot), columns, b'"', varint(len(payload)), payload, where))
     length = varint(len(body))
     return b"\n" + varint(1 + len(length) + len(body)) + b"\n" + length + body
 

@@ -12,10 +12,15 @@ from woolexec.wire.pickling import dumps, dumps_inline, loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from woolexec.wire.arena import Arena
-    from woolexec.worker.road import Road
+
+    class Road(Protocol):
+        """What frames are given to."""
+
+        def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
+            """Send encoded frames."""
 
 
 class Slot:

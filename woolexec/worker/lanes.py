@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 BLOCKED = 1.0
 """A coroutine that keeps its loop from running for so long (seconds) is warned of."""
 
+FEW = 8
+"""With more tasks than this on a loop, what they send is gathered until the loop comes round."""
+
 RUN_AHEAD, FAST = 0.001, 0.0001
 """A stream that runs ahead gathers items for so long (seconds) before it sends them, if no more than the other lies
 between two of them."""
@@ -104,31 +107,35 @@ class Lane:
         job.payload = None
         return function, args, kwargs, ctx
 
+    def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
+        """Send what a call has to say."""
+        self.road.send(frames, file, payload)
+
     def failed(self, job: Job, started: float, exc: BaseException) -> None:
         """Send what a call raised."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self.road, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}))
+            job.succeed(self, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}))
         else:
-            job.fail(self.road, seconds, exc)
+            job.fail(self, seconds, exc)
 
     def returned(self, job: Job, started: float, value: Any) -> None:
         """Send what a call returned."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self.road, seconds, dumps_span([value], {}))
+            job.succeed(self, seconds, dumps_span([value], {}))
             return
         try:
             payload = dumps_value(value)
             changed = variables.changed(job.frame.context) if job.frame.context_back else b""
         except BaseException as exc:
-            job.fail(self.road, seconds, exc, doing=PICKLING)
+            job.fail(self, seconds, exc, doing=PICKLING)
             return
-        job.succeed(self.road, seconds, payload, context=changed)
+        job.succeed(self, seconds, payload, context=changed)
 
     def ready(self, job: Job) -> None:
         """Say that a stream can be pulled."""
-        self.road.send(encode(Started(call=(job.number,))))
+        self.send(encode(Started(call=(job.number,))))
 
 
 class Outlet:
@@ -139,7 +146,7 @@ class Outlet:
     """
 
     def __init__(self, lane: Lane, job: Job, soon: Callable[[Callable[[], None]], None]) -> None:
-        self._road = lane.road
+        self._road = lane
         self._job = job
         self._soon = soon
         self._items: list[Any] = []
@@ -315,6 +322,7 @@ class LoopLane(Lane):
         self.serial = 0
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs
+        self._said: list[bytes] = []
         self._finished: threading.Event | None = None
         self.ident = 0
         threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True).start()
@@ -406,6 +414,21 @@ class LoopLane(Lane):
 
     # -- in the loop's thread -----------------------------------------------------------------------------------
 
+    def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
+        """Send what a call has to say; where many run, with what others have to say before the loop comes round."""
+        if len(self.tasks) > FEW and file is None and not payload and threading.get_ident() == self.ident:
+            if not self._said:
+                self.soon(self._speak)
+            self._said.append(frames)
+            return
+        self._speak()
+        self.road.send(frames, file, payload)
+
+    def _speak(self) -> None:
+        said, self._said = self._said, []
+        if said:
+            self.road.send_all(said)
+
     def drain(self) -> None:
         """Take what has come."""
         self._scheduled = False
@@ -418,7 +441,7 @@ class LoopLane(Lane):
         try:
             function, args, kwargs, ctx = self.prepare(job)
         except BaseException as exc:
-            job.fail(self.road, monotonic() - started, exc, doing=UNPICKLING)
+            job.fail(self, monotonic() - started, exc, doing=UNPICKLING)
             return
         try:
             value = ctx.run(function, *args, **kwargs)
@@ -441,7 +464,7 @@ class LoopLane(Lane):
         if not job.ended:
             if isinstance(job.payload, CoroutineType):
                 job.payload.close()
-            job.fail(self.road, 0.0, CancelledError())
+            job.fail(self, 0.0, CancelledError())
         if not self.tasks:
             self.busy.clear()
             if self._finished is not None:
@@ -491,7 +514,7 @@ class LoopLane(Lane):
             try:
                 outlet.flush()
             except BaseException as error:
-                job.fail(self.road, monotonic() - started, error, doing=PICKLING)
+                job.fail(self, monotonic() - started, error, doing=PICKLING)
                 return
             if isinstance(exc, StopAsyncIteration):
                 self.returned(job, started, None)

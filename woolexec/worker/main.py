@@ -225,17 +225,26 @@ class Worker:
             os._exit(1)
 
     def _start_aside(self, frame: Start, slot: Slot) -> None:
-        number, payload = frame.call[0], frame.payload
+        payload = frame.payload
         if frame.count:
             if frame.again:
                 payload = self._chunk
             else:
                 self._chunk = payload
         lane = self._lane(frame.lane)  # making it takes its time, which is not the call's
-        if not self.page.loop.start(number):
-            self._declined.append(number)
+        if len(frame.call) == 1:
+            self._start_one(lane, Job(frame.call[0], slot, payload, frame))
             return
-        lane.start(Job(number, slot, payload, frame))
+        pos = 0
+        for number, size in zip(frame.call, frame.size, strict=True):
+            self._start_one(lane, Job(number, slot, payload[pos : pos + size], frame))
+            pos += size
+
+    def _start_one(self, lane: Lane, job: Job) -> None:
+        if self.page.loop.start(job.number):
+            lane.start(job)
+        else:
+            self._declined.append(job.number)
 
     def _give_back(self) -> None:
         """Say which calls that do not run in the main thread were recalled in time."""

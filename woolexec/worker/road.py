@@ -13,6 +13,7 @@ from woolexec.wire.stream import DONT_WAIT, Reader, pieces, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from woolexec.wire.arena import Arena
@@ -39,6 +40,9 @@ class Road:
         :param payload: what the frames end with, apart from them because it is large
         """
         self._line.append((pieces(frames, payload), file))
+        self._write_out()
+
+    def _write_out(self) -> None:
         while self._line and self._sending.acquire(blocking=False):
             try:
                 while self._line:
@@ -51,6 +55,11 @@ class Road:
                 os._exit(1)
             finally:
                 self._sending.release()
+
+    def send_all(self, batches: Sequence[bytes]) -> None:
+        """Write several batches of encoded frames at once."""
+        self._line.append(([b"".join([len(batch).to_bytes(4, "little") + batch for batch in batches])], None))
+        self._write_out()
 
     def receive(self, *, wait: bool = True) -> list[Message]:
         """
