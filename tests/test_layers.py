@@ -53,8 +53,9 @@ DOORS = {
     "zeroconf": ("mesh",),
     "anyio": ("mesh", "aio", "mapping_async", "routines"),
     "trio": ("worker.lane_trio",),
+    "opentelemetry": ("wire.tracing",),
 }
-LAZY = {"grpc", "zeroconf", "anyio"}
+LAZY = {"grpc", "zeroconf", "anyio", "opentelemetry"}
 
 
 @dataclass(frozen=True)

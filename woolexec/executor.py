@@ -316,7 +316,7 @@ class PeerPoolExecutor(_Face):
         try:
             function = self._functions.get(fn, None if options is None else options.backend)
             payload = dumps_call(args, kwargs)
-            context = variables.capture() if variables.known else b""
+            context = variables.capture(function.name)
         except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
             future.deliver_failure(None, exc)
             return future
@@ -338,7 +338,7 @@ class PeerPoolExecutor(_Face):
         function = self._functions.get(fn, None if options is None else options.backend)
         if function.is_stream:
             raise TypeError(f"run_on_all takes no generator functions: {function.name}")
-        payload, context = dumps_call(args, kwargs), variables.capture()
+        payload, context = dumps_call(args, kwargs), variables.capture(function.name)
 
         def make() -> Call:
             future: CallFuture[Any] = CallFuture(engine)
@@ -372,7 +372,7 @@ class PeerPoolExecutor(_Face):
             function,
             iterables,
             options,
-            variables.capture(),
+            variables.capture(function.name),
             timeout=timeout,
             chunksize=chunksize,
             buffersize=buffersize,
@@ -394,7 +394,7 @@ class PeerPoolExecutor(_Face):
                 self._engine,
                 function,
                 options,
-                variables.capture(),
+                variables.capture(function.name),
                 self._max_workers,
                 fixed=settings.chunksize is not None,
                 star=star,

@@ -62,7 +62,7 @@ class NestedExecutor(Executor, AsyncFace):
             if not isinstance(function.payload, bytes):
                 raise ValueError("a nested task's function is too large")  # noqa: TRY004  # of its size
             payload = dumps_call(args, kwargs)
-            values = variables.capture()
+            values = variables.capture(function.name)
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
             return future

@@ -11,11 +11,13 @@ from contextvars import ContextVar, copy_context
 from pickle import dumps as pickle_small
 from pickle import loads as unpickle_small
 
+from woolexec.wire import tracing
 from woolexec.wire.pickling import dumps_inline, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any
 
 known: dict[str, ContextVar[Any]] = {}
@@ -47,19 +49,32 @@ def by_name(name: str) -> ContextVar[Any]:
     return known[name]
 
 
-def capture() -> bytes:
-    """Encode the values that the registered variables have here; empty if none has one."""
-    if not known:
+def capture(task: str) -> bytes:
+    """Encode the values that the registered variables have here, for a task of this name; empty if there is nothing."""
+    if not known and not tracing.is_on():
         return b""
-    values = {name: var.get(_UNSET) for name, var in known.items()}
-    values = {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
+    values = _values()
+    if tracing.is_on():
+        values[tracing.KEY] = dumps_inline(tracing.submitting(task))
     return pickle_small(values, 5) if values else b""
+
+
+def _values() -> dict[str, bytes]:
+    values = {name: var.get(_UNSET) for name, var in known.items()}
+    return {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
 
 
 def restore(encoded: bytes) -> None:
     """Set the variables in the current context."""
     for name, value in unpickle_small(encoded).items():
-        by_name(name).set(loads(value))
+        if name != tracing.KEY:
+            by_name(name).set(loads(value))
+
+
+def span(encoded: bytes, task: str) -> AbstractContextManager[Any]:
+    """Make the span of a task that runs, if its submission was traced; to be entered where the variables are set."""
+    carrier = unpickle_small(encoded).get(tracing.KEY) if encoded else None
+    return tracing.running(None if carrier is None else loads(carrier), task)
 
 
 def changed(before: bytes) -> bytes:
@@ -67,19 +82,21 @@ def changed(before: bytes) -> bytes:
     if not known:
         return b""
     came: dict[str, bytes] = unpickle_small(before) if before else {}
-    values = {name: var.get(_UNSET) for name, var in known.items()}
-    now = {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
-    news = {name: value for name, value in now.items() if came.get(name) != value}
+    news = {name: value for name, value in _values().items() if came.get(name) != value}
     return pickle_small(news, 5) if news else b""
 
 
-def bind(encoded: bytes, function: Callable[..., Any]) -> Callable[..., Any]:
+def bind(encoded: bytes, function: Callable[..., Any], task: str) -> Callable[..., Any]:
     """Make a function that runs in a context of its own, with these variables."""
     ctx = copy_context()
     ctx.run(restore, encoded)
 
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with span(encoded, task):
+            return function(*args, **kwargs)
+
     def run(*args: Any, **kwargs: Any) -> Any:
-        return ctx.run(function, *args, **kwargs)
+        return ctx.run(inside, *args, **kwargs)
 
     return run
 

@@ -58,6 +58,11 @@ class Job:
         self.frame = frame
         self.ended = False
 
+    @property
+    def name(self) -> str:
+        """What the task is called."""
+        return self.frame.name or getattr(self.slot.get(), "__qualname__", "a task")
+
     def succeed(
         self, road: Road, seconds: float, payload: Any, arena: Arena | None = None, context: bytes = b""
     ) -> None:

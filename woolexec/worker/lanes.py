@@ -19,6 +19,7 @@ import sys
 import threading
 from collections import deque
 from concurrent.futures import CancelledError
+from contextlib import nullcontext
 from contextvars import copy_context
 from time import monotonic, sleep
 from types import AsyncGeneratorType, CoroutineType
@@ -45,6 +46,8 @@ BLOCKED = 1.0
 
 FEW = 8
 """With more tasks than this on a loop, what they send is gathered until the loop comes round."""
+
+NOTHING = nullcontext()
 
 RUN_AHEAD, FAST = 0.001, 0.0001
 """A stream that runs ahead gathers items for so long (seconds) before it sends them, if no more than the other lies
@@ -486,7 +489,8 @@ class LoopLane(Lane):
 
     async def _call(self, job: Job, awaitable: Any, started: float) -> None:
         try:
-            value = await awaitable
+            with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
+                value = await awaitable
         except BaseException as exc:
             self.failed(job, started, exc)
             return
@@ -508,7 +512,8 @@ class LoopLane(Lane):
                     self.returned(job, started, None)
                     return
                 commands.running = True
-                await self._obey(agen, frame, outlet)
+                with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
+                    await self._obey(agen, frame, outlet)
                 commands.running = False
         except BaseException as exc:
             try:

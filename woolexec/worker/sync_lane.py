@@ -185,7 +185,7 @@ class SyncLane:
             if job.frame.context:
                 from woolexec.wire import variables
 
-                function = variables.bind(job.frame.context, function)
+                function = variables.bind(job.frame.context, function, job.name)
         except BaseException as exc:  # unpickling runs user code, which may raise anything
             job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return
@@ -218,7 +218,7 @@ class SyncLane:
             if job.frame.context:
                 from woolexec.wire import variables
 
-                function = variables.bind(job.frame.context, function)
+                function = variables.bind(job.frame.context, function, job.name)
         except BaseException as exc:
             job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return
