@@ -24,6 +24,7 @@ from woolexec.mapping import check_map
 from woolexec.options import TaskOptions
 from woolexec.streams import Pipe
 from woolexec.wire import variables
+from woolexec.wire.codec import Next
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps_call
 from woolexec.worker import context
@@ -211,6 +212,10 @@ class _NestedOwner:
         """Send a command up."""
         frame.call = call
         context.send(frame, file)
+
+    def pull(self, call: int) -> None:
+        """Send the command for one item up."""
+        context.send(Next(call=call))
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
         """Do it at once: the thread that reads outcomes is the task's own."""

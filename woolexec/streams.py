@@ -43,6 +43,9 @@ class Commander(Protocol):
     def command(self, call: Any, frame: Any, file: File | None = None) -> None:
         """Send a command to the call's worker; nothing happens if the call is over."""
 
+    def pull(self, call: Any) -> None:
+        """Send the command for one item."""
+
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
         """Wait in the owner's own way; False if it has none."""
 
@@ -240,7 +243,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         ahead = self._asked - self._taken
         if not self._prefetch:
             self._asked += 1
-            self._commander.command(self._handle, Next(call=0))
+            self._commander.pull(self._handle)
         elif ahead <= self._prefetch // 2:
             self._asked += self._prefetch - ahead
             self._commander.command(self._handle, Next(call=0, credits=self._prefetch - ahead))

@@ -19,10 +19,12 @@ from woolexec.wire.codec import (
     decode_returns,
     encode,
     encode_apart,
+    encode_next,
     encode_return,
     encode_slot,
     encode_start,
     encode_ticket,
+    encode_yield,
     split_start,
     varint,
 )
@@ -246,3 +248,11 @@ def test_varint_is_read_back(value):
     data = varint(value)
 
     assert codec.read_varint(data, 0) == (value, len(data))
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 120, 130, 20_000])
+def test_quick_encoders_of_streams_say_what_the_general_one_says(size):
+    payload = b"x" * size
+    assert decode(encode_next(2**40)) == [codec.Next(call=2**40)]
+    assert decode(encode_yield(2**40, payload)) == [codec.Yield(call=2**40, payload=payload)]
+    assert pb.Batch.FromString(encode_yield(7, payload)).frames[0] == twin(codec.Yield(call=7, payload=payload))

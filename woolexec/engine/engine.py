@@ -34,7 +34,7 @@ from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.workers import Worker
 from woolexec.errors import WorkerLostError
-from woolexec.wire.codec import Message, encode
+from woolexec.wire.codec import Message, Next, encode, encode_next
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
 
@@ -188,6 +188,12 @@ class Engine:
                 if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
                     return
             self._loop.tell(partial(self._dispatcher.command, call, frame, file))
+
+    def pull(self, call: Call) -> None:
+        """Send the command for the next item of a stream."""
+        place = call.place
+        if self.forked or not isinstance(place, Aside) or not place.worker.say_directly(encode_next(call.number)):
+            self.command(call, Next())
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
         """

@@ -546,6 +546,21 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
     return total.to_bytes(4, "little") + frame + b"\n" + length, behind
 
 
+_NEXT = struct.Struct("<BBBBBBQ")
+
+
+def encode_next(call: int) -> bytes:
+    """Encode the pull of one item."""
+    return _NEXT.pack(10, 12, 0x8A, 1, 9, 9, call)
+
+
+def encode_yield(call: int, payload: bytes) -> bytes:
+    """Encode one item of a stream."""
+    body = b"".join((b"\t", call.to_bytes(8, "little"), b"\x12", varint(len(payload)), payload))
+    length = varint(len(body))
+    return b"\n" + varint(2 + len(length) + len(body)) + b"\x82\x01" + length + body
+
+
 def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> list[Message]:
     """
     Decode a batch.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.worker.lanes import LoopLane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
 
     from woolexec.worker.job import Job
@@ -48,6 +48,12 @@ class AsyncioLane(LoopLane):
         """Cancel a task."""
         self.tasks[number][1].cancel()
 
-    def make_event(self) -> asyncio.Event:
-        """Make an event."""
-        return asyncio.Event()
+    def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
+        """Make what is called, and what is awaited until then."""
+        future = self._loop.create_future()
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        return wake, future

@@ -10,7 +10,7 @@ import trio
 from woolexec.worker.lanes import LoopLane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
 
     from woolexec.worker.job import Job
@@ -61,6 +61,7 @@ class TrioLane(LoopLane):
         """Cancel a task."""
         self.tasks[number][1].cancel()
 
-    def make_event(self) -> trio.Event:
-        """Make an event."""
-        return trio.Event()
+    def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
+        """Make what is called, and what is awaited until then."""
+        event = trio.Event()
+        return event.set, event.wait()

@@ -26,7 +26,7 @@ from types import AsyncGeneratorType, CoroutineType
 
 from woolexec.core.call import ASYNCIO, THREAD, TRIO
 from woolexec.wire import variables
-from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode
+from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode, encode_yield
 from woolexec.wire.failures import dump_failure, load_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps, dumps_value, loads
@@ -35,7 +35,7 @@ from woolexec.worker.job import PICKLING, UNPICKLING, Job, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
     from typing import Any
 
@@ -201,6 +201,9 @@ class Outlet:
             self._error = exc
 
     def _send(self, payload: Any, count: int) -> None:
+        if payload.__class__ is bytes and not count and not self._job.frame.context_back:
+            self._road.send(encode_yield(self._job.number, payload))
+            return
         frame = Yield(call=self._job.number)
         if count:
             frame.count = count
@@ -223,7 +226,7 @@ class Commands:
 
     def __init__(self) -> None:
         self.line: deque[Any] = deque()
-        self.event: Any = None
+        self.wake: Callable[[], object] | None = None
         self.running = False
 
     def is_closing(self) -> bool:
@@ -355,8 +358,8 @@ class LoopLane(Lane):
         """Cancel the task with this number."""
         raise NotImplementedError
 
-    def make_event(self) -> Any:
-        """Make an event of the backend's."""
+    def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
+        """Make what is called, once or more, and what is awaited until then."""
         raise NotImplementedError
 
     # -- from other threads -------------------------------------------------------------------------------------
@@ -484,8 +487,8 @@ class LoopLane(Lane):
             self.cancel(number)
             return
         commands.line.append(frame)
-        if commands.event is not None:
-            commands.event.set()
+        if commands.wake is not None:
+            commands.wake()
 
     async def _call(self, job: Job, awaitable: Any, started: float) -> None:
         try:
@@ -502,8 +505,9 @@ class LoopLane(Lane):
         try:
             while True:
                 while not commands.line:
-                    commands.event = self.make_event()
-                    await commands.event.wait()
+                    commands.wake, waiting = self.make_waiter()
+                    await waiting
+                    commands.wake = None
                 frame = commands.line.popleft()
                 if frame.__class__ is Close or frame.__class__ is Cancel:
                     close = getattr(agen, "aclose", None)
