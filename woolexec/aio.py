@@ -184,7 +184,7 @@ async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
     call = future.call
     if future.cancel() or (abandon and not future.is_aside) or not future.cancel(force=True):
         return
-    ended: Gate | None = getattr(getattr(call, "receiver", None), "ended", None)
+    ended: Gate | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if ended is not None:  # a coroutine or a stream, which may have something to clean up
         await see(ended, GRACE)
 

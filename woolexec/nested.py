@@ -142,9 +142,14 @@ class _NestedFuture(CallFuture[T]):
 
     def done(self) -> bool:
         """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
-        if self._state is PENDING and context.must_read():
+        if self._state is PENDING and self._gate is None and self._callbacks is None and context.must_read():
             context.wait_until(lambda: self._state is not PENDING, _MOMENT)
         return super().done()
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call a function when the task is done: who waits for that does not read."""
+        context.open_worker()
+        super().add_done_callback(fn)
 
     @property
     def gate(self) -> Gate:
@@ -187,6 +192,8 @@ class _NestedOwner:
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
         if future.call is not None:
+            if force:
+                future.ended = context.when_ended(future.call)
             context.cancel(future.call, force=force)
         return force
 

@@ -28,7 +28,7 @@ from woolexec.engine.reports import task_name
 from woolexec.engine.workers import Worker
 from woolexec.wire.codec import Cancel
 from woolexec.wire.failures import types_of
-from woolexec.wire.futures import CallFuture
+from woolexec.wire.futures import CallFuture, Nobody
 from woolexec.wire.gate import Gate
 
 
@@ -114,7 +114,7 @@ class Endings:
 
     def _let_go(self, call: Call) -> Any:
         """Have a coroutine or a stream cancelled; what it still says is nobody's any more.  Return its receiver."""
-        receiver, call.receiver = call.receiver, _Nobody()
+        receiver, call.receiver = call.receiver, Nobody()
         self._dispatcher.command(call, Cancel(call=call.number))
         return receiver
 
@@ -234,28 +234,3 @@ class Endings:
                 for call in place.outstanding.values():
                     if id(call.chunk) in chunks:
                         self._let_go(call).deliver_failure(call, None)
-
-
-class _Nobody:
-    """Takes what a call that was let go still says; `ended` opens at its end."""
-
-    __slots__ = ("ended",)
-
-    def __init__(self) -> None:
-        self.ended = Gate()
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Take the end."""
-        self.ended.open()
-
-    deliver_failure = deliver
-
-    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
-        """Take the end."""
-        self.ended.open()
-
-    def deliver_item(self, call: Call, frame: Any) -> None:
-        """Ignore an item."""
-
-    def deliver_start(self, call: Call) -> None:
-        """Ignore that a stream can be pulled."""

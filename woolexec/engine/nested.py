@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call
+from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
@@ -40,12 +40,14 @@ class NestedTasks:
         cls = frame.__class__
         if cls is Submit:
             self.submit(worker, frame, broken)
-        elif cls is Cancel:
-            self.cancel(worker, frame.call)
-        elif cls is Close:
-            self.end(worker, frame.call)
-        else:
+        elif cls not in (Cancel, Close) or self._is_stream(worker, frame.call):
             self.command(worker, frame)
+        else:
+            self.end(worker, frame.call, force=cls is Close)
+
+    def _is_stream(self, worker: Worker, task: int) -> bool:
+        receiver = self._tasks.get((worker.id, task))
+        return receiver is not None and receiver.has_started
 
     def submit(self, worker: Worker, frame: Submit, broken: BaseException | None) -> None:
         """Queue a task that a worker's call submits."""
@@ -75,21 +77,19 @@ class NestedTasks:
         queue.offer(call)
         queue.add(call)
 
-    def cancel(self, worker: Worker, task: int) -> None:
-        """Drop a task, if it has not been sent."""
-        receiver = self._tasks.get((worker.id, task))
-        if receiver is not None and self._dispatcher.core.queue.claim(receiver.call):
-            receiver.call.move("cancel")
-            del self._tasks[worker.id, task]
-
-    def end(self, worker: Worker, task: int) -> None:
-        """Drop a task, or end it where it runs."""
+    def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
+        """Drop a task, or, with `force`, end it where it runs; whoever submitted it hears of its end."""
         receiver = self._tasks.get((worker.id, task))
         if receiver is None:
             return
-        self.cancel(worker, task)
-        if self._tasks.pop((worker.id, task), None) is not None:
-            self._end(receiver.call)
+        call = receiver.call
+        if self._dispatcher.core.queue.claim(call):
+            call.move("cancel")
+            receiver.deliver_failure(call, None)
+        elif force and isinstance(call.place, Aside):
+            self._dispatcher.command(call, Cancel(call=call.number))  # it ends when it has cleaned up
+        elif force and self._end(call) is True:
+            receiver.deliver_failure(call, None)
 
     def command(self, worker: Worker, frame: Any) -> None:
         """Pass a command on to a stream."""
@@ -133,7 +133,7 @@ class NestedTasks:
 class _Receiver:
     """Takes what becomes of one nested task."""
 
-    __slots__ = ("_tasks", "call", "task", "worker")
+    __slots__ = ("_tasks", "call", "has_started", "task", "worker")
 
     call: Call
 
@@ -141,6 +141,7 @@ class _Receiver:
         self._tasks = tasks
         self.worker = worker
         self.task = task
+        self.has_started = False
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value down."""
@@ -162,15 +163,16 @@ class _Receiver:
         self._tasks.finish(self, frame)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception down; None: the task was cancelled."""
+        """Send the exception down; None, which is sent as nothing: the task was cancelled."""
         if payload is None:
-            payload = CancelledError()
-        if isinstance(payload, BaseException):
+            payload = b""
+        elif isinstance(payload, BaseException):
             payload = dump_failure(payload)
         self._tasks.finish(self, Raise(call=self.task, payload=payload))
 
     def deliver_start(self, call: Call) -> None:
         """Say that a stream can be pulled."""
+        self.has_started = True
         self._tasks.tell(self, Started(call=(self.task,)))
 
     def deliver_item(self, call: Call, frame: Yield) -> None:

@@ -79,6 +79,7 @@ class CallFuture(Future[T]):
         "_waiting",
         "call",
         "context",
+        "ended",
         "is_aside",
     )
 
@@ -98,6 +99,7 @@ class CallFuture(Future[T]):
         self.call: Any = None
         self.context: bytes | None = None
         self.is_aside = False
+        self.ended: Gate | None = None
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------
 
@@ -336,3 +338,28 @@ class CallFuture(Future[T]):
         self._result = value
         self._exception = exception
         self._outcome = None
+
+
+class Nobody:
+    """Takes what a call that was given up still says; `ended` opens at its end."""
+
+    __slots__ = ("ended",)
+
+    def __init__(self) -> None:
+        self.ended = Gate()
+
+    def deliver(self, call: Any, payload: Any) -> None:
+        """Take the end."""
+        self.ended.open()
+
+    deliver_failure = deliver
+
+    def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
+        """Take the end."""
+        self.ended.open()
+
+    def deliver_item(self, call: Any, frame: Any) -> None:
+        """Ignore an item."""
+
+    def deliver_start(self, call: Any) -> None:
+        """Ignore that a stream can be pulled."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.call import Function
+    from woolexec.wire.gate import Gate
     from woolexec.worker.job import Job
     from woolexec.worker.main import Worker
 
@@ -59,7 +60,7 @@ def resolve(frame: Any) -> None:
     if receiver is None:
         return
     if frame.__class__ is Raise:
-        receiver.deliver_failure(None, frame.payload)
+        receiver.deliver_failure(None, frame.payload or None)  # nothing: it was cancelled
     elif frame.context:
         receiver.deliver_context(None, frame.context, frame.payload)
     else:
@@ -114,6 +115,18 @@ def cancel(number: int, *, force: bool = False) -> None:
     send(Close(call=number) if force else Cancel(call=number))
 
 
+def when_ended(number: int) -> Gate:
+    """Give up on a nested task; return what opens at its end."""
+    from woolexec.wire.futures import Nobody
+
+    nobody = Nobody()
+    if number in _tasks:
+        _tasks[number] = nobody
+    else:
+        nobody.ended.open()
+    return nobody.ended
+
+
 def open_worker() -> None:
     """Have a thread of its own read, for the sake of who waits without reading."""
     if worker is not None:
@@ -129,4 +142,7 @@ def must_read() -> bool:
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
     """Wait, where `must_read`, until it is done, or for `timeout` seconds; tasks of the waiting call run meanwhile."""
     assert worker is not None
+    was_open = worker.is_open
     worker.lane.wait_for(is_done, None if timeout is None else monotonic() + timeout)
+    if was_open:  # somebody relied on it, in an event loop of the task's own for example
+        worker.open()
