@@ -255,6 +255,8 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             raise RuntimeError(BUSY)
         if self._over or self._pipe.end is not None:
             return
+        if not self._asked and isinstance(frame, Send) and payload != _NONE:  # it would end the stream there
+            raise TypeError("can't send non-None value to a just-started generator")
         file = None
         if isinstance(payload, File):
             frame.extent, file = payload.extent, payload
@@ -295,7 +297,10 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             raise RuntimeError(BUSY)
         if not (self._values or self._pipe.has_news or self._over):
             await self._await()
-        item, is_end = self._take()
+        try:
+            item, is_end = self._take()
+        except StopAsyncIteration as exc:  # of a plain generator; here it would end the iteration in silence
+            raise RuntimeError("generator raised StopAsyncIteration") from exc
         if is_end:
             raise StopAsyncIteration
         return item  # type: ignore[no-any-return]  # pickle has no types
@@ -365,6 +370,8 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if type(error).__name__ not in _LEAVING:
             raise error
 
+
+_NONE = dumps_value(None)
 
 BUSY = "the stream is being pulled already"
 

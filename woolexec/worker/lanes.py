@@ -520,6 +520,7 @@ class LoopLane(Lane):
                     await self._obey(agen, frame, outlet)
                 commands.running = False
         except BaseException as exc:
+            await self._close(agen)
             try:
                 outlet.flush()
             except BaseException as error:
@@ -529,6 +530,15 @@ class LoopLane(Lane):
                 self.returned(job, started, None)
             else:
                 self.failed(job, started, exc)
+
+    async def _close(self, agen: Any) -> None:
+        """Close a generator whose stream has ended for another reason than its own; else this does nothing."""
+        close = getattr(agen, "aclose", None)
+        if close is not None:
+            try:
+                await close()
+            except BaseException:  # the stream ends as it does already
+                pass
 
     async def _obey(self, agen: Any, frame: Any, outlet: Outlet) -> None:
         if frame.__class__ is Send:
