@@ -14,8 +14,8 @@ import contextlib
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from woolexec.mapping import check_map
 from woolexec.wire import variables
@@ -242,7 +242,11 @@ class AsyncFace:
     def _abandons(self) -> bool:
         raise NotImplementedError
 
-    async def run(self, fn: Callable[P, Awaitable[T]] | Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    @overload
+    async def run(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """
         Run ``fn(*args, **kwargs)`` on a worker and wait for its value; `fn` may be a coroutine function.
 
@@ -253,7 +257,7 @@ class AsyncFace:
         :raises WorkerLostError: if the worker died
         :raises Exception: what the call raised
         """
-        return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)  # type: ignore[no-any-return]
+        return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)
 
     def stream(self, fn: Callable[..., Any], /, *args: Any, prefetch: int = 0, **kwargs: Any) -> StreamScope[Any]:
         """

@@ -34,7 +34,7 @@ from woolexec.engine.functions import Functions
 from woolexec.mapping import MapIterator, check_map
 from woolexec.nested import ambient, current_executor
 from woolexec.options import TaskOptions
-from woolexec.streams import Pipe
+from woolexec.pipe import Pipe
 from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps, dumps_call
@@ -379,7 +379,8 @@ class PeerPoolExecutor(_Face):
         )
 
     def _map_items(self, face: _Face, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
-        from woolexec.mapping_async import AsyncMap, ChunkSender, FutureSender
+        from woolexec.mapping_async import AsyncMap
+        from woolexec.senders import ChunkSender, FutureSender
 
         if self._refusal is not None or self._engine.broken is not None or self._engine.forked or _ending:
             self._refuse()

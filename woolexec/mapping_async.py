@@ -17,35 +17,21 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.aio import GRACE, Mailbox, checkpoint, mailbox_here, make_waiter, see
 from woolexec.core.batching import next_pickle
-from woolexec.core.call import Call, Chunk
+from woolexec.senders import Board, ChunkSender, FutureSender, Unit
 from woolexec.wire.failures import load_failure
 from woolexec.wire.gate import Gate
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import loads
 from woolexec.worker.job import Pickled
 
 if TYPE_CHECKING:
     from woolexec.aio import Waiter
-    from woolexec.core.call import Function
-    from woolexec.engine.engine import Engine
-    from woolexec.options import TaskOptions
-    from woolexec.wire.futures import CallFuture
 
 T = TypeVar("T")
-
-AHEAD = 0.05
-"""Work that is taken from the source ahead of the consumer, in seconds of each worker's time, if nothing is said."""
-
-LEAST, MOST = 16, 32_768
-"""Items taken ahead, at least (for each worker) and at most, if nothing is said."""
-
-LOOP = 1_024
-"""The same for coroutines and streams, which wait together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,142 +55,14 @@ class _Failed:
         self.error = error
 
 
-class _Unit:
-    """Items that were sent together; takes their outcomes, from the engine's thread."""
-
-    __slots__ = ("_board", "chunk", "count", "future", "parts", "position")
-
-    def __init__(self, board: _Board, count: int) -> None:
-        self._board = board
-        self.count = count
-        self.position = 0
-        self.chunk: Chunk | None = None
-        self.future: CallFuture[Any] | None = None
-        self.parts: dict[int, tuple[int, Any, bool]] = {}
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Take the results of a span."""
-        self.put(call.first, (call.count, payload, False))
-
-    def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Take the failure of a whole span; None if it was cancelled."""
-        self.put(call.first, (call.count, payload, True))
-
-    def put(self, first: int, part: tuple[int, Any, bool]) -> None:
-        """Keep an outcome; wake the consumer."""
-        self.parts[first] = part
-        self._board.arrived.append((self, first))
-        self._board.wake()
-
-
-class _Board:
-    """What has arrived, and the consumer that waits for it."""
-
-    def __init__(self) -> None:
-        self.arrived: deque[tuple[_Unit, int]] = deque()
-        self.sleeper: Waiter | None = None
-
-    def wake(self) -> None:
-        """Let the consumer look."""
-        sleeper, self.sleeper = self.sleeper, None
-        if sleeper is not None:
-            sleeper.release()
-
-
-class ChunkSender:
-    """Sends items of a map as chunks, to be cut by the engine."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        function: Function,
-        options: TaskOptions | None,
-        context: bytes,
-        workers: int,
-        *,
-        fixed: bool,
-        star: bool,
-    ) -> None:
-        self._engine = engine
-        self._function = function
-        self._options = options
-        self._context = context
-        self._workers = workers
-        self._fixed = fixed
-        self._star = star
-        self.size = 0
-
-    @property
-    def ahead(self) -> int:
-        """Say how many items may be ahead of the consumer, by what is known of their run time."""
-        if self._function.lane:
-            return LOOP
-        seconds = self._function.seconds
-        if seconds is None:
-            return LEAST * self._workers
-        return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
-
-    def send(self, board: _Board, items: list[Any]) -> list[_Unit]:
-        """Send items; one that does not pickle fails alone."""
-        try:
-            payload = dumps((self._star, items))
-        except BaseException as exc:  # pickling runs user code
-            if len(items) == 1:
-                unit = _Unit(board, 1)
-                unit.put(0, (1, exc, True))
-                return [unit]
-            return [unit for item in items for unit in self.send(board, [item])]
-        self.size = len(payload)
-        unit = _Unit(board, len(items))
-        unit.chunk = Chunk(
-            self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
-        )
-        self._engine.submit_chunk(unit.chunk)
-        return [unit]
-
-    def cancel(self, units: Iterable[_Unit], ended: Gate) -> None:
-        """Keep what has not been started from being so; open the gate when what runs has ended."""
-        self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
-
-
-class FutureSender:
-    """Sends each item of a map as a task of its own."""
-
-    def __init__(self, submit: Callable[[tuple[Any, ...]], CallFuture[Any]], *, star: bool) -> None:
-        self._submit = submit
-        self._star = star
-        self.size = 0
-        self.ahead = LOOP
-
-    def send(self, board: _Board, items: list[Any]) -> list[_Unit]:
-        """Send items."""
-        units = []
-        for item in items:
-            unit = _Unit(board, 1)
-            unit.future = self._submit(item if self._star else (item,))
-            unit.future.add_done_callback(partial(self._done, unit))
-            units.append(unit)
-        return units
-
-    def _done(self, unit: _Unit, future: CallFuture[Any]) -> None:
-        unit.put(0, (1, future, False))
-
-    def cancel(self, units: Iterable[_Unit], ended: Gate) -> None:
-        """Cancel all."""
-        for unit in units:
-            if unit.future is not None:
-                unit.future.cancel(force=True)
-        ended.open()
-
-
 class _Flow:
     """The state of a map, without who consumes it: so that a map that nobody holds any more can go."""
 
     def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
         self.sender = sender
         self.settings = settings
-        self.board = _Board()
-        self.line: deque[_Unit] = deque()
+        self.board = Board()
+        self.line: deque[Unit] = deque()
         self.pulled = self.taken = 0
         self.error: BaseException | None = None
         self.exhausted = False
@@ -317,7 +175,7 @@ class _Flow:
 class AsyncMap(AsyncIterator[T], Generic[T]):
     """The results of a map; see `AsyncFace.map_async`."""
 
-    def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
+    def __init__(self, sender: Any, iterables: tuple[Any, ...], settings: Settings) -> None:  # made by `map_async`
         self._flow = _Flow(sender, iterables, settings)
         self._settings = settings
         self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
@@ -388,7 +246,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         if units:
             self._flow.sender.cancel(units, Gate())
 
-    def _outstanding(self) -> list[_Unit]:
+    def _outstanding(self) -> list[Unit]:
         return [unit for unit in self._flow.line if unit.position < unit.count]
 
     async def _more(self) -> None:

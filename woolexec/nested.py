@@ -22,7 +22,7 @@ from woolexec.core.call import Function
 from woolexec.engine.functions import Functions, name_of
 from woolexec.mapping import check_map
 from woolexec.options import TaskOptions
-from woolexec.streams import Pipe
+from woolexec.pipe import Pipe
 from woolexec.wire import variables
 from woolexec.wire.codec import Next
 from woolexec.wire.futures import CallFuture
@@ -112,7 +112,8 @@ class NestedExecutor(Executor, AsyncFace):
                 future.cancel()
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
-        from woolexec.mapping_async import AsyncMap, FutureSender
+        from woolexec.mapping_async import AsyncMap
+        from woolexec.senders import FutureSender
 
         star = settings.star or len(iterables) > 1
         return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import assert_type
 
-from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec import PeerPoolExecutor, WorkerLostError, routine
 
 
 def repeat(text: str, times: int, *, between: str = "") -> str:
@@ -47,3 +47,21 @@ def a_lost_worker_is_told_in_full(error: WorkerLostError) -> BrokenProcessPool:
     assert_type(error.pid, int | None)
     assert_type(error.exitcode, int | None)
     return error
+
+
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@routine
+async def routine_of(number: int) -> str:
+    return str(number)
+
+
+async def awaited_values_have_the_types_of_the_function(pool: PeerPoolExecutor) -> None:
+    assert_type(await pool.run(length, "a"), int)
+    assert_type(await pool.run(double, 3), int)
+    assert_type(await routine_of(1), str)
+    await pool.run(double, "3")  # type: ignore[call-overload]
+    async with pool as same:
+        assert_type(same, PeerPoolExecutor)

@@ -98,7 +98,7 @@ class CallFuture(Future[T]):
         self._owner = owner
         self.call: Any = None
         self.context: bytes | None = None
-        self.is_aside = False
+        self.is_aside: bool = False
         self.ended: Gate | None = None
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------

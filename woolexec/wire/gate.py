@@ -30,7 +30,7 @@ class Gate:
     __slots__ = ("_sleepers", "is_open")
 
     def __init__(self) -> None:
-        self.is_open = False
+        self.is_open: bool = False
         self._sleepers: list[Sleeper] = []
 
     def open(self) -> None:
