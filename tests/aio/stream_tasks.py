@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.faults.tasks import SOON, eventually, note, notes
 from woolexec import current_executor, current_task, propagate, routine
+from woolexec.worker import context
 
 
 async def until(condition):
@@ -608,6 +609,20 @@ async def mapped(fn, xs):
 async def streamed(fn, *args, prefetch=0):
     async with current_executor().stream(fn, *args, prefetch=prefetch) as stream:
         return [x async for x in stream]
+
+
+async def streamed_with_an_early_answer(fn, *args):
+    """Be held up while the stream is asked for, until it has begun."""
+    road = context.worker.road
+    send = road.send
+
+    def send_and_dawdle(*frame, **options):
+        del road.send
+        send(*frame, **options)
+        time.sleep(0.2)
+
+    road.send = send_and_dawdle
+    return await streamed(fn, *args)
 
 
 def streamed_plainly(fn, *args, prefetch=0):

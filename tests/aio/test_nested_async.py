@@ -141,6 +141,15 @@ def test_coroutine_pulls_a_stream(run, kind, prefetch):
     run(body)
 
 
+def test_stream_that_begins_before_its_opening_is_over_can_be_pulled(run, kind):
+    async def body():
+        async with PeerPoolExecutor(1) as pool:
+            with anyio.fail_after(SOON / 4):
+                assert await pool.run(tasks.streamed_with_an_early_answer, kind("count"), 3) == [0, 1, 2]
+
+    run(body)
+
+
 @pytest.mark.parametrize("prefetch", [0, 1, 7])
 def test_plain_task_pulls_a_stream(kind, prefetch):
     with PeerPoolExecutor(1) as pool:
