@@ -202,9 +202,9 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     if obj.__class__ is ContextVar:
         from woolexec.wire import variables
 
-        name = variables.name_of(obj)
-        if name is not None:  # it arrives as the one of that name
-            return variables.by_name, (name,)
+        reduced = variables.reduce(obj)
+        if reduced is not None:
+            return reduced
     reduced = cloudpickle.Pickler.reducer_override(pickler, obj)
     if reduced.__class__ is not tuple or len(reduced) != 6:
         return reduced

@@ -7,7 +7,7 @@ a coroutine or a stream has changed comes back.
 
 from __future__ import annotations
 
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from pickle import dumps as pickle_small
 from pickle import loads as unpickle_small
 
@@ -37,16 +37,22 @@ def register(var: ContextVar[Any], name: str) -> None:
     _names[var] = name
 
 
-def name_of(var: ContextVar[Any]) -> str | None:
-    """Return the name under which a variable travels, if it does."""
-    return _names.get(var)
-
-
-def by_name(name: str) -> ContextVar[Any]:
-    """Return the variable of this name; made when it is not known here."""
+def by_name(name: str, *default: Any) -> ContextVar[Any]:
+    """Return the variable of this name; made, with a default if there is one, when it is not known here."""
     if name not in known:
-        register(ContextVar(name), name)
+        register(ContextVar(name, default=default[0]) if default else ContextVar(name), name)
     return known[name]
+
+
+def reduce(var: ContextVar[Any]) -> tuple[Any, ...] | None:
+    """Say how a variable is pickled: as the one of its name; None if it has none."""
+    name = _names.get(var)
+    if name is None:
+        return None
+    try:
+        return by_name, (name, Context().run(var.get))  # where nothing is set there is the default
+    except LookupError:
+        return by_name, (name,)
 
 
 def capture(task: str) -> bytes:
