@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
@@ -50,10 +51,9 @@ class Waiter(Protocol):
 class Mailbox:
     """Waiters whose time has come, on the way to their loop."""
 
-    def __init__(self, loop: Any, call_soon: Callable[[Callable[[], None]], object], *, is_trio: bool) -> None:
-        self.loop = loop
+    def __init__(self, loop: Any, *, is_trio: bool) -> None:
+        self._loop = weakref.ref(loop)  # a loop that has ended is not to be kept by its thread
         self.is_trio = is_trio
-        self._call_soon = call_soon
         self._line: deque[Callable[[], object]] = deque()
         self._called = False
 
@@ -62,8 +62,19 @@ class Mailbox:
         self._line.append(wake)
         if not self._called:
             self._called = True
+            loop = self._loop()
+            if loop is None:
+                return
             with contextlib.suppress(RuntimeError):  # the loop has been closed, and nobody waits any more
-                self._call_soon(self._deliver)
+                if self.is_trio:
+                    loop.run_sync_soon(self._deliver)
+                else:
+                    loop.call_soon_threadsafe(self._deliver)
+
+    @property
+    def loop(self) -> Any:
+        """The event loop, or trio's token."""
+        return self._loop()
 
     def _deliver(self) -> None:
         self._called = False
@@ -119,14 +130,14 @@ def mailbox_here() -> Mailbox:
             pass
         else:
             if mailbox is None or mailbox.loop is not token:
-                mailbox = _here.mailbox = Mailbox(token, token.run_sync_soon, is_trio=True)
+                mailbox = _here.mailbox = Mailbox(token, is_trio=True)
             return mailbox
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         raise RuntimeError("no running event loop")
     loop = asyncio.get_running_loop()
     if mailbox is None or mailbox.loop is not loop:
-        mailbox = _here.mailbox = Mailbox(loop, loop.call_soon_threadsafe, is_trio=False)
+        mailbox = _here.mailbox = Mailbox(loop, is_trio=False)
     return mailbox
 
 

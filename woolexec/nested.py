@@ -74,7 +74,7 @@ class NestedExecutor(Executor, AsyncFace):
         if function.is_stream:
             context.open_worker()
             receiver = Pipe(future, _OWNER, prefetch)
-        future.call = context.submit(receiver, function, payload, self._options, values)
+        context.submit(future, receiver, function, payload, self._options, values)
         return future
 
     def map(

@@ -80,6 +80,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def throw(self, exc: BaseException) -> T:
         """Raise an exception in the generator and return the next item; see `__next__`."""
+        self._raise_if_over(exc)
         self._command_with(Throw(call=0), dump_failure(exc))
         return self._pull()
 
@@ -111,6 +112,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     async def athrow(self, exc: BaseException) -> T:
         """Raise an exception in the generator and return the next item; see `__anext__`."""
+        self._raise_if_over(exc)
         self._command_with(Throw(call=0), dump_failure(exc))
         return await self._apull()
 
@@ -169,6 +171,11 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         elif ahead <= self._prefetch // 2:
             self._asked += self._prefetch - ahead
             self._commander.command(self._handle, Next(call=0, credits=self._prefetch - ahead))
+
+    def _raise_if_over(self, exc: BaseException) -> None:
+        """A generator that has ended raises what is thrown into it."""
+        if self._over:
+            raise exc
 
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:

@@ -1,6 +1,5 @@
 """Both faces of a stream behind one: test bodies are written once, and run with `for` as well as with `async for`."""
 
-import sys
 from contextlib import asynccontextmanager
 
 import anyio
@@ -65,11 +64,7 @@ class Asynchronous:
         self.name = backend
 
     def run(self, body, *args):
-        try:
-            anyio.run(body, *args, backend=self.name)
-        finally:
-            # As in conftest: the loop's waker would keep its descriptors open until the next test makes another.
-            sys.modules["woolexec.aio"]._here.__dict__.clear()
+        anyio.run(body, *args, backend=self.name)
 
     def run_alone(self, body, workers=1):
         async def main():

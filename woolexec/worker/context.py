@@ -67,11 +67,11 @@ def resolve(frame: Any) -> None:
         receiver.deliver(None, frame.payload)
 
 
-def submit(receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> int:
+def submit(future: Any, receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> None:
     """
     Send a nested task up; its outcome is delivered to `receiver`.
 
-    :return: the number under which it travels
+    :param future: is told the number under which the task travels, before anything can come of it
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
     if worker is None:
@@ -79,7 +79,7 @@ def submit(receiver: Any, function: Function, payload: Any, options: Any, contex
     job = current_job()
     if job is None:
         raise RuntimeError("no call is running in this worker")
-    number = next(_numbers)
+    number = future.call = next(_numbers)
     _tasks[number] = receiver
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     if context:
@@ -96,12 +96,11 @@ def submit(receiver: Any, function: Function, payload: Any, options: Any, contex
     if isinstance(payload, File):
         frame.extent = payload.extent
         worker.road.send(encode(frame), payload)
-        return number
+        return
     if isinstance(payload, Parts):
         frame.extent = payload.extent
     frame.payload = payload
     worker.road.send(encode_apart(frame), payload=payload)
-    return number
 
 
 def send(frame: Any, file: File | None = None) -> None:
