@@ -18,8 +18,8 @@ async def until(condition):
 
 
 async def there(*paths):
-    """Wait until all of these files exist."""
-    await until(lambda: all(map(os.path.exists, paths)))
+    """Wait until something has been written into all of these files."""
+    await until(lambda: all(os.path.exists(path) and os.path.getsize(path) for path in paths))
 
 
 def square(x):

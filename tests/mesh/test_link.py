@@ -181,6 +181,7 @@ def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
     held = occupied(pool, tmp_path)
     pool._engine._dispatcher.links[0].width = 4  # two more are sent, and wait behind those that run
     behind = [pool.submit(Path.touch, tmp_path / f"ran-{number}") for number in range(2)]
+    pool._engine._loop.wake()  # it may have found itself full before the link became wider
     eventually(lambda: len(pool._engine._dispatcher.links[0].outstanding) == 4)
     assert behind[0].cancel()
     assert behind[0].cancelled()
