@@ -50,13 +50,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    limit = _limit(item)
-    if limit and not item.config.getoption("usepdb"):
-        faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=item.config.stash[_stderr])
+    _arm(item)
     try:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    # pytest and pytest-timeout both stop their watch when a test fails; its clean-up may hang all the same.
+    if isinstance(node, pytest.Item):
+        _arm(node)
+
+
+def _arm(item: pytest.Item) -> None:
+    limit = _limit(item)
+    if limit and not item.config.getoption("usepdb"):
+        faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=item.config.stash[_stderr])
 
 
 def _limit(item: pytest.Item) -> float:

@@ -110,7 +110,7 @@ class _Face(Executor, AsyncFace):
         """
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         wait([future for _, future in made])
-        return {worker.pid or 0: future for worker, future in made}
+        return {_pid(worker): future for worker, future in made}
 
     async def run_on_all_async(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
         """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
@@ -118,7 +118,7 @@ class _Face(Executor, AsyncFace):
 
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         await all_done([future for _, future in made], abandon=self._abandons)
-        return {worker.pid or 0: future for worker, future in made}
+        return {_pid(worker): future for worker, future in made}
 
     def with_options(
         self,
@@ -423,6 +423,11 @@ class OptionsView(_Face):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Shut the executor down that this is a view of."""
         self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+def _pid(worker: Worker) -> int:
+    """Return the process id of a worker that has run a call; the template's word may come later than its outcome."""
+    return worker.page.pid if worker.pid is None else worker.pid
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

@@ -65,6 +65,7 @@ class Worker:
 
     def __init__(self, sock: socket.socket, page_fd: int) -> None:
         self.page = Page(page_fd, sock.fileno())
+        self.page.set_pid(os.getpid())
         self.road = Road(sock, self.page.down)
         self.lane = SyncLane(self.road, self.page, self.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}

@@ -13,6 +13,7 @@ word  written by  holds
 4     engine     up to where it has read the arena up
 5-7   (as 0-2)   the same as words 0-2, for calls that do not run in the main thread
 8     worker     1: another thread than the main one reads frames, so that a call there holds up none
+9     worker     its process id
 ====  =========  ==================================================================
 
 Either side writes its own word, passes a fence, then reads the other's.  So at least one of them sees the other: a
@@ -33,7 +34,7 @@ _PAGE = 4096
 SIZE = _PAGE + 2 * arena.SIZE
 """Bytes of the shared file: the page, then an arena for each direction."""
 
-MAIN, DOWN, UP, LOOP, OPEN = 0, 3, 4, 5, 8
+MAIN, DOWN, UP, LOOP, OPEN, PID = 0, 3, 4, 5, 8, 9
 
 
 class Marks:
@@ -108,6 +109,15 @@ class Page(Marks):
     def initialized(self) -> None:
         """Say that the initializer is done."""
         self._times[self._since] = monotonic()
+
+    def set_pid(self, pid: int) -> None:
+        """Say which process this is."""
+        self._words[PID] = pid
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id; 0 before it has said so, which it does before its first call."""
+        return self._words[PID]
 
     @property
     def is_open(self) -> bool:
