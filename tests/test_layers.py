@@ -36,6 +36,7 @@ ROWS = {
     "propagation": 7,
     "senders": 7,
     "streams": 7,
+    "task_info": 7,
     "aio": 7,
     "routines": 7,
     "cli": 8,

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.mapping_async import AsyncMap as AsyncMap
-    from woolexec.nested import TaskInfo as TaskInfo
     from woolexec.nested import current_executor as current_executor
-    from woolexec.nested import current_task as current_task
     from woolexec.propagation import propagate as propagate
     from woolexec.routines import routine as routine
     from woolexec.streams import Stream as Stream
+    from woolexec.task_info import TaskInfo as TaskInfo
+    from woolexec.task_info import current_task as current_task
 
 __version__ = "0.1.0"
 
@@ -40,12 +40,12 @@ _WHERE = {
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
     "Stream": "woolexec.streams",
-    "TaskInfo": "woolexec.nested",
+    "TaskInfo": "woolexec.task_info",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
     "current_executor": "woolexec.nested",
-    "current_task": "woolexec.nested",
+    "current_task": "woolexec.task_info",
     "propagate": "woolexec.propagation",
     "routine": "woolexec.routines",
 }

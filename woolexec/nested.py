@@ -15,11 +15,11 @@ from concurrent.futures._base import PENDING
 from contextvars import ContextVar
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from woolexec.aio import AsyncFace
 from woolexec.core.call import Function
-from woolexec.engine.functions import Functions, name_of
+from woolexec.engine.functions import Functions
 from woolexec.mapping import check_map
 from woolexec.options import TaskOptions
 from woolexec.pipe import Pipe
@@ -248,28 +248,3 @@ def current_executor() -> Any:
     if context.worker is None:
         raise RuntimeError("neither in a task of a PeerPoolExecutor nor in the block of one")
     return NestedExecutor()
-
-
-class TaskInfo(NamedTuple):
-    """
-    What a task knows of itself.
-
-    `id` is another one for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this
-    one, None if it was not a task.
-    """
-
-    id: int
-    name: str
-    attempt: int
-    parent: int | None
-
-
-def current_task() -> TaskInfo | None:
-    """Return what is known of the task that runs here; None outside of a task."""
-    job = context.current_job()
-    if job is None:
-        return None
-    name = job.frame.name
-    if not name:
-        name = name_of(job.slot.get())
-    return TaskInfo(job.number, name, job.frame.attempt + 1, job.frame.parent or None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
@@ -61,7 +62,10 @@ class Job:
     @property
     def name(self) -> str:
         """What the task is called."""
-        return self.frame.name or getattr(self.slot.get(), "__qualname__", "a task")
+        function = self.slot.get()
+        while not self.frame.name and isinstance(function, partial):
+            function = function.func
+        return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)
 
     def succeed(
         self, road: Road, seconds: float, payload: Any, arena: Arena | None = None, context: bytes = b""

@@ -18,7 +18,6 @@ Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
 from __future__ import annotations
 
 import array
-import contextlib
 import gc
 import os
 import select
@@ -220,8 +219,10 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             del workers[worker]
-            with contextlib.suppress(OSError):  # the engine is gone
+            try:
                 control.sendall(RECORD.pack(EXITED, worker, os.waitstatus_to_exitcode(status)))
+            except OSError:  # the engine is gone
+                pass
 
 
 def _kill_group(pid: int, number: int) -> None:
