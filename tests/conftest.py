@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import tempfile
 from collections.abc import Generator, Iterator
 from typing import TextIO
 
@@ -22,6 +23,7 @@ GRACE = 20.0
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
+_room = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     leaks.mark_this_run()
+    # A temporary directory of our own: what two runs at once leave in a common one is each other's.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    config.stash[_room] = tempfile.TemporaryDirectory(prefix="tests-of-woolexec-")
+    os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_room].name
     # A copy: pytest swaps descriptor 2 while a test runs.
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
@@ -37,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     faulthandler.cancel_dump_traceback_later()
     config.stash[_stderr].close()
+    config.stash[_room].cleanup()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
