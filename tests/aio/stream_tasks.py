@@ -602,6 +602,10 @@ async def fib(n):
     return values[n - 1] + values[n - 2]
 
 
+async def deep(n):
+    return 1 + await current_executor().run(deep, n - 1) if n else 0
+
+
 async def mapped(fn, xs):
     return [x async for x in current_executor().map_async(fn, xs)]
 

@@ -88,6 +88,14 @@ def test_alternating_recursion_of_depth_200_ends_on_one_worker(run, fn):
     run(body)
 
 
+def test_a_thousand_coroutines_that_wait_for_each_other_finish_on_one_worker(run):
+    async def body():
+        async with PeerPoolExecutor(1, max_coroutines=10) as pool:
+            assert await pool.run(tasks.deep, 1000) == 1000
+
+    run(body)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_recursive_coroutine_gives_its_value(run, workers):
     async def body():

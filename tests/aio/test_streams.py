@@ -777,14 +777,14 @@ def test_stream_of_a_lost_worker_closes_in_silence(face, kind):
 # -- many, and large --------------------------------------------------------------------------------------------------
 
 
-def test_one_stalled_stream_does_not_hold_up_200_others(face, kind, tmp_path):
+def test_one_stalled_stream_does_not_hold_up_a_thousand_others(face, kind, tmp_path):
     async def body(pool):
         async with AsyncExitStack() as stack:
             stalled = await stack.enter_async_context(face.open(pool, kind("stalling"), tmp_path, prefetch=2))
             assert await face.next(stalled) == 0
-            others = [await stack.enter_async_context(face.open(pool, kind("count"), 5)) for _ in range(200)]
+            others = [await stack.enter_async_context(face.open(pool, kind("count"), 5)) for _ in range(1000)]
             for x in range(5):
-                assert [await face.next(other) for other in others] == [x] * 200
+                assert [await face.next(other) for other in others] == [x] * 1000
             note(tmp_path / "open", "open")
             assert await face.all(stalled) == [1]
 

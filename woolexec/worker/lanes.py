@@ -227,6 +227,8 @@ class Commands:
     def __init__(self) -> None:
         self.line: deque[Any] = deque()
         self.wake: Callable[[], object] | None = None
+        self.arrived = threading.Lock()  # held while a thread has nothing new to look at
+        self.arrived.acquire()
         self.running = False
 
     def is_closing(self) -> bool:
@@ -239,7 +241,7 @@ class ThreadLane(Lane):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self._lock = threading.Condition()  # guards the streams' commands
+        self._ends = threading.Condition()  # guards taking streams out
 
     def start(self, job: Job) -> None:
         """Begin a stream."""
@@ -251,17 +253,19 @@ class ThreadLane(Lane):
         commands = self.streams.get(frame.call)
         if commands is None:
             return
-        with self._lock:
-            commands.line.append(frame)
-            self._lock.notify_all()
+        commands.line.append(frame)
+        try:
+            commands.arrived.release()
+        except RuntimeError:  # it has not looked since the last time
+            pass
 
     def finish(self, timeout: float | None) -> None:
         """Wait until all streams have ended."""
         if timeout is not None:
             for number in tuple(self.streams):
                 self.control(Close(call=number))
-        with self._lock:
-            self._lock.wait_for(lambda: not self.streams, timeout)
+        with self._ends:
+            self._ends.wait_for(lambda: not self.streams, timeout)
 
     def _run(self, job: Job) -> None:
         try:
@@ -273,9 +277,9 @@ class ThreadLane(Lane):
                 return
             ctx.run(self._serve, job, function, args, kwargs, started)
         finally:
-            with self._lock:
+            with self._ends:
                 self.streams.pop(job.number, None)
-                self._lock.notify_all()
+                self._ends.notify_all()
 
     def _serve(self, job: Job, function: Any, args: Any, kwargs: Any, started: float) -> None:
         commands, outlet = self.streams[job.number], Outlet(self, job, _never)
@@ -309,10 +313,9 @@ class ThreadLane(Lane):
             self.failed(job, started, exc)
 
     def _next_command(self, commands: Commands) -> Any:
-        with self._lock:
-            while not commands.line:
-                self._lock.wait()
-            return commands.line.popleft()
+        while not commands.line:
+            commands.arrived.acquire()
+        return commands.line.popleft()
 
 
 class LoopLane(Lane):
