@@ -9,7 +9,9 @@ below prints the stacks from outside the interpreter lock and ends the run.
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing.util
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -23,7 +25,6 @@ GRACE = 20.0
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
-_room = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,8 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
     leaks.mark_this_run()
     # A temporary directory of our own: what two runs at once leave in a common one is each other's.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    config.stash[_room] = tempfile.TemporaryDirectory(prefix="tests-of-woolexec-")
-    os.environ["TMPDIR"] = tempfile.tempdir = config.stash[_room].name
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-of-woolexec-")
+    # After the directory that multiprocessing keeps in it until its own exit.
+    multiprocessing.util.Finalize(None, shutil.rmtree, (tempfile.tempdir, True), exitpriority=-200)
     # A copy: pytest swaps descriptor 2 while a test runs.
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
@@ -43,7 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     faulthandler.cancel_dump_traceback_later()
     config.stash[_stderr].close()
-    config.stash[_room].cleanup()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

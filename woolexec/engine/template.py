@@ -128,6 +128,10 @@ def _start(fd: int, defaults: Mapping[str, str]) -> int:
         raise OSError("a frozen application has no interpreter to start workers with")
     environment = {**defaults, **os.environ}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
+    try:
+        os.getcwd()
+    except OSError:  # it is gone; Python 3.13.0 stumbles over that, unless it is not to look there
+        flags = [*flags, "-P"]
     path = _path()
     code = (
         "import os, sys; os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
