@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from woolexec.engine.functions import trio_token
 from woolexec.mapping import check_map
 from woolexec.wire import variables
 from woolexec.wire.gate import Gate
@@ -122,16 +123,11 @@ def mailbox_here() -> Mailbox:
     :raises RuntimeError: outside of an event loop
     """
     mailbox: Mailbox | None = getattr(_here, "mailbox", None)
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            pass
-        else:
-            if mailbox is None or mailbox.loop is not token:
-                mailbox = _here.mailbox = Mailbox(token, is_trio=True)
-            return mailbox
+    token = trio_token()
+    if token is not None:
+        if mailbox is None or mailbox.loop is not token:
+            mailbox = _here.mailbox = Mailbox(token, is_trio=True)
+        return mailbox
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         raise RuntimeError("no running event loop")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.batching import next_pickle
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.engine import FORKED_CHILD
-from woolexec.wire.failures import load_failure
+from woolexec.wire.failures import as_exception, load_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps, loads
 from woolexec.worker.job import Pickled
@@ -180,11 +180,7 @@ class MapIterator(Iterator[Any]):
     def _open(self, count: int, payload: Any, failed: bool) -> None:  # noqa: FBT001  # a part as it is kept
         self._position += count
         if failed:
-            if payload is None:
-                from concurrent.futures import CancelledError
-
-                raise CancelledError
-            raise _raised(payload if isinstance(payload, BaseException) else load_failure(payload))
+            raise _raised(as_exception(payload))
         values, self._errors = loads(payload)
         self._values = deque(values)
         self._index = 0

@@ -13,7 +13,6 @@ At most `buffersize` items are between the source and the consumer, in either or
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from woolexec.aio import GRACE, Mailbox, checkpoint, mailbox_here, make_waiter, see
 from woolexec.core.batching import next_pickle
 from woolexec.senders import Board, ChunkSender, FutureSender, Unit
-from woolexec.wire.failures import load_failure
+from woolexec.wire.failures import as_exception
 from woolexec.wire.gate import Gate
 from woolexec.wire.pickling import loads
 from woolexec.worker.job import Pickled
@@ -345,11 +344,7 @@ def _one(value: Any, error: bytes | None) -> Any:
 
 
 def _as_raised(error: Any) -> BaseException:
-    if error is None:
-        from concurrent.futures import CancelledError
-
-        return CancelledError()
-    exc = error if isinstance(error, BaseException) else load_failure(error)
+    exc = as_exception(error)
     if isinstance(exc, StopAsyncIteration | StopIteration):  # out of `__anext__` it would end the iteration in silence
         raised = RuntimeError(f"the task raised {type(exc).__name__}")
         raised.__cause__ = exc
@@ -367,7 +362,6 @@ class _Background:
     def __init__(self, work: Callable[[], Any]) -> None:
         self._mailbox = mailbox_here()
         self._ended = Gate()
-        self._thread = threading.get_ident()
         if self._mailbox.is_trio:
             trio = sys.modules["trio"]
             self._scope = trio.CancelScope()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
-from woolexec.wire.failures import dump_failure, load_failure
+from woolexec.wire.failures import as_exception, dump_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps_value, loads
 
@@ -277,7 +277,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if not failed:
             self._value = loads(payload)
             return self._value, True
-        raise _error(payload)
+        raise as_exception(payload)
 
     def _leave(self, frame: type) -> bool:
         """Give no more items; False if the end has come already."""
@@ -295,7 +295,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         end = self._pipe.end
         if end is None or not end[0] or end[1] is None:
             return
-        error = _error(end[1])
+        error = as_exception(end[1])
         if type(error).__name__ not in _LEAVING:
             raise error
 
@@ -306,11 +306,3 @@ BUSY = "the stream is being pulled already"
 
 _LEAVING = ("CancelledError", "Cancelled", "GeneratorExit", "WorkerLostError")
 """Ends of a stream that are no news to who closes it."""
-
-
-def _error(payload: Any) -> BaseException:
-    if payload is None:
-        from concurrent.futures import CancelledError
-
-        return CancelledError()
-    return payload if isinstance(payload, BaseException) else load_failure(payload)

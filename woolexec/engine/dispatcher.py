@@ -105,9 +105,8 @@ class Dispatcher:
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
-        if (
-            call.is_plain and not call.function.lane and not self._loop.inbox
-        ):  # calls are started in the order of their submission
+        # Past an inbox that is not empty a call would overtake others.
+        if call.is_plain and not call.function.lane and not self._loop.inbox:
             for worker in reversed(tuple(self._licensed.values())):  # the one that was busy last is awake
                 if worker.send_directly(call):
                     return

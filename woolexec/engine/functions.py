@@ -96,14 +96,18 @@ def loop_lane(backend: str | None) -> int:
     """Choose the event loop for coroutines: the given one, else the one that runs here, else asyncio's."""
     if backend is not None:
         return TRIO if backend == "trio" else ASYNCIO
+    return ASYNCIO if trio_token() is None else TRIO
+
+
+def trio_token() -> Any:
+    """Return the token of the trio that runs here; None if none does."""
     trio = sys.modules.get("trio")
     if trio is None:
-        return ASYNCIO
+        return None
     try:
-        trio.lowlevel.current_trio_token()
+        return trio.lowlevel.current_trio_token()
     except RuntimeError:
-        return ASYNCIO
-    return TRIO
+        return None
 
 
 class _Mutable(Exception):

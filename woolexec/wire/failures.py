@@ -78,6 +78,15 @@ def load_failure(payload: bytes | File) -> BaseException:
     return exc
 
 
+def as_exception(payload: Any) -> BaseException:
+    """Return what a receiver was given as a failure: an exception of our own, an encoded one, or None if cancelled."""
+    if payload is None:
+        from concurrent.futures import CancelledError
+
+        return CancelledError()
+    return payload if isinstance(payload, BaseException) else load_failure(payload)
+
+
 def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | None:
     if id(exc) in seen or depth > _DEPTH_LIMIT:
         return None

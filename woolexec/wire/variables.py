@@ -25,11 +25,7 @@ _names: dict[ContextVar[Any], str] = {}
 
 
 def register(var: ContextVar[Any], name: str) -> None:
-    """
-    Let a variable travel under this name.
-
-    :raises ValueError: if another one has the name
-    """
+    """Let a variable travel under this name; a later one takes it over."""
     other = known.setdefault(name, var)
     if other is not var and _names.pop(other, None) is not None:
         # A module that is loaded anew, or a variable that came by name before its module did.

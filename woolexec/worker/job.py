@@ -115,6 +115,22 @@ class Job:
         road.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
 
 
+def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
+    """
+    Make the jobs of a Start.
+
+    :param chunk: the payload of the chunk that came last, of which the frame may want another span
+    """
+    payload = chunk if frame.again else frame.payload
+    if len(frame.call) == 1:
+        return [Job(frame.call[0], slot, payload, frame)]
+    jobs, pos = [], 0
+    for number, size in zip(frame.call, frame.size, strict=True):
+        jobs.append(Job(number, slot, payload[pos : pos + size], frame))
+        pos += size
+    return jobs
+
+
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 

@@ -46,9 +46,8 @@ class TrioLane(LoopLane):
         scope = trio.CancelScope()
         self.tasks[job.number] = job, scope
         self.busy.set()
-        ctx.run(
-            self._nursery.start_soon, self._run, job.number, scope, coroutine
-        )  # a task begins in its maker's context
+        # A task begins in its maker's context.
+        ctx.run(self._nursery.start_soon, self._run, job.number, scope, coroutine)
 
     async def _run(self, number: int, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
         try:

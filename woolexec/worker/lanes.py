@@ -75,7 +75,6 @@ class Lane:
         self.worker = worker
         self.road = worker.road
         self.streams: dict[int, Commands] = {}
-        self.busy = threading.Event()
 
     def start(self, job: Job) -> None:
         """Begin a call; from the thread that reads."""
@@ -149,7 +148,7 @@ class Outlet:
     """
 
     def __init__(self, lane: Lane, job: Job, soon: Callable[[Callable[[], None]], None]) -> None:
-        self._road = lane
+        self._lane = lane
         self._job = job
         self._soon = soon
         self._items: list[Any] = []
@@ -202,7 +201,7 @@ class Outlet:
 
     def _send(self, payload: Any, count: int) -> None:
         if payload.__class__ is bytes and not count and not self._job.frame.context_back:
-            self._road.send(encode_yield(self._job.number, payload))
+            self._lane.send(encode_yield(self._job.number, payload))
             return
         frame = Yield(call=self._job.number)
         if count:
@@ -211,14 +210,14 @@ class Outlet:
             frame.context = variables.changed(self._job.frame.context)
         if isinstance(payload, File):
             frame.extent = payload.extent
-            self._road.send(encode(frame), payload)
+            self._lane.send(encode(frame), payload)
         elif isinstance(payload, Parts):
             frame.extent = payload.extent
             frame.payload = b"".join(payload.parts)
-            self._road.send(encode(frame))
+            self._lane.send(encode(frame))
         else:
             frame.payload = payload
-            self._road.send(encode(frame))
+            self._lane.send(encode(frame))
 
 
 class Commands:
@@ -328,7 +327,7 @@ class LoopLane(Lane):
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
         self.tasks: dict[int, Any] = {}
-        self.serial = 0
+        self.busy = threading.Event()  # set while there are tasks
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs
         self._said: list[bytes] = []

@@ -39,7 +39,7 @@ from woolexec.wire.codec import (
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import loads
 from woolexec.worker import context
-from woolexec.worker.job import Job, Slot
+from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.page import Page
 from woolexec.worker.road import Road
 from woolexec.worker.sync_lane import SyncLane
@@ -226,26 +226,14 @@ class Worker:
             os._exit(1)
 
     def _start_aside(self, frame: Start, slot: Slot) -> None:
-        payload = frame.payload
-        if frame.count:
-            if frame.again:
-                payload = self._chunk
+        if frame.count and not frame.again:
+            self._chunk = frame.payload
+        lane = self._lane(frame.lane)  # making it takes its time, which is not the calls'
+        for job in jobs_of(frame, slot, self._chunk):
+            if self.page.loop.start(job.number):
+                lane.start(job)
             else:
-                self._chunk = payload
-        lane = self._lane(frame.lane)  # making it takes its time, which is not the call's
-        if len(frame.call) == 1:
-            self._start_one(lane, Job(frame.call[0], slot, payload, frame))
-            return
-        pos = 0
-        for number, size in zip(frame.call, frame.size, strict=True):
-            self._start_one(lane, Job(number, slot, payload[pos : pos + size], frame))
-            pos += size
-
-    def _start_one(self, lane: Lane, job: Job) -> None:
-        if self.page.loop.start(job.number):
-            lane.start(job)
-        else:
-            self._declined.append(job.number)
+                self._declined.append(job.number)
 
     def _give_back(self) -> None:
         """Say which calls that do not run in the main thread were recalled in time."""

@@ -25,7 +25,7 @@ from types import CoroutineType
 from woolexec.wire.codec import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import dumps_value, loads
-from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span
+from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,19 +72,9 @@ class SyncLane:
 
     def start(self, frame: Start, slot: Slot) -> None:
         """Put the calls of a Start in line."""
-        payload = frame.payload
-        if frame.count:
-            if frame.again:
-                payload = self._chunk
-            else:
-                self._chunk = payload
-        if len(frame.call) == 1:
-            self._ready.append(Job(frame.call[0], slot, payload, frame))
-            return
-        pos = 0
-        for number, size in zip(frame.call, frame.size, strict=True):
-            self._ready.append(Job(number, slot, payload[pos : pos + size], frame))
-            pos += size
+        if frame.count and not frame.again:
+            self._chunk = frame.payload
+        self._ready.extend(jobs_of(frame, slot, self._chunk))
 
     def recall(self, frame: Recall) -> None:
         """Put the mark that ends a recall in line."""
