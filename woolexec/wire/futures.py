@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ENDS = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
+_CANCELS = (CANCELLED, CANCELLED_AND_NOTIFIED)
+_ENDS = (FINISHED, *_CANCELS)
 
 _making = threading.RLock()  # guards the making of a future's condition and lists
 
@@ -172,21 +173,19 @@ class CallFuture(Future[T]):
         if self._gate is not None:
             self._gate.open()
         lock = self._lock
-        if lock is None:
-            return
-        rest = self.finish
-        if lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
+        if lock is not None:
+            if not lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
+                self._rest(self.finish)
+                return
             try:
                 self._tell_waiters()
             finally:
                 lock.release()
-            if not self._callbacks:
-                return
+        if self._callbacks:
             if all(map(_wakes_a_loop, self._callbacks)):
                 self._run_callbacks()
-                return
-            rest = self._run_callbacks
-        self._rest(rest)
+            else:
+                self._rest(self._run_callbacks)
 
     def _rest(self, rest: Callable[[], object]) -> None:
         if self._owner is not None:
@@ -202,11 +201,16 @@ class CallFuture(Future[T]):
 
     def _run_callbacks(self) -> None:
         while self._callbacks:
-            callback: Callable[[CallFuture[T]], object] = self._callbacks.pop(0)
+            try:
+                callback: Callable[[CallFuture[T]], object] = self._callbacks.pop(0)
+            except IndexError:  # another thread took it
+                return
             try:
                 callback(self)
             except BaseException:  # a callback must not stop the engine, whatever it raises
                 LOGGER.exception("exception calling callback for %r", self)
+
+    _invoke_callbacks = _run_callbacks  # of futures that users complete themselves
 
     def _tell_waiters(self) -> None:
         for waiter in self._waiting or ():
@@ -236,6 +240,30 @@ class CallFuture(Future[T]):
 
     # -- the user's end ---------------------------------------------------------------------------------------------
 
+    def done(self) -> bool:
+        """Return True if the task has ended, or was cancelled."""
+        return self._state in _ENDS
+
+    def cancelled(self) -> bool:
+        """Return True if the task was cancelled."""
+        return self._state in _CANCELS
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """
+        Call `fn` with this future when it is done; at once, if it is done already.
+
+        Otherwise it is called in a thread of the executor's, and may take its time there.
+        """
+        if self._state not in _ENDS:
+            self._done_callbacks.append(fn)
+            if self._state in _ENDS:  # whoever made it so may have looked before
+                self._run_callbacks()
+            return
+        try:
+            fn(self)
+        except Exception:  # as the standard library does it
+            LOGGER.exception("exception calling callback for %r", self)
+
     def cancel(self, *, force: bool = False) -> bool:
         """
         Keep the task from running.
@@ -245,7 +273,7 @@ class CallFuture(Future[T]):
 
         :return: True if the future is cancelled now
         """
-        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+        if self._state in _CANCELS:
             return True
         if self._state is FINISHED or self._owner is None:
             return super().cancel() if self._owner is None else False

@@ -46,8 +46,13 @@ class _Raw:
         return bytes, (pickle.PickleBuffer(self.data),)
 
 
+_NONE = pickle.dumps(None, 5)
+
+
 def dumps_value(value: object) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
+    if value is None:  # what most tasks return that are run for what they do
+        return _NONE
     return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
 
 
