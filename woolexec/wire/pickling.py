@@ -46,13 +46,13 @@ class _Raw:
         return bytes, (pickle.PickleBuffer(self.data),)
 
 
-_NONE = pickle.dumps(None, 5)
+_NUMBERS = frozenset({type(None), bool, float})
 
 
 def dumps_value(value: object) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
-    if value is None:  # what most tasks return that are run for what they do
-        return _NONE
+    if value.__class__ in _NUMBERS:  # what most short tasks return
+        return pickle.dumps(value, 5)
     return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
 
 

@@ -289,11 +289,11 @@ AIO_START = Workload(
             "pool made to first result through the async face (stdlib: our sync face)",
             "ms",
             "lower",
-            target=(Goal(1, "woolexec-sync"),),
+            target=(Goal(1.05, "woolexec-sync"),),  # no worse, as far as the row can tell
             reference="woolexec-sync",
         ),
     ),
-    size={"programs": 5},
+    size={"programs": 15},
     quick={"programs": 1},
     contenders=("woolexec", "woolexec-sync"),
     libraries=False,
