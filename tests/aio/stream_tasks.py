@@ -729,3 +729,11 @@ async def children_everywhere(path):
     async with anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(current_executor().run, child_that_waits, path)
+
+
+async def block_at(number, path):
+    """Count; at this number keep the event loop itself from running until there is such a file."""
+    for count in range(number + 1):
+        if count == number:
+            eventually(path.exists)
+        yield count

@@ -791,6 +791,21 @@ def test_one_stalled_stream_does_not_hold_up_a_thousand_others(face, kind, tmp_p
     face.run_alone(body, workers=2)
 
 
+def test_plain_calls_go_on_where_a_stream_blocks_the_loop_that_reads(run, tmp_path):
+    # After so many pulls the worker has let the loop itself read what comes for it.
+    async def body():
+        async with PeerPoolExecutor(1) as pool, pool.stream(tasks.block_at, 50, tmp_path / "go") as stream:
+            for _ in range(50):
+                await stream.__anext__()
+            async with anyio.create_task_group() as group:
+                group.start_soon(stream.__anext__)
+                with anyio.fail_after(SOON):
+                    assert [await pool.run(abs, -n) for n in range(100)] == list(range(100))
+                (tmp_path / "go").touch()
+
+    run(body)
+
+
 def test_streams_of_one_worker_run_at_once(run, kind, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool, anyio.create_task_group() as group:

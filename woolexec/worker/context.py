@@ -129,7 +129,7 @@ def when_ended(number: int) -> Gate:
 def open_worker() -> None:
     """Have a thread of its own read, for the sake of who waits without reading."""
     if worker is not None:
-        worker.open()
+        worker.reading.open()
 
 
 def must_read() -> bool:
@@ -141,7 +141,7 @@ def must_read() -> bool:
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
     """Wait, where `must_read`, until it is done, or for `timeout` seconds; tasks of the waiting call run meanwhile."""
     assert worker is not None
-    was_open = worker.is_open
+    was_open = worker.reading.is_open
     worker.lane.wait_for(is_done, None if timeout is None else monotonic() + timeout)
     if was_open:  # somebody relied on it, in an event loop of the task's own for example
-        worker.open()
+        worker.reading.open()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.worker.lanes import LoopLane
@@ -15,11 +18,20 @@ if TYPE_CHECKING:
     from woolexec.worker.job import Job
 
 
+LOOKS = 0.0002
+"""For so long (seconds) a loop that reads the socket looks for the next command before it sleeps: waking a processor
+that sleeps takes 30-40 µs on a virtual machine.  A stream that is pulled item by item is half as fast again with it."""
+
+_yield_processor = getattr(os, "sched_yield", int)
+
+
 class AsyncioLane(LoopLane):
     """Runs coroutines on an event loop of asyncio."""
 
     name = "asyncio"
+    can_borrow = True
     _loop: asyncio.AbstractEventLoop
+    _looks_until: float | None = None
 
     def run(self) -> None:
         """Run the loop until the process ends."""
@@ -32,6 +44,37 @@ class AsyncioLane(LoopLane):
     def wake(self) -> None:
         """Have `drain` called."""
         self._loop.call_soon_threadsafe(self.drain)
+
+    def borrow(self, fd: int) -> None:
+        """Read what comes for the worker."""
+        self.put(partial(self._loop.add_reader, fd, self._hear, fd))
+
+    def give_back(self, fd: int) -> None:
+        """Stop that."""
+        self.put(partial(self._stop_hearing, fd))
+
+    def _stop_hearing(self, fd: int) -> None:
+        self._loop.remove_reader(fd)
+
+    def _hear(self, fd: int) -> None:
+        self.heard += 1
+        self._scheduled = True  # what comes is taken here, and nobody has to wake us for it
+        goes_on = self.worker.reading.read_borrowed(self)
+        self.drain()
+        if not goes_on:
+            self._stop_hearing(fd)
+            return
+        if self._looks_until is None:
+            self._loop.call_soon(self._look)
+        self._looks_until = monotonic() + LOOKS
+
+    def _look(self) -> None:
+        """Keep the loop from sleeping for a while: see `woolexec.worker.sync_lane`."""
+        if self._looks_until is not None and monotonic() < self._looks_until:
+            _yield_processor()
+            self._loop.call_soon(self._look)
+        else:
+            self._looks_until = None
 
     def soon(self, piece: Callable[[], None]) -> None:
         """Call a function when the running task next waits."""

@@ -71,10 +71,23 @@ def make_lane(number: int, worker: Worker) -> Lane:
 class Lane:
     """What all lanes have in common: which calls they run, and how these answer."""
 
+    can_borrow = False
+    """It can read the worker's socket: see `woolexec.worker.reading`."""
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.road = worker.road
         self.streams: dict[int, Commands] = {}
+        self.tasks: dict[int, Any] = {}
+        self.heard = 0
+
+    def borrow(self, fd: int) -> None:
+        """Read what comes for the worker."""
+        raise NotImplementedError
+
+    def give_back(self, fd: int) -> None:
+        """Stop that."""
+        raise NotImplementedError
 
     def start(self, job: Job) -> None:
         """Begin a call; from the thread that reads."""
@@ -326,7 +339,6 @@ class LoopLane(Lane):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self.tasks: dict[int, Any] = {}
         self.busy = threading.Event()  # set while there are tasks
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs

@@ -1,10 +1,6 @@
 """
 A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
 
-The main thread reads for itself between its calls, which saves a hop.  When it is busy, and something comes for a call
-that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two bytecodes
-and which ends no system call for good.  Then a thread of its own reads, until the main thread waits for more to do.
-
 It ends when the engine says Stop and all calls are done, or when the engine is gone.
 """
 
@@ -13,8 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from _thread import start_new_thread
 
 from woolexec.wire import pickling
 from woolexec.wire.codec import (
@@ -41,6 +35,7 @@ from woolexec.wire.pickling import loads
 from woolexec.worker import context
 from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.page import Page
+from woolexec.worker.reading import Reading
 from woolexec.worker.road import Road
 from woolexec.worker.sync_lane import SyncLane
 
@@ -67,21 +62,11 @@ class Worker:
         self.page = Page(page_fd, sock.fileno())
         self.page.set_pid(os.getpid())
         self.road = Road(sock, self.page.down)
-        self.lane = SyncLane(self.road, self.page, self.receive, self._run_coroutine)
+        self.reading = Reading(self.road, self.page, self._take, self._finish_lanes)
+        self.lane = SyncLane(self.road, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
         self._slots: dict[int, Slot] = {}
         self._chunk: Any = None
-        self._stopping = False
-        self._gone = False
-        self._reading = threading.Lock()  # guards reading from the socket
-        self._idle_reader = [True]  # taken by whoever lets the other thread read
-        self._reader: int | None = None
-        self._duty = threading.Lock()  # held while the other thread has nothing to read
-        self._duty.acquire()
-        self.is_open = False  # the other thread reads
-        self._waits = False
-        self._arrived = threading.Lock()  # held while there is nothing new for the main thread
-        self._arrived.acquire()
         self._declined: list[int] = []
 
     def run(self) -> None:
@@ -99,90 +84,7 @@ class Worker:
 
     def _finish_lanes(self) -> None:
         for lane in tuple(self.lanes.values()):
-            lane.finish(LEAVING if self._gone else None)
-
-    def receive(self, wait: bool, timeout: float | None = None) -> None:  # noqa: FBT001  # keywords cost
-        """
-        Let frames come in, and act on them.
-
-        :raises EOFError: if there will be no more
-        :raises BlockingIOError: if there are none and `wait` is false, or the time (seconds) has passed
-        """
-        if not self.is_open:
-            if self._stopping:
-                raise EOFError
-            if timeout is not None and not self.page.wait_readable(timeout):
-                raise BlockingIOError
-            with self._reading:
-                if not self.is_open:
-                    self._read(wait)
-                    return
-        self._waits = True
-        arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
-        self._waits = False
-        if self._stopping:
-            if arrived:
-                self._announce()
-            raise EOFError
-        if not arrived:
-            raise BlockingIOError
-
-    def _read(self, wait: bool) -> None:  # noqa: FBT001  # as above
-        try:
-            frames = self.road.receive(wait=wait)
-        except EOFError:
-            self._gone = True
-            raise
-        for frame in frames:
-            self._take(frame)
-
-    # -- a thread that reads ------------------------------------------------------------------------------------
-
-    def open(self, *_: object) -> None:
-        """Let the other thread read, until the main thread waits; from any thread, and a signal handler."""
-        try:
-            self._idle_reader.pop()
-        except IndexError:
-            return
-        self.is_open = True
-        if self._reader is None:
-            self._reader = start_new_thread(self._read_aside, ())  # not `Thread.start`, whose locks we may hold
-        self._duty.release()
-
-    def _read_aside(self) -> None:
-        try:
-            while not self._stopping:
-                self._duty.acquire()
-                self._keep_reading()
-        except EOFError:
-            self._stopping = True
-            self._announce()
-            self._finish_lanes()  # the main thread may be busy
-        except BaseException:  # a bug of ours: say so where the user sees it
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-
-    def _keep_reading(self) -> None:
-        self.page.set_open(1)
-        while not self._stopping:
-            with self._reading:
-                self._read(wait=True)
-            if self._waits and not self._stopping:  # it reads the next by itself
-                self.is_open = False
-                self.page.set_open(0)
-                self._idle_reader.append(True)
-                self._announce()
-                return
-            self._announce()
-
-    def _announce(self) -> None:
-        """Let the main thread look."""
-        try:
-            self._arrived.release()
-        except RuntimeError:  # it has not looked since the last time
-            pass
+            lane.finish(LEAVING if self.reading.gone else None)
 
     def _run_coroutine(self, job: Job, coroutine: Any) -> Any:
         """Run a coroutine for the main thread, which waits for it."""
@@ -195,17 +97,20 @@ class Worker:
         if lane is None:
             from woolexec.worker.lanes import make_lane
 
-            self.open()
+            self.reading.open()
             lane = self.lanes[number] = make_lane(number, self)
         return lane
 
     # -- frames -------------------------------------------------------------------------------------------------
 
-    def _take(self, frame: Any) -> None:
+    def _take(self, frame: Any) -> Lane | None:
+        """Act on a frame; return the event loop that it was for, if that can read as well."""
         cls = frame.__class__
         if cls is Start:
-            start = self._start_aside if frame.lane else self.lane.start
-            start(frame, self._slots[frame.function])
+            slot = self._slots[frame.function]
+            if frame.lane:
+                return self._start_aside(frame, slot)
+            self.lane.start(frame, slot)
         elif cls is Define:
             self._slots[frame.function] = Slot(frame.payload)
         elif cls is Recall:
@@ -214,18 +119,26 @@ class Worker:
             else:
                 self.lane.recall(frame)
         elif cls in _COMMANDS:
-            for lane in tuple(self.lanes.values()):
-                lane.control(frame)
+            return self._control(frame)
         elif cls is Stop:
-            self._stopping = True
+            self.reading.stopping = True
         elif cls is Initialize:
             self._initialize(frame.payload)
         elif cls in _NEWS:
             context.resolve(frame)
         else:
             os._exit(1)
+        return None
 
-    def _start_aside(self, frame: Start, slot: Slot) -> None:
+    def _control(self, frame: Any) -> Lane | None:
+        known = None
+        for lane in tuple(self.lanes.values()):  # also those that have not begun the call yet, and so do not know it
+            if lane.can_borrow and frame.call in lane.tasks:
+                known = lane
+            lane.control(frame)
+        return known
+
+    def _start_aside(self, frame: Start, slot: Slot) -> Lane | None:
         if frame.count and not frame.again:
             self._chunk = frame.payload
         lane = self._lane(frame.lane)  # making it takes its time, which is not the calls'
@@ -234,6 +147,7 @@ class Worker:
                 lane.start(job)
             else:
                 self._declined.append(job.number)
+        return lane if lane.can_borrow else None
 
     def _give_back(self) -> None:
         """Say which calls that do not run in the main thread were recalled in time."""
@@ -247,7 +161,7 @@ class Worker:
             self.page.initialized()
         except BaseException as exc:  # user code
             self.road.send(encode(Broken(payload=dump_failure(exc, skip=1))))
-            self._stopping = True
+            self.reading.stopping = True
             raise EOFError from None
 
 
@@ -262,7 +176,7 @@ def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
     code = 0
     try:
         worker = Worker(sock, page_fd)
-        signal.signal(signal.SIGURG, worker.open)
+        signal.signal(signal.SIGURG, worker.reading.open)
         worker.run()
     except SystemExit:
         pass

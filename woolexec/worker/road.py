@@ -29,6 +29,7 @@ class Road:
 
     def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
         self._sock = sock
+        self.fileno = sock.fileno()
         self._reader = Reader(sock, arena)
         self._line: deque[tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
