@@ -14,6 +14,11 @@ from woolexec.core.window import BYTES, DEPTH, HORIZON
 REST = 0.002
 
 
+def has_prefetched(core):
+    """Tell whether some place has more than one call outstanding."""
+    return any(len(place.outstanding) > 1 and not place.recalling for place in core.places)
+
+
 class Queue(ReadyQueue):
     """Another thread may cancel a call between the look at the queue's head and the taking of it."""
 
@@ -112,7 +117,7 @@ class Conductor:
 
     def balance(self):
         core, now = self.core, self.world.clock
-        if not core.has_prefetched:
+        if not has_prefetched(core):
             return
         if not any(worker.idle for worker in self.workers.values()) and len(self.workers) >= self.limit:
             return

@@ -21,7 +21,7 @@ import itertools
 from collections import deque
 from random import Random
 
-from tests.core.simulated_engine import REST, Conductor
+from tests.core.simulated_engine import REST, Conductor, has_prefetched
 from tests.core.simulated_task import Parts, Plan, Task, Violation
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
@@ -187,7 +187,7 @@ class World:
             return False
         dues = [worker.sleeps_until for worker in conductor.workers.values() if worker.sleeps_until and not worker.dead]
         dues += [when for when, _ in conductor.timers]
-        if conductor.core.has_prefetched:
+        if has_prefetched(conductor.core):
             dues.append(self.clock + REST)
         if dues:
             self.clock = max(self.clock, min(dues)) + 1e-9

@@ -151,11 +151,6 @@ class Dispatch:
                 best, most = place, cost
         return best
 
-    @property
-    def has_prefetched(self) -> bool:
-        """Some place has more than one call outstanding."""
-        return any(len(place.outstanding) > 1 and not place.recalling for place in self.places)
-
     # -- what happened ------------------------------------------------------------------------------------------
 
     def finish(self, place: Place, number: int, seconds: float) -> Call | None:

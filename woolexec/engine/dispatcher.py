@@ -97,6 +97,26 @@ class Dispatcher:
         self._rest_armed = False
         crew.dispatcher = self
 
+    @property
+    def places(self) -> list[Outbound]:
+        """Wherever calls may be outstanding: workers, what is aside of their main threads, links; from any thread."""
+        workers = tuple(self._workers.values())
+        return [*workers, *(worker.aside for worker in workers), *self.links]
+
+    @property
+    def waiting(self) -> int:
+        """How many calls and chunks have not been sent, at most; from any thread."""
+        return len(self.core.queue) + len(self.aside.queue) + len(self._loop.inbox)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Something in the queues has not been sent."""
+        return self.core.queue.head() is not None or self.aside.queue.head() is not None
+
+    def take_waiting(self) -> list[Call | Chunk]:
+        """Take everything out of the queues."""
+        return self.core.queue.clear() + self.aside.queue.clear()
+
     # -- from any thread ----------------------------------------------------------------------------------------
 
     def submit(self, call: Call) -> None:
@@ -516,7 +536,7 @@ class Dispatcher:
 
     def fail_waiting(self, error: BaseException) -> None:
         """Fail everything in the queue."""
-        for entry in (*self.core.queue.clear(), *self.aside.queue.clear()):
+        for entry in self.take_waiting():
             call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
             call.move("fail")
             call.receiver.deliver_failure(call, error)

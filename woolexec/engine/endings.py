@@ -186,7 +186,7 @@ class Endings:
             for call in list(link.outstanding.values()):
                 if not link.is_running(call):
                     link.take_back(call, partial(self._taken_back, call))
-        for entry in (*dispatcher.core.queue.clear(), *dispatcher.aside.queue.clear()):
+        for entry in dispatcher.take_waiting():
             if isinstance(entry, Chunk):
                 entry.cancelled = True
                 entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
@@ -218,16 +218,14 @@ class Endings:
 
     def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Gate) -> None:
         """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
-        workers = tuple(self._crew.workers.values())
-        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
+        for place in self._dispatcher.places:
             if any(id(call.chunk) in about for call in place.outstanding.values()):
                 self._loop.after(REST, partial(self._see_end, chunks, about, ended))
                 return
         ended.open()
 
     def _recall_chunks(self, chunks: frozenset[int]) -> None:
-        workers = tuple(self._crew.workers.values())
-        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
+        for place in self._dispatcher.places:
             if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
                 self._dispatcher.recall(place)
             if isinstance(place, Aside):

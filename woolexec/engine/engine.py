@@ -107,13 +107,10 @@ class Engine:
     @property
     def statistics(self) -> dict[str, int]:
         """Count what is queued, what is outstanding, and the workers."""
-        workers = tuple(self._crew.workers.values())
-        places = (*workers, *(worker.aside for worker in workers), *self._dispatcher.links)
-        queues = self._dispatcher.core.queue, self._dispatcher.aside.queue
         return {
-            "queued": sum(map(len, queues)) + len(self._loop.inbox),
-            "outstanding": sum(len(place.outstanding) for place in places),
-            "workers": len(workers),
+            "queued": self._dispatcher.waiting,
+            "outstanding": sum(len(place.outstanding) for place in self._dispatcher.places),
+            "workers": len(self._crew.workers),
         }
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
@@ -260,7 +257,7 @@ class Engine:
         """When nothing is left to do, let the workers leave; True when they have."""
         workers = self._crew.workers
         self._dispatcher.end_licences()
-        if self._dispatcher.core.queue.head() is not None or self._dispatcher.aside.queue.head() is not None:
+        if self._dispatcher.has_waiting:
             return False
         if any(worker.is_busy for worker in workers.values()):
             return False
@@ -290,8 +287,7 @@ class Engine:
             self._dispatcher.take_inbox()
         with contextlib.suppress(BaseException):
             self._dispatcher.fail_waiting(error)
-        workers = tuple(self._crew.workers.values())
-        for place in (*workers, *(worker.aside for worker in workers), *self._dispatcher.links):
+        for place in self._dispatcher.places:
             for call in place.outstanding.values():
                 with contextlib.suppress(BaseException):
                     call.receiver.deliver_failure(call, error)
