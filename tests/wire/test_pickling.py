@@ -71,8 +71,29 @@ def test_large_bytes_leave_the_pickle_uncopied():
     assert any(part is data for part in payload.load())
 
 
-def test_large_payload_is_a_memory_file():
-    assert isinstance(dumps("x" * LARGE), File)
+@pytest.mark.parametrize("value", ["x" * LARGE, 1 << 8 * LARGE], ids=["text", "number"])
+def test_large_payload_is_a_memory_file(value):
+    for payload in (dumps(value), dumps_value(value), dumps_call((value,), {})):
+        assert isinstance(payload, File)
+
+
+def test_numbers_and_texts_are_what_the_c_pickler_writes():
+    assert dumps_value("text") == pickle.dumps("text", 5)
+    assert dumps_call((1, None), {}) == pickle.dumps(((1, None), {}), 5)
+
+
+def test_object_that_poses_as_a_number_travels_as_what_it_is(monkeypatch):
+    class Posing:
+        __class__ = int
+        __module__ = "__main__"
+        __qualname__ = "Posing"
+
+        def __reduce__(self):
+            return Posing, ()
+
+    monkeypatch.setattr(sys.modules["__main__"], "Posing", Posing, raising=False)
+    for payload in (dumps_value(Posing()), dumps_call((Posing(),), {})):
+        assert b"cloudpickle" in payload  # else it would refer to __main__, which no worker imports
 
 
 def test_array_arrives_writable():

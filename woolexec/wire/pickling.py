@@ -46,18 +46,34 @@ class _Raw:
         return bytes, (pickle.PickleBuffer(self.data),)
 
 
-_NUMBERS = frozenset({type(None), bool, float})
+ATOMS = frozenset({type(None), bool, int, float, complex, str})
+"""What refers to nothing and has no buffers, so `dumps` need not look: that saves 1 µs of the 5 that a tiny task takes
+in its worker, and of those in its caller."""
 
 
 def dumps_value(value: object) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
-    if value.__class__ in _NUMBERS:  # what most short tasks return
-        return pickle.dumps(value, 5)
+    if type(value) in ATOMS:
+        body = pickle.dumps(value, 5)
+        if len(body) < LARGE:
+            return body
     return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
     """Pickle arguments; see `dumps`."""
+    for value in args:
+        if type(value) not in ATOMS:
+            break
+    else:
+        if not kwargs:
+            body = pickle.dumps((args, {}), 5)
+            if len(body) < LARGE:
+                return body
+    return _dumps_apart(args, kwargs)
+
+
+def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
     for value in args:
         if value.__class__ is bytes and len(value) >= APART:
             args = tuple(_Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for arg in args)

@@ -8,7 +8,7 @@ from functools import partial
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.payload import APART, File, Parts
-from woolexec.wire.pickling import dumps, dumps_inline, loads
+from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 
-_ATOMS = frozenset({int, float, complex, str, bytes, bool, type(None)})
+_SAFE = ATOMS | {bytes}
 """Values of these types can always be loaded; others may run code then, and fail."""
 
 
@@ -158,7 +158,7 @@ def dumps_span(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Pa
     """
     try:
         payload = dumps((values, errors))
-        if all(map(_ATOMS.__contains__, map(type, values))):
+        if all(map(_SAFE.__contains__, map(type, values))):
             return payload
     except BaseException:  # one of the values does not pickle: find out which
         pass
