@@ -149,13 +149,13 @@ class _NestedFuture(CallFuture[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call a function when the task is done: who waits for that does not read."""
-        context.open_worker()
+        context.wait_aside()
         super().add_done_callback(fn)
 
     @property
     def gate(self) -> Gate:
         """What opens when the future is done: who waits for it does not read."""
-        context.open_worker()
+        context.wait_aside()
         return super().gate
 
     @property
@@ -181,7 +181,7 @@ class _ReadingEvent(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, or for `timeout` seconds."""
         if not context.must_read():
-            context.open_worker()
+            context.wait_aside()
             return super().wait(timeout)
         context.wait_until(self.is_set, timeout)
         return self.is_set()

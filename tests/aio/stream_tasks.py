@@ -737,3 +737,25 @@ async def block_at(number, path):
         if count == number:
             eventually(path.exists)
         yield count
+
+
+def recur_through_asyncio(depth):
+    return 1 + through_asyncio(recur_through_asyncio, depth - 1) if depth else 0
+
+
+def through_thread(fn, *args):
+    results = []
+    pool = current_executor()
+    thread = threading.Thread(target=lambda: results.append(pool.submit(fn, *args).result(SOON)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+async def run_nested(fn, *args):
+    return await current_executor().run(fn, *args)
+
+
+def die_after_asyncio():
+    through_asyncio(double, 1)
+    os.kill(os.getpid(), signal.SIGKILL)

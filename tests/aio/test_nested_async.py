@@ -35,7 +35,7 @@ def test_coroutine_runs_tasks_of_both_kinds(run):
 @pytest.mark.parametrize("fn", [tasks.double, tasks.double_async])
 def test_plain_task_awaits_nested_tasks_in_a_loop_of_its_own(run, fn):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with PeerPoolExecutor(1) as pool:
             with anyio.fail_after(SOON / 4):
                 assert await pool.run(tasks.through_asyncio, fn, 3) == 6
                 assert await pool.run(tasks.through_asyncio, fn, 4) == 8
@@ -46,11 +46,44 @@ def test_plain_task_awaits_nested_tasks_in_a_loop_of_its_own(run, fn):
 @pytest.mark.parametrize("fn", [tasks.double, tasks.double_async])
 def test_plain_task_wraps_the_future_of_a_nested_task_in_a_loop_of_its_own(run, fn):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with PeerPoolExecutor(1) as pool:
             with anyio.fail_after(SOON / 4):
                 assert await pool.run(tasks.wrap_through_asyncio, fn, 3) == 6
 
     run(body)
+
+
+def test_plain_tasks_that_all_wait_in_loops_of_their_own_get_workers_for_their_tasks():
+    with PeerPoolExecutor(2) as pool:
+        futures = [pool.submit(tasks.through_asyncio, tasks.double, n) for n in range(8)]
+        assert [future.result(SOON) for future in futures] == [2 * n for n in range(8)]
+        assert eventually(lambda: pool._engine.statistics["workers"] <= 2)
+
+
+def test_recursion_through_loops_of_their_own_is_deeper_than_the_pool():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(tasks.recur_through_asyncio, 10).result(SOON) == 10
+        assert eventually(lambda: pool._engine.statistics["workers"] <= 1)
+        assert pool.submit(tasks.double, 1).result(SOON) == 2
+
+
+def test_plain_task_whose_thread_waits_for_a_nested_task_gets_a_worker_for_that():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(tasks.through_thread, tasks.double, 3).result(SOON) == 6
+
+
+def test_coroutine_that_a_plain_function_returned_awaits_a_nested_plain_task():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(lambda: tasks.run_nested(tasks.double, 3)).result(SOON) == 6
+
+
+def test_task_that_waited_in_a_loop_of_its_own_and_died_leaves_no_worker_too_many(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        for _ in range(3):
+            with pytest.raises(WorkerLostError):
+                pool.submit(tasks.die_after_asyncio).result(SOON)
+        assert pool.submit(tasks.double, 1).result(SOON) == 2
+        assert eventually(lambda: pool._engine.statistics["workers"] <= 1)
 
 
 @pytest.mark.parametrize("fn", [tasks.double, tasks.double_async])

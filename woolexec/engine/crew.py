@@ -67,6 +67,7 @@ class Crew:
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.limit = limit
+        self.kept: list[tuple[Worker, int]] = []  # calls that keep their workers while they wait for tasks of their own
         self.broken: BaseException | None = None
         self.dispatcher: Dispatcher  # set when it is made
         self._loop = loop
@@ -78,6 +79,13 @@ class Crew:
         self._ids = itertools.count(1)
         self._template: Template | None = None
         self._early_deaths = 0
+
+    @property
+    def most(self) -> int:
+        """Workers, at most now: a call that keeps its worker while it waits does not count."""
+        if self.kept:
+            self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
+        return self.limit + len(self.kept)
 
     # -- birth --------------------------------------------------------------------------------------------------
 

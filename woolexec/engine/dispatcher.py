@@ -181,6 +181,8 @@ class Dispatcher:
             self._feed()
         self._feed_aside()
         self._balance()
+        if len(self._workers) > self._crew.limit:
+            self._shrink()
         if self.due:
             self.flush()
         self._hungry, self._hungry_aside = self._has_appetite(), True
@@ -213,7 +215,7 @@ class Dispatcher:
             self._send(worker, core.assign(worker))
         for link in self.links:
             self._send(link, core.assign(link))
-        while queue.head() is not None and len(self._workers) < self._crew.limit and self._crew.broken is None:
+        while queue.head() is not None and len(self._workers) < self._crew.most and self._crew.broken is None:
             idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
                 return
@@ -235,6 +237,18 @@ class Dispatcher:
             self._send(worker.aside, self.aside.assign(worker.aside))
             self.be_heard(worker)
         return made
+
+    def _shrink(self) -> None:
+        """Let idle workers leave that were started beyond the limit, and are not needed any more."""
+        staying = [worker for worker in self._workers.values() if not worker.stopping]
+        surplus = len(staying) - self._crew.most
+        for worker in reversed(staying):
+            if surplus <= 0:
+                return
+            self.end_licence(worker)
+            if not worker.is_busy:
+                self._crew.dismiss(worker)
+                surplus -= 1
 
     def _feed_aside(self) -> None:
         """Send coroutines and streams to the workers that run the fewest; start workers while none is free of them."""
@@ -297,7 +311,7 @@ class Dispatcher:
 
     def _has_appetite(self) -> bool:
         """Say whether a new call could be sent at once: then whoever brings one wakes us."""
-        if len(self._workers) < self._crew.limit:
+        if len(self._workers) < self._crew.most:
             return True
         for worker in self._workers.values():  # in every round: a generator costs more than the loop
             if not worker.outstanding:
@@ -377,7 +391,7 @@ class Dispatcher:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
                 idle = idle or self._has_children_elsewhere(worker.waiting[-1])
-        if not prefetched or not (idle or len(self._workers) < self._crew.limit):
+        if not prefetched or not (idle or len(self._workers) < self._crew.most):
             return
         victim = self.core.victim(_started, _has_overrun)
         if victim is not None:
@@ -520,6 +534,9 @@ class Dispatcher:
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
+        if frame.stays:
+            self._crew.kept.append((worker, frame.call))
+            return
         worker.note_waiting(frame.call)
         self.core.wait(worker, frame.call)
         if worker.recalling or worker.unstarted(worker.page.started):

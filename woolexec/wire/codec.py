@@ -284,6 +284,7 @@ class Wait(Message):
 
     call: int
     serial: int
+    stays: bool
 
 
 class Resume(Message):
@@ -426,7 +427,7 @@ _define(
     (8, "context", BLOB, b""),
     (9, "name", STRING, ""),
 )
-_define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0))
+_define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0), (3, "stays", BOOL, False))
 _define(Resume, (1, "call", FIXED64, 0))
 _define(Cancel, (1, "call", FIXED64, 0))
 _define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""))

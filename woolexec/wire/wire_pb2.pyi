@@ -188,12 +188,14 @@ class Options(_message.Message):
     def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ...) -> None: ...
 
 class Wait(_message.Message):
-    __slots__ = ("call", "serial")
+    __slots__ = ("call", "serial", "stays")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SERIAL_FIELD_NUMBER: _ClassVar[int]
+    STAYS_FIELD_NUMBER: _ClassVar[int]
     call: int
     serial: int
-    def __init__(self, call: _Optional[int] = ..., serial: _Optional[int] = ...) -> None: ...
+    stays: bool
+    def __init__(self, call: _Optional[int] = ..., serial: _Optional[int] = ..., stays: _Optional[bool] = ...) -> None: ...
 
 class Resume(_message.Message):
     __slots__ = ("call",)

@@ -12,7 +12,7 @@ import threading
 from contextvars import ContextVar
 from time import monotonic
 
-from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Yield, encode, encode_apart
+from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode, encode_apart
 from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
@@ -130,6 +130,21 @@ def open_worker() -> None:
     """Have a thread of its own read, for the sake of who waits without reading."""
     if worker is not None:
         worker.reading.open()
+
+
+def wait_aside() -> None:
+    """
+    Somebody waits for a nested task without reading: in an event loop of a plain call's own, or in a thread of it.
+
+    Its main thread can run none of its tasks meanwhile, so the engine is told that it needs another worker for them.
+    """
+    if worker is None:
+        return
+    worker.reading.open()
+    job = current_job()
+    if job is not None and job is worker.lane.current and not job.stays:
+        job.stays = True
+        worker.road.send(encode(Wait(call=job.number, stays=True)))
 
 
 def must_read() -> bool:

@@ -50,7 +50,7 @@ class Slot:
 class Job:
     """A call, and where its arguments are."""
 
-    __slots__ = ("ended", "frame", "number", "payload", "slot")
+    __slots__ = ("ended", "frame", "number", "payload", "slot", "stays")
 
     def __init__(self, number: int, slot: Slot, payload: Any, frame: Start) -> None:
         self.number = number
@@ -58,6 +58,7 @@ class Job:
         self.payload = payload
         self.frame = frame
         self.ended = False
+        self.stays = False  # it has waited for tasks of its own in a way that keeps the main thread
 
     @property
     def name(self) -> str:
