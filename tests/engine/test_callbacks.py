@@ -118,3 +118,28 @@ def test_bounded_queue_counts_what_it_drops():
     gate.set()
     relay.close()
     relay.join()
+
+
+def test_whoever_joins_runs_what_has_no_thread(relay, monkeypatch):
+    got = []
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
+    for number in range(3):
+        assert relay.put(lambda number=number: got.append((number, relay.running_here)))
+    assert not got
+
+    relay.run_here()
+    assert got == [(0, True), (1, True), (2, True)]
+    assert not relay.running_here
+
+
+def test_thread_that_could_not_be_had_is_asked_for_again(relay, monkeypatch):
+    got = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        relay.put(got.set)
+    assert relay.check() == PATIENCE
+    assert got.wait(20)
+
+
+def _refuse(thread):
+    raise RuntimeError("can't start new thread")

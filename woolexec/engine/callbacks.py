@@ -5,6 +5,9 @@ One thread runs what comes, in order.  For callbacks: when it has been at the sa
 more is waiting, a new thread takes the queue over, and the old one leaves after its piece.  So a callback that blocks
 holds up nobody else, and there are as many threads as there are blocked callbacks, plus one.  For log records, which
 all meet in the same handlers, one thread is enough; there the queue is bounded, and what does not fit is counted.
+
+Where no thread is to be had, as at the interpreter's end from Python 3.12 on, whoever waits for the engine's end runs
+what comes.
 """
 
 from __future__ import annotations
@@ -56,6 +59,8 @@ class Relay:
         if not self._pieces:
             return None
         since = self._since
+        if self._runner is None:
+            self._take_over()
         if since is None:
             return PATIENCE
         left = since + PATIENCE - monotonic()
@@ -75,6 +80,20 @@ class Relay:
         if runner is not None and not self.running_here:
             self._ended.wait()
             runner.join(0.5)  # it has nothing left to do
+        self.run_here()
+
+    def run_here(self) -> None:
+        """Run what is queued in the calling thread, if there is no other for it."""
+        if self._runner is not None or not self._pieces:
+            return
+        me = threading.current_thread()
+        outer = getattr(me, "woolexec_relay", None)
+        me.woolexec_relay = self  # type: ignore[attr-defined]  # as in `_take_over`
+        try:
+            while self._runner is None and self._pieces:
+                self._pieces.popleft()()
+        finally:
+            me.woolexec_relay = outer  # type: ignore[attr-defined]  # as above
 
     @property
     def running_here(self) -> bool:

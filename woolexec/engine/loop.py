@@ -22,6 +22,9 @@ from woolexec.engine.reports import handle_record, warn_dropped
 from woolexec.engine.watched import Watched
 from woolexec.wire.gate import Gate
 
+_LOOK = 0.1
+"""Whoever waits for the end looks this often (seconds) for user code that has no thread to run in."""
+
 _RECORDS_LIMIT = 10_000
 """Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
 
@@ -104,7 +107,9 @@ class Loop:
         """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
         if self._callbacks.running_here or self._records.running_here or self.thread is None:
             return
-        self._ended.wait()
+        while not self._ended.wait(_LOOK):
+            self._callbacks.run_here()
+            self._records.run_here()
         self.thread.join(0.5)  # it has nothing left to do
         self._callbacks.join()
         self._records.join()
