@@ -226,8 +226,11 @@ class _NestedOwner:
         context.send(Next(call=call))
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
-        """Do it at once: the thread that reads outcomes is the task's own."""
-        piece()
+        """Do it in a thread of its own: whoever reads outcomes must not wait for user code."""
+        try:
+            threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
+        except RuntimeError:  # no thread to be had
+            piece()
 
 
 _OWNER = _NestedOwner()

@@ -761,3 +761,22 @@ async def run_nested(fn, *args):
 def die_after_asyncio():
     through_asyncio(double, 1)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_in_callback(fn, *args):
+    """Wait for a nested task in the callback of another."""
+    pool, got, called = current_executor(), [], threading.Event()
+
+    def call_back(_):
+        got.append(pool.submit(fn, *args).result(SOON))
+        called.set()
+
+    first = pool.submit(fn, *args)
+    first.add_done_callback(call_back)
+    first.result(SOON)
+    assert called.wait(SOON)
+    return got[0]
+
+
+def threads_named(name):
+    return [thread.name for thread in threading.enumerate()].count(name)

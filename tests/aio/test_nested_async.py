@@ -77,6 +77,23 @@ def test_coroutine_that_a_plain_function_returned_awaits_a_nested_plain_task():
         assert pool.submit(lambda: tasks.run_nested(tasks.double, 3)).result(SOON) == 6
 
 
+def test_callback_of_a_nested_future_may_wait_for_another():
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(tasks.wait_in_callback, tasks.double, 3).result(SOON) == 6
+
+
+def test_worker_makes_one_event_loop_however_many_ask_for_it():
+    for n in range(6):
+        with PeerPoolExecutor(1) as pool:
+            pool.submit(abs, -1).result(SOON)
+            future = pool.submit(lambda: tasks.double_async(1))
+            eventually(future.done, n / 500)
+            with pool.stream(tasks.count_async, 3) as stream:
+                assert list(stream) == [0, 1, 2]
+            assert future.result(SOON) == 2
+            assert pool.submit(tasks.threads_named, "woolexec-asyncio").result(SOON) == 1
+
+
 def test_task_that_waited_in_a_loop_of_its_own_and_died_leaves_no_worker_too_many(tmp_path):
     with PeerPoolExecutor(1) as pool:
         for _ in range(3):

@@ -255,3 +255,68 @@ def test_raised_exception_does_not_keep_the_future():
         assert gone() is None
     finally:
         gc.enable()
+
+
+class Late(CallFuture):
+    """Is delivered just before a callback is added, by whoever `race` says."""
+
+    __slots__ = ("race",)
+
+    @property
+    def _done_callbacks(self):
+        race, self.race = self.race, None
+        if race is not None:
+            race()
+        return super()._done_callbacks
+
+
+def test_callback_that_is_added_as_the_outcome_arrives_is_called_once_and_no_other_with_it():
+    relay, called = [], []
+    owner = Owner()
+    owner.run_elsewhere = relay.append
+    future = Late(owner)
+    future.race = None
+    future.add_done_callback(lambda _: called.append("first"))
+    future.race = lambda: future.deliver(None, dumps(1))
+
+    future.add_done_callback(lambda _: called.append("second"))
+    assert called == ["second"]
+
+    for piece in relay:
+        piece()
+    assert called == ["second", "first"]
+
+
+@pytest.mark.parametrize(
+    "complete",
+    [lambda f: f.set_result(1), lambda f: f.set_exception(OSError()), Future.cancel],
+    ids=["set_result", "set_exception", "cancel"],
+)
+def test_future_that_somebody_else_completes_wakes_who_waits(complete):
+    future, seen = CallFuture(), threading.Event()
+
+    def wait():
+        try:
+            future.exception(20)
+        except CancelledError:
+            pass
+        seen.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while future._gate is None:
+        pass
+    complete(future)
+    assert seen.wait(10)
+    thread.join()
+
+
+def test_interrupt_in_a_callback_reaches_who_completes_the_future():
+    future = CallFuture()
+    future.add_done_callback(lambda _: _raise(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        future.set_result(1)
+
+
+def _raise(cls):
+    raise cls

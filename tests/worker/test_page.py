@@ -1,6 +1,5 @@
 import os
 import random
-import socket
 import threading
 import time
 
@@ -108,15 +107,3 @@ def test_call_is_never_both_started_and_taken_back(ends, seed):
     thread.join()
 
     assert both == 0
-
-
-def test_waiting_ends_when_the_socket_has_something_to_read():
-    fd = shared_file(SIZE)
-    one, other = socket.socketpair()
-    page = Page(fd, other.fileno())
-    with one, other:
-        assert not page.wait_readable(0.0)
-        one.send(b"x")
-        assert page.wait_readable(30.0)
-    page.close()
-    os.close(fd)

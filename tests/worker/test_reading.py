@@ -20,9 +20,6 @@ class Page:
     def set_open(self, value):
         self.is_open = value
 
-    def wait_readable(self, timeout):
-        raise AssertionError("nobody waits with a timeout here")
-
 
 class LoopThread:
     """A loop that can borrow the duty, in a thread; `block` keeps it from running."""
@@ -71,6 +68,10 @@ class LoopThread:
                     self.heard += 1
                     if not self.reading.read_borrowed(self):
                         self._fds.remove(fd)
+
+
+def make_reading(sock, take):
+    return Reading(Road(sock), Page(), take, lambda: None)
 
 
 class Worker:
@@ -183,3 +184,48 @@ def test_end_is_found_while_a_loop_reads(patience, worker):
     worker.engine.shutdown(socket.SHUT_RDWR)
     assert eventually(lambda: worker.raised is not None)
     assert worker.reading.gone
+
+
+def test_wait_with_a_timeout_ends_with_what_another_thread_reads():
+    engine, sock = socket.socketpair()
+    taken = []
+    here = make_reading(sock, lambda frame: taken.append(frame.call))
+    came_back = threading.Event()
+
+    def receive():
+        here.receive(True, SOON)
+        came_back.set()
+
+    with engine, sock:
+        thread = threading.Thread(target=receive, daemon=True)
+        thread.start()
+        assert eventually(lambda: here._waits)
+        here.open(signal.SIGURG, None)
+        Road(engine).send(encode(Resume(call=1)))
+        assert came_back.wait(SOON / 2)
+        assert taken == [1]
+        engine.close()
+        thread.join()
+
+
+def test_wait_with_a_timeout_ends_at_its_time():
+    engine, sock = socket.socketpair()
+    here = make_reading(sock, lambda frame: None)
+    with engine, sock:
+        with pytest.raises(BlockingIOError):
+            here.receive(True, 0.01)
+        engine.shutdown(socket.SHUT_RDWR)
+        assert eventually(lambda: here.stopping)
+
+
+def test_end_that_another_thread_has_found_is_found_by_every_wait():
+    engine, sock = socket.socketpair()
+    here = make_reading(sock, lambda frame: None)
+    with engine, sock:
+        here.open(signal.SIGURG, None)
+        engine.shutdown(socket.SHUT_RDWR)
+        assert eventually(lambda: here.stopping)
+        here._arrived.acquire(timeout=SOON)  # as lending does
+        for _ in range(2):
+            with pytest.raises(EOFError):
+                here.receive(True)

@@ -181,11 +181,16 @@ class CallFuture(Future[T]):
                 self._tell_waiters()
             finally:
                 lock.release()
-        if self._callbacks:
-            if all(map(_wakes_a_loop, self._callbacks)):
-                self._run_callbacks()
-            else:
+        while self._callbacks:
+            try:
+                callback = self._callbacks.pop(0)
+            except IndexError:  # who added it has seen the state, and taken it
+                return
+            if not _wakes_a_loop(callback):  # user code, which does not run in this thread
+                self._callbacks.insert(0, callback)
                 self._rest(self._run_callbacks)
+                return
+            self._call(callback)
 
     def _rest(self, rest: Callable[[], object]) -> None:
         if self._owner is not None:
@@ -199,18 +204,26 @@ class CallFuture(Future[T]):
             self._tell_waiters()
         self._run_callbacks()
 
-    def _run_callbacks(self) -> None:
+    def _run_callbacks(self, caught: type[BaseException] = BaseException) -> None:
         while self._callbacks:
             try:
-                callback: Callable[[CallFuture[T]], object] = self._callbacks.pop(0)
+                callback = self._callbacks.pop(0)
             except IndexError:  # another thread took it
                 return
-            try:
-                callback(self)
-            except BaseException:  # a callback must not stop the engine, whatever it raises
-                LOGGER.exception("exception calling callback for %r", self)
+            self._call(callback, caught)
 
-    _invoke_callbacks = _run_callbacks  # of futures that users complete themselves
+    def _call(self, callback: Callable[[CallFuture[T]], object], caught: type[BaseException] = BaseException) -> None:
+        """Call a callback; whatever it raises must not stop the engine."""
+        try:
+            callback(self)
+        except caught:
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def _invoke_callbacks(self) -> None:
+        # What Future's methods do at the end where somebody completes the future himself, and what they let through.
+        if self._gate is not None:
+            self._gate.open()
+        self._run_callbacks(Exception)
 
     def _tell_waiters(self) -> None:
         for waiter in self._waiting or ():
@@ -255,14 +268,15 @@ class CallFuture(Future[T]):
         Otherwise it is called in a thread of the executor's, and may take its time there.
         """
         if self._state not in _ENDS:
-            self._done_callbacks.append(fn)
-            if self._state in _ENDS:  # whoever made it so may have looked before
-                self._run_callbacks()
-            return
-        try:
-            fn(self)
-        except Exception:  # as the standard library does it
-            LOGGER.exception("exception calling callback for %r", self)
+            callbacks = self._done_callbacks
+            callbacks.append(fn)
+            if self._state not in _ENDS:
+                return
+            try:
+                callbacks.remove(fn)  # whoever made it so may have looked before
+            except ValueError:  # or after
+                return
+        self._call(fn, Exception)
 
     def cancel(self, *, force: bool = False) -> bool:
         """

@@ -47,11 +47,14 @@ class AsyncioLane(LoopLane):
 
     def borrow(self, fd: int) -> None:
         """Read what comes for the worker."""
-        self.put(partial(self._loop.add_reader, fd, self._hear, fd))
+        self.put(partial(self._start_hearing, fd))  # there may be no loop yet
 
     def give_back(self, fd: int) -> None:
         """Stop that."""
         self.put(partial(self._stop_hearing, fd))
+
+    def _start_hearing(self, fd: int) -> None:
+        self._loop.add_reader(fd, self._hear, fd)
 
     def _stop_hearing(self, fd: int) -> None:
         self._loop.remove_reader(fd)
@@ -60,9 +63,10 @@ class AsyncioLane(LoopLane):
         self.heard += 1
         self._scheduled = True  # what comes is taken here, and nobody has to wake us for it
         goes_on = self.worker.reading.read_borrowed(self)
+        if not goes_on:
+            self._stop_hearing(fd)  # before what is in line, which may be that we are to hear again
         self.drain()
         if not goes_on:
-            self._stop_hearing(fd)
             return
         if self._looks_until is None:
             self._loop.call_soon(self._look)

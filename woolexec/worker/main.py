@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 from woolexec.wire import pickling
 from woolexec.wire.codec import (
@@ -59,13 +60,14 @@ class Worker:
     """The state of a worker process."""
 
     def __init__(self, sock: socket.socket, page_fd: int) -> None:
-        self.page = Page(page_fd, sock.fileno())
+        self.page = Page(page_fd)
         self.page.set_pid(os.getpid())
         self.road = Road(sock, self.page.down)
         self.reading = Reading(self.road, self.page, self._take, self._finish_lanes)
         self.lane = SyncLane(self.road, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
         self._slots: dict[int, Slot] = {}
+        self._making = threading.Lock()  # guards adding to `lanes`
         self._chunk: Any = None
         self._declined: list[int] = []
 
@@ -93,12 +95,13 @@ class Worker:
         return self._lane(ASYNCIO).run_for(job, coroutine)
 
     def _lane(self, number: int) -> Lane:
-        lane = self.lanes.get(number)
-        if lane is None:
-            from woolexec.worker.lanes import make_lane
+        with self._making:
+            lane = self.lanes.get(number)
+            if lane is None:
+                from woolexec.worker.lanes import make_lane
 
-            self.reading.open()
-            lane = self.lanes[number] = make_lane(number, self)
+                self.reading.open()
+                lane = self.lanes[number] = make_lane(number, self)
         return lane
 
     # -- frames -------------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ which is a full barrier on x86 and on ARM with LSE.
 from __future__ import annotations
 
 import mmap
-import select
 import threading
 from time import monotonic
 
@@ -88,9 +87,9 @@ class Marks:
 class Page(Marks):
     """Both ends of the page; its own marks are those of the main thread."""
 
-    __slots__ = ("_map", "_socket_fd", "down", "loop", "up")
+    __slots__ = ("_map", "down", "loop", "up")
 
-    def __init__(self, fd: int, socket_fd: int = -1) -> None:
+    def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, SIZE)
         view = memoryview(self._map)
         words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
@@ -98,13 +97,6 @@ class Page(Marks):
         self.loop = Marks(words, times, LOOP)
         self.down = arena.Arena(view[_PAGE : _PAGE + arena.SIZE], words, DOWN)
         self.up = arena.Arena(view[_PAGE + arena.SIZE :], words, UP)
-        self._socket_fd = socket_fd
-
-    def wait_readable(self, timeout: float) -> bool:
-        """Wait until the socket has something to read; False if the time (seconds) passed first."""
-        poll = select.poll()
-        poll.register(self._socket_fd, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
 
     def initialized(self) -> None:
         """Say that the initializer is done."""

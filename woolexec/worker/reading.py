@@ -105,19 +105,23 @@ class Reading:
             if self._streak >= STREAK and timeout is None:
                 self._lend()
                 return
-            if timeout is not None and not self._has_news and not self._page.wait_readable(timeout):
-                raise BlockingIOError
-            with self._lock:
-                if not self.is_open:
-                    if self._has_news:
-                        self._has_news = False
-                    else:
-                        last, self._last = self._last, self._read(wait)
-                        self._streak = self._streak + 1 if last is self._last is not None else 0
-                    return
+            if timeout is not None and not self._has_news:
+                self.open()  # a read that has begun has no end
+            else:
+                with self._lock:
+                    if not self.is_open:
+                        if self._has_news:
+                            self._has_news = False
+                        else:
+                            last, self._last = self._last, self._read(wait)
+                            self._streak = self._streak + 1 if last is self._last is not None else 0
+                        return
         self._waits = True
-        arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
-        self._waits = False
+        try:
+            wait = wait and not self.stopping  # then nobody may be left to wake us
+            arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
+        finally:
+            self._waits = False
         if self.stopping:
             if arrived:
                 self._announce()
@@ -141,9 +145,9 @@ class Reading:
         """Let a loop read what comes for it, as long as it comes without a pause."""
         borrower, self._last, self._streak = self._last, None, 0
         assert borrower is not None
-        self._borrower, heard = borrower, -1
-        borrower.borrow(self._road.fileno)
         try:
+            self._borrower, heard = borrower, -1
+            borrower.borrow(self._road.fileno)
             while self._borrower is borrower and not self.is_open and heard != borrower.heard:
                 heard = borrower.heard
                 self._arrived.acquire(timeout=PAUSE)
@@ -152,9 +156,9 @@ class Reading:
             borrower.give_back(self._road.fileno)
         # It may be in the middle of its last read, and what that brings is not to be missed.
         while not self.is_open:
-            if self._lock.acquire(timeout=PAUSE):
-                self._lock.release()
+            if not self._lock.locked():
                 return
+            self._arrived.acquire(timeout=PAUSE)
 
     # -- a loop that has borrowed the duty ------------------------------------------------------------------------
 
@@ -175,6 +179,11 @@ class Reading:
                 for frame in frames:
                     if self._take(frame) is not borrower:
                         self._has_news, self._borrower = True, None
+        except BaseException:  # a bug of ours: say so where the user sees it
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
         finally:
             self._lock.release()
         if self._borrower is borrower:

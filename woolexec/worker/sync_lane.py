@@ -100,6 +100,8 @@ class SyncLane:
                     receive(False)
                     break
                 except BlockingIOError:
+                    if ready:  # the thread of its own saw us look, and has handed the duty back with this in line
+                        break
                     yield_processor()
             else:
                 receive(True)
