@@ -188,7 +188,7 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
 
 
 async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
-    call = future.call
+    call = future.outstanding_call
     if future.cancel() or (abandon and not future.is_aside) or not future.cancel(force=True):
         return
     ended: Gate | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
@@ -208,8 +208,12 @@ async def see(gate: Gate, timeout: float | None) -> bool:  # noqa: ASYNC109  # s
     return gate.is_open
 
 
-async def join(wait: Callable[[], None]) -> None:
-    """Run a function that blocks in a thread of its own, to its end."""
+async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
+    """
+    Run a function that blocks in a thread of its own, to its end.
+
+    :param interrupt: called when the waiting is cancelled, so that the end comes soon
+    """
     ended = Gate()
 
     def run() -> None:
@@ -219,7 +223,15 @@ async def join(wait: Callable[[], None]) -> None:
             ended.open()
 
     threading.Thread(target=run, name="woolexec-join", daemon=True).start()
-    await see(ended, None)
+    waiter = make_waiter()
+    try:
+        if ended.add(waiter):
+            await waiter.wait()
+    except BaseException:
+        ended.remove(waiter)
+        interrupt()
+        await see(ended, None)
+        raise
 
 
 def is_cancellation(cls: type[BaseException]) -> bool:

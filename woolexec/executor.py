@@ -137,7 +137,9 @@ class _Face(Executor, AsyncFace):
 
         :param timeout: seconds that a call may run, counted from its start on a worker, anew for each attempt.  A call
             that runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises
-            `TimeoutError`; no other call suffers.
+            `TimeoutError`; no other call suffers, but for coroutines and streams that run in the same worker, which are
+            lost.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
+            `chunksize` the time is that of each item, else that of a batch
         :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
         :param retry_on: classes of exceptions after which a task is started again
         :param idempotent: starting the task twice does no harm: after a lost worker it is started again, up to three
@@ -272,8 +274,8 @@ class PeerPoolExecutor(_Face):
         """
         Wait for all tasks, then end, without blocking the event loop.
 
-        When the block is left because it was cancelled, or by Ctrl-C, what has not been started is cancelled, and what
-        runs is interrupted.
+        When the block is left because it was cancelled, or by Ctrl-C, or when this waiting is, what has not been
+        started is cancelled, and what runs is interrupted.
         """
         from woolexec.aio import is_cancellation, join
 
@@ -282,7 +284,7 @@ class PeerPoolExecutor(_Face):
         if interrupted:
             self._engine.interrupt()
         self.shutdown(wait=False, cancel_futures=interrupted)
-        await join(self._engine.join)
+        await join(self._engine.join, self._engine.interrupt)
 
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM; every future that is not done raises a `BrokenProcessPool`."""
@@ -325,7 +327,7 @@ class PeerPoolExecutor(_Face):
         future.is_aside = bool(function.lane)
         receiver = Pipe(future, engine, prefetch) if function.is_stream else future
         call = Call(function, payload, receiver, options, context=context)
-        future.call = call
+        future.outstanding_call = call
         engine.submit(call)
         return future
 
@@ -342,7 +344,7 @@ class PeerPoolExecutor(_Face):
 
         def make() -> Call:
             future: CallFuture[Any] = CallFuture(engine)
-            future.call = call = Call(function, payload, future, options, context=context)
+            future.outstanding_call = call = Call(function, payload, future, options, context=context)
             return call
 
         return [(worker, call.receiver) for worker, call in engine.run_on_all(make)]
@@ -356,8 +358,7 @@ class PeerPoolExecutor(_Face):
         chunksize: int | None,
         buffersize: int | None,
     ) -> Iterator[Any]:
-        if self._refusal is not None or self._engine.broken is not None or self._engine.forked or _ending:
-            self._refuse()
+        self._check()
         if not iterables:
             return iter(())
         options = face._options
@@ -382,8 +383,7 @@ class PeerPoolExecutor(_Face):
         from woolexec.mapping_async import AsyncMap
         from woolexec.senders import ChunkSender, FutureSender
 
-        if self._refusal is not None or self._engine.broken is not None or self._engine.forked or _ending:
-            self._refuse()
+        self._check()
         options = face._options
         function = self._functions.get(fn, None if options is None else options.backend)
         star = settings.star or len(iterables) > 1
@@ -397,10 +397,16 @@ class PeerPoolExecutor(_Face):
                 options,
                 variables.capture(function.name),
                 self._max_workers,
+                self._check,
                 fixed=settings.chunksize is not None,
                 star=star,
             )
         return AsyncMap(sender, iterables, settings)
+
+    def _check(self) -> None:
+        engine = self._engine
+        if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
+            self._refuse()
 
     def _refuse(self) -> None:
         engine = self._engine
@@ -423,6 +429,21 @@ class OptionsView(_Face):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Shut the executor down that this is a view of."""
         self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """Leave the block of the executor that this is a view of."""
+        self._pool.__exit__(exc_type, *exc_info)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """Leave the block of the executor that this is a view of."""
+        await self._pool.__aexit__(exc_type, *exc_info)
 
 
 def _pid(worker: Worker) -> int:

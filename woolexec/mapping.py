@@ -15,6 +15,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from operator import index
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -258,8 +259,10 @@ def check_map(chunksize: int | None, buffersize: int | None) -> None:
     :raises TypeError: for a size that is not an integer
     """
     if chunksize is not None:
-        if not isinstance(chunksize, int):
-            raise TypeError("chunksize must be an integer or None")
+        try:
+            index(chunksize)
+        except TypeError:
+            raise TypeError("chunksize must be an integer or None") from None
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
     if buffersize is not None:

@@ -15,11 +15,13 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from woolexec.aio import GRACE, Mailbox, checkpoint, mailbox_here, make_waiter, see
+from woolexec.aio import GRACE, Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.core.batching import next_pickle
 from woolexec.senders import Board, ChunkSender, FutureSender, Unit
 from woolexec.wire.failures import as_exception
@@ -108,7 +110,10 @@ class _Flow:
                 self._send(items)
 
     def _send(self, items: list[Any]) -> None:
-        self.line.extend(self.sender.send(self.board, items))
+        try:
+            self.line.extend(self.sender.send(self.board, items))
+        except BaseException as exc:  # the pool has been shut down: that comes in its turn
+            self.error, self.exhausted = exc, True
         if self.settings.chunksize is None:
             limit = self.settings.buffersize or self.sender.ahead
             self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, limit // 4))
@@ -118,31 +123,40 @@ class _Flow:
     async def pull(self) -> None:
         """Take items from the source while there is room for them; in a task of its own."""
         try:
-            while True:
-                while self.space <= 0:
-                    self.flush()
-                    waiter = self.room = make_waiter()
-                    if self.space <= 0:
-                        await waiter.wait()
-                try:
-                    item = await self._next()
-                except StopAsyncIteration:
-                    return
-                except Exception as exc:  # as in fill
-                    self.error = exc
-                    return
-                self.pulled += 1
-                if not self.pending and self.mailbox is not None:
-                    self.mailbox.put(self.flush)  # when the source next waits
-                self.pending.append(item)
-                if len(self.pending) >= self._items:
-                    self.flush()
-                    await checkpoint()
+            await self._pull_all()
+        except StopAsyncIteration:
+            pass
+        except BaseException as exc:  # the source is user code; what it raises is the consumer's, whatever it is
+            if self.stopped:
+                raise
+            self.error = exc
         finally:
             self.flush()
             self.exhausted = True
             self.board.wake()
-            await self._close_sources()
+            try:
+                await self._close_sources()
+            except BaseException as exc:
+                if is_cancellation(type(exc)):
+                    raise
+                self.error = self.error or exc
+
+    async def _pull_all(self) -> None:
+        soon = partial(copy_context().run, self.flush)
+        while self.error is None:
+            while self.space <= 0:
+                self.flush()
+                waiter = self.room = make_waiter()
+                if self.space <= 0:
+                    await waiter.wait()
+            item = await self._next()
+            self.pulled += 1
+            if not self.pending and self.mailbox is not None:
+                self.mailbox.put(soon)  # when the source next waits
+            self.pending.append(item)
+            if len(self.pending) >= self._items:
+                self.flush()
+                await checkpoint()
 
     async def _close_sources(self) -> None:
         """Close asynchronous generators, and maps, that were not read to their end: nobody else is to read them."""
@@ -180,7 +194,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
         self._values: deque[Any] = deque()
         self._puller: _Background | None = None
-        self._closed = False
+        self._closed = self._busy = False
 
     def __aiter__(self) -> AsyncMap[T]:
         return self
@@ -197,16 +211,22 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
 
         :raises StopAsyncIteration: when there are no more
         :raises TimeoutError: if it is not there in time
+        :raises RuntimeError: if another task waits for the next result
         :raises Exception: what an item, or the source, raised
         """
+        if self._busy:
+            raise RuntimeError("another task reads this map already")
         if not self._values:
             if self._closed:
                 raise StopAsyncIteration
+            self._busy = True
             try:
                 await self._more()
             except BaseException:
-                await self.aclose()
+                await self._stop()
                 raise
+            finally:
+                self._busy = False
         value = self._values.popleft()
         flow = self._flow
         flow.taken += 1
@@ -218,21 +238,33 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         error = _as_raised(value.error)
         if self._settings.return_exceptions:
             return error  # type: ignore[return-value]  # as asked for
-        await self.aclose()
+        await self._stop()
         raise error
 
     async def aclose(self) -> None:
-        """Cancel what has not been started, and wait for what runs, at most two seconds."""
+        """
+        Cancel what has not been started, and wait for what runs, at most two seconds.
+
+        :raises Exception: what the source raised when it was closed
+        """
+        await self._stop()
+        error, self._flow.error = self._flow.error, None
+        if error is not None:
+            raise error
+
+    async def _stop(self) -> None:
         if self._closed:
             return
         self._closed = self._flow.stopped = True
-        if self._puller is not None:
-            await self._puller.stop()
         ended = Gate()
         units = self._outstanding()
         self._values.clear()
-        if units:
-            self._flow.sender.cancel(units, ended)
+        self._flow.line.clear()
+        self._flow.sender.cancel(units, ended)  # at once: neither the source nor a second cancellation may hold it up
+        try:
+            if self._puller is not None:
+                await self._puller.stop()
+        finally:
             await see(ended, GRACE)
 
     def __del__(self) -> None:
@@ -365,7 +397,7 @@ class _Background:
         if self._mailbox.is_trio:
             trio = sys.modules["trio"]
             self._scope = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._run_trio, work)
+            trio.lowlevel.spawn_system_task(self._run_trio, work, context=copy_context())
         else:
             self._task = self._mailbox.loop.create_task(self._run(work))
             self._task.add_done_callback(lambda _: self._ended.open())  # also if it never began

@@ -15,7 +15,7 @@ from concurrent.futures._base import PENDING
 from contextvars import ContextVar
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.aio import AsyncFace
 from woolexec.core.call import Function
@@ -126,6 +126,12 @@ class NestedExecutor(Executor, AsyncFace):
         """See `PeerPoolExecutor.with_options`."""
         return NestedExecutor(TaskOptions(**options))
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Do nothing, as `shutdown`."""
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Do nothing: the pool belongs to the process that made it."""
 
@@ -192,10 +198,10 @@ class _NestedOwner:
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
-        if future.call is not None:
+        if future.outstanding_call is not None:
             if force:
-                future.ended = context.when_ended(future.call)
-            context.cancel(future.call, force=force)
+                future.ended = context.when_ended(future.outstanding_call)
+            context.cancel(future.outstanding_call, force=force)
         return force
 
     def is_running(self, future: CallFuture[Any]) -> bool:

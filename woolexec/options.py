@@ -96,6 +96,11 @@ class TaskOptions:
         return options
 
     @property
+    def is_about_calls(self) -> bool:
+        """They say when a call is ended, or started again."""
+        return self.timeout is not None or self.retries > 0 or self.idempotent
+
+    @property
     def is_default(self) -> bool:
         """Nothing was asked for."""
         return not self.retry_on_names and all(getattr(self, name) == value for name, value in _DEFAULTS.items())

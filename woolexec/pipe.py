@@ -48,7 +48,7 @@ class Pipe:
         future, self._future = self._future, None
         if future is None:
             return
-        handle = future.call if call is None else call
+        handle = future.outstanding_call if call is None else call
         if call is not None and call.options is not None:  # it would begin anew
             call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
         from woolexec.streams import Stream

@@ -80,10 +80,12 @@ class ChunkSender:
         options: TaskOptions | None,
         context: bytes,
         workers: int,
+        check: Callable[[], None],
         *,
         fixed: bool,
         star: bool,
     ) -> None:
+        self._check = check
         self._engine = engine
         self._function = function
         self._options = options
@@ -104,7 +106,12 @@ class ChunkSender:
         return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
 
     def send(self, board: Board, items: list[Any]) -> list[Unit]:
-        """Send items; one that does not pickle fails alone."""
+        """
+        Send items; one that does not pickle fails alone.
+
+        :raises RuntimeError: if the pool takes no more
+        """
+        self._check()
         try:
             payload = dumps((self._star, items))
         except BaseException as exc:  # pickling runs user code
@@ -149,8 +156,41 @@ class FutureSender:
         unit.put(0, (1, future, False))
 
     def cancel(self, units: Iterable[Unit], ended: Gate) -> None:
-        """Cancel all."""
-        for unit in units:
-            if unit.future is not None:
-                unit.future.cancel(force=True)
-        ended.open()
+        """Cancel all, and close the streams that nobody was given; open the gate when they have ended."""
+        gates = [_end(unit.future) for unit in units if unit.future is not None]
+        countdown = _Countdown(ended)
+        for gate in gates:
+            if gate is not None:
+                countdown.watch(gate)
+        countdown.release()
+
+
+def _end(future: CallFuture[Any]) -> Gate | None:
+    """End what is behind a future; return what opens at its end, if that is not known yet."""
+    call = future.outstanding_call
+    if future.cancel(force=True):
+        return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
+    if future.cancelled() or future.exception() is not None:
+        return None
+    leave = getattr(future.result(), "leave", None)
+    return None if leave is None else leave()
+
+
+class _Countdown:
+    """Opens a gate when several others are open, and nobody adds any more."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._left = [None]
+
+    def watch(self, gate: Gate) -> None:
+        """Wait for this gate as well."""
+        self._left.append(None)
+        if not gate.add(self):
+            self.release()
+
+    def release(self) -> None:
+        """Note that one of them is open, or that there will be no more."""
+        self._left.pop()
+        if not self._left:
+            self._gate.open()

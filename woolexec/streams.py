@@ -23,11 +23,13 @@ from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
 from woolexec.wire.failures import as_exception, dump_failure
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.pickling import dumps_value, loads
+from woolexec.worker.job import Pickled
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from woolexec.pipe import Commander, Pipe
+    from woolexec.wire.gate import Gate
 
 GRACE = 2.0
 """Seconds that leaving a stream waits for the generator to clean up."""
@@ -78,10 +80,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         self._command_with(Send(call=0), dumps_value(value))
         return self._pull()
 
-    def throw(self, exc: BaseException) -> T:
+    def throw(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__next__`."""
-        self._raise_if_over(exc)
-        self._command_with(Throw(call=0), dump_failure(exc))
+        self._throw(exc)
         return self._pull()
 
     def close(self) -> None:
@@ -110,10 +111,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         self._command_with(Send(call=0), dumps_value(value))
         return await self._apull()
 
-    async def athrow(self, exc: BaseException) -> T:
+    async def athrow(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__anext__`."""
-        self._raise_if_over(exc)
-        self._command_with(Throw(call=0), dump_failure(exc))
+        self._throw(exc)
         return await self._apull()
 
     async def aclose(self) -> None:
@@ -172,10 +172,12 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._asked += self._prefetch - ahead
             self._commander.command(self._handle, Next(call=0, credits=self._prefetch - ahead))
 
-    def _raise_if_over(self, exc: BaseException) -> None:
+    def _throw(self, exc: BaseException | type[BaseException]) -> None:
         """A generator that has ended raises what is thrown into it."""
+        error = exc() if isinstance(exc, type) else exc
         if self._over:
-            raise exc
+            raise error
+        self._command_with(Throw(call=0), dump_failure(error))
 
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:
@@ -224,7 +226,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     async def _apull(self) -> T:
         if self._pulling:
             raise RuntimeError(BUSY)
-        if not (self._values or self._pipe.has_news or self._over):
+        if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
             await self._await()
         try:
             item, is_end = self._take()
@@ -235,12 +237,14 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         return item  # type: ignore[no-any-return]  # pickle has no types
 
     async def _await(self) -> None:
-        from woolexec.aio import make_waiter, see
+        from woolexec.aio import checkpoint, make_waiter, see
 
         pipe = self._pipe
         self._pulling = True
         try:
-            while not pipe.has_news:
+            if self._values or pipe.has_news:
+                await checkpoint()
+            while not (self._values or pipe.has_news or self._over):
                 waiter = pipe.sleeper = make_waiter()
                 if not pipe.has_news:
                     await waiter.wait()
@@ -255,7 +259,8 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         """Return an item, or the generator's value and True."""
         if self._values:
             self._taken += 1
-            return self._values.popleft(), False
+            value = self._values.popleft()
+            return loads(value.payload) if value.__class__ is Pickled else value, False
         if self._over:
             return None, True
         pipe = self._pipe
@@ -263,14 +268,18 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             count, context, payload = pipe.items.popleft()
             if context:
                 variables.restore(context)
-            if isinstance(payload, OSError):  # no descriptor was left to receive it
-                raise payload
-            value = loads(payload)
-            self._taken += 1
+            try:
+                if isinstance(payload, OSError):  # no descriptor was left to receive it
+                    raise payload
+                value = loads(payload)
+            except BaseException:  # unpickling runs user code
+                self._taken += count or 1
+                raise
             if not count:
+                self._taken += 1
                 return value, False
             self._values.extend(value)
-            return self._values.popleft(), False
+            return self._take()
         assert pipe.end is not None
         self._over = True
         failed, payload = pipe.end
@@ -278,6 +287,10 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._value = loads(payload)
             return self._value, True
         raise as_exception(payload)
+
+    def leave(self) -> Gate | None:
+        """Close the generator without waiting; return what opens at its end, None if that has come."""
+        return self._pipe.ended if self._leave(Close) else None
 
     def _leave(self, frame: type) -> bool:
         """Give no more items; False if the end has come already."""
@@ -301,6 +314,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
 
 _NONE = dumps_value(None)
+
+_ROUND = 32
+"""A task that takes items which are there already lets others run after so many."""
 
 BUSY = "the stream is being pulled already"
 

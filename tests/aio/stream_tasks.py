@@ -780,3 +780,42 @@ def wait_in_callback(fn, *args):
 
 def threads_named(name):
     return [thread.name for thread in threading.enumerate()].count(name)
+
+
+class NotANumber:
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+async def some_unloadable():
+    for n in range(8):
+        yield NotANumber() if n in (2, 5) else n
+
+
+async def child_of(room):
+    (room / "child").touch()
+    try:
+        await anyio.sleep(1000)
+    finally:
+        (room / "child-ended").touch()
+
+
+async def parent_of(room):
+    current_executor().submit(child_of, room)
+    await anyio.sleep(1000)
+
+
+async def stream_parent_of(room):
+    current_executor().submit(child_of, room)
+    yield 1
+    await anyio.sleep(1000)
+
+
+def touch_slowly(path):
+    path.touch()
+    time.sleep(0.02)
+
+
+async def in_block():
+    async with current_executor() as pool:
+        return await pool.run(abs, -1)

@@ -146,10 +146,22 @@ class Chunk:
     """
     Items of a map that were pickled together and are sent in spans.
 
-    How many items a span takes is decided when a worker is free for it, from what is known of their run time by then.
+    How many items a span takes is decided when a worker is free for it, from what is known of their run time by then;
+    one, if the options say when a call is ended or started again, so that no item ends with its neighbour.
     """
 
-    __slots__ = ("cancelled", "context", "count", "fixed", "function", "next", "options", "payload", "receiver")
+    __slots__ = (
+        "alone",
+        "cancelled",
+        "context",
+        "count",
+        "fixed",
+        "function",
+        "next",
+        "options",
+        "payload",
+        "receiver",
+    )
     ancestor = 0
 
     def __init__(
@@ -170,6 +182,7 @@ class Chunk:
         self.options = options
         self.context = context
         self.fixed = fixed
+        self.alone = not fixed and options is not None and options.is_about_calls
         self.next = 0
         self.cancelled = False
 

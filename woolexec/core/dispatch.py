@@ -66,7 +66,8 @@ class Dispatch:
                 break
             seconds = entry.function.seconds
             if isinstance(entry, Chunk):
-                count = entry.count if entry.fixed else span_size(seconds, entry.count - entry.next, len(queue), places)
+                count = entry.count if entry.fixed else 1 if entry.alone else None
+                count = count or span_size(seconds, entry.count - entry.next, len(queue), places)
                 cost = None if seconds is None else seconds * count
                 if not place.has_room(cost, len(entry.payload)):
                     break

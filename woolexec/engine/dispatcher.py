@@ -27,6 +27,7 @@ from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError, WorkerLostError
 from woolexec.wire.codec import (
     Broken,
+    Cancel,
     Log,
     Message,
     Raise,
@@ -531,6 +532,8 @@ class Dispatcher:
             self.due.add(place)
             if isinstance(place, Aside):
                 self.be_heard(place.worker)
+            if frame.__class__ is Cancel:
+                self.nested.end_children(call)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""

@@ -92,13 +92,12 @@ class Endings:
             return
         error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
         receiver = self._let_go(call)
-        self._dispatcher.nested.end_children(call)
         if not retries_left(call.options, call.attempts, types_of(error)):
             receiver.deliver_failure(call, error)
             return
         again = Call(call.function, call.payload, receiver, call.options, call.parent, context=call.context)
         again.ancestor, again.attempts = call.ancestor, call.attempts
-        receiver.call = again
+        receiver.outstanding_call = again
         self._dispatcher.aside.queue.offer(again)
         self._dispatcher.aside.queue.add(again)
 
@@ -113,7 +112,11 @@ class Endings:
             self._loop.after(REST, partial(self._look_for_start, worker_id, number), (worker_id, number))
 
     def _let_go(self, call: Call) -> Any:
-        """Have a coroutine or a stream cancelled; what it still says is nobody's any more.  Return its receiver."""
+        """
+        Have a coroutine or a stream cancelled, and its children; what it still says is nobody's any more.
+
+        :return: its receiver
+        """
         receiver, call.receiver = call.receiver, Nobody()
         self._dispatcher.command(call, Cancel(call=call.number))
         return receiver
@@ -159,7 +162,6 @@ class Endings:
                 dispatcher.recall(worker, since=call.number)
             if force and call.place is worker:
                 self._let_go(call)
-                dispatcher.nested.end_children(call)
                 return True
         if call.state == SENT and isinstance(worker, Worker):
             if call.number > worker.page.started:

@@ -34,7 +34,7 @@ from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.workers import Worker
 from woolexec.errors import WorkerLostError
-from woolexec.wire.codec import Message, Next, encode, encode_next
+from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
 
@@ -149,7 +149,7 @@ class Engine:
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Keep the call of a future from running; with `force`, end it if it runs."""
-        call = future.call
+        call = future.outstanding_call
         if call is None or self.forked:
             return False
         if self._dispatcher.core.queue.claim(call):
@@ -180,7 +180,7 @@ class Engine:
         if not self.forked:
             frame.call = call.number  # type: ignore[attr-defined]  # every command names its call
             place = call.place
-            if file is None and isinstance(place, Aside):
+            if file is None and isinstance(place, Aside) and frame.__class__ is not Cancel:  # whose children end too
                 frames = encode(frame)
                 if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
                     return
@@ -204,7 +204,7 @@ class Engine:
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         """Say whether the call of a future has been started."""
-        call = future.call
+        call = future.outstanding_call
         return call is not None and self._dispatcher.is_running(call)
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:

@@ -89,11 +89,14 @@ class Loop:
         if threading.current_thread() is self.thread or self.stopped or self.forked:
             return default
         answer: list[Any] = []
+        failed: list[Exception] = []
         answered = threading.Event()
 
         def respond() -> None:
             try:
                 answer.append(question())
+            except Exception as exc:  # whoever asked what makes no sense hears of it, and nobody else
+                failed.append(exc)
             finally:
                 answered.set()
 
@@ -101,6 +104,8 @@ class Loop:
         while not answered.wait(0.5):
             if self.stopped or self.forked:
                 break
+        if failed:
+            raise failed[0]
         return answer[0] if answer else default
 
     def join(self) -> None:

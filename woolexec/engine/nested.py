@@ -65,7 +65,9 @@ class NestedTasks:
                 context_back=asked.context_back,
             )
         receiver = _Receiver(self, worker, frame.task)
-        receiver.call = call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
+        receiver.outstanding_call = call = Call(
+            function, frame.payload, receiver, options, frame.parent, context=frame.context
+        )
         parent = worker.aside.outstanding.get(frame.parent)
         if parent is not None:  # it does not hold a main thread; what does is above it
             call.ancestor = parent.ancestor
@@ -82,7 +84,7 @@ class NestedTasks:
         receiver = self._tasks.get((worker.id, task))
         if receiver is None:
             return
-        call = receiver.call
+        call = receiver.outstanding_call
         if self._dispatcher.core.queue.claim(call):
             call.move("cancel")
             receiver.deliver_failure(call, None)
@@ -96,17 +98,19 @@ class NestedTasks:
         receiver = self._tasks.get((worker.id, frame.call))
         if receiver is None:
             return
-        frame.call = receiver.call.number
+        frame.call = receiver.outstanding_call.number
         file = frame.payload if isinstance(getattr(frame, "payload", None), File) else None
         if isinstance(getattr(frame, "payload", None), Parts):
             frame.payload = b"".join(frame.payload.parts)
         elif file is not None:
             frame.payload = b""
-        self._dispatcher.command(receiver.call, frame, file)
+        self._dispatcher.command(receiver.outstanding_call, frame, file)
 
     def end_children(self, parent: Call) -> None:
         """End the tasks of a call that was ended."""
-        for (_, task), receiver in [item for item in self._tasks.items() if item[1].call.parent == parent.number]:
+        for (_, task), receiver in [
+            item for item in self._tasks.items() if item[1].outstanding_call.parent == parent.number
+        ]:
             self.end(receiver.worker, task)
 
     def orphan(self, worker: Worker) -> None:
@@ -126,16 +130,16 @@ class NestedTasks:
         if not worker.doomed:
             worker.send(encode(frame), file)
             self._dispatcher.due.add(worker)
-            if receiver.call.parent in worker.aside.outstanding:
+            if receiver.outstanding_call.parent in worker.aside.outstanding:
                 self._dispatcher.be_heard(worker)
 
 
 class _Receiver:
     """Takes what becomes of one nested task."""
 
-    __slots__ = ("_tasks", "call", "has_started", "task", "worker")
+    __slots__ = ("_tasks", "has_started", "outstanding_call", "task", "worker")
 
-    call: Call
+    outstanding_call: Call
 
     def __init__(self, tasks: NestedTasks, worker: Worker, task: int) -> None:
         self._tasks = tasks

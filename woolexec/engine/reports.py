@@ -32,7 +32,7 @@ def lost_error(worker: Worker, call: Call) -> WorkerLostError:
     if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
-        text += f"; it was ended because {worker.ended_for}, which ran on top of it, was to end"
+        text += f"; it was ended because {worker.ended_for}, which ran in the same worker, was to end"
     report = worker.crash_report()
     if report:
         text += "\n" + report.rstrip()

@@ -154,7 +154,7 @@ class Served:
     def _submit(self, call: Call) -> None:
         answer = call.receiver
         assert isinstance(answer, _Answer)
-        answer.call = call
+        answer.outstanding_call = call
         self.outstanding[answer.number] = self.untold[answer.number] = answer
         if not self._looking:
             self._looking = True
@@ -173,7 +173,9 @@ class Served:
     def _look(self) -> None:
         """Tell which calls have been started; look again while there are others."""
         begun = [
-            number for number, answer in list(self.untold.items()) if self._engine._dispatcher.is_running(answer.call)
+            number
+            for number, answer in list(self.untold.items())
+            if self._engine._dispatcher.is_running(answer.outstanding_call)
         ]
         for number in begun:
             self.untold.pop(number, None)
@@ -196,7 +198,7 @@ class Served:
 
     def _drop(self, number: int, *, force: bool) -> bool:
         answer = self.outstanding.get(number)
-        if answer is None or self._engine._endings.cancel(answer.call, force=force) is not True:
+        if answer is None or self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
             return False
         self.forget(number)
         return True
@@ -216,9 +218,9 @@ class Served:
 class _Answer(Relayed):
     """Takes the outcome of one call, and sends it up the link."""
 
-    __slots__ = ("call", "number", "served", "types")
+    __slots__ = ("number", "outstanding_call", "served", "types")
 
-    call: Call
+    outstanding_call: Call
 
     def __init__(self, served: Served, number: int) -> None:
         self.types = ()

@@ -78,10 +78,10 @@ class CallFuture(Future[T]):
         "_result",
         "_state",
         "_waiting",
-        "call",
         "context",
         "ended",
         "is_aside",
+        "outstanding_call",
     )
 
     _exception: BaseException | None
@@ -97,7 +97,7 @@ class CallFuture(Future[T]):
         self._waiting: list[Any] | None = None
         self._callbacks: list[Any] | None = None
         self._owner = owner
-        self.call: Any = None
+        self.outstanding_call: Any = None
         self.context: bytes | None = None
         self.is_aside: bool = False
         self.ended: Gate | None = None
@@ -169,7 +169,7 @@ class CallFuture(Future[T]):
         self._failed = failed
         self._outcome = payload
         self._state = FINISHED
-        self.call = None
+        self.outstanding_call = None
         if self._gate is not None:
             self._gate.open()
         lock = self._lock
@@ -241,7 +241,7 @@ class CallFuture(Future[T]):
             if self._state is not PENDING:
                 return False
             self._state = CANCELLED_AND_NOTIFIED
-        self.call = None
+        self.outstanding_call = None
         if self._gate is not None:
             self._gate.open()
         return True

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 from contextvars import ContextVar
-from functools import _lru_cache_wrapper, lru_cache
+from functools import _lru_cache_wrapper, cached_property, lru_cache
 from types import FunctionType
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from woolexec.wire.payload import APART, LARGE, File, Parts, store
 
@@ -199,6 +200,9 @@ is_worker = False
 _seen: dict[str, bytes] = {}
 """What the caller's globals were when they last came, pickled."""
 
+_seen_of: WeakKeyDictionary[type, dict[str, bytes]] = WeakKeyDictionary()
+"""The same of the attributes of its classes."""
+
 
 def _main_names(own: dict[str, Any]) -> dict[str, Any]:
     if not is_worker:  # a function that comes home must not change what is there
@@ -220,6 +224,10 @@ def _reduce(pickler: Any, obj: Any) -> Any:
 
     if obj.__class__ is _lru_cache_wrapper and (obj.__module__ == "__main__" or "<locals>" in obj.__qualname__):
         return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
+    if obj.__class__ is cached_property and hasattr(obj, "lock"):  # before Python 3.12
+        return cached_property, (obj.func,), {"attrname": obj.attrname}
+    if obj.__class__.__module__ == "typing" and obj.__class__.__name__ == "NewType" and obj.__module__ == "__main__":
+        return obj.__class__, (obj.__name__, obj.__supertype__)
     if obj.__class__ is ContextVar:
         from woolexec.wire import variables
 
@@ -230,15 +238,45 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     if reduced.__class__ is not tuple or len(reduced) != 6:
         return reduced
     if reduced[5] is cloudpickle._function_setstate:
+        values = reduced[2][1]["__globals__"]
+        values.update({name: _Anew(value) for name, value in values.items() if type(value) in _ANEW})
         if obj.__globals__ is sys.modules["__main__"].__dict__:
             return (*reduced[:5], _set_state)
     elif reduced[5] is cloudpickle._class_setstate:
         if obj not in _foreign:
             _ours.add(obj)
-        if "__slots__" in obj.__dict__ and len(reduced[1]) == 6:  # not an Enum; by itself it comes without slots
-            reduced[1][3]["__slots__"] = obj.__slots__
+        if len(reduced[1]) == 6:  # not an Enum
+            names = reduced[1][3]
+            names["__qualname__"] = obj.__qualname__
+            if "__slots__" in obj.__dict__ and "_fields" not in obj.__dict__:  # not a NamedTuple, whose base has them
+                names["__slots__"] = obj.__slots__  # by itself it comes without
+        values = reduced[2][0]
+        values.update({name: _Anew(value) for name, value in values.items() if type(value) in _ANEW})
         return (*reduced[:5], _set_class_state)
     return reduced
+
+
+_ANEW: dict[type, Callable[[], Any]] = {
+    type(threading.Lock()): threading.Lock,
+    type(threading.RLock()): threading.RLock,
+    threading.local: threading.local,
+    threading.Event: threading.Event,
+    threading.Condition: threading.Condition,
+}
+"""What each process has for itself, where a global of a function or an attribute of a class is one: where these are
+imported there is a new one as well."""
+
+
+class _Anew:
+    """Stands for one of those in a pickle."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, value: object) -> None:
+        self.kind = type(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _ANEW[self.kind], ()
 
 
 def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
@@ -246,12 +284,22 @@ def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
 
 
 def _set_class_state(cls: type, state: Any) -> type:
-    """Complete a class, unless it is one of ours that has come home: it is as its owner wants it."""
+    """
+    Complete a class, unless it is one of ours that has come home: it is as its owner wants it.
+
+    An attribute that a task has set stays, as a global does: see `_set_state`.
+    """
     from cloudpickle.cloudpickle import _class_setstate
 
     if cls in _ours:
         return cls
     _foreign.add(cls)
+    if is_worker:
+        attributes, slots = state
+        seen = _seen_of.setdefault(cls, {})
+        state = {name: value for name, value in attributes.items() if _is_news(seen, name, value)}, slots
+        if cls.__module__ == "__main__" and "." not in cls.__qualname__:  # so that tasks can pickle what is of it
+            setattr(sys.modules["__main__"], cls.__name__, cls)
     _class_setstate(cls, state)
     return cls
 
@@ -267,21 +315,28 @@ def _set_state(fn: Any, state: Any) -> None:
 
     if is_worker:
         values = state[1]["__globals__"]
-        state[1]["__globals__"] = {name: value for name, value in values.items() if _is_news(name, value)}
+        state[1]["__globals__"] = {name: value for name, value in values.items() if _is_news(_seen, name, value)}
     _function_setstate(fn, state)
 
 
-def _is_news(name: str, value: Any) -> bool:
-    if isinstance(value, FunctionType | type):
+def _is_news(seen: dict[str, bytes], name: str, value: Any) -> bool:
+    """Say whether this came for the first time, or is another value than when it last came."""
+    if isinstance(value, FunctionType | type) or hasattr(type(value), "__get__") or name == "_abc_impl":
         return True
     try:
-        seen = dumps_inline(value)
+        data = b"anew" if type(value) in _ANEW else dumps_inline(value)
     except BaseException:  # user code
         return True
-    if _seen.get(name) == seen:
+    if seen.get(name) == data:
         return False
-    _seen[name] = seen
+    seen[name] = data
     return True
+
+
+def prepare(payload: bytes | memoryview | File | Parts) -> None:
+    """Import what unpickling this will need."""
+    if "cloudpickle" not in sys.modules and (payload.__class__ is not bytes or b"cloudpickle" in payload):
+        import cloudpickle  # noqa: F401
 
 
 def loads(payload: bytes | memoryview | File | Parts) -> Any:

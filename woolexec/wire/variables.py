@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 known: dict[str, ContextVar[Any]] = {}
 _names: dict[ContextVar[Any], str] = {}
+_bare: set[str] = set()
+"""Variables that came with a value, and so are known by name alone: what their default is, a function brings."""
 
 
 def register(var: ContextVar[Any], name: str) -> None:
@@ -35,8 +37,9 @@ def register(var: ContextVar[Any], name: str) -> None:
 
 def by_name(name: str, *default: Any) -> ContextVar[Any]:
     """Return the variable of this name; made, with a default if there is one, when it is not known here."""
-    if name not in known:
+    if name not in known or (default and name in _bare):
         register(ContextVar(name, default=default[0]) if default else ContextVar(name), name)
+        (_bare.discard if default else _bare.add)(name)
     return known[name]
 
 

@@ -79,7 +79,7 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
     job = current_job()
     if job is None:
         raise RuntimeError("no call is running in this worker")
-    number = future.call = next(_numbers)
+    number = future.outstanding_call = next(_numbers)
     _tasks[number] = receiver
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     if context:

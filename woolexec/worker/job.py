@@ -8,7 +8,7 @@ from functools import partial
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.payload import APART, File, Parts
-from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, loads
+from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, loads, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Slot:
         self._payload: Any = payload
         self._function: Callable[..., Any] | None = None
 
+    def prepare(self) -> None:
+        """Import what it travels by, which takes longer than many a call, and is not to count as its time."""
+        prepare(self._payload)
+
     def get(self) -> Callable[..., Any]:
         """
         Return the function.
@@ -43,8 +47,7 @@ class Slot:
         if payload is not None:  # two lanes may do this at once, and get one each
             self._function = loads(payload)
             self._payload = None
-        assert self._function is not None
-        return self._function
+        return self._function  # type: ignore[return-value]  # None if that is what the user has us call
 
 
 class Job:
@@ -135,7 +138,7 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 
-_SAFE = ATOMS | {bytes}
+SAFE = ATOMS | {bytes}
 """Values of these types can always be loaded; others may run code then, and fail."""
 
 
@@ -159,7 +162,7 @@ def dumps_span(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Pa
     """
     try:
         payload = dumps((values, errors))
-        if all(map(_SAFE.__contains__, map(type, values))):
+        if all(map(SAFE.__contains__, map(type, values))):
             return payload
     except BaseException:  # one of the values does not pickle: find out which
         pass

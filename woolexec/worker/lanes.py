@@ -29,9 +29,9 @@ from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode, encode_yield
 from woolexec.wire.failures import dump_failure, load_failure
 from woolexec.wire.payload import File, Parts
-from woolexec.wire.pickling import dumps, dumps_value, loads
+from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
 from woolexec.worker import context
-from woolexec.worker.job import PICKLING, UNPICKLING, Job, dumps_span
+from woolexec.worker.job import PICKLING, SAFE, UNPICKLING, Job, Pickled, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,6 +200,9 @@ class Outlet:
             return
         try:
             payload = dumps(items)
+            if payload.__class__ is bytes and not all(type(item) in SAFE for item in items):
+                # Each by itself, for one may fail to unpickle.
+                payload = dumps([Pickled(dumps_inline(item)) for item in items])
         except BaseException:
             for item in items:
                 self.give(item)

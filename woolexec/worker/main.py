@@ -115,7 +115,8 @@ class Worker:
                 return self._start_aside(frame, slot)
             self.lane.start(frame, slot)
         elif cls is Define:
-            self._slots[frame.function] = Slot(frame.payload)
+            slot = self._slots[frame.function] = Slot(frame.payload)
+            slot.prepare()
         elif cls is Recall:
             if frame.loop:
                 self._give_back()
@@ -188,6 +189,10 @@ def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
 
         traceback.print_exc()
         code = 1
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end; we are killed if it takes long
+    except BaseException:  # the user's Ctrl-C
+        pass
     try:
         atexit._run_exitfuncs()
     except BaseException:  # user code

@@ -88,7 +88,7 @@ class Reading:
         self._last: Borrower | None = None  # what the main thread read last was for this loop
         self._streak = 0  # and so often before
         self._borrower: Borrower | None = None
-        self._has_news = False  # a loop has read something for the main thread
+        self._has_news = False  # somebody else has read something for the main thread
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
@@ -107,15 +107,8 @@ class Reading:
                 return
             if timeout is not None and not self._has_news:
                 self.open()  # a read that has begun has no end
-            else:
-                with self._lock:
-                    if not self.is_open:
-                        if self._has_news:
-                            self._has_news = False
-                        else:
-                            last, self._last = self._last, self._read(wait)
-                            self._streak = self._streak + 1 if last is self._last is not None else 0
-                        return
+            elif self._read_here(wait):
+                return
         self._waits = True
         try:
             wait = wait and not self.stopping  # then nobody may be left to wake us
@@ -128,6 +121,22 @@ class Reading:
             raise EOFError
         if not arrived:
             raise BlockingIOError
+
+    def _read_here(self, wait: bool) -> bool:  # noqa: FBT001  # as above
+        """Read in the main thread; False if the thread of its own does."""
+        self._waits = True  # should that thread have the lock by now, and wait for the next frame with it
+        try:
+            with self._lock:
+                if self.is_open:
+                    return False
+                if self._has_news:
+                    self._has_news = False
+                else:
+                    last, self._last = self._last, self._read(wait)
+                    self._streak = self._streak + 1 if last is self._last is not None else 0
+                return True
+        finally:
+            self._waits = False
 
     def _read(self, wait: bool) -> Borrower | None:  # noqa: FBT001  # as above
         """Read once; return the loop that the last frame was for, if that can borrow."""
@@ -225,6 +234,7 @@ class Reading:
             with self._lock:
                 self._read(wait=True)
             if self._waits and not self.stopping:  # it reads the next by itself
+                self._has_news = True  # what was read may be for it, and it may not be waiting where it is announced
                 self.is_open = False
                 self._page.set_open(0)
                 self._idle_thread.append(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from woolexec.worker import context
 
 TYPE_CHECKING = False
@@ -40,6 +42,16 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
             except Exception:  # as every handler: user code in repr, full sockets
                 self.handleError(record)
 
-    logging.getLogger().addHandler(Relay())
+    root, relay, configure = logging.getLogger(), Relay(), logging.basicConfig
+
+    def basic_config(**options: Any) -> None:
+        root.removeHandler(relay)  # it does nothing where there is a handler
+        try:
+            configure(**options)
+        finally:
+            root.addHandler(relay)
+
+    root.addHandler(relay)
+    logging.basicConfig = functools.update_wrapper(basic_config, configure)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)

@@ -230,7 +230,19 @@ class SyncLane:
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1)
                 keep(None)
+        if CoroutineType in map(type, values):
+            values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
         job.succeed(self._road, monotonic() - started, dumps_span(values, errors), self._page.up)
+
+    def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
+        """Run the coroutine that an item gave, if it is one."""
+        if value.__class__ is not CoroutineType:
+            return value
+        try:
+            return self._run_coroutine(job, value)
+        except BaseException as exc:
+            errors[index] = dump_failure(exc)
+            return None
 
 
 def _stack_depth() -> int:
