@@ -16,8 +16,8 @@ def test_leaving_a_map_of_streams_closes_those_that_nobody_was_given(run, tmp_pa
     async def body():
         with anyio.fail_after(SOON):
             async with PeerPoolExecutor(2) as pool, pool.map_async(tasks.count_async, range(1, 6)) as streams:
-                async with await anext(streams) as stream:
-                    assert [item async for item in stream] == [0]
+                stream = await anext(streams)
+                assert [item async for item in stream] == [0]
 
     run(body)
 
