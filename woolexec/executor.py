@@ -287,11 +287,11 @@ class PeerPoolExecutor(_Face):
         await join(self._engine.join, self._engine.interrupt)
 
     def terminate_workers(self) -> None:
-        """End the workers with SIGTERM; every future that is not done raises a `BrokenProcessPool`."""
+        """End the workers with SIGTERM: tasks that run raise a `BrokenProcessPool`, those that wait are cancelled."""
         self._end_workers(signal.SIGTERM)
 
     def kill_workers(self) -> None:
-        """End the workers with SIGKILL; every future that is not done raises a `BrokenProcessPool`."""
+        """End the workers with SIGKILL: tasks that run raise a `BrokenProcessPool`, those that wait are cancelled."""
         self._end_workers(signal.SIGKILL)
 
     def _end_workers(self, number: int) -> None:
