@@ -172,8 +172,8 @@ def _end(future: CallFuture[Any]) -> Gate | None:
         return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if future.cancelled() or future.exception() is not None:
         return None
-    leave = getattr(future.result(), "leave", None)
-    return None if leave is None else leave()
+    close = getattr(future.result(), "_close_soon", None)  # of a stream
+    return None if close is None else close()
 
 
 class _Countdown:

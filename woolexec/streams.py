@@ -288,7 +288,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             return self._value, True
         raise as_exception(payload)
 
-    def leave(self) -> Gate | None:
+    def _close_soon(self) -> Gate | None:
         """Close the generator without waiting; return what opens at its end, None if that has come."""
         return self._pipe.ended if self._leave(Close) else None
 
