@@ -170,7 +170,7 @@ def _end(future: CallFuture[Any]) -> Gate | None:
     call = future.outstanding_call
     if future.cancel(force=True):
         return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
-    if future.cancelled() or future.exception() is not None:
+    if not future.done() or future.cancelled() or future.exception() is not None:
         return None
     close = getattr(future.result(), "_close_soon", None)  # of a stream
     return None if close is None else close()
