@@ -22,7 +22,7 @@ LOW = 0.005
 DEPTH = 1024
 """Calls outstanding at one worker, at most."""
 
-BYTES = 1 << 20
+BYTES = 1 << 19
 """Payload outstanding at one worker beyond its first two calls, in bytes, at most."""
 
 

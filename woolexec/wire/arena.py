@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-SIZE = 1 << 20
-"""Bytes; a worker's window of outstanding payloads is of the same size."""
+SIZE = 1 << 19
+"""Bytes; a worker's window of outstanding payloads is of the same size.  Both directions fit into a processor's second
+level of cache then: with twice as much 64 KiB payloads go a third slower."""
 
 _ALIGNMENT = 64
 
