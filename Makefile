@@ -16,6 +16,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROTO := protos/woolexec/v1/wire.proto
 # A test that hangs is ended by its own watchdog; this one ends a run whose watchdog hangs.
 TEST_LIMIT ?= 900
+# Tests wait more than they compute: more processes than processors, each with whole files.
+JOBS ?= 4
+PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers wheel wheel-test clean
 
@@ -47,7 +50,7 @@ demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
 
 test: $(VENV)/.dev
-	timeout --kill-after=10 $(TEST_LIMIT) $(BIN)/python -m pytest $(ARGS)
+	timeout --kill-after=10 $(TEST_LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:
@@ -109,7 +112,7 @@ wheel-test: wheel
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
 	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
-	timeout --kill-after=10 $(TEST_LIMIT) "$$room/venv/bin/python" -m pytest -p no:cacheprovider $(ARGS)
+	timeout --kill-after=10 $(TEST_LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .cache

@@ -122,7 +122,7 @@ def test_what_does_not_pickle_fails_its_future_only(pool):
 @pytest.mark.parametrize(
     "fn",
     [abs, functools.partial(pow, 2), lambda x: x, (5).__add__, operator.neg, str, type("Local", (), {"__call__": abs})],
-    ids=repr,
+    ids=["builtin", "partial", "lambda", "method of a builtin", "builtin of a module", "type", "class"],
 )
 def test_callables_of_every_kind_run(pool, fn):
     assert pool.submit(fn, *() if isinstance(fn, type) and fn is not str else (3,)).exception(WATCHDOG) is None

@@ -35,7 +35,7 @@ def test_timeout_counts_from_the_start_of_the_call(lone, tmp_path):
 
 
 def test_timeout_counts_anew_for_each_attempt(pool, journal):
-    timed = pool.with_options(timeout=0.05, retries=2, retry_on=TimeoutError)
+    timed = pool.with_options(timeout=0.5, retries=2, retry_on=TimeoutError)
     with pytest.raises(TimeoutError):
         timed.submit(tasks.note_and_nap, journal, 600).result(SOON)
     assert len(tasks.notes(journal)) == 3

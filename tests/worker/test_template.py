@@ -1,6 +1,8 @@
 """The template process, with the test in the engine's place."""
 
 import os
+import platform
+import resource
 import select
 import signal
 import time
@@ -167,6 +169,22 @@ def test_worker_inherits_no_descriptor_of_the_caller(running, tmp_path):
 
     assert str(tmp_path / "open") not in targets
     assert len(targets) < 12, targets
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_worker_keeps_the_memory_of_one_payload_for_the_next(running):
+    running.run(faults_of_payloads)  # the heap grows once
+
+    assert running.run(faults_of_payloads) < 50
+
+
+def faults_of_payloads():
+    """Count the fresh pages that 50 times as many payloads as travel at once take, 16 pages each."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        several = [b"x" * size for size in [65_536] * 16]
+        del several
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def open_targets():
