@@ -14,7 +14,7 @@ def random_frame(random, number):
 
 
 def random_values(random, cls):
-    return {name: random_value(random, kind) for name, kind in cls.BY_NUMBER.values() if random.random() < 0.7}
+    return {name: random_value(random, kind) for name, kind in cls.BY_TAG.values() if random.random() < 0.7}
 
 
 def random_value(random, kind):
@@ -63,9 +63,9 @@ def twin(frame):
 
 
 def fill(message, frame):
-    for number, (name, _) in frame.BY_NUMBER.items():
+    for tag, (name, _) in frame.BY_TAG.items():
         value = getattr(frame, name)
-        field = message.DESCRIPTOR.fields_by_number[number]
+        field = message.DESCRIPTOR.fields_by_number[tag >> 3]
         if isinstance(value, codec.Message):
             getattr(message, field.name).SetInParent()
             fill(getattr(message, field.name), value)

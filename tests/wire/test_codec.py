@@ -75,7 +75,7 @@ def test_kinds_and_fields_are_those_of_the_schema():
         schema = pb.Frame.DESCRIPTOR.fields_by_number[number].message_type
         assert schema.name == cls.__name__
         assert {number: field.name for number, field in schema.fields_by_number.items()} == {
-            number: name for number, (name, _) in cls.BY_NUMBER.items()
+            tag >> 3: name for tag, (name, _) in cls.BY_TAG.items()
         }
     missing = set(NAMES.values()) - {NAMES[number] for number in KINDS}
     assert missing == {"load"}, "a frame of links: give it a class when it is used"

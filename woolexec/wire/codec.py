@@ -68,12 +68,18 @@ def _sized(data: bytes) -> bytes:
 
 
 def _packed(letter: str) -> Kind:
-    width = struct.calcsize(letter)
+    single = struct.Struct("<" + letter)
+    width = single.size
+    length, pack = varint(width), single.pack
 
     def write(values: Sequence[Any]) -> bytes:
+        if len(values) == 1:
+            return length + pack(values[0])
         return varint(width * len(values)) + struct.pack(f"<{len(values)}{letter}", *values)
 
     def read(data: bytes) -> tuple[Any, ...]:
+        if len(data) == width:
+            return single.unpack(data)
         return struct.unpack(f"<{len(data) // width}{letter}", data)
 
     return Kind(2, write, read)
@@ -100,12 +106,17 @@ FLOATS = _packed("f")
 STRINGS = Kind(2, STRING.write, STRING.read)
 
 
+_WIDTHS = {1: 8, 5: 4}
+"""Bytes of the fields of fixed width, by their wire type."""
+
+
 class Message:
     """The base of all frames: named fields; one that is not set is the class's, its proto3 default."""
 
     FIELDS: ClassVar[dict[str, tuple[bytes, Kind]]] = {}
     DEFAULTS: ClassVar[dict[str, Value]] = {}
-    BY_NUMBER: ClassVar[dict[int, tuple[str, Kind]]] = {}
+    BY_TAG: ClassVar[dict[int, tuple[str, Kind]]] = {}
+    NUMBERS: ClassVar[frozenset[int]] = frozenset()
 
     def __init__(self, **values: Value) -> None:
         if not self.DEFAULTS.keys() >= values.keys():
@@ -146,31 +157,36 @@ class Message:
     def parse(cls, data: bytes | bytearray, pos: int, end: int) -> Message:
         """Decode the fields in ``data[pos:end]``; unknown ones are skipped."""
         message = cls()
+        by_tag = cls.BY_TAG
         while pos < end:
-            tag, pos = read_varint(data, pos)
+            tag = data[pos]
+            pos += 1
+            if tag > 127:  # here and below: calling `read_varint` takes longer than what it does for one byte
+                tag, pos = read_varint(data, pos - 1)
             wire = tag & 7
             if wire == 2:
-                size, pos = read_varint(data, pos)
+                size = data[pos]
+                pos += 1
+                if size > 127:
+                    size, pos = read_varint(data, pos - 1)
                 raw: Any = data[pos : pos + size] if size < APART else memoryview(data)[pos : pos + size]
                 pos += size
             elif wire == 0:
                 raw, pos = read_varint(data, pos)
-            elif wire == 1:
-                raw = data[pos : pos + 8]
-                pos += 8
-            elif wire == 5:
-                raw = data[pos : pos + 4]
-                pos += 4
             else:
-                raise ValueError(f"wire type {wire}")
+                width = _WIDTHS.get(wire)
+                if width is None:
+                    raise ValueError(f"wire type {wire}")
+                raw = data[pos : pos + width]
+                pos += width
             if pos > end:
                 raise IndexError("field reaches past its frame")
-            field = cls.BY_NUMBER.get(tag >> 3)
+            field = by_tag.get(tag)
             if field is None:
+                if tag >> 3 in cls.NUMBERS:
+                    raise ValueError(f"{cls.__name__}: field {tag >> 3} has wire type {wire}")
                 continue
             name, kind = field
-            if kind.wire != wire:
-                raise ValueError(f"{cls.__name__}.{name} has wire type {wire}")
             value = kind.read(raw)
             if kind is STRINGS:
                 value = (*getattr(message, name), value)
@@ -186,7 +202,8 @@ def _define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:
     cls.DEFAULTS = {name: default for _, name, _, default in fields}
     for name, default in cls.DEFAULTS.items():
         setattr(cls, name, default)
-    cls.BY_NUMBER = {number: (name, kind) for number, name, kind, _ in fields}
+    cls.BY_TAG = {number << 3 | kind.wire: (name, kind) for number, name, kind, _ in fields}
+    cls.NUMBERS = frozenset(number for number, _, _, _ in fields)
 
 
 class Start(Message):

@@ -52,12 +52,23 @@ ATOMS = frozenset({type(None), bool, int, float, complex, str})
 in its worker, and of those in its caller."""
 
 
+_ALONE = pickle.dumps(_Raw(b""), 5, buffer_callback=lambda _: False)
+_ALONE_IN_CALL = pickle.dumps(((_Raw(b""),), {}), 5, buffer_callback=lambda _: False)
+"""What is left in the pickle where `bytes` of middle size are the result, or the only argument: always the same."""
+
+
+def _is_middling(value: object) -> bool:
+    return value.__class__ is bytes and APART <= len(value) < LARGE - APART
+
+
 def dumps_value(value: object) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
     if type(value) in ATOMS:
         body = pickle.dumps(value, 5)
         if len(body) < LARGE:
             return body
+    if _is_middling(value):
+        return Parts([_ALONE, value])
     return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
 
 
@@ -71,6 +82,8 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
             body = pickle.dumps((args, {}), 5)
             if len(body) < LARGE:
                 return body
+    if len(args) == 1 and not kwargs and _is_middling(args[0]):
+        return Parts([_ALONE_IN_CALL, args[0]])
     return _dumps_apart(args, kwargs)
 
 
@@ -345,7 +358,13 @@ def loads(payload: bytes | memoryview | File | Parts) -> Any:
 
     :raises Exception: what unpickling it raises; it may run any code
     """
+    if payload.__class__ is bytes:
+        return pickle.loads(payload)
     if isinstance(payload, File | Parts):
         body, *buffers = payload.load()
+        if body == _ALONE:
+            return bytes(buffers[0])
+        if body == _ALONE_IN_CALL:
+            return (bytes(buffers[0]),), {}
         return pickle.loads(body, buffers=buffers)
     return pickle.loads(payload)
