@@ -31,7 +31,7 @@ class Road:
         self._sock = sock
         self.fileno = sock.fileno()
         self._reader = Reader(sock, arena)
-        self._line: deque[tuple[list[Any], File | None]] = deque()
+        self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
@@ -40,14 +40,23 @@ class Road:
 
         :param payload: what the frames end with, apart from them because it is large
         """
-        self._line.append((pieces(frames, payload), file))
+        if file is None and not payload:
+            self._line.append(len(frames).to_bytes(4, "little") + frames)
+        else:
+            self._line.append((pieces(frames, payload), file))
         self._write_out()
 
     def _write_out(self) -> None:
         while self._line and self._sending.acquire(blocking=False):
             try:
                 while self._line:
-                    rest = self._line.popleft()
+                    entry = self._line.popleft()
+                    if entry.__class__ is bytes:  # the usual case: a frame after a call that has left all caches cold
+                        sent = self._sock.send(entry)
+                        if sent == len(entry):
+                            continue
+                        entry = [memoryview(entry)[sent:]], None
+                    rest: Any = entry
                     while rest[0]:
                         rest = write(self._sock, *rest)
             except ConnectionError:  # nobody listens: whoever reads hears of it, and lets the worker end
@@ -59,7 +68,7 @@ class Road:
 
     def send_all(self, batches: Sequence[bytes]) -> None:
         """Write several batches of encoded frames at once."""
-        self._line.append(([b"".join([len(batch).to_bytes(4, "little") + batch for batch in batches])], None))
+        self._line.append(b"".join([len(batch).to_bytes(4, "little") + batch for batch in batches]))
         self._write_out()
 
     def receive(self, *, wait: bool = True) -> list[Message]:
