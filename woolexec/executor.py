@@ -137,9 +137,9 @@ class _Face(Executor, AsyncFace):
 
         :param timeout: seconds that a call may run, counted from its start on a worker, anew for each attempt.  A call
             that runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises
-            `TimeoutError`; no other call suffers, but for coroutines and streams that run in the same worker, which are
-            lost.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
-            `chunksize` the time is that of each item, else that of a batch
+            `TimeoutError`; no other call suffers, but for coroutines and streams that run in the same worker and do not
+            end within two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map
+            without a `chunksize` the time is that of each item, else that of a batch
         :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
         :param retry_on: classes of exceptions after which a task is started again
         :param idempotent: starting the task twice does no harm: after a lost worker it is started again, up to three

@@ -362,6 +362,29 @@ def test_started_coroutine_is_cancelled_by_force_alone(tmp_path):
         assert eventually((tmp_path / "it-ended").exists)
 
 
+def test_coroutine_may_end_before_its_worker_is_ended_for_another_call(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        pid = pool.submit(os.getpid).result(SOON)
+        waiting = pool.submit(tasks.many_at_once, tmp_path / "here", 2)
+        stuck = pool.submit(tasks.block, tmp_path / "it")
+        assert eventually(lambda: (tmp_path / "here").exists() and (tmp_path / "it-began").exists())
+        assert stuck.cancel(force=True)
+        assert not waiting.done()
+        tasks.note(tmp_path / "here")
+        assert waiting.result(SOON) == pid
+        assert pool.submit(os.getpid).result(SOON) != pid
+
+
+def test_worker_is_ended_for_another_call_though_a_coroutine_does_not_end(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        endless = pool.submit(tasks.wait_for_ever, tmp_path / "other")
+        stuck = pool.submit(tasks.block, tmp_path / "it")
+        assert eventually(lambda: (tmp_path / "other-began").exists() and (tmp_path / "it-began").exists())
+        assert stuck.cancel(force=True)
+        with pytest.raises(WorkerLostError, match="was ended"):
+            endless.result(SOON)
+
+
 def test_shutdown_waits_for_coroutines(tmp_path):
     pool = PeerPoolExecutor(1)
     future = pool.submit(tasks.many_at_once, tmp_path / "here", 1)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.core.retry import LOST, retries_left
@@ -34,6 +35,9 @@ GRACE = 2.0
 
 INTERRUPT_GRACE = 1.0
 """Seconds that a task has to end after the user's Ctrl-C."""
+
+_LOOK = 0.01
+"""How often a worker that is to be ended is looked at while coroutines run there, in seconds."""
 
 _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
@@ -204,7 +208,22 @@ class Crew:
             self._loop.after(grace, partial(self._kill_for_good, worker))
 
     def end(self, worker: Worker) -> None:
-        """End a worker: SIGTERM, then, after the grace, SIGKILL."""
+        """
+        End a worker: SIGTERM, then, after the grace, SIGKILL.
+
+        Coroutines and streams that run there have no part in it: they may take the time of a grace to end first.
+        """
+        worker.ready = worker.aside.ready = False
+        if worker.aside.unstarted(worker.page.loop.started):
+            self.dispatcher.recall(worker.aside)
+        self._end_when_alone(worker, monotonic() + GRACE)
+
+    def _end_when_alone(self, worker: Worker, deadline: float) -> None:
+        if self.workers.get(worker.id) is not worker:
+            return
+        if worker.aside.outstanding and monotonic() < deadline:
+            self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
+            return
         self.dismiss(worker)  # if its call answers SIGTERM with an exception, it leaves at once
         self.kill(worker, signal.SIGTERM)
 
