@@ -27,7 +27,7 @@ from pathlib import Path
 
 SETTLE = 3.0
 PREFIX = "woolexec"
-MARK = "WOOLEXEC_TEST_RUN"
+MARK = "TESTS_OF_WOOLEXEC"
 _run = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 # They serve the whole test process, are started by the standard library at first use and end with it.

@@ -14,8 +14,13 @@ from woolexec import PeerPoolExecutor
 
 NAMES = [
     "AsyncMap",
+    "Credentials",
+    "CredentialsError",
     "InitializerError",
+    "NoPeersError",
     "PeerPoolExecutor",
+    "PeerRefusedError",
+    "PeerStartError",
     "PlatformError",
     "ProtocolError",
     "RemoteError",
@@ -34,7 +39,8 @@ NAMES = [
 
 METHODS = {
     "__init__": "(self, max_workers=None, mp_context=None, initializer=None, initargs=(), *,"
-    " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000)",
+    " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
+    " peers=None, credentials=None, peers_timeout=60.0)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None)",
     "map_async": "(self, fn, /, *iterables, ordered=True, chunksize=None, buffersize=None,"
@@ -46,12 +52,17 @@ METHODS = {
     "stream": "(self, fn, /, *args, prefetch=0, **kwargs)",
     "submit": "(self, fn, /, *args, **kwargs)",
     "terminate_workers": "(self)",
+    "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
     " abandon_on_cancel=False, context_back=False, backend=None)",
 }
 
 ERRORS = {
+    "CredentialsError": woolexec.WoolexecError,
     "InitializerError": BrokenProcessPool,
+    "NoPeersError": BrokenProcessPool,
+    "PeerRefusedError": woolexec.WoolexecError,
+    "PeerStartError": woolexec.WoolexecError,
     "PlatformError": ImportError,
     "ProtocolError": woolexec.WoolexecError,
     "RemoteError": woolexec.WoolexecError,

@@ -11,7 +11,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from woolexec.errors import CredentialsError as CredentialsError
     from woolexec.errors import InitializerError as InitializerError
+    from woolexec.errors import NoPeersError as NoPeersError
+    from woolexec.errors import PeerRefusedError as PeerRefusedError
+    from woolexec.errors import PeerStartError as PeerStartError
     from woolexec.errors import PlatformError as PlatformError
     from woolexec.errors import ProtocolError as ProtocolError
     from woolexec.errors import RemoteError as RemoteError
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.mapping_async import AsyncMap as AsyncMap
+    from woolexec.mesh.credentials import Credentials as Credentials
     from woolexec.nested import current_executor as current_executor
     from woolexec.propagation import propagate as propagate
     from woolexec.routines import routine as routine
@@ -33,7 +38,12 @@ __version__ = "0.1.0"
 # Loaded when first used: a worker imports this package too, and needs none of it.
 _WHERE = {
     "AsyncMap": "woolexec.mapping_async",
+    "Credentials": "woolexec.mesh.credentials",
+    "CredentialsError": "woolexec.errors",
     "InitializerError": "woolexec.errors",
+    "NoPeersError": "woolexec.errors",
+    "PeerRefusedError": "woolexec.errors",
+    "PeerStartError": "woolexec.errors",
     "PeerPoolExecutor": "woolexec.executor",
     "PlatformError": "woolexec.errors",
     "ProtocolError": "woolexec.errors",
@@ -52,8 +62,13 @@ _WHERE = {
 
 __all__ = [  # the names of _WHERE
     "AsyncMap",
+    "Credentials",
+    "CredentialsError",
     "InitializerError",
+    "NoPeersError",
     "PeerPoolExecutor",
+    "PeerRefusedError",
+    "PeerStartError",
     "PlatformError",
     "ProtocolError",
     "RemoteError",

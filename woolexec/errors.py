@@ -5,6 +5,10 @@ WoolexecError
 ├── WorkerLostError     a call was started and its worker died (also a BrokenProcessPool)
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
+├── NoPeersError        tasks waited, and no peer was there (also a BrokenProcessPool)
+├── PeerRefusedError    the other end of a link does not fit, or has not proved who it is
+├── PeerStartError      a peer cannot listen where it should
+├── CredentialsError    a token that cannot be used
 ├── RemoteError         stands for an exception that could not travel
 ├── PlatformError       this platform cannot run the pool (also an ImportError)
 └── ProtocolError       the other end sent what it must not send
@@ -55,6 +59,22 @@ class InitializerError(WoolexecError, BrokenProcessPool):
 
 class WorkerStartError(WoolexecError, BrokenProcessPool):
     """No worker could be started: no descriptors, processes or memory left, or an interpreter that does not start."""
+
+
+class NoPeersError(WoolexecError, BrokenProcessPool):
+    """Tasks waited for longer than `peers_timeout`, and no peer was there to run them; the message says why not."""
+
+
+class PeerRefusedError(WoolexecError):
+    """The other end of a link speaks another version, or has not proved that it has the token."""
+
+
+class PeerStartError(WoolexecError):
+    """A peer cannot listen at the address that it was given."""
+
+
+class CredentialsError(WoolexecError):
+    """A token file that others can read, that is empty, or that is no file."""
 
 
 class RemoteError(WoolexecError):

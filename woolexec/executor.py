@@ -42,6 +42,8 @@ from woolexec.wire.pickling import dumps, dumps_call
 if TYPE_CHECKING:
     from woolexec.engine.workers import Worker
     from woolexec.mapping_async import AsyncMap, Settings
+    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.peers import Peers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -185,7 +187,14 @@ class PeerPoolExecutor(_Face):
     :param max_tasks_per_child: a worker is replaced after so many calls; None: never
     :param initializer_timeout: seconds that the initializer may take; None: as long as it likes
     :param max_coroutines: coroutines and streams that one worker runs at once; more wait
+    :param peers: addresses of peers that run tasks as well, ``host:port`` or ``unix:/path``; then `max_workers` counts
+        the workers beside them on this machine, and is 0 by default
+    :param credentials: what this process and its peers prove to each other; None: the token that the processes of this
+        user share on this machine
+    :param peers_timeout: seconds that tasks wait while no peer is there, before they raise `NoPeersError`; None: for
+        ever
     :raises ValueError: if a number is not above 0
+    :raises CredentialsError: if the token cannot be used
     :raises TypeError: if `initializer` is not callable
     """
 
@@ -199,13 +208,18 @@ class PeerPoolExecutor(_Face):
         max_tasks_per_child: int | None = None,
         initializer_timeout: float | None = 60.0,
         max_coroutines: int = COROUTINES,
+        peers: str | Iterable[str] | None = None,
+        credentials: Credentials | None = None,
+        peers_timeout: float | None = 60.0,
     ) -> None:
         if max_workers is None:
-            max_workers = usable_cpus()
-        elif max_workers <= 0:
+            max_workers = usable_cpus() if peers is None else 0
+        elif max_workers < 0 or (max_workers == 0 and peers is None):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if initializer is not None and peers is not None:
+            raise ValueError("peers do not run initializers: let the tasks do what it does")
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
                 raise TypeError("max_tasks_per_child must be an integer")
@@ -214,7 +228,8 @@ class PeerPoolExecutor(_Face):
         if max_coroutines <= 0:
             raise ValueError("max_coroutines must be >= 1")
         self._options = None
-        self._max_workers = max_workers
+        self._max_workers = max(1, max_workers)
+        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
@@ -222,8 +237,9 @@ class PeerPoolExecutor(_Face):
             initializer=None if initializer is None else dumps((initializer, tuple(initargs))),
             initializer_timeout=initializer_timeout,
             calls_limit=max_tasks_per_child,
-            threads=max(1, usable_cpus() // max_workers),
+            threads=max(1, usable_cpus() // self._max_workers),
             coroutines=max_coroutines,
+            guest=self._peers,
         )
         self._functions = Functions(self._engine.intern)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
@@ -232,6 +248,18 @@ class PeerPoolExecutor(_Face):
     @property
     def _pool(self) -> PeerPoolExecutor:  # type: ignore[override]  # an attribute would be a cycle
         return self
+
+    def wait_for_peers(self, count: int = 1, timeout: float | None = None) -> int:
+        """
+        Wait until so many peers are there.
+
+        :return: how many there are
+        :raises TimeoutError: if they are not there within `timeout` seconds; it says why not
+        :raises ValueError: if this executor has no peers
+        """
+        if self._peers is None:
+            raise ValueError("this executor was made without peers=")
+        return self._peers.wait(count, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """
@@ -449,6 +477,14 @@ class OptionsView(_Face):
 def _pid(worker: Worker) -> int:
     """Return the process id of a worker that has run a call; the template's word may come later than its outcome."""
     return worker.page.pid if worker.pid is None else worker.pid
+
+
+def _peers_at(peers: str | Iterable[str], credentials: Credentials | None, timeout: float | None) -> Peers:
+    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.peers import Peers
+
+    addresses = [peers] if isinstance(peers, str) else list(peers)
+    return Peers(addresses, credentials or Credentials.of_this_user(), timeout=timeout)
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

@@ -14,38 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from woolexec import PeerPoolExecutor, WorkerLostError
-from woolexec.mesh.link import Link
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.server import Peer
-
-PATIENCE = 20.0
-
-
-def joined(peer, *, local=0):
-    """A pool that places its calls on a peer, beside `local` workers of its own."""
-    pool = PeerPoolExecutor(max(1, local))
-    pool._engine._crew.limit = local
-    Link(pool._engine, peer.address, peer.width)
-    return pool
-
-
-@pytest.fixture
-def peer():
-    with Peer(2) as peer:
-        yield peer
-
-
-@pytest.fixture
-def pool(peer):
-    with joined(peer) as pool:
-        yield pool
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.002)
 
 
 def double(value):
@@ -223,14 +194,14 @@ def test_lost_worker_is_made_good_by_a_retry(pool, tmp_path):
 
 def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path):
     with contextlib.ExitStack() as stack:
-        peer = stack.enter_context(Peer(1))
+        peer = stack.enter_context(Peer(1, credentials=CREDENTIALS))
         pool = stack.enter_context(joined(peer))
         held = pool.submit(hold, tmp_path)
         waiting = pool.submit(double, 2)
         eventually((tmp_path / "held").exists)
         pool._engine._crew.limit = 1  # a worker of our own, which may only start when there is more work
-        peer._server.stop(0)
-        with pytest.raises(WorkerLostError, match="link"):
+        peer.close()
+        with pytest.raises(WorkerLostError):
             held.result(PATIENCE)
         assert waiting.result(PATIENCE) == 4
         (tmp_path / "release").touch()
@@ -238,18 +209,16 @@ def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path)
 
 def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path):
     code = (
-        "import sys; from woolexec.mesh.server import Peer\n"
-        "with Peer(1) as peer: print(peer.address, flush=True); sys.stdin.read()"
+        "import sys; from woolexec import Credentials; from woolexec.mesh.server import Peer\n"
+        f"with Peer(1, credentials=Credentials({CREDENTIALS.token!r})) as peer:\n"
+        "    print(peer.address, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         address = process.stdout.readline().strip()
         try:
-            pool = PeerPoolExecutor(1)
-            pool._engine._crew.limit = 0
-            Link(pool._engine, address, 1)
-            with pool:
+            with PeerPoolExecutor(0, peers=address, credentials=CREDENTIALS) as pool:
                 held = pool.submit(hold, tmp_path)
                 eventually((tmp_path / "held").exists)
                 again = pool.with_options(idempotent=True).submit(double, 3)
@@ -265,14 +234,16 @@ def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path
                 os.rmdir(os.path.dirname(address.removeprefix("unix:")))
 
 
-def test_last_link_that_breaks_keeps_nobody_waiting(peer, tmp_path):
+def test_what_waits_after_the_last_link_broke_fails_when_no_peer_comes_back(peer, tmp_path):
     with joined(peer) as pool:
         held = occupied(pool, tmp_path)
         waiting = pool.submit(double, 2)
-        peer._server.stop(0)
-        for future in (*held, waiting):
+        peer.close()
+        for future in held:
             with pytest.raises(WorkerLostError):
                 future.result(PATIENCE)
+        with pytest.raises(NoPeersError, match=r"waited for 1 s.*unix:"):
+            waiting.result(PATIENCE)
         (tmp_path / "release").touch()
 
 

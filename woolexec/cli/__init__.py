@@ -36,6 +36,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
 
+    serve = commands.add_parser(
+        "serve", help="be a peer: run the tasks of other processes", description=_SERVE, epilog=_SETTINGS
+    )
+    from woolexec.cli.serve import SETTINGS
+    from woolexec.cli.serve import run as run_serve
+
+    for setting in SETTINGS:
+        setting.add_to(serve)
+    serve.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    serve.set_defaults(run=run_serve)
+
     version = commands.add_parser("version", help="print the versions of woolexec and Python")
     version.set_defaults(run=_version)
     return parser
@@ -44,6 +55,17 @@ def _parser() -> argparse.ArgumentParser:
 _DEMO = (
     "Parse every source file of the running Python's standard library in a PeerPoolExecutor, show what is in there, "
     "and time the same job on a ProcessPoolExecutor and serially."
+)
+
+
+_SERVE = (
+    "Run the tasks of other processes in workers of this one, until SIGTERM. They reach it with "
+    "PeerPoolExecutor(peers='HOST:PORT')."
+)
+
+_SETTINGS = (
+    "Each setting may also stand in the environment (--drain-timeout is WOOLEXEC_DRAIN_TIMEOUT) or in the TOML file "
+    "that --config or WOOLEXEC_CONFIG names (drain-timeout). An argument wins over the environment, that over the file."
 )
 
 

@@ -58,8 +58,8 @@ class Dispatch:
         if place.is_supplied:
             return []
         chosen: list[Call] = []
-        queue, places = self.queue, len(self.places)
-        share = -(-len(queue) // max(1, places))
+        queue, places = self.queue, sum(other.width for other in self.places)
+        share = -(-len(queue) * place.width // max(1, places))
         while len(chosen) < share or not place.outstanding:
             entry = queue.head()
             if entry is None:
@@ -102,18 +102,24 @@ class Dispatch:
     def spread(self) -> list[tuple[Place, list[Call]]]:
         """Choose what is sent to places that run their calls all at once: each call goes where there are fewest."""
         queue, places = self.queue, self.places
-        heap = [(len(place.outstanding), at) for at, place in enumerate(places) if place.ready and not place.recalling]
+        heap = [
+            (len(place.outstanding) / place.width, at)
+            for at, place in enumerate(places)
+            if place.ready and not place.recalling
+        ]
         heapify(heap)
         chosen: dict[int, list[Call]] = {}
         while heap and (entry := queue.head()) is not None:
-            ahead, at = heap[0]
+            _, at = heap[0]
             place = places[at]
+            ahead = len(place.outstanding)
             if place.is_used_up:
                 heappop(heap)
                 continue
             # What a call waits for that itself counts against the limit must not have to wait for it.
             if ahead >= place.limit and not (isinstance(entry, Call) and entry.parent):
-                break
+                heappop(heap)
+                continue
             if isinstance(entry, Chunk):
                 call = entry.cut(1)
             elif queue.take(entry):
@@ -122,7 +128,7 @@ class Dispatch:
                 continue
             place.sent(call, self._number(), 0.0, len(call.payload))
             chosen.setdefault(at, []).append(call)
-            heapreplace(heap, (ahead + 1, at))
+            heapreplace(heap, ((ahead + 1) / place.width, at))
         return [(places[at], calls) for at, calls in chosen.items()]
 
     def _assign_child(self, place: Place) -> list[Call]:

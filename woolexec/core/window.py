@@ -31,6 +31,7 @@ class Place:
     """
     Something that runs calls, in the order sent, `limit` at once, and what is outstanding there.
 
+    `width` counts the workers that stand behind it.
     `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all
     there was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top.
     `pinned` calls wait for this place and no other.
@@ -47,6 +48,7 @@ class Place:
         "remaining",
         "size",
         "waiting",
+        "width",
     )
 
     def __init__(self) -> None:
@@ -58,7 +60,7 @@ class Place:
         self.remaining: int | None = None
         self.waiting: list[int] = []
         self.above = 0
-        self.limit = 1
+        self.limit = self.width = 1
         self.pinned: list[Call] = []
 
     def has_room(self, cost: float | None, size: int) -> bool:

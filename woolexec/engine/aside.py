@@ -32,6 +32,8 @@ class Aside(Outbound):
 
     __slots__ = ("page", "worker")
 
+    is_aside = True
+
     def __init__(self, worker: Worker, limit: int) -> None:
         super().__init__()
         self.worker = worker

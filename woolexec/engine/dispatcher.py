@@ -37,7 +37,6 @@ from woolexec.wire.codec import (
     Started,
     Wait,
     Yield,
-    encode,
 )
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File
@@ -57,7 +56,7 @@ _FUNCTIONS_LIMIT = 1024
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 
 
-_LINK_KINDS = (Return, Raise, Recalled)
+_LINK_KINDS = frozenset({Return, Raise, Recalled, Yield})
 
 
 class Relayed:
@@ -102,7 +101,9 @@ class Dispatcher:
     def places(self) -> list[Outbound]:
         """Wherever calls may be outstanding: workers, what is aside of their main threads, links; from any thread."""
         workers = tuple(self._workers.values())
-        return [*workers, *(worker.aside for worker in workers), *self.links]
+        links = tuple(self.links)
+        asides: list[Outbound] = [*(worker.aside for worker in workers), *(link.aside for link in links)]
+        return [*workers, *links, *asides]
 
     @property
     def waiting(self) -> int:
@@ -262,9 +263,10 @@ class Dispatcher:
                 break
             free += 1
         for place, calls in self.aside.spread():
-            assert isinstance(place, Aside)
+            assert isinstance(place, Outbound)
             self._send(place, calls)
-            self.be_heard(place.worker)
+            if isinstance(place, Aside):
+                self.be_heard(place.worker)
 
     def be_heard(self, worker: Worker, *, again: bool = True) -> None:
         """
@@ -284,7 +286,7 @@ class Dispatcher:
             return
         worker.send_calls(calls)
         for call in calls:
-            # Behind a link nobody watches the time yet: Start has no field for it.
+            # Behind a link the engine of the peer watches the time.
             if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker | Aside):
                 self._on_timed(worker, call)
         self.due.add(worker)
@@ -340,28 +342,31 @@ class Dispatcher:
         """Take a link in: calls are placed there as well."""
         self.links.append(link)
         self.core.places.append(link)
+        self.aside.places.append(link.aside)
 
-    def hear_link(self, link: Remote, frames: Sequence[Any]) -> None:
-        """Act on what came over a link."""
-        for frame in frames:
-            if frame.__class__ not in _LINK_KINDS:
-                raise ProtocolError(f"link: {frame.__class__.__name__} is not for us")
-            self._take(link, frame)
+    def hear_link(self, link: Remote, frame: Message) -> None:
+        """
+        Act on what came over a link.
+
+        :raises ProtocolError: if it is nothing for us
+        """
+        if frame.__class__ not in _LINK_KINDS:
+            raise ProtocolError(f"{frame.__class__.__name__} is not for us")
+        self._take(link, frame)
 
     def unlink(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
         """A link is gone, and nobody can tell what was started there: all that was sent is lost."""
         if link not in self.links:
             return
         self.links.remove(link)
-        self.due.discard(link)
-        for call in self.core.leave(link, max(link.outstanding, default=0)):
+        self.due -= {link, link.aside}
+        lost = self.core.leave(link, max(link.outstanding, default=0))
+        for call in lost + self.aside.leave(link.aside, max(link.aside.outstanding, default=0)):
             if not self.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
-                self.core.retry(call)
+                self.retry(call)
             else:
                 call.move("fail")
                 call.receiver.deliver_failure(call, error_of(call))
-        if not self.links and not self._crew.limit:
-            self.fail_waiting(WorkerLostError("the last link broke, and there are no workers here"))
 
     # -- licences and balance -----------------------------------------------------------------------------------
 
@@ -416,7 +421,7 @@ class Dispatcher:
         self.due.add(worker)
 
     def _core_of(self, place: Outbound) -> Dispatch:
-        return self.aside if isinstance(place, Aside) else self.core
+        return self.aside if place.is_aside else self.core
 
     # -- outcomes -----------------------------------------------------------------------------------------------
 
@@ -518,7 +523,7 @@ class Dispatcher:
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, frame.payload)
 
-    def _gave(self, worker: Worker, number: int, tell: Callable[[Call], object]) -> None:
+    def _gave(self, worker: Worker | Remote, number: int, tell: Callable[[Call], object]) -> None:
         """A stream can be pulled now, or has given something."""
         call = worker.aside.outstanding.get(number)
         if call is not None:
@@ -528,7 +533,7 @@ class Dispatcher:
         """Send a command to where a call is outstanding."""
         place = call.place
         if place is not None and call.state == SENT:
-            place.send(encode(frame), file)
+            place.send_command(frame, file)
             self.due.add(place)
             if isinstance(place, Aside):
                 self.be_heard(place.worker)
@@ -561,9 +566,9 @@ class Dispatcher:
             call.move("fail")
             call.receiver.deliver_failure(call, error)
 
-    def fail_outstanding(self, worker: Outbound, error: BaseException) -> None:
+    def fail_outstanding(self, worker: Worker | Remote, error: BaseException) -> None:
         """Fail everything that was sent to a worker."""
-        for place in (worker, worker.aside) if isinstance(worker, Worker) else (worker,):
+        for place in (worker, worker.aside):
             for call in list(place.outstanding.values()):
                 place.gone(call.number, len(call.payload))
                 call.move("fail")

@@ -153,12 +153,12 @@ class Endings:
         dispatcher.take_inbox()
         dispatcher.end_licences()
         worker = call.place
-        if isinstance(worker, Remote):
+        if isinstance(worker, Remote) and not (force and worker.is_aside):
             answer: Future[bool] = Future()
             worker.take_back(call, answer.set_result, force=force)
             return answer
-        if isinstance(worker, Aside):
-            if call.state == SENT and call.number > worker.page.started:
+        if worker is not None and worker.is_aside:
+            if isinstance(worker, Aside) and call.state == SENT and call.number > worker.page.started:
                 dispatcher.recall(worker, since=call.number)
             if force and call.place is worker:
                 self._let_go(call)
@@ -184,10 +184,7 @@ class Endings:
             for place in (worker, worker.aside):
                 if place.unstarted(place.page.started):
                     dispatcher.recall(place)
-        for link in dispatcher.links:
-            for call in list(link.outstanding.values()):
-                if not link.is_running(call):
-                    link.take_back(call, partial(self._taken_back, call))
+        self._take_back_from_links()
         for entry in dispatcher.take_waiting():
             if isinstance(entry, Chunk):
                 entry.cancelled = True
@@ -195,6 +192,20 @@ class Endings:
                 continue
             entry.move("cancel")
             self._taken_back(entry, cancelled=True)
+
+    def interrupt_links(self) -> None:
+        """End everything that was sent over links."""
+        self._take_back_from_links(force=True)
+        for link in self._dispatcher.links:
+            for call in list(link.aside.outstanding.values()):
+                self._dispatcher.command(call, Cancel(call=call.number))
+
+    def _take_back_from_links(self, *, force: bool = False) -> None:
+        for link in self._dispatcher.links:
+            for place in (link,) if force else (link, link.aside):
+                for call in list(place.outstanding.values()):
+                    if force or not place.is_running(call):
+                        place.take_back(call, partial(self._taken_back, call), force=force)
 
     def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
         receiver = call.receiver
@@ -230,7 +241,7 @@ class Endings:
         for place in self._dispatcher.places:
             if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
                 self._dispatcher.recall(place)
-            if isinstance(place, Aside):
+            if place.is_aside:
                 for call in place.outstanding.values():
                     if id(call.chunk) in chunks:
                         self._let_go(call).deliver_failure(call, None)

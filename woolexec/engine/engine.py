@@ -25,7 +25,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.engine.aside import COROUTINES, Aside
@@ -37,6 +37,11 @@ from woolexec.errors import WorkerLostError
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
@@ -55,6 +60,8 @@ class Engine:
     """
     Run calls on worker processes; for the parameters see `Crew`.
 
+    :param guest: what brings links: it runs in the engine's thread, which is an asyncio event loop then, until the
+        engine ends, and is given the engine and what to call when it has brought it news
     :raises RuntimeError: if there is no thread to be had
     """
 
@@ -67,7 +74,9 @@ class Engine:
         calls_limit: int | None = None,
         threads: int = 1,
         coroutines: int = COROUTINES,
+        guest: Guest | None = None,
     ) -> None:
+        self._guest = guest
         self._loop = Loop(self._is_outstanding)
         self._crew = Crew(
             self._loop,
@@ -225,22 +234,26 @@ class Engine:
 
     def _run(self) -> None:
         try:
-            while self._round():
-                pass
+            if self._guest is None:
+                while self._step():
+                    self._loop.sleep()
+            else:
+                from woolexec.engine import beside
+
+                beside.run(self._step, self._loop, partial(self._guest, self))
         except BaseException as exc:  # a bug of ours: nobody may wait for ever because of it
             self._fail_everything(exc)
             raise
         finally:
             self._close()
 
-    def _round(self) -> bool:
-        """Work, sleep, hear; False at the end."""
+    def _step(self) -> bool:
+        """Do what there is to do before the next sleep; False at the end."""
         if self._loop.inbox:
             self._dispatcher.take_inbox()
         if self._state == "draining" and self._is_drained():
             return False
         self._dispatcher.act()
-        self._loop.sleep()
         return True
 
     def _is_outstanding(self, about: tuple[int, int]) -> bool:
@@ -261,7 +274,7 @@ class Engine:
             return False
         if any(worker.is_busy for worker in workers.values()):
             return False
-        if any(link.outstanding for link in self._dispatcher.links):
+        if any(link.outstanding or link.aside.outstanding for link in self._dispatcher.links):
             return False
         for worker in workers.values():
             self._crew.dismiss(worker)
@@ -270,6 +283,7 @@ class Engine:
     def _interrupt(self) -> None:
         self._shut(cancel=True)
         self._crew.interrupt()
+        self._endings.interrupt_links()
 
     def _end_workers(self, number: int) -> None:
         self._shut(cancel=True)
@@ -278,6 +292,9 @@ class Engine:
             self._crew.kill(worker, number)
         error = WorkerLostError("the workers were ended by terminate_workers or kill_workers")
         self._crew.give_up(error, quietly=True)
+        for link in self._dispatcher.links:
+            self._dispatcher.fail_outstanding(link, error)
+            link.close()
 
     def _fail_everything(self, exc: BaseException) -> None:
         error = WorkerLostError(f"the engine failed: {exc!r}")
@@ -294,8 +311,6 @@ class Engine:
 
     def _close(self) -> None:
         _engines.discard(self)
-        for link in self._dispatcher.links:
-            link.close()
         self._dispatcher.close()
         self._crew.close()
         self._loop.close()

@@ -123,11 +123,16 @@ class Loop:
 
     def sleep(self) -> None:
         """Sleep until there is something to do, and do it."""
-        timeout = None
+        self.hear(self.until_due())
+
+    def until_due(self) -> float | None:
+        """Return how long there is nothing to do, in seconds; None: until something comes."""
         if self.inbox:
-            timeout = 0.0
-        elif self._timers:
-            timeout = max(0.0, self._timers[0][0] - monotonic())
+            return 0.0
+        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
+
+    def hear(self, timeout: float | None) -> None:
+        """Sleep at most for so many seconds until there is something to do, and do it."""
         for act in self.watched.wait(timeout):
             act()
         while self._timers and self._timers[0][0] <= monotonic():

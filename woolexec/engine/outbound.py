@@ -7,11 +7,11 @@ A call leaves as a Start; its function goes ahead of it, once, as a Define that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
-from woolexec.wire.codec import Define, Recall, Start, encode, encode_slot, encode_start
+from woolexec.wire.codec import Define, Message, Recall, Start, encode, encode_slot, encode_start
 from woolexec.wire.payload import APART, File, Parts
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Outbound(Place):
 
     page: TimedPage
     pid: int | None
+    is_aside = False
+    """It runs what does not run in a main thread: coroutines and streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +85,7 @@ class Outbound(Place):
         if call.options is not None:
             frame.name = call.options.name or ""
             frame.context_back = call.options.context_back
+            frame.timeout = call.options.timeout or 0.0
         if call.chunk is not None:
             frame.again = self._chunk is call.chunk
             self._chunk = call.chunk
@@ -103,10 +106,11 @@ class Outbound(Place):
             field = encode_slot(len(self._slot_of))
         self._slot_of[function] = field
         slot = field[1]
-        self._send_function(slot, function.payload)
+        self._send_function(slot, function)
         return slot
 
-    def _send_function(self, slot: int, payload: Any) -> None:
+    def _send_function(self, slot: int, function: Function) -> None:
+        payload = function.payload
         if isinstance(payload, File):
             self.send(encode(Define(function=slot, extent=payload.extent)), payload)
         else:
@@ -115,6 +119,10 @@ class Outbound(Place):
     def send_recall(self, number: int, waiting: int = 0) -> None:
         """Send the mark that ends a recall."""
         self.send(encode(Recall(call=number, waiting=waiting)))
+
+    def send_command(self, frame: Message, file: File | None = None) -> None:
+        """Put a command for a call in line."""
+        self.send(encode(frame), file)
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Put encoded frames in line; `flush` writes them."""
@@ -134,8 +142,8 @@ class Remote(Outbound):
 
     __slots__ = ()
 
-    width: int
-    """Calls that it runs at once."""
+    aside: Remote
+    """What runs there beside the main threads."""
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """
@@ -150,5 +158,5 @@ class Remote(Outbound):
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of it, in bounded time."""
+        """Give it up: what it still runs for us ends."""
         raise NotImplementedError

@@ -6,6 +6,8 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from woolexec.errors import PlatformError
+
 
 class Watched:
     """
@@ -42,6 +44,17 @@ class Watched:
         ready = self._poll.poll(None if timeout is None else timeout * self._unit)
         acts = self._acts
         return [acts[fd] for fd, _ in ready if fd in acts]
+
+    def fileno(self) -> int:
+        """
+        Return what another loop may sleep on: it can be read when something here is ready.
+
+        :raises PlatformError: where the kernel has no such thing
+        """
+        if not hasattr(self._poll, "fileno"):
+            raise PlatformError("links to peers need epoll, which this platform does not have")
+        number: int = self._poll.fileno()
+        return number
 
     def close(self) -> None:
         """Release what the kernel holds."""

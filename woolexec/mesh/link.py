@@ -4,34 +4,33 @@ The client's end of a link: a place like a worker, but that a peer stands behind
 What differs from a worker: there is no shared page.  What has been started is told by Started frames, late, so a recall
 puts all that it covers in doubt (`LIMBO`) until the peer has answered, and when the link breaks nobody can tell what
 was started: all that was outstanding is lost.
+
+All of it runs in the engine's thread, which is an event loop then.
 """
 
 from __future__ import annotations
 
-import os
-import threading
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import LIMBO, SENT, Call
+from woolexec.core.call import LIMBO, SENT, Call, Function
 from woolexec.core.window import DEPTH, HORIZON
 from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
-from woolexec.errors import WorkerLostError
-from woolexec.mesh.road import METHOD, OPTIONS, SERVICE, Line, inline, outline
-from woolexec.wire.codec import Cancel, Define, Recalled, Start, Started, decode, encode
+from woolexec.errors import ProtocolError, WorkerLostError
+from woolexec.mesh.road import Outbox, end, inline, outline
+from woolexec.wire.codec import Cancel, Define, Message, Recall, Recalled, Start, Started, Stop, decode, encode
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
+    from woolexec.wire.wire_pb2 import Welcome
 
 _BYTES = 8 << 20
 """Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
-
-_CLOSING = 2.0
-"""Seconds to wait for the thread that reads the stream."""
 
 
 class _Reports:
@@ -50,90 +49,43 @@ class _Reports:
         """Nothing to forget."""
 
 
-class Link(Remote):
-    """
-    One stream to a peer.  `connect` gives it to an engine; the engine's thread uses it from then on.
+class _Far(Remote):
+    """What both places behind a link have in common."""
 
-    :param address: of a Unix socket, as ``unix:/path``
-    :param width: calls that the peer runs at once
-    """
-
-    __slots__ = (
-        "_address",
-        "_begun",
-        "_channel",
-        "_engine",
-        "_line",
-        "_out",
-        "_reader",
-        "_stream",
-        "_wanted",
-        "page",
-        "pid",
-        "width",
-    )
+    __slots__ = ("_begun", "_engine", "_wanted", "page", "pid")
 
     page: _Reports
 
-    def __init__(self, engine: Engine, address: str, width: int) -> None:
-        import grpc
-
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.pid = None
         self.page = _Reports()
-        self.width = width
         self._engine = engine
-        self._address = address
         self._begun: set[int] = set()
         self._wanted: dict[Call, Callable[[bool], object]] = {}
-        self._out: list[bytes] = []
-        self._line = Line()
-        self._channel = grpc.insecure_channel(address, OPTIONS)
-        self._stream = self._channel.stream_stream(f"/{SERVICE}/{METHOD}")(self._line.batches())
-        self._reader = threading.Thread(target=self._read, name="woolexec-link", daemon=True)
-        self._reader.start()
-        engine._loop.tell(partial(engine._dispatcher.link, self))
-
-    # -- sending ------------------------------------------------------------------------------------------------
-
-    def has_room(self, cost: float | None, size: int) -> bool:
-        """As of a worker, but that `width` calls run at once."""
-        if not self.ready or self.recalling:
-            return False
-        ahead = len(self.outstanding)
-        if ahead < self.width:
-            return True
-        if cost is None or ahead >= DEPTH * self.width:
-            return False
-        return self.load + cost <= HORIZON * self.width and self.size + size <= _BYTES
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
         """Book a call at the moment of the decision."""
         super().sent(call, number, cost, size)
         self.page.sent = number
 
-    def send(self, frames: bytes, file: File | None = None) -> None:
-        """Put encoded frames in line; `flush` writes them."""
-        assert file is None  # descriptors stay on their host
-        self._out.append(frames)
+    def gone(self, number: int, size: int) -> Call | None:
+        """Take a call off the books."""
+        self._begun.discard(number)
+        return super().gone(number, size)
 
-    def flush(self) -> bool:
-        """Give what is in line to the stream."""
-        self._line.put(b"".join(self._out))
-        self._out.clear()
-        return True
+    def began(self, number: int) -> Call | None:
+        """Note that the peer has started a call; None if it is not outstanding any more."""
+        call = self.outstanding.get(number)
+        if call is not None:
+            self._begun.add(number)
+            self.page.started = max(self.page.started, number)
+            self.page.since = monotonic()
+        return call
 
-    def _send_function(self, slot: int, payload: Any) -> None:
-        frame = Define(function=slot)
-        inline(frame, payload)
-        self.send(encode(frame))
-
-    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
-        frame.size = (len(payload),)
-        inline(frame, payload)
-        self.send(encode(frame))
-
-    # -- taking back --------------------------------------------------------------------------------------------
+    def is_running(self, call: Call) -> bool:
+        """Say whether the peer has told that this call was started."""
+        return call.number in self._begun
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """Ask for a call back, or for its end; the peer's Recalled decides."""
@@ -151,11 +103,7 @@ class Link(Remote):
         else:
             dispatcher.recall(self, since=call.number)
 
-    def is_running(self, call: Call) -> bool:
-        """Say whether the peer has told that this call was started."""
-        return call.number in self._begun
-
-    def _answer(self, *, broken: bool = False) -> None:
+    def answer(self, *, broken: bool = False) -> None:
         """Those that were given back are in the queue again, where whoever wanted them takes them."""
         for call, answer in list(self._wanted.items()):
             if self._engine._dispatcher.core.queue.claim(call):
@@ -169,71 +117,201 @@ class Link(Remote):
             del self._wanted[call]
             answer(True)
 
-    # -- receiving ----------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """Pass what comes to the engine's thread, until the stream ends."""
+class Link(_Far):
+    """
+    One stream to a peer.
+
+    :param address: of the peer, for messages
+    :param welcome: what the peer has said of itself
+    """
+
+    __slots__ = ("_address", "_host", "_leaving", "_outbox", "_stream", "aside")
+
+    aside: LinkAside
+
+    def __init__(self, engine: Engine, address: str, welcome: Welcome) -> None:
+        super().__init__(engine)
+        self.width = welcome.workers
+        self.aside = LinkAside(engine, self, welcome.coroutines)
+        self._address = address
+        self._host = welcome.host
+        self._outbox = Outbox()
+        self._stream: Any = None
+        self._leaving = False
+
+    async def run(self, stream: Any, wake: Callable[[], None]) -> str:
+        """
+        Be a place of the engine until the stream ends.
+
+        :param stream: a bidirectional call of grpc's
+        :param wake: called when there is news for the engine
+        :return: why it ended
+        """
         import grpc
 
-        tell, why = self._engine._loop.tell, "the peer ended it"
+        self._stream = stream
+        self._engine._dispatcher.link(self)
+        wake()
+        writing = asyncio.get_running_loop().create_task(self._outbox.empty_into(stream.write))
+        why = "the peer ended it"
         try:
-            for data in self._stream:
-                tell(partial(self._hear, data))
+            while (data := await stream.read()) is not grpc.aio.EOF:
+                self._hear(data)
+                wake()
         except grpc.RpcError as exc:
             why = f"{exc.code().name}: {exc.details()}"  # grpc says so only at run time
-        self._line.close()  # grpc's thread that takes from it would wait for ever
-        self._channel.close()
-        tell(partial(self._broke, why))
+        except (ProtocolError, ValueError, OSError) as exc:  # it cannot be trusted, or not be followed
+            why = str(exc)
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # somebody runs this
+                raise
+            why = "it was closed here"  # grpc's word for `close`
+        finally:
+            stream.cancel()
+            self._broke(why)
+            wake()
+            await end(writing)
+        return why
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def has_room(self, cost: float | None, size: int) -> bool:
+        """As of a worker, but that `width` calls run at once."""
+        if not self.ready or self.recalling:
+            return False
+        ahead = len(self.outstanding)
+        if ahead < self.width:
+            return True
+        if cost is None or ahead >= DEPTH * self.width:
+            return False
+        return self.load + cost <= HORIZON * self.width and self.size + size <= _BYTES
+
+    def place_of(self, number: int) -> _Far:
+        """Return where this call is outstanding, if it is."""
+        return self.aside if number in self.aside.outstanding else self
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Give encoded frames to the stream."""
+        assert file is None  # descriptors stay on their host
+        self._outbox.put(frames)
+
+    def flush(self) -> bool:
+        """They are on their way."""
+        return True
+
+    def send_command(self, frame: Message, file: File | None = None) -> None:
+        """Send a command for a call."""
+        if file is not None:
+            inline(frame, file)
+        self.send(encode(frame))
+
+    def _send_function(self, slot: int, function: Function) -> None:
+        frame = Define(function=slot, name=function.name)
+        inline(frame, function.payload)
+        self.send(encode(frame))
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        frame.size = (len(payload),)
+        inline(frame, payload)
+        self.send(encode(frame))
+
+    # -- receiving ----------------------------------------------------------------------------------------------
 
     def _hear(self, data: bytes) -> None:
         """Act on a batch."""
-        if not self.ready:
-            return
         dispatcher = self._engine._dispatcher
-        try:
-            for frame in decode(data):
-                if isinstance(frame, Started):
-                    self._begun.update(number for number in frame.call if number in self.outstanding)
-                    self.page.started = max(self.page.started, *frame.call)
-                    self.page.since = monotonic()
-                    continue
-                if getattr(frame, "extent", ()):
-                    frame.payload = outline(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
-                dispatcher.hear_link(self, (frame,))
-                if isinstance(frame, Recalled):
-                    self._answer()
-        except Exception as exc:  # ValueError, ProtocolError, OSError: it cannot be trusted, or not be followed
-            self._stream.cancel()
-            self._broke(str(exc))
+        for frame in decode(data):
+            if isinstance(frame, Started):
+                self._started(frame)
+                continue
+            if isinstance(frame, Stop):
+                self._leave()
+                continue
+            if getattr(frame, "extent", ()):
+                frame.payload = outline(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
+            dispatcher.hear_link(self, frame)
+            if isinstance(frame, Recalled):
+                (self.aside if frame.loop else self).answer()
+        if self._leaving and not (self.outstanding or self.aside.outstanding or self.recalling or self.aside.recalling):
+            self.close()
 
-    def gone(self, number: int, size: int) -> Call | None:
-        """Take a call off the books."""
-        self._begun.discard(number)
-        return super().gone(number, size)
+    def _leave(self) -> None:
+        """The peer is about to end: send no more, and take back what it has not started."""
+        self._leaving = True
+        self.ready = self.aside.ready = False
+        for place in (self, self.aside):
+            self._engine._dispatcher.recall(place)
+
+    def _started(self, frame: Started) -> None:
+        for number in frame.call:
+            call = self.place_of(number).began(number)
+            if call is not None and frame.open:
+                call.receiver.deliver_start(call)
 
     def _broke(self, why: str) -> None:
         """Lose what is outstanding; what waits goes elsewhere."""
-        if not self.ready:
-            return
-        self.ready = False
+        self.ready = self.aside.ready = False
         self._let_go()
         self._engine._dispatcher.unlink(self, partial(self._lost, why))
-        self._answer(broken=True)
+        for place in (self, self.aside):
+            place.answer(broken=True)
 
     def _lost(self, why: str, call: Call) -> WorkerLostError:
         error = WorkerLostError(f"the link to {self._address} broke while {task_name(call)} was outstanding: {why}")
-        error.task, error.host, error.attempts = task_name(call), os.uname().nodename, call.attempts
+        error.task, error.host, error.attempts = task_name(call), self._host, call.attempts
         return error
 
     def close(self) -> None:
-        """End the stream; nothing is outstanding any more."""
-        self.ready = False
-        self._line.close()
-        self._stream.cancel()
-        self._reader.join(_CLOSING)
-        self._let_go()
+        """End the stream: the peer ends what it still runs for us."""
+        self.ready = self.aside.ready = False
+        if self._stream is not None:
+            self._stream.cancel()
 
     def _let_go(self) -> None:
         """What was sent may hold descriptors."""
         self._slot_of.clear()
-        self._chunk = None
+        self._chunk = self.aside._chunk = None
+
+
+class LinkAside(_Far):
+    """
+    What a peer runs beside the main threads of its workers: coroutines and streams.
+
+    :param limit: how many it runs at once
+    """
+
+    __slots__ = ("_link",)
+
+    is_aside = True
+
+    def __init__(self, engine: Engine, link: Link, limit: int) -> None:
+        super().__init__(engine)
+        self._link = link
+        self.limit, self.width = limit, link.width
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Give encoded frames to the stream."""
+        self._link.send(frames, file)
+
+    def flush(self) -> bool:
+        """They are on their way."""
+        return True
+
+    def send_command(self, frame: Message, file: File | None = None) -> None:
+        """Send a command for a call."""
+        self._link.send_command(frame, file)
+
+    def send_recall(self, number: int, waiting: int = 0) -> None:
+        """Send the mark that ends a recall."""
+        self.send(encode(Recall(call=number, waiting=waiting, loop=True)))
+
+    def close(self) -> None:
+        """End the link."""
+        self._link.close()
+
+    def _slot(self, function: Function) -> int:
+        return self._link._slot(function)
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        self._link._send_payload(frame, payload)

@@ -7,14 +7,15 @@ bytes as on a socketpair, without the size in front.  Messages are passed to grp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from queue import SimpleQueue
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from woolexec.wire.payload import LARGE, File, Parts, store
 
 SERVICE = "woolexec.v1.Peer"
-METHOD = "Link"
+HELLO = f"/{SERVICE}/Hello"
+LINK = f"/{SERVICE}/Link"
 
 OPTIONS = [
     # A payload travels in its frame, whatever its size: memory files stay on their host.
@@ -29,37 +30,34 @@ OPTIONS = [
     ("grpc.http2.max_ping_strikes", 0),
 ]
 
-_BATCH_SIZE = 1 << 20
-"""Frames are gathered up to about this size, in bytes."""
 
-
-class Line:
-    """Frames that wait for the stream.  Any thread may put; grpc's takes all that is there."""
+class Outbox:
+    """Frames that wait for the stream.  What gathers while a write is under way goes with the next one."""
 
     def __init__(self) -> None:
-        self._frames: SimpleQueue[bytes | None] = SimpleQueue()
+        self._frames: list[bytes] = []
+        self._filled = asyncio.Event()
 
     def put(self, frames: bytes) -> None:
-        """Put encoded frames in line."""
-        self._frames.put(frames)
+        """Put encoded frames in line; only in the event loop's thread."""
+        self._frames.append(frames)
+        self._filled.set()
 
-    def close(self) -> None:
-        """End the stream behind what is in line."""
-        self._frames.put(None)
+    async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
+        """Write what is in line, until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            frames, self._frames = self._frames, []
+            await write(b"".join(frames))
 
-    def batches(self) -> Iterator[bytes]:
-        """Yield what is in line, as batches, until it is closed."""
-        frames = self._frames
-        while (first := frames.get()) is not None:
-            batch, size = [first], len(first)
-            while size < _BATCH_SIZE and not frames.empty():
-                more = frames.get()
-                if more is None:
-                    yield b"".join(batch)
-                    return
-                batch.append(more)
-                size += len(more)
-            yield b"".join(batch)
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end, whatever that is; being cancelled meanwhile is not lost."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 def inline(frame: Any, payload: bytes | File | Parts) -> None:

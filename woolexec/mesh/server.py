@@ -1,256 +1,207 @@
 """
-The peer's end of links: calls that come over a stream run in an engine of its own, and their outcomes go back up.
+A peer: an engine behind a gRPC server, in one thread.
 
 ::
 
-    stream --Define/Start--> reader thread --submit--> engine --> workers
-    stream <--Return/Raise/Recalled/Started-- line <-- engine's thread
+    stream --Define/Start/Next/...--> Served --> engine --> workers
+    stream <--Return/Raise/Yield/...-- outbox <-- receivers of the calls
 
 It never unpickles what users have pickled; it passes it on.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import threading
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from functools import partial
-from typing import Any, Self
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Self
 
-from woolexec.core.call import Call, Chunk, Function
-from woolexec.engine.dispatcher import Relayed
+from woolexec.engine.aside import COROUTINES
 from woolexec.engine.engine import Engine
-from woolexec.errors import ProtocolError
-from woolexec.mesh.road import METHOD, OPTIONS, SERVICE, Line, inline, outline
-from woolexec.options import TaskOptions
-from woolexec.wire.codec import (
-    Cancel,
-    Define,
-    Raise,
-    Recall,
-    Recalled,
-    Return,
-    Start,
-    Started,
-    decode,
-    encode,
-    encode_return,
-)
-from woolexec.wire.failures import dump_failure, types_of
+from woolexec.errors import PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.mesh.handshake import WELCOME_KEY, Door
+from woolexec.mesh.health import Health
+from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE
+from woolexec.mesh.served import Served
+from woolexec.wire.wire_pb2 import Welcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from woolexec.mesh.credentials import Credentials
 
 _LOOK = 0.01
-"""While there are calls whose start has not been told, their workers' pages are looked at this often (seconds)."""
+"""How often a peer that drains looks whether its clients have left, in seconds."""
 
-_LINKS = 16
 _STOPPING = 2.0
+"""Seconds that streams have to end when the peer stops."""
 
 
 class Peer:
     """
-    Serve an engine on a private Unix socket; use it in a ``with``.
+    Serve an engine at an address; use it in a ``with``.
 
     :param workers: worker processes, at most
+    :param bind: ``host:port`` (port 0: any that is free) or ``unix:/path``; None: a Unix socket in a private folder
+    :param credentials: what clients must prove
+    :param pool: the name of the pool that it belongs to
+    :param tags: what clients may ask for, as ``key=value``
+    :raises PeerStartError: if the address cannot be had
     """
 
-    def __init__(self, workers: int) -> None:
-        import grpc
-
+    def __init__(
+        self,
+        workers: int,
+        *,
+        bind: str | None = None,
+        credentials: Credentials,
+        pool: str = "",
+        tags: Sequence[str] = (),
+        coroutines: int = COROUTINES,
+        threads: int = 1,
+    ) -> None:
         self.width = workers
-        self.engine = Engine(workers)
-        self._room = tempfile.mkdtemp(prefix="woolexec-")  # 0700: grpc's socket itself follows the umask
-        self.address = f"unix:{os.path.join(self._room, 'peer')}"
-        self._threads = ThreadPoolExecutor(_LINKS, thread_name_prefix="woolexec-peer")
-        self._server = grpc.server(self._threads, options=[*OPTIONS, ("grpc.so_reuseport", 0)])
-        handler = grpc.stream_stream_rpc_method_handler(self._serve)
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-        self._server.add_insecure_port(self.address)
-        self._server.start()
-
-    def _serve(self, batches: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        served = Served(self.engine)
-        context.add_callback(served.line.close)
-        reader = threading.Thread(target=served.read, args=(batches,), name="woolexec-peer-reader", daemon=True)
-        reader.start()
+        self.identity = uuid.uuid4().hex
+        self._room: str | None = None
+        if bind is None:
+            self._room = tempfile.mkdtemp(prefix="woolexec-")  # 0700: grpc's socket itself follows the umask
+            bind = f"unix:{os.path.join(self._room, 'peer')}"
+        welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
+        self._door = Door(credentials.token, welcome)
+        self._bind = bind
+        self._served: set[Served] = set()
+        self._health = Health()
+        self._stop = asyncio.Event()
+        self._stopped = threading.Event()
+        bound: Future[str] = Future()
+        self.engine = Engine(workers, coroutines=coroutines, threads=threads, guest=_Guest(self, bound))
         try:
-            yield from served.line.batches()
-        finally:
-            context.cancel()  # ends `batches` too, when it is we who stop
-            reader.join(_STOPPING)
-            served.abandon()
+            self.address = bound.result()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def clients(self) -> int:
+        """How many clients are linked now."""
+        return len(self._served)
+
+    @property
+    def ended(self) -> bool:
+        """It serves no more."""
+        return self.engine._loop.stopped
+
+    def drain(self) -> None:
+        """Have clients send no more, and end when what they have sent is done; from any thread."""
+        self.engine._loop.tell(self._drain)
+
+    def _drain(self) -> None:
+        self._health.serving = False
+        for served in self._served:
+            served.say_goodbye()
+        self._end_when_alone()
+
+    def _end_when_alone(self) -> None:
+        if self._served:
+            self.engine._loop.after(_LOOK, self._end_when_alone)
+        else:
+            self.engine.shutdown(wait=False, cancel=False)
+
+    def close(self) -> None:
+        """End what runs, and wait for the end of all."""
+        self.engine._loop.tell(self._stop.set)  # links first: what clients have not sent goes elsewhere
+        self._stopped.wait()
+        self.engine.end_workers(signal.SIGTERM)
+        self.engine.shutdown(wait=True, cancel=True)
+        if self._room is not None:
+            shutil.rmtree(self._room, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._server.stop(0).wait(_STOPPING)
-        self._threads.shutdown(wait=True)
-        self.engine.shutdown(wait=True, cancel=True)
-        shutil.rmtree(self._room, ignore_errors=True)
-
-
-class Served:
-    """One link, at the peer: which of its calls are in the engine, under which numbers of the client."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.line = Line()
-        self.outstanding: dict[int, _Answer] = {}
-        self.untold: dict[int, _Answer] = {}
-        self._engine = engine
-        self._slots: dict[int, Function] = {}
-        self._chunk: Chunk | None = None
-        self._looking = False
-
-    def read(self, batches: Iterator[bytes]) -> None:
-        """Take in what comes, until the stream ends, or sends what it must not."""
-        try:
-            for data in batches:
-                for frame in decode(data):
-                    self._take(frame)
-        except Exception:  # grpc's when the stream is cut; ValueError, ProtocolError, RuntimeError when it has to be
-            pass
-        finally:
-            self.line.close()
-
-    def _take(self, frame: Any) -> None:
-        tell = self._engine._loop.tell
-        if isinstance(frame, Start):
-            self._start(frame)
-        elif isinstance(frame, Define):
-            # Not interned: the run time of a function is measured for each link on its own.
-            self._slots[frame.function] = Function(outline(frame), "a task of another process")
-        elif isinstance(frame, Recall):
-            tell(partial(self._recall, frame.call))
-        elif isinstance(frame, Cancel):
-            tell(partial(self._cancel, frame.call))
-        else:
-            raise ProtocolError(f"{type(frame).__name__} is not for a peer")
-
-    def _start(self, frame: Start) -> None:
-        function = self._slots.get(frame.function)
-        if function is None:
-            raise ProtocolError(f"slot {frame.function} is empty")
-        if frame.count:
-            if not frame.again:
-                self._chunk = Chunk(function, outline(frame), 0, _Answer(self, 0))
-            chunk = self._chunk
-            if chunk is None:
-                raise ProtocolError("a span of no chunk")
-            self._submit(
-                Call(function, chunk.payload, _Answer(self, frame.call[0]), None, 0, chunk, frame.first, frame.count)
-            )
-            return
-        if len(frame.call) == 1:
-            options = TaskOptions(name=frame.name) if frame.name else None
-            self._submit(Call(function, outline(frame), _Answer(self, frame.call[0]), options))
-            return
-        pos = 0
-        for number, size in zip(frame.call, frame.size, strict=True):
-            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)))
-            pos += size
-
-    def _submit(self, call: Call) -> None:
-        answer = call.receiver
-        assert isinstance(answer, _Answer)
-        answer.outstanding_call = call
-        self.outstanding[answer.number] = self.untold[answer.number] = answer
-        if not self._looking:
-            self._looking = True
-            self._engine._loop.tell(self._look_soon)
-        if call.count:  # a licence is for plain calls
-            self._engine._dispatcher.core.queue.offer(call)
-            self._engine._dispatcher._put(call)
-        else:
-            self._engine.submit(call)
+        self.close()
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    def _look_soon(self) -> None:
-        self._engine._loop.after(_LOOK, self._look)
+    def note_stopped(self) -> None:
+        """It serves no more."""
+        self._stopped.set()
 
-    def _look(self) -> None:
-        """Tell which calls have been started; look again while there are others."""
-        begun = [
-            number
-            for number, answer in list(self.untold.items())
-            if self._engine._dispatcher.is_running(answer.outstanding_call)
-        ]
-        for number in begun:
-            self.untold.pop(number, None)
-        if begun:
-            self.line.put(encode(Started(call=begun)))
-        self._looking = False  # first: then either we see what the reader has added, or it sees this
-        if self.untold:
-            self._looking = True
-            self._look_soon()
+    async def serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+        """Serve until cancelled."""
+        import grpc
 
-    def _recall(self, since: int) -> None:
-        """Give back what has not been started, from this call on."""
-        given = [number for number in sorted(self.outstanding) if number >= since and self._drop(number, force=False)]
-        self.line.put(encode(Recalled(call=given[::-1])))  # each goes to the front of the client's queue
+        server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
 
-    def _cancel(self, number: int) -> None:
-        """End a call, running or not."""
-        ended = self._drop(number, force=True)
-        self.line.put(encode(Recalled(call=(number,) if ended else ())))
+        async def greet(_request: Any, context: Any) -> None:
+            try:
+                welcome = self._door.greet(context.invocation_metadata())
+            except PeerRefusedError as exc:
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(exc))
+            context.set_trailing_metadata(((WELCOME_KEY, welcome),))
 
-    def _drop(self, number: int, *, force: bool) -> bool:
-        answer = self.outstanding.get(number)
-        if answer is None or self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
-            return False
-        self.forget(number)
-        return True
+        async def link(_request: Any, context: Any) -> None:
+            try:
+                hello = self._door.admit(context.invocation_metadata())
+            except PeerRefusedError as exc:
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
+            if not self._health.serving:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
+            served = Served(engine, f"{hello.host}:{hello.pid}")
+            self._served.add(served)
+            try:
+                await context.send_initial_metadata(((WELCOME_KEY, b""),))
+                await served.run(context, wake)
+            except (ProtocolError, ValueError, OSError) as exc:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
+            finally:
+                self._served.discard(served)
+                served.abandon()
+                wake()
 
-    def forget(self, number: int) -> bool:
-        """A call is over; False if nobody waits for it."""
-        self.untold.pop(number, None)
-        return self.outstanding.pop(number, None) is not None
-
-    def abandon(self) -> None:
-        """The client is gone: what has not been started will not be."""
-        self._slots.clear()
-        self._chunk = None
-        self._engine._loop.tell(partial(self._recall, 0))
-
-
-class _Answer(Relayed):
-    """Takes the outcome of one call, and sends it up the link."""
-
-    __slots__ = ("number", "outstanding_call", "served", "types")
-
-    outstanding_call: Call
-
-    def __init__(self, served: Served, number: int) -> None:
-        self.types = ()
-        self.served = served
-        self.number = number
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Send the encoded value up."""
-        served = self.served
-        if not served.forget(self.number):
+        handlers = {
+            HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),
+            LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(link),
+        }
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, handlers), self._health.handlers())
+        )
+        try:
+            port = server.add_insecure_port(self._bind)
+            await server.start()
+        except RuntimeError as exc:
+            error = PeerStartError(f"cannot listen on {self._bind}: is another peer there? ({exc})")
+            bound.set_exception(error)
+            await server.stop(0)
             return
-        seconds = (call.function.seconds or 0.0) * (call.count or 1)
-        if payload.__class__ is bytes:
-            served.line.put(encode_return(self.number, seconds, payload))
-            return
-        frame = Return(call=(self.number,), seconds=(seconds,), size=(len(payload),))
-        inline(frame, payload)
-        served.line.put(encode(frame))
+        host, colon, wanted = self._bind.rpartition(":")
+        bound.set_result(self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}")
+        try:
+            await self._stop.wait()
+        finally:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(server.stop(0), _STOPPING)
 
-    def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception up."""
-        if not self.served.forget(self.number):
-            return
-        if payload is None:
-            payload = CancelledError()
-        frame = Raise(call=self.number, seconds=0.0)
-        if isinstance(payload, BaseException):  # one of our own
-            frame.type = types_of(payload)
-            payload = dump_failure(payload)
-        else:
-            frame.type = self.types
-        inline(frame, payload)
-        self.served.line.put(encode(frame))
+
+class _Guest:
+    """What the engine runs beside itself."""
+
+    def __init__(self, peer: Peer, bound: Future[str]) -> None:
+        self._peer = peer
+        self._bound = bound
+
+    async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
+        try:
+            await self._peer.serve(engine, wake, self._bound)
+        finally:
+            self._peer.note_stopped()
+            if not self._bound.done():
+                self._bound.set_exception(PeerStartError("the peer ended before it was there"))

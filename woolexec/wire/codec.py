@@ -224,6 +224,7 @@ class Start(Message):
     context: bytes
     context_back: bool
     parent: int
+    timeout: float
 
 
 class Return(Message):
@@ -254,6 +255,7 @@ class Define(Message):
     function: int
     payload: Any
     extent: tuple[int, ...]
+    name: str
 
 
 class Recall(Message):
@@ -344,6 +346,7 @@ class Started(Message):
     """These calls were started; on one machine, where a shared page tells it, only said of streams."""
 
     call: tuple[int, ...]
+    open: bool
 
 
 class Yield(Message):
@@ -401,6 +404,7 @@ _define(
     (13, "context", BLOB, b""),
     (14, "context_back", BOOL, False),
     (15, "parent", FIXED64, 0),
+    (16, "timeout", DOUBLE, 0.0),
 )
 _define(
     Return,
@@ -420,7 +424,13 @@ _define(
     (4, "type", STRINGS, ()),
     (5, "extent", FIXED64S, ()),
 )
-_define(Define, (1, "function", UINT, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
+_define(
+    Define,
+    (1, "function", UINT, 0),
+    (2, "payload", BYTES, b""),
+    (3, "extent", FIXED64S, ()),
+    (4, "name", STRING, ""),
+)
 _define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0), (3, "loop", BOOL, False))
 _define(Recalled, (1, "call", FIXED64S, ()), (2, "loop", BOOL, False))
 _define(
@@ -450,7 +460,7 @@ _define(Cancel, (1, "call", FIXED64, 0))
 _define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""))
 _define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
 _define(Broken, (1, "payload", BYTES, b""))
-_define(Started, (1, "call", FIXED64S, ()))
+_define(Started, (1, "call", FIXED64S, ()), (2, "open", BOOL, False))
 _define(
     Yield,
     (1, "call", FIXED64, 0),

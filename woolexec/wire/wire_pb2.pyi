@@ -56,7 +56,7 @@ class Frame(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class Start(_message.Message):
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_BACK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -87,7 +88,8 @@ class Start(_message.Message):
     context: bytes
     context_back: bool
     parent: int
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ...) -> None: ...
+    timeout: float
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ...) -> None: ...
 
 class Return(_message.Message):
     __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context")
@@ -122,14 +124,16 @@ class Raise(_message.Message):
     def __init__(self, call: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ..., type: _Optional[_Iterable[str]] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Define(_message.Message):
-    __slots__ = ("function", "payload", "extent")
+    __slots__ = ("function", "payload", "extent", "name")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     function: int
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+    name: str
+    def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Recall(_message.Message):
     __slots__ = ("call", "waiting", "loop")
@@ -236,10 +240,12 @@ class Broken(_message.Message):
     def __init__(self, payload: _Optional[bytes] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("call",)
+    __slots__ = ("call", "open")
     CALL_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, call: _Optional[_Iterable[int]] = ...) -> None: ...
+    open: bool
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., open: _Optional[bool] = ...) -> None: ...
 
 class Yield(_message.Message):
     __slots__ = ("call", "payload", "extent", "count", "context")
@@ -296,3 +302,55 @@ class Load(_message.Message):
     queued: int
     seconds: float
     def __init__(self, free: _Optional[int] = ..., queued: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
+    CLOUDPICKLE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    python: str
+    woolexec: str
+    cloudpickle: str
+    pool: str
+    nonce: bytes
+    proof: bytes
+    host: str
+    pid: int
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PYTHON_FIELD_NUMBER: _ClassVar[int]
+    WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
+    CLOUDPICKLE_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    COROUTINES_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    python: str
+    woolexec: str
+    cloudpickle: str
+    pool: str
+    nonce: bytes
+    proof: bytes
+    host: str
+    pid: int
+    identity: str
+    workers: int
+    coroutines: int
+    tag: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 SERVE = """
 import sys
+from woolexec import Credentials
 from woolexec.mesh.server import Peer
-with Peer(int(sys.argv[1])) as peer:
+with Peer(int(sys.argv[1]), credentials=Credentials()) as peer:
     print(peer.address, flush=True)
     sys.stdin.read()
 """
@@ -45,14 +46,12 @@ class LinkedPool(ExecutorPool):
     """A pool without workers of its own, whose calls all go to one peer."""
 
     def __init__(self, workers: int) -> None:
-        from woolexec import PeerPoolExecutor
-        from woolexec.mesh.link import Link
+        from woolexec import Credentials, PeerPoolExecutor
 
         self._stack = contextlib.ExitStack()
         address = self._stack.enter_context(peer(workers))
-        executor: woolexec.PeerPoolExecutor = PeerPoolExecutor(1)
-        executor._engine._crew.limit = 0
-        Link(executor._engine, address, workers)
+        executor: woolexec.PeerPoolExecutor = PeerPoolExecutor(peers=address, credentials=Credentials())
+        executor.wait_for_peers(1, 20)
         super().__init__(executor)
 
     def close(self, *, cancel: bool = False) -> None:

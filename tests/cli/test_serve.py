@@ -1,0 +1,207 @@
+"""`woolexec serve` as a user starts it: a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from woolexec import Credentials, PeerPoolExecutor, WorkerLostError, cli
+
+PATIENCE = 20.0
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@contextlib.contextmanager
+def serving(*arguments, **options):
+    command = [sys.executable, "-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--workers", "1", "--json"]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def hold(room):
+    Path(room, "held").touch()
+    while not Path(room, "release").exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.002)
+
+
+def test_ready_line_says_where_it_is_and_clients_of_this_user_may_use_it(state):
+    with serving() as (process, about):
+        assert about["pid"] == process.pid
+        assert about["workers"] == 1
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            assert pool.submit(os.getppid).result(PATIENCE) != os.getpid()
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
+
+
+def test_ready_line_for_people():
+    command = [sys.executable, "-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    assert line.startswith("woolexec peer at 127.0.0.1:")
+    assert line.endswith(f", pid {process.pid}, 2 workers\n")
+
+
+def test_sigterm_lets_running_tasks_end(tmp_path):
+    with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        future = pool.submit(hold, tmp_path)
+        eventually((tmp_path / "held").exists)
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        (tmp_path / "release").touch()
+        assert future.result(PATIENCE)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_second_signal_ends_it_at_once(tmp_path):
+    with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        future = pool.submit(hold, tmp_path)
+        eventually((tmp_path / "held").exists)
+        process.terminate()
+        time.sleep(0.3)
+        process.terminate()
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        with pytest.raises(WorkerLostError):
+            future.result(PATIENCE)
+
+
+def test_draining_ends_after_its_time(tmp_path):
+    with contextlib.ExitStack() as stack:
+        process, about = stack.enter_context(serving("--drain-timeout", "0.2", stderr=subprocess.PIPE))
+        future = stack.enter_context(PeerPoolExecutor(peers=about["address"])).submit(hold, tmp_path)
+        eventually((tmp_path / "held").exists)
+        process.terminate()
+        assert process.wait(PATIENCE) == 1
+        assert "tasks still ran after 0.2 s" in process.stderr.read()
+        with pytest.raises(WorkerLostError):
+            future.result(PATIENCE)
+
+
+def test_peer_that_is_killed_takes_its_workers_along(tmp_path):
+    with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        future = pool.submit(hold, tmp_path)
+        eventually((tmp_path / "held").exists)
+        [worker] = grandchildren(process.pid)
+        process.kill()
+        with pytest.raises(WorkerLostError, match="link"):
+            future.result(PATIENCE)
+        eventually(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def grandchildren(pid):
+    """The workers below the template below the peer."""
+    return [worker for template in children(pid) for worker in children(template)]
+
+
+def children(pid):
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def test_token_of_a_file_is_asked_for(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("a token of this test alone")
+    path.chmod(0o600)
+    with serving("--token-file", str(path)) as (_process, about):
+        with PeerPoolExecutor(peers=about["address"]) as pool, pytest.raises(TimeoutError, match="has not proved"):
+            pool.wait_for_peers(1, 2.0)
+        with PeerPoolExecutor(peers=about["address"], credentials=Credentials.from_file(path)) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("how", ["argument", "environment", "file"])
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "192.0.2.1:7437", "example.org:7437"])
+def test_address_that_others_reach_is_refused(how, address, monkeypatch, tmp_path, capsys):
+    arguments = ["serve"]
+    if how == "argument":
+        arguments += ["--bind", address]
+    elif how == "environment":
+        monkeypatch.setenv("WOOLEXEC_BIND", address)
+    else:
+        (tmp_path / "peer.toml").write_text(f'bind = "{address}"')
+        arguments += ["--config", str(tmp_path / "peer.toml")]
+    assert cli.main(arguments) == 2
+    assert "can be reached from other hosts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "short"])
+def test_token_file_without_a_token_is_fatal(content, tmp_path, capsys):
+    path = tmp_path / "token"
+    path.write_text(content)
+    path.chmod(0o600)
+    assert cli.main(["serve", "--token-file", str(path)]) == 2
+    assert "holds no token" in capsys.readouterr().err
+
+
+def test_unknown_setting_is_fatal(monkeypatch, capsys):
+    monkeypatch.setenv("WOOLEXEC_WORKER", "2")
+    assert cli.main(["serve"]) == 2
+    assert "there is no setting WOOLEXEC_WORKER" in capsys.readouterr().err
+
+
+def test_address_that_is_taken_is_said_with_exit_code_1():
+    with serving() as (_, about):
+        command = [sys.executable, "-m", "woolexec", "serve", "--bind", about["address"], "--workers", "1"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ran.returncode == 1
+    assert "is another peer there?" in ran.stderr
+
+
+def test_systemd_is_told(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(PATIENCE)
+        with serving(env=dict(os.environ, NOTIFY_SOCKET=str(tmp_path / "notify"))) as (process, _):
+            assert sock.recv(100) == b"READY=1"
+            process.terminate()
+            assert sock.recv(100) == b"STOPPING=1"
+            assert process.wait(PATIENCE) == 0
+
+
+def test_probes_of_grpc_health_are_answered(tmp_path):
+    import grpc
+
+    with serving() as (process, about), grpc.insecure_channel(about["address"]) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert check(b"", timeout=PATIENCE) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"", timeout=PATIENCE)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            pool.submit(hold, tmp_path)
+            eventually((tmp_path / "held").exists)
+            process.terminate()
+            eventually(lambda: check(b"", timeout=PATIENCE) == b"\x08\x02")
+            (tmp_path / "release").touch()
+        assert process.wait(PATIENCE) == 0

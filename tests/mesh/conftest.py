@@ -1,0 +1,40 @@
+import time
+
+import pytest
+
+from woolexec import Credentials, PeerPoolExecutor
+from woolexec.mesh.server import Peer
+
+PATIENCE = 20.0
+CREDENTIALS = Credentials(b"a token that only these tests have")
+
+
+def joined(*peers, local=0, timeout=1.0):
+    """A pool that places its calls on peers, beside `local` workers of its own."""
+    addresses = [peer if isinstance(peer, str) else peer.address for peer in peers]
+    pool = PeerPoolExecutor(local, peers=addresses, credentials=CREDENTIALS, peers_timeout=timeout)
+    try:
+        pool.wait_for_peers(len(addresses), PATIENCE)
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    return pool
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def peer():
+    with Peer(2, credentials=CREDENTIALS) as peer:
+        yield peer
+
+
+@pytest.fixture
+def pool(peer):
+    with joined(peer) as pool:
+        yield pool

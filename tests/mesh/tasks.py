@@ -1,0 +1,63 @@
+"""What runs in workers of peers: importable in a moment, so that a short timeout is long enough for it."""
+
+import asyncio
+import contextvars
+
+from woolexec import propagate
+
+word = contextvars.ContextVar("word", default="none")
+propagate(word, "tests.mesh.word")
+
+
+async def add(x, y=0):
+    await asyncio.sleep(0)
+    return x + y
+
+
+async def wait_for_ever(path):
+    path.touch()
+    try:
+        await asyncio.sleep(1000)
+    finally:
+        path.with_suffix(".ended").touch()
+
+
+async def raise_async(text):
+    raise LookupError(text)
+
+
+def count(n):
+    yield from range(n)
+    return "done"
+
+
+async def count_async(n):
+    for x in range(n):
+        yield x
+
+
+def echo(path):
+    value = None
+    try:
+        while True:
+            try:
+                value = yield value
+            except ValueError as exc:
+                value = f"caught {exc}"
+    finally:
+        path.touch()
+
+
+def arrays(n):
+    import numpy as np
+
+    for x in range(n):
+        yield np.full(60_000, x)
+
+
+async def says_word():
+    return word.get()
+
+
+async def changes_word():
+    word.set("changed")

@@ -1,0 +1,164 @@
+"""
+Where a setting comes from: argument > environment > file > default.
+
+Each setting has one name, written ``--drain-timeout`` as an argument, ``WOOLEXEC_DRAIN_TIMEOUT`` in the environment and
+``drain-timeout`` in a TOML file.  A name that nobody knows is an error in the file and in the environment alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "WOOLEXEC_"
+
+_OTHERS = frozenset({"WOOLEXEC_STATE", "WOOLEXEC_CONFIG"})
+"""Names with the prefix that are no settings of a command."""
+
+
+class SettingError(Exception):
+    """A setting that does not exist, or whose value makes no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """
+    One setting.
+
+    :param parse: makes the value from its text; raises ValueError
+    :param metavar: stands for the value in the help; None: it is a flag
+    :param many: it may be given several times, and its value is a list
+    """
+
+    name: str
+    help: str
+    parse: Callable[[str], Any] = str
+    default: Any = None
+    metavar: str | None = "TEXT"
+    many: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return PREFIX + self.name.replace("-", "_").upper()
+
+    def add_to(self, parser: argparse.ArgumentParser) -> None:
+        """Make it an argument."""
+        more: dict[str, Any] = {"action": "store_true"} if self.metavar is None else {"metavar": self.metavar}
+        if self.many:
+            more["action"] = "append"
+        parser.add_argument(f"--{self.name}", dest=self.name, default=None, help=self.help, **more)
+
+    def value_of(self, given: object, where: str) -> Any:
+        """
+        Make the value from what was given.
+
+        :raises SettingError: if that makes no sense
+        """
+        if self.many:
+            entries = given if isinstance(given, list) else str(given).split(",")
+            return [self._parse(entry, where) for entry in entries]
+        return self._parse(given, where)
+
+    def _parse(self, given: object, where: str) -> Any:
+        if self.metavar is None:
+            if isinstance(given, bool):
+                return given
+            text = str(given).lower()
+            if text in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+                return text in ("1", "true", "yes", "on")
+            raise SettingError(f"{where}: {given!r} is neither yes nor no")
+        if isinstance(given, bool | dict | list):
+            raise SettingError(f"{where}: {given!r} is not {self.metavar}")
+        try:
+            return self.parse(str(given))
+        except ValueError as exc:
+            raise SettingError(f"{where}: {exc}") from exc
+
+
+def gather(
+    settings: Sequence[Setting], arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """
+    Collect the values of settings.
+
+    :param arguments: parsed ones; `config` names the file, as does WOOLEXEC_CONFIG
+    :raises SettingError: if a name is not known, or a value makes no sense
+    """
+    known = {setting.name: setting for setting in settings}
+    path = getattr(arguments, "config", None) or environment.get("WOOLEXEC_CONFIG")
+    file = _read(path) if path else {}
+    for name in file.keys() - known.keys():
+        raise SettingError(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(known))}")
+    variables = {setting.variable for setting in settings} | _OTHERS
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in variables:
+            raise SettingError(f"environment: there is no setting {name}")
+    values = {}
+    for name, setting in known.items():
+        given = getattr(arguments, name, None)
+        if given is not None:
+            values[name] = setting.value_of(given, f"--{name}")
+        elif setting.variable in environment:
+            values[name] = setting.value_of(environment[setting.variable], setting.variable)
+        elif name in file:
+            values[name] = setting.value_of(file[name], f"{path}: {name}")
+        else:
+            values[name] = setting.default
+    return values
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as exc:
+        raise SettingError(f"{path}: {exc.strerror}") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise SettingError(f"{path}: {exc}") from exc
+
+
+def positive(text: str) -> int:
+    """
+    Read a whole number above 0.
+
+    :raises ValueError: if it is none
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ValueError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def seconds(text: str) -> float:
+    """
+    Read a number of seconds.
+
+    :raises ValueError: if it is none
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def pair(text: str) -> str:
+    """
+    Read ``key=value``.
+
+    :raises ValueError: if it is none
+    """
+    key, sign, _ = text.partition("=")
+    if not (key and sign):
+        raise ValueError(f"{text!r} is not key=value")
+    return text

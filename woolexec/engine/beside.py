@@ -1,0 +1,94 @@
+"""
+The engine's thread as an asyncio event loop, for engines that have links: grpc's coroutines run between the rounds.
+
+So a frame goes from a link to a worker, or back, without a change of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from woolexec.engine.loop import Loop
+
+_TRIES, _PATIENCE = 3, 1.0
+"""So often a guest is told to end, and so long each time it may take, in seconds."""
+
+Guest = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
+
+def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
+    """
+    Make rounds until `step` says that it was the last, beside a guest.
+
+    :param step: the part of a round before the sleep
+    :param guest: runs until it is cancelled; it is given what to call when it has brought news
+    :raises Exception: what the guest, or a round, raised
+    """
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # whatever the user's policy says
+        runner.run(_run(step, loop, guest))
+
+
+async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
+    rounds = _Rounds(step, loop)
+    own = asyncio.get_running_loop()
+    own.add_reader(loop.watched.fileno(), rounds.make)
+    task = own.create_task(guest(rounds.make_soon))
+    try:
+        rounds.make_soon()
+        await asyncio.wait({task, rounds.over}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await rounds.over
+    finally:
+        own.remove_reader(loop.watched.fileno())
+        rounds.stop()
+        for _ in range(_TRIES):
+            task.cancel()
+            if (await asyncio.wait({task}, timeout=_PATIENCE))[0]:
+                break
+
+
+class _Rounds:
+    """Rounds of the engine, made in callbacks: a task would cost each of them another turn of the event loop."""
+
+    def __init__(self, step: Callable[[], bool], loop: Loop) -> None:
+        self._step = step
+        self._loop = loop
+        self._own = asyncio.get_running_loop()
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.over: asyncio.Future[None] = self._own.create_future()
+
+    def make_soon(self) -> None:
+        """Make a round before the event loop next sleeps."""
+        if self._soon is None and not self.over.done():
+            self._soon = self._own.call_soon(self.make)
+
+    def make(self) -> None:
+        """Hear what there is, and make a round."""
+        self.stop()
+        if self.over.done():
+            return
+        try:
+            self._loop.hear(0.0)
+            if not self._step():
+                self.over.set_result(None)
+                return
+        except BaseException as exc:  # a bug of ours: the engine's thread is to hear of it
+            self.over.set_exception(exc)
+            return
+        timeout = self._loop.until_due()
+        if timeout == 0.0:
+            self.make_soon()
+        elif timeout is not None:
+            self._timer = self._own.call_later(timeout, self.make)
+
+    def stop(self) -> None:
+        """Forget what was to come."""
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._timer = None

@@ -1,0 +1,51 @@
+"""
+The gRPC health service, of which probes ask whether to send work here: ``grpc.health.v1.Health``.
+
+Its two messages are one field each, so they are written by hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+_SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
+"""A HealthCheckResponse with field 1, `status`."""
+
+_LOOK = 0.5
+"""How often a watched status is looked at, in seconds."""
+
+
+class Health:
+    """Says SERVING until `serving` is false; it tells strangers nothing else."""
+
+    def __init__(self) -> None:
+        self.serving = True
+
+    @property
+    def _status(self) -> bytes:
+        return _SERVING if self.serving else _NOT_SERVING
+
+    async def _check(self, _request: bytes, _context: Any) -> bytes:
+        return self._status
+
+    async def _watch(self, _request: bytes, _context: Any) -> AsyncIterator[bytes]:
+        told = None
+        while True:
+            if self._status != told:
+                told = self._status
+                yield told
+            await asyncio.sleep(_LOOK)
+
+    def handlers(self) -> Any:
+        """Return what a server takes."""
+        import grpc
+
+        return grpc.method_handlers_generic_handler(
+            "grpc.health.v1.Health",
+            {
+                "Check": grpc.unary_unary_rpc_method_handler(self._check),
+                "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            },
+        )

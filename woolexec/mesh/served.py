@@ -1,0 +1,302 @@
+"""One link, at the peer: which of its calls are in the engine, under which numbers of the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import Call, Chunk, Function
+from woolexec.engine.dispatcher import Relayed
+from woolexec.errors import ProtocolError
+from woolexec.mesh.road import Outbox, end, inline, outline
+from woolexec.options import TaskOptions
+from woolexec.wire.codec import (
+    Cancel,
+    Close,
+    Define,
+    Next,
+    Raise,
+    Recall,
+    Recalled,
+    Return,
+    Send,
+    Start,
+    Started,
+    Stop,
+    Throw,
+    Yield,
+    decode,
+    encode,
+    encode_return,
+    encode_yield,
+)
+from woolexec.wire.failures import dump_failure, types_of
+from woolexec.wire.payload import File, Parts
+
+if TYPE_CHECKING:
+    from woolexec.engine.engine import Engine
+    from woolexec.wire.codec import Message
+
+_LOOK = 0.01
+"""While there are calls whose start has not been told, their workers' pages are looked at this often (seconds)."""
+
+_COMMANDS = (Next, Send, Throw, Close)
+
+
+class Served:
+    """
+    Runs the calls of one client.
+
+    :param client: its name, for messages
+    """
+
+    def __init__(self, engine: Engine, client: str) -> None:
+        self.client = client
+        self.outbox = Outbox()
+        self.outstanding: dict[int, _Answer] = {}
+        self.untold: dict[int, _Answer] = {}
+        self._engine = engine
+        self._dispatcher = engine._dispatcher
+        self._slots: dict[int, Function] = {}
+        self._chunk: Chunk | None = None
+        self._looking = False
+
+    def say_goodbye(self) -> None:
+        """Have the client send no more, and take back what has not been started."""
+        self.outbox.put(encode(Stop()))
+
+    async def run(self, stream: Any, wake: Callable[[], None]) -> None:
+        """
+        Take in what comes until the stream ends.
+
+        :param stream: a bidirectional call of grpc's
+        :param wake: called when there is news for the engine
+        :raises ProtocolError: if it sends what it must not send
+        :raises ValueError: if it sends what cannot be decoded
+        """
+        import grpc
+
+        writing = asyncio.get_running_loop().create_task(self.outbox.empty_into(stream.write))
+        try:
+            while (data := await stream.read()) is not grpc.aio.EOF:
+                for frame in decode(data):
+                    self._take(frame)
+                wake()
+        finally:
+            await end(writing)
+
+    def _take(self, frame: Any) -> None:
+        if isinstance(frame, Start):
+            self._start(frame)
+        elif isinstance(frame, Define):
+            # Not interned: the run time of a function is measured for each link on its own.
+            self._slots[frame.function] = Function(outline(frame), frame.name or "a task of another process")
+        elif isinstance(frame, Recall):
+            self._recall(frame)
+        elif isinstance(frame, Cancel):
+            self._cancel(frame)
+        elif isinstance(frame, _COMMANDS):
+            self._command(frame)
+        else:
+            raise ProtocolError(f"{type(frame).__name__} is not for a peer")
+
+    def _start(self, frame: Start) -> None:
+        function = self._slots.get(frame.function)
+        if function is None:
+            raise ProtocolError(f"slot {frame.function} is empty")
+        if frame.lane != function.lane:
+            function = self._slots[frame.function] = Function(function.payload, function.name, frame.lane)
+        if frame.count:
+            self._start_span(function, frame)
+            return
+        if len(frame.call) == 1:
+            call = Call(
+                function, outline(frame), _Answer(self, frame.call[0]), _options_of(frame), context=frame.context
+            )
+            self._submit(call)
+            return
+        pos = 0
+        for number, size in zip(frame.call, frame.size, strict=True):
+            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)))
+            pos += size
+
+    def _start_span(self, function: Function, frame: Start) -> None:
+        if not frame.again:
+            self._chunk = Chunk(function, outline(frame), 0, _Answer(self, 0))
+        chunk = self._chunk
+        if chunk is None or len(frame.call) != 1:
+            raise ProtocolError("a span of no chunk")
+        answer = _Answer(self, frame.call[0])
+        self._submit(
+            Call(
+                function,
+                chunk.payload,
+                answer,
+                _options_of(frame),
+                0,
+                chunk,
+                frame.first,
+                frame.count,
+                frame.context,
+            )
+        )
+
+    def _submit(self, call: Call) -> None:
+        answer = call.receiver
+        answer.outstanding_call = call
+        self.outstanding[answer.number] = self.untold[answer.number] = answer
+        if self._engine.broken is not None:
+            answer.deliver_failure(call, self._engine.broken)
+            return
+        if not self._looking:
+            self._looking = True
+            self._engine._loop.after(_LOOK, self._look)
+        core = self._dispatcher.aside if call.function.lane else self._dispatcher.core
+        core.queue.offer(call)
+        core.queue.add(call)
+
+    def _look(self) -> None:
+        """Tell which calls have been started; look again while there are others."""
+        begun = [
+            number for number, answer in self.untold.items() if self._dispatcher.is_running(answer.outstanding_call)
+        ]
+        for number in begun:
+            del self.untold[number]
+        if begun:
+            self.outbox.put(encode(Started(call=begun)))
+        self._looking = bool(self.untold)
+        if self._looking:
+            self._engine._loop.after(_LOOK, self._look)
+
+    def _recall(self, frame: Recall) -> None:
+        """Give back what has not been started, from this call on."""
+        given = [
+            number
+            for number, answer in sorted(self.outstanding.items())
+            if number >= frame.call
+            and bool(answer.outstanding_call.function.lane) is frame.loop
+            and self._drop(answer, force=False)
+        ]
+        # Each goes to the front of the client's queue.
+        self.outbox.put(encode(Recalled(call=given[::-1], loop=frame.loop)))
+
+    def _cancel(self, frame: Cancel) -> None:
+        """End a call, running or not; a coroutine or a stream is cancelled, and says itself what becomes of that."""
+        answer = self.outstanding.get(frame.call)
+        if answer is not None and answer.outstanding_call.function.lane:
+            self._command(frame)
+            return
+        ended = answer is not None and self._drop(answer, force=True)
+        self.outbox.put(encode(Recalled(call=(frame.call,) if ended else ())))
+
+    def _command(self, frame: Any) -> None:
+        """Pass a command on to a coroutine or a stream."""
+        answer = self.outstanding.get(frame.call)
+        if answer is None:
+            return
+        file = None
+        if getattr(frame, "extent", ()):
+            payload = outline(frame)
+            if isinstance(payload, File):
+                frame.payload, file = b"", payload
+            else:
+                frame.payload = bytes(frame.payload)
+        call = answer.outstanding_call
+        if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
+            call.move("cancel")
+            answer.deliver_failure(call, None)
+            return
+        frame.call = call.number
+        self._dispatcher.command(call, frame, file)
+
+    def _drop(self, answer: _Answer, *, force: bool) -> bool:
+        if self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
+            return False
+        self.forget(answer.number)
+        return True
+
+    def forget(self, number: int) -> bool:
+        """A call is over; False if nobody waits for it."""
+        self.untold.pop(number, None)
+        return self.outstanding.pop(number, None) is not None
+
+    def abandon(self) -> None:
+        """The client is gone, and with it whoever wants an outcome."""
+        self._slots.clear()
+        self._chunk = None
+        for answer in list(self.outstanding.values()):
+            self._drop(answer, force=True)
+        self.outstanding.clear()
+        self.untold.clear()
+
+
+def _options_of(frame: Start) -> TaskOptions | None:
+    if not (frame.name or frame.timeout or frame.context_back):
+        return None
+    return TaskOptions(name=frame.name or None, timeout=frame.timeout or None, context_back=frame.context_back)
+
+
+class _Answer(Relayed):
+    """Takes what becomes of one call, and sends it up the link."""
+
+    __slots__ = ("number", "outstanding_call", "served", "types")
+
+    outstanding_call: Call
+
+    def __init__(self, served: Served, number: int) -> None:
+        self.types = ()
+        self.served = served
+        self.number = number
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Send the encoded value up."""
+        if payload.__class__ is bytes:
+            if self.served.forget(self.number):
+                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload))
+        else:
+            self.deliver_context(call, b"", payload)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Send the encoded value up, with changed context variables."""
+        frame = Return(call=(self.number,), seconds=(self._seconds(call),), size=(len(payload),), context=context)
+        self._end(frame, payload)
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Send the exception up."""
+        if payload is None:
+            payload = CancelledError()
+        frame = Raise(call=self.number, seconds=0.0)
+        if isinstance(payload, BaseException):  # one of our own
+            frame.type = types_of(payload)
+            payload = dump_failure(payload)
+        else:
+            frame.type = self.types
+        self._end(frame, payload)
+
+    def deliver_start(self, call: Call) -> None:
+        """Say that a stream can be pulled."""
+        self.served.untold.pop(self.number, None)
+        self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
+
+    def deliver_item(self, call: Call, frame: Yield) -> None:
+        """Send items of a stream up."""
+        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
+            self.deliver_failure(call, frame.payload)
+            return
+        if frame.payload.__class__ is bytes and not (frame.count or frame.context):
+            self.served.outbox.put(encode_yield(self.number, frame.payload))
+            return
+        above = Yield(call=self.number, count=frame.count, context=frame.context)
+        inline(above, frame.payload)
+        self.served.outbox.put(encode(above))
+
+    def _end(self, frame: Message, payload: bytes | File | Parts) -> None:
+        if self.served.forget(self.number):
+            inline(frame, payload)
+            self.served.outbox.put(encode(frame))
+
+    @staticmethod
+    def _seconds(call: Call) -> float:
+        return (call.function.seconds or 0.0) * (call.count or 1)
