@@ -12,7 +12,6 @@ It never unpickles what users have pickled; it passes it on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
 _LOOK = 0.01
 """How often a peer that drains looks whether its clients have left, in seconds."""
 
-_STOPPING = 2.0
-"""Seconds that streams have to end when the peer stops."""
+_STOPPING = 1.0
+"""Seconds that calls of grpc have to end when the peer stops."""
 
 
 class Peer:
@@ -77,6 +76,7 @@ class Peer:
         self._door = Door(credentials.token, welcome)
         self._bind = bind
         self._served: set[Served] = set()
+        self._links: set[asyncio.Task[Any]] = set()
         self._health = Health()
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
@@ -157,6 +157,9 @@ class Peer:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
             served = Served(engine, f"{hello.host}:{hello.pid}")
             self._served.add(served)
+            task = asyncio.current_task()
+            assert task is not None
+            self._links.add(task)
             try:
                 await context.send_initial_metadata(((WELCOME_KEY, b""),))
                 await served.run(context, wake)
@@ -164,6 +167,7 @@ class Peer:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             finally:
                 self._served.discard(served)
+                self._links.discard(task)
                 served.abandon()
                 wake()
 
@@ -187,8 +191,9 @@ class Peer:
         try:
             await self._stop.wait()
         finally:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(server.stop(0), _STOPPING)
+            for task in self._links:
+                task.cancel()
+            await server.stop(_STOPPING)  # seldom so long: what there was has ended
 
 
 class _Guest:
