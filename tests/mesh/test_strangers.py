@@ -1,0 +1,101 @@
+"""Whoever reaches a peer's port without its token: refused before anything is read, and nobody else notices."""
+
+import random
+import socket
+
+import grpc
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
+from woolexec.mesh.handshake import HELLO_KEY, Caller
+from woolexec.mesh.road import HELLO, LINK
+from woolexec.mesh.server import Peer
+
+
+@pytest.fixture
+def peer():
+    with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
+        yield peer
+
+
+@pytest.fixture
+def channel(peer):
+    with grpc.insecure_channel(peer.address) as channel:
+        yield channel
+
+
+def refused(call):
+    with pytest.raises(grpc.RpcError) as caught:
+        list(call)
+    return caught.value.code()
+
+
+def speak(peer, data):
+    """Send bytes, and return what comes until the other end closes."""
+    host, _, port = peer.address.rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        heard = b""
+        while part := sock.recv(4096):
+            heard += part
+        return heard
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: elsewhere.example\r\nUpgrade: h2c\r\n\r\n",
+        (
+            b"POST /woolexec.v1.Peer/Link HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+        ),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        random.Random(0).randbytes(4096),
+    ],
+    ids=["get", "foreign host", "json post", "tls", "noise"],
+)
+def test_what_is_no_http2_is_closed_and_nothing_runs(peer, request_):
+    assert b"200" not in speak(peer, request_)
+    assert not peer.engine.pids
+    with joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xff" * 100, random.Random(0).randbytes(4000)], ids=range(4))
+@pytest.mark.parametrize("method", [HELLO, LINK])
+def test_greeting_that_is_none_is_refused(channel, method, value):
+    metadata = () if value is None else ((HELLO_KEY, value),)
+    code = refused(channel.stream_stream(method)(iter(()), metadata=metadata, timeout=PATIENCE))
+    assert code in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAUTHENTICATED}
+
+
+def test_link_without_a_welcome_is_refused_and_its_messages_are_not_read(channel, peer):
+    hello = Caller(CREDENTIALS.token).hello
+    messages = iter([b"\xff" * (1 << 20)] * 64)
+    call = channel.stream_stream(LINK)(messages, metadata=((HELLO_KEY, hello),), timeout=PATIENCE)
+    assert refused(call) is grpc.StatusCode.UNAUTHENTICATED
+    assert peer.clients == 0
+
+
+def test_too_much_metadata_is_refused(channel):
+    metadata = tuple((f"key-{number}", "x" * 100) for number in range(10_000))
+    code = refused(channel.stream_stream(HELLO)(iter(()), metadata=metadata, timeout=PATIENCE))
+    assert code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
+
+
+def test_flood_of_greetings_does_not_stop_others(channel, peer):
+    hello = Caller(CREDENTIALS.token).hello
+    calls = [
+        channel.stream_stream(HELLO)(iter(()), metadata=((HELLO_KEY, hello),), timeout=PATIENCE) for _ in range(300)
+    ]
+    with joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+    for call in calls:
+        call.cancel()
+
+
+def test_other_services_are_not_there(channel):
+    for method in ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/woolexec.v1.Peer/Statistics"):
+        assert refused(channel.stream_stream(method)(iter(()), timeout=PATIENCE)) is grpc.StatusCode.UNIMPLEMENTED
