@@ -260,6 +260,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         units = self._outstanding()
         self._values.clear()
         self._flow.line.clear()
+        self._flow.board.wake()
         self._flow.sender.cancel(units, ended)  # at once: neither the source nor a second cancellation may hold it up
         try:
             if self._puller is not None:
@@ -288,6 +289,8 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             self._puller = _Background(flow.pull)
         await checkpoint()
         while not self._values:
+            if self._closed:  # by another task
+                raise StopAsyncIteration
             if not flow.is_async:
                 flow.fill()
             while flow.line and flow.line[0].position >= flow.line[0].count:

@@ -43,6 +43,16 @@ class Pipe:
         self._commander = commander
         self._prefetch = prefetch
 
+    @property
+    def outstanding_call(self) -> Any:
+        """The call, as the future of the stream knows it."""
+        return None if self._future is None else self._future.outstanding_call
+
+    @outstanding_call.setter
+    def outstanding_call(self, call: Any) -> None:
+        if self._future is not None:
+            self._future.outstanding_call = call
+
     def deliver_start(self, call: Any) -> None:
         """The generator has been made, and can be pulled."""
         future, self._future = self._future, None

@@ -130,6 +130,22 @@ class Call:
         self.cost = 0.0
         self.is_pinned = False
 
+    def anew(self, receiver: Receiver) -> Call:
+        """Make a call for the next attempt, while this one has not ended yet."""
+        again = Call(
+            self.function,
+            self.payload,
+            receiver,
+            self.options,
+            self.parent,
+            self.chunk,
+            self.first,
+            self.count,
+            self.context,
+        )
+        again.ancestor, again.attempts = self.ancestor, self.attempts
+        return again
+
     def move(self, event: str) -> None:
         """
         Take one step of the table.

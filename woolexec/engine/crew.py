@@ -83,13 +83,19 @@ class Crew:
         self._ids = itertools.count(1)
         self._template: Template | None = None
         self._early_deaths = 0
+        self._ended_any = False  # no need to look for them before that
 
     @property
     def most(self) -> int:
-        """Workers, at most now: a call that keeps its worker while it waits does not count."""
+        """Workers, at most now: one whose call keeps it while it waits, or that is being ended, does not count."""
         if self.kept:
             self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
-        return self.limit + len(self.kept)
+        return self.limit + len(self.kept) + self.ending
+
+    @property
+    def ending(self) -> int:
+        """How many workers are being ended for one of their calls, and are there still."""
+        return sum(worker.ended_for is not None for worker in self.workers.values()) if self._ended_any else 0
 
     # -- birth --------------------------------------------------------------------------------------------------
 
@@ -213,6 +219,7 @@ class Crew:
 
         Coroutines and streams that run there have no part in it: they may take the time of a grace to end first.
         """
+        self._ended_any = True
         worker.ready = worker.aside.ready = False
         if worker.aside.unstarted(worker.page.loop.started):
             self.dispatcher.recall(worker.aside)

@@ -38,7 +38,7 @@ from woolexec.wire.codec import (
     Wait,
     Yield,
 )
-from woolexec.wire.futures import CallFuture
+from woolexec.wire.futures import CallFuture, Nobody
 from woolexec.wire.payload import File
 
 REST = 0.002
@@ -258,7 +258,8 @@ class Dispatcher:
         if queue.head() is None:
             return
         free = sum(1 for worker in self._workers.values() if not worker.aside.outstanding and worker.ready)
-        while free < len(queue) and len(self._workers) < self._crew.limit and self._crew.broken is None:
+        most = self._crew.limit + self._crew.ending
+        while free < len(queue) and len(self._workers) < most and self._crew.broken is None:
             if self._crew.start() is None:
                 break
             free += 1
@@ -274,7 +275,7 @@ class Dispatcher:
 
         A worker that starts another call at this very moment may miss it: so look once more.
         """
-        if worker.doomed or worker.page.is_open or not worker.outstanding or not worker.aside.outstanding:
+        if worker.doomed or worker.page.is_open or not worker.is_busy_here or not worker.aside.outstanding:
             return
         self.flush()  # so that a worker that is not listening to signals yet finds it when it first reads
         self._crew.kill(worker, signal.SIGURG)
@@ -555,7 +556,8 @@ class Dispatcher:
 
     def is_cancelled(self, call: Call) -> bool:
         """Say whether nobody wants the outcome any more."""
-        return isinstance(call.receiver, CallFuture) and not call.receiver.is_wanted
+        receiver = call.receiver
+        return isinstance(receiver, Nobody) or (isinstance(receiver, CallFuture) and not receiver.is_wanted)
 
     # -- failing ------------------------------------------------------------------------------------------------
 

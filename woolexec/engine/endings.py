@@ -64,6 +64,8 @@ class Endings:
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
+        if isinstance(call.receiver, Nobody):  # it has been given up, and takes its time to end
+            return
         seconds = call.options.timeout
         if call.place is worker.aside:
             self._end_aside(worker, call, seconds)
@@ -95,9 +97,9 @@ class Endings:
         if not retries_left(call.options, call.attempts, types_of(error)):
             receiver.deliver_failure(call, error)
             return
-        again = Call(call.function, call.payload, receiver, call.options, call.parent, context=call.context)
-        again.ancestor, again.attempts = call.ancestor, call.attempts
-        receiver.outstanding_call = again
+        again = call.anew(receiver)
+        if hasattr(receiver, "outstanding_call"):  # that of a map takes whatever call brings its items
+            receiver.outstanding_call = again
         self._dispatcher.aside.queue.offer(again)
         self._dispatcher.aside.queue.add(again)
 

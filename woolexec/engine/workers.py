@@ -201,7 +201,7 @@ class Worker(Outbound):
         :return: False if it has to take the long way: the engine has something to write, or a call keeps the worker's
             main thread busy, which then has to be told that there is something to read
         """
-        if self._out or self.doomed or (self.outstanding and not self.page.is_open):
+        if self._out or self.doomed or (self.is_busy_here and not self.page.is_open):
             return False
         if not self._guard.acquire(blocking=False):
             return False
@@ -290,6 +290,11 @@ class Worker(Outbound):
     def is_busy(self) -> bool:
         """Something is outstanding."""
         return bool(self.outstanding or self.aside.outstanding or self.pinned)
+
+    @property
+    def is_busy_here(self) -> bool:
+        """Its main thread runs a call, one that was given up included, or is about to."""
+        return bool(self.outstanding) or self.ended_for is not None
 
     def note_waiting(self, number: int) -> None:
         """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
