@@ -318,7 +318,7 @@ def test_timeout_of_a_coroutine_cancels_its_children(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
             with pytest.raises(TimeoutError):
-                await pool.with_options(timeout=1.5).run(tasks.wait_in_a_child, tmp_path)
+                await pool.with_options(timeout=3).run(tasks.wait_in_a_child, tmp_path)
             await there(tmp_path / "ended")
 
     run(body)
