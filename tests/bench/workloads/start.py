@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from tests.bench.contenders import Contender, FirstResult
 
 
-def first_result(contender: Contender) -> Sample:
-    """Run the contender's lines in an interpreter that has loaded nothing else; milliseconds."""
+def first_result(contender: Contender, *, programs: int) -> Sample:
+    """Run the contender's lines in interpreters that have loaded nothing else; milliseconds, the medians of so many."""
     lines = contender.first_result
     if lines is None:
         raise ValueError(f"{contender.name} says not how its first result comes")
-    return in_fresh_program("first_result", lines)
+    samples = [in_fresh_program("first_result", lines) for _ in range(programs)]
+    return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
 
 
 def in_fresh_program(script: str, lines: FirstResult) -> Sample:
@@ -56,7 +58,7 @@ START = Workload(
             reference="stdlib-spawn",
         ),
     ),
-    size={},
-    quick={},
+    size={"programs": 7},
+    quick={"programs": 1},
     contenders=("woolexec", "stdlib-spawn", "stdlib-fork", "stdlib-forkserver"),
 )
