@@ -77,7 +77,8 @@ class Place:
     @property
     def is_supplied(self) -> bool:
         """It has enough ahead: filling it up in larger steps costs fewer messages than one for each call that ends."""
-        return len(self.outstanding) > 2 and (self.load > LOW or self.size > BYTES / 2)
+        # Of payloads that fill the window a worker has few: it would run dry before a refill at half of it comes.
+        return len(self.outstanding) > 2 and (self.load > LOW or self.size > BYTES * 3 / 4)
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
         """Book a call at the moment of the decision."""
