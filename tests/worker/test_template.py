@@ -171,6 +171,12 @@ def test_worker_inherits_no_descriptor_of_the_caller(running, tmp_path):
     assert len(targets) < 12, targets
 
 
+def test_worker_starts_without_modules_that_take_long(running):
+    loaded = set(running.run(eval, "list(__import__('sys').modules)"))
+
+    assert not loaded & {"asyncio", "cloudpickle", "enum", "inspect", "logging", "pickle", "re", "selectors", "typing"}
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
 def test_worker_keeps_the_memory_of_one_payload_for_the_next(running):
     running.run(faults_of_payloads)  # the heap grows once

@@ -10,14 +10,15 @@ Each node tries, in this order, when it is unpickled:
 
 from __future__ import annotations
 
-import pickle
-
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import dumps_inline, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from typing import Any
+else:  # sooner there: see `worker/template.py`
+    import _pickle as pickle
 
 _TEXT_LIMIT = 10_000
 _TRACEBACK_LIMIT = 100_000

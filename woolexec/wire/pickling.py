@@ -11,7 +11,6 @@ Guarantees:
 
 from __future__ import annotations
 
-import pickle
 import sys
 import threading
 from contextvars import ContextVar
@@ -23,8 +22,11 @@ from woolexec.wire.payload import APART, LARGE, File, Parts, store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable
     from typing import Any
+else:  # sooner there: see `worker/template.py`
+    import _pickle as pickle
 
 _MAIN = b"\x8c\x08__main__"
 """How a pickle names the module: a short string.  Looking for it costs 0.3 µs a KiB."""

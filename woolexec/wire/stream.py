@@ -10,7 +10,6 @@ from __future__ import annotations
 import array
 import errno
 import resource
-import socket
 from collections import deque
 
 from woolexec.wire.codec import Message, decode, decode_returns
@@ -18,10 +17,13 @@ from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from typing import Any
 
     from woolexec.wire.arena import Arena
+else:  # sooner there: see `worker/template.py`
+    import _socket as socket
 
 LIMIT = 2**31 - 1
 """The largest batch, in bytes: what protobuf accepts."""

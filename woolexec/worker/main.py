@@ -7,7 +7,6 @@ It ends when the engine says Stop and all calls are done, or when the engine is 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 
@@ -42,10 +41,13 @@ from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     import socket
     from typing import Any
 
     from woolexec.worker.lanes import Lane
+else:  # sooner there: see `worker/template.py`
+    import _signal as signal
 
 LEAVING = 0.5
 """Seconds that coroutines and streams have to end when the engine is gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections import deque
 
@@ -13,6 +12,7 @@ from woolexec.wire.stream import DONT_WAIT, Reader, pieces, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from typing import Any
 
