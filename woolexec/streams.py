@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
 from woolexec.wire.failures import as_exception, dump_failure
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import fill
 from woolexec.wire.pickling import dumps_value, loads
 from woolexec.worker.job import Pickled
 
@@ -188,14 +188,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             return
         if not self._asked and isinstance(frame, Send) and payload != _NONE:  # it would end the stream there
             raise TypeError("can't send non-None value to a just-started generator")
-        file = None
-        if isinstance(payload, File):
-            frame.extent, file = payload.extent, payload
-        elif isinstance(payload, Parts):
-            frame.extent = payload.extent
-            frame.payload = b"".join(payload.parts)
-        else:
-            frame.payload = payload
+        file = fill(frame, payload)
         self._asked += 1
         self._commander.command(self._handle, frame, file)
 

@@ -89,7 +89,7 @@ class Conductor:
                 worker = SimWorker(self.world, self.calls_limit)
                 self.workers[worker.id] = worker
                 self.ids.append(worker.id)
-                core.places.append(worker)
+                core.join(worker)
                 self.send(worker, core.assign(worker))
         if queue.head() is None:
             self.balance()

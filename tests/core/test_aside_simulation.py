@@ -68,7 +68,7 @@ class World:
 
     def new_worker(self):
         worker = Worker(self.random.choice((1, 2, 5)))
-        self.core.places.append(worker)
+        self.core.join(worker)
         return worker
 
     def run(self):

@@ -8,18 +8,15 @@ what they have sent is done; a second one ends it at once.
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import queue
 import signal
-import socket
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.cli.settings import Setting, SettingError, gather, pair, positive, seconds
-from woolexec.errors import CredentialsError, PeerStartError
 
 if TYPE_CHECKING:
     import argparse
@@ -50,6 +47,8 @@ SETTINGS = (
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to end; return the exit code."""
+    from woolexec.errors import CredentialsError, PeerStartError
+
     try:
         settings = gather(SETTINGS, arguments)
         credentials = _credentials(settings)
@@ -106,6 +105,8 @@ def _credentials(settings: dict[str, Any]) -> Any:
 def _is_local(address: str) -> bool:
     if address.startswith("unix:"):
         return True
+    import ipaddress
+
     host = address.rpartition(":")[0].strip("[]")
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
@@ -126,6 +127,8 @@ def _notify(state: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
+    import socket
+
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 

@@ -45,7 +45,13 @@ class Dispatch:
     def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
         self.queue = ReadyQueue(beside)
         self.places: list[Place] = []
+        self._width = 0  # of all of them: it is asked for with each call that is placed
         self._number = number
+
+    def join(self, place: Place) -> None:
+        """Take a place in; its width is not to change after that."""
+        self.places.append(place)
+        self._width += place.width
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
@@ -58,7 +64,7 @@ class Dispatch:
         if place.is_supplied:
             return []
         chosen: list[Call] = []
-        queue, places = self.queue, sum(other.width for other in self.places)
+        queue, places = self.queue, self._width
         share = -(-len(queue) * place.width // max(1, places))
         while len(chosen) < share or not place.outstanding:
             entry = queue.head()
@@ -232,6 +238,7 @@ class Dispatch:
         """
         if place in self.places:
             self.places.remove(place)
+            self._width -= place.width
         place.ready = False
         for call in reversed(place.unstarted(started)):
             self._requeue(place, call)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from woolexec.core.call import Call
 from woolexec.engine.outbound import Outbound
-from woolexec.wire.codec import Recall, encode
 
 if TYPE_CHECKING:
     from woolexec.core.call import Function
@@ -55,10 +54,6 @@ class Aside(Outbound):
     def is_used_up(self) -> bool:
         """The worker has been sent as many calls as it may run."""
         return self.worker.is_used_up
-
-    def send_recall(self, number: int, waiting: int = 0) -> None:
-        """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting, loop=True)))
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Put encoded frames in line."""

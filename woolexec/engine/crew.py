@@ -83,7 +83,7 @@ class Crew:
         self._ids = itertools.count(1)
         self._template: Template | None = None
         self._early_deaths = 0
-        self._ended_any = False  # no need to look for them before that
+        self._ending: set[Worker] = set()  # for one of their calls, and there still
 
     @property
     def most(self) -> int:
@@ -95,7 +95,7 @@ class Crew:
     @property
     def ending(self) -> int:
         """How many workers are being ended for one of their calls, and are there still."""
-        return sum(worker.ended_for is not None for worker in self.workers.values()) if self._ended_any else 0
+        return len(self._ending)
 
     # -- birth --------------------------------------------------------------------------------------------------
 
@@ -165,9 +165,9 @@ class Crew:
 
     def _check_initializer(self, worker: Worker) -> None:
         if self.workers.get(worker.id) is worker and worker.page.since == 0.0:
-            self.kill(worker, signal.SIGKILL)
             text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
-            self.give_up(InitializerError(text))
+            self.give_up(InitializerError(text))  # before its worker is seen to be gone
+            self.kill(worker, signal.SIGKILL)
 
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
         """The initializer raised: break, when its exception has been decoded where user code may run."""
@@ -219,7 +219,7 @@ class Crew:
 
         Coroutines and streams that run there have no part in it: they may take the time of a grace to end first.
         """
-        self._ended_any = True
+        self._ending.add(worker)
         worker.ready = worker.aside.ready = False
         if worker.aside.unstarted(worker.page.loop.started):
             self.dispatcher.recall(worker.aside)
@@ -269,6 +269,7 @@ class Crew:
         self._unwatch(worker)
         self._read_last_words(worker)
         del self.workers[worker.id]
+        self._ending.discard(worker)
         dispatcher.due.discard(worker)
         started = worker.page.started or worker.page.loop.started
         lost = dispatcher.leave(worker)

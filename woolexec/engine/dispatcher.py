@@ -325,8 +325,8 @@ class Dispatcher:
     def join(self, worker: Worker) -> None:
         """Take a new worker in."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
-        self.core.places.append(worker)
-        self.aside.places.append(worker.aside)
+        self.core.join(worker)
+        self.aside.join(worker.aside)
 
     def leave(self, worker: Worker) -> list[Call]:
         """Take a dead worker out; return what it had started and not finished."""
@@ -342,8 +342,8 @@ class Dispatcher:
     def link(self, link: Remote) -> None:
         """Take a link in: calls are placed there as well."""
         self.links.append(link)
-        self.core.places.append(link)
-        self.aside.places.append(link.aside)
+        self.core.join(link)
+        self.aside.join(link.aside)
 
     def hear_link(self, link: Remote, frame: Message) -> None:
         """

@@ -9,7 +9,7 @@ from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import File, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,11 +99,7 @@ class NestedTasks:
         if receiver is None:
             return
         frame.call = receiver.outstanding_call.number
-        file = frame.payload if isinstance(getattr(frame, "payload", None), File) else None
-        if isinstance(getattr(frame, "payload", None), Parts):
-            frame.payload = b"".join(frame.payload.parts)
-        elif file is not None:
-            frame.payload = b""
+        file = fill(frame, frame.payload) if getattr(frame, "extent", ()) else None
         self._dispatcher.command(receiver.outstanding_call, frame, file)
 
     def end_children(self, parent: Call) -> None:
@@ -155,16 +151,10 @@ class _Receiver:
         """Send the encoded value down, with changed context variables."""
         frame = Return(call=(self.task,), seconds=(0.0,))
         frame.context = context
-        if isinstance(payload, File):
-            frame.extent = payload.extent
-            self._tasks.finish(self, frame, payload)
-            return
-        if isinstance(payload, Parts):
-            frame.extent = payload.extent
-            payload = b"".join(payload.parts)
-        frame.size = (len(payload),)
-        frame.payload = payload
-        self._tasks.finish(self, frame)
+        file = fill(frame, payload)
+        if file is None:
+            frame.size = (len(frame.payload),)
+        self._tasks.finish(self, frame, file)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception down; None, which is sent as nothing: the task was cancelled."""
@@ -182,9 +172,5 @@ class _Receiver:
     def deliver_item(self, call: Call, frame: Yield) -> None:
         """Pass items of a stream on."""
         below = Yield(call=self.task)
-        below.count, below.context, below.extent = frame.count, frame.context, frame.extent
-        if isinstance(frame.payload, File):
-            self._tasks.tell(self, below, frame.payload)
-            return
-        below.payload = b"".join(frame.payload.parts) if isinstance(frame.payload, Parts) else frame.payload
-        self._tasks.tell(self, below)
+        below.count, below.context = frame.count, frame.context
+        self._tasks.tell(self, below, fill(below, frame.payload))

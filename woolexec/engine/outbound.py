@@ -118,7 +118,7 @@ class Outbound(Place):
 
     def send_recall(self, number: int, waiting: int = 0) -> None:
         """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting)))
+        self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_aside)))
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Put a command for a call in line."""

@@ -36,7 +36,7 @@ from woolexec.wire.codec import (
     split_start,
 )
 from woolexec.wire.payload import APART, File, Parts, shared_file
-from woolexec.wire.stream import Reader, enlarge, pieces, write
+from woolexec.wire.stream import Reader, enlarge, pieces, sized, write
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
 
@@ -158,7 +158,7 @@ class Worker(Outbound):
         """Put encoded frames in line; `flush` writes them."""
         out = self._out
         if file is None and out and out[-1][1] is None and len(out[-1][0]) == 1 and len(out[-1][0][0]) < _BATCH_SIZE:
-            out[-1][0][0] += len(frames).to_bytes(4, "little") + frames
+            out[-1][0][0] += sized(frames)
         else:
             out.append((pieces(frames), file))
 
@@ -206,7 +206,7 @@ class Worker(Outbound):
         if not self._guard.acquire(blocking=False):
             return False
         try:
-            return not self._out and self.sock.send(pieces(frames)[0]) > 0
+            return not self._out and self.sock.send(sized(frames)) > 0
         except OSError:  # full, or gone
             return False
         finally:

@@ -22,7 +22,7 @@ from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
 from woolexec.mesh.road import Outbox, end, inline, outline
-from woolexec.wire.codec import Cancel, Define, Message, Recall, Recalled, Start, Started, Stop, decode, encode
+from woolexec.wire.codec import Cancel, Define, Message, Recalled, Start, Started, Stop, decode, encode
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
@@ -301,14 +301,6 @@ class LinkAside(_Far):
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Send a command for a call."""
         self._link.send_command(frame, file)
-
-    def send_recall(self, number: int, waiting: int = 0) -> None:
-        """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting, loop=True)))
-
-    def close(self) -> None:
-        """End the link."""
-        self._link.close()
 
     def _slot(self, function: Function) -> int:
         return self._link._slot(function)

@@ -134,8 +134,6 @@ class Peers:
         """
         import grpc
 
-        caller = Caller(self._credentials.token, self._pool)
-
         async def ask(method: str, hello: bytes) -> tuple[Any, bytes]:
             call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
             try:

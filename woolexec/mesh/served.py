@@ -33,7 +33,7 @@ from woolexec.wire.codec import (
     encode_yield,
 )
 from woolexec.wire.failures import dump_failure, types_of
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import File, Parts, fill
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -196,13 +196,7 @@ class Served:
         answer = self.outstanding.get(frame.call)
         if answer is None:
             return
-        file = None
-        if getattr(frame, "extent", ()):
-            payload = outline(frame)
-            if isinstance(payload, File):
-                frame.payload, file = b"", payload
-            else:
-                frame.payload = bytes(frame.payload)
+        file = fill(frame, outline(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
         if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
             call.move("cancel")

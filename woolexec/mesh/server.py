@@ -20,6 +20,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from woolexec.engine.aside import COROUTINES
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from woolexec.mesh.credentials import Credentials
-
-_LOOK = 0.01
-"""How often a peer that drains looks whether its clients have left, in seconds."""
 
 _STOPPING = 1.0
 """Seconds that calls of grpc have to end when the peer stops."""
@@ -75,13 +73,12 @@ class Peer:
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         self._door = Door(credentials.token, welcome)
         self._bind = bind
-        self._served: set[Served] = set()
-        self._links: set[asyncio.Task[Any]] = set()
+        self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
         bound: Future[str] = Future()
-        self.engine = Engine(workers, coroutines=coroutines, threads=threads, guest=_Guest(self, bound))
+        self.engine = Engine(workers, coroutines=coroutines, threads=threads, guest=partial(self._run, bound))
         try:
             self.address = bound.result()
         except BaseException:
@@ -106,12 +103,10 @@ class Peer:
         self._health.serving = False
         for served in self._served:
             served.say_goodbye()
-        self._end_when_alone()
+        self._end_if_alone()
 
-    def _end_when_alone(self) -> None:
-        if self._served:
-            self.engine._loop.after(_LOOK, self._end_when_alone)
-        else:
+    def _end_if_alone(self) -> None:
+        if not (self._health.serving or self._served):
             self.engine.shutdown(wait=False, cancel=False)
 
     def close(self) -> None:
@@ -131,11 +126,15 @@ class Peer:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    def note_stopped(self) -> None:
-        """It serves no more."""
-        self._stopped.set()
+    async def _run(self, bound: Future[str], engine: Engine, wake: Callable[[], None]) -> None:
+        try:
+            await self._serve(engine, wake, bound)
+        finally:
+            self._stopped.set()
+            if not bound.done():
+                bound.set_exception(PeerStartError("the peer ended before it was there"))
 
-    async def serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+    async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
         import grpc
 
@@ -156,19 +155,18 @@ class Peer:
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
             served = Served(engine, f"{hello.host}:{hello.pid}")
-            self._served.add(served)
             task = asyncio.current_task()
             assert task is not None
-            self._links.add(task)
+            self._served[served] = task
             try:
                 await context.send_initial_metadata(((WELCOME_KEY, b""),))
                 await served.run(context, wake)
             except (ProtocolError, ValueError, OSError) as exc:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             finally:
-                self._served.discard(served)
-                self._links.discard(task)
+                del self._served[served]
                 served.abandon()
+                self._end_if_alone()
                 wake()
 
         handlers = {
@@ -191,22 +189,6 @@ class Peer:
         try:
             await self._stop.wait()
         finally:
-            for task in self._links:
+            for task in self._served.values():
                 task.cancel()
             await server.stop(_STOPPING)  # seldom so long: what there was has ended
-
-
-class _Guest:
-    """What the engine runs beside itself."""
-
-    def __init__(self, peer: Peer, bound: Future[str]) -> None:
-        self._peer = peer
-        self._bound = bound
-
-    async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
-        try:
-            await self._peer.serve(engine, wake, self._bound)
-        finally:
-            self._peer.note_stopped()
-            if not self._bound.done():
-                self._bound.set_exception(PeerStartError("the peer ended before it was there"))

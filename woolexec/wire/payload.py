@@ -178,6 +178,18 @@ def _offsets(extent: Sequence[int]) -> tuple[list[int], int]:
     return offsets, max(end, 1)
 
 
+def fill(frame: Any, payload: bytes | File | Parts) -> File | None:
+    """Put a payload into its frame; return the file that has to travel beside it, if it is one."""
+    if isinstance(payload, File):
+        frame.extent, frame.payload = payload.extent, b""
+        return payload
+    if isinstance(payload, Parts):
+        frame.extent = payload.extent
+        payload = b"".join(payload.parts)
+    frame.payload = payload
+    return None
+
+
 def shared_file(size: int) -> int:
     """Open an anonymous file of `size` zero bytes that processes can map; return its descriptor."""
     fd = _open()

@@ -168,6 +168,11 @@ class Reader:
                 File(fd, ())
 
 
+def sized(frames: bytes) -> bytes:
+    """Put the size of a batch in front of it."""
+    return len(frames).to_bytes(4, "little") + frames
+
+
 def pieces(frames: bytes, payload: Any = b"") -> list[Any]:
     """Make what is written for a batch: encoded frames, of which a large payload may stand apart, at their end."""
     size = (len(frames) + len(payload)).to_bytes(4, "little")

@@ -28,7 +28,7 @@ from woolexec.core.call import ASYNCIO, THREAD, TRIO
 from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode, encode_yield
 from woolexec.wire.failures import dump_failure, load_failure
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import File, fill
 from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
 from woolexec.worker import context
 from woolexec.worker.job import PICKLING, SAFE, UNPICKLING, Job, Pickled, dumps_span
@@ -224,16 +224,8 @@ class Outlet:
             frame.count = count
         if self._job.frame.context_back:
             frame.context = variables.changed(self._job.frame.context)
-        if isinstance(payload, File):
-            frame.extent = payload.extent
-            self._lane.send(encode(frame), payload)
-        elif isinstance(payload, Parts):
-            frame.extent = payload.extent
-            frame.payload = b"".join(payload.parts)
-            self._lane.send(encode(frame))
-        else:
-            frame.payload = payload
-            self._lane.send(encode(frame))
+        file = fill(frame, payload)
+        self._lane.send(encode(frame), file)
 
 
 class Commands:

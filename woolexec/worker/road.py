@@ -8,7 +8,7 @@ from collections import deque
 
 from woolexec.wire.codec import Message
 from woolexec.wire.payload import File
-from woolexec.wire.stream import DONT_WAIT, Reader, pieces, write
+from woolexec.wire.stream import DONT_WAIT, Reader, pieces, sized, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Road:
         :param payload: what the frames end with, apart from them because it is large
         """
         if file is None and not payload:
-            self._line.append(len(frames).to_bytes(4, "little") + frames)
+            self._line.append(sized(frames))
         else:
             self._line.append((pieces(frames, payload), file))
         self._write_out()
@@ -68,7 +68,7 @@ class Road:
 
     def send_all(self, batches: Sequence[bytes]) -> None:
         """Write several batches of encoded frames at once."""
-        self._line.append(b"".join([len(batch).to_bytes(4, "little") + batch for batch in batches]))
+        self._line.append(b"".join(map(sized, batches)))
         self._write_out()
 
     def receive(self, *, wait: bool = True) -> list[Message]:
