@@ -55,10 +55,13 @@ DOORS = {
     "grpc": ("mesh",),
     "zeroconf": ("mesh",),
     "anyio": ("mesh", "aio", "mapping_async", "routines"),
+    "cryptography": ("mesh.authority",),
+    "dns": ("mesh.discovery.dns",),
+    "ifaddr": ("mesh.discovery.lan",),
     "trio": ("worker.lane_trio",),
     "opentelemetry": ("wire.tracing",),
 }
-LAZY = {"grpc", "zeroconf", "anyio", "opentelemetry"}
+LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "opentelemetry"}
 
 
 @dataclass(frozen=True)

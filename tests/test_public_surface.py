@@ -16,6 +16,8 @@ NAMES = [
     "AsyncMap",
     "Credentials",
     "CredentialsError",
+    "Discovery",
+    "DiscoveryError",
     "InitializerError",
     "NoPeersError",
     "PeerPoolExecutor",

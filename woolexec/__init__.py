@@ -12,6 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.errors import CredentialsError as CredentialsError
+    from woolexec.errors import DiscoveryError as DiscoveryError
     from woolexec.errors import InitializerError as InitializerError
     from woolexec.errors import NoPeersError as NoPeersError
     from woolexec.errors import PeerRefusedError as PeerRefusedError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.mapping_async import AsyncMap as AsyncMap
     from woolexec.mesh.credentials import Credentials as Credentials
+    from woolexec.mesh.discovery import Discovery as Discovery
     from woolexec.nested import current_executor as current_executor
     from woolexec.propagation import propagate as propagate
     from woolexec.routines import routine as routine
@@ -40,6 +42,8 @@ _WHERE = {
     "AsyncMap": "woolexec.mapping_async",
     "Credentials": "woolexec.mesh.credentials",
     "CredentialsError": "woolexec.errors",
+    "Discovery": "woolexec.mesh.discovery",
+    "DiscoveryError": "woolexec.errors",
     "InitializerError": "woolexec.errors",
     "NoPeersError": "woolexec.errors",
     "PeerPoolExecutor": "woolexec.executor",
@@ -64,6 +68,8 @@ __all__ = [  # the names of _WHERE
     "AsyncMap",
     "Credentials",
     "CredentialsError",
+    "Discovery",
+    "DiscoveryError",
     "InitializerError",
     "NoPeersError",
     "PeerPoolExecutor",

@@ -8,7 +8,8 @@ WoolexecError
 ├── NoPeersError        tasks waited, and no peer was there (also a BrokenProcessPool)
 ├── PeerRefusedError    the other end of a link does not fit, or has not proved who it is
 ├── PeerStartError      a peer cannot listen where it should
-├── CredentialsError    a token that cannot be used
+├── CredentialsError    a token or a certificate that cannot be used
+├── DiscoveryError      peers cannot be found, or not be announced
 ├── RemoteError         stands for an exception that could not travel
 ├── PlatformError       this platform cannot run the pool (also an ImportError)
 └── ProtocolError       the other end sent what it must not send
@@ -74,7 +75,11 @@ class PeerStartError(WoolexecError):
 
 
 class CredentialsError(WoolexecError):
-    """A token file that others can read, that is empty, or that is no file."""
+    """A file of a token, a key or certificates that others can read, or that does not hold what it should."""
+
+
+class DiscoveryError(WoolexecError):
+    """Peers cannot be found where they were to be looked for, or a peer cannot be announced there."""
 
 
 class RemoteError(WoolexecError):

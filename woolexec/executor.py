@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, wait
 from contextvars import Token
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.errors import PlatformError
@@ -31,6 +32,7 @@ from woolexec.engine.aside import COROUTINES
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
+from woolexec.engine.outbound import Remote
 from woolexec.mapping import MapIterator, check_map
 from woolexec.nested import ambient, current_executor
 from woolexec.options import TaskOptions
@@ -43,7 +45,10 @@ if TYPE_CHECKING:
     from woolexec.engine.workers import Worker
     from woolexec.mapping_async import AsyncMap, Settings
     from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery import Discovery
     from woolexec.mesh.peers import Peers
+
+    PeersArgument = str | Discovery | Iterable[str | Discovery]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,24 +108,27 @@ class _Face(Executor, AsyncFace):
         check_map(chunksize, buffersize)
         return self._pool._map(self, fn, iterables, timeout, chunksize, buffersize)
 
-    def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
+    def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[T]]:
         """
         Run ``fn(*args, **kwargs)`` once on every worker, and wait until all have; start those that are not there yet.
 
-        :return: by the worker's process id a future that is done, with the value, or what was raised
+        :return: a future that is done, with the value, or what was raised, by the worker's process id; of workers of
+            peers it is by ``"<host>/<the peer's identity, shortened>/<number>"``
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         wait([future for _, future in made])
-        return {_pid(worker): future for worker, future in made}
+        return {key(): future for key, future in made}
 
-    async def run_on_all_async(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int, CallFuture[T]]:
+    async def run_on_all_async(
+        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
+    ) -> dict[int | str, CallFuture[T]]:
         """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
         from woolexec.aio import all_done
 
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         await all_done([future for _, future in made], abandon=self._abandons)
-        return {_pid(worker): future for worker, future in made}
+        return {key(): future for key, future in made}
 
     def with_options(
         self,
@@ -182,19 +190,22 @@ class PeerPoolExecutor(_Face):
     :param mp_context: taken for the sake of code written for the standard library, and ignored: workers are forked
         from a fresh template process, which inherits nothing of the caller's memory, threads or locks
     :param initializer: run by each worker before its first call.  If it raises, the executor is broken and every future
-        raises `InitializerError`, a `BrokenProcessPool`
+        raises `InitializerError`, a `BrokenProcessPool`.  A worker of a peer runs it before the first task that it gets
+        from here; if it raises there, so do the tasks that come there
     :param initargs: its arguments
     :param max_tasks_per_child: a worker is replaced after so many calls; None: never
     :param initializer_timeout: seconds that the initializer may take; None: as long as it likes
     :param max_coroutines: coroutines and streams that one worker runs at once; more wait
-    :param peers: addresses of peers that run tasks as well, ``host:port`` or ``unix:/path``; then `max_workers` counts
-        the workers beside them on this machine, and is 0 by default
-    :param credentials: what this process and its peers prove to each other; None: the token that the processes of this
-        user share on this machine
+    :param peers: peers that run tasks as well: an address, ``host:port`` or ``unix:/path``; a URL by which they are
+        found, ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a `Discovery`; or
+        several of these.  Then `max_workers` counts the workers beside them on this machine, and is 0 by default
+    :param credentials: what this process and its peers prove to each other; None: what WOOLEXEC_TOKEN_FILE,
+        WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name, or the token that the processes of this user share
+        on this machine
     :param peers_timeout: seconds that tasks wait while no peer is there, before they raise `NoPeersError`; None: for
         ever
     :raises ValueError: if a number is not above 0
-    :raises CredentialsError: if the token cannot be used
+    :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: if `initializer` is not callable
     """
 
@@ -208,7 +219,7 @@ class PeerPoolExecutor(_Face):
         max_tasks_per_child: int | None = None,
         initializer_timeout: float | None = 60.0,
         max_coroutines: int = COROUTINES,
-        peers: str | Iterable[str] | None = None,
+        peers: PeersArgument | None = None,
         credentials: Credentials | None = None,
         peers_timeout: float | None = 60.0,
     ) -> None:
@@ -218,8 +229,6 @@ class PeerPoolExecutor(_Face):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if initializer is not None and peers is not None:
-            raise ValueError("peers do not run initializers: let the tasks do what it does")
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
                 raise TypeError("max_tasks_per_child must be an integer")
@@ -229,12 +238,13 @@ class PeerPoolExecutor(_Face):
             raise ValueError("max_coroutines must be >= 1")
         self._options = None
         self._max_workers = max(1, max_workers)
-        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout)
+        first = None if initializer is None else dumps((initializer, tuple(initargs)))
+        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout, first)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
             max_workers,
-            initializer=None if initializer is None else dumps((initializer, tuple(initargs))),
+            initializer=first,
             initializer_timeout=initializer_timeout,
             calls_limit=max_tasks_per_child,
             threads=max(1, usable_cpus() // self._max_workers),
@@ -361,7 +371,7 @@ class PeerPoolExecutor(_Face):
 
     def _run_on_all(
         self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None
-    ) -> list[tuple[Worker, CallFuture[Any]]]:
+    ) -> list[tuple[Callable[[], int | str], CallFuture[Any]]]:
         engine = self._engine
         if self._refusal is not None or engine.broken is not None or engine.forked or _ending:
             self._refuse()
@@ -375,7 +385,7 @@ class PeerPoolExecutor(_Face):
             future.outstanding_call = call = Call(function, payload, future, options, context=context)
             return call
 
-        return [(worker, call.receiver) for worker, call in engine.run_on_all(make)]
+        return [(partial(_key, place, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
 
     def _map(
         self,
@@ -474,17 +484,21 @@ class OptionsView(_Face):
         await self._pool.__aexit__(exc_type, *exc_info)
 
 
-def _pid(worker: Worker) -> int:
-    """Return the process id of a worker that has run a call; the template's word may come later than its outcome."""
-    return worker.page.pid if worker.pid is None else worker.pid
+def _key(place: Worker | Remote, number: int) -> int | str:
+    """Return what a worker that has run a call is known by; the template's word may come later than its outcome."""
+    if isinstance(place, Remote):
+        return f"{place.name}/{number}"
+    return place.page.pid if place.pid is None else place.pid
 
 
-def _peers_at(peers: str | Iterable[str], credentials: Credentials | None, timeout: float | None) -> Peers:
+def _peers_at(peers: PeersArgument, credentials: Credentials | None, timeout: float | None, initializer: Any) -> Peers:
     from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery.urls import discoveries
     from woolexec.mesh.peers import Peers
 
-    addresses = [peers] if isinstance(peers, str) else list(peers)
-    return Peers(addresses, credentials or Credentials.of_this_user(), timeout=timeout)
+    return Peers(
+        discoveries(peers), credentials or Credentials.from_environment(), timeout=timeout, initializer=initializer
+    )
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

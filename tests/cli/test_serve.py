@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from woolexec import Credentials, PeerPoolExecutor, WorkerLostError, cli
+from woolexec import Credentials, NoPeersError, PeerPoolExecutor, WorkerLostError, cli
 
 PATIENCE = 20.0
 
@@ -25,10 +25,13 @@ def state(monkeypatch, tmp_path):
 
 
 @contextlib.contextmanager
-def serving(*arguments, **options):
+def serving(*arguments, first=None, **options):
     command = [sys.executable, "-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--workers", "1", "--json"]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, **options) as process:
         try:
+            if first is not None:
+                process.stdin.write(first)
+                process.stdin.flush()
             yield process, json.loads(process.stdout.readline())
         finally:
             if process.poll() is None:
@@ -205,3 +208,94 @@ def test_probes_of_grpc_health_are_answered(tmp_path):
             eventually(lambda: check(b"", timeout=PATIENCE) == b"\x08\x02")
             (tmp_path / "release").touch()
         assert process.wait(PATIENCE) == 0
+
+
+def certificates(folder):
+    from woolexec.mesh.authority import Authority
+
+    authority = Authority.make(folder, name="the tests' own")
+    for role in ("peer", "client"):
+        authority.issue(role)
+    return {name: str(folder / name) for name in ("ca.pem", "peer.pem", "peer.key", "client.pem", "client.key")}
+
+
+def test_any_address_is_served_with_certificates_at_both_ends(tmp_path):
+    files = certificates(tmp_path)
+    tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
+    given = Credentials.from_files(None, files["ca.pem"], files["client.pem"], files["client.key"])
+    with serving("--bind", "0.0.0.0:0", *tls) as (_, about):
+        port = about["address"].rpartition(":")[2]
+        with PeerPoolExecutor(peers=f"127.0.0.1:{port}", credentials=given) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["cert", "key"], ["ca"], ["key"], ["cert"], ["ca", "cert"]],
+    ids=" ".join,
+)
+def test_certificates_that_do_not_suffice_are_refused(tmp_path, capsys, names):
+    files = certificates(tmp_path)
+    given = {"ca": files["ca.pem"], "cert": files["peer.pem"], "key": files["peer.key"]}
+    arguments = [text for name in names for text in (f"--tls-{name}", given[name])]
+    assert cli.main(["serve", "--bind", "0.0.0.0:0", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("woolexec serve: ")
+
+
+def test_tls_without_an_authority_asks_local_clients_for_the_user_s_token(tmp_path):
+    files = certificates(tmp_path)
+    with serving("--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]) as (_, about):
+        encrypted = Credentials.from_files(None, files["ca.pem"])
+        with PeerPoolExecutor(peers=about["address"], credentials=encrypted, peers_timeout=0.3) as pool:
+            with pytest.raises(NoPeersError, match="token"):
+                pool.submit(abs, -1).result(PATIENCE)
+        both = Credentials(Credentials.of_this_user().token, encrypted.tls)
+        with PeerPoolExecutor(peers=about["address"], credentials=both) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_peer_announces_itself_where_it_is_told_to_and_as_it_is_told_to(tmp_path):
+    where = f"dir:{tmp_path}"
+    arguments = ["--announce", where, "--advertise", "far.example", "--pool", "team", "--tag", "gpu=a100"]
+    with serving(*arguments) as (process, about):
+        (path,) = tmp_path.glob("*.json")
+        record = json.loads(path.read_text())
+        assert record["key"] == about["identity"]
+        assert record["addresses"] == ["far.example:7437"]
+        assert (record["pool"], record["tags"]) == ("team", ["gpu=a100"])
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("url", ["nfs:/x", "host:1", "lan://a/b"])
+def test_announcement_that_makes_no_sense_is_refused(url, capsys):
+    assert cli.main(["serve", "--announce", url]) == 2
+    assert url.partition(":")[0] in capsys.readouterr().err
+
+
+def test_announcement_that_cannot_be_made_is_said_with_exit_code_1(tmp_path, capsys):
+    assert cli.main(["serve", "--bind", "127.0.0.1:0", "--announce", f"dir:{tmp_path}/nowhere"]) == 1
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_token_comes_by_stdin_and_its_end_ends_the_peer():
+    arguments = ["--lifeline", "--token-file", "-"]
+    given = Credentials(b"a token that only this test has")
+    with serving(*arguments, stdin=subprocess.PIPE, first=f"{given.token.decode()}\n") as (process, about):
+        with PeerPoolExecutor(peers=about["address"], credentials=given) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+            process.stdin.close()
+            assert process.wait(PATIENCE) == 0
+
+
+def test_peer_with_a_lifeline_ends_when_nobody_has_come_for_long(monkeypatch, capsys):
+    monkeypatch.setattr("woolexec.cli.serve.ALONE", 0.2)
+    read, write = os.pipe()
+    with os.fdopen(read) as stdin, os.fdopen(write, "w"):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        try:
+            assert cli.main(["serve", "--bind", "127.0.0.1:0", "--workers", "1", "--lifeline"]) == 0
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)

@@ -40,7 +40,7 @@ def test_snippet_runs_as_it_stands(page, line, source, tmp_path):
 
 def links():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        for target in dict.fromkeys(re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))):
             if "://" not in target:
                 yield pytest.param(page, target, id=f"{page.relative_to(ROOT)}->{target}")
 

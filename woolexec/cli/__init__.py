@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,10 +47,55 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", metavar="FILE", help="TOML file with settings")
     serve.set_defaults(run=run_serve)
 
+    _add_peers(commands)
+    _add_certs(commands)
+
     version = commands.add_parser("version", help="print the versions of woolexec and Python")
     version.set_defaults(run=_version)
     return parser
 
+
+def _add_peers(commands: Any) -> None:
+    from woolexec.cli import peers
+
+    listing = commands.add_parser("peers", help="list the peers that are found", description=_PEERS)
+    listing.add_argument("where", nargs="*", metavar="WHERE", help="as peers= of PeerPoolExecutor (default: lan://)")
+    listing.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to listen (default: 2)")
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    listing.set_defaults(run=peers.run)
+
+    doctor = commands.add_parser("doctor", help="say what works on the way to a peer", description=_DOCTOR)
+    doctor.add_argument("address", metavar="ADDRESS", help="HOST:PORT or unix:/PATH")
+    doctor.set_defaults(run=peers.doctor)
+
+
+def _add_certs(commands: Any) -> None:
+    from woolexec.cli import certs
+
+    parser = commands.add_parser("certs", help="make certificates for peers and clients", description=_CERTS)
+    parser.set_defaults(run=certs.run)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    init = actions.add_parser("init", help="make an authority")
+    issue = actions.add_parser("issue", help="issue a certificate, or issue it anew")
+    issue.add_argument("role", choices=("peer", "client"), help="what its owner may be")
+    for action, act in ((init, certs.init), (issue, certs.issue)):
+        action.add_argument("--folder", default="woolexec-certs", metavar="FOLDER", help="(default: woolexec-certs)")
+        action.add_argument("--name", metavar="NAME", help="of the owner")
+        action.add_argument("--days", type=_positive, metavar="N", help="that it is valid")
+        action.set_defaults(act=act)
+    show = actions.add_parser("show", help="print what a certificate says")
+    show.add_argument("file", metavar="FILE")
+    show.set_defaults(act=certs.show)
+
+
+_PEERS = "List the peers that are found, ask each what it is, and say of those that cannot be used why not."
+
+_DOCTOR = (
+    "Try what a client does on the way to a peer, step by step, and say what to do about what does not work. "
+    "Credentials come from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
+)
+
+_CERTS = "Make a private authority, and certificates by which peers and clients on several hosts know each other."
 
 _DEMO = (
     "Parse every source file of the running Python's standard library in a PeerPoolExecutor, show what is in there, "

@@ -3,6 +3,9 @@
 
 It says that it is ready in one line on stdout.  SIGTERM or Ctrl-C: clients are told to send no more, and it ends when
 what they have sent is done; a second one ends it at once.
+
+With ``--lifeline`` it lives as long as whoever holds its stdin: at the end of that it ends at once, and also when no
+client has been linked for `ALONE` seconds, for connections that break without a word.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import os
 import queue
 import signal
 import sys
+import threading
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +26,11 @@ from woolexec.cli.settings import Setting, SettingError, gather, pair, positive,
 if TYPE_CHECKING:
     import argparse
 
+    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery import Discovery
     from woolexec.mesh.server import Peer
 
-PORT = 7437
+ALONE = 60.0
 
 _LOOK = 0.1
 """How often to look whether a peer that drains has ended, in seconds."""
@@ -32,14 +39,22 @@ SETTINGS = (
     Setting("workers", "worker processes (default: the usable CPUs)", positive, metavar="N"),
     Setting(
         "bind",
-        f"where to listen: HOST:PORT, port 0 for any that is free, or unix:/PATH (default: 127.0.0.1:{PORT})",
-        default=f"127.0.0.1:{PORT}",
+        "where to listen: HOST:PORT, port 0 for any that is free, or unix:/PATH (default: 127.0.0.1:7437)",
+        default="127.0.0.1:7437",
         metavar="ADDRESS",
     ),
     Setting("pool", "name of the pool that it belongs to", default="", metavar="NAME"),
     Setting("tag", "what clients may ask for; may be given several times", pair, (), "KEY=VALUE", many=True),
-    Setting("token-file", "file of the token that clients must have (default: this user's)", metavar="FILE"),
+    Setting(
+        "announce", "tell of this peer at lan:// or dir:/FOLDER; may be given several times", str, (), "URL", many=True
+    ),
+    Setting("advertise", "an address to tell instead of where it listens", str, (), "ADDRESS", many=True),
+    Setting("token-file", "file of the token that clients must have (default: this user's); -: stdin", metavar="FILE"),
+    Setting("tls-cert", "certificate to show, PEM", metavar="FILE"),
+    Setting("tls-key", "its key", metavar="FILE"),
+    Setting("tls-ca", "authority whose certificates clients must have", metavar="FILE"),
     Setting("insecure", "let whoever reaches it run code here", default=False, metavar=None),
+    Setting("lifeline", "end with stdin", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
     Setting("json", "print the ready line as JSON", default=False, metavar=None),
 )
@@ -47,11 +62,12 @@ SETTINGS = (
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to end; return the exit code."""
-    from woolexec.errors import CredentialsError, PeerStartError
+    from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
 
     try:
         settings = gather(SETTINGS, arguments)
         credentials = _credentials(settings)
+        announce = _announce(settings)
     except (SettingError, CredentialsError, FileNotFoundError) as exc:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
@@ -69,37 +85,66 @@ def run(arguments: argparse.Namespace) -> int:
             credentials=credentials,
             pool=settings["pool"],
             tags=settings["tag"],
+            announce=announce,
+            advertise=settings["advertise"],
             threads=max(1, usable_cpus() // workers),
         )
-    except PeerStartError as exc:
+    except (PeerStartError, DiscoveryError) as exc:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 1
     with peer:
         _say_ready(peer, as_json=settings["json"])
-        return _serve(peer, signals, settings["drain-timeout"])
+        if settings["lifeline"]:
+            threading.Thread(target=_hold, args=(signals,), daemon=True).start()
+        return _serve(peer, signals, settings["drain-timeout"], alone=ALONE if settings["lifeline"] else None)
 
 
-def _credentials(settings: dict[str, Any]) -> Any:
+def _announce(settings: dict[str, Any]) -> list[Discovery]:
+    """
+    Make what the peer is announced by.
+
+    :raises SettingError: if it makes no sense
+    """
+    if not settings["announce"]:
+        return []
+    from woolexec.mesh.discovery.urls import check_address, discovery
+
+    try:
+        settings["advertise"] = [check_address(address) for address in settings["advertise"]]
+        return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
+    except ValueError as exc:
+        raise SettingError(str(exc)) from exc
+
+
+def _credentials(settings: dict[str, Any]) -> Credentials:
     """
     Find what clients must prove.
 
     :raises SettingError: if the address may not be served without more
-    :raises CredentialsError: if the token cannot be used
+    :raises CredentialsError: if the token or a certificate cannot be used
     :raises FileNotFoundError: if there is no token file
     """
     from woolexec.mesh.credentials import Credentials
 
+    token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
     if settings["insecure"]:
         print("woolexec serve: --insecure: whoever reaches this address can run code here", file=sys.stderr)
         return Credentials()
-    if not _is_local(settings["bind"]):
+    if (ca or key) and not certificate:
+        raise SettingError("TLS takes a certificate: --tls-cert, with its --tls-key")
+    if not (_is_local(settings["bind"]) or (certificate and (ca or token))):
         raise SettingError(
             f"{settings['bind']} can be reached from other hosts, and a token alone does not protect what travels "
-            "there. Bind to 127.0.0.1 and reach it through `ssh -L`, or say --insecure in a network of your own"
+            "there. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and say --tls-cert, "
+            "--tls-key and --tls-ca; or bind to 127.0.0.1 and reach it through ssh://; or say --insecure in a network "
+            "of your own"
         )
-    if settings["token-file"] is not None:
-        return Credentials.from_file(settings["token-file"])
-    return Credentials.of_this_user()
+    if token == "-":  # noqa: S105  # the name of a file
+        line = sys.stdin.buffer.readline().strip()
+        return Credentials.from_text(line)
+    if certificate and not ca and not token:  # local, and TLS proves nothing about clients
+        return replace(Credentials.from_files(None, None, certificate, key), token=Credentials.of_this_user().token)
+    return Credentials.from_files(token, ca, certificate, key)
 
 
 def _is_local(address: str) -> bool:
@@ -133,10 +178,24 @@ def _notify(state: str) -> None:
         sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
-def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float) -> int:
+def _hold(signals: queue.SimpleQueue[int]) -> None:
+    """Tell the end of stdin."""
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.readline():
+            pass
+    signals.put(signal.SIGHUP)
+
+
+def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, alone: float | None) -> int:
+    seen = monotonic()
     while not peer.ended:
+        if peer.clients:
+            seen = monotonic()
+        elif alone is not None and monotonic() - seen > alone:
+            return 0
         with contextlib.suppress(queue.Empty):
-            signals.get(timeout=_LOOK * 10)
+            if signals.get(timeout=_LOOK * 10) == signal.SIGHUP:
+                return 0
             break
     else:
         print("woolexec serve: the peer has failed", file=sys.stderr)

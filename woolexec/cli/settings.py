@@ -15,7 +15,7 @@ from typing import Any
 
 PREFIX = "WOOLEXEC_"
 
-_OTHERS = frozenset({"WOOLEXEC_STATE", "WOOLEXEC_CONFIG"})
+_OTHERS = frozenset({"WOOLEXEC_CONFIG", "WOOLEXEC_SSH", "WOOLEXEC_STATE"})
 """Names with the prefix that are no settings of a command."""
 
 

@@ -89,12 +89,12 @@ class Call:
         "count",
         "first",
         "function",
-        "is_pinned",
         "is_plain",
         "number",
         "options",
         "parent",
         "payload",
+        "pin",
         "place",
         "receiver",
         "state",
@@ -128,7 +128,7 @@ class Call:
         self.place: Any = None
         self.attempts = 0
         self.cost = 0.0
-        self.is_pinned = False
+        self.pin = 0  # > 0: it waits for one place, and behind a link for the worker of this number
 
     def anew(self, receiver: Receiver) -> Call:
         """Make a call for the next attempt, while this one has not ended yet."""

@@ -93,9 +93,16 @@ class Dispatch:
 
     def pin(self, place: Place, call: Call) -> None:
         """Let a call wait for this place and no other; nothing else is sent there before it."""
-        call.is_pinned = True
+        call.pin = 1
         self.queue.offer(call)
         place.pinned.append(call)
+
+    def pin_far(self, place: Place, call: Call, worker: int) -> None:
+        """Send a call to a place that has several workers, for one of them, whatever else is there."""
+        call.pin, call.is_plain = worker, False
+        self.queue.offer(call)
+        self.queue.claim(call)
+        place.sent(call, self._number(), 0.0, len(call.payload))
 
     def _assign_pinned(self, place: Place) -> list[Call]:
         while place.pinned and not place.outstanding and place.ready and not place.recalling:
@@ -252,7 +259,7 @@ class Dispatch:
     def retry(self, call: Call) -> None:
         """Queue a call once more that was started and did not end well."""
         call.move("retry")
-        call.is_pinned = False  # where it was to run there is no place any more
+        call.pin = 0  # where it was to run there is no place any more
         self.queue.give_back(call)
 
     def wait(self, place: Place, number: int) -> None:
@@ -275,7 +282,7 @@ class Dispatch:
         if place.remaining is not None and not place.waiting:
             place.remaining += 1
         call.move("recall")
-        if call.is_pinned:
+        if call.pin:
             self.queue.offer(call)
             place.pinned.insert(0, call)
         else:

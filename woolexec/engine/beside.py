@@ -34,6 +34,7 @@ def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
 async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     rounds = _Rounds(step, loop)
     own = asyncio.get_running_loop()
+    own.set_exception_handler(_pass_over)
     own.add_reader(loop.watched.fileno(), rounds.make)
     task = own.create_task(guest(rounds.make_soon))
     try:
@@ -49,6 +50,18 @@ async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
             task.cancel()
             if (await asyncio.wait({task}, timeout=_PATIENCE))[0]:
                 break
+
+
+def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    Say nothing of one error of grpc.aio, which cannot be prevented and harms nobody.
+
+    All loops of a process that use grpc.aio take events from one queue and pass on those of others; the last events of
+    a loop that has been closed meanwhile cannot be passed on.
+    """
+    if isinstance(context.get("exception"), RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
+        return
+    loop.default_exception_handler(context)
 
 
 class _Rounds:

@@ -56,13 +56,17 @@ _FUNCTIONS_LIMIT = 1024
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 
 
-_LINK_KINDS = frozenset({Return, Raise, Recalled, Yield})
+_LINK_KINDS = frozenset({Return, Raise, Recalled, Yield, Log})
 
 
 class Relayed:
     """A receiver that passes failures on, and is told the classes of the exception before it gets one."""
 
     types: tuple[str, ...] = ()
+
+    def deliver_log(self, frame: Log) -> None:
+        """Pass a logging record on."""
+        raise NotImplementedError
 
 
 class Dispatcher:
@@ -226,19 +230,45 @@ class Dispatcher:
                 return
             self._send(started, core.assign(started))
 
-    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker, Call]]:
-        """Have each worker run a call of its own; start those that are not there yet."""
+    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
+        """Have each worker run a call of its own, those behind links too; start those that are not there yet."""
         self.take_inbox()
         self.end_licences()
+        made: list[tuple[Worker | Remote, Call]] = []
+        for worker in self._all_workers():
+            call = calls()
+            self._run_on(worker, call)
+            made.append((worker, call))
+        for link in self.links:
+            for number in range(1, link.width + 1):
+                call = calls()
+                place = link.aside if call.function.lane else link
+                self._core_of(place).pin_far(place, call, number)
+                self._send(place, [call])
+                made.append((link, call))
+        return made
+
+    def run_on(self, number: int, call: Call) -> None:
+        """Have one worker run a call, the one of this number of all that there may be."""
+        self.end_licences()
+        workers = self._all_workers()
+        if workers:
+            self._run_on(workers[(number - 1) % len(workers)], call)
+        else:  # none can be started: so it waits for one
+            core = self.aside if call.function.lane else self.core
+            core.queue.offer(call)
+            core.queue.add(call)
+
+    def _all_workers(self) -> list[Worker]:
         while len(self._workers) < self._crew.limit and self._crew.broken is None and self._crew.start() is not None:
             pass
-        made = [(worker, calls()) for worker in self._workers.values() if not worker.stopping and not worker.doomed]
-        for worker, call in made:
-            self.core.pin(worker.aside if call.function.lane else worker, call)
-            self._send(worker, self.core.assign(worker))
-            self._send(worker.aside, self.aside.assign(worker.aside))
-            self.be_heard(worker)
-        return made
+        return [worker for worker in self._workers.values() if not worker.stopping and not worker.doomed]
+
+    def _run_on(self, worker: Worker, call: Call) -> None:
+        place = worker.aside if call.function.lane else worker
+        self.core.pin(place, call)
+        self._send(place, self._core_of(place).assign(place))
+        self.be_heard(worker)
 
     def _shrink(self) -> None:
         """Let idle workers leave that were started beyond the limit, and are not needed any more."""
@@ -490,12 +520,25 @@ class Dispatcher:
         elif cls in NESTED:
             self.nested.hear(worker, frame, self._crew.broken)
         elif cls is Log:
-            worker.log.append(frame.text)
-            self._loop.handle_record(frame.record)
+            self._logged(worker, frame)
         elif cls is Broken:
             self._crew.initializer_raised(worker, frame.payload)
         else:
             raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
+
+    def _logged(self, worker: Worker | Remote, frame: Log) -> None:
+        """Hand a record to the handlers here, or to those of the process whose call logged it, or a child of that."""
+        worker.log.append(frame.text)
+        call = worker.place_of(frame.call).outstanding.get(frame.call)
+        while call is not None and not isinstance(call.receiver, Relayed):
+            call = self._outstanding(call.parent) if call.parent else None
+        if call is None:
+            self._loop.handle_record(frame.record)
+        else:
+            call.receiver.deliver_log(frame)
+
+    def _outstanding(self, number: int) -> Call | None:
+        return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
     def _returned(self, worker: Outbound, frame: Return) -> None:
         place = worker.place_of(frame.call[0])

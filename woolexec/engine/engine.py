@@ -32,6 +32,7 @@ from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
+from woolexec.engine.outbound import Remote
 from woolexec.engine.workers import Worker
 from woolexec.errors import WorkerLostError
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
@@ -175,13 +176,15 @@ class Engine:
                 return False
         return bool(answer)
 
-    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker, Call]]:
+    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """
         Have each worker run a call of its own.
 
         :param calls: makes one; called in the engine's thread
         """
-        made: list[tuple[Worker, Call]] = self._loop.ask(partial(self._dispatcher.run_on_all, calls), default=[])
+        made: list[tuple[Worker | Remote, Call]] = self._loop.ask(
+            partial(self._dispatcher.run_on_all, calls), default=[]
+        )
         return made
 
     def command(self, call: Call, frame: Message, file: File | None = None) -> None:

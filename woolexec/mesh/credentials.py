@@ -1,8 +1,8 @@
 """
-Who may use a peer: whoever has its token.
+Who may use a peer: whoever has its token, or a certificate of its authority, or both where both are asked for.
 
 Processes of one user share a token that the first of them makes, in a file that only that user can read; peers and
-clients on one machine find it by themselves.
+clients on one machine find it by themselves.  Between hosts there is TLS beside it, or in its place.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from woolexec.mesh.tls import Tls
 
 _SIZE = 32
 _LEAST = 16
@@ -25,10 +30,49 @@ class Credentials:
     """
     What a client and a peer prove to each other.
 
-    :param token: the secret that both have; None: none is asked for, and whoever listens there may be anybody
+    :param token: the secret that both have; None: none is asked for
+    :param tls: the certificates; None: what travels is neither encrypted nor signed
     """
 
     token: bytes | None = field(default=None, repr=False)
+    tls: Tls | None = None
+
+    @property
+    def are_mutual(self) -> bool:
+        """Each end proves who it is by its certificate."""
+        return self.tls is not None and None not in (self.tls.ca, self.tls.certificate, self.tls.key)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
+        """
+        Take the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name.
+
+        Where none of them is set it is the token of this user.
+
+        :raises FileNotFoundError: if a file is not there
+        :raises CredentialsError: if one cannot be used
+        """
+        token, *tls = (environment.get(f"WOOLEXEC_{name}") for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY"))
+        return cls.from_files(token, *tls)
+
+    @classmethod
+    def from_files(
+        cls, token: str | None = None, ca: str | None = None, certificate: str | None = None, key: str | None = None
+    ) -> Credentials:
+        """
+        Take a token, certificates, or both, from files; without any it is the token of this user.
+
+        :raises FileNotFoundError: if a file is not there
+        :raises CredentialsError: if one cannot be used
+        """
+        own = cls.from_file(token).token if token else None
+        if not (ca or certificate or key):
+            return cls(own) if token else cls.of_this_user()
+        from woolexec.mesh.tls import Tls
+
+        tls = Tls(ca, certificate, key)
+        tls.check()
+        return cls(own, tls)
 
     @classmethod
     def of_this_user(cls) -> Credentials:
@@ -81,8 +125,18 @@ class Credentials:
             token = os.read(fd, 4096).strip()
         finally:
             os.close(fd)
+        return cls.from_text(token, f"token file {os.fspath(path)}")
+
+    @classmethod
+    def from_text(cls, token: bytes, source: str = "the text") -> Credentials:
+        """
+        Take a token as it is.
+
+        :param source: where it is from, for messages
+        :raises CredentialsError: if it is too short to be one
+        """
         if len(token) < _LEAST:
-            raise CredentialsError(f"token file {os.fspath(path)} holds no token: at least {_LEAST} characters")
+            raise CredentialsError(f"{source} holds no token: at least {_LEAST} characters")
         return cls(token)
 
 

@@ -22,7 +22,7 @@ import os
 import secrets
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import PeerRefusedError
@@ -145,6 +145,7 @@ class Door:
         welcome = Welcome()
         welcome.CopyFrom(self._welcome)
         welcome.nonce = secrets.token_bytes(_NONCE)
+        welcome.clock = time()
         if self._token is not None:
             welcome.proof = _proof(self._token, b"peer", hello.nonce, welcome.nonce)
         self._remember(welcome.nonce, hello.nonce)

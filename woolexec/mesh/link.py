@@ -11,7 +11,7 @@ All of it runs in the engine's thread, which is an event loop then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,15 @@ from woolexec.core.window import DEPTH, HORIZON
 from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
-from woolexec.mesh.road import Outbox, end, inline, outline
+from woolexec.mesh.road import Outbox, end, inline, outline, parts_of
 from woolexec.wire.codec import Cancel, Define, Message, Recalled, Start, Started, Stop, decode, encode
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.wire.wire_pb2 import Welcome
+
+    Wrap = Callable[[Sequence[Any]], bytes]
 
 _BYTES = 8 << 20
 """Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
@@ -52,7 +54,7 @@ class _Reports:
 class _Far(Remote):
     """What both places behind a link have in common."""
 
-    __slots__ = ("_begun", "_engine", "_wanted", "page", "pid")
+    __slots__ = ("_begun", "_engine", "_wanted", "name", "page", "pid")
 
     page: _Reports
 
@@ -124,14 +126,17 @@ class Link(_Far):
 
     :param address: of the peer, for messages
     :param welcome: what the peer has said of itself
+    :param wrap: puts an initializer around a function, given its body and buffers
     """
 
-    __slots__ = ("_address", "_host", "_leaving", "_outbox", "_stream", "aside")
+    __slots__ = ("_address", "_host", "_leaving", "_outbox", "_stream", "_wrap", "aside")
 
     aside: LinkAside
 
-    def __init__(self, engine: Engine, address: str, welcome: Welcome) -> None:
+    def __init__(self, engine: Engine, address: str, welcome: Welcome, wrap: Wrap | None = None) -> None:
         super().__init__(engine)
+        self.name = f"{welcome.host}/{welcome.identity[:8]}"
+        self._wrap = wrap
         self.width = welcome.workers
         self.aside = LinkAside(engine, self, welcome.coroutines)
         self._address = address
@@ -208,7 +213,8 @@ class Link(_Far):
 
     def _send_function(self, slot: int, function: Function) -> None:
         frame = Define(function=slot, name=function.name)
-        inline(frame, function.payload)
+        payload = function.payload
+        inline(frame, payload if self._wrap is None else self._wrap(parts_of(payload)))
         self.send(encode(frame))
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
@@ -287,6 +293,7 @@ class LinkAside(_Far):
 
     def __init__(self, engine: Engine, link: Link, limit: int) -> None:
         super().__init__(engine)
+        self.name = link.name
         self._link = link
         self.limit, self.width = limit, link.width
 

@@ -1,64 +1,104 @@
 """
-A client's peers: one link to each that is there, made again when it breaks.
+A client's peers: one link to each that has been found, made again when it breaks.
 
 ::
 
-    address --> connect, handshake --> Link, a place of the engine --> it ends --> wait --> connect again
-                     |
-                     `- refused, or nobody there: remembered, for messages
+    discovery --Joined--> record --> connect, handshake --> Link, a place of the engine --> it ends --> wait --> again
+                            |                   |
+              Left: no more links to it         `- refused, or nobody there: remembered, for messages, and said once
 
 A link that has worked is made again at once, then ever more rarely, up to `SLOWEST`; each time a little at random, so
 that many clients of a peer that comes back do not come all at once.
+
+Of very many peers a client uses `MOST`, those that rendezvous hashing gives it (Thaler and Ravishankar, 1998): which
+those are changes little when peers come and go, and each peer gets about the same number of clients.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
+import logging
 import random
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from threading import Condition
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from woolexec.errors import NoPeersError, PeerRefusedError
-from woolexec.mesh.handshake import HELLO_KEY, WELCOME_KEY, Caller
+from woolexec.errors import CredentialsError, DiscoveryError, NoPeersError, PeerRefusedError
+from woolexec.mesh.channel import greet, open_channel, open_link
+from woolexec.mesh.discovery import Left
+from woolexec.mesh.handshake import Caller
 from woolexec.mesh.link import Link
-from woolexec.mesh.road import HELLO, LINK, OPTIONS
+from woolexec.mesh.road import parts_of
+from woolexec.worker.initialized import wrap
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery import Discovery, Event, Record
+    from woolexec.wire.payload import File, Parts
 
 FIRST, SLOWEST = 0.1, 5.0
-"""Seconds until a link is tried again, at first and at most."""
+"""Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
+
+MOST = 100
+"""Links of one client."""
 
 _GREETING = 10.0
 """Seconds that a peer may take for the handshake."""
 
+_AT_ONCE = 16
+"""So many handshakes go on at a time."""
+
 _LOOK = 0.25
 """How often to look whether tasks wait in vain, in seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """A peer that has been found: what is known of it, and what has become of it."""
+
+    record: Record
+    task: asyncio.Task[None] | None = None
+    link: Link | None = None
+    reason: str = ""
+    said: bool = False  # that it cannot be reached
 
 
 class Peers:
     """
     The links of one client.
 
-    :param addresses: ``host:port`` or ``unix:/path``
-    :param credentials: what both ends prove
+    :param discoveries: how they are found
+    :param credentials: what both ends prove, unless the record of a peer has others
     :param timeout: seconds that tasks wait while no peer is there; None: for ever
+    :param initializer: pickled, with its arguments: what each worker of the peers runs before the first of our tasks
     """
 
     def __init__(
-        self, addresses: Sequence[str], credentials: Credentials, *, pool: str = "", timeout: float | None = None
+        self,
+        discoveries: Sequence[Discovery],
+        credentials: Credentials,
+        *,
+        timeout: float | None = None,
+        initializer: bytes | File | Parts | None = None,
     ) -> None:
-        self._addresses = tuple(dict.fromkeys(addresses))
+        self._discoveries = discoveries
         self._credentials = credentials
-        self._pool = pool
         self._timeout = timeout
         self._changed = Condition()  # guards `_links`
-        self._links: dict[str, Link] = {}
-        self._reasons: dict[str, str] = {}
+        self._links: dict[str, Link | None] = {}  # by the peer's identity; None: on the way to one
+        self._known: dict[tuple[Discovery, str], _Known] = {}
+        self._troubles: dict[Discovery, str] = {}
+        self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
+        self._salt = self._random.randbytes(8)
         self._over = False
+        self._wrap = None if initializer is None else partial(wrap, secrets.token_bytes(16), parts_of(initializer))
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -70,110 +110,172 @@ class Peers:
         :raises TimeoutError: if they are not there in time; it says why not
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._links) >= count or self._over, timeout) or self._over:
-                raise TimeoutError(f"{len(self._links)} of {count} peers are there. {self.explain()}".rstrip())
-            return len(self._links)
+            if not self._changed.wait_for(lambda: len(self.links) >= count or self._over, timeout) or self._over:
+                raise TimeoutError(f"{len(self.links)} of {count} peers are there. {self.explain()}".rstrip())
+            return len(self.links)
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that there are."""
+        return [link for link in tuple(self._links.values()) if link is not None]
 
     def explain(self) -> str:
         """Say of each peer that is not there why not."""
-        reasons = self._reasons
-        return "; ".join(f"{address}: {reasons[address]}" for address in self._addresses if address in reasons)
+        reasons = [
+            f"{known.record.addresses[0]}: {known.reason}"
+            for known in tuple(self._known.values())
+            if known.link is None and known.reason
+        ]
+        return "; ".join([*self._troubles.values(), *reasons]) or ("" if self._known else "None has been found")
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
     async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
         """Keep the links until cancelled."""
+        self._engine = engine
+        self._wake = wake
+        self._few = asyncio.Semaphore(_AT_ONCE)
         try:
             async with asyncio.TaskGroup() as group:
-                for address in self._addresses:
-                    group.create_task(self._keep(engine, address, wake))
-                group.create_task(self._watch(engine, wake))
+                for discovery in self._discoveries:
+                    group.create_task(self._follow(group, discovery))
+                group.create_task(self._watch())
         finally:
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
 
-    async def _keep(self, engine: Engine, address: str, wake: Callable[[], None]) -> None:
+    async def _follow(self, group: asyncio.TaskGroup, discovery: Discovery) -> None:
+        """Hear of peers."""
         pause = FIRST
         while True:
-            linked = await self._link(engine, address, wake)
+            try:
+                async with contextlib.aclosing(discovery.watch()) as events:  # type: ignore[type-var]  # a generator
+                    async for event in events:
+                        self._troubles.pop(discovery, None)
+                        pause = FIRST
+                        self._hear(group, discovery, event)
+            except DiscoveryError as exc:
+                self._complain(discovery, str(exc))
+            except Exception as exc:  # of somebody else's making: the others go on
+                self._complain(discovery, f"{type(discovery).__name__}: {exc!r}")
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, SLOWEST)
+
+    def _complain(self, discovery: Discovery, trouble: str) -> None:
+        if self._troubles.get(discovery) != trouble:
+            self._troubles[discovery] = trouble
+            logging.getLogger("woolexec").warning("finding peers: %s", trouble)
+
+    def _hear(self, group: asyncio.TaskGroup, discovery: Discovery, event: Event) -> None:
+        if isinstance(event, Left):
+            known = self._known.pop((discovery, event.key), None)
+            if known is not None and known.task is not None and known.link is None:
+                known.task.cancel()
+        else:
+            place = discovery, event.record.key
+            self._known.setdefault(place, _Known(event.record)).record = event.record
+        self._choose(group)
+
+    def _choose(self, group: asyncio.TaskGroup) -> None:
+        """Keep links to those that are chosen, of all that are known."""
+        chosen = list(self._known.items())
+        if len(chosen) > MOST:
+            chosen.sort(key=lambda item: hashlib.blake2b(item[0][1].encode(), key=self._salt).digest())
+        for place, known in chosen[:MOST]:
+            if known.task is None:
+                known.task = group.create_task(self._keep(place, known))
+        for _, known in chosen[MOST:]:
+            if known.task is not None and known.link is None:
+                known.task.cancel()
+                known.task = None
+
+    async def _keep(self, place: tuple[Discovery, str], known: _Known) -> None:
+        """Have links to one peer, one after the other, for as long as it is known."""
+        pause = FIRST
+        while self._known.get(place) is known:
+            linked = await self._link(known)
             pause = FIRST if linked else min(2 * pause, SLOWEST)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
 
-    async def _link(self, engine: Engine, address: str, wake: Callable[[], None]) -> bool:
+    async def _link(self, known: _Known) -> bool:
         """Have one link for as long as it lasts; False if there was none."""
+        reasons = []
+        for address in known.record.addresses:
+            reason = await self._link_to(known, address)
+            if reason is None:
+                return True
+            reasons.append(reason)
+        known.reason = "; ".join(reasons)
+        if not known.said:
+            known.said = True
+            logging.getLogger("woolexec").warning("peer %s: %s", known.record.addresses[0], known.reason)
+        return False
+
+    async def _link_to(self, known: _Known, address: str) -> str | None:
+        """Have one link, and return None; or return why there was none."""
         import grpc
 
-        linked = False
-        async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
-            try:
-                async with asyncio.timeout(_GREETING):
-                    welcome, stream = await self._greet(channel)
-            except TimeoutError:
-                self._reasons[address] = f"no answer in {_GREETING:g} s"
-            except PeerRefusedError as exc:
-                self._reasons[address] = str(exc)
-            except grpc.RpcError as exc:
-                self._reasons[address] = f"{exc.code().name}: {exc.details()}"
-            else:
-                linked = True
-                link = Link(engine, address, welcome)
-                self._note(address, link)
+        credentials = known.record.credentials or self._credentials
+        if known.record.fingerprint and credentials.tls is not None:
+            ours = credentials.tls.fingerprints
+            if ours and known.record.fingerprint not in ours:
+                return "its certificates are from another authority"
+        try:
+            channel = open_channel(address, credentials)
+        except CredentialsError as exc:
+            return str(exc)
+        async with channel:
+            with contextlib.ExitStack() as taken:
                 try:
-                    self._reasons[address] = await link.run(stream, wake)
+                    async with self._few, asyncio.timeout(_GREETING):
+                        welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
+                        if welcome.identity in self._links:  # found in two ways
+                            known.said = True
+                            return "there is a link to it already"
+                        taken.enter_context(self._taking(welcome.identity))
+                        stream = await open_link(channel, opening)
+                except TimeoutError:
+                    return f"no answer in {_GREETING:g} s"
+                except PeerRefusedError as exc:
+                    return str(exc)
+                except grpc.RpcError as exc:
+                    return f"{exc.code().name}: {exc.details()}"
+                known.link = link = Link(self._engine, address, welcome, self._wrap)
+                known.said = False
+                self._note(welcome.identity, link)
+                try:
+                    known.reason = await link.run(stream, self._wake)
                 finally:
-                    self._note(address, None)
-        return linked
+                    known.link = None
+        return None
 
-    async def _greet(self, channel: Any) -> tuple[Any, Any]:
-        """
-        Shake hands.
+    @contextlib.contextmanager
+    def _taking(self, identity: str) -> Iterator[None]:
+        """Let nobody else have a link to this peer."""
+        self._links[identity] = None
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._links[identity]
+                self._changed.notify_all()
 
-        :return: the peer's welcome, and the open stream
-        :raises PeerRefusedError: if either end refuses
-        """
-        import grpc
-
-        async def ask(method: str, hello: bytes) -> tuple[Any, bytes]:
-            call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
-            try:
-                # A call that has ended may have lost its initial metadata (grpc.aio); an answer that ends it trails.
-                answer = await (call.trailing_metadata() if method == HELLO else call.initial_metadata())
-                for key, value in answer or ():
-                    if key == WELCOME_KEY:
-                        return call, value
-                if await call.code() is grpc.StatusCode.UNAVAILABLE:
-                    raise PeerRefusedError(f"nobody answers: {await call.details()}")
-                raise PeerRefusedError(await call.details() or "it is no peer of woolexec")
-            except BaseException:
-                call.cancel()
-                raise
-
-        caller = Caller(self._credentials.token, self._pool)
-        _, data = await ask(HELLO, caller.hello)
-        welcome, opening = caller.answer(data)
-        stream, _ = await ask(LINK, opening)
-        return welcome, stream
-
-    def _note(self, address: str, link: Link | None) -> None:
+    def _note(self, identity: str, link: Link) -> None:
         with self._changed:
-            if link is None:
-                self._links.pop(address, None)
-            else:
-                self._links[address] = link
-                self._reasons.pop(address, None)
+            self._links[identity] = link
             self._changed.notify_all()
 
-    async def _watch(self, engine: Engine, wake: Callable[[], None]) -> None:
+    async def _watch(self) -> None:
         """Fail what waits in vain."""
         if self._timeout is None:
             return
         alone_since = None
         while True:
-            dispatcher = engine._dispatcher
+            dispatcher = self._engine._dispatcher
             if dispatcher.waiting:
-                wake()  # while nobody could take a call, whoever submitted one has not
-            if dispatcher.links or engine.pids or not dispatcher.has_waiting:
+                self._wake()  # while nobody could take a call, whoever submitted one has not
+            if dispatcher.links or self._engine.pids or not dispatcher.has_waiting:
                 alone_since = None
             elif alone_since is None:
                 alone_since = monotonic()

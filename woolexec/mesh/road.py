@@ -8,7 +8,7 @@ bytes as on a socketpair, without the size in front.  Messages are passed to grp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from woolexec.wire.payload import LARGE, File, Parts, store
@@ -38,6 +38,9 @@ class Outbox:
         self._frames: list[bytes] = []
         self._filled = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._frames)
+
     def put(self, frames: bytes) -> None:
         """Put encoded frames in line; only in the event loop's thread."""
         self._frames.append(frames)
@@ -66,6 +69,11 @@ def inline(frame: Any, payload: bytes | File | Parts) -> None:
         frame.extent = payload.extent
         payload = b"".join(payload.load())
     frame.payload = payload
+
+
+def parts_of(payload: bytes | File | Parts) -> Sequence[Any]:
+    """Return body and buffers of a payload of any kind."""
+    return payload.load() if isinstance(payload, File | Parts) else [payload]
 
 
 def outline(frame: Any) -> bytes | File | Parts:

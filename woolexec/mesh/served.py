@@ -16,6 +16,7 @@ from woolexec.wire.codec import (
     Cancel,
     Close,
     Define,
+    Log,
     Next,
     Raise,
     Recall,
@@ -34,6 +35,7 @@ from woolexec.wire.codec import (
 )
 from woolexec.wire.failures import dump_failure, types_of
 from woolexec.wire.payload import File, Parts, fill
+from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 _LOOK = 0.01
 """While there are calls whose start has not been told, their workers' pages are looked at this often (seconds)."""
+
+_BACKLOG = 1000
+"""Batches that wait for the stream before logging records are dropped."""
 
 _COMMANDS = (Next, Send, Throw, Close)
 
@@ -50,10 +55,14 @@ class Served:
     Runs the calls of one client.
 
     :param client: its name, for messages
+    :param quota: calls that it may have here; while there are more, nothing else is taken from it
     """
 
-    def __init__(self, engine: Engine, client: str) -> None:
+    def __init__(self, engine: Engine, client: str, quota: int) -> None:
         self.client = client
+        self._quota = quota
+        self._room: asyncio.Event | None = None
+        self._dropped = 0
         self.outbox = Outbox()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
@@ -84,8 +93,15 @@ class Served:
                 for frame in decode(data):
                     self._take(frame)
                 wake()
+                if len(self.outstanding) > self._quota:
+                    await self._have_room()
         finally:
             await end(writing)
+
+    async def _have_room(self) -> None:
+        """Wait: grpc's flow control tells the client.  No client of ours sends so much."""
+        self._room = asyncio.Event()
+        await self._room.wait()
 
     def _take(self, frame: Any) -> None:
         if isinstance(frame, Start):
@@ -115,7 +131,7 @@ class Served:
             call = Call(
                 function, outline(frame), _Answer(self, frame.call[0]), _options_of(frame), context=frame.context
             )
-            self._submit(call)
+            self._submit(call, frame.worker)
             return
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
@@ -143,7 +159,7 @@ class Served:
             )
         )
 
-    def _submit(self, call: Call) -> None:
+    def _submit(self, call: Call, worker: int = 0) -> None:
         answer = call.receiver
         answer.outstanding_call = call
         self.outstanding[answer.number] = self.untold[answer.number] = answer
@@ -153,6 +169,9 @@ class Served:
         if not self._looking:
             self._looking = True
             self._engine._loop.after(_LOOK, self._look)
+        if worker:
+            self._dispatcher.run_on(worker, call)
+            return
         core = self._dispatcher.aside if call.function.lane else self._dispatcher.core
         core.queue.offer(call)
         core.queue.add(call)
@@ -211,9 +230,23 @@ class Served:
         self.forget(answer.number)
         return True
 
+    def log(self, frame: Log) -> None:
+        """Send a logging record up; of a flood only so many that outcomes need not wait for it."""
+        if len(self.outbox) > _BACKLOG:
+            self._dropped += 1
+            return
+        if self._dropped:
+            text = f"{self._dropped} log records were dropped: the link is too slow for them"
+            about = {"name": "woolexec", "levelno": 30, "levelname": "WARNING", "msg": text, "args": None}
+            self.outbox.put(encode(Log(record=dumps_inline(about), text=text)))
+            self._dropped = 0
+        self.outbox.put(encode(Log(record=frame.record, text=frame.text)))
+
     def forget(self, number: int) -> bool:
         """A call is over; False if nobody waits for it."""
         self.untold.pop(number, None)
+        if self._room is not None and len(self.outstanding) <= self._quota:
+            self._room.set()
         return self.outstanding.pop(number, None) is not None
 
     def abandon(self) -> None:
@@ -285,6 +318,10 @@ class _Answer(Relayed):
         above = Yield(call=self.number, count=frame.count, context=frame.context)
         inline(above, frame.payload)
         self.served.outbox.put(encode(above))
+
+    def deliver_log(self, frame: Log) -> None:
+        """Send a logging record up."""
+        self.served.log(frame)
 
     def _end(self, frame: Message, payload: bytes | File | Parts) -> None:
         if self.served.forget(self.number):

@@ -12,10 +12,8 @@ It never unpickles what users have pickled; it passes it on.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
+import contextlib
 import signal
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable
@@ -23,19 +21,26 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from woolexec.core.window import DEPTH
 from woolexec.engine.aside import COROUTINES
 from woolexec.engine.engine import Engine
-from woolexec.errors import PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.mesh.discovery import Record
+from woolexec.mesh.discovery.dns import with_port
+from woolexec.mesh.discovery.lan import addresses_here
 from woolexec.mesh.handshake import WELCOME_KEY, Door
 from woolexec.mesh.health import Health
-from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE
+from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
+from woolexec.mesh.room import Room
 from woolexec.mesh.served import Served
+from woolexec.mesh.tls import check_client
 from woolexec.wire.wire_pb2 import Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery import Discovery
 
 _STOPPING = 1.0
 """Seconds that calls of grpc have to end when the peer stops."""
@@ -50,7 +55,10 @@ class Peer:
     :param credentials: what clients must prove
     :param pool: the name of the pool that it belongs to
     :param tags: what clients may ask for, as ``key=value``
+    :param announce: where it says that it is there, when it is, and until it drains
+    :param advertise: addresses to announce; none: where it listens
     :raises PeerStartError: if the address cannot be had
+    :raises DiscoveryError: if the peer cannot be announced
     """
 
     def __init__(
@@ -61,18 +69,22 @@ class Peer:
         credentials: Credentials,
         pool: str = "",
         tags: Sequence[str] = (),
+        announce: Sequence[Discovery] = (),
+        advertise: Sequence[str] = (),
         coroutines: int = COROUTINES,
         threads: int = 1,
     ) -> None:
         self.width = workers
         self.identity = uuid.uuid4().hex
-        self._room: str | None = None
-        if bind is None:
-            self._room = tempfile.mkdtemp(prefix="woolexec-")  # 0700: grpc's socket itself follows the umask
-            bind = f"unix:{os.path.join(self._room, 'peer')}"
+        self._room = Room(bind)
+        self._pool, self._tags = pool, tuple(tags)
+        self._announce, self._advertise = announce, tuple(advertise)
+        self._silence = asyncio.Event()
+        self._credentials = credentials
+        self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         self._door = Door(credentials.token, welcome)
-        self._bind = bind
+        self._bind = self._room.bind
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._stop = asyncio.Event()
@@ -101,6 +113,7 @@ class Peer:
 
     def _drain(self) -> None:
         self._health.serving = False
+        self._silence.set()
         for served in self._served:
             served.say_goodbye()
         self._end_if_alone()
@@ -115,8 +128,7 @@ class Peer:
         self._stopped.wait()
         self.engine.end_workers(signal.SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
-        if self._room is not None:
-            shutil.rmtree(self._room, ignore_errors=True)
+        self._room.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +152,39 @@ class Peer:
 
         server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
 
+        server.add_generic_rpc_handlers((self._handlers(engine, wake), self._health.handlers()))
+        try:
+            port = self._listen(server)
+            await server.start()
+        except (RuntimeError, CredentialsError) as exc:
+            error = PeerStartError(f"cannot listen on {self._bind}: is another peer there? ({exc})")
+            bound.set_exception(error)
+            await server.stop(0)
+            return
+        host, colon, wanted = self._bind.rpartition(":")
+        address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
+        announced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        announcing = asyncio.get_running_loop().create_task(self._announce_at(address, announced))
+        try:
+            try:
+                await announced
+            except DiscoveryError as exc:
+                bound.set_exception(exc)
+                return
+            bound.set_result(address)
+            await self._stop.wait()
+        finally:
+            for task in self._served.values():
+                task.cancel()
+            self._silence.set()
+            await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
+            await end(announcing)
+            await server.stop(_STOPPING)  # seldom so long: what there was has ended
+
+    def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
+        """Return what answers the two calls of a client."""
+        import grpc
+
         async def greet(_request: Any, context: Any) -> None:
             try:
                 welcome = self._door.greet(context.invocation_metadata())
@@ -149,12 +194,14 @@ class Peer:
 
         async def link(_request: Any, context: Any) -> None:
             try:
+                if self._credentials.are_mutual:
+                    check_client(context.auth_context())
                 hello = self._door.admit(context.invocation_metadata())
             except PeerRefusedError as exc:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
-            served = Served(engine, f"{hello.host}:{hello.pid}")
+            served = Served(engine, f"{hello.host}:{hello.pid}", self._quota)
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task
@@ -169,26 +216,48 @@ class Peer:
                 self._end_if_alone()
                 wake()
 
-        handlers = {
+        methods = {
             HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),
             LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(link),
         }
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, handlers), self._health.handlers())
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _listen(self, server: Any) -> int:
+        tls = self._credentials.tls
+        port: int = (
+            server.add_insecure_port(self._bind) if tls is None else server.add_secure_port(self._bind, tls.server())
+        )
+        return port
+
+    async def _announce_at(self, address: str, announced: asyncio.Future[None]) -> None:
+        """Be announced until there is to be silence; `announced` tells when it is, or why it cannot be."""
+        tls = self._credentials.tls
+        record = Record(
+            self.identity,
+            self._advertise or reachable(address),
+            self._pool,
+            self._tags,
+            next(iter(tls.fingerprints), "") if tls is not None else "",
         )
         try:
-            port = server.add_insecure_port(self._bind)
-            await server.start()
-        except RuntimeError as exc:
-            error = PeerStartError(f"cannot listen on {self._bind}: is another peer there? ({exc})")
-            bound.set_exception(error)
-            await server.stop(0)
-            return
-        host, colon, wanted = self._bind.rpartition(":")
-        bound.set_result(self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}")
-        try:
-            await self._stop.wait()
-        finally:
-            for task in self._served.values():
-                task.cancel()
-            await server.stop(_STOPPING)  # seldom so long: what there was has ended
+            async with contextlib.AsyncExitStack() as stack:
+                for discovery in self._announce:
+                    await stack.enter_async_context(discovery.announce(record))
+                announced.set_result(None)
+                await self._silence.wait()
+        except Exception as exc:
+            if not announced.done():
+                announced.set_exception(exc)
+
+
+def reachable(address: str) -> tuple[str, ...]:
+    """Return the addresses at which others reach one that a peer listens on."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # looked for, not bound
+        return (address,)
+    found = [
+        with_port(about, port)
+        for _, about in addresses_here()
+        if not about.is_link_local and (about.version == 4 or ":" in host)
+    ]
+    return tuple(found) or (address,)

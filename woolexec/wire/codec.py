@@ -225,6 +225,7 @@ class Start(Message):
     context_back: bool
     parent: int
     timeout: float
+    worker: int
 
 
 class Return(Message):
@@ -327,6 +328,7 @@ class Log(Message):
 
     record: bytes
     text: str
+    call: int
 
 
 class Initialize(Message):
@@ -405,6 +407,7 @@ _define(
     (14, "context_back", BOOL, False),
     (15, "parent", FIXED64, 0),
     (16, "timeout", DOUBLE, 0.0),
+    (17, "worker", UINT, 0),
 )
 _define(
     Return,
@@ -457,7 +460,7 @@ _define(
 _define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0), (3, "stays", BOOL, False))
 _define(Resume, (1, "call", FIXED64, 0))
 _define(Cancel, (1, "call", FIXED64, 0))
-_define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""))
+_define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""), (3, "call", FIXED64, 0))
 _define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
 _define(Broken, (1, "payload", BYTES, b""))
 _define(Started, (1, "call", FIXED64S, ()), (2, "open", BOOL, False))

@@ -56,7 +56,7 @@ class Frame(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class Start(_message.Message):
     CONTEXT_BACK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -89,7 +90,8 @@ class Start(_message.Message):
     context_back: bool
     parent: int
     timeout: float
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ...) -> None: ...
+    worker: int
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ..., worker: _Optional[int] = ...) -> None: ...
 
 class Return(_message.Message):
     __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context")
@@ -218,12 +220,14 @@ class Stop(_message.Message):
     def __init__(self) -> None: ...
 
 class Log(_message.Message):
-    __slots__ = ("record", "text")
+    __slots__ = ("record", "text", "call")
     RECORD_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
     record: bytes
     text: str
-    def __init__(self, record: _Optional[bytes] = ..., text: _Optional[str] = ...) -> None: ...
+    call: int
+    def __init__(self, record: _Optional[bytes] = ..., text: _Optional[str] = ..., call: _Optional[int] = ...) -> None: ...
 
 class Initialize(_message.Message):
     __slots__ = ("payload", "extent")
@@ -326,7 +330,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag")
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
@@ -340,6 +344,7 @@ class Welcome(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     COROUTINES_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     python: str
     woolexec: str
@@ -353,4 +358,5 @@ class Welcome(_message.Message):
     workers: int
     coroutines: int
     tag: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ...) -> None: ...
+    clock: float
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ...) -> None: ...

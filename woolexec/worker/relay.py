@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 
 from woolexec.worker import context
 
@@ -28,6 +29,7 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                 values = dict(record.__dict__)
                 values["msg"] = record.getMessage()
                 values["args"] = None
+                values.setdefault("host", os.uname().nodename)
                 if record.exc_info:
                     formatter = logging.Formatter()
                     values["exc_text"] = record.exc_text or formatter.formatException(record.exc_info)
@@ -38,7 +40,8 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                 except Exception:  # an extra that does not pickle
                     plain = (str, int, float, bool, type(None))
                     data = dumps_inline({k: v if isinstance(v, plain) else repr(v) for k, v in values.items()})
-                worker.road.send(encode(Log(record=data, text=text)))
+                job = context.current_job()
+                worker.road.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
             except Exception:  # as every handler: user code in repr, full sockets
                 self.handleError(record)
 

@@ -55,8 +55,12 @@ def array_rate(contender: Contender, *, workers: int, megabytes: int, trips: int
     return {"rate": moved / echoed, "touched": moved / touched}
 
 
-def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int) -> Sample:
-    """Submit many 64 KiB byte strings at once and gather them; warm means that the same has been done once before."""
+def bytes_rate(contender: Contender, *, workers: int, tasks: int, bursts: int, distinct: int) -> Sample:
+    """
+    Submit many 64 KiB byte strings at once and gather them; warm means that the same has been done once before.
+
+    Several bursts make a sample: one takes less than a tenth of a second, and what the system does meanwhile shows.
+    """
     source = random.Random(0)
     payloads = [source.randbytes(65_536) for _ in range(distinct)]
 
@@ -65,10 +69,14 @@ def bytes_rate(contender: Contender, *, workers: int, tasks: int, distinct: int)
 
     with contender.warm(workers) as pool:
         burst(pool, tasks)
-        took, results = timed(burst, pool, tasks)
-    if any(result != payloads[number % distinct] for number, result in enumerate(results)):
-        raise RuntimeError("other bytes came back")
-    return {"rate": 2 * 65_536 * tasks / 1e6 / took}
+        took = 0.0
+        for _ in range(bursts):
+            seconds, results = timed(burst, pool, tasks)
+            took += seconds
+            if any(result != payloads[number % distinct] for number, result in enumerate(results)):
+                raise RuntimeError("other bytes came back")
+            del results
+    return {"rate": 2 * 65_536 * tasks * bursts / 1e6 / took}
 
 
 ARRAY = Workload(
@@ -87,6 +95,6 @@ BYTES = Workload(
     name="bytes",
     probe=bytes_rate,
     figures=(Figure("rate", "1,000 byte strings of 64 KiB, pipelined", "MB/s", "higher", (Goal(2.5),), (Goal(4),)),),
-    size={"workers": 2, "tasks": 1_000, "distinct": 64},
+    size={"workers": 2, "tasks": 1_000, "bursts": 5, "distinct": 64},
     quick={"tasks": 20},
 )

@@ -1,0 +1,154 @@
+"""What concerns every worker of every peer: initializers, `run_on_all`, logging records."""
+
+import logging
+import os
+
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import InitializerError, PeerPoolExecutor, current_executor
+from woolexec.mesh.server import Peer
+
+state = []
+
+
+def prepare(path, word):
+    state.append(word)
+    with open(path, "a") as file:
+        print(os.getpid(), word, file=file)
+
+
+def prepared(_=None):
+    return tuple(state)
+
+
+async def prepared_async():
+    return tuple(state)
+
+
+def prepared_stream():
+    yield tuple(state)
+
+
+def fail(text):
+    raise LookupError(text)
+
+
+def with_initializer(*peers, initializer, initargs, local=0):
+    addresses = [peer.address for peer in peers]
+    pool = PeerPoolExecutor(local, peers=addresses, credentials=CREDENTIALS, initializer=initializer, initargs=initargs)
+    pool.wait_for_peers(len(addresses), PATIENCE)
+    return pool
+
+
+def test_initializer_runs_once_in_each_worker_ahead_of_every_kind_of_task(peer, tmp_path):
+    notes = tmp_path / "notes"
+    with with_initializer(peer, initializer=prepare, initargs=(notes, "ready")) as pool:
+        done = pool.run_on_all(prepared)
+        assert [future.result() for future in done.values()] == [("ready",)] * 2
+        assert set(pool.map(prepared, range(100))) == {("ready",)}
+        assert pool.submit(prepared_async).result(PATIENCE) == ("ready",)
+        with pool.stream(prepared_stream) as items:
+            assert list(items) == [("ready",)]
+    lines = notes.read_text().splitlines()
+    assert len({line.split()[0] for line in lines}) == len(lines) == 2
+
+
+def test_initializers_of_two_clients_each_run_in_a_worker_that_both_use(tmp_path):
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        pools = [with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", word)) for word in ("a", "b")]
+        with pools[0], pools[1]:
+            assert pools[0].submit(prepared).result(PATIENCE) == ("a",)
+            assert pools[1].submit(prepared).result(PATIENCE) == ("a", "b")
+            assert pools[0].submit(prepared, None).result(PATIENCE) == ("a", "b")
+
+
+def test_initializer_runs_in_workers_here_and_there(peer, tmp_path):
+    with with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "x"), local=1) as pool:
+        assert {future.result() for future in pool.run_on_all(prepared).values()} == {("x",)}
+
+
+def test_initializer_that_raises_fails_every_task_that_comes_there(peer):
+    with with_initializer(peer, initializer=fail, initargs=("no licence",)) as pool:
+        for _ in range(3):
+            error = pool.submit(abs, -1).exception(PATIENCE)
+            assert isinstance(error, InitializerError)
+            assert "LookupError" in str(error)
+            assert "no licence" in str(error)
+    with joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_run_on_all_reaches_each_worker_of_each_peer_and_those_here():
+    with (
+        Peer(2, credentials=CREDENTIALS) as one,
+        Peer(1, credentials=CREDENTIALS) as two,
+        joined(one, two, local=1) as pool,
+    ):
+        done = pool.run_on_all(os.getpid)
+        pids = {future.result() for future in done.values()}
+        assert len(done) == len(pids) == 4
+        assert pids == {*one.engine.pids, *two.engine.pids, *pool._engine.pids}
+        here = [key for key in done if isinstance(key, int)]
+        assert [done[key].result() for key in here] == here
+        names = [f"{os.uname().nodename}/{peer.identity[:8]}" for peer in (one, two)]
+        assert {*done} - {*here} == {f"{names[0]}/1", f"{names[0]}/2", f"{names[1]}/1"}
+
+
+def test_run_on_all_reaches_workers_that_are_busy(peer, tmp_path):
+    with joined(peer) as pool:
+        held = [pool.submit(_hold, str(tmp_path)) for _ in range(2)]
+        eventually(lambda: all(future.running() for future in held))
+        import threading
+
+        threading.Timer(0.05, (tmp_path / "release").touch).start()
+        assert len({future.result() for future in pool.run_on_all(os.getpid).values()}) == 2
+        assert len({future.result(PATIENCE) for future in held}) == 2
+
+
+def _hold(room):
+    import time
+
+    while not os.path.exists(f"{room}/release"):
+        time.sleep(0.002)
+    return os.getpid()
+
+
+def log(text):
+    logging.getLogger("tests.mesh").warning("it says %s", text)
+
+
+async def log_async(text):
+    log(text)
+
+
+def log_nested(text):
+    current_executor().submit(log, text).result()
+
+
+def records_of(caplog):
+    return [record for record in caplog.records if record.name == "tests.mesh"]
+
+
+@pytest.mark.parametrize("task", [log, log_async, log_nested])
+def test_logging_records_reach_the_client_whose_task_logged(peer, caplog, task):
+    with joined(peer) as pool:
+        pool.submit(task, "hello").result(PATIENCE)
+        eventually(lambda: records_of(caplog))
+    (record,) = records_of(caplog)
+    assert record.getMessage() == "it says hello"
+    assert record.host == os.uname().nodename
+    assert record.process not in (os.getpid(), None)
+
+
+def log_much(count):
+    logger = logging.getLogger("tests.mesh")
+    for number in range(count):
+        logger.warning("line %d", number)
+    return count
+
+
+def test_flood_of_records_does_not_keep_an_outcome(peer):
+    with joined(peer) as pool:
+        assert pool.submit(log_much, 20_000).result(PATIENCE) == 20_000
+        assert pool.submit(abs, -1).result(PATIENCE) == 1

@@ -1,0 +1,66 @@
+"""A client's way to a peer: the channel, and the two calls of the handshake (see `woolexec.mesh.handshake`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec.errors import PeerRefusedError
+from woolexec.mesh.handshake import HELLO_KEY, WELCOME_KEY
+from woolexec.mesh.road import HELLO, LINK, OPTIONS
+
+if TYPE_CHECKING:
+    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.handshake import Caller
+    from woolexec.wire.wire_pb2 import Welcome
+
+
+def open_channel(address: str, credentials: Credentials) -> Any:
+    """
+    Make a channel of grpc's; it connects when it is used.
+
+    :raises CredentialsError: if a file of certificates cannot be read
+    """
+    import grpc
+
+    if credentials.tls is None:
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+    secrets, options = credentials.tls.channel()
+    return grpc.aio.secure_channel(address, secrets, options=[*OPTIONS, *options])
+
+
+async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
+    """
+    Make the first call of the handshake.
+
+    :return: what the peer says of itself, and what opens a link
+    :raises PeerRefusedError: if it has not proved itself, or does not fit
+    """
+    return caller.answer((await _ask(channel, HELLO, caller.hello))[1])
+
+
+async def open_link(channel: Any, opening: bytes) -> Any:
+    """
+    Make the second call of the handshake.
+
+    :return: the stream of frames
+    :raises PeerRefusedError: if the peer does not let us in
+    """
+    return (await _ask(channel, LINK, opening))[0]
+
+
+async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
+    import grpc
+
+    call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
+    try:
+        # A call that has ended may have lost its initial metadata (grpc.aio); an answer that ends it trails.
+        answer = await (call.trailing_metadata() if method == HELLO else call.initial_metadata())
+        for key, value in answer or ():
+            if key == WELCOME_KEY:
+                return call, value
+        if await call.code() is grpc.StatusCode.UNAVAILABLE:
+            raise PeerRefusedError(f"nobody answers: {await call.details()}")
+        raise PeerRefusedError(await call.details() or "it is no peer of woolexec")
+    except BaseException:
+        call.cancel()
+        raise

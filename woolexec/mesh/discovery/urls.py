@@ -1,0 +1,158 @@
+"""
+What `peers=` may be: addresses, URLs, and objects that find peers.
+
+::
+
+    host:port   unix:/path                 an address
+    dir:/shared/folder[?pool=NAME]         a folder that peers write to
+    lan://[pool]                           the local network
+    dns://name[:port]                      a name, of hosts or of a service
+    ssh://[user@]host[:port][/n]           n workers on a host, started for this client; ?python= names the interpreter
+    <scheme>://...                         whatever a package offers as entry point <scheme> of `woolexec.discovery`
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from woolexec.mesh.discovery import PORT, Discovery
+from woolexec.mesh.discovery.directory import Directory
+from woolexec.mesh.discovery.dns import Dns
+from woolexec.mesh.discovery.lan import Lan
+from woolexec.mesh.discovery.static import Static
+from woolexec.mesh.ssh import Ssh
+
+GROUP = "woolexec.discovery"
+"""Entry points: functions that take a URL and return a `Discovery`."""
+
+
+def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Discovery]:
+    """
+    Make what finds the peers that the user has named.
+
+    :raises ValueError: if one of them makes no sense
+    """
+    found: list[Discovery] = []
+    addresses = []
+    for each in [peers] if isinstance(peers, str | Discovery) else peers:
+        if not isinstance(each, str):
+            found.append(each)
+        elif _scheme(each):
+            found.append(discovery(each))
+        else:
+            addresses.append(check_address(each))
+    return [Static(addresses), *found] if addresses else found
+
+
+def discovery(url: str) -> Discovery:
+    """
+    Make what a URL stands for.
+
+    :raises ValueError: if it makes no sense
+    """
+    scheme = _scheme(url)
+    make = _SCHEMES.get(scheme) or _offered(scheme)
+    if make is None:
+        known = ", ".join(sorted(_SCHEMES))
+        raise ValueError(f"{url!r}: there is no way {scheme!r} of finding peers; there are {known}")
+    try:
+        return make(url)
+    except ValueError as exc:
+        raise ValueError(f"{url!r}: {exc}") from None
+
+
+def check_address(address: str) -> str:
+    """
+    Return the address of a peer, with a port.
+
+    :raises ValueError: if it is none
+    """
+    if address.startswith("unix:"):
+        if not address.removeprefix("unix:").startswith("/"):
+            raise ValueError(f"{address!r}: a Unix socket takes a whole path, unix:/...")
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, port = address, str(PORT)
+    elif ":" in host and not host.startswith("["):
+        host, port = f"[{address}]", str(PORT)
+    if not _is_host(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError(f"{address!r} is no address: HOST:PORT or unix:/PATH")
+    return f"{host}:{port}"
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("["):
+        try:
+            return ipaddress.ip_address(text[1:-1].partition("%")[0]).version == 6
+        except ValueError:
+            return False
+    return bool(text) and not any(sign in text for sign in "/[]@ ")
+
+
+def _scheme(text: str) -> str:
+    scheme, colon, rest = text.partition(":")
+    return scheme if colon and (rest.startswith("//") or scheme == "dir") else ""
+
+
+def _offered(scheme: str) -> Callable[[str], Discovery] | None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=GROUP, name=scheme):
+        made: Any = entry.load()
+        return made  # type: ignore[no-any-return]  # what a package offers is what the docs ask for
+    return None
+
+
+def _query(parts: SplitResult, *allowed: str) -> dict[str, str]:
+    """
+    Read what stands behind the ``?``.
+
+    :raises ValueError: for names that are not allowed
+    """
+    given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"there is no {name}= here")
+    return given
+
+
+def _directory(url: str) -> Discovery:
+    parts = urlsplit(url)
+    path = unquote(parts.netloc + parts.path)
+    if not path:
+        raise ValueError("which folder?")
+    return Directory(path, **_query(parts, "pool"))
+
+
+def _lan(url: str) -> Discovery:
+    parts = urlsplit(url)
+    _query(parts)
+    if parts.path.strip("/"):
+        raise ValueError("lan:// takes the name of a pool, nothing else")
+    return Lan(unquote(parts.netloc))
+
+
+def _dns(url: str) -> Discovery:
+    parts = urlsplit(url)
+    _query(parts)
+    if not parts.hostname or parts.path.strip("/"):
+        raise ValueError("dns:// takes a name, and a port if it is not that of hosts' SRV records")
+    return Dns(parts.hostname, parts.port or PORT)
+
+
+def _ssh(url: str) -> Discovery:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.password is not None:
+        raise ValueError("ssh:// takes [user@]host, and no password")
+    workers = parts.path.strip("/")
+    if workers and not (workers.isdecimal() and int(workers)):
+        raise ValueError(f"{workers!r} is no number of workers")
+    host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
+    return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python"))
+
+
+_SCHEMES: dict[str, Callable[[str], Discovery]] = {"dir": _directory, "dns": _dns, "lan": _lan, "ssh": _ssh}
