@@ -141,6 +141,8 @@ class Peers:
                     group.create_task(self._follow(group, discovery))
                 group.create_task(self._watch())
         finally:
+            for known in self._known.values():
+                known.task = None  # how it ended holds all that it used
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
