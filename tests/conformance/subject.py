@@ -27,7 +27,7 @@ SOON = 20.0
 
 def python_path() -> str:
     """Return a PYTHONPATH under which a new interpreter finds what this one found."""
-    package = Path(str(importlib.import_module(MODULE).__file__)).resolve().parent
+    package = Path(str(importlib.import_module(MODULE.partition(".")[0]).__file__)).resolve().parent
     stdlib = Path(str(os.__file__)).resolve().parent
     entries = [str(package.parent)] if stdlib not in (package, *package.parents) else []
     return os.pathsep.join([*entries, *filter(None, [os.environ.get("PYTHONPATH")])])

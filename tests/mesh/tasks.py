@@ -61,3 +61,7 @@ async def says_word():
 
 async def changes_word():
     word.set("changed")
+
+
+def weigh(blob):
+    return len(blob)

@@ -80,8 +80,9 @@ def test_peer_ends_when_its_client_is_killed(fake):
 def test_connection_that_breaks_is_made_again(fake):
     with connected() as pool:
         first = pool.submit(os.getpid).result(PATIENCE)
+        (link,) = pool._peers.links
         os.kill(int(fake.with_name("pids").read_text().split()[0]), signal.SIGKILL)
-        eventually(lambda: not is_alive(first))
+        eventually(lambda: not is_alive(first) and link not in pool._peers.links)
         assert pool.submit(os.getpid).result(PATIENCE) != first
 
 

@@ -112,7 +112,8 @@ class Engine:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [worker.pid for worker in tuple(self._crew.workers.values()) if worker.pid is not None]
+        # The template's word may come later than an outcome; the worker itself has told the page.
+        return [pid for worker in tuple(self._crew.workers.values()) if (pid := worker.pid or worker.page.pid)]
 
     @property
     def statistics(self) -> dict[str, int]:

@@ -21,8 +21,8 @@ from woolexec.core.window import DEPTH, HORIZON
 from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
-from woolexec.mesh.road import Outbox, end, inline, outline, parts_of
-from woolexec.wire.codec import Cancel, Define, Message, Recalled, Start, Started, Stop, decode, encode
+from woolexec.mesh.road import Arriving, Outbox, end, inline, parts_of
+from woolexec.wire.codec import Cancel, Define, Message, Part, Recalled, Start, Started, Stop, decode, encode
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Far(Remote):
             self.recalling += 1
             if call.state == SENT:
                 call.move("doubt")
-            self.send(encode(Cancel(call=call.number)))
+            self.send_command(Cancel(call=call.number))
             dispatcher.due.add(self)
         else:
             dispatcher.recall(self, since=call.number)
@@ -129,7 +129,7 @@ class Link(_Far):
     :param wrap: puts an initializer around a function, given its body and buffers
     """
 
-    __slots__ = ("_address", "_host", "_leaving", "_outbox", "_stream", "_wrap", "aside")
+    __slots__ = ("_address", "_arriving", "_host", "_leaving", "_outbox", "_stream", "_wrap", "aside")
 
     aside: LinkAside
 
@@ -141,7 +141,7 @@ class Link(_Far):
         self.aside = LinkAside(engine, self, welcome.coroutines)
         self._address = address
         self._host = welcome.host
-        self._outbox = Outbox()
+        self._outbox, self._arriving = Outbox(), Arriving()
         self._stream: Any = None
         self._leaving = False
 
@@ -207,9 +207,11 @@ class Link(_Far):
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Send a command for a call."""
-        if file is not None:
-            inline(frame, file)
-        self.send(encode(frame))
+        call: int = frame.call  # type: ignore[attr-defined]  # every command names its call
+        if file is None:
+            self._outbox.put(encode(frame), call)
+        else:
+            self._outbox.put_file(call, frame, file)
 
     def _send_function(self, slot: int, function: Function) -> None:
         frame = Define(function=slot, name=function.name)
@@ -219,6 +221,9 @@ class Link(_Far):
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)
+        if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
+            self._outbox.put_file(frame.call[0], frame, payload)
+            return
         inline(frame, payload)
         self.send(encode(frame))
 
@@ -234,8 +239,11 @@ class Link(_Far):
             if isinstance(frame, Stop):
                 self._leave()
                 continue
+            if isinstance(frame, Part):
+                self._arriving.add(frame)
+                continue
             if getattr(frame, "extent", ()):
-                frame.payload = outline(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
+                frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
             dispatcher.hear_link(self, frame)
             if isinstance(frame, Recalled):
                 (self.aside if frame.loop else self).answer()

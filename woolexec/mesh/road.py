@@ -3,22 +3,28 @@ What both ends of a link agree on: the method, the options, and how batches get 
 
 One bidirectional stream carries everything; each message is one Batch of ``protos/woolexec/v1/wire.proto``, the same
 bytes as on a socketpair, without the size in front.  Messages are passed to grpc as they are, so it needs no stubs.
+
+A large payload goes ahead of its frame in parts, between which all other frames pass; what belongs to the same call
+keeps its order.  Here and there it is a memory file.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from woolexec.wire.payload import LARGE, File, Parts, store
+from woolexec.wire.codec import Message, Part, encode
+from woolexec.wire.payload import LARGE, File, Parts, shared_file, store
 
 SERVICE = "woolexec.v1.Peer"
 HELLO = f"/{SERVICE}/Hello"
 LINK = f"/{SERVICE}/Link"
 
 OPTIONS = [
-    # A payload travels in its frame, whatever its size: memory files stay on their host.
+    # Functions and the chunks of a map travel in their frames, whatever their size.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     # Without ping_timeout_ms a frozen process is only noticed after 60 s, whatever keepalive_timeout_ms says.
@@ -31,19 +37,35 @@ OPTIONS = [
 ]
 
 
+_PART = 256 << 10
+"""Bytes of a large payload that travel as one message: small frames wait for no more than these."""
+
+
 class Outbox:
     """Frames that wait for the stream.  What gathers while a write is under way goes with the next one."""
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
+        self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and what comes after them
         self._filled = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, frames: bytes) -> None:
-        """Put encoded frames in line; only in the event loop's thread."""
-        self._frames.append(frames)
+    def put(self, frames: bytes, call: int = 0) -> None:
+        """Put encoded frames in line, those of one call in their order; only in the event loop's thread."""
+        behind = self._behind.get(call) if self._behind else None
+        if behind is None:
+            self._frames.append(frames)
+        else:
+            behind.append(frames)
+        self._filled.set()
+
+    def put_file(self, call: int, frame: Message, file: File) -> None:
+        """Put a frame in line whose payload is large."""
+        frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        behind = self._behind.setdefault(call, deque())
+        behind += (_Parts(call, file), encode(frame))
         self._filled.set()
 
     async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
@@ -52,7 +74,85 @@ class Outbox:
             await self._filled.wait()
             self._filled.clear()
             frames, self._frames = self._frames, []
+            if self._behind:
+                frames += self._part()
             await write(b"".join(frames))
+
+    def _part(self) -> list[bytes]:
+        """Take the next part of a large payload, of each call in turn, and its frame when it has come so far."""
+        call = next(iter(self._behind))
+        behind = self._behind.pop(call)
+        parts = behind[0]
+        assert isinstance(parts, _Parts)
+        taken = [parts.take()]
+        if parts.left == 0:
+            behind.popleft()
+            while behind and not isinstance(frames := behind[0], _Parts):
+                taken.append(frames)
+                behind.popleft()
+        if behind:
+            self._behind[call] = behind
+        if self._behind:
+            self._filled.set()
+        return taken
+
+
+class _Parts:
+    """A memory file on its way out."""
+
+    def __init__(self, call: int, file: File) -> None:
+        self._call = call
+        self._file = file
+        self._fd = file.share()
+        self.left = os.fstat(self._fd).st_size
+        self._pos = 0
+
+    def take(self) -> bytes:
+        """Return the next part, encoded."""
+        data = os.pread(self._fd, min(_PART, self.left), self._pos)
+        self._pos += len(data)
+        self.left -= len(data) if data else self.left
+        return encode(Part(call=self._call, data=data))
+
+
+class Arriving:
+    """Large payloads of which not all has come yet."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, File] = {}
+
+    def add(self, frame: Part) -> None:
+        """
+        Keep a part.
+
+        :raises OSError: if there is no descriptor or no memory left
+        """
+        file = self._files.get(frame.call)
+        if file is None:
+            file = self._files[frame.call] = File(shared_file(0), ())
+        view = memoryview(frame.data)
+        while view:
+            view = view[os.write(file.fd, view) :]
+
+    def take(self, frame: Any) -> bytes | File | Parts:
+        """
+        Return the payload of a frame, in the form that it has on one host.
+
+        :raises ValueError: if it has not come
+        :raises OSError: if there are no descriptors or no memory left
+        """
+        if not frame.extent:
+            payload: bytes = frame.payload
+            return payload
+        if not len(frame.payload):
+            call = getattr(frame, "call", 0)
+            file = self._files.pop(call if isinstance(call, int) else call[0], None)
+            if file is None:
+                raise ValueError("a large payload of which nothing has come")
+            file.extent = tuple(frame.extent)
+            return file
+        parts = Parts.cut(frame.payload, frame.extent)
+        return store(parts.parts) if len(parts) >= LARGE else parts
 
 
 async def end(task: asyncio.Task[Any]) -> None:
@@ -74,17 +174,3 @@ def inline(frame: Any, payload: bytes | File | Parts) -> None:
 def parts_of(payload: bytes | File | Parts) -> Sequence[Any]:
     """Return body and buffers of a payload of any kind."""
     return payload.load() if isinstance(payload, File | Parts) else [payload]
-
-
-def outline(frame: Any) -> bytes | File | Parts:
-    """
-    Take a payload out of its frame, in the form that it has on one host.
-
-    :raises ValueError: if its sizes do not add up
-    :raises OSError: if there are no descriptors or no memory left
-    """
-    if not frame.extent:
-        payload: bytes = frame.payload
-        return payload
-    parts = Parts.cut(frame.payload, frame.extent)
-    return store(parts.parts) if len(parts) >= LARGE else parts

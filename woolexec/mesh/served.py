@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.dispatcher import Relayed
 from woolexec.errors import ProtocolError
-from woolexec.mesh.road import Outbox, end, inline, outline
+from woolexec.mesh.road import Arriving, Outbox, end, inline
 from woolexec.options import TaskOptions
 from woolexec.wire.codec import (
     Cancel,
@@ -18,6 +18,7 @@ from woolexec.wire.codec import (
     Define,
     Log,
     Next,
+    Part,
     Raise,
     Recall,
     Recalled,
@@ -63,7 +64,7 @@ class Served:
         self._quota = quota
         self._room: asyncio.Event | None = None
         self._dropped = 0
-        self.outbox = Outbox()
+        self.outbox, self._arriving = Outbox(), Arriving()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
         self._engine = engine
@@ -108,7 +109,10 @@ class Served:
             self._start(frame)
         elif isinstance(frame, Define):
             # Not interned: the run time of a function is measured for each link on its own.
-            self._slots[frame.function] = Function(outline(frame), frame.name or "a task of another process")
+            name = frame.name or "a task of another process"
+            self._slots[frame.function] = Function(self._arriving.take(frame), name)
+        elif isinstance(frame, Part):
+            self._arriving.add(frame)
         elif isinstance(frame, Recall):
             self._recall(frame)
         elif isinstance(frame, Cancel):
@@ -128,10 +132,8 @@ class Served:
             self._start_span(function, frame)
             return
         if len(frame.call) == 1:
-            call = Call(
-                function, outline(frame), _Answer(self, frame.call[0]), _options_of(frame), context=frame.context
-            )
-            self._submit(call, frame.worker)
+            payload, answer = self._arriving.take(frame), _Answer(self, frame.call[0])
+            self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame.worker)
             return
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
@@ -140,7 +142,7 @@ class Served:
 
     def _start_span(self, function: Function, frame: Start) -> None:
         if not frame.again:
-            self._chunk = Chunk(function, outline(frame), 0, _Answer(self, 0))
+            self._chunk = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
         chunk = self._chunk
         if chunk is None or len(frame.call) != 1:
             raise ProtocolError("a span of no chunk")
@@ -215,7 +217,7 @@ class Served:
         answer = self.outstanding.get(frame.call)
         if answer is None:
             return
-        file = fill(frame, outline(frame)) if getattr(frame, "extent", ()) else None
+        file = fill(frame, self._arriving.take(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
         if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
             call.move("cancel")
@@ -281,7 +283,7 @@ class _Answer(Relayed):
         """Send the encoded value up."""
         if payload.__class__ is bytes:
             if self.served.forget(self.number):
-                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload))
+                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
         else:
             self.deliver_context(call, b"", payload)
 
@@ -313,11 +315,9 @@ class _Answer(Relayed):
             self.deliver_failure(call, frame.payload)
             return
         if frame.payload.__class__ is bytes and not (frame.count or frame.context):
-            self.served.outbox.put(encode_yield(self.number, frame.payload))
+            self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)
             return
-        above = Yield(call=self.number, count=frame.count, context=frame.context)
-        inline(above, frame.payload)
-        self.served.outbox.put(encode(above))
+        self._send(Yield(call=self.number, count=frame.count, context=frame.context), frame.payload)
 
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record up."""
@@ -325,8 +325,14 @@ class _Answer(Relayed):
 
     def _end(self, frame: Message, payload: bytes | File | Parts) -> None:
         if self.served.forget(self.number):
-            inline(frame, payload)
-            self.served.outbox.put(encode(frame))
+            self._send(frame, payload)
+
+    def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
+        if isinstance(payload, File):
+            self.served.outbox.put_file(self.number, frame, payload)
+            return
+        inline(frame, payload)
+        self.served.outbox.put(encode(frame), self.number)
 
     @staticmethod
     def _seconds(call: Call) -> float:

@@ -323,6 +323,13 @@ class Stop(Message):
     """Finish what was sent, then leave."""
 
 
+class Part(Message):
+    """The next bytes of a large payload; links only."""
+
+    call: int
+    data: Any
+
+
 class Log(Message):
     """A logging record."""
 
@@ -477,6 +484,8 @@ _define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent",
 _define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
 _define(Close, (1, "call", FIXED64, 0))
 
+_define(Part, (1, "call", FIXED64, 0), (2, "data", BYTES, b""))
+
 KINDS: dict[int, type[Message]] = {
     1: Start,
     2: Return,
@@ -498,6 +507,7 @@ KINDS: dict[int, type[Message]] = {
     18: Send,
     19: Throw,
     20: Close,
+    22: Part,
 }
 _TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 

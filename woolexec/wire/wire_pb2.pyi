@@ -13,7 +13,7 @@ class Batch(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load")
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part")
     START_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
     RAISE_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class Frame(_message.Message):
     THROW_FIELD_NUMBER: _ClassVar[int]
     CLOSE_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     start: Start
     define: Define
     recall: Recall
@@ -53,7 +54,8 @@ class Frame(_message.Message):
     throw: Throw
     close: Close
     load: Load
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., **kwargs) -> None: ...
+    part: Part
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker")
@@ -306,6 +308,14 @@ class Load(_message.Message):
     queued: int
     seconds: float
     def __init__(self, free: _Optional[int] = ..., queued: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class Part(_message.Message):
+    __slots__ = ("call", "data")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    data: bytes
+    def __init__(self, call: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid")

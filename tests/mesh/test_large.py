@@ -1,0 +1,170 @@
+"""Payloads that travel in parts."""
+
+import asyncio
+import os
+
+import numpy as np
+import pytest
+
+from tests.mesh import tasks
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import WorkerLostError
+from woolexec.mesh import road
+from woolexec.mesh.road import Arriving, Outbox
+from woolexec.mesh.server import Peer
+from woolexec.wire.codec import Close, Next, Part, Return, Yield, decode, encode
+from woolexec.wire.payload import store
+
+LARGE = 5 << 20
+
+
+def written(outbox, count):
+    """What the outbox writes, so many times."""
+
+    async def main():
+        batches, enough = [], asyncio.Event()
+
+        async def write(data):
+            batches.append(list(decode(data)))
+            if len(batches) == count:
+                enough.set()
+                await asyncio.Event().wait()
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(outbox.empty_into(write))
+            async with asyncio.timeout(PATIENCE):
+                await enough.wait()
+            task.cancel()
+        return batches
+
+    return asyncio.run(main())
+
+
+def names(batches):
+    return [[type(frame).__name__ for frame in batch] for batch in batches]
+
+
+def returning(number):
+    return Return(call=(number,), seconds=(0.0,), size=(0,))
+
+
+def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 100_000)
+    outbox = Outbox()
+    outbox.put_file(1, returning(1), store([b"x" * 250_000]))
+    outbox.put(encode(Next(call=2)), 2)
+    assert names(written(outbox, 3)) == [["Next", "Part"], ["Part"], ["Part", "Return"]]
+
+
+def test_frames_of_one_call_keep_their_order(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 200_000)
+    outbox = Outbox()
+    outbox.put(encode(Yield(call=1, payload=b"first")), 1)
+    outbox.put_file(1, Yield(call=1), store([b"x" * 250_000]))
+    outbox.put(encode(Yield(call=1, payload=b"third")), 1)
+    outbox.put_file(1, Yield(call=1), store([b"y" * 150_000]))
+    outbox.put(encode(Close(call=1)), 1)
+    batches = written(outbox, 3)
+    assert names(batches) == [["Yield", "Part"], ["Part", "Yield", "Yield"], ["Part", "Yield", "Close"]]
+
+
+def test_large_payloads_of_several_calls_take_turns(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 100_000)
+    outbox = Outbox()
+    for number in (1, 2):
+        outbox.put_file(number, returning(number), store([b"x" * 200_000]))
+    calls = [frame.call for batch in written(outbox, 4) for frame in batch if isinstance(frame, Part)]
+    assert calls == [1, 2, 1, 2]
+
+
+def test_parts_become_the_payload_that_was_sent():
+    outbox, arriving = Outbox(), Arriving()
+    parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
+    outbox.put_file(7, returning(7), store(parts))
+    frames = [frame for batch in written(outbox, 2) for frame in batch]
+    for frame in frames[:-1]:
+        arriving.add(frame)
+    assert [bytes(part) for part in arriving.take(frames[-1]).load()] == parts
+
+
+def test_payload_of_which_nothing_has_come_is_a_broken_stream():
+    frame = returning(1)
+    frame.extent, frame.payload = (200_000,), b""
+    with pytest.raises(ValueError, match="nothing has come"):
+        Arriving().take(frame)
+
+
+@pytest.mark.parametrize("size", [road.LARGE - 1, road.LARGE, LARGE, 200_000_000])
+def test_arrays_of_any_size_go_there_and_back_and_are_writable(peer, size):
+    array = np.arange(size // 8)
+    with joined(peer) as pool:
+        back = pool.submit(np.add, array, 1).result(PATIENCE * 2)
+    back += 1
+    assert np.array_equal(back, array + 2)
+
+
+def test_many_large_payloads_at_once(peer):
+    arrays = [np.full(LARGE // 8, n) for n in range(20)]
+    with joined(peer) as pool:
+        for n, array in enumerate(pool.map(np.negative, arrays)):
+            assert (array == -n).all()
+        futures = [pool.submit(np.negative, array) for array in arrays]
+        assert [int(future.result(PATIENCE)[0]) for future in futures] == [-n for n in range(20)]
+
+
+def give_large_and_small(count):
+    for n in range(count):
+        yield np.full(LARGE // 8, n) if n % 2 else n
+
+
+def test_stream_of_large_and_small_items_keeps_its_order(peer):
+    with joined(peer) as pool, pool.stream(give_large_and_small, 8, prefetch=4) as items:
+        assert [int(np.max(item)) for item in items] == list(range(8))
+
+
+def take_large():
+    total = 0
+    while True:
+        item = yield total
+        total += len(item)
+
+
+def test_large_values_are_sent_into_a_stream(peer):
+    with joined(peer) as pool, pool.stream(take_large) as stream:
+        next(stream)
+        assert stream.send(b"x" * LARGE) == LARGE
+        assert stream.send(b"x") == LARGE + 1
+
+
+def test_cancelled_call_whose_arguments_are_on_the_way_is_ended(peer):
+    blob = b"x" * (20 << 20)
+    with joined(peer) as pool:
+        futures = [pool.submit(len, blob) for _ in range(6)]
+        for future in futures:
+            future.cancel()
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        eventually(lambda: all(future.done() for future in futures))
+        assert all(future.cancelled() or future.result() == len(blob) for future in futures)
+
+
+def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 4096)
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        future = pool.submit(tasks.weigh, b"x" * (48 << 20))
+        (link,) = pool._peers.links
+        eventually(lambda: link._outbox._behind)
+        pool._engine._loop.tell(link.close)
+        assert isinstance(future.exception(PATIENCE), WorkerLostError)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_small_calls_go_on_while_a_large_payload_travels(peer, monkeypatch):
+    monkeypatch.setattr(road, "_PART", 4096)
+    with joined(peer) as pool:
+        future = pool.submit(tasks.weigh, b"x" * (48 << 20))
+        (link,) = pool._peers.links
+        eventually(lambda: link._outbox._behind)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        was_travelling = bool(link._outbox._behind)
+        assert future.result(PATIENCE) == 48 << 20
+    assert was_travelling
