@@ -116,10 +116,10 @@ def test_initializer_that_ignores_sigterm_and_hangs_breaks_the_pool(journal):
 
 
 def test_initializer_that_ends_in_time_is_not_touched_by_its_timeout(tmp_path):
-    with PeerPoolExecutor(1, None, tasks.double, (21,), initializer_timeout=0.2) as pool:
+    with PeerPoolExecutor(1, None, tasks.double, (21,), initializer_timeout=1.5) as pool:
         future = pool.submit(tasks.hold, tmp_path)
         tasks.wait_held(tmp_path)
-        assert not tasks.eventually(future.done, 0.3)
+        assert not tasks.eventually(future.done, 1.6)
         tasks.release(tmp_path)
         assert future.result(SOON) == "held"
 
