@@ -84,6 +84,13 @@ def test_demo_on_some_files(capsys):
     assert set(figures["seconds"]) == {"PeerPoolExecutor", "ProcessPoolExecutor", "serially"}
 
 
+def test_demo_on_peers(capsys):
+    assert cli.main(["demo", "--workers", "2", "--limit", "40", "--peers", "2", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["agree"] is True
+    assert set(figures["seconds"]) == {"2 peers", "ProcessPoolExecutor", "serially"}
+
+
 @pytest.mark.linux
 @pytest.mark.parametrize("when", ["PeerPoolExecutor", "ProcessPoolExecutor", "serially"])
 def test_interrupt_from_the_keyboard_ends_the_demo_cleanly(when):

@@ -244,3 +244,29 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
             process.send_signal(signal.SIGCONT)
             process.stdin.close()
             process.wait(PATIENCE)
+
+
+FORKS = """
+import gc, os, sys
+from woolexec import Credentials, PeerPoolExecutor
+
+gc.disable()  # so that what is left is left until the child looks
+with PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(sys.argv[2].encode())) as pool:
+    assert pool.submit(abs, -1).result() == 1
+del pool
+pid = os.fork()
+if pid == 0:
+    gc.collect()  # what is left of grpc must not wait for a thread that the child has not got
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_program_that_forks_after_its_links_are_gone_goes_on(peer):
+    arguments = [sys.executable, "-c", FORKS, peer.address, CREDENTIALS.token.decode()]
+    with subprocess.Popen(arguments, start_new_session=True) as program:
+        try:
+            assert program.wait(PATIENCE) == 7
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)

@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
     demo.add_argument("--limit", type=_positive, metavar="N", help="only N files, taken evenly from the list")
+    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="on N peers, started for it here")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
 
@@ -117,7 +118,7 @@ _SETTINGS = (
 def _demo(options: argparse.Namespace) -> int:
     from woolexec.cli import demo
 
-    return demo.run(workers=options.workers, limit=options.limit, as_json=options.json)
+    return demo.run(workers=options.workers, limit=options.limit, peers=options.peers, as_json=options.json)
 
 
 def _version(_options: argparse.Namespace) -> int:

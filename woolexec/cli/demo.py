@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 from woolexec import PeerPoolExecutor
 from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
+from woolexec.cli.local_peers import local_peers
 from woolexec.cpus import usable_cpus
 
 SHOWN = 5
@@ -40,15 +42,24 @@ class Timing:
 # -- the three runs ----------------------------------------------------------------------------------------------------
 
 
-def run(*, workers: int | None = None, limit: int | None = None, as_json: bool = False) -> int:
-    """Run the job three times and print the result; return the exit code."""
+def run(*, workers: int | None = None, limit: int | None = None, peers: int = 0, as_json: bool = False) -> int:
+    """
+    Run the job three times and print the result; return the exit code.
+
+    :param peers: so many peers on this machine share the workers; 0: workers of this process
+    """
     root = Path(sysconfig.get_path("stdlib"))
     files = find_sources(root)
     if limit is not None and limit < len(files):
         files = [files[index * len(files) // limit] for index in range(limit)]
     workers = workers or usable_cpus()
 
-    measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
+    if peers:
+        with local_peers(peers, -(-workers // peers)) as (addresses, credentials):
+            make_pool = partial(PeerPoolExecutor, peers=addresses, credentials=credentials)
+            measures, in_peers = _timed(f"{peers} peers", make_pool, root, files)
+    else:
+        measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
     in_processes, stdlib = _timed(
         "ProcessPoolExecutor",
         lambda: ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent),

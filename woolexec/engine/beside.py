@@ -7,6 +7,7 @@ So a frame goes from a link to a worker, or back, without a change of threads.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,13 @@ def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     :param guest: runs until it is cancelled; it is given what to call when it has brought news
     :raises Exception: what the guest, or a round, raised
     """
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # whatever the user's policy says
-        runner.run(_run(step, loop, guest))
+    try:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # whatever the user's policy says
+            runner.run(_run(step, loop, guest))
+    finally:
+        # What the guest leaves behind is full of cycles, and the last object of grpc.aio that goes joins grpc's thread.
+        # If the program forks before the garbage collector comes, the child does that, without such a thread: it hangs.
+        gc.collect()
 
 
 async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:

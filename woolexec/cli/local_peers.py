@@ -1,0 +1,56 @@
+"""Peers on this machine, for as long as a block runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from woolexec.errors import PeerStartError
+
+if TYPE_CHECKING:
+    from woolexec.mesh.credentials import Credentials
+
+
+@contextlib.contextmanager
+def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentials]]:
+    """
+    Start so many peers with so many workers each; end them after the block.
+
+    :return: their addresses, and what they ask for
+    :raises PeerStartError: if one of them does not start
+    """
+    from woolexec.mesh.credentials import Credentials
+
+    token = secrets.token_hex(32)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="woolexec-"))  # 0700
+        peers = [stack.enter_context(_peer(f"unix:{folder}/{n}", workers, token)) for n in range(count)]
+        addresses = []
+        for peer in peers:
+            assert peer.stdout is not None
+            try:
+                addresses.append(json.loads(peer.stdout.readline())["address"])
+            except ValueError as exc:
+                raise PeerStartError(f"a peer ended with exit code {peer.wait()}") from exc
+        yield addresses, Credentials(token.encode())
+
+
+@contextlib.contextmanager
+def _peer(bind: str, workers: int, token: str) -> Iterator[subprocess.Popen[bytes]]:
+    settings = [f"--bind={bind}", f"--workers={workers}", "--token-file=-", "--lifeline", "--json"]
+    command = [sys.executable, "-m", "woolexec", "serve", *settings]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # Ctrl-C is for us
+        assert peer.stdin is not None
+        peer.stdin.write(f"{token}\n".encode())
+        peer.stdin.flush()
+        try:
+            yield peer
+        finally:
+            peer.stdin.close()  # its end
+            peer.wait()
