@@ -70,7 +70,7 @@ class Authority:
         about = _named(name)
         usage = _usage(key_cert_sign=True, crl_sign=True)
         made = (
-            _builder(about, about, key, days)
+            _builder(about, about, key, key, days)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(usage, critical=True)
             .sign(key, hashes.SHA256())
@@ -96,7 +96,7 @@ class Authority:
             uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
         key = ec.generate_private_key(ec.SECP256R1())
         made = (
-            _builder(_named(name or role), self._certificate.subject, key, days)
+            _builder(_named(name or role), self._certificate.subject, key, self._key, days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
@@ -170,7 +170,7 @@ def _usage(**given: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**dict.fromkeys(names, False) | given)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, issuers: Any, days: int) -> x509.CertificateBuilder:
     from cryptography import x509
 
     now = datetime.now(UTC)
@@ -182,6 +182,9 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int) -> x509
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
         .not_valid_after(now + timedelta(days=days))
+        # Strict verifiers want both (RFC 5280, 4.2.1.1 and 4.2.1.2), Python's since 3.13.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers.public_key()), critical=False)
     )
 
 
