@@ -77,11 +77,13 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
     assert calls == [1, 2, 1, 2]
 
 
-def test_parts_become_the_payload_that_was_sent():
+def test_parts_become_the_payload_that_was_sent(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 256 << 10)
     outbox, arriving = Outbox(), Arriving()
     parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
     outbox.put_file(7, returning(7), store(parts))
     frames = [frame for batch in written(outbox, 2) for frame in batch]
+    assert len(frames) == 3
     for frame in frames[:-1]:
         arriving.add(frame)
     assert [bytes(part) for part in arriving.take(frames[-1]).load()] == parts

@@ -10,6 +10,7 @@ from woolexec.wire import wire_pb2 as pb
 from woolexec.wire.codec import (
     KINDS,
     Message,
+    Part,
     Recall,
     Return,
     Start,
@@ -20,6 +21,7 @@ from woolexec.wire.codec import (
     encode,
     encode_apart,
     encode_next,
+    encode_part,
     encode_return,
     encode_slot,
     encode_start,
@@ -256,3 +258,10 @@ def test_quick_encoders_of_streams_say_what_the_general_one_says(size):
     assert decode(encode_next(2**40)) == [codec.Next(call=2**40)]
     assert decode(encode_yield(2**40, payload)) == [codec.Yield(call=2**40, payload=payload)]
     assert pb.Batch.FromString(encode_yield(7, payload)).frames[0] == twin(codec.Yield(call=7, payload=payload))
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 70_000])
+def test_part_is_encoded_as_any_other_frame(size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    frame = Part(call=1 << 40, data=data[:size])
+    assert decode(encode_part(frame.call, frame.data)) == [frame] == decode(encode(frame))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from woolexec.wire.codec import Message, Part, encode
+from woolexec.wire.codec import Message, Part, encode, encode_part
 from woolexec.wire.payload import LARGE, File, Parts, shared_file, store
 
 SERVICE = "woolexec.v1.Peer"
@@ -37,7 +37,7 @@ OPTIONS = [
 ]
 
 
-_PART = 256 << 10
+_PART = 512 << 10
 """Bytes of a large payload that travel as one message: small frames wait for no more than these."""
 
 
@@ -112,7 +112,7 @@ class _Parts:
         data = os.pread(self._fd, min(_PART, self.left), self._pos)
         self._pos += len(data)
         self.left -= len(data) if data else self.left
-        return encode(Part(call=self._call, data=data))
+        return encode_part(self._call, data)
 
 
 class Arriving:

@@ -530,6 +530,13 @@ def encode_apart(frame: Any) -> bytes:
     return b"\n" + varint(len(inner) + len(payload)) + inner
 
 
+def encode_part(call: int, data: bytes) -> bytes:
+    """Encode a Part with one copy of its bytes, where `encode` makes four."""
+    head = b"\x09" + FIXED64.write(call) + b"\x12" + varint(len(data))
+    inner = _TAGS[Part] + varint(len(head) + len(data)) + head
+    return b"".join((b"\n", varint(len(inner) + len(data)), inner, data))
+
+
 # A lone Return or Start whose payload is shorter than this has every length in one byte.
 _SHORT = 96
 _COLUMNS = struct.Struct("<BBQBBfBBIB")
