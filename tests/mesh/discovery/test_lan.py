@@ -16,15 +16,16 @@ from woolexec.mesh.server import Peer
 
 
 def multicast_works():
-    group = socket.inet_aton("224.0.0.251")
+    here, group = socket.inet_aton("127.0.0.1"), socket.inet_aton("224.0.0.251")
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ears,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth,
     ):
         try:
             ears.bind(("", 0))
-            ears.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", group, b"\0" * 4))
+            ears.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", group, here))
             ears.settimeout(1)
+            mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, here)
             mouth.sendto(b"?", ("224.0.0.251", ears.getsockname()[1]))
             return ears.recv(1) == b"?"
         except OSError:
@@ -32,6 +33,12 @@ def multicast_works():
 
 
 pytestmark = pytest.mark.skipif(not multicast_works(), reason="multicast does not come back on this machine")
+
+
+@pytest.fixture(autouse=True)
+def stay_here(monkeypatch):
+    monkeypatch.setattr(lan, "_interfaces", lambda: ["127.0.0.1"])
+
 
 RECORD = Record("f" * 32, ("127.0.0.1:7437",), "team", ("gpu=a100", "zone=b"), "ab" * 32)
 

@@ -1,0 +1,254 @@
+"""
+Hosts with addresses of their own: network namespaces, joined by a bridge.
+
+::
+
+    bridge (no address here)
+      |-- veth -- host 1   10.x.y.1   a peer
+      |-- veth -- host 2   10.x.y.2   a peer
+      '-- veth -- host 3   10.x.y.3   the client
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mesh.conftest import PATIENCE
+from woolexec.mesh.authority import Authority
+
+LONG = 3 * PATIENCE
+
+counter = itertools.count()
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def namespaces_work():
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    name = f"wxtest{os.getpid()}"
+    try:
+        ip("netns", "add", name)
+        ip("netns", "del", name)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
+pytestmark = [
+    pytest.mark.skipif(not namespaces_work(), reason="takes root, iproute2 and network namespaces"),
+    pytest.mark.timeout(180),
+    pytest.mark.leaks(reason="the kernel takes its time to end namespaces"),
+]
+
+
+class Host:
+    def __init__(self, name, bridge, address):
+        self.name, self.bridge, self.address = name, bridge, address
+        self.port = f"{name}v"
+
+    def __enter__(self):
+        ip("netns", "add", self.name)
+        try:
+            self._connect()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _connect(self):
+        ip("link", "add", self.port, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("link", "set", self.port, "master", self.bridge, "up")
+        ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        for link in ("lo", "eth0"):
+            ip("-n", self.name, "link", "set", link, "up")
+        ip("-n", self.name, "route", "add", "default", "dev", "eth0")
+
+    def __exit__(self, *exc_info):
+        ip("netns", "del", self.name)
+
+    def cut(self):
+        ip("link", "set", self.port, "down")
+
+    def mend(self):
+        ip("link", "set", self.port, "up")
+
+    def command(self, *arguments):
+        return ["ip", "netns", "exec", self.name, sys.executable, *arguments]
+
+    @contextlib.contextmanager
+    def serving(self, *arguments, **environment):
+        command = self.command("-m", "woolexec", "serve", "--workers", "1", "--json", *arguments)
+        env = {**os.environ, **environment}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+            try:
+                yield process, json.loads(process.stdout.readline())
+            finally:
+                process.kill()
+
+    def run(self, script, *arguments, **environment):
+        ran = subprocess.run(
+            self.command("-c", script, *arguments),
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.split()
+
+
+@pytest.fixture
+def hosts():
+    number = os.getpid() % 600 * 100 + next(counter)  # the kernel takes its time to forget the last ones
+    bridge = f"wx{number}"
+    with contextlib.ExitStack() as stack:
+        ip("link", "add", bridge, "type", "bridge")
+        stack.callback(ip, "link", "del", bridge)
+        ip("link", "set", bridge, "up")
+        subnet = f"10.{100 + number // 250 % 100}.{number % 250}"
+        yield [stack.enter_context(Host(f"{bridge}h{n}", bridge, f"{subnet}.{n}")) for n in (1, 2, 3)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    authority = Authority.make(tmp_path, name="the tests' own")
+    for role in ("peer", "client"):
+        authority.issue(role)
+    return {name: str(tmp_path / name) for name in ("ca.pem", "peer.pem", "peer.key", "client.pem", "client.key")}
+
+
+@pytest.fixture
+def tls(files):
+    return ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
+
+
+@pytest.fixture
+def client(files):
+    return {
+        "WOOLEXEC_TLS_CA": files["ca.pem"],
+        "WOOLEXEC_TLS_CERT": files["client.pem"],
+        "WOOLEXEC_TLS_KEY": files["client.key"],
+    }
+
+
+WHERE = """
+import json, subprocess, sys, time
+from woolexec import PeerPoolExecutor
+
+def where(_=None):
+    time.sleep(0.02)
+    return subprocess.run(["ip", "-4", "-j", "addr", "show", "eth0"], capture_output=True, text=True).stdout
+
+def address(text):
+    return json.loads(text)[0]["addr_info"][0]["local"]
+
+with PeerPoolExecutor(peers=json.loads(sys.argv[1])) as pool:
+    pool.wait_for_peers(int(sys.argv[2]), 30)
+    print(*sorted({address(text) for text in pool.map(where, range(20), chunksize=1)}))
+"""
+
+
+def everywhere(*addresses):
+    return json.dumps([f"{address}:7437" for address in addresses])
+
+
+def test_tasks_run_on_both_hosts(hosts, tls, client):
+    one, two, three = hosts
+    with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
+        found = three.run(WHERE, everywhere(one.address, two.address), "2", **client)
+    assert found == [one.address, two.address]
+
+
+def test_peers_are_found_on_the_local_network_by_the_name_of_their_pool(hosts, tls, client):
+    one, two, three = hosts
+    announced = ["--bind", "0.0.0.0:7437", "--announce", "lan", *tls]
+    with one.serving(*announced, "--pool", "a"), two.serving(*announced, "--pool", "b"):
+        assert three.run(WHERE, json.dumps("lan://a"), "1", **client) == [one.address]
+        assert three.run(WHERE, json.dumps("lan://"), "2", **client) == [one.address, two.address]
+
+
+def test_peers_are_found_in_a_folder_that_hosts_share(hosts, tls, client, tmp_path):
+    one, two, three = hosts
+    (tmp_path / "shared").mkdir()
+    where = f"dir:{tmp_path}/shared"
+    announced = ["--bind", "0.0.0.0:7437", "--announce", where, *tls]
+    with one.serving(*announced), two.serving(*announced):
+        assert three.run(WHERE, json.dumps(where), "2", **client) == [one.address, two.address]
+
+
+def test_peer_that_was_started_without_settings_is_out_of_reach_for_other_hosts(hosts, tmp_path):
+    one, _, three = hosts
+    script = "import socket, sys; print(socket.socket().connect_ex((sys.argv[1], 7437)))"
+    (tmp_path / "state").mkdir(mode=0o700)
+    with one.serving(WOOLEXEC_STATE=str(tmp_path / "state")):
+        assert one.run(script, "127.0.0.1") == ["0"]
+        assert three.run(script, one.address) != ["0"]
+
+
+LINGER = """
+import json, os, socket, sys, time
+from pathlib import Path
+from woolexec import PeerPoolExecutor, WorkerLostError
+
+def hold(room):
+    Path(room, "held").touch()
+    time.sleep(600)
+
+room = Path(sys.argv[2])
+with PeerPoolExecutor(peers=json.loads(sys.argv[1])) as pool:
+    future = pool.submit(hold, str(room))
+    while not (room / "held").exists():
+        time.sleep(0.01)
+    (room / "ready").touch()
+    assert isinstance(future.exception(50), WorkerLostError)
+    print("lost", flush=True)
+    assert pool.submit(abs, -1).result(50) == 1  # when the way is there again, or at another peer
+    print("again")
+"""
+
+
+def lingering(host, peers, room, **environment):
+    command = host.command("-c", LINGER, peers, str(room))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+
+
+def wait_ready(room):
+    from tests.mesh.conftest import eventually
+
+    eventually((Path(room) / "ready").exists)
+
+
+def test_link_that_falls_silent_is_given_up_and_made_again(hosts, tls, client, tmp_path):
+    one, _, three = hosts
+    with one.serving("--bind", "0.0.0.0:7437", *tls):
+        with lingering(three, everywhere(one.address), tmp_path, **client) as program:
+            wait_ready(tmp_path)
+            one.cut()
+            assert program.stdout.readline() == "lost\n"
+            one.mend()
+            assert program.stdout.readline() == "again\n"
+            assert program.wait(LONG) == 0
+
+
+def test_peer_that_is_killed_costs_its_calls_and_others_go_on(hosts, tls, client, tmp_path):
+    one, two, three = hosts
+    with one.serving("--bind", "0.0.0.0:7437", *tls) as (process, _):
+        with lingering(three, everywhere(one.address, two.address), tmp_path, **client) as program:
+            wait_ready(tmp_path)
+            with two.serving("--bind", "0.0.0.0:7437", *tls):
+                process.send_signal(signal.SIGKILL)
+                assert program.stdout.readline() == "lost\n"
+                assert program.stdout.readline() == "again\n"
+                assert program.wait(LONG) == 0
