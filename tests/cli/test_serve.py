@@ -289,6 +289,19 @@ def test_token_comes_by_stdin_and_its_end_ends_the_peer():
             assert process.wait(PATIENCE) == 0
 
 
+def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
+    files = certificates(tmp_path)
+    tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
+    token = b"a token that only this test has"
+    given = Credentials.from_files(None, files["ca.pem"], files["client.pem"], files["client.key"])
+    with serving(*tls, "--token-file", "-", stdin=subprocess.PIPE, first=f"{token.decode()}\n") as (_, about):
+        for wrong in (given, Credentials(token)):
+            with PeerPoolExecutor(peers=about["address"], credentials=wrong, peers_timeout=0.3) as pool:
+                assert isinstance(pool.submit(abs, -1).exception(PATIENCE), NoPeersError)
+        with PeerPoolExecutor(peers=about["address"], credentials=Credentials(token, given.tls)) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
 def test_peer_with_a_lifeline_ends_when_nobody_has_come_for_long(monkeypatch, capsys):
     monkeypatch.setattr("woolexec.cli.serve.ALONE", 0.2)
     read, write = os.pipe()

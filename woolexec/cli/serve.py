@@ -140,11 +140,14 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
             "of your own"
         )
     if token == "-":  # noqa: S105  # the name of a file
-        line = sys.stdin.buffer.readline().strip()
-        return Credentials.from_text(line)
-    if certificate and not ca and not token:  # local, and TLS proves nothing about clients
-        return replace(Credentials.from_files(None, None, certificate, key), token=Credentials.of_this_user().token)
-    return Credentials.from_files(token, ca, certificate, key)
+        own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")
+    elif token:
+        own = Credentials.from_file(token)
+    elif ca and certificate:  # the certificates of clients say enough
+        own = Credentials()
+    else:
+        own = Credentials.of_this_user()
+    return replace(own, tls=Credentials.from_files(None, ca, certificate, key).tls if certificate else None)
 
 
 def _is_local(address: str) -> bool:

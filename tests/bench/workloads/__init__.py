@@ -8,7 +8,7 @@ from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES
 from .latency import ROUND_TRIP
-from .link import LINK
+from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
@@ -31,6 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
     OUTSTANDING,
     IDLE,
     LINK,
+    LINK_ALONE,
     *AIO,
 )
 

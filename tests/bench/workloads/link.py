@@ -1,56 +1,77 @@
-"""What it costs to go through a link: the same calls on a peer behind a Unix socket, which is another process."""
+"""What it costs to go through a link: the same work at one peer on this machine, over TCP, with TLS and without."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
+import secrets
 import subprocess
 import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench import work
 from tests.bench.contenders import Contender, ExecutorPool, Pool
-from tests.bench.goals import Figure
+from tests.bench.goals import Figure, Goal
 
+from .aio import stream_rates
+from .data import array_rate
 from .latency import round_trips
-from .throughput import submit_rate
+from .throughput import map_rate, submit_rate
 from .workload import Sample, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import woolexec
+    from woolexec import Credentials
 
-SERVE = """
-import sys
-from woolexec import Credentials
-from woolexec.mesh.server import Peer
-with Peer(int(sys.argv[1]), credentials=Credentials()) as peer:
-    print(peer.address, flush=True)
-    sys.stdin.read()
-"""
+SERVE = ["-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--json", "--lifeline", "--token-file", "-"]
 
 
 @contextlib.contextmanager
-def peer(workers: int) -> Iterator[str]:
-    """Lend the address of a peer in a process of its own."""
-    command = [sys.executable, "-c", SERVE, str(workers)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.communicate(timeout=20)
+def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]]:
+    """Lend the address of a peer in a process of its own, and what it asks for."""
+    from woolexec import Credentials
+
+    token = secrets.token_hex(16)
+    credentials, more = Credentials(token.encode()), []
+    with tempfile.TemporaryDirectory() as folder:
+        if tls:
+            from woolexec.mesh.authority import Authority
+            from woolexec.mesh.tls import Tls
+
+            authority = Authority.make(Path(folder), name="benchmark")
+            made = authority.issue("peer")
+            authority.issue("client")
+            ca, client = f"{folder}/ca.pem", f"{folder}/client"
+            more = ["--tls-ca", ca, "--tls-cert", str(made), "--tls-key", str(made.with_suffix(".key"))]
+            credentials = Credentials(token.encode(), Tls(ca, f"{client}.pem", f"{client}.key"))
+        command = [sys.executable, *SERVE, "--workers", str(workers), *more]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(f"{token}\n")
+                process.stdin.flush()
+                yield json.loads(process.stdout.readline())["address"], credentials
+            finally:
+                process.stdin.close()
+                process.wait(20)
 
 
 class LinkedPool(ExecutorPool):
     """A pool without workers of its own, whose calls all go to one peer."""
 
-    def __init__(self, workers: int) -> None:
-        from woolexec import Credentials, PeerPoolExecutor
+    def __init__(self, workers: int, *, tls: bool = False) -> None:
+        from woolexec import PeerPoolExecutor
 
         self._stack = contextlib.ExitStack()
-        address = self._stack.enter_context(peer(workers))
-        executor: woolexec.PeerPoolExecutor = PeerPoolExecutor(peers=address, credentials=Credentials())
+        address, credentials = self._stack.enter_context(peer(workers, tls=tls))
+        executor = PeerPoolExecutor(peers=address, credentials=credentials)
         executor.wait_for_peers(1, 20)
         super().__init__(executor)
 
@@ -59,32 +80,111 @@ class LinkedPool(ExecutorPool):
         self._stack.close()
 
 
-def through_a_link(contender: Contender, *, workers: int, tasks: int, trips: int) -> Sample:
-    """Measure a burst and round trips; only our own pool has links, the others go their usual way."""
+def open_linked(workers: int, *, tls: bool = False) -> Pool:
+    return LinkedPool(workers, tls=tls)
+
+
+LINKED = Contender("woolexec", open_linked)
+ENCRYPTED = Contender("woolexec", partial(open_linked, tls=True))
+
+
+def through_a_link(contender: Contender, *, workers: int, tasks: int, items: int, trips: int, arrays: int) -> Sample:
+    """Measure calls, a map and arrays; only our own pool has links, the others go their usual way."""
     if contender.name == "woolexec":
-        contender = Contender("woolexec", open_linked)
+        contender = LINKED
     burst: dict[str, Any] = submit_rate(contender, workers=workers, tasks=tasks)
-    return {**burst, "p50": round_trips(contender, workers=workers, trips=trips)["p50"]}
+    mapped: dict[str, Any] = map_rate(contender, workers=workers, tasks=items)
+    return {
+        "rate": burst["rate"],
+        "p50": round_trips(contender, workers=workers, trips=trips)["p50"],
+        "map": mapped["rate"],
+        "array": array_rate(contender, workers=workers, megabytes=10, trips=arrays)["rate"],
+    }
 
 
-def open_linked(workers: int) -> Pool:
-    return LinkedPool(workers)
+def alone(contender: Contender, *, workers: int, tasks: int, items: int, megabytes: int) -> Sample:
+    """Measure what nobody else does."""
+    linked: dict[str, Any] = stream_rates(LINKED, workers=workers, items=items, prefetch=64, steps=100)
+    plain: dict[str, Any] = submit_rate(LINKED, workers=workers, tasks=tasks)
+    encrypted: dict[str, Any] = submit_rate(ENCRYPTED, workers=workers, tasks=tasks)
+    return {
+        "stream": linked["prefetch"],
+        "one-way": one_way(workers, megabytes),
+        "tls": plain["rate"] / encrypted["rate"],
+        "start": first_result(workers),
+    }
+
+
+def one_way(workers: int, megabytes: int) -> float:
+    """Send one large array, which the worker need not read; MB/s from submit to the result."""
+    import numpy as np
+
+    array = np.ones(megabytes * 1_000_000 // 8)
+    with LINKED.warm(workers) as pool:
+        begun = time.perf_counter()
+        [size] = pool.gather([pool.submit(len, array)])
+        took = time.perf_counter() - begun
+    if size != len(array):
+        raise RuntimeError("another array came there")
+    return array.nbytes / 1e6 / took
+
+
+def first_result(workers: int) -> float:
+    """Start a peer, and a pool that uses it; milliseconds until the first result."""
+    from woolexec import PeerPoolExecutor
+
+    begun = time.perf_counter()
+    with peer(workers) as (address, credentials), PeerPoolExecutor(peers=address, credentials=credentials) as pool:
+        pool.submit(work.same, 1).result()
+        return (time.perf_counter() - begun) * 1e3
 
 
 def missing() -> str | None:
     """Say why there are no links here, or `None`."""
-    return None if importlib.util.find_spec("grpc") else "grpc is not installed"
+    for name in ("grpc", "cryptography", "numpy"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed"
+    return None
 
+
+THROUGH = "through a peer over TCP:"
 
 LINK = Workload(
     name="link",
     probe=through_a_link,
     figures=(
-        Figure("rate", "through a gRPC link on a Unix socket: submit 20,000 no-ops, gather", "tasks/s", "higher"),
-        Figure("p50", "through a gRPC link on a Unix socket: submit(f, 1).result(), p50", "µs", "lower"),
+        Figure("rate", f"{THROUGH} submit 20,000 no-ops, gather", "tasks/s", "higher", (Goal(4),), (Goal(6),)),
+        Figure("p50", f"{THROUGH} submit(f, 1).result(), p50", "µs", "lower", (Goal(2),), (Goal(1.3),)),
+        Figure(
+            "map", f"{THROUGH} map 100,000 no-ops, default arguments", "items/s", "higher", (Goal(30),), (Goal(60),)
+        ),
+        Figure("array", f"{THROUGH} numpy array of 10 MB there and back", "MB/s", "higher", (Goal(1.5),)),
     ),
-    size={"workers": 2, "tasks": 20_000, "trips": 1_000},
-    quick={"tasks": 500, "trips": 50},
+    size={"workers": 2, "tasks": 20_000, "items": 100_000, "trips": 1_000, "arrays": 10},
+    quick={"tasks": 500, "items": 2_000, "trips": 50, "arrays": 1},
+    libraries=False,
+    missing=missing,
+)
+
+LINK_ALONE = Workload(
+    name="link-alone",
+    probe=alone,
+    figures=(
+        Figure(
+            "stream",
+            f"{THROUGH} async generator of 10,000 ints, prefetch=64",
+            "items/s",
+            "higher",
+            (Goal(60_000, None),),
+            reference=None,
+        ),
+        Figure("one-way", f"{THROUGH} 1 GB one way", "MB/s", "higher", (Goal(700, None),), reference=None),
+        Figure("tls", f"{THROUGH} submit without TLS, with TLS", "ratio", "lower", (Goal(1.3, None),), reference=None),
+        Figure("start", "woolexec serve to first result", "ms", "lower", (Goal(1000, None),), reference=None),
+    ),
+    size={"workers": 2, "tasks": 20_000, "items": 10_000, "megabytes": 1_000},
+    quick={"tasks": 500, "items": 500, "megabytes": 10},
+    contenders=("woolexec",),
     libraries=False,
     missing=missing,
 )
