@@ -192,6 +192,21 @@ def test_systemd_is_told(tmp_path):
             assert process.wait(PATIENCE) == 0
 
 
+def test_probes_are_answered_at_a_port_of_their_own_where_nothing_else_is(tmp_path):
+    import grpc
+
+    files = certificates(tmp_path)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        health = f"127.0.0.1:{sock.getsockname()[1]}"
+    tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
+    with serving("--health", health, *tls), grpc.insecure_channel(health) as channel:
+        assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=PATIENCE) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as caught:
+            list(channel.stream_stream("/woolexec.v1.Peer/Hello")(iter(()), timeout=PATIENCE))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_probes_of_grpc_health_are_answered(tmp_path):
     import grpc
 

@@ -55,6 +55,7 @@ class Peer:
     :param credentials: what clients must prove
     :param pool: the name of the pool that it belongs to
     :param tags: what clients may ask for, as ``key=value``
+    :param health: an address where the health service listens as well, without TLS and credentials, as probes want it
     :param announce: where it says that it is there, when it is, and until it drains
     :param advertise: addresses to announce; none: where it listens
     :raises PeerStartError: if the address cannot be had
@@ -69,6 +70,7 @@ class Peer:
         credentials: Credentials,
         pool: str = "",
         tags: Sequence[str] = (),
+        health: str | None = None,
         announce: Sequence[Discovery] = (),
         advertise: Sequence[str] = (),
         coroutines: int = COROUTINES,
@@ -78,6 +80,7 @@ class Peer:
         self.identity = uuid.uuid4().hex
         self._room = Room(bind)
         self._pool, self._tags = pool, tuple(tags)
+        self._health_bind = health
         self._announce, self._advertise = announce, tuple(advertise)
         self._silence = asyncio.Event()
         self._credentials = credentials
@@ -150,16 +153,21 @@ class Peer:
         """Serve until cancelled."""
         import grpc
 
-        server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
+        server, probed = (grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)]) for _ in range(2))
 
         server.add_generic_rpc_handlers((self._handlers(engine, wake), self._health.handlers()))
         try:
             port = self._listen(server)
+            if self._health_bind is not None:
+                probed.add_generic_rpc_handlers((self._health.handlers(),))
+                probed.add_insecure_port(self._health_bind)
             await server.start()
+            await probed.start()
         except (RuntimeError, CredentialsError) as exc:
-            error = PeerStartError(f"cannot listen on {self._bind}: is another peer there? ({exc})")
-            bound.set_exception(error)
+            there = " or ".join(filter(None, (self._bind, self._health_bind)))
+            bound.set_exception(PeerStartError(f"cannot listen on {there}: is another peer there? ({exc})"))
             await server.stop(0)
+            await probed.stop(0)
             return
         host, colon, wanted = self._bind.rpartition(":")
         address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
@@ -180,6 +188,7 @@ class Peer:
             await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
             await end(announcing)
             await server.stop(_STOPPING)  # seldom so long: what there was has ended
+            await probed.stop(_STOPPING)
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
         """Return what answers the two calls of a client."""
