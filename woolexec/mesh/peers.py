@@ -196,7 +196,11 @@ class Peers:
         """Have links to one peer, one after the other, for as long as it is known."""
         pause = FIRST
         while self._known.get(place) is known:
-            linked = await self._link(known)
+            try:
+                linked = await self._link(known)
+            except Exception:  # a bug of ours, or an address that grpc makes nothing of: other links go on
+                logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
+                linked, known.reason = False, "an error, which has been logged"
             pause = FIRST if linked else min(2 * pause, SLOWEST)
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
 
@@ -219,11 +223,11 @@ class Peers:
         import grpc
 
         credentials = known.record.credentials or self._credentials
-        if known.record.fingerprint and credentials.tls is not None:
-            ours = credentials.tls.fingerprints
-            if ours and known.record.fingerprint not in ours:
-                return "its certificates are from another authority"
         try:
+            if known.record.fingerprint and credentials.tls is not None:
+                ours = credentials.tls.fingerprints
+                if ours and known.record.fingerprint not in ours:
+                    return "its certificates are from another authority"
             channel = open_channel(address, credentials)
         except CredentialsError as exc:
             return str(exc)

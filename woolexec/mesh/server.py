@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from woolexec.core.window import DEPTH
 from woolexec.engine.aside import COROUTINES
 from woolexec.engine.engine import Engine
-from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
 from woolexec.mesh.discovery import Record
 from woolexec.mesh.discovery.dns import with_port
 from woolexec.mesh.discovery.lan import addresses_here
@@ -153,21 +153,25 @@ class Peer:
         """Serve until cancelled."""
         import grpc
 
-        server, probed = (grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)]) for _ in range(2))
+        options = [*OPTIONS, ("grpc.so_reuseport", 0)]
+        server = grpc.aio.server(options=options)
+        servers = [server]
 
         server.add_generic_rpc_handlers((self._handlers(engine, wake), self._health.handlers()))
         try:
             port = self._listen(server)
             if self._health_bind is not None:
+                probed = grpc.aio.server(options=options)
+                servers.append(probed)
                 probed.add_generic_rpc_handlers((self._health.handlers(),))
                 probed.add_insecure_port(self._health_bind)
-            await server.start()
-            await probed.start()
+            for each in servers:
+                await each.start()
         except (RuntimeError, CredentialsError) as exc:
             there = " or ".join(filter(None, (self._bind, self._health_bind)))
             bound.set_exception(PeerStartError(f"cannot listen on {there}: is another peer there? ({exc})"))
-            await server.stop(0)
-            await probed.stop(0)
+            for each in servers:
+                await each.stop(0)
             return
         host, colon, wanted = self._bind.rpartition(":")
         address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
@@ -176,7 +180,7 @@ class Peer:
         try:
             try:
                 await announced
-            except DiscoveryError as exc:
+            except Exception as exc:
                 bound.set_exception(exc)
                 return
             bound.set_result(address)
@@ -187,8 +191,8 @@ class Peer:
             self._silence.set()
             await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
             await end(announcing)
-            await server.stop(_STOPPING)  # seldom so long: what there was has ended
-            await probed.stop(_STOPPING)
+            for each in servers:
+                await each.stop(_STOPPING)  # seldom so long: what there was has ended
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
         """Return what answers the two calls of a client."""
@@ -241,14 +245,10 @@ class Peer:
     async def _announce_at(self, address: str, announced: asyncio.Future[None]) -> None:
         """Be announced until there is to be silence; `announced` tells when it is, or why it cannot be."""
         tls = self._credentials.tls
-        record = Record(
-            self.identity,
-            self._advertise or reachable(address),
-            self._pool,
-            self._tags,
-            next(iter(tls.fingerprints), "") if tls is not None else "",
-        )
         try:
+            fingerprint = next(iter(tls.fingerprints), "") if tls is not None else ""
+            where = self._advertise or reachable(address)
+            record = Record(self.identity, where, self._pool, self._tags, fingerprint)
             async with contextlib.AsyncExitStack() as stack:
                 for discovery in self._announce:
                     await stack.enter_async_context(discovery.announce(record))
