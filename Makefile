@@ -111,7 +111,7 @@ wheel-test: wheel
 	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
-	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
+	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
 	timeout --kill-after=10 $(TEST_LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(ARGS)
 
 clean:

@@ -43,14 +43,14 @@ def following(*found, **options):
 
 
 def known(pool):
-    return [each.record for each in pool._peers._known.values()]
+    return [each.record for each in tuple(pool._peers._known.values())]
 
 
 def test_peer_that_is_found_twice_gets_one_link(peer):
     found = Told(Joined(Record("one", (peer.address,))), Joined(Record("two", (peer.address,))))
     with following(found) as pool:
         pool.wait_for_peers(1, PATIENCE)
-        eventually(lambda: any("already" in each.reason for each in pool._peers._known.values()))
+        eventually(lambda: any("already" in each.reason for each in tuple(pool._peers._known.values())))
         assert peer.clients == 1
 
 
@@ -71,8 +71,8 @@ def test_dead_record_is_warned_of_once_and_harms_nobody(peer, caplog, tmp_path):
     found = Told(Joined(dead), Joined(Record("alive", (peer.address,))))
     with following(found) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
-        eventually(lambda: any(each.reason for each in pool._peers._known.values()))
-        place = next(each for each in pool._peers._known.values() if each.record == dead)
+        eventually(lambda: any(each.reason for each in tuple(pool._peers._known.values())))
+        place = next(each for each in tuple(pool._peers._known.values()) if each.record == dead)
         for _ in range(3):  # it has been tried again, and again
             place.reason = ""
             eventually(lambda: place.reason)
@@ -135,7 +135,7 @@ def test_of_very_many_peers_some_are_chosen_and_others_take_the_place_of_those_t
     found = Told(*map(Joined, records))
 
     def tried(pool):
-        return {each.record.key for each in pool._peers._known.values() if each.task is not None}
+        return {each.record.key for each in tuple(pool._peers._known.values()) if each.task is not None}
 
     with following(found) as pool:
         eventually(lambda: len(known(pool)) == 1000)
