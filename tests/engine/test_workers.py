@@ -92,7 +92,7 @@ def test_calls_of_different_functions_keep_their_order(pair):
 
 
 def test_slots_are_used_again_and_functions_sent_again(pair):
-    functions = [make_function(str(number)) for number in range(outbound._SLOTS + 1)]
+    functions = [make_function(str(number)) for number in range(outbound.SLOTS + 1)]
     for function in functions:
         pair.send(make_call(function))
     pair.send(make_call(functions[0]))
@@ -104,7 +104,7 @@ def test_slots_are_used_again_and_functions_sent_again(pair):
         else:
             last = slots[frame.function]
     assert last == functions[0].payload
-    assert len(slots) == outbound._SLOTS
+    assert len(slots) == outbound.SLOTS
 
 
 def test_name_and_attempt_travel_with_the_call(pair):

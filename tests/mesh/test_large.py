@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -170,3 +171,13 @@ def test_small_calls_go_on_while_a_large_payload_travels(peer, monkeypatch):
         was_travelling = bool(link._outbox._behind)
         assert future.result(PATIENCE) == 48 << 20
     assert was_travelling
+
+
+def test_function_of_a_call_on_the_way_is_not_mixed_up_with_later_ones(monkeypatch):
+    monkeypatch.setattr(road, "_PART", 8192)
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        large = pool.submit(tasks.weigh, b"x" * (8 << 20))
+        functions = [partial(pow, n) for n in range(300)]  # more than a link remembers
+        futures = [pool.submit(function, 1) for function in functions]
+        assert [future.result(PATIENCE) for future in futures] == list(range(300))
+        assert large.result(PATIENCE) == 8 << 20

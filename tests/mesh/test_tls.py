@@ -224,3 +224,9 @@ def test_environment_names_the_files(ours):
     assert given.token is None
     with serve(credentials(ours, "peer")) as peer:
         assert answer(peer, given) == 1
+
+
+@pytest.mark.parametrize("name", ["TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY"])
+def test_empty_variable_is_no_reason_to_do_with_less(name):
+    with pytest.raises(CredentialsError, match=f"WOOLEXEC_{name} is empty"):
+        Credentials.from_environment({f"WOOLEXEC_{name}": ""})

@@ -126,6 +126,7 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
     :raises CredentialsError: if the token or a certificate cannot be used
     :raises FileNotFoundError: if there is no token file
     """
+    from woolexec.mesh.channel import is_local
     from woolexec.mesh.credentials import Credentials
 
     token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
@@ -134,7 +135,7 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
         return Credentials()
     if (ca or key) and not certificate:
         raise SettingError("TLS takes a certificate: --tls-cert, with its --tls-key")
-    if not (_is_local(settings["bind"]) or (certificate and (ca or token))):
+    if not (is_local(settings["bind"]) or (certificate and (ca or token))):
         raise SettingError(
             f"{settings['bind']} can be reached from other hosts, and a token alone does not protect what travels "
             "there. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and say --tls-cert, "
@@ -150,17 +151,6 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
     else:
         own = Credentials.of_this_user()
     return replace(own, tls=Credentials.from_files(None, ca, certificate, key).tls if certificate else None)
-
-
-def _is_local(address: str) -> bool:
-    if address.startswith("unix:"):
-        return True
-    import ipaddress
-
-    host = address.rpartition(":")[0].strip("[]")
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _say_ready(peer: Peer, *, as_json: bool) -> None:

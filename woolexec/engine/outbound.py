@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LAST_LINES = 5
 """Logging records that messages of a place's end may tell, at most."""
 
-_SLOTS = 128
+SLOTS = 128
 """Functions that a place remembers, at most: a slot's number takes one byte."""
 
 
@@ -104,7 +104,7 @@ class Outbound(Place):
         field = self._slot_of.get(function)
         if field is not None:
             return field[1]
-        if len(self._slot_of) >= _SLOTS:
+        if len(self._slot_of) >= SLOTS:
             oldest = next(iter(self._slot_of))
             field = self._slot_of.pop(oldest)
         else:

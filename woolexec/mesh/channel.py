@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.errors import PeerRefusedError
+from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.handshake import HELLO_KEY, WELCOME_KEY
 from woolexec.mesh.road import HELLO, LINK, OPTIONS
 
@@ -18,14 +18,31 @@ def open_channel(address: str, credentials: Credentials) -> Any:
     """
     Make a channel of grpc's; it connects when it is used.
 
-    :raises CredentialsError: if a file of certificates cannot be read
+    :raises CredentialsError: if a file of certificates cannot be read, or a token alone is not enough
     """
     import grpc
 
     if credentials.tls is None:
+        if credentials.token is not None and not is_local(address):
+            raise CredentialsError(
+                "a token alone does not protect what travels to other hosts: it takes TLS (see docs/security.md), or ssh://"
+            )
         return grpc.aio.insecure_channel(address, options=OPTIONS)
     secrets, options = credentials.tls.channel()
     return grpc.aio.secure_channel(address, secrets, options=[*OPTIONS, *options])
+
+
+def is_local(address: str) -> bool:
+    """Say whether what travels to an address stays on this host."""
+    if address.startswith("unix:"):
+        return True
+    import ipaddress
+
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:

@@ -52,7 +52,11 @@ class Credentials:
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
         """
-        token, *tls = (environment.get(f"WOOLEXEC_{name}") for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY"))
+        names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY")]
+        for name in names:
+            if environment.get(name) == "":  # a template that went wrong is no reason to do with less
+                raise CredentialsError(f"{name} is empty: give it a file, or unset it")
+        token, *tls = map(environment.get, names)
         return cls.from_files(token, *tls)
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import LIMBO, SENT, Call, Function
 from woolexec.core.window import DEPTH, HORIZON
-from woolexec.engine.outbound import Remote
+from woolexec.engine.outbound import SLOTS, Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
 from woolexec.mesh.road import Arriving, Outbox, end, inline, parts_of
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from woolexec.wire.wire_pb2 import Welcome
 
     Wrap = Callable[[Sequence[Any]], bytes]
+
+_LAST_SLOT = SLOTS
+"""For functions of calls with large payloads: it is defined anew for each of them, right ahead of it."""
 
 _BYTES = 8 << 20
 """Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
@@ -159,6 +162,7 @@ class Link(_Far):
         self._engine._dispatcher.link(self)
         wake()
         writing = asyncio.get_running_loop().create_task(self._outbox.empty_into(stream.write))
+        writing.add_done_callback(lambda _: stream.cancel())  # what cannot be written to is no link
         why = "the peer ended it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
@@ -208,22 +212,29 @@ class Link(_Far):
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Send a command for a call."""
         call: int = frame.call  # type: ignore[attr-defined]  # every command names its call
-        if file is None:
+        if file is None or not self._outbox.put_file(call, frame, file):
+            if file is not None:
+                inline(frame, file)
             self._outbox.put(encode(frame), call)
-        else:
-            self._outbox.put_file(call, frame, file)
 
     def _send_function(self, slot: int, function: Function) -> None:
+        self.send(self._define(slot, function))
+
+    def _define(self, slot: int, function: Function) -> bytes:
         frame = Define(function=slot, name=function.name)
         payload = function.payload
         inline(frame, payload if self._wrap is None else self._wrap(parts_of(payload)))
-        self.send(encode(frame))
+        return encode(frame)
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)
         if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
-            self._outbox.put_file(frame.call[0], frame, payload)
-            return
+            number, slot = frame.call[0], frame.function
+            frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
+            define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
+            if self._outbox.put_file(number, frame, payload, define):
+                return
+            frame.function = slot
         inline(frame, payload)
         self.send(encode(frame))
 

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 FIRST, SLOWEST = 0.1, 5.0
 """Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
 
+_REPLAY = 10.0
+"""Seconds in which a discovery that is asked again names all that are there."""
+
 MOST = 100
 """Links of one client."""
 
@@ -151,18 +154,29 @@ class Peers:
         """Hear of peers."""
         pause = FIRST
         while True:
+            heard: set[str] = set()
+            forgetting = asyncio.get_running_loop().call_later(_REPLAY, self._forget, group, discovery, heard)
             try:
                 async with contextlib.aclosing(discovery.watch()) as events:  # type: ignore[type-var]  # a generator
                     async for event in events:
                         self._troubles.pop(discovery, None)
                         pause = FIRST
+                        heard.add(event.key if isinstance(event, Left) else event.record.key)
                         self._hear(group, discovery, event)
             except DiscoveryError as exc:
                 self._complain(discovery, str(exc))
             except Exception as exc:  # of somebody else's making: the others go on
                 self._complain(discovery, f"{type(discovery).__name__}: {exc!r}")
+            finally:
+                forgetting.cancel()
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
             pause = min(2 * pause, SLOWEST)
+
+    def _forget(self, group: asyncio.TaskGroup, discovery: Discovery, heard: set[str]) -> None:
+        """Whom a discovery that was asked again has not named again has left meanwhile."""
+        for place, key in list(self._known):
+            if place is discovery and key not in heard:
+                self._hear(group, discovery, Left(key))
 
     def _complain(self, discovery: Discovery, trouble: str) -> None:
         if self._troubles.get(discovery) != trouble:
@@ -175,8 +189,14 @@ class Peers:
             if known is not None and known.task is not None and known.link is None:
                 known.task.cancel()
         else:
-            place = discovery, event.record.key
-            self._known.setdefault(place, _Known(event.record)).record = event.record
+            record = event.record
+            try:
+                "".join((record.key, record.pool, *record.addresses)).encode()
+            except UnicodeEncodeError as exc:  # half a character: nobody can say that to grpc, or to the user
+                self._complain(discovery, f"a record makes no sense: {exc}")
+                return
+            place = discovery, record.key
+            self._known.setdefault(place, _Known(record)).record = record
         self._choose(group)
 
     def _choose(self, group: asyncio.TaskGroup) -> None:
@@ -198,9 +218,11 @@ class Peers:
         while self._known.get(place) is known:
             try:
                 linked = await self._link(known)
-            except Exception:  # a bug of ours, or an address that grpc makes nothing of: other links go on
-                logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
-                linked, known.reason = False, "an error, which has been logged"
+            except Exception as exc:  # a bug of ours, or an address that grpc makes nothing of: other links go on
+                if not known.said:
+                    known.said = True
+                    logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
+                linked, known.reason = False, repr(exc)
             pause = FIRST if linked else min(2 * pause, SLOWEST)
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
 

@@ -61,12 +61,22 @@ class Outbox:
             behind.append(frames)
         self._filled.set()
 
-    def put_file(self, call: int, frame: Message, file: File) -> None:
-        """Put a frame in line whose payload is large."""
+    def put_file(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> bool:
+        """
+        Put a frame in line whose payload is large.
+
+        :param ahead: encoded frames that are to come right before it
+        :return: False if there is no descriptor left for that: then it has to travel in its frame
+        """
+        try:
+            parts = _Parts(call, file)
+        except OSError:
+            return False
         frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         behind = self._behind.setdefault(call, deque())
-        behind += (_Parts(call, file), encode(frame))
+        behind += (parts, ahead + encode(frame))
         self._filled.set()
+        return True
 
     async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
         """Write what is in line, until cancelled."""

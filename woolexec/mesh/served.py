@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
@@ -70,7 +71,7 @@ class Served:
         self._engine = engine
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
-        self._chunk: Chunk | None = None
+        self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of what runs beside them
         self._looking = False
 
     def say_goodbye(self) -> None:
@@ -89,6 +90,7 @@ class Served:
         import grpc
 
         writing = asyncio.get_running_loop().create_task(self.outbox.empty_into(stream.write))
+        writing.add_done_callback(partial(_end_with, asyncio.current_task()))
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 for frame in decode(data):
@@ -142,8 +144,8 @@ class Served:
 
     def _start_span(self, function: Function, frame: Start) -> None:
         if not frame.again:
-            self._chunk = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
-        chunk = self._chunk
+            self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
+        chunk = self._chunks.get(bool(frame.lane))
         if chunk is None or len(frame.call) != 1:
             raise ProtocolError("a span of no chunk")
         answer = _Answer(self, frame.call[0])
@@ -197,6 +199,7 @@ class Served:
             number
             for number, answer in sorted(self.outstanding.items())
             if number >= frame.call
+            and not answer.outstanding_call.pin  # there is no other worker for it
             and bool(answer.outstanding_call.function.lane) is frame.loop
             and self._drop(answer, force=False)
         ]
@@ -254,11 +257,17 @@ class Served:
     def abandon(self) -> None:
         """The client is gone, and with it whoever wants an outcome."""
         self._slots.clear()
-        self._chunk = None
+        self._chunks.clear()
         for answer in list(self.outstanding.values()):
             self._drop(answer, force=True)
         self.outstanding.clear()
         self.untold.clear()
+
+
+def _end_with(task: asyncio.Task[Any] | None, writing: asyncio.Task[None]) -> None:
+    """Nobody hears outcomes of a link that cannot be written to."""
+    if not writing.cancelled() and task is not None:
+        task.cancel()
 
 
 def _options_of(frame: Start) -> TaskOptions | None:
@@ -328,8 +337,7 @@ class _Answer(Relayed):
             self._send(frame, payload)
 
     def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
-        if isinstance(payload, File):
-            self.served.outbox.put_file(self.number, frame, payload)
+        if isinstance(payload, File) and self.served.outbox.put_file(self.number, frame, payload):
             return
         inline(frame, payload)
         self.served.outbox.put(encode(frame), self.number)

@@ -123,6 +123,17 @@ class _Running:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(self._stdin)
+        try:
+            await self._listen_to_all()
+        except BaseException:  # nobody will leave what has not been entered
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                pipe.close()  # type: ignore[union-attr]  # all three are pipes
+            raise
+        return self
+
+    async def _listen_to_all(self) -> None:
         loop = asyncio.get_running_loop()
         pipes = ((self._said, self._process.stdout), (self._complained, self._process.stderr))
         self._transports = [
@@ -130,7 +141,6 @@ class _Running:
             for reader, pipe in pipes
         ]
         self._listening = loop.create_task(self._listen())
-        return self
 
     async def _listen(self) -> None:
         while data := await self._complained.read(_LAST_WORDS):

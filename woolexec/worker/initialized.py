@@ -54,6 +54,9 @@ def _unwrap(key: bytes, initializer: list[bytes], function: list[bytes]) -> Any:
             try:
                 call, arguments = loads(Parts(initializer))
                 call(*arguments)
+            except (KeyboardInterrupt, SystemExit):  # of the call that happened to come first
+                del _run[key]
+                raise
             except BaseException as exc:  # user code
                 where = f"worker {os.getpid()} on {os.uname().nodename}"
                 failure = InitializerError(f"the initializer raised {type(exc).__name__} in {where}: {exc}")

@@ -69,6 +69,7 @@ def test_only_the_wanted_pool_is_heard_of(tmp_path):
         b'{"key": "x", "addresses": [], "pool": "", "tags": [], "fingerprint": ""}',
         b'{"key": 5, "addresses": ["h:1"], "pool": "", "tags": [], "fingerprint": ""}',
         b'{"key": "x", "addresses": [1], "pool": "", "tags": [], "fingerprint": ""}',
+        b'{"key": "x", "addresses": ["h\\ud800:1"], "pool": "", "tags": [], "fingerprint": ""}',
         b" " * 70_000 + b'{"key": "x", "addresses": ["h:1"], "pool": "", "tags": [], "fingerprint": ""}',
     ],
 )
@@ -102,19 +103,35 @@ def test_file_of_a_killed_peer_is_believed_only_for_so_long(tmp_path, monkeypatc
     asyncio.run(main())
 
 
-def test_next_peer_removes_what_was_left_long_ago(tmp_path):
-    for name in ("old.json", "old.txt", "new.json"):
-        (tmp_path / name).write_text("{}")
-    for name in ("old.json", "old.txt"):
-        os.utime(tmp_path / name, (0, 0))
+def test_next_peer_removes_what_peers_left_long_ago_and_nothing_else(tmp_path):
+    left, other = "a" * 32, "b" * 32
+    about = {"key": left, "addresses": ["h:1"], "pool": "", "tags": [], "fingerprint": ""}
+    (tmp_path / f"{left}.json").write_text(json.dumps(about))
+    for name in ("package.json", f"{other}.json", "old.txt"):
+        (tmp_path / name).write_text(json.dumps(about))
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    (tmp_path / f"{'c' * 32}.json").write_text(json.dumps(about | {"key": "c" * 32}))
 
     async def main():
         async with Directory(tmp_path).announce(RECORD):
-            await asyncio.to_thread(
-                eventually, lambda: sorted(os.listdir(tmp_path)) == ["new.json", "old.txt", "one.json"]
-            )
+            await asyncio.to_thread(eventually, lambda: not (tmp_path / f"{left}.json").exists())
+        assert len(os.listdir(tmp_path)) == 4
 
     asyncio.run(main())
+
+
+def test_nobody_in_the_folder_chooses_where_a_record_is_written(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".one.new").symlink_to("mine")
+    (tmp_path / "one.json").symlink_to("mine")
+
+    async def main():
+        async with Directory(tmp_path).announce(RECORD):
+            assert not (tmp_path / "one.json").is_symlink()
+
+    asyncio.run(main())
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_folder_that_is_not_there_is_an_error_on_both_sides(tmp_path):

@@ -164,3 +164,34 @@ def test_warnings_of_peers_go_to_the_library_s_logger(caplog, tmp_path):
         eventually(lambda: pool._peers.explain())
         eventually(lambda: caplog.records)
     assert {(record.name, record.levelno) for record in caplog.records} == {("woolexec", logging.WARNING)}
+
+
+def test_whom_a_discovery_does_not_name_when_asked_again_has_left(monkeypatch, tmp_path):
+    monkeypatch.setattr(peers, "_REPLAY", 0.05)
+
+    class Failing(Discovery):
+        watched = 0
+
+        async def watch(self):
+            self.watched += 1
+            yield Joined(Record("stays", (f"unix:{tmp_path}/1",)))
+            if self.watched == 1:
+                yield Joined(Record("leaves", (f"unix:{tmp_path}/2",)))
+                raise DiscoveryError("a blip")
+            await asyncio.Event().wait()
+
+    with following(Failing()) as pool:
+        eventually(lambda: len(known(pool)) == 2)
+        eventually(lambda: [record.key for record in known(pool)] == ["stays"])
+
+
+def test_record_that_grpc_makes_nothing_of_harms_nobody(peer):
+    bad = Joined(Record("bad", ("h\ud800:1",)))
+    with following(Told(bad, Joined(Record("one", (peer.address,))))) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_token_alone_is_not_used_towards_other_hosts():
+    with following(Told(Joined(Record("far", ("192.0.2.1:7437",)))), peers_timeout=0.3) as pool:
+        with pytest.raises(NoPeersError, match="takes TLS"):
+            pool.submit(abs, -1).result(PATIENCE)

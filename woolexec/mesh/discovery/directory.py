@@ -15,6 +15,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import secrets
 import stat
 import threading
 from collections.abc import AsyncIterator
@@ -29,6 +31,9 @@ BEAT, STALE = 10.0, 90.0
 _LOOK = 0.5
 _LARGEST = 64 << 10
 """Bytes of a file that can be a record."""
+
+_OURS = re.compile(r"[0-9a-f]{32}\.json")
+"""Names that peers give their files."""
 
 _ABANDONED = 24 * 3600
 """A file that has not been written for so long, by the clock of its own file system, is removed by the next peer."""
@@ -78,12 +83,9 @@ class Directory(Discovery):
             raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
         for name in names:
             with contextlib.suppress(OSError):  # removed since, or not for us
-                fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-                try:
-                    if stat.S_ISREG(os.fstat(fd).st_mode):
-                        files[name] = os.read(fd, _LARGEST + 1)
-                finally:
-                    os.close(fd)
+                data = _read(os.path.join(self.path, name))
+                if data is not None:
+                    files[name] = data
         return files
 
     @contextlib.asynccontextmanager
@@ -139,10 +141,16 @@ class _Own:
                 "fingerprint": record.fingerprint,
                 "beat": self._beat,
             }
-            new = os.path.join(self._folder, f".{record.key}.new")  # nobody is to see half of it
-            with open(new, "w", encoding="utf-8") as file:
-                json.dump(about, file)
-            os.replace(new, self._path)
+            # Nobody is to see half of it, and nobody else in the folder is to choose where it goes.
+            new = os.path.join(self._folder, f".{record.key}.{secrets.token_hex(4)}")
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            try:
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(about, file)
+                os.replace(new, self._path)
+            except BaseException:
+                os.unlink(new)
+                raise
 
     def remove(self) -> None:
         """Remove it for good."""
@@ -151,13 +159,29 @@ class _Own:
             os.unlink(self._path)
 
     def clear(self) -> None:
-        """Remove what peers that were killed long ago have left."""
+        """Remove what peers that were killed long ago have left, and nothing else: the folder may have other uses."""
         with contextlib.suppress(OSError):
             now = os.stat(self._path).st_mtime
             for name in os.listdir(self._folder):
                 path = os.path.join(self._folder, name)
-                if name.endswith(".json") and os.lstat(path).st_mtime < now - _ABANDONED:
-                    os.unlink(path)
+                with contextlib.suppress(OSError):
+                    if _OURS.fullmatch(name) and os.lstat(path).st_mtime < now - _ABANDONED:
+                        record = _parse(_read(path) or b"")
+                        if record is not None and f"{record.key}.json" == name:
+                            os.unlink(path)
+
+
+def _read(path: str) -> bytes | None:
+    """
+    Read a file that may be a record; None if it is none.
+
+    :raises OSError: if it cannot be read
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(fd, _LARGEST + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
 
 
 def _parse(data: bytes) -> Record | None:
@@ -166,6 +190,7 @@ def _parse(data: bytes) -> Record | None:
         return None
     try:
         about = json.loads(data)
+        json.dumps(about, ensure_ascii=False).encode()  # no halves of characters
         texts = [about["key"], about["pool"], about["fingerprint"], *about["addresses"], *about["tags"]]
         if not (about["key"] and about["addresses"] and all(isinstance(text, str) for text in texts)):
             return None

@@ -151,9 +151,10 @@ class _Seen:
         from zeroconf.asyncio import AsyncServiceInfo
 
         info = AsyncServiceInfo(SERVICE, name)
-        async with self._few:
-            while not (info.load_from_cache(self._zeroconf) or await info.async_request(self._zeroconf, _ANSWER * 1e3)):
-                pass  # until it is removed: its record expires
+        while not info.load_from_cache(self._zeroconf):  # until it is removed: its record expires
+            async with self._few:
+                if await info.async_request(self._zeroconf, _ANSWER * 1e3):
+                    break
         self._note(name, _record_of(info))
 
     def _note(self, name: str, record: Record | None) -> None:
