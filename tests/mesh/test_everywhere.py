@@ -159,12 +159,12 @@ def test_calls_for_all_workers_survive_a_recall(peer, tmp_path):
     with joined(peer) as pool:
         held = [pool.submit(_hold, str(tmp_path)) for _ in range(2)]
         eventually(lambda: all(future.running() for future in held))
-        waiting = [pool.submit(abs, -n) for n in range(6)]
+        (link,), engine = pool._peers.links, pool._engine
         with ThreadPoolExecutor(1) as thread:
             everywhere = thread.submit(pool.run_on_all, os.getpid)
-            eventually(lambda: len(pool._peers.links[0].outstanding) >= 4)
-            for future in waiting:
-                future.cancel()  # takes back what has not been started
+            eventually(lambda: len(link.outstanding) == 4)
+            engine._loop.ask(lambda: engine._dispatcher.recall(link))
+            eventually(lambda: not link.recalling)
             (tmp_path / "release").touch()
             assert len({future.result() for future in everywhere.result(PATIENCE).values()}) == 2
 
@@ -179,7 +179,7 @@ async def treble(n):
 
 def test_maps_of_plain_functions_and_of_coroutines_at_once_keep_their_own_items(peer):
     with joined(peer) as pool:
-        plain = pool.map(double, range(3000), chunksize=100)
-        aside = pool.map(treble, range(3000), chunksize=100)
+        plain = pool.map(double, range(3000))
+        aside = pool.map(treble, range(3000))
         for n, (two, three) in enumerate(zip(plain, aside, strict=True)):
             assert (two, three) == (2 * n, 3 * n)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from functools import partial
 
 import numpy as np
@@ -39,6 +40,17 @@ def written(outbox, count):
         return batches
 
     return asyncio.run(main())
+
+
+def held_up(monkeypatch):
+    """Let large payloads wait, with empty parts on the way, until the event is set."""
+    go, take = threading.Event(), road._Parts.take
+
+    def take_when_told(parts):
+        return take(parts) if go.is_set() else road.encode_part(parts._call, b"")
+
+    monkeypatch.setattr(road._Parts, "take", take_when_told)
+    return go
 
 
 def names(batches):
@@ -162,22 +174,23 @@ def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch)
 
 
 def test_small_calls_go_on_while_a_large_payload_travels(peer, monkeypatch):
-    monkeypatch.setattr(road, "_PART", 4096)
+    go = held_up(monkeypatch)
     with joined(peer) as pool:
-        future = pool.submit(tasks.weigh, b"x" * (48 << 20))
+        future = pool.submit(tasks.weigh, b"x" * LARGE)
         (link,) = pool._peers.links
         eventually(lambda: link._outbox._behind)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
-        was_travelling = bool(link._outbox._behind)
-        assert future.result(PATIENCE) == 48 << 20
-    assert was_travelling
+        assert link._outbox._behind
+        go.set()
+        assert future.result(PATIENCE) == LARGE
 
 
 def test_function_of_a_call_on_the_way_is_not_mixed_up_with_later_ones(monkeypatch):
-    monkeypatch.setattr(road, "_PART", 8192)
+    go = held_up(monkeypatch)
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
-        large = pool.submit(tasks.weigh, b"x" * (8 << 20))
-        functions = [partial(pow, n) for n in range(300)]  # more than a link remembers
+        large = pool.submit(tasks.weigh, b"x" * LARGE)
+        functions = [partial(pow, n) for n in range(140)]  # more than a link remembers
         futures = [pool.submit(function, 1) for function in functions]
-        assert [future.result(PATIENCE) for future in futures] == list(range(300))
-        assert large.result(PATIENCE) == 8 << 20
+        assert [future.result(PATIENCE) for future in futures] == list(range(140))
+        go.set()
+        assert large.result(PATIENCE) == LARGE
