@@ -28,6 +28,12 @@ async def here_async():
     await asyncio.sleep(0)
     return here()
 
+def each():
+    yield here()
+
+async def each_async():
+    yield here()
+
 def nested():
     return current_executor().submit(here).result()
 
@@ -35,6 +41,9 @@ async def main():
     with trace.get_tracer("test").start_as_current_span("outer") as outer:
         async with PeerPoolExecutor(1, initializer=provide) as pool:
             ran = [await pool.run(here), await pool.run(here_async), await pool.run(nested), *pool.map(here_of, [1])]
+            for generator in (each, each_async):
+                async with pool.stream(generator) as items:
+                    ran += [item async for item in items]
     ids = {span.name: f"{span.context.span_id:x}" for span in spans.get_finished_spans()}
     print(json.dumps([f"{outer.get_span_context().trace_id:x}", ids, ran]))
 
@@ -50,10 +59,19 @@ def test_trace_context_goes_with_tasks_and_both_ends_have_a_span():
 
     assert done.returncode == 0, done.stderr
     trace_id, ids, ran = json.loads(done.stdout)
-    assert [each[0] for each in ran] == [trace_id] * 4
-    assert [each[1] for each in ran] == ["run here", "run here_async", "run here", "run here_of"]
+    assert [each[0] for each in ran] == [trace_id] * 6
+    assert [each[1] for each in ran] == [
+        "run here",
+        "run here_async",
+        "run here",
+        "run here_of",
+        "run each",
+        "run each_async",
+    ]
     assert ran[0][2] == ids["submit here"]
     assert ran[1][2] == ids["submit here_async"]
+    assert ran[4][2] == ids["submit each"]
+    assert ran[5][2] == ids["submit each_async"]
 
 
 def test_without_it_nothing_of_it_is_imported():

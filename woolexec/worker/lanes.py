@@ -305,19 +305,24 @@ class ThreadLane(Lane):
                         close()
                     self.returned(job, started, None)
                     return
-                if frame.__class__ is Send:
-                    outlet.give(generator.send(loads(frame.payload)))
-                elif frame.__class__ is Throw:
-                    outlet.give(generator.throw(load_failure(frame.payload)))
-                else:  # one by one, for nobody could send what was gathered while the generator's code runs
-                    for _ in range(frame.credits or 1):
-                        outlet.give(next(generator))
-                        if commands.is_closing():
-                            break
+                with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
+                    self._obey(generator, frame, outlet, commands)
         except StopIteration as stop:
             self.returned(job, started, stop.value)
         except BaseException as exc:
             self.failed(job, started, exc)
+
+    @staticmethod
+    def _obey(generator: Any, frame: Any, outlet: Outlet, commands: Commands) -> None:
+        if frame.__class__ is Send:
+            outlet.give(generator.send(loads(frame.payload)))
+        elif frame.__class__ is Throw:
+            outlet.give(generator.throw(load_failure(frame.payload)))
+        else:  # one by one, for nobody could send what was gathered while the generator's code runs
+            for _ in range(frame.credits or 1):
+                outlet.give(next(generator))
+                if commands.is_closing():
+                    break
 
     def _next_command(self, commands: Commands) -> Any:
         while not commands.line:
