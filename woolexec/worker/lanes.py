@@ -529,6 +529,8 @@ class LoopLane(Lane):
                         await close()
                     self.returned(job, started, None)
                     return
+                if commands.is_closing():  # the end came before this was begun: nobody waits for it any more
+                    continue
                 commands.running = True
                 with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
                     await self._obey(agen, frame, outlet)
