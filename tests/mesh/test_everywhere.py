@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import InitializerError, PeerPoolExecutor, current_executor
 from woolexec.mesh.server import Peer
@@ -98,21 +99,13 @@ def test_run_on_all_reaches_each_worker_of_each_peer_and_those_here():
 
 def test_run_on_all_reaches_workers_that_are_busy(peer, tmp_path):
     with joined(peer) as pool:
-        held = [pool.submit(_hold, str(tmp_path)) for _ in range(2)]
+        held = [pool.submit(tasks.hold, tmp_path, f"held{n}") for n in range(2)]
         eventually(lambda: all(future.running() for future in held))
         import threading
 
         threading.Timer(0.05, (tmp_path / "release").touch).start()
         assert len({future.result() for future in pool.run_on_all(os.getpid).values()}) == 2
         assert len({future.result(PATIENCE) for future in held}) == 2
-
-
-def _hold(room):
-    import time
-
-    while not os.path.exists(f"{room}/release"):
-        time.sleep(0.002)
-    return os.getpid()
 
 
 def log(text):
@@ -157,7 +150,7 @@ def test_flood_of_records_does_not_keep_an_outcome(peer):
 
 def test_calls_for_all_workers_survive_a_recall(peer, tmp_path):
     with joined(peer) as pool:
-        held = [pool.submit(_hold, str(tmp_path)) for _ in range(2)]
+        held = [pool.submit(tasks.hold, tmp_path, f"held{n}") for n in range(2)]
         eventually(lambda: all(future.running() for future in held))
         (link,), engine = pool._peers.links, pool._engine
         with ThreadPoolExecutor(1) as thread:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import Credentials, NoPeersError, PeerPoolExecutor, PeerStartError, WorkerLostError
 from woolexec.mesh.server import Peer
@@ -19,13 +20,6 @@ from woolexec.mesh.server import Peer
 
 def pid_after(seconds):
     time.sleep(seconds)
-    return os.getpid()
-
-
-def hold(room, name):
-    Path(room, name).touch()
-    while not Path(room, "release").exists():
-        time.sleep(0.005)
     return os.getpid()
 
 
@@ -171,7 +165,7 @@ def test_draining_peer_ends_when_its_tasks_are_done_and_the_rest_goes_elsewhere(
     with contextlib.ExitStack() as stack:
         leaving, staying = [stack.enter_context(Peer(1, credentials=CREDENTIALS)) for _ in range(2)]
         pool = stack.enter_context(joined(leaving, staying))
-        held = [pool.submit(hold, tmp_path, str(n)) for n in range(2)]
+        held = [pool.submit(tasks.hold, tmp_path, str(n)) for n in range(2)]
         eventually(lambda: len(list(tmp_path.iterdir())) == 2)
         waiting = [pool.submit(divmod, n, 7) for n in range(50)]
         leaving.drain()
@@ -204,9 +198,9 @@ def test_rolling_drain_under_load_fails_no_task():
 
 def test_client_that_is_killed_leaves_nothing_running(peer, tmp_path):
     code = (
-        "import sys; from woolexec import Credentials, PeerPoolExecutor; from tests.mesh.test_peers import hold\n"
+        "import sys; from woolexec import Credentials, PeerPoolExecutor; from tests.mesh import tasks\n"
         f"pool = PeerPoolExecutor(peers={peer.address!r}, credentials=Credentials({CREDENTIALS.token!r}))\n"
-        f"futures = [pool.submit(hold, {str(tmp_path)!r}, str(n)) for n in range(2)]\n"
+        f"futures = [pool.submit(tasks.hold, {str(tmp_path)!r}, str(n)) for n in range(2)]\n"
         "futures[0].result()"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
@@ -233,8 +227,8 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
     ) as process:
         try:
             with joined(process.stdout.readline().strip(), local=1) as pool:
-                held = pool.submit(hold, tmp_path, "held")
-                other = pool.submit(hold, tmp_path, "other")
+                held = pool.submit(tasks.hold, tmp_path, "held")
+                other = pool.submit(tasks.hold, tmp_path, "other")
                 eventually(lambda: len(list(tmp_path.iterdir())) == 2)
                 process.send_signal(signal.SIGSTOP)
                 (tmp_path / "release").touch()

@@ -30,21 +30,33 @@ def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentia
     token = secrets.token_hex(32)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="woolexec-"))  # 0700
-        peers = [stack.enter_context(_peer(f"unix:{folder}/{n}", workers, token)) for n in range(count)]
-        addresses = []
-        for peer in peers:
-            assert peer.stdout is not None
-            try:
-                addresses.append(json.loads(peer.stdout.readline())["address"])
-            except ValueError as exc:
-                raise PeerStartError(f"a peer ended with exit code {peer.wait()}") from exc
-        yield addresses, Credentials(token.encode())
+        peers = [stack.enter_context(local_peer(f"unix:{folder}/{n}", workers, token)) for n in range(count)]
+        yield [address_of(peer) for peer in peers], Credentials(token.encode())
+
+
+def address_of(peer: subprocess.Popen[bytes]) -> str:
+    """
+    Wait until a peer is there; return its address.
+
+    :raises PeerStartError: if it does not start
+    """
+    assert peer.stdout is not None
+    try:
+        address: str = json.loads(peer.stdout.readline())["address"]
+    except ValueError as exc:
+        raise PeerStartError(f"a peer ended with exit code {peer.wait()}") from exc
+    return address
 
 
 @contextlib.contextmanager
-def _peer(bind: str, workers: int, token: str) -> Iterator[subprocess.Popen[bytes]]:
+def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    Start one peer; end it after the block.
+
+    :param more: settings of ``woolexec serve``
+    """
     settings = [f"--bind={bind}", f"--workers={workers}", "--token-file=-", "--lifeline", "--json"]
-    command = [sys.executable, "-m", "woolexec", "serve", *settings]
+    command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # Ctrl-C is for us
         assert peer.stdin is not None
         peer.stdin.write(f"{token}\n".encode())

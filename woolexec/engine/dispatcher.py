@@ -528,7 +528,8 @@ class Dispatcher:
 
     def _logged(self, worker: Worker | Remote, frame: Log) -> None:
         """Hand a record to the handlers here, or to those of the process whose call logged it, or a child of that."""
-        worker.log.append(frame.text)
+        if isinstance(worker, Worker):
+            worker.log.append(frame.text)
         call = worker.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not isinstance(call.receiver, Relayed):
             call = self._outstanding(call.parent) if call.parent else None

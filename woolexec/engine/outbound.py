@@ -6,7 +6,6 @@ A call leaves as a Start; its function goes ahead of it, once, as a Define that 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
         def since(self) -> float:
             """When it started the last one, in monotonic seconds."""
 
-
-LAST_LINES = 5
-"""Logging records that messages of a place's end may tell, at most."""
 
 SLOTS = 128
 """Functions that a place remembers, at most: a slot's number takes one byte."""
@@ -145,16 +141,12 @@ class Outbound(Place):
 class Remote(Outbound):
     """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
 
-    __slots__ = ("log",)
+    __slots__ = ()
 
     aside: Remote
     """What runs there beside the main threads."""
     name: str
     """Of the process at the other end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: deque[str] = deque(maxlen=LAST_LINES)
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """

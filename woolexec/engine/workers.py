@@ -22,7 +22,7 @@ from typing import Any
 
 from woolexec.core.call import Call
 from woolexec.engine.aside import COROUTINES, Aside
-from woolexec.engine.outbound import LAST_LINES, Outbound
+from woolexec.engine.outbound import Outbound
 from woolexec.engine.reports import oom_kills
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
@@ -84,7 +84,7 @@ class Worker(Outbound):
         self.doomed = False
         self.ended_for: str | None = None
         self.born = monotonic()
-        self.log: deque[str] = deque(maxlen=LAST_LINES)
+        self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
         self._began: dict[int, float] = {}
         self._licence: dict[int, bytes] = {}

@@ -212,10 +212,10 @@ class Link(_Far):
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Send a command for a call."""
         call: int = frame.call  # type: ignore[attr-defined]  # every command names its call
-        if file is None or not self._outbox.put_file(call, frame, file):
-            if file is not None:
-                inline(frame, file)
+        if file is None:
             self._outbox.put(encode(frame), call)
+        else:
+            self._outbox.put_file(call, frame, file)
 
     def _send_function(self, slot: int, function: Function) -> None:
         self.send(self._define(slot, function))
@@ -229,12 +229,11 @@ class Link(_Far):
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)
         if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
-            number, slot = frame.call[0], frame.function
+            number = frame.call[0]
             frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
-            if self._outbox.put_file(number, frame, payload, define):
-                return
-            frame.function = slot
+            self._outbox.put_file(number, frame, payload, define)
+            return
         inline(frame, payload)
         self.send(encode(frame))
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from woolexec.wire.codec import Message, Part, encode, encode_part
-from woolexec.wire.payload import LARGE, File, Parts, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, fill, shared_file, store
 
 SERVICE = "woolexec.v1.Peer"
 HELLO = f"/{SERVICE}/Hello"
@@ -61,22 +61,22 @@ class Outbox:
             behind.append(frames)
         self._filled.set()
 
-    def put_file(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> bool:
+    def put_file(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> None:
         """
         Put a frame in line whose payload is large.
 
         :param ahead: encoded frames that are to come right before it
-        :return: False if there is no descriptor left for that: then it has to travel in its frame
         """
         try:
             parts = _Parts(call, file)
-        except OSError:
-            return False
+        except OSError:  # no descriptor is left for that: it travels in its frame
+            inline(frame, file)
+            self.put(ahead + encode(frame), call)
+            return
         frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         behind = self._behind.setdefault(call, deque())
         behind += (parts, ahead + encode(frame))
         self._filled.set()
-        return True
 
     async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
         """Write what is in line, until cancelled."""
@@ -175,10 +175,7 @@ async def end(task: asyncio.Task[Any]) -> None:
 
 def inline(frame: Any, payload: bytes | File | Parts) -> None:
     """Put a payload of any kind into its frame."""
-    if isinstance(payload, File | Parts):
-        frame.extent = payload.extent
-        payload = b"".join(payload.load())
-    frame.payload = payload
+    fill(frame, Parts(payload.load()) if isinstance(payload, File) else payload)
 
 
 def parts_of(payload: bytes | File | Parts) -> Sequence[Any]:

@@ -337,7 +337,8 @@ class _Answer(Relayed):
             self._send(frame, payload)
 
     def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
-        if isinstance(payload, File) and self.served.outbox.put_file(self.number, frame, payload):
+        if isinstance(payload, File):
+            self.served.outbox.put_file(self.number, frame, payload)
             return
         inline(frame, payload)
         self.served.outbox.put(encode(frame), self.number)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import secrets
-import subprocess
-import sys
 import tempfile
 import time
 from functools import partial
@@ -29,13 +26,12 @@ if TYPE_CHECKING:
 
     from woolexec import Credentials
 
-SERVE = ["-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--json", "--lifeline", "--token-file", "-"]
-
 
 @contextlib.contextmanager
 def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]]:
     """Lend the address of a peer in a process of its own, and what it asks for."""
     from woolexec import Credentials
+    from woolexec.cli.local_peers import address_of, local_peer
 
     token = secrets.token_hex(16)
     credentials, more = Credentials(token.encode()), []
@@ -50,17 +46,8 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
             ca, client = f"{folder}/ca.pem", f"{folder}/client"
             more = ["--tls-ca", ca, "--tls-cert", str(made), "--tls-key", str(made.with_suffix(".key"))]
             credentials = Credentials(token.encode(), Tls(ca, f"{client}.pem", f"{client}.key"))
-        command = [sys.executable, *SERVE, "--workers", str(workers), *more]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                process.stdin.write(f"{token}\n")
-                process.stdin.flush()
-                yield json.loads(process.stdout.readline())["address"], credentials
-            finally:
-                process.stdin.close()
-                process.wait(20)
+        with local_peer("127.0.0.1:0", workers, token, *more) as process:
+            yield address_of(process), credentials
 
 
 class LinkedPool(ExecutorPool):
