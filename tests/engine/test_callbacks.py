@@ -1,8 +1,10 @@
 import threading
 import time
+from functools import partial
 
 import pytest
 
+from woolexec.engine import loop
 from woolexec.engine.callbacks import PATIENCE, Relay
 
 
@@ -111,20 +113,39 @@ def test_bounded_queue_counts_what_it_drops():
     relay.put(lambda: (blocked.set(), gate.wait(30)))
     assert blocked.wait(20)
 
-    taken = [relay.put(int) for _ in range(5)]
-
-    assert taken == [True, True, True, False, False]
+    got = []
+    for number in range(5):
+        relay.put(partial(got.append, number))
+    assert relay.dropped == 2
+    relay.put(partial(got.append, "always"), always=True)
     assert relay.dropped == 2
     gate.set()
     relay.close()
     relay.join()
+    assert got == [0, 1, 2, "always"]
+
+
+def test_every_record_that_is_dropped_is_counted_once(monkeypatch):
+    said, handled = [], []
+    monkeypatch.setattr(loop, "warn_dropped", said.append)
+    monkeypatch.setattr(loop, "handle_record", handled.append)
+    monkeypatch.setattr(loop, "_RECORDS_LIMIT", 2)
+    engine_loop, blocked, gate = loop.Loop(lambda about: False), threading.Event(), threading.Event()
+    engine_loop._records.put(lambda: (blocked.set(), gate.wait(30)))
+    assert blocked.wait(20)
+    for number in range(10):
+        engine_loop.handle_record(number)
+    engine_loop.close()
+    gate.set()
+    engine_loop._records.join()
+    assert (handled, said) == ([0, 1], [8])
 
 
 def test_whoever_joins_runs_what_has_no_thread(relay, monkeypatch):
     got = []
     monkeypatch.setattr(threading.Thread, "start", _refuse)
     for number in range(3):
-        assert relay.put(lambda number=number: got.append((number, relay.running_here)))
+        relay.put(lambda number=number: got.append((number, relay.running_here)))
     assert not got
 
     relay.run_here()

@@ -35,20 +35,24 @@ class Relay:
         self._closed = False
         self._ended = Gate()
 
-    def put(self, piece: Callable[[], object]) -> bool:
+    @property
+    def has_room(self) -> bool:
+        """The queue is not full."""
+        return self._limit is None or len(self._pieces) < self._limit
+
+    def put(self, piece: Callable[[], object], *, always: bool = False) -> None:
         """
         Queue a piece of user code, which must not raise.  Only the engine's thread calls this.
 
-        :return: False if the queue is full and the piece was dropped
+        :param always: also if the queue is full; else it is dropped then, and counted
         """
-        if self._limit is not None and len(self._pieces) >= self._limit:
+        if not (always or self.has_room):
             self.dropped += 1
-            return False
+            return
         self._pieces.append(piece)
         if self._runner is None:
             self._take_over()
         self._arrived.release()
-        return True
 
     def check(self) -> float | None:
         """

@@ -161,12 +161,15 @@ class Loop:
 
     def handle_record(self, record: bytes) -> None:
         """Give a worker's logging record to the handlers here."""
+        if self._records.has_room:
+            self._say_dropped()
+        self._records.put(partial(handle_record, record))
+
+    def _say_dropped(self) -> None:
         records = self._records
         if records.dropped:
             dropped, records.dropped = records.dropped, 0
-            if not records.put(partial(warn_dropped, dropped)):
-                records.dropped += dropped
-        records.put(partial(handle_record, record))
+            records.put(partial(warn_dropped, dropped), always=True)
 
     def close(self) -> None:
         """Release what the thread slept on."""
@@ -175,6 +178,7 @@ class Loop:
         os.close(self._wake_fd)
         self._timers.clear()
         self._callbacks.close()
+        self._say_dropped()
         self._records.close()
         self.stopped = True
 
