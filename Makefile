@@ -1,7 +1,7 @@
 # On a fresh machine with git, make and a Python 3.11 or newer:
 #   make demo    sets up .venv and runs the main job
 #   make test    sets up .venv and passes the tests
-# The rest: make test-all lint types proto proto-check bench bench-peers wheel-test clean
+# The rest: make test-all lint types proto proto-check bench bench-peers sim wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
 
 SHELL := bash
@@ -20,7 +20,7 @@ TEST_LIMIT ?= 900
 JOBS ?= 4
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers wheel wheel-test clean
+.PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers sim wheel wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -100,6 +100,12 @@ bench: $(VENV)/.bench
 bench-peers: $(VENV)/.bench
 	@for peer in loky mpire pebble distex; do $(PIP) install "$$peer" || echo "$$peer does not install here: left out"; done
 	$(BIN)/python -m tests.bench --peers-lib $(ARGS)
+
+# Large simulations of placement; writes docs/placement.md and docs/placement.svg.
+sim: $(VENV)/.run
+	@$(PIP) install -e '.[sim]'
+	@touch $(VENV)/.run
+	$(BIN)/python -m tests.sim --write $(ARGS)
 
 wheel: $(VENV)/.dev
 	@rm -rf dist

@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 ROWS = {
     "errors": 0,
     "options": 0,
+    "requirement": 0,
     "cpus": 0,
     "core": 1,
     "wire": 2,

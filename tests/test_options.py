@@ -66,3 +66,28 @@ def test_options_are_restored_from_a_frame():
 def test_replace_with_a_bad_value_is_refused():
     with pytest.raises(ValueError):
         TaskOptions(retries=1).replace(retries=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"priority": 1.5}, TypeError),
+        ({"priority": True}, TypeError),
+        ({"priority": 1 << 31}, ValueError),
+        ({"near": 3}, TypeError),
+        ({"require": {"gpu": -1}}, ValueError),
+        ({"require": {"gpu": None}}, TypeError),
+    ],
+)
+def test_options_of_placement_are_checked(options, error):
+    with pytest.raises(error):
+        TaskOptions(**options)
+
+
+def test_options_of_placement_say_in_which_line_a_task_waits():
+    assert TaskOptions(name="n").line is None
+    assert TaskOptions(priority=2).line != TaskOptions(priority=3).line
+    assert TaskOptions(require={"gpu": 1}, near="x").line == TaskOptions(near="x", require={"gpu": 1.0}).line
+    assert not TaskOptions(require={"gpu": 1}).is_default
+    assert TaskOptions(require={}).is_default
+    assert TaskOptions(require={"gpu": 1}).replace(name="n").require == TaskOptions(require={"gpu": 1}).require

@@ -14,21 +14,27 @@ from woolexec import PeerPoolExecutor
 
 NAMES = [
     "AsyncMap",
+    "Candidate",
     "Credentials",
     "CredentialsError",
     "Discovery",
     "DiscoveryError",
     "InitializerError",
+    "LeastOutstanding",
     "NoPeersError",
     "PeerPoolExecutor",
     "PeerRefusedError",
     "PeerStartError",
+    "Placement",
     "PlatformError",
+    "PowerOfTwoChoices",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "RoundRobin",
     "Stream",
     "TaskInfo",
+    "UnsatisfiableError",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",
@@ -42,7 +48,7 @@ NAMES = [
 METHODS = {
     "__init__": "(self, max_workers=None, mp_context=None, initializer=None, initargs=(), *,"
     " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
-    " peers=None, credentials=None, peers_timeout=60.0)",
+    " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=())",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None)",
     "map_async": "(self, fn, /, *iterables, ordered=True, chunksize=None, buffersize=None,"
@@ -56,7 +62,7 @@ METHODS = {
     "terminate_workers": "(self)",
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
-    " abandon_on_cancel=False, context_back=False, backend=None)",
+    " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0)",
 }
 
 ERRORS = {

@@ -11,6 +11,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from woolexec.core.placement import Candidate as Candidate
+    from woolexec.core.placement import LeastOutstanding as LeastOutstanding
+    from woolexec.core.placement import Placement as Placement
+    from woolexec.core.placement import PowerOfTwoChoices as PowerOfTwoChoices
+    from woolexec.core.placement import RoundRobin as RoundRobin
     from woolexec.errors import CredentialsError as CredentialsError
     from woolexec.errors import DiscoveryError as DiscoveryError
     from woolexec.errors import InitializerError as InitializerError
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from woolexec.errors import ProtocolError as ProtocolError
     from woolexec.errors import RemoteError as RemoteError
     from woolexec.errors import RemoteTraceback as RemoteTraceback
+    from woolexec.errors import UnsatisfiableError as UnsatisfiableError
     from woolexec.errors import WoolexecError as WoolexecError
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
@@ -40,21 +46,27 @@ __version__ = "0.1.0"
 # Loaded when first used: a worker imports this package too, and needs none of it.
 _WHERE = {
     "AsyncMap": "woolexec.mapping_async",
+    "Candidate": "woolexec.core.placement",
     "Credentials": "woolexec.mesh.credentials",
     "CredentialsError": "woolexec.errors",
     "Discovery": "woolexec.mesh.discovery",
     "DiscoveryError": "woolexec.errors",
     "InitializerError": "woolexec.errors",
+    "LeastOutstanding": "woolexec.core.placement",
     "NoPeersError": "woolexec.errors",
     "PeerPoolExecutor": "woolexec.executor",
     "PeerRefusedError": "woolexec.errors",
     "PeerStartError": "woolexec.errors",
+    "Placement": "woolexec.core.placement",
     "PlatformError": "woolexec.errors",
+    "PowerOfTwoChoices": "woolexec.core.placement",
     "ProtocolError": "woolexec.errors",
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
+    "RoundRobin": "woolexec.core.placement",
     "Stream": "woolexec.streams",
     "TaskInfo": "woolexec.task_info",
+    "UnsatisfiableError": "woolexec.errors",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
@@ -66,21 +78,27 @@ _WHERE = {
 
 __all__ = [  # the names of _WHERE
     "AsyncMap",
+    "Candidate",
     "Credentials",
     "CredentialsError",
     "Discovery",
     "DiscoveryError",
     "InitializerError",
+    "LeastOutstanding",
     "NoPeersError",
     "PeerPoolExecutor",
     "PeerRefusedError",
     "PeerStartError",
+    "Placement",
     "PlatformError",
+    "PowerOfTwoChoices",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "RoundRobin",
     "Stream",
     "TaskInfo",
+    "UnsatisfiableError",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",

@@ -6,6 +6,7 @@ WoolexecError
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
 ├── NoPeersError        tasks waited, and no peer was there (also a BrokenProcessPool)
+├── UnsatisfiableError  nobody offers what a task requires
 ├── PeerRefusedError    the other end of a link does not fit, or has not proved who it is
 ├── PeerStartError      a peer cannot listen where it should
 ├── CredentialsError    a token or a certificate that cannot be used
@@ -64,6 +65,10 @@ class WorkerStartError(WoolexecError, BrokenProcessPool):
 
 class NoPeersError(WoolexecError, BrokenProcessPool):
     """Tasks waited for longer than `peers_timeout`, and no peer was there to run them; the message says why not."""
+
+
+class UnsatisfiableError(WoolexecError):
+    """A task requires what neither this process nor any of its peers offers; the message says what they do offer."""
 
 
 class PeerRefusedError(WoolexecError):

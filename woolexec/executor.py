@@ -42,11 +42,15 @@ from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps, dumps_call
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from woolexec.core.placement import Placement
     from woolexec.engine.workers import Worker
     from woolexec.mapping_async import AsyncMap, Settings
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
     from woolexec.mesh.peers import Peers
+    from woolexec.mesh.shipment import Shippable
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
 
@@ -141,6 +145,9 @@ class _Face(Executor, AsyncFace):
         abandon_on_cancel: bool = False,
         context_back: bool = False,
         backend: str | None = None,
+        require: Mapping[str, float | str] | None = None,
+        near: str = "",
+        priority: int = 0,
     ) -> OptionsView:
         """
         Give a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -161,6 +168,12 @@ class _Face(Executor, AsyncFace):
             come back to who awaits or pulls it
         :param backend: ``"asyncio"`` or ``"trio"``, on which coroutines run in the worker; None: on that of the caller,
             asyncio outside of both
+        :param require: what the peer must offer that runs the task: ``{"gpu": 1}``, amounts of resources, which the
+            task holds while it runs, and ``{"zone": "b"}``, tags.  When a peer is there and none offers it, the task
+            raises `UnsatisfiableError` within two seconds
+        :param near: a host, the name of a peer, or a tag (``"zone=b"``): peers that it names are preferred when they
+            have a free place
+        :param priority: tasks that wait are started in the order of it, the highest first; default: 0
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -173,6 +186,9 @@ class _Face(Executor, AsyncFace):
             abandon_on_cancel=abandon_on_cancel,
             context_back=context_back,
             backend=backend,
+            require=require,
+            near=near,
+            priority=priority,
         )
         return OptionsView(self._pool, None if options.is_default else options)
 
@@ -204,7 +220,12 @@ class PeerPoolExecutor(_Face):
         on this machine
     :param peers_timeout: seconds that tasks wait while no peer is there, before they raise `NoPeersError`; None: for
         ever
-    :raises ValueError: if a number is not above 0
+    :param placement: chooses the peer for each task: `RoundRobin`, `LeastOutstanding`, `PowerOfTwoChoices`, or another
+        `Placement`; None: a peer that is known to have a free place, those on this host first.  Workers on this machine
+        come before peers
+    :param ship: modules that each peer is sent once: a module, its name, or the path of its file or folder; the whole
+        package travels.  A worker that has imported another version forgets that
+    :raises ValueError: if a number is not above 0, or a module cannot be shipped
     :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: if `initializer` is not callable
     """
@@ -222,6 +243,8 @@ class PeerPoolExecutor(_Face):
         peers: PeersArgument | None = None,
         credentials: Credentials | None = None,
         peers_timeout: float | None = 60.0,
+        placement: Placement | None = None,
+        ship: Iterable[Shippable] = (),
     ) -> None:
         if max_workers is None:
             max_workers = usable_cpus() if peers is None else 0
@@ -239,7 +262,7 @@ class PeerPoolExecutor(_Face):
         self._options = None
         self._max_workers = max(1, max_workers)
         first = None if initializer is None else dumps((initializer, tuple(initargs)))
-        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout, first)
+        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout, first, ship)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
@@ -250,6 +273,7 @@ class PeerPoolExecutor(_Face):
             threads=max(1, usable_cpus() // self._max_workers),
             coroutines=max_coroutines,
             guest=self._peers,
+            policy=placement,
         )
         self._functions = Functions(self._engine.intern)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
@@ -491,13 +515,24 @@ def _key(place: Worker | Remote, number: int) -> int | str:
     return place.page.pid if place.pid is None else place.pid
 
 
-def _peers_at(peers: PeersArgument, credentials: Credentials | None, timeout: float | None, initializer: Any) -> Peers:
+def _peers_at(
+    peers: PeersArgument,
+    credentials: Credentials | None,
+    timeout: float | None,
+    initializer: Any,
+    ship: Iterable[Shippable],
+) -> Peers:
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery.urls import discoveries
     from woolexec.mesh.peers import Peers
+    from woolexec.mesh.shipment import shipment
 
     return Peers(
-        discoveries(peers), credentials or Credentials.from_environment(), timeout=timeout, initializer=initializer
+        discoveries(peers),
+        credentials or Credentials.from_environment(),
+        timeout=timeout,
+        initializer=initializer,
+        code=[shipment(each) for each in ship],
     )
 
 

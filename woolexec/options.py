@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+from woolexec.requirement import Line, Requirement
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -26,7 +28,11 @@ class TaskOptions:
         "backend",
         "context_back",
         "idempotent",
+        "line",
         "name",
+        "near",
+        "priority",
+        "require",
         "retries",
         "retry_on_names",
         "timeout",
@@ -40,6 +46,11 @@ class TaskOptions:
     abandon_on_cancel: bool
     context_back: bool
     backend: str | None
+    require: Requirement | None
+    near: str
+    priority: int
+    line: Line | None
+    """Where it waits."""
 
     def __init__(
         self,
@@ -52,6 +63,9 @@ class TaskOptions:
         abandon_on_cancel: bool = False,
         context_back: bool = False,
         backend: str | None = None,
+        require: Mapping[str, float | str] | Requirement | None = None,
+        near: str = "",
+        priority: int = 0,
     ) -> None:
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0 and not math.isnan(timeout)):
             raise ValueError(f"timeout must be a number of seconds above 0, or None: {timeout!r}")
@@ -61,6 +75,14 @@ class TaskOptions:
             raise ValueError(f"retries must not be negative: {retries}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str: {name!r}")
+        if not isinstance(near, str):
+            raise TypeError(f"near must be a str: {near!r}")
+        if not isinstance(priority, int) or isinstance(priority, bool):
+            raise TypeError(f"priority must be an int: {priority!r}")
+        if not -(1 << 31) <= priority < 1 << 31:
+            raise ValueError(f"priority must fit into 32 bits: {priority}")
+        if not isinstance(require, Requirement | None):
+            require = Requirement(require) if require else None
         if backend not in BACKENDS:
             raise ValueError(f"backend must be 'asyncio', 'trio' or None: {backend!r}")
         types = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
@@ -76,6 +98,10 @@ class TaskOptions:
         set_(self, "abandon_on_cancel", bool(abandon_on_cancel))
         set_(self, "context_back", bool(context_back))
         set_(self, "backend", backend)
+        set_(self, "require", require)
+        set_(self, "near", near)
+        set_(self, "priority", priority)
+        set_(self, "line", Line(priority, require, near) if require or near or priority else None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("TaskOptions is immutable")
@@ -114,4 +140,7 @@ _DEFAULTS = {
     "abandon_on_cancel": False,
     "context_back": False,
     "backend": None,
+    "require": None,
+    "near": "",
+    "priority": 0,
 }

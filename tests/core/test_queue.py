@@ -1,7 +1,9 @@
 import threading
 
 from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.queue import ReadyQueue
+from woolexec.requirement import Line, Requirement
 
 FUNCTION = Function(b"", "f")
 
@@ -101,15 +103,15 @@ def test_waiting_call_is_given_its_newest_child_only():
     queue = ReadyQueue()
     _, older, newer, _ = added(queue, make_call(), make_call(parent=3), make_call(parent=3), make_call(parent=4))
 
-    assert queue.take_child(3) is newer
-    assert queue.take_child(3) is older
-    assert queue.take_child(3) is None
+    assert queue.take_child(3, NOTHING) is newer
+    assert queue.take_child(3, NOTHING) is older
+    assert queue.take_child(3, NOTHING) is None
 
 
 def test_child_taken_as_a_child_is_not_met_in_the_line_again():
     queue = ReadyQueue()
     added(queue, make_call(parent=3))
-    queue.take_child(3)
+    queue.take_child(3, NOTHING)
 
     assert queue.head() is None
 
@@ -119,7 +121,7 @@ def test_child_that_the_line_gave_away_is_not_given_to_its_parent_again():
     added(queue, make_call(parent=3))
     queue.take(queue.head())
 
-    assert queue.take_child(3) is None
+    assert queue.take_child(3, NOTHING) is None
 
 
 def test_children_of_a_call_that_ended_stay_in_line_and_leave_the_index():
@@ -128,7 +130,7 @@ def test_children_of_a_call_that_ended_stay_in_line_and_leave_the_index():
 
     queue.forget_parent(3)
 
-    assert queue.take_child(3) is None
+    assert queue.take_child(3, NOTHING) is None
     assert drained(queue) == [child]
     assert not queue._children
 
@@ -166,3 +168,90 @@ def test_clear_takes_everything_that_still_waits():
     assert queue.clear() == [three, one, chunk]
     assert queue.head() is None
     assert not queue.claim(one)
+
+
+def in_line(queue, count, **line):
+    calls = [make_call() for _ in range(count)]
+    for call in calls:
+        call.line = Line(**line)
+    return added(queue, *calls)
+
+
+def test_lines_of_the_same_priority_take_turns():
+    queue = ReadyQueue()
+    plain, ours, theirs = (
+        added(queue, *[make_call() for _ in range(2)]),
+        in_line(queue, 2, client="a"),
+        in_line(queue, 2, client="b"),
+    )
+
+    taken = drained(queue)
+
+    assert set(taken[:3]) == {plain[0], ours[0], theirs[0]}
+    assert set(taken[3:]) == {plain[1], ours[1], theirs[1]}
+
+
+def test_line_of_higher_priority_goes_first():
+    queue = ReadyQueue()
+    plain, low, high = added(queue, make_call()), in_line(queue, 1, priority=-1), in_line(queue, 1, priority=1)
+
+    assert drained(queue) == [*high, *plain, *low]
+
+
+def test_line_that_a_place_cannot_serve_is_passed_over():
+    queue, gpu = ReadyQueue(), Requirement({"gpu": 1})
+    special = in_line(queue, 1, requirement=gpu)
+    plain = added(queue, make_call())
+
+    assert queue.head(Offer()) is plain[0]
+    queue.take(plain[0])
+    assert queue.head(Offer()) is None
+    assert queue.head(Offer((), {"gpu": 1})) is special[0]
+
+
+def test_what_is_given_back_goes_to_the_front_of_its_line():
+    queue = ReadyQueue()
+    first, second = in_line(queue, 2, client="a")
+    queue.take(queue.head())
+    queue.give_back(first)
+
+    assert drained(queue) == [first, second]
+
+
+def test_lines_are_counted_together():
+    queue = ReadyQueue()
+    added(queue, make_call())
+    in_line(queue, 2, client="a")
+    in_line(queue, 3, priority=1)
+
+    assert len(queue) == 6
+    assert len(queue.clear()) == 6
+    assert queue.head() is None
+
+
+def test_one_line_can_be_cleared():
+    queue, gpu = ReadyQueue(), Requirement({"gpu": 1})
+    plain, special = added(queue, make_call()), in_line(queue, 2, requirement=gpu)
+
+    assert queue.clear(gpu) == list(special)
+    assert drained(queue) == list(plain)
+
+
+def test_lines_that_are_empty_are_forgotten():
+    queue = ReadyQueue()
+    for number in range(100):
+        in_line(queue, 1, client=number)
+    drained(queue)
+
+    assert not queue.has_lines
+
+
+def test_child_that_a_place_cannot_run_is_left_for_others():
+    queue, gpu = ReadyQueue(), Requirement({"gpu": 1})
+    plain, special = make_call(parent=3), make_call(parent=3)
+    special.line = Line(requirement=gpu)
+    added(queue, plain, special)
+
+    assert queue.take_child(3, NOTHING) is plain
+    assert queue.take_child(3, NOTHING) is None
+    assert queue.take_child(3, Offer((), {"gpu": 1})) is special

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from woolexec import propagate
+from woolexec import current_executor, propagate
 
 word = contextvars.ContextVar("word", default="none")
 propagate(word, "tests.mesh.word")
@@ -75,3 +75,32 @@ def hold(room, name):
     while not Path(room, "release").exists():
         time.sleep(0.005)
     return os.getpid()
+
+
+def hold_if(room, name):
+    return hold(room, name) if name else os.getpid()
+
+
+async def pid_of():
+    return os.getpid()
+
+
+def pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def nest_with(require):
+    return current_executor().with_options(require=require).submit(os.getpid).result()
+
+
+def meet(room, name):
+    Path(room, name).touch()
+    while len(list(Path(room).iterdir())) < 2:
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def nest_two_that_meet(room):
+    futures = [current_executor().submit(meet, room, name) for name in "ab"]
+    return [future.result() for future in futures]

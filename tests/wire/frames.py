@@ -29,6 +29,8 @@ def random_value(random, kind):
 
     if kind is codec.UINT:
         return random.getrandbits(random.choice((1, 7, 8, 14, 32)))
+    if kind is codec.SINT:
+        return random.choice((1, -1)) * random.getrandbits(random.choice((1, 6, 7, 13, 31)))
     if kind is codec.BOOL:
         return random.random() < 0.5
     if kind is codec.FIXED64:

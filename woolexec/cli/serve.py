@@ -21,7 +21,8 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.cli.settings import Setting, SettingError, gather, pair, positive, seconds
+from woolexec.cli.settings import Setting, SettingError, function, gather, pair, positive, seconds
+from woolexec.requirement import amounts
 
 if TYPE_CHECKING:
     import argparse
@@ -44,9 +45,20 @@ SETTINGS = (
         metavar="ADDRESS",
     ),
     Setting("pool", "name of the pool that it belongs to", default="", metavar="NAME"),
-    Setting("tag", "what clients may ask for; may be given several times", pair, (), "KEY=VALUE", many=True),
+    Setting("tag", "what tasks may require; may be given several times", pair, (), "KEY=VALUE", many=True),
+    Setting(
+        "resource", "what tasks may require some of; may be given several times", pair, (), "NAME=AMOUNT", many=True
+    ),
     Setting(
         "announce", "tell of this peer at lan:// or dir:/FOLDER; may be given several times", str, (), "URL", many=True
+    ),
+    Setting(
+        "peers",
+        "where the tasks that tasks submit may run as well; may be given several times",
+        str,
+        (),
+        "URL",
+        many=True,
     ),
     Setting("advertise", "an address to tell instead of where it listens", str, (), "ADDRESS", many=True),
     Setting("token-file", "file of the token that clients must have (default: this user's); -: stdin", metavar="FILE"),
@@ -54,6 +66,10 @@ SETTINGS = (
     Setting("tls-key", "its key", metavar="FILE"),
     Setting("tls-ca", "authority whose certificates clients must have", metavar="FILE"),
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", metavar="ADDRESS"),
+    Setting(
+        "allow", "run this function and no other; may be given several times", function, (), "MODULE:NAME", many=True
+    ),
+    Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
     Setting("insecure", "let whoever reaches it run code here", default=False, metavar=None),
     Setting("lifeline", "end with stdin", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
@@ -68,11 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         settings = gather(SETTINGS, arguments)
         credentials = _credentials(settings)
-        announce = _announce(settings)
-    except (SettingError, CredentialsError, FileNotFoundError) as exc:
+        announce, peers = _announce(settings), _peers(settings)
+        resources = amounts(settings["resource"])
+    except (SettingError, CredentialsError, FileNotFoundError, ValueError) as exc:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
     from woolexec.cpus import usable_cpus
+    from woolexec.mesh.audit import Audit
     from woolexec.mesh.server import Peer
 
     workers = settings["workers"] or usable_cpus()
@@ -80,15 +98,24 @@ def run(arguments: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: signals.put(received))
     try:
+        audit = Audit(settings["audit"]) if settings["audit"] else None
+    except OSError as exc:
+        print(f"woolexec serve: {settings['audit']}: {exc.strerror}", file=sys.stderr)
+        return 2
+    try:
         peer = Peer(
             workers,
             bind=settings["bind"],
             credentials=credentials,
             pool=settings["pool"],
             tags=settings["tag"],
+            resources=resources,
             health=settings["health"],
             announce=announce,
             advertise=settings["advertise"],
+            peers=peers,
+            allow=settings["allow"],
+            audit=audit,
             threads=max(1, usable_cpus() // workers),
         )
     except (PeerStartError, DiscoveryError) as exc:
@@ -114,6 +141,22 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
     try:
         settings["advertise"] = [check_address(address) for address in settings["advertise"]]
         return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
+    except ValueError as exc:
+        raise SettingError(str(exc)) from exc
+
+
+def _peers(settings: dict[str, Any]) -> list[Discovery]:
+    """
+    Make what other peers are found by.
+
+    :raises SettingError: if it makes no sense
+    """
+    if not settings["peers"]:
+        return []
+    from woolexec.mesh.discovery.urls import discoveries
+
+    try:
+        return list(discoveries(settings["peers"]))
     except ValueError as exc:
         raise SettingError(str(exc)) from exc
 

@@ -15,7 +15,7 @@ from typing import Any
 
 PREFIX = "WOOLEXEC_"
 
-_OTHERS = frozenset({"WOOLEXEC_CONFIG", "WOOLEXEC_SSH", "WOOLEXEC_STATE"})
+_OTHERS = frozenset({"WOOLEXEC_CODE", "WOOLEXEC_CONFIG", "WOOLEXEC_SSH", "WOOLEXEC_STATE", "WOOLEXEC_WORKER_ALLOWS"})
 """Names with the prefix that are no settings of a command."""
 
 
@@ -162,4 +162,16 @@ def pair(text: str) -> str:
     key, sign, _ = text.partition("=")
     if not (key and sign):
         raise ValueError(f"{text!r} is not key=value")
+    return text
+
+
+def function(text: str) -> str:
+    """
+    Read ``module:qualname``.
+
+    :raises ValueError: if it is none
+    """
+    module, sign, name = text.partition(":")
+    if not (sign and all(part.isidentifier() for part in f"{module}.{name}".split("."))):
+        raise ValueError(f"{text!r} is not module:name")
     return text

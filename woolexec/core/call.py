@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from woolexec.options import TaskOptions
+    from woolexec.requirement import Line
 
     class Receiver(Protocol):
         """Where an outcome goes; called in the engine's thread, must not block or run user code."""
@@ -90,6 +91,7 @@ class Call:
         "first",
         "function",
         "is_plain",
+        "line",
         "number",
         "options",
         "parent",
@@ -119,6 +121,7 @@ class Call:
         self.payload = payload
         self.receiver: Any = receiver  # that of a stream takes its start and its items as well
         self.options = options
+        self.line: Line | None = None if options is None else options.line
         self.parent = parent
         self.chunk = chunk
         self.first = first
@@ -143,7 +146,7 @@ class Call:
             self.count,
             self.context,
         )
-        again.ancestor, again.attempts = self.ancestor, self.attempts
+        again.ancestor, again.attempts, again.line = self.ancestor, self.attempts, self.line
         return again
 
     def move(self, event: str) -> None:
@@ -173,6 +176,7 @@ class Chunk:
         "count",
         "fixed",
         "function",
+        "line",
         "next",
         "options",
         "payload",
@@ -196,6 +200,7 @@ class Chunk:
         self.count = count
         self.receiver = receiver
         self.options = options
+        self.line: Line | None = None if options is None else options.line
         self.context = context
         self.fixed = fixed
         self.alone = not fixed and options is not None and options.is_about_calls

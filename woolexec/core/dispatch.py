@@ -12,13 +12,17 @@ from heapq import heapify, heappop, heapreplace
 
 from woolexec.core.batching import span_size
 from woolexec.core.call import LIMBO, SENT, Call, Chunk
+from woolexec.core.placement import FEW, TRIES, weigh
 from woolexec.core.queue import ReadyQueue
-from woolexec.core.window import Place
+from woolexec.core.window import HORIZON, Place
+from woolexec.requirement import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Protocol
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Protocol
+
+    from woolexec.core.placement import Placement
 
     class Page(Protocol):
         """What is shared with a place: see `woolexec.worker.page`."""
@@ -47,6 +51,8 @@ class Dispatch:
         self.places: list[Place] = []
         self._width = 0  # of all of them: it is asked for with each call that is placed
         self._number = number
+        self.tries = TRIES
+        self._heard = 0
 
     def join(self, place: Place) -> None:
         """Take a place in; its width is not to change after that."""
@@ -67,9 +73,11 @@ class Dispatch:
         queue, places = self.queue, self._width
         share = -(-len(queue) * place.width // max(1, places))
         while len(chosen) < share or not place.outstanding:
-            entry = queue.head()
+            entry = queue.head(place.offer)
             if entry is None:
                 break
+            if place.outstanding and entry.line is not None and entry.line.requirement is not None:
+                break  # what it requires would lie idle while it waits behind another
             seconds = entry.function.seconds
             if isinstance(entry, Chunk):
                 count = entry.count if entry.fixed else 1 if entry.alone else None
@@ -78,6 +86,7 @@ class Dispatch:
                 if not place.has_room(cost, len(entry.payload)):
                     break
                 call = entry.cut(count)
+                queue.taken_from(entry)
             else:
                 cost = seconds
                 if entry.ancestor and entry.ancestor in place.outstanding:
@@ -90,6 +99,93 @@ class Dispatch:
             place.sent(call, self._number(), cost or 0.0, len(call.payload))
             chosen.append(call)
         return chosen
+
+    def place(self, places: Iterable[Any], policy: Placement, *, near: bool = False) -> list[tuple[Any, list[Call]]]:
+        """
+        Choose what is sent to places behind links, and book it.
+
+        :param places: each a `Place` with the rules of `placement.Distant`
+        :param near: only of what is to run near one of them, and there
+        """
+        able = [
+            place
+            for place in places
+            if place.ready and not (place.recalling or place.candidate.is_full or place.is_supplied)
+        ]
+        queue, stuck = self.queue, set[Line | None]()
+        chosen: dict[Any, list[Call]] = {}
+        while able and (entry := queue.head(_AnyOf(able), stuck)) is not None:
+            line = entry.line
+            if (near and (line is None or not line.near)) or (line is not None and line.client is not None):
+                stuck.add(line)  # what comes from a client has come far enough
+                continue
+            fitting = able
+            named: list[Any] = []
+            if line is not None:
+                fitting = [place for place in able if _has(place, line.requirement)]
+                if line.near:
+                    named = [place for place in fitting if place.candidate.matches(line.near)]
+            count = 0
+            if isinstance(entry, Chunk):
+                count = entry.count if entry.fixed else 1 if entry.alone else 0
+                count = count or span_size(entry.function.seconds, entry.count - entry.next, len(queue), self._width)
+            place = self._choose(named, entry, count, policy)
+            if place is None and not near:
+                place = self._choose(fitting, entry, count, policy)
+            if place is None:
+                stuck.add(line)
+                if line is None and len(stuck) == 1 and not queue.has_lines:
+                    break
+                continue
+            if isinstance(entry, Chunk):
+                call = entry.cut(count)
+                queue.taken_from(entry)
+            elif queue.take(entry):
+                call = entry
+            else:
+                continue
+            cost = _cost_of(call, count, place)
+            place.sent(call, self._number(), cost, len(call.payload))
+            chosen.setdefault(place, []).append(call)
+        return list(chosen.items())
+
+    def _choose(self, places: list[Any], entry: Call | Chunk, count: int, policy: Placement) -> Any:
+        """Choose the place for a call; None if none has room for it.  Those without leave the list."""
+        size = len(entry.payload)
+        if self.tries <= 0 and weigh(entry.function.seconds) * (count or 1) >= HORIZON:
+            places[:] = [place for place in places if not place.candidate.is_contended]
+        while places:
+            at = 0
+            if len(places) > 1:
+                candidates = [place.candidate for place in places]
+                at = candidates.index(policy.choose(candidates, entry.function.name))
+            place = places[at]
+            if place.has_room(_cost_of(entry, count, place), size):
+                return place
+            del places[at]
+        return None
+
+    def refuse(self, place: Any, numbers: Iterable[int]) -> None:
+        """A place behind a link has refused calls, and will tell when it has room: they wait again."""
+        place.candidate.refused()
+        self.tries = max(0, self.tries - 1)
+        for number in sorted(numbers, reverse=True):
+            call = place.outstanding.get(number)
+            if call is not None:
+                self._requeue(place, call)
+
+    def try_again(self) -> None:
+        """After a pause: others may be tried."""
+        self._may_try()
+
+    def tell_room(self, place: Any, free: int) -> None:
+        """A place behind a link says how many calls it would take now."""
+        self._heard += 1
+        place.candidate.heard(free, self._heard)
+        self._may_try()
+
+    def _may_try(self) -> None:
+        self.tries = TRIES if len(self.places) <= FEW else 1
 
     def pin(self, place: Place, call: Call) -> None:
         """Let a call wait for this place and no other; nothing else is sent there before it."""
@@ -122,33 +218,46 @@ class Dispatch:
         ]
         heapify(heap)
         chosen: dict[int, list[Call]] = {}
-        while heap and (entry := queue.head()) is not None:
-            _, at = heap[0]
+        stuck = set[Line | None]()
+        while heap and (entry := queue.head(_AnyOf([places[at] for _, at in heap]), stuck)) is not None:
+            index = 0
+            if entry.line is not None:
+                fitting = [(each, n) for n, each in enumerate(heap) if _takes(places[each[1]], entry.line)]
+                if not fitting:
+                    stuck.add(entry.line)
+                    continue
+                index = min(fitting)[1]
+            _, at = heap[index]
             place = places[at]
             ahead = len(place.outstanding)
-            if place.is_used_up:
-                heappop(heap)
-                continue
             # What a call waits for that itself counts against the limit must not have to wait for it.
-            if ahead >= place.limit and not (isinstance(entry, Call) and entry.parent):
+            is_full = ahead >= place.limit and not (isinstance(entry, Call) and entry.parent)
+            if place.is_used_up or is_full:
+                heap[index] = heap[0]
                 heappop(heap)
+                heapify(heap)
                 continue
             if isinstance(entry, Chunk):
                 call = entry.cut(1)
+                queue.taken_from(entry)
             elif queue.take(entry):
                 call = entry
             else:
                 continue
             place.sent(call, self._number(), 0.0, len(call.payload))
             chosen.setdefault(at, []).append(call)
-            heapreplace(heap, ((ahead + 1) / place.width, at))
+            if index:
+                heap[index] = (ahead + 1) / place.width, at
+                heapify(heap)
+            else:
+                heapreplace(heap, ((ahead + 1) / place.width, at))
         return [(places[at], calls) for at, calls in chosen.items()]
 
     def _assign_child(self, place: Place) -> list[Call]:
         """A place whose call waits for its own tasks runs one of those, and nothing else."""
         if place.above or place.recalling or not place.ready:
             return []
-        call = self.queue.take_child(place.waiting[-1])
+        call = self.queue.take_child(place.waiting[-1], place.offer)
         if call is None:
             return []
         place.sent(call, self._number(), call.function.seconds or 0.0, len(call.payload))
@@ -156,10 +265,10 @@ class Dispatch:
         return [call]
 
     def victim(self, started: Callable[[Place], int], overrun: Callable[[Place], bool]) -> Place | None:
-        """Choose the place that should give its unstarted calls back, because another is idle; None if none should."""
+        """Choose the worker that should give its unstarted calls back, because another is idle; None if none should."""
         best, most = None, STEAL
         for place in self.places:
-            if place.recalling or len(place.outstanding) < 2 or place.waiting:
+            if place.recalling or len(place.outstanding) < 2 or place.waiting or place.candidate is not None:
                 continue
             waiting = place.unstarted(started(place))
             if not waiting:
@@ -183,6 +292,10 @@ class Dispatch:
         call.function.observe(seconds / call.count if call.count else seconds)
         if place.above == number:
             place.above = 0
+        if place.candidate is not None:
+            self._heard += 1
+            place.candidate.note(self._heard)
+            self._may_try()
         self.queue.forget_parent(number)
         return call
 
@@ -287,3 +400,31 @@ class Dispatch:
             place.pinned.insert(0, call)
         else:
             self.queue.give_back(call)
+
+
+class _AnyOf:
+    """What several places offer."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: Sequence[Any]) -> None:
+        self._places = places
+
+    def has(self, requirement: Any) -> bool:
+        """Say whether one of them could run it now."""
+        return requirement is None or any(_has(place, requirement) for place in self._places)
+
+
+def _has(place: Any, requirement: Any) -> bool:
+    is_full = place.candidate is not None and place.candidate.is_full
+    return bool(place.offer.has(requirement) and not is_full)
+
+
+def _takes(place: Any, line: Line) -> bool:
+    return (line.client is None or place.candidate is None) and _has(place, line.requirement)
+
+
+def _cost_of(entry: Call | Chunk, count: int, place: Any) -> float:
+    """Return what a call, or so many items, would take of a place behind a link."""
+    seconds = entry.function.seconds
+    return weigh(None if seconds is None else seconds * (count or 1) * place.candidate.pace)

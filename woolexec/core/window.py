@@ -13,6 +13,11 @@ ones 2,000 sleeps of 1 ms take 1 % longer.
 from __future__ import annotations
 
 from woolexec.core.call import Call
+from woolexec.core.offer import NOTHING, Offer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HORIZON = 0.040
 """Work sent ahead to one worker, in seconds of expected run time."""
@@ -34,13 +39,16 @@ class Place:
     `width` counts the workers that stand behind it.
     `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all
     there was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top.
-    `pinned` calls wait for this place and no other.
+    `pinned` calls wait for this place and no other.  `offer` is what it has that calls may require, `candidate` what is
+    known of it if it lies behind a link.
     """
 
     __slots__ = (
         "above",
+        "candidate",
         "limit",
         "load",
+        "offer",
         "outstanding",
         "pinned",
         "ready",
@@ -62,6 +70,8 @@ class Place:
         self.above = 0
         self.limit = self.width = 1
         self.pinned: list[Call] = []
+        self.offer: Offer = NOTHING
+        self.candidate: Any = None
 
     def has_room(self, cost: float | None, size: int) -> bool:
         """Say whether one more call, of this expected run time and payload size, may be sent."""
@@ -87,6 +97,8 @@ class Place:
         call.cost = cost
         call.attempts += 1
         call.move("send")
+        if call.line is not None:
+            self.offer.take(call.line.requirement)
         self.outstanding[number] = call
         self.load += cost
         self.size += size
@@ -98,6 +110,8 @@ class Place:
         call = self.outstanding.pop(number, None)
         if call is None:
             return None
+        if call.line is not None:
+            self.offer.give(call.line.requirement)
         if self.outstanding:
             self.load -= call.cost
             self.size -= size

@@ -26,6 +26,8 @@ from woolexec.wire.failures import load_failure
 from woolexec.worker.template import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.loop import Loop
     from woolexec.wire.payload import File, Parts
@@ -56,6 +58,7 @@ class Crew:
     :param calls_limit: calls that one worker runs, at most
     :param threads: what thread-pool variables are set to in workers
     :param coroutines: coroutines and streams that one worker runs at once
+    :param variables: of the workers' environment, beside those of this process
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Crew:
         calls_limit: int | None,
         threads: int,
         coroutines: int,
+        variables: Mapping[str, str] | None,
     ) -> None:
         self.workers: dict[int, Worker] = {}
         self.limit = limit
@@ -80,6 +84,7 @@ class Crew:
         self._calls_limit = calls_limit
         self._threads = threads
         self._coroutines = coroutines
+        self._variables = variables
         self._ids = itertools.count(1)
         self._template: Template | None = None
         self._early_deaths = 0
@@ -104,7 +109,7 @@ class Crew:
         worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
         try:
             if self._template is None:
-                self._template = Template(self._threads)
+                self._template = Template(self._threads, self._variables)
                 self._loop.watched.add(self._template.socket.fileno(), self._hear_template)
             *fds, theirs = worker.open()
             try:

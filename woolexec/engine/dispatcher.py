@@ -12,22 +12,27 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
+from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.placement import PAUSE
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
 from woolexec.engine.aside import Aside
 from woolexec.engine.crew import Crew
+from woolexec.engine.guarded import guarded
 from woolexec.engine.loop import Loop
 from woolexec.engine.nested import NESTED, NestedTasks
 from woolexec.engine.outbound import Outbound, Remote
+from woolexec.engine.reports import unsatisfiable
 from woolexec.engine.workers import Worker
-from woolexec.errors import ProtocolError, WorkerLostError
+from woolexec.errors import ProtocolError, UnsatisfiableError, WorkerLostError
 from woolexec.wire.codec import (
     Broken,
     Cancel,
+    Load,
     Log,
     Message,
     Raise,
@@ -41,6 +46,16 @@ from woolexec.wire.codec import (
 from woolexec.wire.futures import CallFuture, Nobody
 from woolexec.wire.payload import File
 
+if TYPE_CHECKING:
+    from woolexec.core.placement import Placement
+    from woolexec.requirement import Requirement
+
+FAR_REST = 0.02
+"""A peer is asked at most this often (seconds) to give back what it has not started, so that it runs elsewhere."""
+
+SEEN = 1.0
+"""A task whose requirement nobody meets fails when that is seen twice, so many seconds apart."""
+
 REST = 0.002
 """While work waits behind a running call and a worker is idle, the engine looks this often whether to move it."""
 
@@ -53,10 +68,13 @@ it keeps the GIL for 5 ms at a time, and workers stand idle meanwhile."""
 
 _FUNCTIONS_LIMIT = 1024
 
+_UNUSED: Any = None
+"""The policy while there is no link."""
+
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 
 
-_LINK_KINDS = frozenset({Return, Raise, Recalled, Yield, Log})
+_LINK_KINDS = frozenset({Return, Raise, Recalled, Yield, Log, Load})
 
 
 class Relayed:
@@ -75,6 +93,8 @@ class Dispatcher:
 
     :param on_timed: told of each call with a timeout that was sent, and its place
     :param end: ends a call by force
+    :param policy: chooses among links
+    :param offer: what the workers here have that calls may require
     """
 
     def __init__(
@@ -83,6 +103,9 @@ class Dispatcher:
         crew: Crew,
         on_timed: Callable[[Worker | Aside, Call], None],
         end: Callable[[Call], object],
+        *,
+        policy: Placement | None = None,
+        offer: Offer = NOTHING,
     ) -> None:
         self._numbers = itertools.count(1)
         self.core = Dispatch(self._numbers.__next__)
@@ -91,6 +114,12 @@ class Dispatcher:
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
         self.licensing = True
+        self._given = policy
+        self._policy: Placement = _UNUSED
+        self._offer = offer
+        self._trying_again = self._checking = False
+        self._unmet: set[Requirement] = set()
+        self.expects_peers = False
         self._loop = loop
         self._crew = crew
         self._workers = crew.workers
@@ -202,14 +231,19 @@ class Dispatcher:
             entry = inbox.popleft()
             if entry.__class__ is not Call and entry.__class__ is not Chunk:
                 entry()
-            elif entry.function.lane:
+                continue
+            if entry.function.lane:
                 add_aside(entry)
             else:
                 add(entry)
+            if entry.line is not None and entry.line.requirement is not None:
+                self.check_requirements()
 
     def _feed(self) -> None:
         """Give every worker what it has room for, idle ones first; start workers if there is more."""
-        core, queue = self.core, self.core.queue
+        core, queue, offer = self.core, self.core.queue, self._offer
+        if queue.has_lines:
+            self._feed_links(near=True)
         for worker in self._workers.values():
             if not worker.outstanding:
                 if worker.is_licensed:
@@ -219,9 +253,9 @@ class Dispatcher:
             if queue.head() is None:
                 return
             self._send(worker, core.assign(worker))
-        for link in self.links:
-            self._send(link, core.assign(link))
-        while queue.head() is not None and len(self._workers) < self._crew.most and self._crew.broken is None:
+        if self.links:
+            self._feed_links()
+        while queue.head(offer) is not None and len(self._workers) < self._crew.most and self._crew.broken is None:
             idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
                 return
@@ -229,6 +263,19 @@ class Dispatcher:
             if started is None:
                 return
             self._send(started, core.assign(started))
+
+    def _feed_links(self, *, near: bool = False) -> None:
+        """Send calls to peers."""
+        core = self.core
+        for link, calls in core.place(self.links, self._policy, near=near):
+            self._send(link, calls)
+        if core.tries == 0 and not self._trying_again:
+            self._trying_again = True
+            self._loop.after(PAUSE, self._try_again)
+
+    def _try_again(self) -> None:
+        self._trying_again = False
+        self.core.try_again()
 
     def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """Have each worker run a call of its own, those behind links too; start those that are not there yet."""
@@ -350,11 +397,12 @@ class Dispatcher:
         for worker in self._workers.values():  # in every round: a generator costs more than the loop
             if not worker.outstanding:
                 return True
-        return bool(self.links) and any(len(link.outstanding) < link.width for link in self.links)
+        return any(link.has_appetite for link in self.links) if self.links else False
 
     def join(self, worker: Worker) -> None:
         """Take a new worker in."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
+        worker.offer = worker.aside.offer = self._offer
         self.core.join(worker)
         self.aside.join(worker.aside)
 
@@ -371,6 +419,9 @@ class Dispatcher:
 
     def link(self, link: Remote) -> None:
         """Take a link in: calls are placed there as well."""
+        if self._policy is _UNUSED:
+            self._policy = guarded(self._given)
+        self.expects_peers = False
         self.links.append(link)
         self.core.join(link)
         self.aside.join(link.aside)
@@ -383,7 +434,41 @@ class Dispatcher:
         """
         if frame.__class__ not in _LINK_KINDS:
             raise ProtocolError(f"{frame.__class__.__name__} is not for us")
-        self._take(link, frame)
+        if frame.__class__ is Load:
+            self._load_of(link, frame)
+        else:
+            self._take(link, frame)
+
+    def _load_of(self, link: Remote, frame: Any) -> None:
+        """A peer has refused calls, or has room again."""
+        if frame.refused:
+            for core, place in ((self.core, link), (self.aside, link.aside)):
+                core.refuse(place, frame.refused)
+        else:
+            self.core.tell_room(link, frame.free)
+
+    def check_requirements(self) -> None:
+        """In a while, fail the tasks whose requirements nobody meets."""
+        if not self._checking:
+            self._checking = True
+            self._loop.after(SEEN, self._check_requirements)
+
+    def _check_requirements(self) -> None:
+        self._checking = False
+        offers = [self._offer, *(link.offer for link in self.links)]
+        queues = (self.core.queue, self.aside.queue)
+        waiting = {requirement for queue in queues for requirement in queue.requirements()}
+        unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
+        # Of the first peer `peers_timeout` says how long to wait for it.
+        if self.links or not (self.expects_peers or not self._crew.limit):
+            for requirement in unmet & self._unmet:
+                error = UnsatisfiableError(unsatisfiable(requirement, self._offer, self.links))
+                for queue in queues:
+                    for entry in queue.clear(requirement):
+                        _fail(entry, error)
+        self._unmet = unmet
+        if waiting:
+            self.check_requirements()
 
     def unlink(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
         """A link is gone, and nobody can tell what was started there: all that was sent is lost."""
@@ -428,6 +513,10 @@ class Dispatcher:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
                 idle = idle or self._has_children_elsewhere(worker.waiting[-1])
+        if self.links:
+            idle = idle or any(link.has_appetite and not link.outstanding for link in self.links)
+            if idle and self._balance_links():
+                return
         if not prefetched or not (idle or len(self._workers) < self._crew.most):
             return
         victim = self.core.victim(_started, _has_overrun)
@@ -438,6 +527,23 @@ class Dispatcher:
         elif not self._rest_armed:
             self._rest_armed = True
             self._loop.after(REST, self._rest)
+
+    def _balance_links(self) -> bool:
+        """While somebody is idle, take back what waits longest at a peer; False if nothing does."""
+        now = monotonic()
+        for link in self.links:
+            if link.recalling or not link.ready or (waiting := link.unbegun) < 0.0:
+                continue
+            since = max(link.page.since, link.sent_at)
+            is_stuck = waiting > FAR_REST * link.width or now - since > max(FAR_REST, 2 * link.load)
+            if is_stuck and now - link.asked_back > FAR_REST:
+                link.asked_back = now
+                self.recall(link)
+                return True
+            if not self._rest_armed:
+                self._rest_armed = True
+                self._loop.after(FAR_REST, self._rest)
+        return False
 
     def _rest(self) -> None:
         """The thread has woken, and looks again in this round."""
@@ -543,9 +649,11 @@ class Dispatcher:
 
     def _returned(self, worker: Outbound, frame: Return) -> None:
         place = worker.place_of(frame.call[0])
-        call = self._core_of(place).finish(place, frame.call[0], frame.seconds[0])
+        call = place.outstanding.get(frame.call[0])
         if call is None:
             return
+        self._note(place, call, frame.seconds[0])
+        self._core_of(place).finish(place, frame.call[0], frame.seconds[0])
         self._crew.note_life()
         if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
             call.receiver.deliver_failure(call, frame.payload)
@@ -553,6 +661,12 @@ class Dispatcher:
             call.receiver.deliver_context(call, frame.context, frame.payload)
         else:
             call.receiver.deliver(call, frame.payload)
+
+    def _note(self, place: Outbound, call: Call, seconds: float) -> None:
+        """Learn from a call that ended behind a link."""
+        if place.candidate is not None and not place.is_aside:
+            place.candidate.observe(seconds / (call.count or 1), call.function.seconds)
+            self._policy.done(place.candidate, seconds)
 
     def _raised(self, worker: Outbound, frame: Raise) -> None:
         place = worker.place_of(frame.call)
@@ -563,6 +677,7 @@ class Dispatcher:
         if retries_left(call.options, call.attempts, frame.type) and not self.is_cancelled(call):
             core.again(place, call)
             return
+        self._note(place, call, frame.seconds)
         core.finish(place, frame.call, frame.seconds)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
@@ -608,9 +723,7 @@ class Dispatcher:
     def fail_waiting(self, error: BaseException) -> None:
         """Fail everything in the queue."""
         for entry in self.take_waiting():
-            call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
-            call.move("fail")
-            call.receiver.deliver_failure(call, error)
+            _fail(entry, error)
 
     def fail_outstanding(self, worker: Worker | Remote, error: BaseException) -> None:
         """Fail everything that was sent to a worker."""
@@ -643,6 +756,12 @@ class Dispatcher:
         """Let go of everything."""
         self._licensed.clear()
         self._functions.clear()
+
+
+def _fail(entry: Call | Chunk, error: BaseException) -> None:
+    call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+    call.move("fail")
+    call.receiver.deliver_failure(call, error)
 
 
 def _started(place: Place) -> int:

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import SENT, Call, Chunk
+from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.retry import retries_left
 from woolexec.engine.aside import Aside
 from woolexec.engine.crew import Crew
@@ -31,14 +32,18 @@ from woolexec.wire.failures import types_of
 from woolexec.wire.futures import CallFuture, Nobody
 from woolexec.wire.gate import Gate
 
+if TYPE_CHECKING:
+    from woolexec.core.placement import Placement
+
 
 class Endings:
     """Ends calls, in the engine's thread."""
 
-    def __init__(self, loop: Loop, crew: Crew) -> None:
+    def __init__(self, loop: Loop, crew: Crew, *, policy: Placement | None = None, offer: Offer = NOTHING) -> None:
         self._loop = loop
         self._crew = crew
-        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, partial(self.cancel, force=True))
+        end = partial(self.cancel, force=True)
+        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, end, policy=policy, offer=offer)
 
     @property
     def dispatcher(self) -> Dispatcher:

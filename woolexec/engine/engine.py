@@ -22,12 +22,13 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, Call, Function
+from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
@@ -41,6 +42,8 @@ from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+    from woolexec.core.placement import Placement
 
     Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
@@ -61,6 +64,8 @@ class Engine:
     """
     Run calls on worker processes; for the parameters see `Crew`.
 
+    :param policy: chooses among links
+    :param offer: what the workers have that calls may require
     :param guest: what brings links: it runs in the engine's thread, which is an asyncio event loop then, until the
         engine ends, and is given the engine and what to call when it has brought it news
     :raises RuntimeError: if there is no thread to be had
@@ -76,6 +81,9 @@ class Engine:
         threads: int = 1,
         coroutines: int = COROUTINES,
         guest: Guest | None = None,
+        policy: Placement | None = None,
+        offer: Offer = NOTHING,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._guest = guest
         self._loop = Loop(self._is_outstanding)
@@ -87,8 +95,9 @@ class Engine:
             calls_limit=calls_limit,
             threads=threads,
             coroutines=coroutines,
+            variables=variables,
         )
-        self._endings = Endings(self._loop, self._crew)
+        self._endings = Endings(self._loop, self._crew, policy=policy, offer=offer)
         self._dispatcher = self._endings.dispatcher
         self.submit = self._dispatcher.submit
         self.submit_chunk = self._dispatcher.submit_chunk

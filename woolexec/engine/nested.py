@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import Call
 from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
+from woolexec.requirement import Requirement
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.payload import File, fill
@@ -63,6 +64,9 @@ class NestedTasks:
                 idempotent=asked.idempotent,
                 name=asked.name or None,
                 context_back=asked.context_back,
+                priority=asked.priority,
+                require=Requirement.of(asked.require),
+                near=asked.near,
             )
         receiver = _Receiver(self, worker, frame.task)
         receiver.outstanding_call = call = Call(
@@ -78,6 +82,8 @@ class NestedTasks:
         queue = dispatcher.aside.queue if function.lane else dispatcher.core.queue
         queue.offer(call)
         queue.add(call)
+        if call.line is not None and call.line.requirement is not None:
+            dispatcher.check_requirements()
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Drop a task, or, with `force`, end it where it runs; whoever submitted it hears of its end."""

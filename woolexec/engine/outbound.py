@@ -87,6 +87,7 @@ class Outbound(Place):
             frame.name = call.options.name or ""
             frame.context_back = call.options.context_back
             frame.timeout = call.options.timeout or 0.0
+        self._say_more(frame, call)
         if call.chunk is not None:
             frame.again = self._chunk is call.chunk
             self._chunk = call.chunk
@@ -94,6 +95,9 @@ class Outbound(Place):
             self.send(encode(frame))
         else:
             self._send_payload(frame, call.payload)
+
+    def _say_more(self, frame: Start, call: Call) -> None:
+        """Add what only some places are told."""
 
     def _slot(self, function: Function) -> int:
         """Find the slot in which the place has this function; send the function first if it does not."""
@@ -141,7 +145,17 @@ class Outbound(Place):
 class Remote(Outbound):
     """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
 
-    __slots__ = ()
+    __slots__ = ("asked_back", "sent_at")
+
+    asked_back: float
+    """When it was last asked to give back what it has not started, in monotonic seconds."""
+    sent_at: float
+    """When it was last sent a call."""
+
+    @property
+    def unbegun(self) -> float:
+        """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
+        raise NotImplementedError
 
     aside: Remote
     """What runs there beside the main threads."""
@@ -154,6 +168,11 @@ class Remote(Outbound):
 
         :param answer: told, in the engine's thread, whether the call was cancelled
         """
+        raise NotImplementedError
+
+    @property
+    def has_appetite(self) -> bool:
+        """A call that is submitted now might run there at once."""
         raise NotImplementedError
 
     def is_running(self, call: Call) -> bool:

@@ -38,12 +38,12 @@ class Template:
     :raises OSError: if it cannot be started
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
         ours, theirs = socket.socketpair()
         self._unsent = bytearray()
         self.socket = ours
         try:
-            self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES})
+            self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES}, variables or {})
         except BaseException:
             ours.close()
             raise
@@ -120,13 +120,13 @@ class Template:
             self.socket.close()
 
 
-def _start(fd: int, defaults: Mapping[str, str]) -> int:
+def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:
     """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
     if not sys.executable:
         raise OSError("sys.executable is not set")
     if getattr(sys, "frozen", False):  # it would start the application anew, which makes a pool, which starts ...
         raise OSError("a frozen application has no interpreter to start workers with")
-    environment = {**defaults, **os.environ}
+    environment = {**defaults, **os.environ, **variables}
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
     try:
         os.getcwd()

@@ -11,31 +11,49 @@ All of it runs in the engine's thread, which is an event loop then.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import LIMBO, SENT, Call, Function
-from woolexec.core.window import DEPTH, HORIZON
+from woolexec.core.offer import Offer
+from woolexec.core.placement import Candidate, Distant
+from woolexec.core.window import HORIZON
 from woolexec.engine.outbound import SLOTS, Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
 from woolexec.mesh.road import Arriving, Outbox, end, inline, parts_of
-from woolexec.wire.codec import Cancel, Define, Message, Part, Recalled, Start, Started, Stop, decode, encode
+from woolexec.requirement import Requirement, amounts
+from woolexec.wire.codec import (
+    Cancel,
+    Code,
+    Define,
+    Load,
+    Message,
+    Part,
+    Recalled,
+    Start,
+    Started,
+    Stop,
+    decode,
+    encode,
+)
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
+    from woolexec.mesh.shipment import Shipment
     from woolexec.wire.wire_pb2 import Welcome
 
     Wrap = Callable[[Sequence[Any]], bytes]
 
+_PIECE = 1 << 20
+"""Bytes of code that travel as one frame."""
+
 _LAST_SLOT = SLOTS
 """For functions of calls with large payloads: it is defined anew for each of them, right ahead of it."""
-
-_BYTES = 8 << 20
-"""Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
 
 
 class _Reports:
@@ -123,30 +141,42 @@ class _Far(Remote):
             answer(True)
 
 
-class Link(_Far):
+class Link(Distant, _Far):
     """
     One stream to a peer.
 
     :param address: of the peer, for messages
     :param welcome: what the peer has said of itself
-    :param wrap: puts an initializer around a function, given its body and buffers
+    :param wrap: puts an initializer, or code, around a function, given its body and buffers
+    :param code: modules that are sent ahead of everything
     """
 
     __slots__ = ("_address", "_arriving", "_host", "_leaving", "_outbox", "_stream", "_wrap", "aside")
 
     aside: LinkAside
 
-    def __init__(self, engine: Engine, address: str, welcome: Welcome, wrap: Wrap | None = None) -> None:
+    def __init__(
+        self, engine: Engine, address: str, welcome: Welcome, wrap: Wrap | None = None, code: Sequence[Shipment] = ()
+    ) -> None:
         super().__init__(engine)
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
         self._wrap = wrap
         self.width = welcome.workers
+        self.offer = Offer(welcome.tag, amounts(welcome.resource))
+        self.asked_back = self.sent_at = 0.0
+        is_here = welcome.host == os.uname().nodename
+        self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here)
         self.aside = LinkAside(engine, self, welcome.coroutines)
         self._address = address
         self._host = welcome.host
         self._outbox, self._arriving = Outbox(), Arriving()
         self._stream: Any = None
         self._leaving = False
+        for shipment in code:
+            for start in range(0, len(shipment.data), _PIECE):
+                data = shipment.data[start : start + _PIECE]
+                last = start + _PIECE >= len(shipment.data)
+                self._outbox.put(encode(Code(digest=shipment.digest, data=data, last=last)))
 
     async def run(self, stream: Any, wake: Callable[[], None]) -> str:
         """
@@ -185,16 +215,24 @@ class Link(_Far):
 
     # -- sending ------------------------------------------------------------------------------------------------
 
-    def has_room(self, cost: float | None, size: int) -> bool:
-        """As of a worker, but that `width` calls run at once."""
-        if not self.ready or self.recalling:
-            return False
-        ahead = len(self.outstanding)
-        if ahead < self.width:
-            return True
-        if cost is None or ahead >= DEPTH * self.width:
-            return False
-        return self.load + cost <= HORIZON * self.width and self.size + size <= _BYTES
+    def send_calls(self, calls: Sequence[Call]) -> None:
+        """Send calls, those of one function together."""
+        self.sent_at = monotonic()
+        super().send_calls(calls)
+
+    @property
+    def unbegun(self) -> float:
+        """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
+        if len(self.outstanding) <= len(self._begun):
+            return -1.0
+        # Of those that have not been said to run as many as it has workers may do so.
+        unbegun = [call.cost for number, call in self.outstanding.items() if number not in self._begun]
+        return sum(unbegun[max(0, self.width - len(self._begun)) :])
+
+    @property
+    def has_appetite(self) -> bool:
+        """A call that is submitted now might run there at once."""
+        return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
 
     def place_of(self, number: int) -> _Far:
         """Return where this call is outstanding, if it is."""
@@ -216,6 +254,20 @@ class Link(_Far):
             self._outbox.put(encode(frame), call)
         else:
             self._outbox.put_file(call, frame, file)
+
+    def _send_run(self, run: list[Call]) -> None:
+        if not run or run[0].cost < HORIZON:
+            super()._send_run(run)
+            return
+        frame = Start(function=self._slot(run[0].function), call=tuple(call.number for call in run), offer=True)
+        frame.size = tuple(len(call.payload) for call in run)
+        frame.payload = b"".join(call.payload for call in run)
+        self.send(encode(frame))
+
+    def _say_more(self, frame: Start, call: Call) -> None:
+        """Say what the peer needs to know to take the call, or not."""
+        frame.offer = call.cost >= HORIZON and not isinstance(call.payload, File)  # which would have to come again
+        _say_line(frame, call)
 
     def _send_function(self, slot: int, function: Function) -> None:
         self.send(self._define(slot, function))
@@ -257,6 +309,9 @@ class Link(_Far):
             dispatcher.hear_link(self, frame)
             if isinstance(frame, Recalled):
                 (self.aside if frame.loop else self).answer()
+            elif isinstance(frame, Load):
+                self.answer()
+                self.aside.answer()
         if self._leaving and not (self.outstanding or self.aside.outstanding or self.recalling or self.aside.recalling):
             self.close()
 
@@ -314,6 +369,7 @@ class LinkAside(_Far):
         self.name = link.name
         self._link = link
         self.limit, self.width = limit, link.width
+        self.offer, self.candidate = link.offer, link.candidate
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Give encoded frames to the stream."""
@@ -330,5 +386,17 @@ class LinkAside(_Far):
     def _slot(self, function: Function) -> int:
         return self._link._slot(function)
 
+    def _say_more(self, frame: Start, call: Call) -> None:
+        _say_line(frame, call)
+
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         self._link._send_payload(frame, payload)
+
+
+def _say_line(frame: Start, call: Call) -> None:
+    """Say what the call waits in line for."""
+    if call.line is not None:
+        frame.priority = call.line.priority
+        if call.line.requirement is not None and call.line.requirement.resources:
+            frame.require = Requirement(dict(call.line.requirement.resources)).texts
+            frame.offer = True

@@ -24,10 +24,9 @@ import random
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from threading import Condition
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError, DiscoveryError, NoPeersError, PeerRefusedError
 from woolexec.mesh.channel import greet, open_channel, open_link
@@ -35,12 +34,14 @@ from woolexec.mesh.discovery import Left
 from woolexec.mesh.handshake import Caller
 from woolexec.mesh.link import Link
 from woolexec.mesh.road import parts_of
-from woolexec.worker.initialized import wrap
+from woolexec.worker import initialized, shipped
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery, Event, Record
+    from woolexec.mesh.link import Wrap
+    from woolexec.mesh.shipment import Shipment
     from woolexec.wire.payload import File, Parts
 
 FIRST, SLOWEST = 0.1, 5.0
@@ -81,6 +82,8 @@ class Peers:
     :param credentials: what both ends prove, unless the record of a peer has others
     :param timeout: seconds that tasks wait while no peer is there; None: for ever
     :param initializer: pickled, with its arguments: what each worker of the peers runs before the first of our tasks
+    :param code: modules that the peers are sent
+    :param identity: our own, if we are a peer ourselves
     """
 
     def __init__(
@@ -90,10 +93,13 @@ class Peers:
         *,
         timeout: float | None = None,
         initializer: bytes | File | Parts | None = None,
+        code: Sequence[Shipment] = (),
+        identity: str = "",
     ) -> None:
         self._discoveries = discoveries
         self._credentials = credentials
         self._timeout = timeout
+        self._identity = identity
         self._changed = Condition()  # guards `_links`
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: on the way to one
         self._known: dict[tuple[Discovery, str], _Known] = {}
@@ -101,7 +107,8 @@ class Peers:
         self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
         self._salt = self._random.randbytes(8)
         self._over = False
-        self._wrap = None if initializer is None else partial(wrap, secrets.token_bytes(16), parts_of(initializer))
+        self._code = code
+        self._wrap = _wrapping(initializer, code)
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -138,6 +145,8 @@ class Peers:
         self._engine = engine
         self._wake = wake
         self._few = asyncio.Semaphore(_AT_ONCE)
+        engine._dispatcher.expects_peers = True
+        asyncio.get_running_loop().call_later(_REPLAY, setattr, engine._dispatcher, "expects_peers", False)
         try:
             async with asyncio.TaskGroup() as group:
                 for discovery in self._discoveries:
@@ -258,9 +267,9 @@ class Peers:
                 try:
                     async with self._few, asyncio.timeout(_GREETING):
                         welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
-                        if welcome.identity in self._links:  # found in two ways
+                        if welcome.identity == self._identity or welcome.identity in self._links:
                             known.said = True
-                            return "there is a link to it already"
+                            return "there is a link to it already"  # found in two ways, or ourselves
                         taken.enter_context(self._taking(welcome.identity))
                         stream = await open_link(channel, opening)
                 except TimeoutError:
@@ -269,7 +278,7 @@ class Peers:
                     return str(exc)
                 except grpc.RpcError as exc:
                     return f"{exc.code().name}: {exc.details()}"
-                known.link = link = Link(self._engine, address, welcome, self._wrap)
+                known.link = link = Link(self._engine, address, welcome, self._wrap, self._code)
                 known.said = False
                 self._note(welcome.identity, link)
                 try:
@@ -311,3 +320,17 @@ class Peers:
                 text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
                 dispatcher.fail_waiting(NoPeersError(text.rstrip()))
             await asyncio.sleep(min(_LOOK, self._timeout / 4))
+
+
+def _wrapping(initializer: bytes | File | Parts | None, code: Sequence[Shipment]) -> Wrap | None:
+    """Return what is wrapped around functions: the initializer, and around that the code that both need."""
+    if initializer is None and not code:
+        return None
+    key, names = secrets.token_bytes(16), [(each.name, each.digest) for each in code]
+
+    def wrap(function: Sequence[Any]) -> bytes:
+        if initializer is not None:
+            function = [initialized.wrap(key, parts_of(initializer), function)]
+        return shipped.wrap(names, function)
+
+    return wrap

@@ -6,17 +6,23 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.dispatcher import Relayed
+from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError
+from woolexec.mesh.archives import Incoming
 from woolexec.mesh.road import Arriving, Outbox, end, inline
 from woolexec.options import TaskOptions
+from woolexec.requirement import Requirement
 from woolexec.wire.codec import (
     Cancel,
     Close,
+    Code,
     Define,
+    Load,
     Log,
     Next,
     Part,
@@ -41,6 +47,9 @@ from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
+    from woolexec.mesh.archives import Archives
+    from woolexec.mesh.audit import Audit
+    from woolexec.mesh.places import Places
     from woolexec.wire.codec import Message
 
 _LOOK = 0.01
@@ -58,16 +67,31 @@ class Served:
 
     :param client: its name, for messages
     :param quota: calls that it may have here; while there are more, nothing else is taken from it
+    :param places: what it shares with the other clients
+    :param archives: where the code goes that it sends; None: none is taken
+    :param audit: where the end of each of its tasks is noted
     """
 
-    def __init__(self, engine: Engine, client: str, quota: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        client: str,
+        quota: int,
+        places: Places,
+        *,
+        archives: Archives | None = None,
+        audit: Audit | None = None,
+    ) -> None:
         self.client = client
+        self.places = places
+        places.clients.add(self)
         self._quota = quota
         self._room: asyncio.Event | None = None
         self._dropped = 0
         self.outbox, self._arriving = Outbox(), Arriving()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
+        self._code, self._audit = Incoming(archives), audit
         self._engine = engine
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
@@ -115,6 +139,8 @@ class Served:
             self._slots[frame.function] = Function(self._arriving.take(frame), name)
         elif isinstance(frame, Part):
             self._arriving.add(frame)
+        elif isinstance(frame, Code):
+            self._code.take(frame)
         elif isinstance(frame, Recall):
             self._recall(frame)
         elif isinstance(frame, Cancel):
@@ -135,11 +161,11 @@ class Served:
             return
         if len(frame.call) == 1:
             payload, answer = self._arriving.take(frame), _Answer(self, frame.call[0])
-            self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame.worker)
+            self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame)
             return
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
-            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)))
+            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)), frame)
             pos += size
 
     def _start_span(self, function: Function, frame: Start) -> None:
@@ -160,11 +186,14 @@ class Served:
                 frame.first,
                 frame.count,
                 frame.context,
-            )
+            ),
+            frame,
         )
 
-    def _submit(self, call: Call, worker: int = 0) -> None:
-        answer = call.receiver
+    def _submit(self, call: Call, frame: Start) -> None:
+        answer, worker = call.receiver, frame.worker
+        if not self._let_in(call, frame):
+            return
         answer.outstanding_call = call
         self.outstanding[answer.number] = self.untold[answer.number] = answer
         if self._engine.broken is not None:
@@ -180,13 +209,32 @@ class Served:
         core.queue.offer(call)
         core.queue.add(call)
 
+    def _let_in(self, call: Call, frame: Start) -> bool:
+        """Take what a call needs of our places; refuse it if they do not have that now."""
+        answer, seconds = call.receiver, call.function.seconds
+        answer.requirement = Requirement.of(frame.require)
+        weight = self.places.admission.admit(
+            self,
+            None if seconds is None else seconds * (call.count or 1),
+            answer.requirement,
+            offer=bool(frame.offer or frame.require),
+            aside=bool(call.function.lane or frame.worker),  # which there is only one of
+        )
+        if weight is None:
+            self.outbox.put(encode(Load(refused=(answer.number,))))
+            self.places.tell()
+            return False
+        answer.weight = weight
+        call.line = self.places.line_of(self, frame.priority)
+        return True
+
     def _look(self) -> None:
         """Tell which calls have been started; look again while there are others."""
         begun = [
             number for number, answer in self.untold.items() if self._dispatcher.is_running(answer.outstanding_call)
         ]
         for number in begun:
-            del self.untold[number]
+            self.untold.pop(number).note_start()
         if begun:
             self.outbox.put(encode(Started(call=begun)))
         self._looking = bool(self.untold)
@@ -247,12 +295,20 @@ class Served:
             self._dropped = 0
         self.outbox.put(encode(Log(record=frame.record, text=frame.text)))
 
-    def forget(self, number: int) -> bool:
+    def forget(self, number: int, outcome: str = "cancelled") -> bool:
         """A call is over; False if nobody waits for it."""
         self.untold.pop(number, None)
         if self._room is not None and len(self.outstanding) <= self._quota:
             self._room.set()
-        return self.outstanding.pop(number, None) is not None
+        answer = self.outstanding.pop(number, None)
+        if answer is None:
+            return False
+        if self._audit is not None:
+            name = task_name(answer.outstanding_call)
+            self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
+        self.places.admission.done(answer.weight, answer.requirement)
+        self.places.tell()
+        return True
 
     def abandon(self) -> None:
         """The client is gone, and with it whoever wants an outcome."""
@@ -260,8 +316,10 @@ class Served:
         self._chunks.clear()
         for answer in list(self.outstanding.values()):
             self._drop(answer, force=True)
-        self.outstanding.clear()
+        for number in list(self.outstanding):
+            self.forget(number)
         self.untold.clear()
+        self.places.leave(self)
 
 
 def _end_with(task: asyncio.Task[Any] | None, writing: asyncio.Task[None]) -> None:
@@ -279,19 +337,33 @@ def _options_of(frame: Start) -> TaskOptions | None:
 class _Answer(Relayed):
     """Takes what becomes of one call, and sends it up the link."""
 
-    __slots__ = ("number", "outstanding_call", "served", "types")
+    __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
 
     outstanding_call: Call
+    requirement: Requirement | None
+    weight: float
+    """What it takes of the peer's places."""
 
     def __init__(self, served: Served, number: int) -> None:
         self.types = ()
+        self._began: float | None = None
         self.served = served
         self.number = number
+
+    def note_start(self) -> None:
+        """It has been seen to run."""
+        self._began = time()
+
+    def started_by(self, ended: float, outcome: str) -> float | None:
+        """Return when it was started, in seconds since 1970; None if it never was."""
+        if self._began is None and outcome != "cancelled":  # it was over before anybody looked
+            return ended - self._seconds(self.outstanding_call)
+        return self._began
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value up."""
         if payload.__class__ is bytes:
-            if self.served.forget(self.number):
+            if self.served.forget(self.number, "returned"):
                 self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
         else:
             self.deliver_context(call, b"", payload)
@@ -299,10 +371,11 @@ class _Answer(Relayed):
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
         """Send the encoded value up, with changed context variables."""
         frame = Return(call=(self.number,), seconds=(self._seconds(call),), size=(len(payload),), context=context)
-        self._end(frame, payload)
+        self._end(frame, payload, "returned")
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception up."""
+        outcome = "cancelled" if payload is None else "raised"
         if payload is None:
             payload = CancelledError()
         frame = Raise(call=self.number, seconds=0.0)
@@ -311,11 +384,12 @@ class _Answer(Relayed):
             payload = dump_failure(payload)
         else:
             frame.type = self.types
-        self._end(frame, payload)
+        self._end(frame, payload, " ".join((outcome, *frame.type[: outcome == "raised"])))
 
     def deliver_start(self, call: Call) -> None:
         """Say that a stream can be pulled."""
         self.served.untold.pop(self.number, None)
+        self.note_start()
         self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
 
     def deliver_item(self, call: Call, frame: Yield) -> None:
@@ -332,8 +406,8 @@ class _Answer(Relayed):
         """Send a logging record up."""
         self.served.log(frame)
 
-    def _end(self, frame: Message, payload: bytes | File | Parts) -> None:
-        if self.served.forget(self.number):
+    def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
+        if self.served.forget(self.number, outcome):
             self._send(frame, payload)
 
     def _send(self, frame: Message, payload: bytes | File | Parts) -> None:

@@ -21,24 +21,31 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.engine.aside import COROUTINES
 from woolexec.engine.engine import Engine
 from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.mesh.archives import Archives
 from woolexec.mesh.discovery import Record
 from woolexec.mesh.discovery.dns import with_port
 from woolexec.mesh.discovery.lan import addresses_here
 from woolexec.mesh.handshake import WELCOME_KEY, Door
 from woolexec.mesh.health import Health
+from woolexec.mesh.peers import Peers
+from woolexec.mesh.places import Places
 from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
 from woolexec.mesh.room import Room
 from woolexec.mesh.served import Served
 from woolexec.mesh.tls import check_client
+from woolexec.wire.allowed import ALLOW
 from woolexec.wire.wire_pb2 import Welcome
+from woolexec.worker.shipped import FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from woolexec.mesh.audit import Audit
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
 
@@ -54,10 +61,14 @@ class Peer:
     :param bind: ``host:port`` (port 0: any that is free) or ``unix:/path``; None: a Unix socket in a private folder
     :param credentials: what clients must prove
     :param pool: the name of the pool that it belongs to
-    :param tags: what clients may ask for, as ``key=value``
+    :param tags: what clients may require, as ``key=value``
+    :param resources: amounts that clients may require, of which calls take some for as long as they run
     :param health: an address where the health service listens as well, without TLS and credentials, as probes want it
     :param announce: where it says that it is there, when it is, and until it drains
     :param advertise: addresses to announce; none: where it listens
+    :param peers: how other peers are found, for the tasks that tasks submit here; they are shown the same credentials
+    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; none: any
+    :param audit: where the end of each task is noted
     :raises PeerStartError: if the address cannot be had
     :raises DiscoveryError: if the peer cannot be announced
     """
@@ -70,9 +81,13 @@ class Peer:
         credentials: Credentials,
         pool: str = "",
         tags: Sequence[str] = (),
+        resources: Mapping[str, float] | None = None,
         health: str | None = None,
         announce: Sequence[Discovery] = (),
         advertise: Sequence[str] = (),
+        peers: Sequence[Discovery] = (),
+        allow: Sequence[str] = (),
+        audit: Audit | None = None,
         coroutines: int = COROUTINES,
         threads: int = 1,
     ) -> None:
@@ -85,15 +100,29 @@ class Peer:
         self._silence = asyncio.Event()
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
+        self._archives = Archives()
+        variables = {FOLDER: self._archives.folder} | ({ALLOW: " ".join(allow)} if allow else {})
+        self._takes_code = not allow
+        self._audit = audit
+        offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
+        welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._door = Door(credentials.token, welcome)
         self._bind = self._room.bind
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
+        self._peers = Peers(peers, credentials, identity=self.identity) if peers else None
         bound: Future[str] = Future()
-        self.engine = Engine(workers, coroutines=coroutines, threads=threads, guest=partial(self._run, bound))
+        self.engine = Engine(
+            workers,
+            coroutines=coroutines,
+            threads=threads,
+            guest=partial(self._run, bound, offer),
+            offer=offer,
+            variables=variables,
+        )
         try:
             self.address = bound.result()
         except BaseException:
@@ -132,6 +161,7 @@ class Peer:
         self.engine.end_workers(signal.SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
         self._room.leave()
+        self._archives.close()
 
     def __enter__(self) -> Self:
         return self
@@ -141,9 +171,16 @@ class Peer:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    async def _run(self, bound: Future[str], engine: Engine, wake: Callable[[], None]) -> None:
+    async def _run(self, bound: Future[str], offer: Offer, engine: Engine, wake: Callable[[], None]) -> None:
+        self._places = Places(engine._loop, self.width, offer, has_peers=self._peers is not None)
         try:
-            await self._serve(engine, wake, bound)
+            async with asyncio.TaskGroup() as group:
+                linking = group.create_task(self._peers(engine, wake)) if self._peers is not None else None
+                try:
+                    await self._serve(engine, wake, bound)
+                finally:
+                    if linking is not None:
+                        linking.cancel()
         finally:
             self._stopped.set()
             if not bound.done():
@@ -207,14 +244,22 @@ class Peer:
 
         async def link(_request: Any, context: Any) -> None:
             try:
+                names = ""
                 if self._credentials.are_mutual:
-                    check_client(context.auth_context())
+                    names = f" ({check_client(context.auth_context())})"
                 hello = self._door.admit(context.invocation_metadata())
             except PeerRefusedError as exc:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
-            served = Served(engine, f"{hello.host}:{hello.pid}", self._quota)
+            served = Served(
+                engine,
+                f"{hello.host}:{hello.pid}{names}",
+                self._quota,
+                self._places,
+                archives=self._archives if self._takes_code else None,
+                audit=self._audit,
+            )
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task

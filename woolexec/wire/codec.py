@@ -92,6 +92,7 @@ def _fixed(letter: str, wire: int) -> Kind:
 
 UINT = Kind(0, varint, int)
 BOOL = Kind(0, varint, bool)
+SINT = Kind(0, lambda value: varint(value << 1 ^ value >> 31), lambda value: value >> 1 ^ -(value & 1))
 FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
@@ -226,6 +227,9 @@ class Start(Message):
     parent: int
     timeout: float
     worker: int
+    offer: bool
+    priority: int
+    require: tuple[str, ...]
 
 
 class Return(Message):
@@ -283,6 +287,9 @@ class Options(Message):
     name: str
     retry_on: tuple[str, ...]
     context_back: bool
+    priority: int
+    require: tuple[str, ...]
+    near: str
 
 
 class Submit(Message):
@@ -323,11 +330,26 @@ class Stop(Message):
     """Finish what was sent, then leave."""
 
 
+class Load(Message):
+    """So many places are free, these calls were refused; links only."""
+
+    free: int
+    refused: tuple[int, ...]
+
+
 class Part(Message):
     """The next bytes of a large payload; links only."""
 
     call: int
     data: Any
+
+
+class Code(Message):
+    """The next bytes of an archive of modules; links only."""
+
+    digest: str
+    data: Any
+    last: bool
 
 
 class Log(Message):
@@ -415,6 +437,9 @@ _define(
     (15, "parent", FIXED64, 0),
     (16, "timeout", DOUBLE, 0.0),
     (17, "worker", UINT, 0),
+    (18, "offer", BOOL, False),
+    (19, "priority", SINT, 0),
+    (20, "require", STRINGS, ()),
 )
 _define(
     Return,
@@ -451,6 +476,9 @@ _define(
     (4, "name", STRING, ""),
     (5, "retry_on", STRINGS, ()),
     (6, "context_back", BOOL, False),
+    (7, "priority", SINT, 0),
+    (8, "require", STRINGS, ()),
+    (9, "near", STRING, ""),
 )
 _define(
     Submit,
@@ -483,7 +511,8 @@ _define(Next, (1, "call", FIXED64, 0), (2, "credits", UINT, 0))
 _define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
 _define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
 _define(Close, (1, "call", FIXED64, 0))
-
+_define(Load, (1, "free", UINT, 0), (4, "refused", FIXED64S, ()))
+_define(Code, (1, "digest", STRING, ""), (2, "data", BLOB, b""), (3, "last", BOOL, False))
 _define(Part, (1, "call", FIXED64, 0), (2, "data", BYTES, b""))
 
 KINDS: dict[int, type[Message]] = {
@@ -507,7 +536,9 @@ KINDS: dict[int, type[Message]] = {
     18: Send,
     19: Throw,
     20: Close,
+    21: Load,
     22: Part,
+    23: Code,
 }
 _TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 

@@ -13,7 +13,7 @@ class Batch(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part")
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code")
     START_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
     RAISE_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Frame(_message.Message):
     CLOSE_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     start: Start
     define: Define
     recall: Recall
@@ -55,10 +56,11 @@ class Frame(_message.Message):
     close: Close
     load: Load
     part: Part
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., **kwargs) -> None: ...
+    code: Code
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker")
+    __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker", "offer", "priority", "require")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     CALL_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +78,9 @@ class Start(_message.Message):
     PARENT_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
+    OFFER_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_FIELD_NUMBER: _ClassVar[int]
     function: int
     call: _containers.RepeatedScalarFieldContainer[int]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -93,7 +98,10 @@ class Start(_message.Message):
     parent: int
     timeout: float
     worker: int
-    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ..., worker: _Optional[int] = ...) -> None: ...
+    offer: bool
+    priority: int
+    require: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ..., worker: _Optional[int] = ..., offer: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Return(_message.Message):
     __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context")
@@ -180,20 +188,26 @@ class Submit(_message.Message):
     def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back")
+    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back", "priority", "require", "near")
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     RETRY_ON_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_BACK_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    REQUIRE_FIELD_NUMBER: _ClassVar[int]
+    NEAR_FIELD_NUMBER: _ClassVar[int]
     timeout: float
     retries: int
     idempotent: bool
     name: str
     retry_on: _containers.RepeatedScalarFieldContainer[str]
     context_back: bool
-    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ...) -> None: ...
+    priority: int
+    require: _containers.RepeatedScalarFieldContainer[str]
+    near: str
+    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ..., near: _Optional[str] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("call", "serial", "stays")
@@ -300,14 +314,12 @@ class Close(_message.Message):
     def __init__(self, call: _Optional[int] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("free", "queued", "seconds")
+    __slots__ = ("free", "refused")
     FREE_FIELD_NUMBER: _ClassVar[int]
-    QUEUED_FIELD_NUMBER: _ClassVar[int]
-    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     free: int
-    queued: int
-    seconds: float
-    def __init__(self, free: _Optional[int] = ..., queued: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+    refused: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, free: _Optional[int] = ..., refused: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Part(_message.Message):
     __slots__ = ("call", "data")
@@ -316,6 +328,16 @@ class Part(_message.Message):
     call: int
     data: bytes
     def __init__(self, call: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Code(_message.Message):
+    __slots__ = ("digest", "data", "last")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    data: bytes
+    last: bool
+    def __init__(self, digest: _Optional[str] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid")
@@ -340,7 +362,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock")
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock", "resource")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
@@ -355,6 +377,7 @@ class Welcome(_message.Message):
     COROUTINES_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
+    RESOURCE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     python: str
     woolexec: str
@@ -369,4 +392,5 @@ class Welcome(_message.Message):
     coroutines: int
     tag: _containers.RepeatedScalarFieldContainer[str]
     clock: float
-    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ...) -> None: ...
+    resource: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ..., resource: _Optional[_Iterable[str]] = ...) -> None: ...

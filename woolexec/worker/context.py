@@ -8,6 +8,7 @@ as Return or Raise under the number that the worker gave it.
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from contextvars import ContextVar
 from time import monotonic
@@ -81,7 +82,9 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
         raise RuntimeError("no call is running in this worker")
     number = future.outstanding_call = next(_numbers)
     _tasks[number] = receiver
-    frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
+    shipped = sys.modules.get("woolexec.worker.shipped")  # there if this worker uses shipped code
+    body = function.payload if shipped is None else shipped.wrap_nested(function.payload)
+    frame = Submit(task=number, parent=job.number, function=body, name=function.name, lane=function.lane)
     if context:
         frame.context = context
     if options is not None:
@@ -92,6 +95,9 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
             name=options.name or "",
             retry_on=tuple(sorted(options.retry_on_names)),
             context_back=options.context_back,
+            priority=options.priority,
+            require=options.require.texts if options.require is not None else (),
+            near=options.near,
         )
     if isinstance(payload, File):
         frame.extent = payload.extent

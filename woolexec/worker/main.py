@@ -31,7 +31,7 @@ from woolexec.wire.codec import (
     encode,
 )
 from woolexec.wire.failures import dump_failure
-from woolexec.wire.pickling import loads
+from woolexec.wire.pickling import loads, restrict
 from woolexec.worker import context
 from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.page import Page
@@ -180,6 +180,10 @@ def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
     if crash_fd >= 0:
         faulthandler.enable(crash_fd, all_threads=False)
     code = 0
+    if "WOOLEXEC_WORKER_ALLOWS" in os.environ:
+        from woolexec.wire.allowed import ALLOW, loader
+
+        restrict(loader(os.environ[ALLOW].split()))
     try:
         worker = Worker(sock, page_fd)
         signal.signal(signal.SIGURG, worker.reading.open)

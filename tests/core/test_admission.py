@@ -1,0 +1,76 @@
+import pytest
+
+from woolexec.core.admission import Admission
+from woolexec.core.offer import Offer
+from woolexec.core.window import HORIZON
+from woolexec.requirement import Requirement
+
+GPU = Requirement({"gpu": 1})
+
+
+@pytest.fixture
+def admission():
+    return Admission(2, Offer((), {"gpu": 1}))
+
+
+def test_offers_are_taken_while_a_place_is_free(admission):
+    assert admission.admit("a", None, offer=True) is not None
+    assert admission.free == 1
+    assert admission.admit("b", 100.0, offer=True) is not None
+    assert admission.free == 0
+    assert admission.admit("c", None, offer=True) is None
+
+
+def test_short_calls_that_are_sent_ahead_are_taken(admission):
+    for _ in range(100):
+        assert admission.admit("a", HORIZON / 2, offer=False) is not None
+    assert admission.free == 0
+
+
+def test_short_calls_do_not_wait_behind_long_ones(admission):
+    weights = [admission.admit("a", None, offer=True) for _ in range(2)]
+    assert admission.admit("b", HORIZON / 100, offer=False) is None
+    admission.done(weights[0])
+    assert admission.next() == "b"
+    assert admission.admit("b", HORIZON / 100, offer=False) is not None
+
+
+def test_short_calls_take_part_of_a_place(admission):
+    for _ in range(4):
+        admission.admit("a", HORIZON / 4, offer=False)
+    assert admission.free == 1
+    admission.admit("a", HORIZON / 4, offer=False)
+    assert admission.free == 0
+
+
+def test_who_was_refused_is_told_when_there_is_room_and_who_waited_longest_first(admission):
+    weights = [admission.admit("a", None, offer=True) for _ in range(2)]
+    for client in ("b", "c", "b"):
+        assert admission.admit(client, None, offer=True) is None
+    assert admission.next() is None
+    admission.done(weights[0])
+    assert [admission.next(), admission.next(), admission.next()] == ["b", "c", None]
+    assert not admission.has_waiting
+
+
+def test_who_has_left_is_not_told(admission):
+    weight, _ = (admission.admit("a", None, offer=True) for _ in range(2))
+    admission.admit("b", None, offer=True)
+    admission.leave("b")
+    admission.done(weight)
+    assert admission.next() is None
+
+
+def test_resource_is_held_until_the_call_is_over(admission):
+    weight = admission.admit("a", None, GPU, offer=True)
+    assert admission.admit("b", None, GPU, offer=True) is None
+    assert admission.admit("b", None, offer=True) is not None
+    admission.done(weight, GPU)
+    assert admission.next() == "b"
+    assert admission.admit("b", None, GPU, offer=True) is not None
+
+
+def test_what_runs_beside_main_threads_takes_no_place(admission):
+    for _ in range(10):
+        assert admission.admit("a", None, offer=True, aside=True) == 0.0
+    assert admission.free == 2

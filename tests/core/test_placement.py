@@ -1,0 +1,282 @@
+import itertools
+from random import Random
+
+import pytest
+
+from woolexec.core.call import QUEUED, Call, Chunk, Function
+from woolexec.core.dispatch import Dispatch
+from woolexec.core.offer import Offer
+from woolexec.core.placement import (
+    SLOW,
+    TRIES,
+    Candidate,
+    Distant,
+    IdleFirst,
+    LeastOutstanding,
+    PowerOfTwoChoices,
+    RoundRobin,
+)
+from woolexec.core.window import HORIZON, Place
+from woolexec.options import TaskOptions
+
+
+class Far(Distant, Place):
+    """A link, without its wire."""
+
+    def __init__(self, name, width=1, tags=(), resources=None, *, is_here=False):
+        super().__init__()
+        self.width = width
+        self.offer = Offer(tags, resources)
+        self.candidate = Candidate(self, name, f"host-{name}", is_here=is_here)
+
+
+class Engine:
+    """A core with links."""
+
+    def __init__(self, *links, policy=None):
+        self.core = Dispatch(itertools.count(1).__next__)
+        self.links = links
+        self.policy = policy or IdleFirst(Random(1))
+        for link in links:
+            self.core.join(link)
+
+    def submit(self, count=1, function=None, **options):
+        function = function or Function(b"", "task")
+        calls = [Call(function, b"", None, TaskOptions(**options) if options else None) for _ in range(count)]
+        for call in calls:
+            self.core.queue.offer(call)
+            self.core.queue.add(call)
+        return calls
+
+    def place(self, *, near=False):
+        """Place what can be placed; return how many went where."""
+        return {link.candidate.name: len(calls) for link, calls in self.core.place(self.links, self.policy, near=near)}
+
+
+def used_by_others(*links):
+    """Have links of which it is only known that they were full once."""
+    for link in links:
+        link.candidate.refused()
+        link.candidate.is_full = False
+
+
+def known(seconds):
+    function = Function(b"", "known")
+    function.seconds = seconds
+    return function
+
+
+def test_calls_of_unknown_length_go_where_workers_are_and_no_further():
+    engine = Engine(Far("a", 2), Far("b", 3))
+    engine.submit(10)
+    assert engine.place() == {"a": 2, "b": 3}
+    assert engine.place() == {}
+
+
+def test_short_calls_are_sent_ahead_up_to_the_horizon():
+    engine = Engine(Far("a", 2))
+    engine.submit(100, known(HORIZON / 10))
+    assert engine.place() == {"a": 20}
+
+
+def test_one_long_call_does_not_keep_short_ones_from_the_other_workers():
+    engine = Engine(Far("a", 2))
+    engine.submit(1, known(100.0))
+    engine.submit(100, known(HORIZON / 10))
+    assert engine.place() == {"a": 11}
+
+
+def test_peer_that_has_refused_gets_nothing_until_it_says_that_it_has_room():
+    link = Far("a", 2)
+    engine = Engine(link)
+    calls = engine.submit(2)
+    engine.place()
+    engine.core.refuse(link, [call.number for call in calls])
+    assert [call.state for call in calls] == [QUEUED, QUEUED]
+    assert [call.attempts for call in calls] == [0, 0]
+    assert engine.place() == {}
+    engine.core.tell_room(link, 1)
+    assert link.candidate.free == 1
+    assert engine.place() == {"a": 2}  # of the second place nothing is known: it is tried
+
+
+def test_refused_calls_keep_their_order():
+    link, other = Far("a", 3), Far("b", 3)
+    engine = Engine(link)
+    calls = engine.submit(3)
+    engine.place()
+    engine.core.refuse(link, [call.number for call in reversed(calls)])
+    engine.links = [other]
+    engine.core.join(other)
+    ((_, placed),) = engine.core.place([other], engine.policy)
+    assert placed == calls
+
+
+def test_after_some_refusals_peers_of_which_nothing_is_known_are_left_alone_for_a_while():
+    links = [Far(str(n)) for n in range(2 * TRIES)]
+    engine = Engine(*links)
+    used_by_others(*links)
+    (call,) = engine.submit()
+    for _ in range(TRIES):
+        ((link, _),) = engine.core.place(links, engine.policy)
+        engine.core.refuse(link, [call.number])
+    assert engine.place() == {}
+    engine.core.try_again()
+    assert sum(engine.place().values()) == 1
+
+
+def test_room_that_a_peer_tells_of_is_used_first():
+    links = [Far("a"), Far("b")]
+    engine = Engine(*links)
+    used_by_others(*links)
+    engine.core.tries = 0
+    engine.submit()
+    assert engine.place() == {}
+    engine.core.tell_room(links[1], 1)
+    assert engine.place() == {"b": 1}
+
+
+def test_finished_call_leaves_a_place_that_is_known_to_be_free():
+    link = Far("a")
+    engine = Engine(link)
+    (call,) = engine.submit()
+    engine.place()
+    assert link.candidate.free == 0
+    engine.core.finish(link, call.number, 1.0)
+    assert link.candidate.free == 1
+
+
+def test_places_that_are_known_to_be_free_come_first():
+    links = [Far("a", 4), Far("b", 4), Far("c", 4)]
+    engine = Engine(*links)
+    links[0].candidate.taken = links[2].candidate.taken = 4
+    engine.submit(4)
+    assert engine.place() == {"b": 4}
+
+
+def test_this_host_comes_first():
+    engine = Engine(Far("a", 8), Far("here", 2, is_here=True))
+    engine.submit(3)
+    assert engine.place() == {"here": 2, "a": 1}
+
+
+def test_slow_peer_gets_what_others_have_no_place_for():
+    slow, quick = Far("slow", 4), Far("quick", 2)
+    engine = Engine(slow, quick)
+    slow.candidate.pace = 2 * SLOW
+    engine.submit(3)
+    assert engine.place() == {"quick": 2, "slow": 1}
+
+
+def test_pace_is_learnt_and_one_odd_call_makes_nobody_slow():
+    candidate = Far("a").candidate
+    candidate.observe(1.0, 0.01)
+    assert candidate.pace < 2
+    for _ in range(30):
+        candidate.observe(1.0, 0.1)
+    assert candidate.pace > SLOW
+
+
+def test_slow_peer_is_sent_less_ahead():
+    slow, quick = Far("slow"), Far("quick")
+    slow.candidate.pace = 4.0
+    engine = Engine(slow, quick, policy=LeastOutstanding())
+    engine.submit(100, known(HORIZON / 20))
+    assert engine.place() == {"slow": 5, "quick": 20}
+
+
+def test_requirement_is_met_by_those_who_offer_it_and_keeps_nobody_else():
+    engine = Engine(Far("a", 2), Far("b", 2, ["zone=b"], {"gpu": 1}))
+    engine.submit(5, require={"gpu": 1})
+    engine.submit(1, require={"zone": "b"})
+    engine.submit(2)
+    assert engine.place() == {"b": 2, "a": 2}  # one holds the gpu, one is in the zone
+
+
+def test_task_that_nobody_can_run_blocks_nobody():
+    engine = Engine(Far("a", 2))
+    engine.submit(3, require={"gpu": 1})
+    engine.submit(2)
+    assert engine.place() == {"a": 2}
+    assert len(engine.core.queue.requirements()) == 1
+
+
+def test_resource_is_free_again_when_its_call_is_over():
+    link = Far("a", 4, (), {"gpu": 1})
+    engine = Engine(link)
+    calls = engine.submit(2, require={"gpu": 1})
+    assert engine.place() == {"a": 1}
+    engine.core.finish(link, calls[0].number, 1.0)
+    assert engine.place() == {"a": 1}
+
+
+def test_higher_priority_goes_first():
+    engine = Engine(Far("a"))
+    (low,) = engine.submit(priority=-1)
+    (normal,) = engine.submit()
+    (high,) = engine.submit(priority=5)
+    order = []
+    for _ in range(3):
+        ((link, (call,)),) = engine.core.place(engine.links, engine.policy)
+        order.append(call)
+        engine.core.finish(link, call.number, 1.0)
+    assert order == [high, normal, low]
+
+
+def test_near_is_a_wish():
+    engine = Engine(Far("a"), Far("b", 1, ["zone=b"]))
+    engine.submit(2, near="zone=b")
+    assert engine.place(near=True) == {"b": 1}
+    assert engine.place() == {"a": 1}
+
+
+def test_what_is_near_nobody_special_is_left_for_workers_here():
+    engine = Engine(Far("a"))
+    engine.submit()
+    engine.submit(near="elsewhere")
+    assert engine.place(near=True) == {}
+
+
+@pytest.mark.parametrize("near", ["b", "host-b"])
+def test_near_names_a_peer_or_its_host(near):
+    engine = Engine(Far("a"), Far("b"))
+    engine.submit(near=near)
+    assert engine.place(near=True) == {"b": 1}
+
+
+def test_items_of_a_map_are_spread():
+    engine = Engine(Far("a"), Far("b"))
+    engine.core.queue.add(Chunk(known(HORIZON / 100), b"", 1000, None))
+    placed = engine.place()
+    assert placed["a"] == placed["b"] > 1
+
+
+def test_round_robin_goes_by_the_number_of_workers():
+    engine = Engine(Far("a", 100), Far("b", 300), policy=RoundRobin())
+    engine.submit(40)
+    assert engine.place() == {"a": 10, "b": 30}
+
+
+def test_round_robin_gives_a_new_peer_no_more_than_its_share():
+    policy, old, new = RoundRobin(), Far("old", 100), Far("new", 100)
+    engine = Engine(old, policy=policy)
+    for _ in range(10):
+        policy.choose([old.candidate], "task")
+    engine = Engine(old, new, policy=policy)
+    engine.submit(10)
+    assert engine.place() == {"old": 5, "new": 5}
+
+
+def test_least_outstanding_goes_by_the_number_of_workers():
+    engine = Engine(Far("a", 100), Far("b", 300), policy=LeastOutstanding())
+    engine.submit(40)
+    assert engine.place() == {"a": 10, "b": 30}
+
+
+def test_two_choices_leave_nobody_far_behind():
+    links = [Far(str(n), 1000) for n in range(10)]
+    engine = Engine(*links, policy=PowerOfTwoChoices(Random(3)))
+    engine.submit(1000)
+    placed = engine.place()
+    assert min(placed.values()) > 90
+    assert max(placed.values()) < 110

@@ -1,0 +1,125 @@
+"""Peers that run what is on a list, and nothing else; and what they write down of it."""
+
+import datetime as dt
+import json
+import os
+import pickle
+import stat
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.mesh import tasks
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.mesh.audit import Audit
+from woolexec.mesh.server import Peer
+from woolexec.wire.allowed import loader
+
+ALLOWED = ["tests.mesh.tasks:weigh", "tests.mesh.tasks:add", "tests.mesh.tasks:count", "tests.mesh.tasks:nest_with"]
+
+
+class Evil:
+    """Runs something when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def strict():
+    """A pool whose only peer has a list."""
+    with Peer(1, credentials=CREDENTIALS, allow=ALLOWED) as peer, joined(peer) as pool:
+        yield pool
+
+
+def test_what_is_on_the_list_runs(strict):
+    assert strict.submit(tasks.weigh, b"12").result(PATIENCE) == 2
+    assert strict.submit(tasks.add, 1, y=2).result(PATIENCE) == 3
+    assert list(strict.map(tasks.weigh, ["a", "bb"] * 50)) == [1, 2] * 50
+    with strict.stream(tasks.count, 3) as items:
+        assert list(items) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("fn", [os.getpid, tasks.pid_of, lambda: 1, "".join, print, tasks.weigh.__call__])
+def test_what_is_not_on_the_list_is_refused(strict, fn):
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+        strict.submit(fn).result(PATIENCE)
+    assert strict.submit(tasks.weigh, b"12").result(PATIENCE) == 2
+
+
+def test_arguments_are_plain_data(strict, tmp_path):
+    evil = Evil(tmp_path / "evil")
+    with pytest.raises(pickle.UnpicklingError, match=r"pathlib:Path\.touch is not on|builtins:getattr is not on"):
+        strict.submit(tasks.weigh, [evil]).result(PATIENCE)
+    assert not evil.path.exists()
+    with pytest.raises(pickle.UnpicklingError):
+        list(strict.map(tasks.weigh, [[evil]]))
+    assert not evil.path.exists()
+    assert strict.submit(tasks.weigh, [dt.date.min, Decimal(1), {1}, Path("x")]).result(PATIENCE) == 4
+    assert strict.submit(tasks.weigh, np.arange(100_000)).result(PATIENCE) == 100_000
+
+
+def test_tasks_of_tasks_are_on_the_list_too(strict):
+    with pytest.raises(pickle.UnpicklingError, match=r"posix:getpid is not on"):
+        strict.submit(tasks.nest_with, {}).result(PATIENCE)
+
+
+def test_initializers_are_not_run(tmp_path):
+    with Peer(1, credentials=CREDENTIALS, allow=ALLOWED) as peer:
+        pool = PeerPoolExecutor(
+            peers=peer.address, credentials=CREDENTIALS, initializer=Path.touch, initargs=(tmp_path / "evil",)
+        )
+        with pool, pytest.raises(pickle.UnpicklingError):
+            pool.submit(tasks.weigh, b"").result(PATIENCE)
+    assert not (tmp_path / "evil").exists()
+
+
+def test_code_is_not_taken():
+    with Peer(1, credentials=CREDENTIALS, allow=ALLOWED) as peer:
+        pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"], peers_timeout=0.5)
+        with pool:
+            eventually(lambda: "code is not taken here" in pool._peers.explain())
+
+
+def test_nested_names_do_not_slip_through():
+    load = loader(["os.path:join"])
+    assert load(pickle.dumps(os.path.join)) is os.path.join if os.path.join.__module__ == "os.path" else True
+    for evil in (b"cos\nsystem\n.", b"\x80\x04\x8c\x02os\x8c\x0bpath.isfile\x93.", b"cbuiltins\neval\n."):
+        with pytest.raises(pickle.UnpicklingError, match="is not on"):
+            load(evil)
+
+
+def test_errors_come_home_as_themselves_from_a_strict_peer(strict):
+    with pytest.raises(TypeError):
+        strict.submit(tasks.weigh, 3).result(PATIENCE)
+
+
+def test_audit_says_who_ran_what_when_and_how_it_ended(tmp_path):
+    clock = iter(range(1_700_000_000, 1_700_001_000)).__next__
+    audit = Audit(str(tmp_path / "audit"), clock=lambda: float(clock()))
+    with Peer(1, credentials=CREDENTIALS, audit=audit) as peer, joined(peer) as pool:
+        assert pool.submit(tasks.weigh, b"a secret").result(PATIENCE) == 8
+        assert isinstance(pool.submit(tasks.weigh, 3).exception(PATIENCE), TypeError)
+        assert isinstance(pool.with_options(name="the end").submit(os._exit, 3).exception(PATIENCE), WorkerLostError)
+        held = pool.submit(tasks.hold, tmp_path, "held")
+        eventually(held.running)
+        assert pool._engine.cancel(held, force=True)
+    audit.close()
+    lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    assert stat.S_IMODE((tmp_path / "audit").stat().st_mode) == 0o600
+    assert "secret" not in (tmp_path / "audit").read_text()
+    assert {line["client"] for line in lines} == {f"{os.uname().nodename}:{os.getpid()}"}
+    assert [(line["task"], line["outcome"]) for line in lines] == [
+        ("weigh", "returned"),
+        ("weigh", "raised builtins:TypeError"),
+        ("the end", "raised woolexec.errors:WorkerLostError"),
+        ("hold", "cancelled"),
+    ]
+    assert all(line["started"] is not None and "2023-11-14T22:" in line["ended"] for line in lines)
+    assert list(lines[0]) == ["client", "task", "call", "started", "ended", "outcome"]

@@ -1,0 +1,120 @@
+"""Code that travels to peers which do not have it."""
+
+import subprocess
+import sys
+import textwrap
+import zipfile
+from io import BytesIO
+
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
+from woolexec import PeerPoolExecutor
+from woolexec.mesh.server import Peer
+from woolexec.mesh.shipment import shipment
+
+CLIENT = """
+import sys
+from woolexec import Credentials, PeerPoolExecutor
+import parcel
+from parcel.inner import deep
+with PeerPoolExecutor(peers={address!r}, credentials=Credentials({token!r}), ship={ship}) as pool:
+    try:
+        print(*(pool.submit(fn, 20).result() for fn in (parcel.shallow, deep, parcel.nest)))
+    except ModuleNotFoundError as exc:
+        print(*exc.__notes__)
+"""
+
+
+@pytest.fixture
+def parcel(tmp_path):
+    """A package that only the client has."""
+    folder = tmp_path / "client" / "parcel"
+    folder.mkdir(parents=True)
+    (folder / "inner.py").write_text("def deep(x):\n    from parcel import FACTOR\n    return FACTOR * x\n")
+    write(folder, 2)
+    return folder
+
+
+def write(folder, factor):
+    (folder / "__init__.py").write_text(
+        textwrap.dedent(f"""
+        FACTOR = {factor}
+
+        def shallow(x):
+            return FACTOR * x
+
+        def nest(x):
+            from woolexec import current_executor
+            pool = current_executor()
+            futures = [pool.submit(shallow, x) for _ in range(4)]
+            return {{future.result() for future in futures}}
+        """)
+    )
+
+
+def run(parcel, peer, ship):
+    code = CLIENT.format(address=peer.address, token=CREDENTIALS.token, ship=ship)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=parcel.parent, capture_output=True, text=True, timeout=PATIENCE * 2
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("ship", ["['parcel']", "[parcel]", "['parcel.inner']", "['./parcel']"])
+def test_package_that_is_shipped_can_be_used_by_tasks_and_by_their_tasks(peer, parcel, ship):
+    assert run(parcel, peer, ship) == "40 40 {40}\n"
+
+
+def test_module_that_is_missing_is_named_with_its_host_and_what_to_do(peer, parcel):
+    said = run(parcel, peer, "[]")
+    assert "while unpickling the function and its arguments in worker" in said
+    assert "ship=['parcel']" in said
+
+
+def test_new_version_takes_the_place_of_the_old_one(peer, parcel):
+    assert run(parcel, peer, "['parcel']") == "40 40 {40}\n"
+    write(parcel, 3)
+    assert run(parcel, peer, "['parcel']") == "60 60 {60}\n"
+
+
+def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        run(parcel, peer, "['parcel']")
+        run(parcel, peer, "['parcel']")
+        folder = peer._archives.folder
+        (archive,) = __import__("pathlib").Path(folder).iterdir()
+        assert archive.name == shipment(parcel).digest + ".zip"
+    assert not archive.parent.exists()
+
+
+def test_what_is_the_same_has_the_same_digest(parcel):
+    before = shipment(parcel)
+    (parcel / "__pycache__").mkdir()
+    (parcel / "__pycache__" / "inner.pyc").write_bytes(b"")
+    (parcel / "inner.py").touch()
+    assert shipment(str(parcel)) == before
+    assert zipfile.ZipFile(BytesIO(before.data)).namelist() == ["parcel/__init__.py", "parcel/inner.py"]
+
+
+def test_single_file_is_shipped_under_its_name(parcel):
+    assert shipment(parcel / "inner.py").name == "inner"
+
+
+@pytest.mark.parametrize("what", ["json", sys, "woolexec", "no_such_module", "./no/such/path", "__main__"])
+def test_what_cannot_be_shipped_is_a_value_error(what):
+    with pytest.raises(ValueError, match="ship: "):
+        PeerPoolExecutor(peers="127.0.0.1:1", credentials=CREDENTIALS, ship=[what])
+
+
+def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):
+    monkeypatch.setattr("woolexec.mesh.link._PIECE", 100)
+    good = shipment(parcel)
+    with joined(peer) as pool:
+        pool._peers._code = [type(good)(good.name, "0" * 64, good.data)]
+        (link,) = pool._peers.links
+        link.close()
+        with pytest.raises(TimeoutError):
+            pool.wait_for_peers(2, 0.5)
+        assert "not what its digest says" in pool._peers.explain() or not pool._peers.links

@@ -1,0 +1,312 @@
+"""
+Clients and peers as a discrete-event simulation: the real `Dispatch`, `Candidate`, policies and `Admission` decide;
+tasks, workers and the network between are models.
+
+Times are seconds; a message takes `LATENCY` each way.  Everything follows from the seed.
+"""
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from woolexec.core.admission import Admission
+from woolexec.core.call import Call, Function
+from woolexec.core.dispatch import Dispatch
+from woolexec.core.offer import Offer
+from woolexec.core.placement import PAUSE, Candidate, Distant, IdleFirst
+from woolexec.core.window import HORIZON, Place
+
+LATENCY = 0.0005
+TELL = 0.01
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is simulated."""
+
+    workers: int = 1000
+    width: int = 1  # workers of a peer
+    clients: int = 50
+    links: int = 100  # of a client, at most
+    load: float = 0.9
+    mean: float = 1.0  # run time of a task
+    heavy: bool = False  # 95 % of the tasks are short, 5 % take a hundred times as long; else exponential
+    mixed: bool = True  # a tenth of the workers take twice as long, a tenth half as long
+    uneven: bool = False  # a tenth of the clients submit half of the tasks
+    deaths: float = 0.0  # peers that die, each second, of all
+    tasks: int = 20_000
+    seed: int = 1
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    times: list = field(default_factory=list)  # from submit to outcome, of each task
+    by_client: dict = field(default_factory=dict)
+    messages: Counter = field(default_factory=Counter)
+
+    def percentile(self, part):
+        times = sorted(self.times)
+        return times[min(len(times) - 1, int(part * len(times)))]
+
+    @property
+    def mean(self):
+        return sum(self.times) / len(self.times)
+
+    @property
+    def unfairness(self):
+        """The greatest mean of a client with a hundred tasks, as a multiple of that of all."""
+        means = [sum(times) / len(times) for times in self.by_client.values() if len(times) >= 100]
+        return max(means, default=0.0) / self.mean
+
+    @property
+    def messages_per_task(self):
+        return sum(self.messages.values()) / len(self.times)
+
+
+class World:
+    """The clock, and what happens when."""
+
+    def __init__(self, scenario, make_policy=IdleFirst):
+        self.scenario = scenario
+        self.random = Random(scenario.seed)
+        self.now = 0.0
+        self.outcome = Outcome()
+        self._events = []
+        self._order = itertools.count()
+        count = scenario.workers // scenario.width
+        self.peers = [Peer(self, number, scenario.width) for number in range(count)]
+        self.clients = [Client(self, number, make_policy) for number in range(scenario.clients)]
+
+    def after(self, seconds, piece, *args):
+        heappush(self._events, (self.now + seconds, next(self._order), piece, args))
+
+    def send(self, kind, piece, *args):
+        self.outcome.messages[kind] += 1
+        self.after(LATENCY, piece, *args)
+
+    def run(self):
+        for at, client, seconds in arrivals(self.scenario):
+            heappush(self._events, (at, next(self._order), self.clients[client].submit, (seconds,)))
+        if self.scenario.deaths:
+            self.after(0.0, self.kill_some)
+        while len(self.outcome.times) < self.scenario.tasks:
+            self.now, _, piece, args = heappop(self._events)
+            piece(*args)
+        return self.outcome
+
+    def kill_some(self):
+        peer = self.random.choice(self.peers)
+        if peer.alive:
+            peer.die()
+        self.after(self.random.expovariate(self.scenario.deaths * len(self.peers)), self.kill_some)
+
+
+def arrivals(scenario):
+    """Yield when which client submits a task, and how long it runs on a worker of pace 1."""
+    random = Random(scenario.seed + 1000)
+    rate = scenario.load * capacity(scenario) / scenario.mean
+    weights = [1.0] * scenario.clients
+    if scenario.uneven:
+        few = max(1, scenario.clients // 10)
+        weights[:few] = [(scenario.clients - few) / few] * few
+    clients = random.choices(range(scenario.clients), weights, k=scenario.tasks)
+    at = 0.0
+    for client in clients:
+        at += random.expovariate(rate)
+        if scenario.heavy:
+            short = scenario.mean / (0.95 + 0.05 * 100)
+            seconds = random.expovariate(1 / (short if random.random() < 0.95 else 100 * short))
+        else:
+            seconds = random.expovariate(1 / scenario.mean)
+        yield at, client, seconds
+
+
+def paces(scenario):
+    """How long each worker takes for what takes another one second."""
+    if not scenario.mixed:
+        return [1.0] * scenario.workers
+    return [(2.0, 0.5)[n % 10] if n % 10 < 2 else 1.0 for n in range(scenario.workers)]
+
+
+def capacity(scenario):
+    return sum(1 / pace for pace in paces(scenario))
+
+
+class SimPlace(Distant, Place):
+    """A link, at its client."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = self.limit = width
+
+
+class Client:
+    """One process with tasks: the core of its engine."""
+
+    def __init__(self, world, number, make_policy):
+        self.world, self.number = world, number
+        self.random = Random(world.scenario.seed * 7919 + number)
+        self.core = Dispatch(itertools.count(1).__next__)
+        self.policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
+        self.function = Function(b"", "task")
+        self.places = {}
+        self.paused = False
+        for peer in self.random.sample(world.peers, min(world.scenario.links, len(world.peers))):
+            self.link(peer)
+
+    def link(self, peer):
+        place = self.places[peer] = SimPlace(peer.width)
+        place.peer = peer
+        place.candidate = Candidate(place, str(peer.number), str(peer.number))
+        self.core.join(place)
+
+    def submit(self, seconds):
+        call = Call(self.function, b"", self)
+        call.receiver = self.world.now, seconds
+        self.core.queue.offer(call)
+        self.core.queue.add(call)
+        self.act()
+
+    def act(self):
+        if self.core.queue.head() is None:
+            return
+        for place, calls in self.core.place(self.places.values(), self.policy):
+            for call in calls:
+                self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
+        if self.core.tries == 0 and not self.paused:
+            self.paused = True
+            self.world.after(PAUSE, self.go_on)
+
+    def go_on(self):
+        self.paused = False
+        self.core.try_again()
+        self.act()
+
+    def returned(self, peer, number, seconds):
+        place = self.places.get(peer)
+        if place is None or number not in place.outstanding:
+            return
+        place.candidate.observe(seconds, self.function.seconds)
+        call = self.core.finish(place, number, seconds)
+        time = self.world.now - call.receiver[0]
+        self.world.outcome.times.append(time)
+        self.world.outcome.by_client.setdefault(self.number, []).append(time)
+        self.act()
+
+    def loaded(self, peer, free, refused):
+        place = self.places.get(peer)
+        if place is None:
+            return
+        if refused:
+            self.core.refuse(place, refused)
+        else:
+            self.core.tell_room(place, free)
+        self.act()
+
+    def lost(self, peer):
+        place = self.places.pop(peer, None)
+        if place is None:
+            return
+        for call in self.core.leave(place, max(place.outstanding, default=0)):
+            self.core.retry(call)
+        self.act()
+
+    def found(self, peer):
+        if peer not in self.places and len(self.places) < self.world.scenario.links:
+            self.link(peer)
+            self.act()
+
+
+class Peer:
+    """One peer: its door, its queue, its workers."""
+
+    def __init__(self, world, number, width):
+        self.world, self.number, self.width = world, number, width
+        self.alive, self.telling, self.life = True, False, 0
+        self.admission = Admission(width, Offer())
+        self.idle = paces(world.scenario)[number * width : (number + 1) * width]
+        self.whole = list(self.idle)
+        self.queue = []
+
+    def start(self, client, number, seconds, expected):
+        if not self.alive:
+            return
+        weight = self.admission.admit(client, expected, offer=expected is None or expected >= HORIZON)
+        if weight is None:
+            self.world.send("refused", client.loaded, self, 0, [number])
+            self.tell_soon()
+            return
+        self.queue.append((client, number, seconds, weight))
+        self.run()
+
+    def run(self):
+        while self.queue and self.idle:
+            client, number, seconds, weight = self.queue.pop(0)
+            pace = self.idle.pop(0)
+            self.world.after(seconds * pace, self.end, self.life, client, number, seconds * pace, weight, pace)
+
+    def end(self, life, client, number, seconds, weight, pace):
+        if life != self.life:
+            return
+        self.idle.append(pace)
+        self.admission.done(weight)
+        self.world.send("return", client.returned, self, number, seconds)
+        self.run()
+        self.tell()
+
+    def tell(self):
+        client = self.admission.next()
+        if client is not None:
+            self.world.send("room", client.loaded, self, self.admission.free, [])
+        self.tell_soon()
+
+    def tell_soon(self):
+        if self.admission.has_waiting and self.admission.free and not self.telling:
+            self.telling = True
+            self.world.after(TELL, self.tell_again)
+
+    def tell_again(self):
+        self.telling = False
+        self.tell()
+
+    def die(self):
+        self.alive = False
+        self.life += 1
+        self.admission = Admission(self.width, Offer())
+        self.idle, self.queue = list(self.whole), []
+        for client in self.world.clients:
+            self.world.after(LATENCY, client.lost, self)
+        self.world.after(10.0, self.rise)
+
+    def rise(self):
+        self.alive = True
+        for client in self.world.clients:
+            if client.random.random() < client.world.scenario.links / len(self.world.peers):
+                self.world.after(LATENCY, client.found, self)
+
+
+def ideal(scenario):
+    """One queue for all tasks, of which each free worker takes the oldest: what no client could know."""
+    outcome, events, order = Outcome(), [], itertools.count()
+    for at, client, seconds in arrivals(scenario):
+        heappush(events, (at, next(order), None, (at, client, seconds)))
+    idle, line = paces(scenario), []
+    idle.reverse()
+    head = 0
+    while events:
+        now, _, pace, task = heappop(events)
+        if pace is None:
+            line.append(task)
+        else:
+            idle.insert(0, pace)
+            outcome.times.append(now - task[0])
+            outcome.by_client.setdefault(task[1], []).append(now - task[0])
+        while head < len(line) and idle:
+            task, pace = line[head], idle.pop()
+            head += 1
+            heappush(events, (now + task[2] * pace, next(order), pace, task))
+    return outcome

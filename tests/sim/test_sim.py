@@ -1,0 +1,85 @@
+"""
+What `docs/placement.md` promises of the default placement, in simulations of a few seconds.
+
+`make sim` runs more and larger ones, and draws them.
+"""
+
+from collections import Counter
+
+import pytest
+
+from tests.sim.model import Scenario, World, ideal
+from woolexec.core.placement import LeastOutstanding, RoundRobin
+
+SCENARIOS = {
+    "load 0.7": Scenario(load=0.7),
+    "load 0.9": Scenario(),
+    "heavy tails": Scenario(heavy=True),
+    "clients of different sizes": Scenario(uneven=True, load=0.7),
+    "peers of many workers": Scenario(width=50, links=20),
+    "short tasks": Scenario(mean=0.1),
+}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def pair(request):
+    scenario = SCENARIOS[request.param]
+    return World(scenario).run(), ideal(scenario)
+
+
+def test_slow_ones_are_at_most_twice_as_slow_as_with_one_queue_for_all(pair):
+    ours, best = pair
+    assert ours.percentile(0.99) <= 2 * best.percentile(0.99)
+
+
+def test_a_task_takes_few_messages(pair):
+    ours, _ = pair
+    assert 2 <= ours.messages_per_task <= 6
+
+
+def test_no_client_waits_much_longer_than_others(pair):
+    ours, best = pair
+    assert ours.unfairness <= max(1.5, 1.05 * best.unfairness)  # chance alone does that with one queue as well
+
+
+def test_many_small_clients_pay_with_messages_and_not_with_time():
+    scenario = Scenario(clients=200)
+    ours, best = World(scenario).run(), ideal(scenario)
+    assert ours.percentile(0.99) <= 1.2 * best.percentile(0.99)
+    assert ours.messages_per_task <= 12
+
+
+def test_every_task_ends_while_peers_die_and_come_back():
+    scenario = Scenario(workers=100, clients=10, links=20, deaths=0.01, tasks=5000)
+    world = World(scenario)
+    outcome = world.run()
+    assert len(outcome.times) == scenario.tasks
+    assert not all(peer.life == 0 for peer in world.peers)
+    assert all(not place.outstanding for client in world.clients for place in client.places.values())
+    assert all(client.core.queue.head() is None for client in world.clients)
+
+
+@pytest.mark.parametrize("policy", [RoundRobin, LeastOutstanding])
+def test_other_policies_end_every_task_too(policy):
+    scenario = Scenario(workers=100, clients=10, tasks=3000)
+    assert len(World(scenario, policy).run().times) == scenario.tasks
+
+
+def test_the_same_seed_gives_the_same_world():
+    scenario = Scenario(workers=100, clients=10, tasks=1000)
+    one, other = World(scenario).run(), World(scenario).run()
+    assert one.times == other.times
+    assert one.messages == other.messages
+    assert one.times != World(Scenario(workers=100, clients=10, tasks=1000, seed=2)).run().times
+
+
+def test_one_slow_peer_of_many_gets_no_more_than_its_share():
+    scenario = Scenario(workers=20, clients=4, links=20, load=0.5, mixed=False, tasks=4000)
+    world = World(scenario)
+    slow = world.peers[0]
+    slow.idle, slow.whole = [10.0], [10.0]
+    ended = Counter()
+    for peer in world.peers:
+        peer.end = lambda *args, peer=peer, end=peer.end: (ended.update([peer.number]), end(*args))
+    world.run()
+    assert ended[0] < sum(ended.values()) / 20 / 2

@@ -1,0 +1,57 @@
+"""Placement policies of users: what one gets wrong costs no task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from woolexec.core.placement import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
+
+if TYPE_CHECKING:
+    from woolexec.core.placement import Candidate, Placement
+
+_OURS = (IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin)
+
+
+def guarded(policy: Placement | None) -> Placement:
+    """Return what the engine can rely on: a policy of ours, or another with a guard around it."""
+    if policy is None:
+        return IdleFirst()
+    return policy if type(policy) in _OURS else _Guarded(policy)
+
+
+class _Guarded:
+    """Asks a policy, and does without it when it fails; says so once."""
+
+    def __init__(self, policy: Placement) -> None:
+        self._policy = policy
+        self._instead = IdleFirst()
+        self._said = False
+
+    def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
+        """Choose where the next task goes."""
+        try:
+            chosen = self._policy.choose(candidates, task)
+            if any(chosen is candidate for candidate in candidates):
+                return chosen
+            raise ValueError(f"{chosen!r} is none of the candidates")
+        except Exception as exc:
+            self._complain(exc)
+        return self._instead.choose(candidates, task)
+
+    def done(self, candidate: Candidate, seconds: float) -> None:
+        """Hear that a task has ended there, having run so long."""
+        try:
+            self._policy.done(candidate, seconds)
+        except Exception as exc:
+            self._complain(exc)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._said:
+            self._said = True
+            import logging
+            import traceback
+
+            # As text: a record that is kept would keep what the traceback refers to, which is the whole engine.
+            text = "".join(traceback.format_exception(error)).rstrip()
+            logging.getLogger("woolexec").error("a placement policy failed: %s", text)

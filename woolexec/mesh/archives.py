@@ -1,0 +1,73 @@
+"""The code that clients have shipped to a peer: archives in a folder of its own, by their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+
+from woolexec.errors import ProtocolError
+from woolexec.wire.codec import Code
+
+LIMIT = 256 << 20
+"""Bytes of code that one client may send."""
+
+
+class Archives:
+    """The folder; it is made when the first one comes, and goes with the peer.  Nothing in it is opened here."""
+
+    def __init__(self) -> None:
+        self.folder = os.path.join(tempfile.gettempdir(), f"woolexec-code-{secrets.token_hex(16)}")
+        self._is_made = False
+
+    def add(self, digest: str, data: bytes) -> None:
+        """
+        Keep an archive.
+
+        :raises OSError: if it cannot be written
+        :raises ProtocolError: if it is not what its digest says
+        """
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ProtocolError("an archive is not what its digest says")
+        if not self._is_made:
+            os.mkdir(self.folder, 0o700)
+            self._is_made = True
+        path = os.path.join(self.folder, f"{digest}.zip")
+        if not os.path.exists(path):
+            with open(f"{path}.part", "wb") as file:
+                file.write(data)
+            os.replace(f"{path}.part", path)
+
+    def close(self) -> None:
+        """Remove it."""
+        if self._is_made:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Incoming:
+    """
+    The archives that one client sends, piece by piece.
+
+    :param archives: where they go; None: none are taken
+    """
+
+    def __init__(self, archives: Archives | None) -> None:
+        self._archives = archives
+        self._size = 0
+        self._data = bytearray()
+
+    def take(self, frame: Code) -> None:
+        """
+        Take a piece.
+
+        :raises ProtocolError: if none are taken, or no more
+        """
+        self._size += len(frame.data)
+        if self._archives is None or self._size > LIMIT:
+            raise ProtocolError("code is not taken here" if self._archives is None else "too much code")
+        self._data += frame.data
+        if frame.last:
+            data, self._data = bytes(self._data), bytearray()
+            self._archives.add(frame.digest, data)

@@ -1,0 +1,112 @@
+"""What a task requires of the place where it runs, and what it waits in line for."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import NamedTuple
+
+
+class Requirement:
+    """
+    Tags and amounts of resources; immutable, hashable.
+
+    :param wanted: ``{"gpu": 1, "zone": "b"}``: a number is an amount of a resource, a text the value of a tag
+    :raises TypeError: if it is not such a mapping
+    :raises ValueError: if an amount is not above 0
+    """
+
+    __slots__ = ("resources", "tags")
+
+    resources: tuple[tuple[str, float], ...]
+    tags: frozenset[str]
+
+    def __init__(self, wanted: Mapping[str, float | str]) -> None:
+        resources, tags = {}, set()
+        for name, value in wanted.items():
+            if not isinstance(name, str):
+                raise TypeError(f"require takes names as keys: {name!r}")
+            if not name or {*"=>,"} & {*name}:
+                raise ValueError(f"{name!r} is no name of a resource or a tag")
+            if isinstance(value, str):
+                tags.add(f"{name}={value}")
+            elif isinstance(value, int | float) and not isinstance(value, bool):
+                if not 0 < value < float("inf"):
+                    raise ValueError(f"require takes amounts above 0: {name}={value!r}")
+                resources[name] = float(value)
+            else:
+                raise TypeError(f"require takes amounts and texts: {name}={value!r}")
+        self.resources = tuple(sorted(resources.items()))
+        self.tags = frozenset(tags)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Requirement) and (self.resources, self.tags) == (other.resources, other.tags)
+
+    def __hash__(self) -> int:
+        return hash((self.resources, self.tags))
+
+    def __str__(self) -> str:
+        return ", ".join(self.texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """How it is written in frames and messages."""
+        return *(f"{name}>={amount!r}" for name, amount in self.resources), *sorted(self.tags)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Requirement | None:
+        """
+        Make one from `texts`; None if there are none.
+
+        :raises ValueError: if they make no sense
+        """
+        wanted: dict[str, float | str] = {}
+        for text in texts:
+            name, sign, amount = text.partition(">=")
+            if sign:
+                wanted[name] = float(amount)
+            else:
+                name, _, value = text.partition("=")
+                wanted[name] = value
+        return cls(wanted) if wanted else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Requirement, (self.wanted,)
+
+    @property
+    def wanted(self) -> dict[str, float | str]:
+        """As it was given."""
+        return {**dict(tag.split("=", 1) for tag in self.tags), **dict(self.resources)}
+
+
+def amounts(texts: Iterable[str]) -> dict[str, float]:
+    """
+    Read amounts of resources, each ``name>=amount`` or ``name=amount``.
+
+    :raises ValueError: if one makes no sense
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, amount = text.replace(">=", "=").partition("=")
+        try:
+            found.update(Requirement({name: float(amount)}).resources)
+        except ValueError:
+            raise ValueError(f"{text!r} is no amount of a resource, as gpu=2") from None
+    return found
+
+
+if TYPE_CHECKING:
+
+    class Line(NamedTuple):
+        """What tasks have in common that wait in one line; those without any of it stand in the line None."""
+
+        priority: int = 0
+        requirement: Requirement | None = None
+        near: str = ""
+        client: object = None
+
+else:  # without `typing`, which takes long to import
+    Line = namedtuple("Line", "priority requirement near client", defaults=(0, None, "", None))  # noqa: PYI024
