@@ -25,6 +25,7 @@ def peer(tmp_path):
         credentials=Credentials.of_this_user(),
         pool="team",
         tags=["gpu=a100"],
+        resources={"memory": 64},
         announce=[Directory(tmp_path / "shared")],
     ) as peer:
         yield peer
@@ -34,9 +35,9 @@ def test_peers_lists_what_is_found_and_what_cannot_be_used(peer, tmp_path, capsy
     where = [f"dir:{tmp_path}/shared", f"unix:{tmp_path}/nobody"]
     assert cli.main(["peers", *where, "--timeout", "0.2"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].split() == ["ADDRESS", "HOST", "WORKERS", "POOL", "TAGS"]
+    assert out[0].split() == ["ADDRESS", "HOST", "WORKERS", "POOL", "OFFERS"]
     lines = {line.split()[0]: line for line in out[1:]}
-    assert lines[peer.address].split()[1:] == [os.uname().nodename, "2", "team", "gpu=a100"]
+    assert lines[peer.address].split()[1:] == [os.uname().nodename, "2", "team", "memory=64", "gpu=a100"]
     assert "cannot be used" in lines[where[1]]
 
 
@@ -46,6 +47,7 @@ def test_peers_as_json(peer, tmp_path, capsys):
     assert row["identity"] == peer.identity
     assert row["usable"] is True
     assert row["workers"] == 2
+    assert row["resources"] == {"memory": 64.0}
 
 
 def test_no_peers_is_said_and_is_a_failure(tmp_path, capsys):
@@ -72,7 +74,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_peer(peer, capsys):
         "round",
     ]
     assert "FAIL" not in out
-    assert "2 workers, pool team, gpu=a100" in out
+    assert "2 workers, pool team, memory=64, gpu=a100" in out
 
 
 def test_doctor_says_that_nobody_listens(capsys):

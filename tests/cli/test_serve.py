@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import signal
 import socket
 import stat
@@ -13,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from woolexec import Credentials, NoPeersError, PeerPoolExecutor, WorkerLostError, cli
+from woolexec import (
+    Credentials,
+    NoPeersError,
+    PeerPoolExecutor,
+    UnsatisfiableError,
+    WorkerLostError,
+    cli,
+    current_executor,
+)
 
 PATIENCE = 20.0
 
@@ -327,3 +336,55 @@ def test_peer_with_a_lifeline_ends_when_nobody_has_come_for_long(monkeypatch, ca
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+
+def test_what_it_offers_can_be_required_and_what_ran_is_written_down(tmp_path):
+    settings = ["--resource", "gpu=1", "--tag", "zone=b", "--audit", str(tmp_path / "audit")]
+    with serving(*settings) as (_, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        view = pool.with_options(require={"gpu": 1, "zone": "b"}, name="the task")
+        assert view.submit(abs, -1).result(PATIENCE) == 1
+        with pytest.raises(UnsatisfiableError, match="gpu=1, zone=b"):
+            pool.with_options(require={"gpu": 2}).submit(abs, -1).result(PATIENCE)
+    (line,) = map(json.loads, (tmp_path / "audit").read_text().splitlines())
+    assert (line["task"], line["outcome"]) == ("the task", "returned")
+
+
+def test_what_is_not_allowed_is_refused():
+    with serving("--allow", "builtins:abs") as (_, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        with pytest.raises(pickle.UnpicklingError, match="posix:getpid is not on"):
+            pool.submit(os.getpid).result(PATIENCE)
+
+
+def nest(room):
+    futures = [current_executor().submit(hold_two, room, name) for name in "ab"]
+    return {future.result() for future in futures}
+
+
+def hold_two(room, name):
+    Path(room, name).touch()
+    while not all(Path(room, each).exists() for each in "ab"):
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
+    with serving() as (_, other), serving("--peers", other["address"]) as (_, about):
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            assert len(pool.submit(nest, tmp_path).result(PATIENCE)) == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ["--resource", "gpu=many"],
+        ["--resource", "gpu"],
+        ["--allow", "abs"],
+        ["--allow", "os:system; true"],
+        ["--peers", "nfs://x"],
+        ["--audit", "/no/such/folder/audit"],
+    ],
+)
+def test_setting_that_makes_no_sense_is_refused(setting, capsys):
+    assert cli.main(["serve", *setting]) == 2
+    assert "woolexec serve: " in capsys.readouterr().err

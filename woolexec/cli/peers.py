@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from woolexec.requirement import amounts
+
 if TYPE_CHECKING:
     import argparse
 
@@ -72,15 +74,17 @@ async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
             reasons.append(f"{address}: {exc}")
             continue
         about = {"host": welcome.host, "pid": welcome.pid, "workers": welcome.workers, "identity": welcome.identity}
-        return row | about | {"pool": welcome.pool, "tags": list(welcome.tag), "usable": True, "address": address}
+        about |= {"pool": welcome.pool, "tags": list(welcome.tag), "resources": amounts(welcome.resource)}
+        return row | about | {"usable": True, "address": address}
     return row | {"usable": False, "address": record.addresses[0], "reason": "; ".join(reasons)}
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    lines = [("ADDRESS", "HOST", "WORKERS", "POOL", "TAGS")]
+    lines = [("ADDRESS", "HOST", "WORKERS", "POOL", "OFFERS")]
     for row in rows:
         if row["usable"]:
-            rest = row["host"], str(row["workers"]), row["pool"] or "-", " ".join(row["tags"]) or "-"
+            offers = [*(f"{name}={amount:g}" for name, amount in row["resources"].items()), *row["tags"]]
+            rest = row["host"], str(row["workers"]), row["pool"] or "-", " ".join(offers) or "-"
         else:
             rest = "-", "-", row["pool"] or "-", f"cannot be used: {row['reason']}"
         lines.append((row["address"], *rest))

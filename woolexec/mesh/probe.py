@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
+from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.handshake import Caller
+from woolexec.requirement import amounts
 
 if TYPE_CHECKING:
     from woolexec.mesh.credentials import Credentials
@@ -173,12 +175,13 @@ class _Steps:
             return
         self._seen = time()
         welcome = self._welcome
+        offer = str(Offer(welcome.tag, amounts(welcome.resource)))
         yield Step(
             "peer",
             works=True,
             found=f"woolexec {welcome.woolexec or '(from sources)'}, Python {welcome.python} on {welcome.host}, pid "
             f"{welcome.pid}, {welcome.workers} workers{f', pool {welcome.pool}' if welcome.pool else ''}"
-            f"{', ' if welcome.tag else ''}{', '.join(welcome.tag)}",
+            f"{f', {offer}' if offer else ''}",
         )
         try:
             async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(PATIENCE):
