@@ -1,5 +1,7 @@
 """Both parts of the handshake, without a network."""
 
+import pickle
+
 import pytest
 
 from woolexec.errors import PeerRefusedError
@@ -81,12 +83,41 @@ def test_opening_serves_for_a_while_only(monkeypatch):
         door.admit(metadata(opening))
 
 
-def test_strangers_cannot_make_a_peer_remember_without_bound():
-    door = Door(TOKEN, Welcome())
-    hello = Caller(TOKEN).hello
-    for _ in range(3 * handshake._NONCES):
-        door.greet(metadata(hello))
-    assert len(door._nonces) == handshake._NONCES
+def test_strangers_leave_nothing_behind_and_take_nothing_from_others():
+    caller, door = Caller(TOKEN), Door(TOKEN, Welcome())
+    _, opening = shake(caller, door)
+    before, stranger = pickle.dumps(vars(door)["_used"]), Caller(b"no token").hello
+    for _ in range(3000):
+        door.greet(metadata(stranger))
+    assert pickle.dumps(vars(door)["_used"]) == before
+    door.admit(metadata(opening))
+
+
+def test_opening_that_was_refused_does_not_spoil_the_right_one():
+    caller, door = Caller(TOKEN), Door(TOKEN, Welcome())
+    _, opening = shake(caller, door)
+    with pytest.raises(PeerRefusedError, match="has not proved"):
+        door.admit(metadata(altered(opening, proof=b"")))
+    door.admit(metadata(opening))
+
+
+@pytest.mark.parametrize("field", ["nonce", "first"])
+def test_nonce_that_the_peer_has_not_made_is_refused(field):
+    caller, door = Caller(TOKEN), Door(TOKEN, Welcome())
+    _, opening = shake(caller, door)
+    with pytest.raises(PeerRefusedError, match="no such welcome"):
+        door.admit(metadata(altered(opening, **{field: bytes(32)})))
+    with pytest.raises(PeerRefusedError, match="no such welcome"):
+        Door(TOKEN, Welcome()).admit(metadata(opening))
+
+
+def test_nonces_that_have_served_are_forgotten_when_they_are_old(monkeypatch):
+    door, now = Door(TOKEN, Welcome()), handshake.monotonic()
+    for number in range(100):
+        monkeypatch.setattr(handshake, "monotonic", lambda number=number: now + number)
+        _, opening = shake(Caller(TOKEN), door)
+        door.admit(metadata(opening))
+    assert len(door._used) <= handshake._NONCE_AGE + 1
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ How the two ends of a link come to trust each other, before the first frame.
     client                                                     peer
       -- Hello    versions, nonce c -------------------------->
       <- Welcome  versions, identity, nonce s, proof(peer) -----     proves that it has the token
-      -- Link     versions, nonce s, proof(client) ------------>     frames follow
+      -- Link     versions, nonces c and s, proof(client) ----->     frames follow
 
 Guarantees:
 1. The token never travels: each end proves that it has it, by an HMAC of both nonces.
 2. The peer proves itself first: no byte of a task, and no proof, is given to an impostor.
-3. A nonce of the peer's serves once, for 10 s, so a proof that was listened to is worth nothing.
+3. A nonce of the peer's serves once, for 10 s, so a proof that was listened to is worth nothing.  It says itself when
+   it was made, and for which c: strangers who greet leave nothing in the peer's memory, and take nothing from others.
 4. All of it is gRPC metadata, of which gRPC accepts 8 KiB: the peer reads no message of a stranger.
 """
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import struct
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic, time
@@ -39,8 +41,10 @@ WELCOME_KEY = "woolexec-welcome-bin"
 
 _NONCE = 32
 _NONCE_AGE = 10.0
-_NONCES = 1024
-"""Nonces that a peer remembers, at most, and for how long, in seconds."""
+"""For how long a peer's nonce serves, in seconds."""
+
+_MADE = struct.Struct("<d8s")
+"""What a peer's nonce begins with: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
 
 
 def describe(greeting: Hello | Welcome) -> None:
@@ -114,7 +118,7 @@ class Caller:
             raise PeerRefusedError(reason)
         opening = Hello()
         opening.CopyFrom(self._hello)
-        opening.nonce = welcome.nonce
+        opening.first, opening.nonce = self._hello.nonce, welcome.nonce
         if self._token is not None:
             opening.proof = _proof(self._token, b"client", self._hello.nonce, welcome.nonce)
         return welcome, opening.SerializeToString()
@@ -132,7 +136,8 @@ class Door:
         self._token = token
         self._welcome = welcome
         describe(self._welcome)
-        self._nonces: dict[bytes, tuple[bytes, float]] = {}
+        self._secret = secrets.token_bytes(32)
+        self._used: dict[bytes, float] = {}  # nonces that have served, and until when they would
 
     def greet(self, metadata: Iterable[tuple[str, Any]]) -> bytes:
         """
@@ -144,11 +149,10 @@ class Door:
         self._check(hello)
         welcome = Welcome()
         welcome.CopyFrom(self._welcome)
-        welcome.nonce = secrets.token_bytes(_NONCE)
+        welcome.nonce = self._sign(_MADE.pack(monotonic(), secrets.token_bytes(8)), hello.nonce)
         welcome.clock = time()
         if self._token is not None:
             welcome.proof = _proof(self._token, b"peer", hello.nonce, welcome.nonce)
-        self._remember(welcome.nonce, hello.nonce)
         return welcome.SerializeToString()
 
     def admit(self, metadata: Iterable[tuple[str, Any]]) -> Hello:
@@ -158,14 +162,13 @@ class Door:
         :raises PeerRefusedError: if it has not proved itself
         """
         hello = self._read(metadata)
-        known = self._nonces.pop(hello.nonce, None)
-        if known is None or known[1] < monotonic():
-            raise PeerRefusedError("no such welcome was given, or not lately")
+        self._check_nonce(hello)
         if self._token is not None:
-            proof = _proof(self._token, b"client", known[0], hello.nonce)
+            proof = _proof(self._token, b"client", hello.first, hello.nonce)
             if not hmac.compare_digest(proof, hello.proof):
                 raise PeerRefusedError("it has not proved that it has the token")
         self._check(hello)
+        self._use(hello.nonce)
         return hello
 
     def _read(self, metadata: Iterable[tuple[str, Any]]) -> Hello:
@@ -186,10 +189,26 @@ class Door:
         if reason is not None:
             raise PeerRefusedError(reason)
 
-    def _remember(self, nonce: bytes, callers: bytes) -> None:
-        while len(self._nonces) >= _NONCES:
-            del self._nonces[next(iter(self._nonces))]
-        self._nonces[nonce] = callers, monotonic() + _NONCE_AGE
+    def _sign(self, made: bytes, callers: bytes) -> bytes:
+        """Make a nonce of when it was made and the caller's."""
+        return made + hmac.digest(self._secret, made + callers, "sha256")[: _NONCE - len(made)]
+
+    def _check_nonce(self, hello: Hello) -> None:
+        """
+        See that a nonce is one of ours.
+
+        :raises PeerRefusedError: if it is none, is old, or has served before
+        """
+        made = hello.nonce[: _MADE.size]
+        genuine = hmac.compare_digest(self._sign(made, hello.first), hello.nonce)
+        if not genuine or _MADE.unpack(made)[0] + _NONCE_AGE < monotonic() or hello.nonce in self._used:
+            raise PeerRefusedError("no such welcome was given, or not lately")
+
+    def _use(self, nonce: bytes) -> None:
+        """A nonce has served."""
+        now = monotonic()
+        self._used = {each: until for each, until in self._used.items() if until > now}
+        self._used[nonce] = now + _NONCE_AGE
 
 
 def _proof(token: bytes, role: bytes, callers: bytes, peers: bytes) -> bytes:
