@@ -252,3 +252,122 @@ def test_peer_that_is_killed_costs_its_calls_and_others_go_on(hosts, tls, client
                 assert program.stdout.readline() == "lost\n"
                 assert program.stdout.readline() == "again\n"
                 assert program.wait(LONG) == 0
+
+
+@contextlib.contextmanager
+def names(host, tmp_path, *records):
+    """A DNS server on a host, which that host asks."""
+    etc = Path("/etc/netns", host.name)
+    etc.mkdir(parents=True)
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    command = ["ip", "netns", "exec", host.name, "dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts"]
+    command += [
+        "--conf-file=/dev/null",
+        f"--pid-file={tmp_path}/dns.pid",
+        "--listen-address=127.0.0.1",
+        "--bind-interfaces",
+    ]
+    try:
+        with subprocess.Popen([*command, "--user=root", *records]) as server:
+            try:
+                yield server
+            finally:
+                server.kill()
+    finally:
+        shutil.rmtree(etc)
+
+
+@pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="takes dnsmasq")
+def test_peers_are_found_behind_a_name_of_a_real_dns_server(hosts, tls, client, tmp_path):
+    one, two, three = hosts
+    records = [
+        *(f"--host-record=workers.test,{host.address}" for host in (one, two)),
+        f"--host-record=one.test,{one.address}",
+        f"--host-record=two.test,{two.address}",
+        *(f"--srv-host=_woolexec._tcp.workers.test,{name}.test,7437" for name in ("one", "two")),
+    ]
+    with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
+        with names(three, tmp_path, *records):
+            for url in ("dns://workers.test:7437", "dns://_woolexec._tcp.workers.test"):
+                found = three.run(WHERE, json.dumps(url), "2", **client)
+                assert found == [one.address, two.address], url
+
+
+DRAINED = """
+import json, sys, time
+from pathlib import Path
+from woolexec import PeerPoolExecutor
+
+def work(number):
+    time.sleep(0.02)
+    return number
+
+room = Path(sys.argv[2])
+with PeerPoolExecutor(peers=json.loads(sys.argv[1])) as pool:
+    pool.wait_for_peers(2, 30)
+    done = 0
+    while not (room / "enough").exists():
+        assert list(pool.map(work, range(10), chunksize=1)) == list(range(10))
+        done += 10
+        (room / "ready").touch()
+    print(done)
+"""
+
+
+def test_peers_are_drained_one_after_the_other_under_load_and_no_task_fails(hosts, tls, client, tmp_path):
+    one, two, three = hosts
+    bind = ["--bind", "0.0.0.0:7437", *tls]
+    with contextlib.ExitStack() as stack:
+        serving = {host: stack.enter_context(host.serving(*bind))[0] for host in (one, two)}
+        command = three.command("-c", DRAINED, everywhere(one.address, two.address), str(tmp_path))
+        env = {**os.environ, **client}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as program:
+            wait_ready(tmp_path)
+            for host in (one, two, one):
+                serving[host].send_signal(signal.SIGTERM)
+                assert serving[host].wait(LONG) == 0
+                serving[host] = stack.enter_context(host.serving(*bind))[0]
+            (tmp_path / "enough").touch()
+            assert int(program.stdout.readline()) >= 10
+            assert program.wait(LONG) == 0
+
+
+@pytest.mark.parametrize("end", ["client", "peer"])
+def test_way_that_is_cut_in_one_direction_is_given_up_and_made_again(hosts, tls, client, tmp_path, end):
+    one, _, three = hosts
+    mute, deaf = (three, one) if end == "client" else (one, three)
+    with one.serving("--bind", "0.0.0.0:7437", *tls):
+        with lingering(three, everywhere(one.address), tmp_path, **client) as program:
+            wait_ready(tmp_path)
+            ip("-n", mute.name, "route", "add", "blackhole", f"{deaf.address}/32")
+            assert program.stdout.readline() == "lost\n"
+            ip("-n", mute.name, "route", "del", "blackhole", f"{deaf.address}/32")
+            assert program.stdout.readline() == "again\n"
+            assert program.wait(LONG) == 0
+
+
+NESTED = """
+import json, subprocess, sys, time
+from pathlib import Path
+from woolexec import PeerPoolExecutor, current_executor
+
+def where(room, name):
+    Path(room, name).touch()
+    while len(list(Path(room).iterdir())) < 2:
+        time.sleep(0.01)
+    return subprocess.run(["ip", "-4", "-j", "addr", "show", "eth0"], capture_output=True, text=True).stdout
+
+def spread(room):
+    futures = [current_executor().submit(where, room, name) for name in "ab"]
+    return [json.loads(future.result())[0]["addr_info"][0]["local"] for future in futures]
+
+with PeerPoolExecutor(peers=sys.argv[1]) as pool:
+    print(*sorted(pool.submit(spread, sys.argv[2]).result(50)))
+"""
+
+
+def test_nested_tasks_go_from_host_to_host(hosts, tls, client, tmp_path):
+    one, two, three = hosts
+    bind = ["--bind", "0.0.0.0:7437", *tls]
+    with two.serving(*bind), one.serving(*bind, "--peers", f"{two.address}:7437"):
+        assert three.run(NESTED, f"{one.address}:7437", str(tmp_path), **client) == [one.address, two.address]
