@@ -24,7 +24,7 @@ def test_requirement_is_a_value():
 
 
 def test_requirement_travels_as_text():
-    requirement = Requirement({"gpu": 0.1, "zone": "b", "memory": 1e-7})
+    requirement = Requirement({"gpu": 0.1, "zone": "a>=b", "x": "=3", "memory": 1e-7})
     assert Requirement.of(requirement.texts) == requirement
     assert Requirement.of(()) is None
 

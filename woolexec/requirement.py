@@ -65,11 +65,10 @@ class Requirement:
         """
         wanted: dict[str, float | str] = {}
         for text in texts:
-            name, sign, amount = text.partition(">=")
-            if sign:
-                wanted[name] = float(amount)
+            name, _, value = text.partition("=")
+            if name.endswith(">"):
+                wanted[name[:-1]] = float(value)
             else:
-                name, _, value = text.partition("=")
                 wanted[name] = value
         return cls(wanted) if wanted else None
 

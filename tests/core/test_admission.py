@@ -74,3 +74,21 @@ def test_what_runs_beside_main_threads_takes_no_place(admission):
     for _ in range(10):
         assert admission.admit("a", None, offer=True, aside=True) == 0.0
     assert admission.free == 2
+
+
+def test_who_waits_for_a_resource_is_not_told_of_a_place(admission):
+    weight = admission.admit("a", None, GPU, offer=True)
+    assert admission.admit("b", None, GPU, offer=True) is None
+    assert admission.free == 1
+    assert admission.next() is None
+    admission.admit("c", None, GPU, offer=True)
+    admission.admit("c", None, offer=True)
+    admission.done(weight, GPU)
+    assert admission.next() == "b"
+
+
+def test_call_for_one_worker_is_never_refused_and_counts(admission):
+    for _ in range(2):
+        admission.admit("a", None, offer=True)
+    assert admission.admit("b", None, offer=True, pinned=True) is not None
+    assert admission.free == 0

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import stat
+from collections import Counter, OrderedDict, deque
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,6 +71,57 @@ def test_tasks_of_tasks_are_on_the_list_too(strict):
         strict.submit(tasks.nest_with, {}).result(PATIENCE)
 
 
+def test_context_variables_are_held_to_the_list_too(strict, tmp_path, monkeypatch):
+    evil = pickle.dumps({"tests.mesh.word": pickle.dumps(1), "evil": Evil(tmp_path / "evil")})
+    monkeypatch.setattr("woolexec.wire.variables.capture", lambda name: evil)
+    with pytest.raises(pickle.UnpicklingError):
+        strict.submit(tasks.weigh, b"12").result(PATIENCE)
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"cnumpy\nndarray\n(K\x01\x85\x8c\x01OC\x08AAAAAAAAtR.",  # pointers
+        b"cnumpy.core.numeric\n_frombuffer\n(C\x08AAAAAAAAcnumpy\ndtype\n(\x8c\x01Ot\x52K\x01\x85\x8c\x01CtR.",
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(\x8c\x05O,i4,t\x52C\x08AAAAAAAAtR.",
+        b"cpathlib\nPath\nN}\x8c\x0eis_relative_tocbuiltins\ncomplex\ns\x86b.",  # state of a class
+        b"ctests.mesh.tasks\nweigh\nN}\x8c\x0e__kwdefaults__Ns\x86b.",  # state of a function
+        b"cwoolexec.errors\n_rebuild.__globals__\n.",
+        b"cbuiltins\ngetattr\n.",
+    ],
+)
+def test_forged_pickle_is_refused(forged):
+    with pytest.raises(pickle.UnpicklingError):
+        loader(ALLOWED)(forged)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(10),
+        np.arange(10.0).reshape(2, 5),
+        np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)),
+        np.array(["a", "bc"]),
+        np.array([], dtype=complex),
+        np.float64(1.5),
+        np.int8(-3),
+    ],
+)
+def test_arrays_of_numbers_and_text_are_data(value):
+    made = loader([])(pickle.dumps(value, 5))
+    np.testing.assert_array_equal(made, value)
+    assert made.dtype == value.dtype
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, Counter("aab"), deque([1, [2]]), OrderedDict(a=1), Decimal("1.5"), dt.time.max, KeyError("k")],
+)
+def test_plain_data_stays_what_it_is(value):
+    assert repr(loader([])(pickle.dumps(value, 5))) == repr(value)
+
+
 def test_initializers_are_not_run(tmp_path):
     with Peer(1, credentials=CREDENTIALS, allow=ALLOWED) as peer:
         pool = PeerPoolExecutor(
@@ -123,3 +175,16 @@ def test_audit_says_who_ran_what_when_and_how_it_ended(tmp_path):
     ]
     assert all(line["started"] is not None and "2023-11-14T22:" in line["ended"] for line in lines)
     assert list(lines[0]) == ["client", "task", "call", "started", "ended", "outcome"]
+
+
+def test_task_ends_although_it_cannot_be_written_down(tmp_path, caplog):
+    audit = Audit(str(tmp_path / "audit"))
+    with open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), audit._fd, inheritable=False)
+    with Peer(1, credentials=CREDENTIALS, audit=audit) as peer, joined(peer) as pool:
+        assert [pool.submit(tasks.weigh, b"12").result(PATIENCE) for _ in range(5)] == [2] * 5
+        assert peer._places.admission.free == 1
+    audit.close()
+    assert [record.getMessage() for record in caplog.records if "written down" in record.getMessage()] == [
+        "tasks are not written down: [Errno 28] No space left on device"
+    ]

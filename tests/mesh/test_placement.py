@@ -10,7 +10,14 @@ import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import LeastOutstanding, PeerPoolExecutor, PowerOfTwoChoices, RoundRobin, UnsatisfiableError
+from woolexec import (
+    LeastOutstanding,
+    PeerPoolExecutor,
+    PowerOfTwoChoices,
+    RoundRobin,
+    UnsatisfiableError,
+    current_executor,
+)
 from woolexec.mesh.discovery.urls import discoveries, discovery
 from woolexec.mesh.server import Peer
 
@@ -228,7 +235,8 @@ def test_policy_of_ones_own_chooses_and_is_told_of_the_end():
             pool.wait_for_peers(2, PATIENCE)
             first = min(made, key=lambda peer: peer.identity)
             assert {pool.submit(os.getpid).result(PATIENCE) for _ in range(5)} == workers_of(first)[0]
-    assert policy.asked == ["getpid"] * 5
+    assert len(policy.asked) >= 5  # again for one that is taken back from a peer that is slow to begin
+    assert set(policy.asked) == {"getpid"}
     assert [name.rpartition("/")[2] for name, _ in policy.told] == [first.identity[:8]] * 5
 
 
@@ -289,3 +297,58 @@ def test_peers_that_find_each_other_do_not_link_to_themselves(tmp_path):
         eventually(lambda: len(one._peers._known) == len(other._peers._known) == 2)
         assert [link.name.rpartition("/")[2] for link in one._peers.links] == [other.identity[:8]]
         assert [link.name.rpartition("/")[2] for link in other._peers.links] == [one.identity[:8]]
+
+
+def recurse(depth):
+    if depth == 0:
+        return 1
+    futures = [current_executor().submit(recurse, depth - 1) for _ in range(2)]
+    return sum(future.result() for future in futures)
+
+
+def test_recursion_over_two_peers_of_one_worker_each_finishes(tmp_path):
+    both = [discovery(f"dir:{tmp_path}/peers")]
+    with announced(tmp_path, peers=both) as one, announced(tmp_path, peers=both) as other, joined(one) as pool:
+        eventually(lambda: one._peers.links and other._peers.links)
+        for _ in range(20):
+            pool.submit(recurse, 0).result(PATIENCE)
+        assert [pool.submit(recurse, 6).result(PATIENCE) for _ in range(3)] == [64] * 3
+
+
+def test_run_on_all_reaches_every_worker_whatever_is_required():
+    with Peer(3, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as pool:
+        found = pool.with_options(require={"gpu": 1}).run_on_all(os.getpid)
+        assert {future.result(PATIENCE) for future in found.values()} == set(peer.engine.pids)
+
+
+def test_requirement_that_makes_no_sense_in_a_task_fails_that_task_alone(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        with pytest.raises(UnsatisfiableError, match="zone=a>=b"):
+            pool.submit(tasks.nest_with, {"zone": "a>=b"}).result(PATIENCE)
+        assert pool.submit(divmod, 7, 2).result(PATIENCE) == (3, 1)
+
+
+def test_client_whose_resource_is_taken_is_not_told_again_and_again(tmp_path):
+    with Peer(4, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as one, joined(peer) as other:
+        held = one.with_options(require={"gpu": 1}).submit(tasks.hold, tmp_path, "held")
+        eventually(held.running)
+        waiting = other.with_options(require={"gpu": 1}).submit(os.getpid)
+        (link,) = other._peers.links
+        eventually(lambda: link.candidate.is_full)
+        heard = other._engine._dispatcher.core._heard
+        assert one.submit(time.sleep, 0.2).result(PATIENCE) is None
+        assert other._engine._dispatcher.core._heard == heard
+        (tmp_path / "release").touch()
+        assert waiting.result(PATIENCE)
+
+
+def test_refused_tasks_keep_their_order(tmp_path):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as one, joined(peer) as other:
+        held = one.submit(tasks.hold, tmp_path, "held")
+        eventually(held.running)
+        futures = [other.submit(note, tmp_path / "order", str(number)) for number in range(8)]
+        eventually(lambda: other._peers.links[0].candidate.is_full)
+        (tmp_path / "release").touch()
+        for future in futures:
+            future.result(PATIENCE)
+    assert (tmp_path / "order").read_text().split() == [str(number) for number in range(8)]

@@ -31,7 +31,7 @@ class Admission:
         self._width = width
         self._load = 0.0
         self._long = 0  # calls of which each has a worker for itself
-        self._waiting: dict[Hashable, None] = {}
+        self._waiting: dict[Hashable, set[tuple[Requirement | None, bool]]] = {}  # for what
 
     @property
     def free(self) -> int:
@@ -46,6 +46,7 @@ class Admission:
         *,
         offer: bool,
         aside: bool = False,
+        pinned: bool = False,
     ) -> float | None:
         """
         Take a call, or refuse it and put its client in line.
@@ -53,12 +54,13 @@ class Admission:
         :param seconds: how long it is expected to run; None: not known
         :param offer: it is to run at once, or not here
         :param aside: it does not run in a main thread, and takes no place
+        :param pinned: it waits for one of the workers, however long
         :return: what it takes, for `done`; None if it is refused
         """
         # A short call waits for other short ones, and not behind long ones.
-        has_room = aside or (self.free > 0 if offer else self._long < self._width)
+        has_room = aside or pinned or (self.free > 0 if offer else self._long < self._width)
         if not (has_room and self.offer.has(requirement)):
-            self._waiting[client] = None
+            self._waiting.setdefault(client, set()).add((requirement, aside))
             return None
         self.offer.take(requirement)
         weight = 0.0 if aside else weigh(seconds)
@@ -74,11 +76,12 @@ class Admission:
 
     def next(self) -> Any:
         """Take the client that waited longest out of the line, if there is room; None: nobody is to be told."""
-        if not self._waiting or not self.free:
-            return None
-        client = next(iter(self._waiting))
-        del self._waiting[client]
-        return client
+        free = self.free > 0
+        for client, wanted in self._waiting.items():
+            if any((free or aside) and self.offer.has(requirement) for requirement, aside in wanted):
+                del self._waiting[client]
+                return client
+        return None
 
     @property
     def has_waiting(self) -> bool:

@@ -226,7 +226,8 @@ class Dispatch:
                 if not fitting:
                     stuck.add(entry.line)
                     continue
-                index = min(fitting)[1]
+                near = [each for each in fitting if _is_near(places[each[0][1]], entry.line)]
+                index = min(near or fitting)[1]
             _, at = heap[index]
             place = places[at]
             ahead = len(place.outstanding)
@@ -421,7 +422,12 @@ def _has(place: Any, requirement: Any) -> bool:
 
 
 def _takes(place: Any, line: Line) -> bool:
-    return (line.client is None or place.candidate is None) and _has(place, line.requirement)
+    may = line.client is None or place.candidate is None
+    return may and (line.requirement is None or _has(place, line.requirement))
+
+
+def _is_near(place: Any, line: Line) -> bool:
+    return bool(line.near) and place.candidate is not None and place.candidate.matches(line.near)
 
 
 def _cost_of(entry: Call | Chunk, count: int, place: Any) -> float:

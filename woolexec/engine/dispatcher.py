@@ -335,7 +335,7 @@ class Dispatcher:
         if queue.head() is None:
             return
         free = sum(1 for worker in self._workers.values() if not worker.aside.outstanding and worker.ready)
-        most = self._crew.limit + self._crew.ending
+        most = self._crew.limit + self._crew.ending if queue.head(self._offer) is not None else 0
         while free < len(queue) and len(self._workers) < most and self._crew.broken is None:
             if self._crew.start() is None:
                 break
@@ -422,6 +422,7 @@ class Dispatcher:
         if self._policy is _UNUSED:
             self._policy = guarded(self._given)
         self.expects_peers = False
+        self._unmet = set()  # this one may not be the last that comes
         self.links.append(link)
         self.core.join(link)
         self.aside.join(link.aside)
@@ -459,13 +460,13 @@ class Dispatcher:
         queues = (self.core.queue, self.aside.queue)
         waiting = {requirement for queue in queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
-        # Of the first peer `peers_timeout` says how long to wait for it.
-        if self.links or not (self.expects_peers or not self._crew.limit):
-            for requirement in unmet & self._unmet:
-                error = UnsatisfiableError(unsatisfiable(requirement, self._offer, self.links))
-                for queue in queues:
-                    for entry in queue.clear(requirement):
-                        _fail(entry, error)
+        if not self.links and (self.expects_peers or not self._crew.limit):
+            unmet = set()  # of the first peer `peers_timeout` says how long to wait for it
+        for requirement in unmet & self._unmet:
+            error = UnsatisfiableError(unsatisfiable(requirement, self._offer, self.links))
+            for queue in queues:
+                for entry in queue.clear(requirement):
+                    _fail(entry, error)
         self._unmet = unmet
         if waiting:
             self.check_requirements()
@@ -550,7 +551,8 @@ class Dispatcher:
         self._rest_armed = False
 
     def _has_children_elsewhere(self, parent: int) -> bool:
-        return any(call.ancestor == parent for worker in self._workers.values() for call in worker.outstanding.values())
+        places: list[Place] = [*self._workers.values(), *self.links]
+        return any(call.ancestor == parent for place in places for call in place.outstanding.values())
 
     def recall(self, worker: Outbound, since: int = 0, waiting: int = 0) -> None:
         """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""

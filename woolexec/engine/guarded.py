@@ -31,7 +31,7 @@ class _Guarded:
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
         try:
-            chosen = self._policy.choose(candidates, task)
+            chosen = self._policy.choose(tuple(candidates), task)  # it may do with them what it likes
             if any(chosen is candidate for candidate in candidates):
                 return chosen
             raise ValueError(f"{chosen!r} is none of the candidates")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import Call
 from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
-from woolexec.requirement import Requirement
+from woolexec.requirement import Line, Requirement
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.payload import File, fill
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.workers import Worker
-    from woolexec.wire.codec import Message
+    from woolexec.wire.codec import Message, Options
 
 
 NESTED = frozenset({Submit, Cancel, Close, Next, Send, Throw})
@@ -54,20 +54,11 @@ class NestedTasks:
         """Queue a task that a worker's call submits."""
         dispatcher = self._dispatcher
         function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
-        options = None
-        if frame.options is not None:
-            asked = frame.options
-            options = TaskOptions.restore(
-                asked.retry_on,
-                timeout=asked.timeout or None,
-                retries=asked.retries,
-                idempotent=asked.idempotent,
-                name=asked.name or None,
-                context_back=asked.context_back,
-                priority=asked.priority,
-                require=Requirement.of(asked.require),
-                near=asked.near,
-            )
+        options, trouble = None, broken
+        try:
+            options = _options_of(frame.options)
+        except (ValueError, TypeError) as exc:
+            trouble = exc
         receiver = _Receiver(self, worker, frame.task)
         receiver.outstanding_call = call = Call(
             function, frame.payload, receiver, options, frame.parent, context=frame.context
@@ -76,9 +67,11 @@ class NestedTasks:
         if parent is not None:  # it does not hold a main thread; what does is above it
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
-        if broken is not None:
-            receiver.deliver_failure(call, broken)
+        if trouble is not None:
+            receiver.deliver_failure(call, trouble)
             return
+        if frame.here:
+            call.line = Line(*(call.line or Line())[:3], client=worker)
         queue = dispatcher.aside.queue if function.lane else dispatcher.core.queue
         queue.offer(call)
         queue.add(call)
@@ -180,3 +173,24 @@ class _Receiver:
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
         self._tasks.tell(self, below, fill(below, frame.payload))
+
+
+def _options_of(asked: Options | None) -> TaskOptions | None:
+    """
+    Make options as a task has asked for them.
+
+    :raises ValueError: if they make no sense
+    """
+    if asked is None:
+        return None
+    return TaskOptions.restore(
+        asked.retry_on,
+        timeout=asked.timeout or None,
+        retries=asked.retries,
+        idempotent=asked.idempotent,
+        name=asked.name or None,
+        context_back=asked.context_back,
+        priority=asked.priority,
+        require=Requirement.of(asked.require),
+        near=asked.near,
+    )

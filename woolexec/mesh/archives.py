@@ -11,8 +11,8 @@ import tempfile
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Code
 
-LIMIT = 256 << 20
-"""Bytes of code that one client may send."""
+LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
+"""Bytes of code that one client may send, and that all may."""
 
 
 class Archives:
@@ -21,6 +21,7 @@ class Archives:
     def __init__(self) -> None:
         self.folder = os.path.join(tempfile.gettempdir(), f"woolexec-code-{secrets.token_hex(16)}")
         self._is_made = False
+        self._size = 0
 
     def add(self, digest: str, data: bytes) -> None:
         """
@@ -31,9 +32,11 @@ class Archives:
         """
         if hashlib.sha256(data).hexdigest() != digest:
             raise ProtocolError("an archive is not what its digest says")
-        if not self._is_made:
-            os.mkdir(self.folder, 0o700)
-            self._is_made = True
+        self._size += len(data)
+        if self._size > LIMIT_OF_ALL:
+            raise ProtocolError("too much code of all clients")
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        self._is_made = True
         path = os.path.join(self.folder, f"{digest}.zip")
         if not os.path.exists(path):
             with open(f"{path}.part", "wb") as file:

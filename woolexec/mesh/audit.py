@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ class Audit:
 
     def __init__(self, path: str, clock: Callable[[], float] = time) -> None:
         self.clock = clock
+        self._has_failed = False
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def note(self, client: str, task: str, call: int, started: float | None, outcome: str) -> None:
@@ -33,7 +35,12 @@ class Audit:
         """
         about: dict[str, Any] = {"client": client, "task": task, "call": call, "started": _text(started)}
         about |= {"ended": _text(self.clock()), "outcome": outcome}
-        os.write(self._fd, json.dumps(about).encode() + b"\n")  # one write: lines of several peers do not mix
+        try:
+            os.write(self._fd, json.dumps(about).encode() + b"\n")  # one write: lines of several peers do not mix
+        except OSError as exc:  # the disk is full, for instance: tasks go on
+            if not self._has_failed:
+                self._has_failed = True
+                logging.getLogger("woolexec").warning("tasks are not written down: %s", exc)
 
     def close(self) -> None:
         """Close the file."""

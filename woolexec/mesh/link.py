@@ -225,8 +225,14 @@ class Link(Distant, _Far):
         """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
         if len(self.outstanding) <= len(self._begun):
             return -1.0
-        # Of those that have not been said to run as many as it has workers may do so.
-        unbegun = [call.cost for number, call in self.outstanding.items() if number not in self._begun]
+        # Of those that have not been said to run as many as it has workers may do so.  What requires something stays.
+        unbegun = [
+            call.cost
+            for number, call in self.outstanding.items()
+            if number not in self._begun and (call.line is None or call.line.requirement is None)
+        ]
+        if not unbegun:
+            return -1.0
         return sum(unbegun[max(0, self.width - len(self._begun)) :])
 
     @property
@@ -395,7 +401,7 @@ class LinkAside(_Far):
 
 def _say_line(frame: Start, call: Call) -> None:
     """Say what the call waits in line for."""
-    if call.line is not None:
+    if call.line is not None and not call.pin:
         frame.priority = call.line.priority
         if call.line.requirement is not None and call.line.requirement.resources:
             frame.require = Requirement(dict(call.line.requirement.resources)).texts

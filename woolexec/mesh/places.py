@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from woolexec.engine.loop import Loop
     from woolexec.mesh.served import Served
 
-_TELL = 0.01
-"""Seconds after which the next client in line is told of room that the one before has not used."""
+_TELL, _LOOK = 0.01, 0.05
+"""Seconds after which the next client in line is told of room that the one before has not used, and after which to look
+whether there is room."""
 
 
 class Places:
@@ -31,7 +32,7 @@ class Places:
         self.clients: set[Served] = set()
         self._has_peers = has_peers
         self._loop = loop
-        self._telling = False
+        self._about_to = self._telling = False
 
     def line_of(self, client: Served, priority: int) -> Line | None:
         """Return where calls of a client wait for a worker: each client has a line of its own."""
@@ -39,18 +40,26 @@ class Places:
 
     def tell(self) -> None:
         """When there is room, tell the client that has waited longest, and in a while the next."""
+        if self.admission.has_waiting and not self._about_to:
+            self._about_to = True
+            self._loop.after(0.0, self._tell_now)  # behind the outcome that made the room
+
+    def _tell_now(self) -> None:
+        self._about_to = False
+        client = self._tell_next()
         if self.admission.has_waiting and not self._telling:
             self._telling = True
-            self._loop.after(0.0, self._tell)  # behind the outcome that made the room
+            self._loop.after(_LOOK if client is None else _TELL, self._tell)
+
+    def _tell_next(self) -> Served | None:
+        client: Served | None = self.admission.next()
+        if client is not None:
+            client.outbox.put(encode(Load(free=max(1, self.admission.free))))
+        return client
 
     def _tell(self) -> None:
         self._telling = False
-        client = self.admission.next()
-        if client is not None:
-            client.outbox.put(encode(Load(free=self.admission.free)))
-            if self.admission.has_waiting:
-                self._telling = True
-                self._loop.after(_TELL, self._tell)
+        self._tell_now()
 
     def leave(self, client: Served) -> None:
         """A client is gone."""

@@ -96,6 +96,7 @@ class Served:
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of what runs beside them
+        self._refused: list[int] = []
         self._looking = False
 
     def say_goodbye(self) -> None:
@@ -119,6 +120,10 @@ class Served:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 for frame in decode(data):
                     self._take(frame)
+                if self._refused:
+                    self.outbox.put(encode(Load(refused=self._refused)))
+                    self._refused = []
+                    self.places.tell()
                 wake()
                 if len(self.outstanding) > self._quota:
                     await self._have_room()
@@ -192,6 +197,8 @@ class Served:
 
     def _submit(self, call: Call, frame: Start) -> None:
         answer, worker = call.receiver, frame.worker
+        if answer.number in self.outstanding:
+            raise ProtocolError(f"call {answer.number} is there already")
         if not self._let_in(call, frame):
             return
         answer.outstanding_call = call
@@ -212,17 +219,17 @@ class Served:
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Take what a call needs of our places; refuse it if they do not have that now."""
         answer, seconds = call.receiver, call.function.seconds
-        answer.requirement = Requirement.of(frame.require)
+        answer.requirement = None if frame.worker else Requirement.of(frame.require)
         weight = self.places.admission.admit(
             self,
             None if seconds is None else seconds * (call.count or 1),
             answer.requirement,
             offer=bool(frame.offer or frame.require),
-            aside=bool(call.function.lane or frame.worker),  # which there is only one of
+            aside=bool(call.function.lane),
+            pinned=bool(frame.worker),
         )
         if weight is None:
-            self.outbox.put(encode(Load(refused=(answer.number,))))
-            self.places.tell()
+            self._refused.append(answer.number)
             return False
         answer.weight = weight
         call.line = self.places.line_of(self, frame.priority)
@@ -303,11 +310,11 @@ class Served:
         answer = self.outstanding.pop(number, None)
         if answer is None:
             return False
+        self.places.admission.done(answer.weight, answer.requirement)
+        self.places.tell()
         if self._audit is not None:
             name = task_name(answer.outstanding_call)
             self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
-        self.places.admission.done(answer.weight, answer.requirement)
-        self.places.tell()
         return True
 
     def abandon(self) -> None:

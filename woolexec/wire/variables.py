@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextvars import Context, ContextVar, copy_context
 from pickle import dumps as pickle_small
-from pickle import loads as unpickle_small
 
 from woolexec.wire import tracing
 from woolexec.wire.pickling import dumps_inline, loads
@@ -71,14 +70,14 @@ def _values() -> dict[str, bytes]:
 
 def restore(encoded: bytes) -> None:
     """Set the variables in the current context."""
-    for name, value in unpickle_small(encoded).items():
+    for name, value in loads(encoded).items():
         if name != tracing.KEY:
             by_name(name).set(loads(value))
 
 
 def span(encoded: bytes, task: str) -> AbstractContextManager[Any]:
     """Make the span of a task that runs, if its submission was traced; to be entered where the variables are set."""
-    carrier = unpickle_small(encoded).get(tracing.KEY) if encoded else None
+    carrier = loads(encoded).get(tracing.KEY) if encoded else None
     return tracing.running(None if carrier is None else loads(carrier), task)
 
 
@@ -86,7 +85,7 @@ def changed(before: bytes) -> bytes:
     """Encode the values that are not those that came; empty if there are none."""
     if not known:
         return b""
-    came: dict[str, bytes] = unpickle_small(before) if before else {}
+    came: dict[str, bytes] = loads(before) if before else {}
     news = {name: value for name, value in _values().items() if came.get(name) != value}
     return pickle_small(news, 5) if news else b""
 

@@ -85,6 +85,8 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
     shipped = sys.modules.get("woolexec.worker.shipped")  # there if this worker uses shipped code
     body = function.payload if shipped is None else shipped.wrap_nested(function.payload)
     frame = Submit(task=number, parent=job.number, function=body, name=function.name, lane=function.lane)
+    if body is not function.payload:  # other peers do not have that code
+        frame.here = True
     if context:
         frame.context = context
     if options is not None:
