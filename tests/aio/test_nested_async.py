@@ -36,7 +36,7 @@ def test_coroutine_runs_tasks_of_both_kinds(run):
 def test_plain_task_awaits_nested_tasks_in_a_loop_of_its_own(run, fn):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 assert await pool.run(tasks.through_asyncio, fn, 3) == 6
                 assert await pool.run(tasks.through_asyncio, fn, 4) == 8
 
@@ -47,7 +47,7 @@ def test_plain_task_awaits_nested_tasks_in_a_loop_of_its_own(run, fn):
 def test_plain_task_wraps_the_future_of_a_nested_task_in_a_loop_of_its_own(run, fn):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 assert await pool.run(tasks.wrap_through_asyncio, fn, 3) == 6
 
     run(body)
@@ -112,7 +112,7 @@ def test_callback_of_a_nested_future_is_called_while_its_task_waits_for_it(fn):
 def test_plain_task_pulls_a_stream_in_a_loop_of_its_own(run, kind):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 assert await pool.run(tasks.stream_through_asyncio, kind("count"), 5) == [0, 1, 2, 3, 4]
 
     run(body)
@@ -122,7 +122,7 @@ def test_plain_task_pulls_a_stream_in_a_loop_of_its_own(run, kind):
 def test_plain_task_maps_in_a_loop_of_its_own(run, fn):
     async def body():
         async with PeerPoolExecutor(2) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 assert await pool.run(tasks.map_through_asyncio, fn, range(20)) == [2 * x for x in range(20)]
 
     run(body)
@@ -202,7 +202,7 @@ def test_coroutine_pulls_a_stream(run, kind, prefetch):
 def test_stream_that_begins_before_its_opening_is_over_can_be_pulled(run, kind):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 assert await pool.run(tasks.streamed_with_an_early_answer, kind("count"), 3) == [0, 1, 2]
 
     run(body)
@@ -268,7 +268,7 @@ def test_cancelled_pull_cancels_the_nested_stream(run, tmp_path):
 def test_cancelled_pull_ends_the_nested_stream_though_its_task_goes_on(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 await pool.run(tasks.give_up_a_pull_and_wait, tmp_path, tasks.held_async)
 
     run(body)
@@ -335,7 +335,7 @@ def test_coroutine_that_gives_up_on_a_child_waits_for_its_end(run, tmp_path):
 def test_child_that_was_given_up_ends_though_its_parent_goes_on(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            with anyio.fail_after(SOON / 4):
+            with anyio.fail_after(SOON):
                 await pool.run(tasks.give_up_on_a_child_and_wait, tmp_path)
 
     run(body)

@@ -18,6 +18,7 @@ ONLY = os.environ.get("WOOLEXEC_SEED")
 ENOUGH = 1000  # seeds after which a flaw must have shown
 
 
+@pytest.mark.timeout(300)  # on a machine with much else to do
 def test_core_keeps_its_guarantees_in_every_history():
     seeds = range(SEEDS) if ONLY is None else [int(ONLY)]
     for seed in seeds:
