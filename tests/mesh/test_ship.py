@@ -5,6 +5,7 @@ import sys
 import textwrap
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -84,9 +85,18 @@ def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
         run(parcel, peer, "['parcel']")
         run(parcel, peer, "['parcel']")
         folder = peer._archives.folder
-        (archive,) = __import__("pathlib").Path(folder).iterdir()
+        (archive,) = Path(folder).iterdir()
         assert archive.name == shipment(parcel).digest + ".zip"
     assert not archive.parent.exists()
+
+
+def test_folder_that_others_can_write_to_is_not_used(parcel):
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        run(parcel, peer, "['parcel']")
+        Path(peer._archives.folder).chmod(0o777)
+        with pytest.raises(PermissionError, match="open to others"):
+            peer._archives.add(shipment(parcel).digest, shipment(parcel).data)
+        Path(peer._archives.folder).chmod(0o700)
 
 
 def test_what_is_the_same_has_the_same_digest(parcel):

@@ -10,6 +10,7 @@ import tempfile
 
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Code
+from woolexec.worker.shipped import check
 
 LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
 """Bytes of code that one client may send, and that all may."""
@@ -27,7 +28,7 @@ class Archives:
         """
         Keep an archive.
 
-        :raises OSError: if it cannot be written
+        :raises OSError: if it cannot be written, or somebody else has made the folder
         :raises ProtocolError: if it is not what its digest says
         """
         if hashlib.sha256(data).hexdigest() != digest:
@@ -36,6 +37,7 @@ class Archives:
         if self._size > LIMIT_OF_ALL:
             raise ProtocolError("too much code of all clients")
         os.makedirs(self.folder, 0o700, exist_ok=True)
+        check(self.folder)
         self._is_made = True
         path = os.path.join(self.folder, f"{digest}.zip")
         if not os.path.exists(path):

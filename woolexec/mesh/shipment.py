@@ -45,7 +45,7 @@ def shipment(what: Shippable) -> Shipment:
     name = path.name.removesuffix(".py")
     if name in sys.stdlib_module_names or name == "woolexec":
         raise ValueError(f"ship: peers have {name!r} already")
-    if not name.isidentifier():
+    if not name.isidentifier() or name == "__main__":  # whose functions travel by themselves
         raise ValueError(f"ship: {str(path)!r} is no module or package")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -67,7 +67,7 @@ def _path_of(what: Shippable) -> Path:
     top = what.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # __main__ has none
+    except ValueError:  # __main__ may have none
         spec = None
     if spec is None:
         raise ValueError(f"ship: there is no module {top!r} here")

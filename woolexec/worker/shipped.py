@@ -68,8 +68,20 @@ def _use(name: str, digest: str) -> None:
     path = os.path.join(folder, f"{digest}.zip")
     if not os.path.exists(path):
         raise ModuleNotFoundError(f"module {name!r} was not shipped to {os.uname().nodename}", name=name)
+    check(folder)
     before = os.path.join(folder, f"{_used.get(name)}.zip")
     sys.path[:] = [path, *(entry for entry in sys.path if entry != before)]
     for module in [each for each in sys.modules if each.partition(".")[0] == name]:
         del sys.modules[module]
     _used[name] = digest
+
+
+def check(folder: str) -> None:
+    """
+    See that nobody else can have put something into a folder: old ones in /tmp are removed by some systems.
+
+    :raises PermissionError: if somebody can
+    """
+    about = os.lstat(folder)
+    if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        raise PermissionError(f"{folder} is open to others")
