@@ -56,7 +56,7 @@ def test_what_is_not_on_the_list_is_refused(strict, fn):
 
 def test_arguments_are_plain_data(strict, tmp_path):
     evil = Evil(tmp_path / "evil")
-    with pytest.raises(pickle.UnpicklingError, match=r"pathlib:Path\.touch is not on|builtins:getattr is not on"):
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
         strict.submit(tasks.weigh, [evil]).result(PATIENCE)
     assert not evil.path.exists()
     with pytest.raises(pickle.UnpicklingError):

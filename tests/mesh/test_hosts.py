@@ -369,5 +369,7 @@ with PeerPoolExecutor(peers=sys.argv[1]) as pool:
 def test_nested_tasks_go_from_host_to_host(hosts, tls, client, tmp_path):
     one, two, three = hosts
     bind = ["--bind", "0.0.0.0:7437", *tls]
+    (tmp_path / "meeting").mkdir()
     with two.serving(*bind), one.serving(*bind, "--peers", f"{two.address}:7437"):
-        assert three.run(NESTED, f"{one.address}:7437", str(tmp_path), **client) == [one.address, two.address]
+        found = three.run(NESTED, f"{one.address}:7437", str(tmp_path / "meeting"), **client)
+        assert found == [one.address, two.address]

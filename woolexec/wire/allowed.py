@@ -27,7 +27,11 @@ _DATA = frozenset(
         *(f"builtins:{name}" for name in ("bytearray", "complex", "frozenset", "range", "set", "slice")),
         *(f"collections:{name}" for name in ("Counter", "OrderedDict", "deque")),
         *(f"datetime:{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(f"pathlib:{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")),
+        *(
+            f"{module}:{name}"
+            for module in ("pathlib", "pathlib._local")  # from Python 3.13 on
+            for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")
+        ),
         "decimal:Decimal",
         "fractions:Fraction",
         "woolexec.errors:_rebuild",
