@@ -72,9 +72,11 @@ def weigh(blob):
 
 def hold(room, name):
     Path(room, name).touch()
-    while not Path(room, "release").exists():
+    for _ in range(12_000):  # a minute at least
+        if Path(room, "release").exists():
+            return os.getpid()
         time.sleep(0.005)
-    return os.getpid()
+    raise TimeoutError("nobody released it")
 
 
 def hold_if(room, name):
