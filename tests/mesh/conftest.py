@@ -3,6 +3,7 @@ import time
 import pytest
 
 from woolexec import Credentials, PeerPoolExecutor
+from woolexec.mesh import passage
 from woolexec.mesh.server import Peer
 
 PATIENCE = 20.0
@@ -26,6 +27,12 @@ def eventually(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.002)
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Clients take peers to be on other hosts, so that large payloads travel in parts."""
+    monkeypatch.setattr(passage, "boot_id", str)
 
 
 @pytest.fixture

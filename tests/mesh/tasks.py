@@ -79,6 +79,11 @@ def hold(room, name):
     raise TimeoutError("nobody released it")
 
 
+def hold_data(room, data):
+    hold(room, "held")
+    return len(data)
+
+
 def hold_if(room, name):
     return hold(room, name) if name else os.getpid()
 

@@ -1,4 +1,4 @@
-"""Payloads that travel in parts."""
+"""Large payloads: in parts, or handed over."""
 
 import asyncio
 import os
@@ -113,6 +113,14 @@ def test_payload_of_which_nothing_has_come_is_a_broken_stream():
         Arriving().take(frame)
 
 
+@pytest.fixture(params=["in parts", "handed over"])
+def way(request):
+    """Each way that a large payload may go."""
+    if request.param == "in parts":
+        request.getfixturevalue("apart")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("size", [road.LARGE - 1, road.LARGE, LARGE, 200_000_000])
 def test_arrays_of_any_size_go_there_and_back_and_are_writable(peer, size):
     array = np.arange(size // 8)
@@ -122,6 +130,7 @@ def test_arrays_of_any_size_go_there_and_back_and_are_writable(peer, size):
     assert np.array_equal(back, array + 2)
 
 
+@pytest.mark.usefixtures("way")
 def test_many_large_payloads_at_once(peer):
     arrays = [np.full(LARGE // 8, n) for n in range(20)]
     with joined(peer) as pool:
@@ -136,6 +145,7 @@ def give_large_and_small(count):
         yield np.full(LARGE // 8, n) if n % 2 else n
 
 
+@pytest.mark.usefixtures("way")
 def test_stream_of_large_and_small_items_keeps_its_order(peer):
     with joined(peer) as pool, pool.stream(give_large_and_small, 8, prefetch=4) as items:
         assert [int(np.max(item)) for item in items] == list(range(8))
@@ -148,6 +158,7 @@ def take_large():
         total += len(item)
 
 
+@pytest.mark.usefixtures("way")
 def test_large_values_are_sent_into_a_stream(peer):
     with joined(peer) as pool, pool.stream(take_large) as stream:
         next(stream)
@@ -155,6 +166,7 @@ def test_large_values_are_sent_into_a_stream(peer):
         assert stream.send(b"x") == LARGE + 1
 
 
+@pytest.mark.usefixtures("way")
 def test_cancelled_call_whose_arguments_are_on_the_way_is_ended(peer):
     blob = b"x" * (20 << 20)
     with joined(peer) as pool:
@@ -166,6 +178,7 @@ def test_cancelled_call_whose_arguments_are_on_the_way_is_ended(peer):
         assert all(future.cancelled() or future.result() == len(blob) for future in futures)
 
 
+@pytest.mark.usefixtures("apart")
 def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
     monkeypatch.setattr(road, "_PART", 4096)
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
@@ -177,6 +190,7 @@ def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+@pytest.mark.usefixtures("apart")
 def test_small_calls_go_on_while_a_large_payload_travels(peer, monkeypatch):
     go = held_up(monkeypatch)
     with joined(peer) as pool:
@@ -187,6 +201,7 @@ def test_small_calls_go_on_while_a_large_payload_travels(peer, monkeypatch):
         assert future.result(PATIENCE) == LARGE
 
 
+@pytest.mark.usefixtures("apart")
 def test_function_of_a_call_on_the_way_is_not_mixed_up_with_later_ones(monkeypatch):
     go = held_up(monkeypatch)
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:

@@ -55,14 +55,14 @@ async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
     return caller.answer((await _ask(channel, HELLO, caller.hello))[1])
 
 
-async def open_link(channel: Any, opening: bytes) -> Any:
+async def open_link(channel: Any, opening: bytes) -> tuple[Any, bytes]:
     """
     Make the second call of the handshake.
 
-    :return: the stream of frames
+    :return: the stream of frames, and where large payloads may be handed over
     :raises PeerRefusedError: if the peer does not let us in
     """
-    return (await _ask(channel, LINK, opening))[0]
+    return await _ask(channel, LINK, opening)
 
 
 async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:

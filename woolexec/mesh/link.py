@@ -30,6 +30,7 @@ from woolexec.wire.codec import (
     Cancel,
     Code,
     Define,
+    Handed,
     Load,
     Message,
     Part,
@@ -44,6 +45,7 @@ from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
+    from woolexec.mesh.passage import Passage
     from woolexec.mesh.shipment import Shipment
     from woolexec.wire.wire_pb2 import Welcome
 
@@ -178,17 +180,19 @@ class Link(Distant, _Far):
                 last = start + _PIECE >= len(shipment.data)
                 self._outbox.put(encode(Code(digest=shipment.digest, data=data, last=last)))
 
-    async def run(self, stream: Any, wake: Callable[[], None]) -> str:
+    async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
         Be a place of the engine until the stream ends.
 
         :param stream: a bidirectional call of grpc's
+        :param passage: for large payloads, if the peer is on this host
         :param wake: called when there is news for the engine
         :return: why it ended
         """
         import grpc
 
         self._stream = stream
+        self._outbox.passage = self._arriving.passage = passage
         self._engine._dispatcher.link(self)
         wake()
         writing = asyncio.get_running_loop().create_task(self._outbox.empty_into(stream.write))
@@ -272,7 +276,9 @@ class Link(Distant, _Far):
 
     def _say_more(self, frame: Start, call: Call) -> None:
         """Say what the peer needs to know to take the call, or not."""
-        frame.offer = call.cost >= HORIZON and not isinstance(call.payload, File)  # which would have to come again
+        # What has gone there in parts would have to come again.
+        is_apart = isinstance(call.payload, File) and self._outbox.passage is None
+        frame.offer = call.cost >= HORIZON and not is_apart
         _say_line(frame, call)
 
     def _send_function(self, slot: int, function: Function) -> None:
@@ -286,8 +292,10 @@ class Link(Distant, _Far):
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)
+        number = frame.call[0]
+        if isinstance(payload, File) and self._outbox.hand_over(number, frame, payload):
+            return
         if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
-            number = frame.call[0]
             frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
             self._outbox.put_file(number, frame, payload, define)
@@ -307,7 +315,7 @@ class Link(Distant, _Far):
             if isinstance(frame, Stop):
                 self._leave()
                 continue
-            if isinstance(frame, Part):
+            if isinstance(frame, Part | Handed):
                 self._arriving.add(frame)
                 continue
             if getattr(frame, "extent", ()):

@@ -29,6 +29,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError, DiscoveryError, NoPeersError, PeerRefusedError
+from woolexec.mesh import passage as passages
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.discovery import Left
 from woolexec.mesh.handshake import Caller
@@ -271,7 +272,10 @@ class Peers:
                             known.said = True
                             return "there is a link to it already"  # found in two ways, or ourselves
                         taken.enter_context(self._taking(welcome.identity))
-                        stream = await open_link(channel, opening)
+                        stream, told = await open_link(channel, opening)
+                        passage = await passages.enter(told)
+                        if passage is not None:
+                            taken.callback(passage.close)
                 except TimeoutError:
                     return f"no answer in {_GREETING:g} s"
                 except PeerRefusedError as exc:
@@ -282,7 +286,7 @@ class Peers:
                 known.said = False
                 self._note(welcome.identity, link)
                 try:
-                    known.reason = await link.run(stream, self._wake)
+                    known.reason = await link.run(stream, passage, self._wake)
                 finally:
                     known.link = None
         return None

@@ -186,7 +186,7 @@ class _Steps:
         try:
             async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(PATIENCE):
                 _, opening = await greet(channel, Caller(self._credentials.token))
-                (await open_link(channel, opening)).cancel()
+                (await open_link(channel, opening))[0].cancel()
         except (PeerRefusedError, TimeoutError) as exc:
             yield Step("link", works=False, found=str(exc) or "no answer", advice=_advice(str(exc)))
             return

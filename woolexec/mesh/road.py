@@ -4,8 +4,9 @@ What both ends of a link agree on: the method, the options, and how batches get 
 One bidirectional stream carries everything; each message is one Batch of ``protos/woolexec/v1/wire.proto``, the same
 bytes as on a socketpair, without the size in front.  Messages are passed to grpc as they are, so it needs no stubs.
 
-A large payload goes ahead of its frame in parts, between which all other frames pass; what belongs to the same call
-keeps its order.  Here and there it is a memory file.
+A large payload is a memory file here and there.  On one host it is handed over (see `woolexec.mesh.passage`).
+Otherwise it goes ahead of its frame in parts, between which all other frames pass; what belongs to the same call keeps
+its order.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from woolexec.wire.codec import Message, Part, encode, encode_part
+from woolexec.errors import ProtocolError
+from woolexec.wire.codec import Handed, Message, Part, encode, encode_part
 from woolexec.wire.payload import LARGE, File, Parts, fill, shared_file, store
+
+if TYPE_CHECKING:
+    from woolexec.mesh.passage import Passage
 
 SERVICE = "woolexec.v1.Peer"
 HELLO = f"/{SERVICE}/Hello"
@@ -48,6 +53,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and what comes after them
         self._filled = asyncio.Event()
+        self.passage: Passage | None = None
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -67,6 +73,8 @@ class Outbox:
 
         :param ahead: encoded frames that are to come right before it
         """
+        if self.hand_over(call, frame, file):
+            return
         try:
             parts = _Parts(call, file)
         except OSError:  # no descriptor is left for that: it travels in its frame
@@ -77,6 +85,18 @@ class Outbox:
         behind = self._behind.setdefault(call, deque())
         behind += (parts, ahead + encode(frame))
         self._filled.set()
+
+    def hand_over(self, call: int, frame: Message, file: File) -> bool:
+        """Put a frame in line whose payload goes beside the link; False if it cannot go there."""
+        try:
+            number = 0 if self.passage is None else self.passage.give(file)
+        except OSError:
+            return False
+        if not number:
+            return False
+        frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        self.put(encode(Handed(call=call, file=number)) + encode(frame), call)
+        return True
 
     async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
         """Write what is in line, until cancelled."""
@@ -129,24 +149,31 @@ class Arriving:
     """Large payloads of which not all has come yet."""
 
     def __init__(self) -> None:
-        self._files: dict[int, File] = {}
+        self._files: dict[int, File | OSError] = {}
+        self.passage: Passage | None = None
 
-    def add(self, frame: Part) -> None:
+    def add(self, frame: Part | Handed) -> None:
         """
-        Keep a part.
+        Keep a part, or what was handed over.
 
         :raises OSError: if there is no descriptor or no memory left
+        :raises ProtocolError: if it was not handed over
         """
+        if isinstance(frame, Handed):
+            if self.passage is None:
+                raise ProtocolError("a memory file was handed over where nobody takes one")
+            self._files[frame.call] = self.passage.take(frame.file)
+            return
         file = self._files.get(frame.call)
-        if file is None:
+        if not isinstance(file, File):
             file = self._files[frame.call] = File(shared_file(0), ())
         view = memoryview(frame.data)
         while view:
             view = view[os.write(file.fd, view) :]
 
-    def take(self, frame: Any) -> bytes | File | Parts:
+    def take(self, frame: Any) -> bytes | File | Parts | OSError:
         """
-        Return the payload of a frame, in the form that it has on one host.
+        Return the payload of a frame, in the form that it has on one host; an error if no descriptor was left for it.
 
         :raises ValueError: if it has not come
         :raises OSError: if there are no descriptors or no memory left
@@ -159,7 +186,8 @@ class Arriving:
             file = self._files.pop(call if isinstance(call, int) else call[0], None)
             if file is None:
                 raise ValueError("a large payload of which nothing has come")
-            file.extent = tuple(frame.extent)
+            if isinstance(file, File):
+                file.extent = tuple(frame.extent)
             return file
         parts = Parts.cut(frame.payload, frame.extent)
         return store(parts.parts) if len(parts) >= LARGE else parts

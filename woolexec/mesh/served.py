@@ -22,6 +22,7 @@ from woolexec.wire.codec import (
     Close,
     Code,
     Define,
+    Handed,
     Load,
     Log,
     Next,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.archives import Archives
     from woolexec.mesh.audit import Audit
+    from woolexec.mesh.passage import Passage
     from woolexec.mesh.places import Places
     from woolexec.wire.codec import Message
 
@@ -99,6 +101,10 @@ class Served:
         self._refused: list[int] = []
         self._looking = False
 
+    def enter(self, passage: Passage) -> None:
+        """The client is on this host: hand large payloads over."""
+        self.outbox.passage = self._arriving.passage = passage
+
     def say_goodbye(self) -> None:
         """Have the client send no more, and take back what has not been started."""
         self.outbox.put(encode(Stop()))
@@ -141,8 +147,8 @@ class Served:
         elif isinstance(frame, Define):
             # Not interned: the run time of a function is measured for each link on its own.
             name = frame.name or "a task of another process"
-            self._slots[frame.function] = Function(self._arriving.take(frame), name)
-        elif isinstance(frame, Part):
+            self._slots[frame.function] = Function(self._taken(frame), name)
+        elif isinstance(frame, Part | Handed):
             self._arriving.add(frame)
         elif isinstance(frame, Code):
             self._code.take(frame)
@@ -203,8 +209,9 @@ class Served:
             return
         answer.outstanding_call = call
         self.outstanding[answer.number] = self.untold[answer.number] = answer
-        if self._engine.broken is not None:
-            answer.deliver_failure(call, self._engine.broken)
+        error = call.payload if isinstance(call.payload, OSError) else self._engine.broken
+        if error is not None:
+            answer.deliver_failure(call, error)
             return
         if not self._looking:
             self._looking = True
@@ -275,7 +282,7 @@ class Served:
         answer = self.outstanding.get(frame.call)
         if answer is None:
             return
-        file = fill(frame, self._arriving.take(frame)) if getattr(frame, "extent", ()) else None
+        file = fill(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
         if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
             call.move("cancel")
@@ -283,6 +290,13 @@ class Served:
             return
         frame.call = call.number
         self._dispatcher.command(call, frame, file)
+
+    def _taken(self, frame: Any) -> bytes | File | Parts:
+        """Return what no call can do without: there is no link without it."""
+        payload = self._arriving.take(frame)
+        if isinstance(payload, OSError):
+            raise payload
+        return payload
 
     def _drop(self, answer: _Answer, *, force: bool) -> bool:
         if self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
@@ -327,6 +341,8 @@ class Served:
             self.forget(number)
         self.untold.clear()
         self.places.leave(self)
+        if self.outbox.passage is not None:
+            self.outbox.passage.close()
 
 
 def _end_with(task: asyncio.Task[Any] | None, writing: asyncio.Task[None]) -> None:

@@ -32,6 +32,7 @@ from woolexec.mesh.discovery.dns import with_port
 from woolexec.mesh.discovery.lan import addresses_here
 from woolexec.mesh.handshake import WELCOME_KEY, Door
 from woolexec.mesh.health import Health
+from woolexec.mesh.passage import Passages
 from woolexec.mesh.peers import Peers
 from woolexec.mesh.places import Places
 from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
@@ -100,7 +101,7 @@ class Peer:
         self._silence = asyncio.Event()
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
-        self._archives = Archives()
+        self._archives, self._passages = Archives(), Passages()
         variables = {FOLDER: self._archives.folder} | ({ALLOW: " ".join(allow)} if allow else {})
         self._takes_code = not allow
         self._audit = audit
@@ -175,12 +176,14 @@ class Peer:
         self._places = Places(engine._loop, self.width, offer, has_peers=self._peers is not None)
         try:
             async with asyncio.TaskGroup() as group:
-                linking = group.create_task(self._peers(engine, wake)) if self._peers is not None else None
+                beside = [group.create_task(self._passages.run())]
+                if self._peers is not None:
+                    beside.append(group.create_task(self._peers(engine, wake)))
                 try:
                     await self._serve(engine, wake, bound)
                 finally:
-                    if linking is not None:
-                        linking.cancel()
+                    for task in beside:
+                        task.cancel()
         finally:
             self._stopped.set()
             if not bound.done():
@@ -263,13 +266,15 @@ class Peer:
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task
+            told, forget = self._passages.expect(served.enter)
             try:
-                await context.send_initial_metadata(((WELCOME_KEY, b""),))
+                await context.send_initial_metadata(((WELCOME_KEY, told),))
                 await served.run(context, wake)
             except (ProtocolError, ValueError, OSError) as exc:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             finally:
                 del self._served[served]
+                forget()
                 served.abandon()
                 self._end_if_alone()
                 wake()

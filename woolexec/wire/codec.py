@@ -345,6 +345,13 @@ class Part(Message):
     data: Any
 
 
+class Handed(Message):
+    """A large payload that went beside the link; its frame comes next."""
+
+    call: int
+    file: int
+
+
 class Code(Message):
     """The next bytes of an archive of modules; links only."""
 
@@ -515,6 +522,7 @@ _define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
 _define(Close, (1, "call", FIXED64, 0))
 _define(Load, (1, "free", UINT, 0), (4, "refused", FIXED64S, ()))
 _define(Code, (1, "digest", STRING, ""), (2, "data", BLOB, b""), (3, "last", BOOL, False))
+_define(Handed, (1, "call", FIXED64, 0), (2, "file", FIXED64, 0))
 _define(Part, (1, "call", FIXED64, 0), (2, "data", BYTES, b""))
 
 KINDS: dict[int, type[Message]] = {
@@ -541,6 +549,7 @@ KINDS: dict[int, type[Message]] = {
     21: Load,
     22: Part,
     23: Code,
+    24: Handed,
 }
 _TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 

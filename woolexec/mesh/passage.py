@@ -1,0 +1,210 @@
+"""
+Memory files from one end of a link to the other, where both are on one host.
+
+::
+
+    client                                                            peer
+      <- Passage  boot id, name, key of this link ------- gRPC ------
+      -- first half of the key -----------------------> Unix socket      each has met the other on this very kernel,
+      <- second half ---------------------------------- Unix socket      whatever names and addresses say
+      -- number, descriptor --------------------------> Unix socket
+      -- Handed, and the frame ------------------------- gRPC ------>    both ways, for as long as the link lives
+
+A descriptor is in the other end's socket before the frame that needs it is on its way, so nobody waits for one.  When
+anything is amiss (another kernel or container, a full socket, no descriptors) a payload travels in parts instead.
+
+The Unix socket has a random name that is no file's (`unix(7)`: abstract), so nothing is left of a peer that is killed.
+Any user of the host may knock there; without a key nobody gets in.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import errno
+import hmac
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from woolexec.errors import ProtocolError
+from woolexec.wire.payload import File
+from woolexec.wire.wire_pb2 import Passage as Directions
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_HALF = 16
+"""Bytes of either half of a key."""
+
+_GREETING = 5.0
+"""Seconds that the other end has to say its half of the key."""
+
+_STRANGERS = 64
+"""So many may be about to say theirs; who comes then is turned away."""
+
+_NUMBER = 8
+"""Bytes of a descriptor's number."""
+
+
+def boot_id() -> str:
+    """Return what tells this start of this kernel from all others; empty where nothing does."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+class Passage:
+    """One end of the Unix socket beside a link."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._given = 0
+        self._come: dict[int, File | OSError] = {}
+
+    def give(self, file: File) -> int:
+        """
+        Hand a file over.
+
+        :return: the number under which the other end takes it; 0 if it cannot be handed over now
+        :raises OSError: if no descriptor is left to write out again what was taken into memory
+        """
+        fd = file.share()
+        number = self._given + 1
+        try:
+            socket.send_fds(self._sock, [number.to_bytes(_NUMBER, "little")], [fd])
+        except OSError:
+            return 0
+        self._given = number
+        return number
+
+    def take(self, number: int) -> File | OSError:
+        """
+        Return the file with this number; an error if there was no descriptor left to receive it.
+
+        :raises ProtocolError: if it has not been handed over
+        """
+        while number not in self._come:
+            self._receive()
+        return self._come.pop(number)
+
+    def _receive(self) -> None:
+        flags = socket.MSG_CMSG_CLOEXEC
+        try:
+            data, ancillary, told, _ = self._sock.recvmsg(_NUMBER, socket.CMSG_SPACE(4), flags)
+        except OSError as exc:
+            raise ProtocolError("a memory file was not handed over") from exc
+        fds = array.array("i")
+        for _, _, packed in ancillary:
+            fds.frombytes(packed)
+        if len(data) != _NUMBER:
+            raise ProtocolError("no more memory files are handed over")
+        number = int.from_bytes(data, "little")
+        if told & socket.MSG_CTRUNC or not fds:
+            self._come[number] = OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
+        else:
+            self._come[number] = File(fds[0], ())
+
+    def close(self) -> None:
+        """Take and give no more."""
+        self._come.clear()
+        self._sock.close()
+
+
+class Passages:
+    """The peer's end: where clients that were let in may come."""
+
+    def __init__(self) -> None:
+        self._expected: dict[bytes, tuple[bytes, Callable[[Passage], None]]] = {}
+        self._name, self._boot = "", boot_id()
+
+    async def run(self) -> None:
+        """Open passages until cancelled."""
+        name = "\0woolexec-" + secrets.token_hex(_HALF)
+        try:
+            listener = _socket()
+            listener.bind(name)
+        except OSError:  # no descriptors, or not Linux: then there are no passages
+            return
+        with listener:
+            listener.listen(_STRANGERS)
+            self._name = name
+            async with asyncio.TaskGroup() as group:
+                await self._listen(listener, group)
+
+    async def _listen(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        strangers: set[asyncio.Task[None]] = set()
+        while True:
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError:  # no descriptors
+                await asyncio.sleep(_GREETING)
+                continue
+            if len(strangers) >= _STRANGERS:
+                sock.close()
+                continue
+            task = group.create_task(self._greet(sock))
+            strangers.add(task)
+            task.add_done_callback(strangers.discard)
+
+    async def _greet(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_GREETING):
+                half = await loop.sock_recv(sock, _HALF)
+                rest, taken = self._expected.pop(half)
+                await loop.sock_sendall(sock, rest)
+        except (OSError, TimeoutError, KeyError):
+            sock.close()
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            taken(Passage(sock))
+
+    def expect(self, taken: Callable[[Passage], None]) -> tuple[bytes, Callable[[], object]]:
+        """
+        Expect a client.
+
+        :param taken: told of the passage, if the client comes
+        :return: what to tell the client, and what to call when it is not expected any more
+        """
+        if not (self._name and self._boot):
+            return b"", lambda: None
+        key = secrets.token_bytes(2 * _HALF)
+        self._expected[key[:_HALF]] = key[_HALF:], taken
+        told = Directions(boot=self._boot, name=self._name, key=key).SerializeToString()
+        return told, lambda: self._expected.pop(key[:_HALF], None)
+
+
+async def enter(told: bytes) -> Passage | None:
+    """
+    Open a passage at the client's end; None if there is none, or it does not lead to the peer.
+
+    :param told: what the peer told
+    """
+    directions = Directions.FromString(told)
+    if not directions.boot or directions.boot != boot_id() or len(directions.key) != 2 * _HALF:
+        return None
+    loop = asyncio.get_running_loop()
+    sock = _socket()
+    try:
+        async with asyncio.timeout(_GREETING):
+            await loop.sock_connect(sock, directions.name)
+            await loop.sock_sendall(sock, directions.key[:_HALF])
+            rest = await loop.sock_recv(sock, _HALF)
+        if hmac.compare_digest(rest, directions.key[_HALF:]):
+            return Passage(sock)
+    except (OSError, TimeoutError):
+        pass
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    return None
+
+
+def _socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
