@@ -41,10 +41,10 @@ async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     rounds = _Rounds(step, loop)
     own = asyncio.get_running_loop()
     own.set_exception_handler(_pass_over)
-    own.add_reader(loop.watched.fileno(), rounds.make)
-    task = own.create_task(guest(rounds.make_soon))
+    own.add_reader(loop.watched.fileno(), rounds.hear)
+    task = own.create_task(guest(rounds.make))
     try:
-        rounds.make_soon()
+        own.call_soon(rounds.make)
         await asyncio.wait({task, rounds.over}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
@@ -77,37 +77,50 @@ class _Rounds:
         self._step = step
         self._loop = loop
         self._own = asyncio.get_running_loop()
-        self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[None] = self._own.create_future()
 
-    def make_soon(self) -> None:
-        """Make a round before the event loop next sleeps."""
-        if self._soon is None and not self.over.done():
-            self._soon = self._own.call_soon(self.make)
+    def hear(self) -> None:
+        """Hear what there is, and make a round."""
+        self._make(self._loop.hear)
 
     def make(self) -> None:
-        """Hear what there is, and make a round."""
-        self.stop()
+        """Make a round: whoever calls this has brought news."""
+        self._make(None)
+
+    def _make(self, hear: Callable[[float], None] | None) -> None:
         if self.over.done():
             return
         try:
-            self._loop.hear(0.0)
+            if hear is not None:
+                hear(0.0)
             if not self._step():
+                self.stop()
                 self.over.set_result(None)
                 return
         except BaseException as exc:  # a bug of ours: the engine's thread is to hear of it
+            self.stop()
             self.over.set_exception(exc)
             return
-        timeout = self._loop.until_due()
-        if timeout == 0.0:
-            self.make_soon()
-        elif timeout is not None:
-            self._timer = self._own.call_later(timeout, self.make)
+        self._sleep(self._loop.until_due())
+
+    def _sleep(self, timeout: float | None) -> None:
+        """See to it that there is a round in time; one that comes too early does no harm, and costs less."""
+        if timeout is None:
+            return
+        due = self._own.time() + timeout
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._own.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.hear()
 
     def stop(self) -> None:
         """Forget what was to come."""
-        for handle in (self._soon, self._timer):
-            if handle is not None:
-                handle.cancel()
-        self._soon = self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -34,7 +34,7 @@ from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.discovery import Left
 from woolexec.mesh.handshake import Caller
 from woolexec.mesh.link import Link
-from woolexec.mesh.road import parts_of
+from woolexec.mesh.road import load_grpc, parts_of
 from woolexec.worker import initialized, shipped
 
 if TYPE_CHECKING:
@@ -252,8 +252,7 @@ class Peers:
 
     async def _link_to(self, known: _Known, address: str) -> str | None:
         """Have one link, and return None; or return why there was none."""
-        import grpc
-
+        grpc = load_grpc()
         credentials = known.record.credentials or self._credentials
         try:
             if known.record.fingerprint and credentials.tls is not None:

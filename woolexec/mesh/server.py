@@ -35,7 +35,7 @@ from woolexec.mesh.health import Health
 from woolexec.mesh.passage import Passages
 from woolexec.mesh.peers import Peers
 from woolexec.mesh.places import Places
-from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
+from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end, load_grpc
 from woolexec.mesh.room import Room
 from woolexec.mesh.served import Served
 from woolexec.mesh.tls import check_client
@@ -191,8 +191,7 @@ class Peer:
 
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
-        import grpc
-
+        grpc = load_grpc()
         options = [*OPTIONS, ("grpc.so_reuseport", 0)]
         server = grpc.aio.server(options=options)
         servers = [server]
