@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.memory import chunks, without_collector
 from woolexec.core.call import Function
 from woolexec.mapping import MapIterator, _Parts, check_map
 from woolexec.wire.failures import dump_failure
@@ -69,6 +70,18 @@ def test_results_are_all_there_in_order(count, chunksize, buffersize):
     got = mapped(Engine(), double, range(count), chunksize=chunksize, buffersize=buffersize)
 
     assert list(got) == [2 * x for x in range(count)]
+
+
+@pytest.mark.parametrize("taken", [4, 10])
+def test_items_are_let_go_when_their_results_were_taken_or_nobody_wants_them(taken):
+    engine = Engine()
+    with without_collector():
+        results = mapped(engine, double, range(10), chunksize=2)
+        list(itertools.islice(results, taken))
+        results.close()
+        engine.chunks.clear()
+        engine.cancelled.clear()
+        assert not chunks()
 
 
 def test_spans_that_come_home_in_any_order_are_put_in_order():

@@ -142,7 +142,8 @@ class MapIterator(Iterator[Any]):
             return
         self._closed = True
         rest = [parts.chunk for parts in self._line if parts.chunk is not None]
-        self._line.clear()
+        while self._line:
+            self._line.popleft().chunk = None
         self._values.clear()
         if rest:
             self._engine.cancel_chunks(rest)
@@ -163,7 +164,7 @@ class MapIterator(Iterator[Any]):
                     raise _raised(load_failure(self._errors[self._index - 1]))
                 return loads(value.payload) if value.__class__ is Pickled else value
             while self._line and self._position >= self._line[0].count:
-                self._line.popleft()
+                self._line.popleft().chunk = None  # which refers to them, and holds the items
                 self._position = 0
             if not self._line:
                 if self._limit is not None and not self._exhausted:

@@ -294,7 +294,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             if not flow.is_async:
                 flow.fill()
             while flow.line and flow.line[0].position >= flow.line[0].count:
-                flow.line.popleft()
+                flow.line.popleft().chunk = None  # which refers to it, and holds the items
             if self._take_part():
                 continue
             if not flow.line and not flow.pending and flow.exhausted:

@@ -7,6 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from tests.faults.tasks import SOON
+from tests.memory import chunks, without_collector
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError
 
 from . import tasks
@@ -394,6 +395,16 @@ def test_maps_may_be_chained(run):
         async with PeerPoolExecutor(2) as pool:
             squares = pool.map_async(tasks.square, counted(100))
             assert await collect(pool.map_async(tasks.add, squares, [1] * 100)) == [x * x + 1 for x in range(100)]
+
+    run(body)
+
+
+def test_items_are_let_go_when_their_results_were_taken(run):
+    async def body():
+        async with PeerPoolExecutor(2) as pool:
+            with without_collector():
+                assert await collect(pool.map_async(tasks.square, range(50), chunksize=1)) == [x * x for x in range(50)]
+                assert len(chunks()) <= 4  # a worker knows its last one
 
     run(body)
 

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests.memory import memory_files, without_collector
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
@@ -143,6 +144,20 @@ def test_many_large_payloads_at_once(peer):
 def give_large_and_small(count):
     for n in range(count):
         yield np.full(LARGE // 8, n) if n % 2 else n
+
+
+@pytest.mark.usefixtures("way")
+def test_arguments_and_results_are_let_go_when_the_call_is_over(peer):
+    with joined(peer) as pool:
+        pool.submit(abs, -1).result(PATIENCE)
+        before = memory_files()
+        with without_collector():
+            for _ in range(6):
+                assert len(pool.submit(bytes, np.ones(LARGE // 8)).result(PATIENCE)) == LARGE
+            eventually(lambda: memory_files() == before)
+            for _ in range(6):
+                assert sum(map(len, pool.map(bytes, [np.ones(LARGE // 8)] * 4))) == 4 * LARGE
+            eventually(lambda: memory_files() <= before + 6)  # each place knows the last chunk of a map
 
 
 @pytest.mark.usefixtures("way")

@@ -329,6 +329,7 @@ class Served:
         if self._audit is not None:
             name = task_name(answer.outstanding_call)
             self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
+        del answer.outstanding_call  # which refers to the answer, and holds the arguments
         return True
 
     def abandon(self) -> None:

@@ -11,9 +11,10 @@ import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from tests.bench import work
-from tests.bench.contenders import Contender, ExecutorPool, Pool
+from tests.bench.contenders import Contender, ExecutorPool
 from tests.bench.goals import Figure, Goal
 
 from .aio import stream_rates
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from woolexec import Credentials
+
+
+WATCHING = 2.0
+"""Seconds after which a pool has asked the LAN who is there, and listens."""
 
 
 @contextlib.contextmanager
@@ -54,13 +59,15 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
 class LinkedPool(ExecutorPool):
     """A pool without workers of its own, whose calls all go to one peer."""
 
-    def __init__(self, workers: int, *, tls: bool = False) -> None:
+    def __init__(self, workers: int, *, tls: bool = False, apart: bool = False) -> None:
         from woolexec import PeerPoolExecutor
+        from woolexec.mesh import passage
 
         self._stack = contextlib.ExitStack()
         address, credentials = self._stack.enter_context(peer(workers, tls=tls))
-        executor = PeerPoolExecutor(peers=address, credentials=credentials)
-        executor.wait_for_peers(1, 20)
+        with mock.patch.object(passage, "boot_id", str) if apart else contextlib.nullcontext():
+            executor = PeerPoolExecutor(peers=address, credentials=credentials)
+            executor.wait_for_peers(1, 20)
         super().__init__(executor)
 
     def close(self, *, cancel: bool = False) -> None:
@@ -68,12 +75,10 @@ class LinkedPool(ExecutorPool):
         self._stack.close()
 
 
-def open_linked(workers: int, *, tls: bool = False) -> Pool:
-    return LinkedPool(workers, tls=tls)
-
-
-LINKED = Contender("woolexec", open_linked)
-ENCRYPTED = Contender("woolexec", partial(open_linked, tls=True))
+LINKED = Contender("woolexec", LinkedPool)
+ENCRYPTED = Contender("woolexec", partial(LinkedPool, tls=True))
+APART = Contender("woolexec", partial(LinkedPool, apart=True))
+"""The client takes the peer to be on another host: large payloads travel in parts."""
 
 
 def through_a_link(contender: Contender, *, workers: int, tasks: int, items: int, trips: int, arrays: int) -> Sample:
@@ -97,13 +102,16 @@ def alone(contender: Contender, *, workers: int, tasks: int, items: int, megabyt
     encrypted: dict[str, Any] = submit_rate(ENCRYPTED, workers=workers, tasks=tasks)
     return {
         "stream": linked["prefetch"],
-        "one-way": one_way(workers, megabytes),
+        "one-way": one_way(LINKED, workers, megabytes),
+        "one-way-apart": one_way(APART, workers, megabytes),
+        "array-apart": array_rate(APART, workers=workers, megabytes=10, trips=10)["rate"],
         "tls": plain["rate"] / encrypted["rate"],
         "start": first_result(workers),
+        "lan": first_use_on_lan(),
     }
 
 
-def one_way(workers: int, megabytes: int) -> float:
+def one_way(contender: Contender, workers: int, megabytes: int) -> float:
     """
     Send one large array, which the worker need not read; MB/s from submit to the result.
 
@@ -112,7 +120,7 @@ def one_way(workers: int, megabytes: int) -> float:
     import numpy as np
 
     array, took = np.ones(megabytes * 1_000_000 // 8), []
-    with LINKED.warm(workers) as pool:
+    with contender.warm(workers) as pool:
         for _ in range(3):
             begun = time.perf_counter()
             [size] = pool.gather([pool.submit(len, array)])
@@ -132,15 +140,35 @@ def first_result(workers: int) -> float:
         return (time.perf_counter() - begun) * 1e3
 
 
+def first_use_on_lan() -> float:
+    """Let a peer join a pool that looks for it by multicast, on this machine alone; seconds until the first result."""
+    from woolexec import Credentials, PeerPoolExecutor
+    from woolexec.mesh.discovery import lan
+    from woolexec.mesh.server import Peer
+
+    name, credentials = f"bench-{secrets.token_hex(4)}", Credentials(secrets.token_bytes(16))
+    with (
+        mock.patch.object(lan, "_interfaces", return_value=["127.0.0.1"]),
+        PeerPoolExecutor(peers=f"lan://{name}", credentials=credentials) as pool,
+    ):
+        waiting = pool.submit(work.same, 1)
+        time.sleep(WATCHING)
+        begun = time.perf_counter()
+        with Peer(1, bind="127.0.0.1:0", credentials=credentials, pool=name, announce=[lan.Lan()]):
+            waiting.result(60)
+            return time.perf_counter() - begun
+
+
 def missing() -> str | None:
     """Say why there are no links here, or `None`."""
-    for name in ("grpc", "cryptography", "numpy"):
+    for name in ("grpc", "cryptography", "numpy", "zeroconf"):
         if importlib.util.find_spec(name) is None:
             return f"{name} is not installed"
     return None
 
 
 THROUGH = "through a peer over TCP:"
+APARTLY = "through a peer as on another host:"
 
 LINK = Workload(
     name="link",
@@ -172,8 +200,11 @@ LINK_ALONE = Workload(
             reference=None,
         ),
         Figure("one-way", f"{THROUGH} 1 GB one way", "MB/s", "higher", (Goal(700, None),), reference=None),
+        Figure("one-way-apart", f"{APARTLY} 1 GB one way", "MB/s", "higher", reference=None),
+        Figure("array-apart", f"{APARTLY} numpy array of 10 MB there and back", "MB/s", "higher", reference=None),
         Figure("tls", f"{THROUGH} submit without TLS, with TLS", "ratio", "lower", (Goal(1.3, None),), reference=None),
         Figure("start", "woolexec serve to first result", "ms", "lower", (Goal(1000, None),), reference=None),
+        Figure("lan", "peer announced on the LAN to first result", "s", "lower", (Goal(3, None),), reference=None),
     ),
     size={"workers": 2, "tasks": 20_000, "items": 10_000, "megabytes": 1_000},
     quick={"tasks": 500, "items": 500, "megabytes": 10},
