@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
     from woolexec.mesh.peers import Peers
-    from woolexec.mesh.shipment import Shippable
+    from woolexec.mesh.shipment import Shipment, Shippable
+    from woolexec.worker.around import Around
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
 
@@ -262,7 +263,12 @@ class PeerPoolExecutor(_Face):
         self._options = None
         self._max_workers = max(1, max_workers)
         first = None if initializer is None else dumps((initializer, tuple(initargs)))
-        self._peers = None if peers is None else _peers_at(peers, credentials, peers_timeout, first, ship)
+        self._peers = None
+        if peers is not None:
+            shipments = _packed(ship)
+            around = _around(shipments, first, initializer_timeout)
+            code = {each.digest: each.data for each in shipments}
+            self._peers = _peers_at(peers, credentials, peers_timeout, around, code)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
@@ -519,21 +525,34 @@ def _peers_at(
     peers: PeersArgument,
     credentials: Credentials | None,
     timeout: float | None,
-    initializer: Any,
-    ship: Iterable[Shippable],
+    around: Around | None,
+    code: dict[str, bytes],
 ) -> Peers:
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery.urls import discoveries
     from woolexec.mesh.peers import Peers
+
+    credentials = credentials or Credentials.from_environment()
+    return Peers(discoveries(peers), credentials, timeout=timeout, around=around, code=code.get)
+
+
+def _packed(ship: Iterable[Shippable]) -> list[Shipment]:
     from woolexec.mesh.shipment import shipment
 
-    return Peers(
-        discoveries(peers),
-        credentials or Credentials.from_environment(),
-        timeout=timeout,
-        initializer=initializer,
-        code=[shipment(each) for each in ship],
-    )
+    return [shipment(each) for each in ship]
+
+
+def _around(shipments: list[Shipment], initializer: Any, timeout: float | None) -> Around | None:
+    """Return what is sent around functions, if anything is."""
+    if initializer is None and not shipments:
+        return None
+    import secrets
+
+    from woolexec.mesh.road import parts_of
+    from woolexec.worker.around import Around
+
+    parts = () if initializer is None else parts_of(initializer)
+    return Around([(each.name, each.digest) for each in shipments], parts, secrets.token_bytes(16), timeout)
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

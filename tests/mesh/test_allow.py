@@ -132,11 +132,12 @@ def test_initializers_are_not_run(tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
-def test_code_is_not_taken():
+def test_code_is_neither_kept_nor_used():
     with Peer(1, credentials=CREDENTIALS, allow=ALLOWED) as peer:
-        pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"], peers_timeout=0.5)
-        with pool:
-            eventually(lambda: "code is not taken here" in pool._peers.explain())
+        pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"])
+        with pool, pytest.raises(pickle.UnpicklingError):
+            pool.submit(tasks.weigh, b"").result(PATIENCE)
+        assert not os.path.exists(peer._archives.folder)
 
 
 def test_nested_names_do_not_slip_through():

@@ -1,14 +1,18 @@
 """What concerns every worker of every peer: initializers, `run_on_all`, logging records."""
 
+import contextlib
 import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import InitializerError, PeerPoolExecutor, current_executor
+from woolexec.mesh.discovery.urls import discoveries
 from woolexec.mesh.server import Peer
 
 state = []
@@ -32,13 +36,33 @@ def prepared_stream():
     yield tuple(state)
 
 
+def after_a_second():
+    time.sleep(1)
+    return os.getpid(), tuple(state)
+
+
 def fail(text):
     raise LookupError(text)
 
 
-def with_initializer(*peers, initializer, initargs, local=0):
-    addresses = [peer.address for peer in peers]
-    pool = PeerPoolExecutor(local, peers=addresses, credentials=CREDENTIALS, initializer=initializer, initargs=initargs)
+def meet(folder, here, there):
+    """Wait for another task, which therefore runs in another worker; tell which this is, and how it was prepared."""
+    Path(folder, here).touch()
+    for _ in range(4000):
+        if Path(folder, there).exists():
+            return os.getpid(), tuple(state)
+        time.sleep(0.005)
+    raise TimeoutError("nobody came")
+
+
+def nest(folder):
+    futures = [current_executor().submit(meet, folder, *names) for names in ("ab", "ba")]
+    return [future.result() for future in futures]
+
+
+def with_initializer(*peers, initializer, initargs, local=0, **more):
+    addresses, more["initargs"] = [peer.address for peer in peers], initargs
+    pool = PeerPoolExecutor(local, peers=addresses, credentials=CREDENTIALS, initializer=initializer, **more)
     pool.wait_for_peers(len(addresses), PATIENCE)
     return pool
 
@@ -68,6 +92,36 @@ def test_initializers_of_two_clients_each_run_in_a_worker_that_both_use(tmp_path
 def test_initializer_runs_in_workers_here_and_there(peer, tmp_path):
     with with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "x"), local=1) as pool:
         assert {future.result() for future in pool.run_on_all(prepared).values()} == {("x",)}
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_initializer_runs_also_where_tasks_go_that_tasks_submit(tmp_path, far):
+    with contextlib.ExitStack() as stack:
+        elsewhere = discoveries(stack.enter_context(Peer(1, credentials=CREDENTIALS)).address) if far else ()
+        peer = stack.enter_context(Peer(1 if far else 2, credentials=CREDENTIALS, peers=elsewhere))
+        with with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "ready")) as pool:
+            one, other = pool.submit(nest, tmp_path).result(PATIENCE)
+    assert one[0] != other[0]
+    assert one[1] == other[1] == ("ready",)
+
+
+def test_initializer_that_takes_too_long_ends_its_worker_and_fails_the_task():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as other:
+        pool = with_initializer(peer, initializer=time.sleep, initargs=(600,), initializer_timeout=0.2)
+        with pool:
+            for fn in (prepared, prepared_async):
+                with pytest.raises(InitializerError, match=r"longer than 0\.2 s in worker \d+ on"):
+                    pool.submit(fn).result(PATIENCE)
+        assert other.submit(prepared).result(PATIENCE) == ()
+
+
+def test_initializer_that_is_in_time_ends_nothing(tmp_path):
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        pool = with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "x"), initializer_timeout=0.5)
+        with pool:
+            pid, words = pool.submit(after_a_second).result(PATIENCE)
+            assert words == ("x",)
+            assert pool.submit(os.getpid).result(PATIENCE) == pid
 
 
 def test_initializer_that_raises_fails_every_task_that_comes_there(peer):

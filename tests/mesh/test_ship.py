@@ -11,8 +11,10 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import PeerPoolExecutor
+from woolexec.mesh.discovery.urls import discoveries
 from woolexec.mesh.server import Peer
 from woolexec.mesh.shipment import shipment
+from woolexec.worker.around import Around
 
 CLIENT = """
 import sys
@@ -24,6 +26,13 @@ with PeerPoolExecutor(peers={address!r}, credentials=Credentials({token!r}), shi
         print(*(pool.submit(fn, 20).result() for fn in (parcel.shallow, deep, parcel.nest)))
     except ModuleNotFoundError as exc:
         print(*exc.__notes__)
+"""
+
+FAR = """
+from woolexec import Credentials, PeerPoolExecutor
+import parcel
+with PeerPoolExecutor(peers={address!r}, credentials=Credentials({token!r}), ship=["parcel"]) as pool:
+    print(pool.submit(parcel.nest_far, {folder!r}).result())
 """
 
 
@@ -50,6 +59,21 @@ def write(folder, factor):
             pool = current_executor()
             futures = [pool.submit(shallow, x) for _ in range(4)]
             return {{future.result() for future in futures}}
+
+        def meet(folder, here, there):
+            import os, pathlib, time
+            pathlib.Path(folder, here).touch()
+            for _ in range(4000):
+                if pathlib.Path(folder, there).exists():
+                    return os.getppid()
+                time.sleep(0.005)
+            raise TimeoutError("nobody came")
+
+        def nest_far(folder):
+            from woolexec import current_executor
+            pool = current_executor()
+            futures = [pool.submit(meet, folder, *names) for names in ("ab", "ba")]
+            return len({{future.result() for future in futures}})
         """)
     )
 
@@ -66,6 +90,24 @@ def run(parcel, peer, ship):
 @pytest.mark.parametrize("ship", ["['parcel']", "[parcel]", "['parcel.inner']", "['./parcel']"])
 def test_package_that_is_shipped_can_be_used_by_tasks_and_by_their_tasks(peer, parcel, ship):
     assert run(parcel, peer, ship) == "40 40 {40}\n"
+
+
+def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tmp_path):
+    with (
+        Peer(1, credentials=CREDENTIALS) as far,
+        Peer(1, credentials=CREDENTIALS, peers=discoveries(far.address)) as near,
+    ):
+        code = FAR.format(address=near.address, token=CREDENTIALS.token, folder=str(tmp_path))
+        for _ in range(2):  # the second time it is there
+            done = subprocess.run(
+                [sys.executable, "-B", "-c", code],
+                cwd=parcel.parent,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE * 2,
+            )
+            assert done.stdout == "2\n", done.stderr
+        assert [path.name for path in Path(far._archives.folder).iterdir()] == [shipment(parcel).digest + ".zip"]
 
 
 def test_module_that_is_missing_is_named_with_its_host_and_what_to_do(peer, parcel):
@@ -122,7 +164,8 @@ def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parce
     monkeypatch.setattr("woolexec.mesh.link._PIECE", 100)
     good = shipment(parcel)
     with joined(peer) as pool:
-        pool._peers._code = [type(good)(good.name, "0" * 64, good.data)]
+        pool._peers._around = Around([(good.name, "0" * 64)])
+        pool._peers._code = {"0" * 64: good.data}.get
         (link,) = pool._peers.links
         link.close()
         with pytest.raises(TimeoutError):

@@ -55,16 +55,18 @@ class Function:
     """
     What a call runs, pickled, where in a worker it runs, and what is known of how long it takes.
 
-    `seconds` is the moving average of one item's run time, None until the first has finished.
+    `seconds` is the moving average of one item's run time, None until the first has finished.  `code` names archives of
+    modules that it needs, wherever it goes.
     """
 
-    __slots__ = ("is_stream", "lane", "name", "payload", "seconds")
+    __slots__ = ("code", "is_stream", "lane", "name", "payload", "seconds")
 
     def __init__(self, payload: Any, name: str, lane: int = MAIN) -> None:
         self.payload = payload
         self.name = name
         self.lane = lane
         self.is_stream = False
+        self.code: tuple[str, ...] = ()
         self.seconds: float | None = None
 
     def observe(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import Call
 from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
-from woolexec.requirement import Line, Requirement
+from woolexec.requirement import Requirement
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.payload import File, fill
@@ -54,6 +54,7 @@ class NestedTasks:
         """Queue a task that a worker's call submits."""
         dispatcher = self._dispatcher
         function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
+        function.code = frame.code
         options, trouble = None, broken
         try:
             options = _options_of(frame.options)
@@ -70,8 +71,6 @@ class NestedTasks:
         if trouble is not None:
             receiver.deliver_failure(call, trouble)
             return
-        if frame.here:
-            call.line = Line(*(call.line or Line())[:3], client=worker)
         queue = dispatcher.aside.queue if function.lane else dispatcher.core.queue
         queue.offer(call)
         queue.add(call)

@@ -46,16 +46,18 @@ from woolexec.wire.payload import File, Parts
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.passage import Passage
-    from woolexec.mesh.shipment import Shipment
     from woolexec.wire.wire_pb2 import Welcome
-
-    Wrap = Callable[[Sequence[Any]], bytes]
+    from woolexec.worker.around import Around
 
 _PIECE = 1 << 20
 """Bytes of code that travel as one frame."""
 
 _LAST_SLOT = SLOTS
 """For functions of calls with large payloads: it is defined anew for each of them, right ahead of it."""
+
+
+def no_code(digest: str) -> None:
+    """There are no archives."""
 
 
 class _Reports:
@@ -149,20 +151,37 @@ class Link(Distant, _Far):
 
     :param address: of the peer, for messages
     :param welcome: what the peer has said of itself
-    :param wrap: puts an initializer, or code, around a function, given its body and buffers
-    :param code: modules that are sent ahead of everything
+    :param around: what is wrapped around functions
+    :param code: archives of modules by their digests, sent ahead of what needs them; None: there is no such archive
     """
 
-    __slots__ = ("_address", "_arriving", "_host", "_leaving", "_outbox", "_stream", "_wrap", "aside")
+    __slots__ = (
+        "_address",
+        "_around",
+        "_arriving",
+        "_code",
+        "_host",
+        "_leaving",
+        "_outbox",
+        "_sent_code",
+        "_stream",
+        "aside",
+    )
 
     aside: LinkAside
 
     def __init__(
-        self, engine: Engine, address: str, welcome: Welcome, wrap: Wrap | None = None, code: Sequence[Shipment] = ()
+        self,
+        engine: Engine,
+        address: str,
+        welcome: Welcome,
+        around: Around | None = None,
+        code: Callable[[str], bytes | None] = no_code,
     ) -> None:
         super().__init__(engine)
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self._wrap = wrap
+        self._around, self._code = around, code
+        self._sent_code: set[str] = set()
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource))
         self.asked_back = self.sent_at = 0.0
@@ -174,11 +193,8 @@ class Link(Distant, _Far):
         self._outbox, self._arriving = Outbox(), Arriving()
         self._stream: Any = None
         self._leaving = False
-        for shipment in code:
-            for start in range(0, len(shipment.data), _PIECE):
-                data = shipment.data[start : start + _PIECE]
-                last = start + _PIECE >= len(shipment.data)
-                self._outbox.put(encode(Code(digest=shipment.digest, data=data, last=last)))
+        if around is not None:
+            self._send_code(around.digests)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
@@ -287,8 +303,19 @@ class Link(Distant, _Far):
     def _define(self, slot: int, function: Function) -> bytes:
         frame = Define(function=slot, name=function.name)
         payload = function.payload
-        inline(frame, payload if self._wrap is None else self._wrap(parts_of(payload)))
+        self._send_code(function.code)
+        inline(frame, payload if self._around is None else self._around.wrap(parts_of(payload)))
         return encode(frame)
+
+    def _send_code(self, digests: Sequence[str]) -> None:
+        for digest in digests:
+            data = None if digest in self._sent_code else self._code(digest)
+            if data is None:
+                continue
+            self._sent_code.add(digest)
+            for start in range(0, len(data), _PIECE):
+                last = start + _PIECE >= len(data)
+                self._outbox.put(encode(Code(digest=digest, data=data[start : start + _PIECE], last=last)))
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)

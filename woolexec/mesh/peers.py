@@ -21,29 +21,25 @@ import contextlib
 import hashlib
 import logging
 import random
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Condition
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError, DiscoveryError, NoPeersError, PeerRefusedError
 from woolexec.mesh import passage as passages
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.discovery import Left
 from woolexec.mesh.handshake import Caller
-from woolexec.mesh.link import Link
-from woolexec.mesh.road import load_grpc, parts_of
-from woolexec.worker import initialized, shipped
+from woolexec.mesh.link import Link, no_code
+from woolexec.mesh.road import load_grpc
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery, Event, Record
-    from woolexec.mesh.link import Wrap
-    from woolexec.mesh.shipment import Shipment
-    from woolexec.wire.payload import File, Parts
+    from woolexec.worker.around import Around
 
 FIRST, SLOWEST = 0.1, 5.0
 """Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
@@ -82,8 +78,8 @@ class Peers:
     :param discoveries: how they are found
     :param credentials: what both ends prove, unless the record of a peer has others
     :param timeout: seconds that tasks wait while no peer is there; None: for ever
-    :param initializer: pickled, with its arguments: what each worker of the peers runs before the first of our tasks
-    :param code: modules that the peers are sent
+    :param around: what each worker of the peers needs for our tasks, and runs before the first of them
+    :param code: archives of modules by their digests; None: there is no such archive
     :param identity: our own, if we are a peer ourselves
     """
 
@@ -93,8 +89,8 @@ class Peers:
         credentials: Credentials,
         *,
         timeout: float | None = None,
-        initializer: bytes | File | Parts | None = None,
-        code: Sequence[Shipment] = (),
+        around: Around | None = None,
+        code: Callable[[str], bytes | None] = no_code,
         identity: str = "",
     ) -> None:
         self._discoveries = discoveries
@@ -108,8 +104,7 @@ class Peers:
         self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
         self._salt = self._random.randbytes(8)
         self._over = False
-        self._code = code
-        self._wrap = _wrapping(initializer, code)
+        self._around, self._code = around, code
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -281,7 +276,7 @@ class Peers:
                     return str(exc)
                 except grpc.RpcError as exc:
                     return f"{exc.code().name}: {exc.details()}"
-                known.link = link = Link(self._engine, address, welcome, self._wrap, self._code)
+                known.link = link = Link(self._engine, address, welcome, self._around, self._code)
                 known.said = False
                 self._note(welcome.identity, link)
                 try:
@@ -323,17 +318,3 @@ class Peers:
                 text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
                 dispatcher.fail_waiting(NoPeersError(text.rstrip()))
             await asyncio.sleep(min(_LOOK, self._timeout / 4))
-
-
-def _wrapping(initializer: bytes | File | Parts | None, code: Sequence[Shipment]) -> Wrap | None:
-    """Return what is wrapped around functions: the initializer, and around that the code that both need."""
-    if initializer is None and not code:
-        return None
-    key, names = secrets.token_bytes(16), [(each.name, each.digest) for each in code]
-
-    def wrap(function: Sequence[Any]) -> bytes:
-        if initializer is not None:
-            function = [initialized.wrap(key, parts_of(initializer), function)]
-        return shipped.wrap(names, function)
-
-    return wrap

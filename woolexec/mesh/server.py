@@ -114,7 +114,7 @@ class Peer:
         self._health = Health()
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
-        self._peers = Peers(peers, credentials, identity=self.identity) if peers else None
+        self._peers = Peers(peers, credentials, code=self._archives.get, identity=self.identity) if peers else None
         bound: Future[str] = Future()
         self.engine = Engine(
             workers,

@@ -304,7 +304,7 @@ class Submit(Message):
     lane: int
     context: bytes
     name: str
-    here: bool
+    code: tuple[str, ...]
 
 
 class Wait(Message):
@@ -499,7 +499,7 @@ _define(
     (7, "lane", UINT, 0),
     (8, "context", BLOB, b""),
     (9, "name", STRING, ""),
-    (10, "here", BOOL, False),
+    (11, "code", STRINGS, ()),
 )
 _define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0), (3, "stays", BOOL, False))
 _define(Resume, (1, "call", FIXED64, 0))

@@ -168,7 +168,7 @@ class Recalled(_message.Message):
     def __init__(self, call: _Optional[_Iterable[int]] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "here")
+    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "code")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -178,7 +178,7 @@ class Submit(_message.Message):
     LANE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
-    HERE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
     task: int
     parent: int
     function: bytes
@@ -188,8 +188,8 @@ class Submit(_message.Message):
     lane: int
     context: bytes
     name: str
-    here: bool
-    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., here: _Optional[bool] = ...) -> None: ...
+    code: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., code: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Options(_message.Message):
     __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back", "priority", "require", "near")

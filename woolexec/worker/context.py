@@ -8,7 +8,6 @@ as Return or Raise under the number that the worker gave it.
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 from contextvars import ContextVar
 from time import monotonic
@@ -82,11 +81,10 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
         raise RuntimeError("no call is running in this worker")
     number = future.outstanding_call = next(_numbers)
     _tasks[number] = receiver
-    shipped = sys.modules.get("woolexec.worker.shipped")  # there if this worker uses shipped code
-    body = function.payload if shipped is None else shipped.wrap_nested(function.payload)
-    frame = Submit(task=number, parent=job.number, function=body, name=function.name, lane=function.lane)
-    if body is not function.payload:  # other peers do not have that code
-        frame.here = True
+    frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
+    around = job.slot.around
+    if around is not None:
+        frame.function, frame.code = around.wrap([function.payload]), around.digests
     if context:
         frame.context = context
     if options is not None:

@@ -1,9 +1,4 @@
-"""
-The initializer of an executor in another process, for workers that run tasks of several executors.
-
-Such an executor sends its functions with its initializer wrapped around them.  The first of them that a worker
-unpickles runs it; if it fails there, so does every call of that executor there.
-"""
+"""The initializers of executors in other processes, for workers that run tasks of several executors."""
 
 from __future__ import annotations
 
@@ -12,57 +7,64 @@ import threading
 
 from woolexec.errors import InitializerError
 from woolexec.wire.payload import Parts
-from woolexec.wire.pickling import dumps_inline, loads
+from woolexec.wire.pickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable
+
+    from woolexec.worker.around import Around
 
 _run: dict[bytes, InitializerError | None] = {}
 _running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
 
 
-def wrap(key: bytes, initializer: Sequence[Any], function: Sequence[Any]) -> bytes:
+def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
     """
-    Wrap an initializer around a function.
+    Run an initializer, unless that has been done.
 
-    :param key: of the executor
-    :param initializer: pickled, with its arguments: body and buffers
-    :param function: the same of the function
-    """
-    return dumps_inline(_Wrapped(key, [bytes(part) for part in initializer], [bytes(part) for part in function]))
-
-
-class _Wrapped:
-    def __init__(self, *parts: Any) -> None:
-        self._parts = parts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unwrap, self._parts
-
-
-def _unwrap(key: bytes, initializer: list[bytes], function: list[bytes]) -> Any:
-    """
-    Run the initializer, unless that has been done; return the function.
-
-    :raises InitializerError: if the initializer raised, now or before
+    :param fail: says that the call cannot be run: called if the initializer takes too long, before the worker ends
+    :raises InitializerError: if it raised, now or before
     """
     with _running:
-        if key not in _run:
-            _run[key] = None  # also while it runs: for what it loads itself
+        if around.key not in _run:
+            _run[around.key] = None  # also while it runs: for what it loads itself
             try:
-                call, arguments = loads(Parts(initializer))
-                call(*arguments)
+                _run_once(around, fail)
             except (KeyboardInterrupt, SystemExit):  # of the call that happened to come first
-                del _run[key]
+                del _run[around.key]
                 raise
             except BaseException as exc:  # user code
-                where = f"worker {os.getpid()} on {os.uname().nodename}"
-                failure = InitializerError(f"the initializer raised {type(exc).__name__} in {where}: {exc}")
+                failure = InitializerError(f"the initializer raised {type(exc).__name__} in {_here()}: {exc}")
                 failure.__cause__ = exc
-                _run[key] = failure
-        failure = _run[key]  # type: ignore[assignment]  # None, if all went well
-        if failure is not None:
-            raise failure
-    return loads(Parts(function))
+                _run[around.key] = failure
+        error = _run[around.key]
+        if error is not None:
+            raise error
+
+
+def _run_once(around: Around, fail: Callable[[BaseException], object] | None) -> None:
+    over = threading.Lock()  # taken by whoever is first: the initializer's end, or that of its time
+
+    def give_up() -> None:
+        if over.acquire(blocking=False):
+            assert fail is not None
+            fail(InitializerError(f"the initializer ran longer than {around.timeout:g} s in {_here()}"))
+            os._exit(1)
+
+    function, arguments = loads(Parts(around.initializer))
+    if around.timeout is None or fail is None:
+        function(*arguments)
+        return
+    timer = threading.Timer(around.timeout, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        function(*arguments)
+    finally:
+        over.acquire(blocking=False)
+        timer.cancel()
+
+
+def _here() -> str:
+    return f"worker {os.getpid()} on {os.uname().nodename}"

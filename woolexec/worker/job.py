@@ -8,7 +8,7 @@ from functools import partial
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, put, types_of
 from woolexec.wire.payload import APART, File, Parts
-from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, loads, prepare
+from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from woolexec.wire.arena import Arena
+    from woolexec.worker.around import Around
 
     class Road(Protocol):
         """What frames are given to."""
@@ -27,27 +28,32 @@ if TYPE_CHECKING:
 class Slot:
     """A function as it came, unpickled at its first call."""
 
-    __slots__ = ("_function", "_payload")
+    __slots__ = ("_payload", "around", "function")
 
     def __init__(self, payload: Any) -> None:
         self._payload: Any = payload
-        self._function: Callable[..., Any] | None = None
+        self.function: Callable[..., Any] | None = None
+        self.around: Around | None = None
 
     def prepare(self) -> None:
         """Import what it travels by, which takes longer than many a call, and is not to count as its time."""
         prepare(self._payload)
 
-    def get(self) -> Callable[..., Any]:
+    def get(self, job: Job, road: Road) -> Callable[..., Any]:
         """
         Return the function.
 
+        :param job: for which it is wanted, and fails if that takes too long
         :raises Exception: what unpickling it raised, every time anew
         """
         payload = self._payload
         if payload is not None:  # two lanes may do this at once, and get one each
-            self._function = loads(payload)
+            from woolexec.worker import around
+
+            fail = partial(job.fail, road, 0.0, doing=UNPICKLING)
+            self.function, self.around = around.load(payload, fail)
             self._payload = None
-        return self._function  # type: ignore[return-value]  # None if that is what the user has us call
+        return self.function  # type: ignore[return-value]  # None if that is what the user has us call
 
 
 class Job:
@@ -66,7 +72,7 @@ class Job:
     @property
     def name(self) -> str:
         """What the task is called."""
-        function = self.slot.get()
+        function: Any = self.slot.function
         while not self.frame.name and isinstance(function, partial):
             function = function.func
         return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)

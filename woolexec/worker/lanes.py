@@ -109,7 +109,7 @@ class Lane:
 
     def prepare(self, job: Job) -> tuple[Callable[..., Any], Any, Any, Context]:
         """Unpickle a call; return its function, its arguments, and the context that it runs in."""
-        function = job.slot.get()
+        function = job.slot.get(job, self.road)
         ctx = copy_context()
         ctx.run(context.current.set, job)
         if job.frame.context:

@@ -171,7 +171,7 @@ class SyncLane:
     def _run_call(self, job: Job) -> None:
         started = monotonic()
         try:
-            function = job.slot.get()
+            function = job.slot.get(job, self._road)
             args, kwargs = loads(job.payload)
             job.payload = None
             if job.frame.context:
@@ -202,7 +202,7 @@ class SyncLane:
         """Run some items of a chunk; an item that raises does not keep the others from running."""
         started = monotonic()
         try:
-            function = job.slot.get()
+            function = job.slot.get(job, self._road)
             if self._items is None or self._items[0] is not job.payload:
                 self._items = (job.payload, loads(job.payload))
             star, items = self._items[1]
