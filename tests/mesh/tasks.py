@@ -66,6 +66,10 @@ async def changes_word():
     word.set("changed")
 
 
+async def weigh_async(data):
+    return len(data)
+
+
 def weigh(blob):
     return len(blob)
 

@@ -194,6 +194,24 @@ def test_cancelled_call_whose_arguments_are_on_the_way_is_ended(peer):
 
 
 @pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("fn", [tasks.weigh, tasks.weigh_async])
+def test_call_whose_arguments_are_on_the_way_can_be_cancelled(peer, monkeypatch, force, fn):
+    go = held_up(monkeypatch)
+    with joined(peer) as pool:
+        future = pool.submit(fn, b"x" * LARGE)
+        (link,) = pool._peers.links
+        eventually(lambda: link._outbox._behind)
+        (served,) = peer._served
+        eventually(lambda: served._arriving._files)
+        assert future.cancel(force=force)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        eventually(lambda: not (served._arriving._files or link._outbox._behind))
+        go.set()
+        assert pool.submit(fn, b"x" * LARGE).result(PATIENCE) == LARGE
+
+
+@pytest.mark.usefixtures("apart")
 def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
     monkeypatch.setattr(road, "_PART", 4096)
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:

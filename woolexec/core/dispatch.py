@@ -328,6 +328,12 @@ class Dispatch:
         place.recalling += 1
         return since
 
+    def withdraw(self, place: Place, number: int) -> None:
+        """A call was kept from leaving: it waits again."""
+        call = place.outstanding.get(number)
+        if call is not None:
+            self._requeue(place, call)
+
     def recalled(self, place: Place, page: Page, numbers: Iterable[int]) -> None:
         """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
         for number in numbers:

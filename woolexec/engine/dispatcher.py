@@ -559,6 +559,10 @@ class Dispatcher:
         worker.send_recall(self._core_of(worker).recall(worker, worker.page, since), waiting)
         self.due.add(worker)
 
+    def withdraw(self, place: Outbound, call: Call) -> None:
+        """A call that was sent has not left: it waits again."""
+        self._core_of(place).withdraw(place, call.number)
+
     def _core_of(self, place: Outbound) -> Dispatch:
         return self.aside if place.is_aside else self.core
 

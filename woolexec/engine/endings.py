@@ -159,6 +159,8 @@ class Endings:
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
         dispatcher.end_licences()
+        if isinstance(call.place, Remote):
+            call.place.withdraw(call)
         worker = call.place
         if isinstance(worker, Remote) and not (force and worker.is_aside):
             answer: Future[bool] = Future()
@@ -211,7 +213,7 @@ class Endings:
         for link in self._dispatcher.links:
             for place in (link,) if force else (link, link.aside):
                 for call in list(place.outstanding.values()):
-                    if force or not place.is_running(call):
+                    if not place.withdraw(call) and (force or not place.is_running(call)):
                         place.take_back(call, partial(self._taken_back, call), force=force)
 
     def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called

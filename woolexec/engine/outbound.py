@@ -162,6 +162,10 @@ class Remote(Outbound):
     name: str
     """Of the process at the other end."""
 
+    def withdraw(self, call: Call) -> bool:
+        """Have a call wait again that has not left, because its payload is large; False if it has."""
+        raise NotImplementedError
+
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """
         Ask for an outstanding call back, or, with `force`, for its end.

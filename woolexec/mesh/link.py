@@ -79,12 +79,13 @@ class _Reports:
 class _Far(Remote):
     """What both places behind a link have in common."""
 
-    __slots__ = ("_begun", "_engine", "_wanted", "name", "page", "pid")
+    __slots__ = ("_begun", "_engine", "_link", "_wanted", "name", "page", "pid")
 
     page: _Reports
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, link: Link) -> None:
         super().__init__()
+        self._link = link
         self.pid = None
         self.page = _Reports()
         self._engine = engine
@@ -113,6 +114,15 @@ class _Far(Remote):
     def is_running(self, call: Call) -> bool:
         """Say whether the peer has told that this call was started."""
         return call.number in self._begun
+
+    def withdraw(self, call: Call) -> bool:
+        """Have a call wait again that has not left, because its payload is large; False if it has."""
+        if call.number in self._begun or not self._link._outbox.withdraw(call.number):
+            return False
+        self._engine._dispatcher.withdraw(self, call)
+        self._link.recalling += 1
+        self._link.send_command(Cancel(call=call.number))  # for what has come of it
+        return True
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """Ask for a call back, or for its end; the peer's Recalled decides."""
@@ -178,7 +188,7 @@ class Link(Distant, _Far):
         around: Around | None = None,
         code: Callable[[str], bytes | None] = no_code,
     ) -> None:
-        super().__init__(engine)
+        super().__init__(engine, self)
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
         self._around, self._code = around, code
         self._sent_code: set[str] = set()
@@ -401,14 +411,13 @@ class LinkAside(_Far):
     :param limit: how many it runs at once
     """
 
-    __slots__ = ("_link",)
+    __slots__ = ()
 
     is_aside = True
 
     def __init__(self, engine: Engine, link: Link, limit: int) -> None:
-        super().__init__(engine)
+        super().__init__(engine, link)
         self.name = link.name
-        self._link = link
         self.limit, self.width = limit, link.width
         self.offer, self.candidate = link.offer, link.candidate
 

@@ -121,6 +121,10 @@ class Outbox:
         self.put(encode(Handed(call=call, file=number)) + encode(frame), call)
         return True
 
+    def withdraw(self, call: int) -> bool:
+        """Take a call out of the line that waits behind its own payload; False if it does not."""
+        return self._behind.pop(call, None) is not None
+
     async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
         """Write what is in line, until cancelled."""
         while True:
@@ -193,6 +197,10 @@ class Arriving:
         view = memoryview(frame.data)
         while view:
             view = view[os.write(file.fd, view) :]
+
+    def forget(self, call: int) -> None:
+        """Drop what has come of a payload whose frame will not come."""
+        self._files.pop(call, None)
 
     def take(self, frame: Any) -> bytes | File | Parts | OSError:
         """

@@ -270,6 +270,7 @@ class Served:
 
     def _cancel(self, frame: Cancel) -> None:
         """End a call, running or not; a coroutine or a stream is cancelled, and says itself what becomes of that."""
+        self._arriving.forget(frame.call)
         answer = self.outstanding.get(frame.call)
         if answer is not None and answer.outstanding_call.function.lane:
             self._command(frame)
