@@ -152,6 +152,45 @@ class DistexPool:
         self._pool.shutdown()
 
 
+class WoolPool:
+    """wool: a coroutine for each task, and what runs them must be told of the pool by its context."""
+
+    def __init__(self, workers: int) -> None:
+        import asyncio
+        import contextvars
+
+        import wool
+
+        async def call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+            return fn(*args)
+
+        self._call = wool.routine(call)
+        self._pool = wool.WorkerPool(spawn=workers)
+        self._runner, self._context = asyncio.Runner(), contextvars.copy_context()
+        self._run(self._pool.__aenter__)
+
+    def _run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        async def run() -> Any:
+            return await fn(*args)
+
+        return self._runner.run(run(), context=self._context)
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._call(fn, args)
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        import asyncio
+
+        return self._run(asyncio.gather, *handles)
+
+    def map(self, fn: Callable[..., Any], items: Sequence[Any], chunksize: int | None = None) -> list[Any]:
+        return self.gather([self.submit(fn, item) for item in items])  # it has none of its own
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._run(self._pool.__aexit__, None, None, None)
+        self._runner.close()
+
+
 @dataclass(frozen=True, slots=True)
 class FirstResult:
     """The lines that a fresh program needs until its first result; `pool` is what the last one calls it."""
@@ -349,6 +388,7 @@ CONTENDERS: tuple[Contender, ...] = (
         requires="distex",
         optional=True,
     ),
+    Contender("wool", WoolPool, requires="wool", optional=True),
 )
 
 
