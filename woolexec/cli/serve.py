@@ -26,6 +26,7 @@ from woolexec.requirement import amounts
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
@@ -86,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         credentials = _credentials(settings)
         announce, peers = _announce(settings), _peers(settings)
         resources = amounts(settings["resource"])
-    except (SettingError, CredentialsError, FileNotFoundError, ValueError) as exc:
+    except (CredentialsError, FileNotFoundError, ValueError) as exc:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
     from woolexec.cpus import usable_cpus
@@ -132,33 +133,27 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
     """
     Make what the peer is announced by.
 
-    :raises SettingError: if it makes no sense
+    :raises ValueError: if it makes no sense
     """
     if not settings["announce"]:
         return []
     from woolexec.mesh.discovery.urls import check_address, discovery
 
-    try:
-        settings["advertise"] = [check_address(address) for address in settings["advertise"]]
-        return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
-    except ValueError as exc:
-        raise SettingError(str(exc)) from exc
+    settings["advertise"] = [check_address(address) for address in settings["advertise"]]
+    return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
 
 
-def _peers(settings: dict[str, Any]) -> list[Discovery]:
+def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     """
     Make what other peers are found by.
 
-    :raises SettingError: if it makes no sense
+    :raises ValueError: if it makes no sense
     """
     if not settings["peers"]:
-        return []
+        return ()
     from woolexec.mesh.discovery.urls import discoveries
 
-    try:
-        return list(discoveries(settings["peers"]))
-    except ValueError as exc:
-        raise SettingError(str(exc)) from exc
+    return discoveries(settings["peers"])
 
 
 def _credentials(settings: dict[str, Any]) -> Credentials:

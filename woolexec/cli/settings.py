@@ -19,7 +19,7 @@ _OTHERS = frozenset({"WOOLEXEC_CODE", "WOOLEXEC_CONFIG", "WOOLEXEC_SSH", "WOOLEX
 """Names with the prefix that are no settings of a command."""
 
 
-class SettingError(Exception):
+class SettingError(ValueError):
     """A setting that does not exist, or whose value makes no sense."""
 
 

@@ -134,8 +134,6 @@ class Dispatch:
                 place = self._choose(fitting, entry, count, policy)
             if place is None:
                 stuck.add(line)
-                if line is None and len(stuck) == 1 and not queue.has_lines:
-                    break
                 continue
             if isinstance(entry, Chunk):
                 call = entry.cut(count)
@@ -174,17 +172,14 @@ class Dispatch:
             if call is not None:
                 self._requeue(place, call)
 
-    def try_again(self) -> None:
-        """After a pause: others may be tried."""
-        self._may_try()
-
     def tell_room(self, place: Any, free: int) -> None:
         """A place behind a link says how many calls it would take now."""
         self._heard += 1
         place.candidate.heard(free, self._heard)
-        self._may_try()
+        self.try_again()
 
-    def _may_try(self) -> None:
+    def try_again(self) -> None:
+        """Others may be tried: there was a pause, or news."""
         self.tries = TRIES if len(self.places) <= FEW else 1
 
     def pin(self, place: Place, call: Call) -> None:
@@ -296,7 +291,7 @@ class Dispatch:
         if place.candidate is not None:
             self._heard += 1
             place.candidate.note(self._heard)
-            self._may_try()
+            self.try_again()
         self.queue.forget_parent(number)
         return call
 

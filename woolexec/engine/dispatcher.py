@@ -68,9 +68,6 @@ it keeps the GIL for 5 ms at a time, and workers stand idle meanwhile."""
 
 _FUNCTIONS_LIMIT = 1024
 
-_UNUSED: Any = None
-"""The policy while there is no link."""
-
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 
 
@@ -114,8 +111,7 @@ class Dispatcher:
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
         self.licensing = True
-        self._given = policy
-        self._policy: Placement = _UNUSED
+        self._policy = guarded(policy)
         self._offer = offer
         self._trying_again = self._checking = False
         self._unmet: set[Requirement] = set()
@@ -419,8 +415,6 @@ class Dispatcher:
 
     def link(self, link: Remote) -> None:
         """Take a link in: calls are placed there as well."""
-        if self._policy is _UNUSED:
-            self._policy = guarded(self._given)
         self.expects_peers = False
         self._unmet = set()  # this one may not be the last that comes
         self.links.append(link)

@@ -118,8 +118,11 @@ class Job:
         """
         if doing:
             add_note(exc, f"while {doing} in worker {os.getpid()} on {os.uname().nodename}")
-            if isinstance(exc, ModuleNotFoundError) and "WOOLEXEC_CODE" in os.environ:  # it is a peer's worker
-                add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
+            if isinstance(exc, ModuleNotFoundError):
+                from woolexec.worker.shipped import FOLDER
+
+                if FOLDER in os.environ:  # it is a peer's worker
+                    add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
         self.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1)
