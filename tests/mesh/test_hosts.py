@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -177,6 +178,33 @@ def test_peers_are_found_on_the_local_network_by_the_name_of_their_pool(hosts, t
     with one.serving(*announced, "--pool", "a"), two.serving(*announced, "--pool", "b"):
         assert three.run(WHERE, json.dumps("lan://a"), "1", **client) == [one.address]
         assert three.run(WHERE, json.dumps("lan://"), "2", **client) == [one.address, two.address]
+
+
+def shell(host, line, folder):
+    """Start a line of a shell on a host, with `woolexec` on its path."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["ip", "netns", "exec", host.name, "sh", "-c", f"exec {line}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=folder)
+
+
+def test_lines_of_the_readme_get_work_done_on_two_hosts(hosts, tmp_path):
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    make, serve, look = re.findall(r"^[^#\n]*\bwoolexec (?:certs init|serve --bind|peers).*$", readme, re.MULTILINE)
+    one, two, three = hosts
+    with shell(three, f"sh -c '{make}'", tmp_path) as made:
+        made.communicate(timeout=LONG)
+    with shell(one, serve, tmp_path) as first, shell(two, serve, tmp_path) as second:
+        try:
+            assert all("woolexec peer at" in process.stdout.readline() for process in (first, second))
+            with shell(three, f"env {look}", tmp_path) as looked:
+                listed = looked.communicate(timeout=LONG)[0]
+            assert all(f"{host.address}:7437" in listed for host in (one, two))
+            settings = dict(word.split("=") for word in look.split() if "=" in word)
+            client = {name: str(tmp_path / file) for name, file in settings.items()}
+            assert three.run(WHERE, json.dumps("lan://"), "2", **client) == [one.address, two.address]
+        finally:
+            first.kill()
+            second.kill()
 
 
 def test_peers_are_found_in_a_folder_that_hosts_share(hosts, tls, client, tmp_path):
