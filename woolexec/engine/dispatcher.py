@@ -110,7 +110,7 @@ class Dispatcher:
         self.due: set[Outbound] = set()
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
-        self.licensing = True
+        self.licensing = self.handles_records = True
         self._policy = guarded(policy)
         self._offer = offer
         self._trying_again = self._checking = False
@@ -639,10 +639,10 @@ class Dispatcher:
         call = worker.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not isinstance(call.receiver, Relayed):
             call = self._outstanding(call.parent) if call.parent else None
-        if call is None:
-            self._loop.handle_record(frame.record)
-        else:
+        if call is not None:
             call.receiver.deliver_log(frame)
+        elif self.handles_records:
+            self._loop.handle_record(frame.record)
 
     def _outstanding(self, number: int) -> Call | None:
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)

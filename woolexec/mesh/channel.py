@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from woolexec.mesh.handshake import Caller
     from woolexec.wire.wire_pb2 import Welcome
 
+_OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has a connection of its own
+
 
 def open_channel(address: str, credentials: Credentials) -> Any:
     """
@@ -27,9 +29,9 @@ def open_channel(address: str, credentials: Credentials) -> Any:
             raise CredentialsError(
                 "a token alone does not protect what travels to other hosts: it takes TLS (see docs/security.md), or ssh://"
             )
-        return grpc.aio.insecure_channel(address, options=OPTIONS)
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
     secrets, options = credentials.tls.channel()
-    return grpc.aio.secure_channel(address, secrets, options=[*OPTIONS, *options])
+    return grpc.aio.secure_channel(address, secrets, options=[*_OPTIONS, *options])
 
 
 def is_local(address: str) -> bool:

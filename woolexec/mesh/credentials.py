@@ -37,6 +37,9 @@ class Credentials:
     token: bytes | None = field(default=None, repr=False)
     tls: Tls | None = None
 
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("credentials stay in their process: a pickle would take the token along")
+
     @property
     def are_mutual(self) -> bool:
         """Each end proves who it is by its certificate."""

@@ -1,7 +1,8 @@
 """
 The gRPC health service, of which probes ask whether to send work here: ``grpc.health.v1.Health``.
 
-Its two messages are one field each, so they are written by hand.
+Its two messages are one field each, so they are written by hand.  That of the caller is not read: it names a service,
+and there is one; and grpc reads messages whole, however large they are.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Health:
     def _status(self) -> bytes:
         return _SERVING if self.serving else _NOT_SERVING
 
-    async def _check(self, _request: bytes, _context: Any) -> bytes:
+    async def _check(self, _requests: object, _context: object) -> bytes:
         return self._status
 
-    async def _watch(self, _request: bytes, _context: Any) -> AsyncIterator[bytes]:
+    async def _watch(self, _requests: object, _context: object) -> AsyncIterator[bytes]:
         told = None
         while True:
             if self._status != told:
@@ -45,7 +46,7 @@ class Health:
         return grpc.method_handlers_generic_handler(
             "grpc.health.v1.Health",
             {
-                "Check": grpc.unary_unary_rpc_method_handler(self._check),
-                "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+                "Check": grpc.stream_unary_rpc_method_handler(self._check),
+                "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
             },
         )

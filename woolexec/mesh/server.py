@@ -54,6 +54,16 @@ _STOPPING = 1.0
 """Seconds that calls of grpc have to end when the peer stops."""
 
 
+_AGAINST_STRANGERS = [
+    ("grpc.so_reuseport", 0),
+    # R7: whoever connects and says nothing is shown out.  A client has its link for as long as it is there.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 10_000),
+    # A client needs two, a probe one.
+    ("grpc.max_concurrent_streams", 100),
+]
+
+
 class Peer:
     """
     Serve an engine at an address; use it in a ``with``.
@@ -123,6 +133,7 @@ class Peer:
             guest=partial(self._run, bound, offer),
             offer=offer,
             variables=variables,
+            handles_records=False,  # which would be to unpickle them
         )
         try:
             self.address = bound.result()
@@ -192,7 +203,7 @@ class Peer:
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
         grpc = load_grpc()
-        options = [*OPTIONS, ("grpc.so_reuseport", 0)]
+        options = [*OPTIONS, *_AGAINST_STRANGERS]
         server = grpc.aio.server(options=options)
         servers = [server]
 

@@ -180,8 +180,12 @@ class _Running:
         try:
             json.loads(line)["identity"]
         except (ValueError, KeyError, TypeError) as exc:
-            said = line.decode(errors="replace").strip()
+            said = self._quoted(line)
             raise DiscoveryError(f"{said!r} is no ready line" if said else await self.end()) from exc
+
+    def _quoted(self, said: bytes) -> str:
+        """Return what ssh said, but not what it was told."""
+        return said.replace(self._stdin.strip(), b"...").decode(errors="replace").strip()
 
     async def end(self) -> str:
         """Wait until ssh has ended; say why."""
@@ -189,5 +193,5 @@ class _Running:
             pass
         await self._ended()
         await asyncio.wait({self._listening}, timeout=_ENDING)
-        last = self._complaints.decode(errors="replace").strip().splitlines()
+        last = self._quoted(self._complaints).splitlines()
         return f"ssh ended with exit code {self._process.poll()}{': ' if last else ''}{' / '.join(last[-3:])}"

@@ -190,12 +190,22 @@ class Message:
             name, kind = field
             value = kind.read(raw)
             if kind is STRINGS:
-                value = (*getattr(message, name), value)
+                value = _one_more(getattr(message, name), value)
             setattr(message, name, value)
         payload = getattr(message, "payload", None)
         if payload.__class__ is memoryview and not getattr(message, "extent", ()):
             message.payload = bytes(payload)  # type: ignore[attr-defined]
         return message
+
+
+_TEXTS = 1000
+"""Elements of a field of texts: no frame of ours has so many, and each copies those before it."""
+
+
+def _one_more(texts: tuple[str, ...], text: str) -> tuple[str, ...]:
+    if len(texts) == _TEXTS:
+        raise ValueError(f"more than {_TEXTS} texts")
+    return (*texts, text)
 
 
 def _define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:

@@ -14,6 +14,7 @@ What `peers=` may be: addresses, URLs, and objects that find peers.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -57,11 +58,11 @@ def discovery(url: str) -> Discovery:
     make = _SCHEMES.get(scheme) or _offered(scheme)
     if make is None:
         known = ", ".join(sorted(_SCHEMES))
-        raise ValueError(f"{url!r}: there is no way {scheme!r} of finding peers; there are {known}")
+        raise ValueError(f"{_shown(url)!r}: there is no way {scheme!r} of finding peers; there are {known}")
     try:
         return make(url)
     except ValueError as exc:
-        raise ValueError(f"{url!r}: {exc}") from None
+        raise ValueError(f"{_shown(url)!r}: {exc}") from None
 
 
 def check_address(address: str) -> str:
@@ -80,8 +81,13 @@ def check_address(address: str) -> str:
     elif ":" in host and not host.startswith("["):
         host, port = f"[{address}]", str(PORT)
     if not _is_host(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ValueError(f"{address!r} is no address: HOST:PORT or unix:/PATH")
+        raise ValueError(f"{_shown(address)!r} is no address: HOST:PORT or unix:/PATH")
     return f"{host}:{port}"
+
+
+def _shown(url: str) -> str:
+    """Return what may be told of a URL: not a password, where somebody has put one."""
+    return re.sub(r":[^:/@]*@", ":...@", url)
 
 
 def _is_host(text: str) -> bool:
