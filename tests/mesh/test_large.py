@@ -212,6 +212,30 @@ def test_call_whose_arguments_are_on_the_way_can_be_cancelled(peer, monkeypatch,
 
 
 @pytest.mark.usefixtures("apart")
+def test_call_for_a_certain_worker_is_not_kept_from_leaving(peer, monkeypatch):
+    go = held_up(monkeypatch)
+    with joined(peer) as pool:
+        future = pool.submit(tasks.weigh, b"x" * LARGE)
+        (link,) = pool._peers.links
+        eventually(lambda: link._outbox._behind)
+        future.outstanding_call.pin = 1
+        assert not future.cancel()
+        assert not link.pinned  # where nobody would look for it
+        go.set()
+        assert future.result(PATIENCE) == LARGE
+
+
+@pytest.mark.parametrize("extent", [(200_000,), (100_000, 2**63), (2**64 - 1,)])
+def test_file_that_is_shorter_than_what_it_is_to_hold_is_a_broken_stream(extent):
+    arriving = Arriving()
+    arriving.add(Part(call=1, data=bytes(100_064)))
+    frame = returning(1)
+    frame.extent, frame.payload = extent, b""
+    with pytest.raises(ValueError, match="shorter"):
+        arriving.take(frame)
+
+
+@pytest.mark.usefixtures("apart")
 def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
     monkeypatch.setattr(road, "_PART", 4096)
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:

@@ -167,6 +167,24 @@ def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
     assert pool.submit(double, 4).result(PATIENCE) == 8
 
 
+def test_client_that_goes_while_outcomes_come_leaves_nothing(peer, tmp_path, monkeypatch):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        (served,) = peer._served
+
+        def hear_meanwhile(_answer, *, force):
+            assert force
+            for number in list(served.outstanding):
+                served.forget(number, "returned")
+            return False
+
+        monkeypatch.setattr(served, "_drop", hear_meanwhile)
+        pool._engine._loop.tell(pool._peers.links[0].close)
+        assert all(isinstance(future.exception(PATIENCE), WorkerLostError) for future in held)
+        eventually(lambda: served not in peer._places.clients and served not in peer._served)
+        (tmp_path / "release").touch()
+
+
 def test_lost_worker_costs_its_own_call_and_no_other(pool, tmp_path):
     futures = [pool.submit(double, number) for number in range(200)]
     lost = pool.submit(die)

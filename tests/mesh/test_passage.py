@@ -15,7 +15,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.passage import Passage, Passages, enter
 from woolexec.mesh.road import Arriving, Outbox
 from woolexec.mesh.server import Peer
-from woolexec.wire.codec import Handed, Return
+from woolexec.wire.codec import Handed, Part, Return
 from woolexec.wire.payload import LARGE, File, store
 from woolexec.wire.wire_pb2 import Passage as Directions
 
@@ -111,6 +111,58 @@ def test_file_for_which_no_descriptor_is_left_costs_its_call_alone():
         with few_descriptors(0):
             assert isinstance(there.take(numbers[0]), OSError)
         assert isinstance(there.take(numbers[1]), File)
+
+
+@pytest.mark.parametrize("what", ["device", "socket", "file", "memory file that may change"])
+def test_what_is_no_memory_file_is_not_taken(what, tmp_path):
+    made = {
+        "device": lambda: os.open(os.devnull, os.O_WRONLY),
+        "socket": lambda: socket.socket().detach(),
+        "file": lambda: os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR),
+        "memory file that may change": lambda: os.memfd_create("woolexec"),
+    }
+    with two_ends() as (here, there), pytest.raises(ProtocolError, match="no memory file"):
+        there.take(here.give(File(made[what](), ())))
+
+
+def test_descriptors_that_are_not_asked_for_are_closed():
+    with two_ends() as (here, there):
+        before = len(os.listdir("/proc/self/fd"))
+        file = store([BLOB])
+        for message, files in ((b"12345678", [file.fd] * 2), (b"short", [file.fd]), (b"longer than 8", [file.fd])):
+            socket.send_fds(here._sock, [message], files)
+            with pytest.raises(ProtocolError):
+                there.take(7)
+        eventually(lambda: len(os.listdir("/proc/self/fd")) == before + 1)
+
+
+def test_no_more_files_lie_here_than_frames_can_ask_for(monkeypatch):
+    monkeypatch.setattr("woolexec.mesh.passage._UNTAKEN", 3)
+    with two_ends() as (here, there):
+        numbers = [here.give(store([BLOB])) for _ in range(5)]
+        with pytest.raises(ProtocolError, match="one too many"):
+            there.take(numbers[-1])
+
+
+def test_there_are_no_passages_where_kernels_do_not_tell_which_they_are(apart, monkeypatch):
+    monkeypatch.delattr(socket, "SOCK_NONBLOCK", raising=False)  # as elsewhere than on Linux
+    passages = Passages()
+    asyncio.run(passages.run())
+    assert passages.expect(None)[0] == b""
+
+
+@pytest.mark.parametrize("told", [b"", b"\xff"])
+def test_what_another_peer_tells_is_passed_over(told):
+    assert asyncio.run(enter(told)) is None
+
+
+def test_part_of_what_was_handed_over_is_a_broken_stream():
+    with two_ends() as (here, there):
+        arriving = Arriving()
+        arriving.passage = there
+        arriving.add(Handed(call=1, file=here.give(store([BLOB]))))
+        with pytest.raises((ProtocolError, PermissionError)):
+            arriving.add(Part(call=1, data=b"more"))
 
 
 def test_frame_goes_in_parts_while_nothing_can_be_handed_over():

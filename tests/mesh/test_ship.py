@@ -11,6 +11,8 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import PeerPoolExecutor
+from woolexec.errors import ProtocolError
+from woolexec.mesh.archives import Archives
 from woolexec.mesh.discovery.urls import discoveries
 from woolexec.mesh.server import Peer
 from woolexec.mesh.shipment import shipment
@@ -97,8 +99,9 @@ def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tm
         Peer(1, credentials=CREDENTIALS) as far,
         Peer(1, credentials=CREDENTIALS, peers=discoveries(far.address)) as near,
     ):
-        code = FAR.format(address=near.address, token=CREDENTIALS.token, folder=str(tmp_path))
-        for _ in range(2):  # the second time it is there
+        for time in ("first", "second"):  # when it is there
+            (tmp_path / time).mkdir()
+            code = FAR.format(address=near.address, token=CREDENTIALS.token, folder=str(tmp_path / time))
             done = subprocess.run(
                 [sys.executable, "-B", "-c", code],
                 cwd=parcel.parent,
@@ -130,6 +133,20 @@ def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
         (archive,) = Path(folder).iterdir()
         assert archive.name == shipment(parcel).digest + ".zip"
     assert not archive.parent.exists()
+
+
+def test_archive_that_is_there_counts_once(monkeypatch, parcel):
+    one = shipment(parcel)
+    monkeypatch.setattr("woolexec.mesh.archives.LIMIT_OF_ALL", len(one.data))
+    archives = Archives()
+    try:
+        for _ in range(3):
+            archives.add(one.digest, one.data)
+        write(parcel, 3)
+        with pytest.raises(ProtocolError, match="too much code"):
+            archives.add(shipment(parcel).digest, shipment(parcel).data)
+    finally:
+        archives.close()
 
 
 def test_folder_that_others_can_write_to_is_not_used(parcel):

@@ -13,7 +13,7 @@ from woolexec.wire.codec import Code
 from woolexec.worker.shipped import check
 
 LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
-"""Bytes of code that one client may send, and that all may."""
+"""Bytes that one archive may have, and all."""
 
 
 class Archives:
@@ -33,17 +33,18 @@ class Archives:
         """
         if hashlib.sha256(data).hexdigest() != digest:
             raise ProtocolError("an archive is not what its digest says")
-        self._size += len(data)
-        if self._size > LIMIT_OF_ALL:
-            raise ProtocolError("too much code of all clients")
         os.makedirs(self.folder, 0o700, exist_ok=True)
         check(self.folder)
         self._is_made = True
         path = os.path.join(self.folder, f"{digest}.zip")
-        if not os.path.exists(path):
-            with open(f"{path}.part", "wb") as file:
-                file.write(data)
-            os.replace(f"{path}.part", path)
+        if os.path.exists(path):
+            return
+        self._size += len(data)
+        if self._size > LIMIT_OF_ALL:
+            raise ProtocolError("too much code of all clients")
+        with open(f"{path}.part", "wb") as file:
+            file.write(data)
+        os.replace(f"{path}.part", path)
 
     def get(self, digest: str) -> bytes | None:
         """Return an archive; None if it has not come here."""
@@ -68,7 +69,6 @@ class Incoming:
 
     def __init__(self, archives: Archives | None) -> None:
         self._archives = archives
-        self._size = 0
         self._data = bytearray()
 
     def take(self, frame: Code) -> None:
@@ -77,12 +77,11 @@ class Incoming:
 
         :raises ProtocolError: if it is too much
         """
-        self._size += len(frame.data)
-        if self._size > LIMIT:
-            raise ProtocolError("too much code")
         if self._archives is None:
             return
         self._data += frame.data
+        if len(self._data) > LIMIT:
+            raise ProtocolError("too much code")
         if frame.last:
             data, self._data = bytes(self._data), bytearray()
             self._archives.add(frame.digest, data)

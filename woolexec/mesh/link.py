@@ -117,7 +117,7 @@ class _Far(Remote):
 
     def withdraw(self, call: Call) -> bool:
         """Have a call wait again that has not left, because its payload is large; False if it has."""
-        if call.number in self._begun or not self._link._outbox.withdraw(call.number):
+        if call.pin or call.number in self._begun or not self._link._outbox.withdraw(call.number):
             return False
         self._engine._dispatcher.withdraw(self, call)
         self._link.recalling += 1

@@ -23,13 +23,15 @@ import array
 import asyncio
 import errno
 import hmac
+import os
 import secrets
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from woolexec.errors import ProtocolError
-from woolexec.wire.payload import File
+from woolexec.wire.payload import File, is_sealed
 from woolexec.wire.wire_pb2 import Passage as Directions
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -45,6 +47,9 @@ _STRANGERS = 64
 
 _NUMBER = 8
 """Bytes of a descriptor's number."""
+
+_UNTAKEN = 256
+"""So many files may lie here whose frames have not come: each of ours goes right ahead of its frame."""
 
 
 def boot_id() -> str:
@@ -90,21 +95,24 @@ class Passage:
         return self._come.pop(number)
 
     def _receive(self) -> None:
-        flags = socket.MSG_CMSG_CLOEXEC
         try:
-            data, ancillary, told, _ = self._sock.recvmsg(_NUMBER, socket.CMSG_SPACE(4), flags)
+            data, ancillary, told, _ = self._sock.recvmsg(_NUMBER + 1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except OSError as exc:
             raise ProtocolError("a memory file was not handed over") from exc
         fds = array.array("i")
         for _, _, packed in ancillary:
-            fds.frombytes(packed)
-        if len(data) != _NUMBER:
-            raise ProtocolError("no more memory files are handed over")
+            fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
+        if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
+            for fd in fds:  # to close what is no memory file may take its time
+                threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+            raise ProtocolError("what is handed over is no memory file, or one too many")
         number = int.from_bytes(data, "little")
-        if told & socket.MSG_CTRUNC or not fds:
+        if fds:
+            self._come[number] = File(fds[0], ())
+        elif told & socket.MSG_CTRUNC:
             self._come[number] = OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
         else:
-            self._come[number] = File(fds[0], ())
+            raise ProtocolError("a number without a memory file")
 
     def close(self) -> None:
         """Take and give no more."""
@@ -121,11 +129,13 @@ class Passages:
 
     async def run(self) -> None:
         """Open passages until cancelled."""
+        if not self._boot:
+            return
         name = "\0woolexec-" + secrets.token_hex(_HALF)
         try:
             listener = _socket()
             listener.bind(name)
-        except OSError:  # no descriptors, or not Linux: then there are no passages
+        except OSError:  # no descriptors: then there are no passages
             return
         with listener:
             listener.listen(_STRANGERS)
@@ -185,11 +195,17 @@ async def enter(told: bytes) -> Passage | None:
 
     :param told: what the peer told
     """
-    directions = Directions.FromString(told)
+    try:
+        directions = Directions.FromString(told)
+    except Exception:  # protobuf's DecodeError: a peer of another version
+        return None
     if not directions.boot or directions.boot != boot_id() or len(directions.key) != 2 * _HALF:
         return None
     loop = asyncio.get_running_loop()
-    sock = _socket()
+    try:
+        sock = _socket()
+    except OSError:  # no descriptors
+        return None
     try:
         async with asyncio.timeout(_GREETING):
             await loop.sock_connect(sock, directions.name)

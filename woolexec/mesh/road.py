@@ -16,7 +16,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
@@ -56,7 +56,7 @@ _PART = 512 << 10
 def load_grpc() -> Any:
     """Import grpc with `_SETTINGS`, unless the program has imported it already, or has settings of its own."""
     is_ours = "grpc" not in sys.modules and not os.environ.keys() & _SETTINGS.keys()
-    if not is_ours or not version("grpcio").startswith(_MEASURED):
+    if not is_ours or not _installed().startswith(_MEASURED):
         import grpc
 
         return grpc
@@ -67,6 +67,13 @@ def load_grpc() -> Any:
         for name in _SETTINGS:
             os.environ.pop(name, None)
     return grpc
+
+
+def _installed() -> str:
+    try:
+        return version("grpcio")
+    except PackageNotFoundError:  # in a program that was frozen
+        return ""
 
 
 class Outbox:
@@ -192,8 +199,10 @@ class Arriving:
             self._files[frame.call] = self.passage.take(frame.file)
             return
         file = self._files.get(frame.call)
-        if not isinstance(file, File):
+        if file is None:
             file = self._files[frame.call] = File(shared_file(0), ())
+        if not isinstance(file, File):
+            raise ProtocolError("a part of what was handed over")
         view = memoryview(frame.data)
         while view:
             view = view[os.write(file.fd, view) :]
@@ -218,7 +227,7 @@ class Arriving:
             if file is None:
                 raise ValueError("a large payload of which nothing has come")
             if isinstance(file, File):
-                file.extent = tuple(frame.extent)
+                file.lay_out(frame.extent)
             return file
         parts = Parts.cut(frame.payload, frame.extent)
         return store(parts.parts) if len(parts) >= LARGE else parts

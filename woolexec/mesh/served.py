@@ -261,6 +261,7 @@ class Served:
             number
             for number, answer in sorted(self.outstanding.items())
             if number >= frame.call
+            and number in self.outstanding  # ending one may bring the outcomes of others
             and not answer.outstanding_call.pin  # there is no other worker for it
             and bool(answer.outstanding_call.function.lane) is frame.loop
             and self._drop(answer, force=False)
@@ -337,8 +338,9 @@ class Served:
         """The client is gone, and with it whoever wants an outcome."""
         self._slots.clear()
         self._chunks.clear()
-        for answer in list(self.outstanding.values()):
-            self._drop(answer, force=True)
+        for number, answer in list(self.outstanding.items()):
+            if number in self.outstanding:  # ending one may bring the outcomes of others
+                self._drop(answer, force=True)
         for number in list(self.outstanding):
             self.forget(number)
         self.untold.clear()

@@ -285,9 +285,11 @@ class Peer:
             finally:
                 del self._served[served]
                 forget()
-                served.abandon()
-                self._end_if_alone()
-                wake()
+                try:
+                    served.abandon()
+                finally:
+                    self._end_if_alone()
+                    wake()
 
         methods = {
             HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),

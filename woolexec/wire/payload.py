@@ -94,6 +94,17 @@ class File:
             except (OSError, TypeError):  # the interpreter is ending
                 pass
 
+    def lay_out(self, extent: Sequence[int]) -> None:
+        """
+        Say what is in the file, and keep it as it is.
+
+        :raises ValueError: if it is too short for that
+        """
+        self.extent = tuple(extent)
+        if os.fstat(self.fd).st_size < _offsets(self.extent)[1]:
+            raise ValueError("a memory file is shorter than what it is to hold")
+        seal(self.fd)
+
     def take_in(self) -> None:
         """Read it into ordinary memory and close the descriptor, of which there are not enough."""
         parts = self._read()
@@ -164,10 +175,38 @@ def store(parts: Sequence[Any]) -> File:
         os.ftruncate(fd, end)
         for part, start in zip(parts, offsets, strict=True):
             _write_all(fd, memoryview(part).cast("B") if memoryview(part).nbytes else memoryview(b""), start)
+        seal(fd)
     except BaseException:
         os.close(fd)
         raise
     return File(fd, extent)
+
+
+def seal(fd: int) -> None:
+    """Keep a memory file as it is, whoever has it: a reader that has mapped it would die if it got shorter."""
+    import fcntl
+
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
+        except OSError:  # it is sealed, or a temporary file
+            pass
+
+
+def is_sealed(fd: int) -> bool:
+    """Say whether a descriptor is that of a memory file that stays as it is."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _seals() == _seals()
+    except OSError:  # it is something else
+        return False
+
+
+def _seals() -> int:
+    import fcntl
+
+    return fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 def _offsets(extent: Sequence[int]) -> tuple[list[int], int]:
@@ -203,7 +242,7 @@ def shared_file(size: int) -> int:
 
 def _open() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("woolexec", os.MFD_CLOEXEC)
+        return os.memfd_create("woolexec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     import tempfile  # 10 ms, and never needed on Linux
 
     fd, path = tempfile.mkstemp(prefix="woolexec-")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 from contextvars import ContextVar
-from time import monotonic
+from time import monotonic, sleep
 
 from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode, encode_apart
 from woolexec.wire.payload import File, Parts
@@ -30,6 +30,9 @@ worker: Worker | None = None
 
 current: ContextVar[Job | None] = ContextVar("woolexec_current", default=None)
 """The call that runs here, if it does not run in the main thread."""
+
+_FLUSHING = 1.0
+"""Seconds that a worker which is about to end waits for what it has said to leave."""
 
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
@@ -107,6 +110,13 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
         frame.extent = payload.extent
     frame.payload = payload
     worker.road.send(encode_apart(frame), payload=payload)
+
+
+def flush() -> None:
+    """Wait until what this worker has said is on its way; not for ever, for the engine may not read."""
+    deadline = monotonic() + _FLUSHING
+    while worker is not None and worker.road.is_sending and monotonic() < deadline:
+        sleep(0.001)
 
 
 def send(frame: Any, file: File | None = None) -> None:

@@ -8,6 +8,7 @@ import threading
 from woolexec.errors import InitializerError
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import loads
+from woolexec.worker import context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
                 failure = InitializerError(f"the initializer raised {type(exc).__name__} in {_here()}: {exc}")
                 failure.__cause__ = exc
                 _run[around.key] = failure
-        error = _run[around.key]
-        if error is not None:
-            raise error
+        known = _run[around.key]
+        if known is not None:  # each call gets its own, to which its notes are added
+            raise InitializerError(str(known)) from known.__cause__
 
 
 def _run_once(around: Around, fail: Callable[[BaseException], object] | None) -> None:
@@ -50,6 +51,7 @@ def _run_once(around: Around, fail: Callable[[BaseException], object] | None) ->
         if over.acquire(blocking=False):
             assert fail is not None
             fail(InitializerError(f"the initializer ran longer than {around.timeout:g} s in {_here()}"))
+            context.flush()
             os._exit(1)
 
     function, arguments = loads(Parts(around.initializer))

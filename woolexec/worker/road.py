@@ -46,6 +46,11 @@ class Road:
             self._line.append((pieces(frames, payload), file))
         self._write_out()
 
+    @property
+    def is_sending(self) -> bool:
+        """Something has not been written yet."""
+        return bool(self._line) or self._sending.locked()
+
     def _write_out(self) -> None:
         while self._line and self._sending.acquire(blocking=False):
             try:
