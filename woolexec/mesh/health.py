@@ -14,6 +14,9 @@ from typing import Any
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 """A HealthCheckResponse with field 1, `status`."""
 
+_WATCHERS = 100
+"""So many may watch at once."""
+
 _LOOK = 0.5
 """How often a watched status is looked at, in seconds."""
 
@@ -23,6 +26,7 @@ class Health:
 
     def __init__(self) -> None:
         self.serving = True
+        self._watchers = 0
 
     @property
     def _status(self) -> bytes:
@@ -31,13 +35,21 @@ class Health:
     async def _check(self, _requests: object, _context: object) -> bytes:
         return self._status
 
-    async def _watch(self, _requests: object, _context: object) -> AsyncIterator[bytes]:
-        told = None
-        while True:
-            if self._status != told:
-                told = self._status
-                yield told
-            await asyncio.sleep(_LOOK)
+    async def _watch(self, _requests: object, context: Any) -> AsyncIterator[bytes]:
+        import grpc
+
+        if self._watchers >= _WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
+        self._watchers += 1
+        try:
+            told = None
+            while True:
+                if self._status != told:
+                    told = self._status
+                    yield told
+                await asyncio.sleep(_LOOK)
+        finally:
+            self._watchers -= 1
 
     def handlers(self) -> Any:
         """Return what a server takes."""

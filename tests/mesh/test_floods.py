@@ -1,0 +1,632 @@
+"""
+Strangers who want to exhaust a peer: it reads nothing of theirs, its memory is bounded, and others are served.
+
+They speak HTTP/2 by hand, so that they need keep to nothing.  The peer is in a process of its own, for its memory.
+"""
+
+import base64
+import contextlib
+import itertools
+import os
+import re
+import resource
+import select
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import Credentials, PeerPoolExecutor
+from woolexec.cli.local_peers import address_of, local_peer
+from woolexec.errors import PeerRefusedError
+from woolexec.mesh.authority import Authority
+from woolexec.mesh.handshake import HELLO_KEY, Caller, Door
+from woolexec.mesh.health import _WATCHERS
+from woolexec.mesh.passage import _STRANGERS
+from woolexec.mesh.road import HELLO, LINK
+from woolexec.mesh.server import Peer
+from woolexec.mesh.tls import Tls
+from woolexec.wire.codec import KINDS, Submit, decode, varint
+from woolexec.wire.payload import LARGE
+from woolexec.wire.wire_pb2 import Welcome
+
+pytestmark = pytest.mark.linux
+
+MIB = 1 << 20
+GROWTH = 32 * MIB
+"""What strangers may cost a peer, at any moment."""
+
+TOKEN = CREDENTIALS.token
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+
+
+# -- the peer ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A peer in a process of its own."""
+
+    pid: int
+    address: str
+    credentials: Credentials
+
+    def memory(self):
+        """The most that it has had."""
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1])
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self):
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+
+@contextlib.contextmanager
+def serving(*more, credentials=CREDENTIALS):
+    with local_peer("127.0.0.1:0", 1, TOKEN.decode(), *more) as process:
+        peer = Watched(process.pid, address_of(process), credentials)
+        assert is_served(peer)  # what its first client costs is not the strangers' doing
+        yield peer
+
+
+@pytest.fixture
+def peer():
+    with serving() as peer:
+        yield peer
+
+
+def is_served(peer):
+    """A client that comes now gets in, and its task runs."""
+    with PeerPoolExecutor(0, peers=peer.address, credentials=peer.credentials) as pool:
+        pool.wait_for_peers(1, PATIENCE)
+        return pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@contextlib.contextmanager
+def bounded(peer, growth=GROWTH):
+    """In this block strangers cost the peer no more than so much, and at its end somebody else is served."""
+    before = peer.memory()
+    yield
+    assert is_served(peer)
+    assert peer.memory() - before < growth
+
+
+# -- strangers ---------------------------------------------------------------------------------------------------------
+
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY, CONTINUATION = 0, 1, 3, 4, 7, 9
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+_HEAD = struct.Struct(">HBBBI")
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    size = len(payload)
+    return _HEAD.pack(size >> 8, size & 255, kind, flags, stream) + payload
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+OPENING = PREFACE + frame(SETTINGS)
+
+
+def integer(value):
+    """Encode the length of a string, as HPACK does."""
+    return bytes((value,)) if value < 127 else b"\x7f" + varint(value - 127)
+
+
+def field(name, value, indexing=b"\0"):
+    return indexing + integer(len(name)) + name + integer(len(value)) + value
+
+
+def request(method, *more, indexing=b"\0"):
+    """Encode the headers of a call."""
+    fields = {b":method": b"POST", b":scheme": b"http", b":path": method.encode(), b":authority": b"x"}
+    fields |= {b"te": b"trailers", b"content-type": b"application/grpc"} | dict(more)
+    return b"".join(field(name, value, indexing) for name, value in fields.items())
+
+
+AGAIN = bytes(0x80 | index for index in range(67, 61, -1))
+"""The six headers of a call that were sent before with indexing, and nothing else since."""
+
+
+def calls(method, numbers, *, is_reset=False):
+    """Encode calls of 15 bytes each, all but the first, on streams of these numbers."""
+    reset = frame(RST_STREAM, payload=struct.pack(">I", 8))[9:] if is_reset else b""
+    parts = []
+    for number in numbers:
+        block = AGAIN if number > 1 else request(method, indexing=b"\x40")
+        parts.append(frame(HEADERS, END_HEADERS | END_STREAM, number, block))
+        if is_reset:
+            parts.append(frame(RST_STREAM, 0, number, reset))
+    return b"".join(parts)
+
+
+class Stranger:
+    """A connection of somebody who has no token."""
+
+    def __init__(self, address, said=OPENING):
+        host, _, port = address.rpartition(":")
+        self.sock = socket.create_connection((host, int(port)), PATIENCE)
+        self._heard = b""
+        self.say(said)
+
+    def say(self, data):
+        """Send; False if the other end has had enough."""
+        try:
+            self.sock.sendall(data)
+        except ConnectionError:
+            return False
+        return True
+
+    def hear(self, *kinds):
+        """Return kind, flags and payload of the next frame of these kinds; None if the connection ends."""
+        while True:
+            while len(self._heard) < 9 or len(self._heard) < 9 + int.from_bytes(self._heard[:3]):
+                try:
+                    part = self.sock.recv(1 << 16)
+                except ConnectionError:
+                    return None
+                if not part:
+                    return None
+                self._heard += part
+            stop = 9 + int.from_bytes(self._heard[:3])
+            one, self._heard = self._heard[:stop], self._heard[stop:]
+            if one[3] in kinds:
+                return one[3], one[4], one[9:]
+
+    def acknowledge(self):
+        """Say that the peer's settings have been heard."""
+        self.hear(SETTINGS)
+        self.say(frame(SETTINGS, ACK))
+
+    def is_refused(self):
+        """The next that is said of a call is its end; the connection goes on."""
+        kind, flags, _ = self.hear(HEADERS, RST_STREAM, GOAWAY) or (GOAWAY, 0, b"")
+        return kind == RST_STREAM or (kind == HEADERS and bool(flags & END_STREAM))
+
+    def is_shown_out(self):
+        """The connection has been ended."""
+        try:
+            while select.select([self.sock], [], [], 0)[0]:
+                if not self.sock.recv(1 << 16):
+                    return True
+        except ConnectionError:
+            return True
+        return False
+
+    def leave(self, *, at_once=False):
+        if at_once:  # with a reset
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.sock.close()
+
+
+@contextlib.contextmanager
+def strangers(count, address, said=OPENING):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Stranger(address, said)) for _ in range(count)]
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [HELLO, LINK])
+def test_stranger_who_announces_four_gigabytes_is_refused_before_they_come(peer, method):
+    with Stranger(peer.address) as stranger, bounded(peer):
+        stranger.say(frame(HEADERS, END_HEADERS, 1, request(method)))
+        stranger.say(frame(DATA, 0, 1, b"\0\xff\xff\xff\xff" + bytes(1 << 13)))
+        assert stranger.is_refused()
+        piece = frame(DATA, 0, 1, bytes(1 << 14)) * 64
+        if all(stranger.say(piece) for _ in range(64)):  # whoever goes on all the same is shown out, or not listened to
+            stranger.say(frame(HEADERS, END_HEADERS | END_STREAM, 3, request(method)))
+            stranger.hear(HEADERS)  # everything has been taken in
+
+
+@pytest.mark.parametrize(
+    "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip], ids=["as it is", "gzip"]
+)
+@pytest.mark.parametrize("method", [HELLO, LINK, CHECK, WATCH])
+def test_large_message_of_a_stranger_is_not_read(peer, method, compression):
+    with bounded(peer), grpc.insecure_channel(peer.address, options=[("grpc.max_send_message_length", -1)]) as channel:
+        call = channel.stream_stream(method)(iter([bytes(64 * MIB)]), timeout=PATIENCE, compression=compression)
+        try:
+            next(call)
+        except grpc.RpcError:
+            assert call.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+# -- nesting -----------------------------------------------------------------------------------------------------------
+
+DEPTH = 100_000
+
+
+def nested(depth, number):
+    """Encode a field in a field in a field."""
+    parts, size = [], 0
+    for _ in range(depth):
+        parts.append(varint(number << 3 | 2) + varint(size))
+        size += len(parts[-1])
+    return b"".join(reversed(parts))
+
+
+def inside(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def batch(kind, body):
+    return inside(1, inside(kind, body))
+
+
+GROUPS = {"open groups": b"\x0b" * DEPTH, "groups": b"\x0b" * DEPTH + b"\x0c" * DEPTH}
+FIELDS = range(1, 1 + max(max(kind.NUMBERS, default=0) for kind in KINDS.values()))
+
+
+@pytest.mark.parametrize("inner", [1, 6, 500])
+def test_deep_nesting_in_any_field_of_any_frame_is_taken_as_it_is_or_refused(inner):
+    deep = nested(DEPTH, inner)
+    for kind, number in itertools.product(KINDS, FIELDS):
+        try:
+            frames = decode(batch(kind, inside(number, deep)))
+        except ValueError:
+            continue
+        assert list(map(type, frames)) == [KINDS[kind]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_deep_nesting_in_fields_that_nobody_knows_is_skipped(kind):
+    assert decode(batch(kind, nested(DEPTH, 500))) == [KINDS[kind]()]
+
+
+@pytest.mark.parametrize("inner", [1, 4, 6, 500])
+def test_deep_nesting_in_the_options_of_a_nested_task_is_skipped_or_refused(inner):
+    deep = nested(DEPTH, inner)
+    for number in (*FIELDS, 500):
+        with contextlib.suppress(ValueError):
+            [submit] = decode(batch(7, inside(6, inside(number, deep))))
+            assert type(submit) is Submit
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_groups_are_no_batch_at_any_depth(groups):
+    for data in (groups, batch(1, groups), batch(7, inside(6, groups))):
+        with pytest.raises(ValueError, match=r"wire type 3|tag 11"):
+            decode(data)
+
+
+@pytest.mark.parametrize("greeting", [nested(DEPTH, 500), nested(DEPTH, 1), *GROUPS.values()], ids=range(4))
+def test_deeply_nested_greeting_is_refused_by_both_ends(greeting):
+    with pytest.raises(PeerRefusedError):
+        Door(TOKEN, Welcome()).greet([(HELLO_KEY, greeting)])
+    with pytest.raises(PeerRefusedError):
+        Caller(TOKEN).answer(greeting)
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        lambda count: batch(21, b"") * count,  # frames
+        lambda count: batch(7, inside(6, b"") * count),  # options
+        lambda count: batch(1, inside(500, b"") * count),  # what nobody knows
+    ],
+    ids=["frames", "options", "unknown"],
+)
+def test_time_to_decode_grows_with_the_size(repeated):
+    def cost(count):
+        data, seconds = repeated(count), []
+        for _ in range(3):
+            began = time.thread_time()
+            decode(data)
+            seconds.append(time.thread_time() - began)
+        return min(seconds)
+
+    assert cost(16_000) < 4 * 8 * cost(2_000)
+
+
+def test_more_texts_than_any_frame_has_are_refused():
+    with pytest.raises(ValueError, match="more than 1000 texts"):
+        decode(batch(1, inside(20, b"") * 1001))
+
+
+# -- headers -----------------------------------------------------------------------------------------------------------
+
+_waits_for_acknowledgement = pytest.mark.xfail(
+    strict=True, reason="grpc 1.85 takes 16 MiB of headers, not 16 KiB, until its settings are acknowledged"
+)
+ACKNOWLEDGED = pytest.mark.parametrize(
+    "is_acknowledged", [True, pytest.param(False, marks=_waits_for_acknowledgement)], ids=["acknowledged", "not"]
+)
+
+
+@ACKNOWLEDGED
+def test_million_headers_are_refused(peer, is_acknowledged):
+    with Stranger(peer.address) as stranger, bounded(peer):
+        if is_acknowledged:
+            stranger.acknowledge()
+        stranger.say(frame(HEADERS, 0, 1, request(HELLO)))
+        some = frame(CONTINUATION, 0, 1, field(b"k", b"v") * 2_500)
+        for _ in range(400):
+            stranger.say(some)
+        stranger.say(frame(CONTINUATION, END_HEADERS, 1))
+        assert stranger.is_refused()
+
+
+@ACKNOWLEDGED
+def test_long_header_is_refused_before_the_peer_looks_at_it(peer, is_acknowledged):
+    with Stranger(peer.address) as stranger, bounded(peer):
+        if is_acknowledged:
+            stranger.acknowledge()
+        block = request(HELLO, (HELLO_KEY.encode(), b"A" * (100 << 10)))
+        stranger.say(frame(HEADERS, END_HEADERS | END_STREAM, 1, block))
+        _, _, answer = stranger.hear(HEADERS)
+        assert b"grpc-status\x018" in answer  # it has not come as far as the one who would find it to be no greeting
+
+
+@pytest.mark.parametrize(
+    ("begun", "more"),
+    [
+        (b"", field(b"k", b"v") * 3_000),
+        (b"", b"\xbe" * 15_000),
+        (b"\0" + integer(1) + b"k" + integer(1 << 30), b"v" * 15_000),
+    ],
+    ids=["fields", "references", "value"],
+)
+def test_headers_without_end_cost_no_memory(peer, begun, more):
+    remembered = field(b"k", b"v" * 3_900, b"\x40")  # what the references refer to: a bomb, if it were unpacked
+    with Stranger(peer.address) as stranger, bounded(peer):
+        stranger.acknowledge()
+        stranger.say(frame(HEADERS, 0, 1, request(HELLO) + remembered + begun))
+        for _ in range(50):
+            stranger.say(frame(CONTINUATION, 0, 1, more) * 20)
+
+
+def test_stranger_who_sends_empty_headers_without_end_is_shown_out(peer):
+    with Stranger(peer.address) as stranger, bounded(peer):
+        stranger.say(frame(HEADERS, 0, 1, request(HELLO)))
+        while stranger.say(frame(CONTINUATION, 0, 1) * 1_000):
+            pass
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+HALF_HEADERS = frame(HEADERS, END_HEADERS, 1, request(HELLO))[:40]
+LONG_HALF = frame(HEADERS, 0, 1, request(HELLO) + b"\0" + integer(1) + b"k" + integer(1 << 20) + b"v" * 15_000)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", PREFACE[:12], OPENING, OPENING + HALF_HEADERS, OPENING + LONG_HALF],
+    ids=["nothing", "half a preface", "no call", "half of the headers", "half of long headers"],
+)
+def test_half_handshakes_keep_nobody_waiting_and_leave_nothing(peer, said):
+    descriptors, threads = peer.descriptors(), peer.threads()
+    with bounded(peer):
+        for _ in range(4):  # what one flood cost is there for the next
+            with strangers(200, peer.address, said):
+                eventually(lambda: peer.descriptors() >= descriptors + 190)
+                assert is_served(peer)
+                assert peer.threads() < threads + 20
+            eventually(lambda: peer.descriptors() <= descriptors)
+
+
+def test_strangers_who_greet_and_never_come_back_leave_nothing(peer):
+    descriptors = peer.descriptors()
+    hello = HELLO_KEY.encode(), base64.b64encode(Caller(b"another token, not ours").hello)
+    with bounded(peer):
+        for _ in range(3):
+            call = frame(HEADERS, END_HEADERS | END_STREAM, 1, request(HELLO, hello))
+            with strangers(200, peer.address, OPENING + call) as them:
+                for stranger in them:
+                    _, _, answer = stranger.hear(HEADERS)
+                    assert b"grpc-status\x010" in answer  # welcome: it is not known yet that they have no token
+                assert is_served(peer)
+            eventually(lambda: peer.descriptors() <= descriptors)
+
+
+def test_flood_of_connections_leaves_nothing(peer):
+    descriptors, threads = peer.descriptors(), peer.threads()
+    with bounded(peer):
+        for number in range(500):
+            said = OPENING + frame(HEADERS, END_HEADERS | END_STREAM, 1, request(LINK))
+            Stranger(peer.address, said if number % 3 else b"").leave(at_once=number % 2 == 0)
+        assert is_served(peer)
+        eventually(lambda: peer.descriptors() <= descriptors)
+        assert peer.threads() < threads + 20
+
+
+@contextlib.contextmanager
+def few_descriptors(more):
+    """Peers that are started here have no more than so many descriptors."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@contextlib.contextmanager
+def crowded():
+    """A peer to which strangers have all the connections that it takes, and a client that was there before them."""
+    with contextlib.ExitStack() as stack:
+        with few_descriptors(256):
+            peer = stack.enter_context(serving())
+        with joined(peer.address) as pool:
+            with strangers(300, peer.address) as them:
+                eventually(lambda: peer.descriptors() >= 256 or any(each.is_shown_out() for each in them))
+                yield pool
+        assert is_served(peer)  # when they have left
+
+
+def test_more_connections_than_a_peer_takes_stop_no_link():
+    with crowded() as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="strangers can take all descriptors, those for large payloads of clients too")
+def test_more_connections_than_a_peer_takes_fail_no_task():
+    with crowded() as pool:
+        assert pool.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", [b"", PREFACE[:12], OPENING], ids=["nothing", "half a preface", "no call"])
+def test_stranger_who_says_no_more_is_shown_out(peer, said):
+    with Stranger(peer.address, said) as stranger:
+        assert stranger.hear() is None
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificates")
+    made = Authority.make(folder, name="ours")
+    for role in ("peer", "client"):
+        made.issue(role)
+    return folder
+
+
+def test_half_handshakes_of_tls_keep_nobody_waiting_and_leave_nothing(certificates):
+    ca, certificate, key, ours = (str(certificates / name) for name in ("ca.pem", "peer.pem", "peer.key", "client"))
+    client = Credentials(TOKEN, Tls(ca, f"{ours}.pem", f"{ours}.key"))
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64)
+    with serving(f"--tls-ca={ca}", f"--tls-cert={certificate}", f"--tls-key={key}", credentials=client) as peer:
+        descriptors, threads = peer.descriptors(), peer.threads()
+        with bounded(peer):
+            for _ in range(4):
+                with strangers(100, peer.address, b""), strangers(100, peer.address, hello):
+                    eventually(lambda: peer.descriptors() >= descriptors + 190)
+                    assert is_served(peer)
+                    assert peer.threads() < threads + 20
+                eventually(lambda: peer.descriptors() <= descriptors)
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "is_reset"),
+    [(HELLO, False), (LINK, False), (WATCH, False), (HELLO, True)],
+    ids=["hello", "link", "health", "reset"],
+)
+def test_flood_of_calls_on_one_connection_is_bounded(peer, method, is_reset):
+    with Stranger(peer.address) as stranger, bounded(peer):
+        stranger.say(calls(method, range(1, 60_001, 2), is_reset=is_reset))
+
+
+def test_health_has_so_many_watchers_and_no_more(peer):
+    with contextlib.ExitStack() as stack:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [stack.enter_context(grpc.insecure_channel(peer.address, options=options)) for _ in range(3)]
+        watching = [channels[n % 3].unary_stream(WATCH)(b"") for n in range(_WATCHERS)]
+        assert [next(each) for each in watching] == [b"\x08\x01"] * _WATCHERS
+        with pytest.raises(grpc.RpcError, match="too many watch"):
+            next(channels[0].unary_stream(WATCH)(b""))
+        assert channels[1].unary_unary(CHECK)(b"", timeout=PATIENCE) == b"\x08\x01"
+        watching.pop().cancel()
+        eventually(lambda: watched(channels[0]))
+
+
+def watched(channel):
+    try:
+        return next(channel.unary_stream(WATCH)(b"")) == b"\x08\x01"
+    except grpc.RpcError:
+        return False
+
+
+@contextlib.contextmanager
+def flooding(peer, *, is_reset=False):
+    """Somebody calls, for as long as the block runs, as fast as the peer takes it."""
+    with Stranger(peer.address) as stranger:
+        numbers, begun = itertools.count(1, 2), threading.Event()
+
+        def call():
+            while stranger.say(calls(HELLO, itertools.islice(numbers, 500), is_reset=is_reset)):
+                begun.set()
+
+        sides = [threading.Thread(target=call), threading.Thread(target=stranger.hear)]
+        for side in sides:
+            side.start()
+        try:
+            assert begun.wait(PATIENCE)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                stranger.sock.shutdown(socket.SHUT_RDWR)
+            for side in sides:
+                side.join()
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["calls", "resets"])
+def test_flood_of_calls_does_not_stop_a_link(peer, is_reset):
+    with joined(peer.address) as pool, flooding(peer, is_reset=is_reset):
+        assert [pool.submit(abs, -n).result(PATIENCE) for n in range(20)] == list(range(20))
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["calls", "resets"])
+def test_flood_of_calls_does_not_keep_others_out(peer, is_reset):
+    with flooding(peer, is_reset=is_reset), grpc.insecure_channel(peer.address) as channel:
+        for _ in range(20):
+            metadata = ((HELLO_KEY, Caller(TOKEN).hello),)
+            list(channel.stream_stream(HELLO)(iter(()), metadata=metadata, timeout=PATIENCE))
+
+
+# -- the passage -------------------------------------------------------------------------------------------------------
+
+
+def knock(peer):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.settimeout(PATIENCE)
+    sock.connect(peer._passages._name)
+    return sock
+
+
+def passage_of(pool):
+    (link,) = pool._peers.links
+    return link._outbox.passage
+
+
+GARBAGE = [b"", b"x", bytes(16), os.urandom(16), os.urandom(4096), os.urandom(100_000)]
+
+
+def test_strangers_who_say_anything_at_the_passage_are_shown_out_and_clients_get_in():
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        for data in GARBAGE * 50:
+            with knock(peer) as sock:
+                sock.send(data)
+                assert sock.recv(1) == b""
+        with joined(peer) as pool:
+            assert pool.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE
+            assert passage_of(pool)._given == 1
+
+
+def test_descriptors_that_strangers_hand_over_at_the_passage_are_not_kept():
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        reading, writing = os.pipe()
+        with open(reading, "rb") as reader:
+            with open(writing, "wb"), knock(peer) as sock:
+                socket.send_fds(sock, [bytes(16)], [writing] * 100)
+                assert sock.recv(1) == b""
+            assert reader.read() == b""  # nobody has the other end
+
+
+def test_strangers_who_fill_the_passage_stop_no_link():
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        with joined(peer) as before, contextlib.ExitStack() as silent:
+            for _ in range(_STRANGERS):
+                silent.enter_context(knock(peer))
+            with joined(peer) as meanwhile:
+                assert passage_of(meanwhile) is None
+                assert meanwhile.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE  # in parts
+            assert before.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE
+            assert passage_of(before)._given == 1
+        with joined(peer) as after:
+            assert passage_of(after) is not None
