@@ -326,6 +326,15 @@ def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
             assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+def test_program_of_a_peer_with_a_lifeline_ends_well_while_its_stdin_is_open():
+    program = (
+        "import sys; from woolexec import cli; from woolexec.cli import serve; serve.ALONE = 0.2; sys.exit(cli.main())"
+    )
+    arguments = ["serve", "--bind", "127.0.0.1:0", "--workers", "1", "--lifeline"]
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], stdin=-1, stdout=-1, stderr=-1) as process:
+        assert process.wait(PATIENCE) == 0, process.stderr.read()
+
+
 def test_peer_with_a_lifeline_ends_when_nobody_has_come_for_long(monkeypatch, capsys):
     monkeypatch.setattr("woolexec.cli.serve.ALONE", 0.2)
     read, write = os.pipe()

@@ -472,7 +472,6 @@ def test_more_connections_than_a_peer_takes_stop_no_link():
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="strangers can take all descriptors, those for large payloads of clients too")
 def test_more_connections_than_a_peer_takes_fail_no_task():
     with crowded() as pool:
         assert pool.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE

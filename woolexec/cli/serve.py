@@ -214,7 +214,8 @@ def _notify(state: str) -> None:
 def _hold(signals: queue.SimpleQueue[int]) -> None:
     """Tell the end of stdin."""
     with contextlib.suppress(OSError, ValueError):
-        while sys.stdin.buffer.readline():
+        # Not through its buffer: at its end the interpreter takes the lock of that, and aborts if we wait under it.
+        while os.read(sys.stdin.fileno(), 4096):
             pass
     signals.put(signal.SIGHUP)
 

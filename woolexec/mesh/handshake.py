@@ -13,7 +13,8 @@ Guarantees:
 2. The peer proves itself first: no byte of a task, and no proof, is given to an impostor.
 3. A nonce of the peer's serves once, for 10 s, so a proof that was listened to is worth nothing.  It says itself when
    it was made, and for which c: strangers who greet leave nothing in the peer's memory, and take nothing from others.
-4. All of it is gRPC metadata, of which gRPC accepts 8 KiB: the peer reads no message of a stranger.
+4. All of it is gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been acknowledged): the
+   peer reads no message of a stranger.
 """
 
 from __future__ import annotations

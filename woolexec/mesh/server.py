@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import threading
 import uuid
@@ -59,6 +60,7 @@ _AGAINST_STRANGERS = [
     # R7: whoever connects and says nothing is shown out.  A client has its link for as long as it is there.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
     # A client needs two, a probe one.
     ("grpc.max_concurrent_streams", 100),
 ]
@@ -203,7 +205,9 @@ class Peer:
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
         grpc = load_grpc()
-        options = [*OPTIONS, *_AGAINST_STRANGERS]
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
+        options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the rest is for payloads and workers
         server = grpc.aio.server(options=options)
         servers = [server]
 
