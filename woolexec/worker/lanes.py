@@ -172,6 +172,10 @@ class Outlet:
         """Send one item."""
         self._send(dumps_value(item), 0)
 
+    def go_on(self) -> None:
+        """Items are wanted again: what time has passed meanwhile says nothing of how fast they come."""
+        self._last = monotonic()
+
     def gather(self, item: Any) -> None:
         """Take an item that may go with others, if they come fast."""
         now = monotonic()
@@ -562,6 +566,7 @@ class LoopLane(Lane):
         elif frame.__class__ is Throw:
             outlet.give(await agen.athrow(load_failure(frame.payload)))
         elif frame.credits > 1:
+            outlet.go_on()
             for _ in range(frame.credits):
                 outlet.gather(await agen.__anext__())
             outlet.flush()
