@@ -335,7 +335,7 @@ class Link(Distant, _Far):
         if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
             frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
-            self._outbox.put_file(number, frame, payload, define)
+            self._outbox.put_parts(number, frame, payload, define)
             return
         inline(frame, payload)
         self.send(encode(frame))

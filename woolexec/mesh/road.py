@@ -97,14 +97,17 @@ class Outbox:
             behind.append(frames)
         self._filled.set()
 
-    def put_file(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> None:
+    def put_file(self, call: int, frame: Message, file: File) -> None:
+        """Put a frame in line whose payload is large."""
+        if not self.hand_over(call, frame, file):
+            self.put_parts(call, frame, file)
+
+    def put_parts(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> None:
         """
-        Put a frame in line whose payload is large.
+        Put a frame in line behind the parts of its payload.
 
         :param ahead: encoded frames that are to come right before it
         """
-        if self.hand_over(call, frame, file):
-            return
         try:
             parts = _Parts(call, file)
         except OSError:  # no descriptor is left for that: it travels in its frame
