@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
     from woolexec.mesh.peers import Peers
-    from woolexec.mesh.shipment import Shipment, Shippable
+    from woolexec.mesh.shipment import Shippable
     from woolexec.worker.around import Around
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
@@ -265,9 +265,7 @@ class PeerPoolExecutor(_Face):
         first = None if initializer is None else dumps((initializer, tuple(initargs)))
         self._peers = None
         if peers is not None:
-            shipments = _packed(ship)
-            around = _around(shipments, first, initializer_timeout)
-            code = {each.digest: each.data for each in shipments}
+            around, code = _around([*ship], first, initializer_timeout)
             self._peers = _peers_at(peers, credentials, peers_timeout, around, code)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
@@ -536,23 +534,20 @@ def _peers_at(
     return Peers(discoveries(peers), credentials, timeout=timeout, around=around, code=code.get)
 
 
-def _packed(ship: Iterable[Shippable]) -> list[Shipment]:
-    from woolexec.mesh.shipment import shipment
-
-    return [shipment(each) for each in ship]
-
-
-def _around(shipments: list[Shipment], initializer: Any, timeout: float | None) -> Around | None:
-    """Return what is sent around functions, if anything is."""
-    if initializer is None and not shipments:
-        return None
+def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Around | None, dict[str, bytes]]:
+    """Return what is sent around functions, if anything is, and the archives that it names."""
+    if initializer is None and not ship:
+        return None, {}
     import secrets
 
     from woolexec.mesh.road import parts_of
+    from woolexec.mesh.shipment import shipment
     from woolexec.worker.around import Around
 
+    shipments = [shipment(each) for each in ship]
     parts = () if initializer is None else parts_of(initializer)
-    return Around([(each.name, each.digest) for each in shipments], parts, secrets.token_bytes(16), timeout)
+    around = Around([(each.name, each.digest) for each in shipments], parts, secrets.token_bytes(16), timeout)
+    return around, {each.digest: each.data for each in shipments}
 
 
 def _failing(exc: BaseException) -> Iterator[Any]:

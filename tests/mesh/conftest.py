@@ -1,3 +1,5 @@
+import contextlib
+import resource
 import time
 
 import pytest
@@ -27,6 +29,17 @@ def eventually(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def few_descriptors(limit):
+    """This process, and those that are started here, have no descriptor of this number or a higher one."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.fixture

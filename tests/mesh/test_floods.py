@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import os
 import re
-import resource
 import select
 import socket
 import struct
@@ -21,7 +20,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.errors import PeerRefusedError
@@ -441,17 +440,6 @@ def test_flood_of_connections_leaves_nothing(peer):
         assert is_served(peer)
         eventually(lambda: peer.descriptors() <= descriptors)
         assert peer.threads() < threads + 20
-
-
-@contextlib.contextmanager
-def few_descriptors(more):
-    """Peers that are started here have no more than so many descriptors."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (more, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @contextlib.contextmanager

@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import os
-import resource
 import socket
 
 import numpy as np
 import pytest
 
 from tests.mesh import tasks
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
 from woolexec.errors import ProtocolError
 from woolexec.mesh.passage import Passage, Passages, enter
 from woolexec.mesh.road import Arriving, Outbox
@@ -32,19 +31,6 @@ def two_ends():
     finally:
         for end in ends:
             end.close()
-
-
-@contextlib.contextmanager
-def few_descriptors(more):
-    """So many more descriptors than there are now."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open(os.devnull, os.O_RDONLY)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def meet(meeting):
@@ -108,7 +94,9 @@ def test_socket_that_is_full_takes_no_more_until_some_were_taken():
 def test_file_for_which_no_descriptor_is_left_costs_its_call_alone():
     with two_ends() as (here, there):
         numbers = [here.give(store([BLOB])) for _ in range(2)]
-        with few_descriptors(0):
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        with few_descriptors(lowest):
             assert isinstance(there.take(numbers[0]), OSError)
         assert isinstance(there.take(numbers[1]), File)
 
@@ -268,6 +256,17 @@ def test_large_payloads_go_beside_the_link_both_ways(peer):
         assert link._outbox.passage._given == 1
         (served,) = peer._served
         assert served.outbox.passage._given == 1
+
+
+def test_payload_that_cannot_be_handed_over_is_not_tried_again_on_its_way_into_parts(peer, monkeypatch):
+    with joined(peer) as pool:
+        pool.submit(abs, -1).result(PATIENCE)
+        passage = pool._peers.links[0]._outbox.passage
+        give, tries = passage.give, []
+        # Full at the first try, not at a second: by then the frame names a slot that is defined in the parts.
+        monkeypatch.setattr(passage, "give", lambda file: tries.append(file) or (give(file) if tries[1:] else 0))
+        assert pool.submit(len, BLOB).result(PATIENCE) == len(BLOB)
+        assert len(tries) == 1
 
 
 def test_items_of_a_map_go_beside_the_link(peer):

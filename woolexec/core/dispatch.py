@@ -167,10 +167,7 @@ class Dispatch:
         """A place behind a link has refused calls, and will tell when it has room: they wait again."""
         place.candidate.refused()
         self.tries = max(0, self.tries - 1)
-        for number in sorted(numbers, reverse=True):
-            call = place.outstanding.get(number)
-            if call is not None:
-                self._requeue(place, call)
+        self.withdraw(place, sorted(numbers, reverse=True))
 
     def tell_room(self, place: Any, free: int) -> None:
         """A place behind a link says how many calls it would take now."""
@@ -323,18 +320,16 @@ class Dispatch:
         place.recalling += 1
         return since
 
-    def withdraw(self, place: Place, number: int) -> None:
-        """A call was kept from leaving: it waits again."""
-        call = place.outstanding.get(number)
-        if call is not None:
-            self._requeue(place, call)
-
-    def recalled(self, place: Place, page: Page, numbers: Iterable[int]) -> None:
-        """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
+    def withdraw(self, place: Place, numbers: Iterable[int]) -> None:
+        """Calls were sent, and are not started there: those that the place still has wait again."""
         for number in numbers:
             call = place.outstanding.get(number)
             if call is not None:
                 self._requeue(place, call)
+
+    def recalled(self, place: Place, page: Page, numbers: Iterable[int]) -> None:
+        """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
+        self.withdraw(place, numbers)
         place.recalling = max(0, place.recalling - 1)
         if place.recalling:
             return

@@ -555,7 +555,7 @@ class Dispatcher:
 
     def withdraw(self, place: Outbound, call: Call) -> None:
         """A call that was sent has not left: it waits again."""
-        self._core_of(place).withdraw(place, call.number)
+        self._core_of(place).withdraw(place, (call.number,))
 
     def _core_of(self, place: Outbound) -> Dispatch:
         return self.aside if place.is_aside else self.core

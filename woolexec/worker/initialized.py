@@ -9,6 +9,7 @@ from woolexec.errors import InitializerError
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import loads
 from woolexec.worker import context
+from woolexec.worker.job import here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
                 del _run[around.key]
                 raise
             except BaseException as exc:  # user code
-                failure = InitializerError(f"the initializer raised {type(exc).__name__} in {_here()}: {exc}")
+                failure = InitializerError(f"the initializer raised {type(exc).__name__} in {here()}: {exc}")
                 failure.__cause__ = exc
                 _run[around.key] = failure
         known = _run[around.key]
@@ -50,7 +51,7 @@ def _run_once(around: Around, fail: Callable[[BaseException], object] | None) ->
     def give_up() -> None:
         if over.acquire(blocking=False):
             assert fail is not None
-            fail(InitializerError(f"the initializer ran longer than {around.timeout:g} s in {_here()}"))
+            fail(InitializerError(f"the initializer ran longer than {around.timeout:g} s in {here()}"))
             context.flush()
             os._exit(1)
 
@@ -66,7 +67,3 @@ def _run_once(around: Around, fail: Callable[[BaseException], object] | None) ->
     finally:
         over.acquire(blocking=False)
         timer.cancel()
-
-
-def _here() -> str:
-    return f"worker {os.getpid()} on {os.uname().nodename}"

@@ -117,7 +117,7 @@ class Job:
         :param doing: what we did, not the task, when it came
         """
         if doing:
-            add_note(exc, f"while {doing} in worker {os.getpid()} on {os.uname().nodename}")
+            add_note(exc, f"while {doing} in {here()}")
             if isinstance(exc, ModuleNotFoundError):
                 from woolexec.worker.shipped import FOLDER
 
@@ -186,10 +186,15 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> list[Any]:
         try:
             alone.append(Pickled(dumps_inline(value)))
         except BaseException as exc:
-            add_note(exc, f"while {PICKLING} in worker {os.getpid()} on {os.uname().nodename}")
+            add_note(exc, f"while {PICKLING} in {here()}")
             errors[index] = dump_failure(exc)
             alone.append(None)
     return alone
+
+
+def here() -> str:
+    """Say which worker this is, for messages."""
+    return f"worker {os.getpid()} on {os.uname().nodename}"
 
 
 def add_note(exc: BaseException, note: str) -> None:
