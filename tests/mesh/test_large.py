@@ -34,11 +34,10 @@ def written(outbox, count):
                 enough.set()
                 await asyncio.Event().wait()
 
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(outbox.empty_into(write))
-            async with asyncio.timeout(PATIENCE):
-                await enough.wait()
-            task.cancel()
+        outbox.open(write, enough.set)
+        async with asyncio.timeout(PATIENCE):
+            await enough.wait()
+        outbox.close()
         return batches
 
     return asyncio.run(main())
@@ -68,7 +67,7 @@ def returning(number):
 
 def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
     monkeypatch.setattr(road, "_PART", 100_000)
-    outbox = Outbox()
+    outbox = Outbox(set())
     outbox.put_file(1, returning(1), store([b"x" * 250_000]))
     outbox.put(encode(Next(call=2)), 2)
     assert names(written(outbox, 3)) == [["Next", "Part"], ["Part"], ["Part", "Return"]]
@@ -76,7 +75,7 @@ def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
 
 def test_frames_of_one_call_keep_their_order(monkeypatch):
     monkeypatch.setattr(road, "_PART", 200_000)
-    outbox = Outbox()
+    outbox = Outbox(set())
     outbox.put(encode(Yield(call=1, payload=b"first")), 1)
     outbox.put_file(1, Yield(call=1), store([b"x" * 250_000]))
     outbox.put(encode(Yield(call=1, payload=b"third")), 1)
@@ -88,7 +87,7 @@ def test_frames_of_one_call_keep_their_order(monkeypatch):
 
 def test_large_payloads_of_several_calls_take_turns(monkeypatch):
     monkeypatch.setattr(road, "_PART", 100_000)
-    outbox = Outbox()
+    outbox = Outbox(set())
     for number in (1, 2):
         outbox.put_file(number, returning(number), store([b"x" * 200_000]))
     calls = [frame.call for batch in written(outbox, 4) for frame in batch if isinstance(frame, Part)]
@@ -97,7 +96,7 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
 
 def test_parts_become_the_payload_that_was_sent(monkeypatch):
     monkeypatch.setattr(road, "_PART", 256 << 10)
-    outbox, arriving = Outbox(), Arriving()
+    outbox, arriving = Outbox(set()), Arriving()
     parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
     outbox.put_file(7, returning(7), store(parts))
     frames = [frame for batch in written(outbox, 2) for frame in batch]

@@ -155,7 +155,7 @@ def test_part_of_what_was_handed_over_is_a_broken_stream():
 
 def test_frame_goes_in_parts_while_nothing_can_be_handed_over():
     with two_ends() as (here, there):
-        outbox = Outbox()
+        outbox = Outbox(set())
         outbox.passage = here
         there.close()
         frame = Return(call=(7,), seconds=(0.0,), size=(0,))

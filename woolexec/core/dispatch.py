@@ -112,9 +112,10 @@ class Dispatch:
             for place in places
             if place.ready and not (place.recalling or place.candidate.is_full or place.is_supplied)
         ]
-        queue, stuck = self.queue, set[Line | None]()
+        queue, offers = self.queue, _AnyOf(able)
+        stuck: set[Line | None] = set()
         chosen: dict[Any, list[Call]] = {}
-        while able and (entry := queue.head(_AnyOf(able), stuck)) is not None:
+        while able and (entry := queue.head(offers, stuck)) is not None:
             line = entry.line
             if (near and (line is None or not line.near)) or (line is not None and line.client is not None):
                 stuck.add(line)  # what comes from a client has come far enough
@@ -129,7 +130,7 @@ class Dispatch:
             if isinstance(entry, Chunk):
                 count = entry.count if entry.fixed else 1 if entry.alone else 0
                 count = count or span_size(entry.function.seconds, entry.count - entry.next, len(queue), self._width)
-            place = self._choose(named, entry, count, policy)
+            place = self._choose(named, entry, count, policy) if named else None
             if place is None and not near:
                 place = self._choose(fitting, entry, count, policy)
             if place is None:
@@ -210,7 +211,7 @@ class Dispatch:
         ]
         heapify(heap)
         chosen: dict[int, list[Call]] = {}
-        stuck = set[Line | None]()
+        stuck: set[Line | None] = set()
         while heap and (entry := queue.head(_AnyOf([places[at] for _, at in heap]), stuck)) is not None:
             index = 0
             if entry.line is not None:

@@ -108,7 +108,7 @@ class ReadyQueue:
         :param stuck: lines that are left out
         """
         if not self._lines:
-            return None if None in stuck else self._front(self._line)
+            return self._front(self._line) if self._line and None not in stuck else None
         best = None
         for key, line in list(self._lines.items()):
             if key in stuck or (best is not None and _priority(key) <= best[0]):

@@ -107,7 +107,7 @@ class Dispatcher:
         self._numbers = itertools.count(1)
         self.core = Dispatch(self._numbers.__next__)
         self.aside = Dispatch(self._numbers.__next__, self.core.queue)  # of what does not run in a main thread
-        self.due: set[Outbound] = set()
+        self.due: set[Any] = set()  # whatever has something to flush at the end of the round
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
         self.licensing = self.handles_records = True
@@ -211,6 +211,8 @@ class Dispatcher:
         if self.core.queue.head() is not None:
             self._feed()
         self._feed_aside()
+        if self.due:
+            self.flush()  # somebody waits for it, and not for the rest
         self._balance()
         if len(self._workers) > self._crew.limit:
             self._shrink()
@@ -251,7 +253,7 @@ class Dispatcher:
             self._send(worker, core.assign(worker))
         if self.links:
             self._feed_links()
-        while queue.head(offer) is not None and len(self._workers) < self._crew.most and self._crew.broken is None:
+        while len(self._workers) < self._crew.most and queue.head(offer) is not None and self._crew.broken is None:
             idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
                 return
@@ -393,7 +395,10 @@ class Dispatcher:
         for worker in self._workers.values():  # in every round: a generator costs more than the loop
             if not worker.outstanding:
                 return True
-        return any(link.has_appetite for link in self.links) if self.links else False
+        for link in self.links:  # noqa: SIM110  # as above
+            if link.has_appetite:
+                return True
+        return False
 
     def join(self, worker: Worker) -> None:
         """Take a new worker in."""
@@ -508,10 +513,8 @@ class Dispatcher:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
                 idle = idle or self._has_children_elsewhere(worker.waiting[-1])
-        if self.links:
-            idle = idle or any(link.has_appetite and not link.outstanding for link in self.links)
-            if idle and self._balance_links():
-                return
+        if self.links and self._balance_links(idle=idle):
+            return
         if not prefetched or not (idle or len(self._workers) < self._crew.most):
             return
         victim = self.core.victim(_started, _has_overrun)
@@ -523,10 +526,22 @@ class Dispatcher:
             self._rest_armed = True
             self._loop.after(REST, self._rest)
 
-    def _balance_links(self) -> bool:
-        """While somebody is idle, take back what waits longest at a peer; False if nothing does."""
-        now = monotonic()
+    def _balance_links(self, *, idle: bool) -> bool:
+        """
+        While somebody is idle, take back what waits longest at a peer; False if nothing does.
+
+        :param idle: a worker of ours is
+        """
+        busy = []
         for link in self.links:
+            if link.outstanding:
+                busy.append(link)
+            elif link.has_appetite:
+                idle = True
+        if not (idle and busy):
+            return False
+        now = monotonic()
+        for link in busy:
             if link.recalling or not link.ready or (waiting := link.unbegun) < 0.0:
                 continue
             since = max(link.page.since, link.sent_at)
@@ -609,7 +624,7 @@ class Dispatcher:
     def _take(self, worker: Any, frame: Any) -> None:  # a Worker, or a Remote, which sends fewer kinds of frames
         cls = frame.__class__
         if cls is Return:
-            self._returned(worker, frame)
+            self.returned(worker, frame.call[0], frame.seconds[0], frame.payload, frame.context)
         elif cls is Raise:
             self._raised(worker, frame)
         elif cls is Recalled:
@@ -647,20 +662,21 @@ class Dispatcher:
     def _outstanding(self, number: int) -> Call | None:
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
-    def _returned(self, worker: Outbound, frame: Return) -> None:
-        place = worker.place_of(frame.call[0])
-        call = place.outstanding.get(frame.call[0])
+    def returned(self, worker: Outbound, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
+        """A call returned, having run so long."""
+        place = worker.place_of(number)
+        call = place.outstanding.get(number)
         if call is None:
             return
-        self._note(place, call, frame.seconds[0])
-        self._core_of(place).finish(place, frame.call[0], frame.seconds[0])
+        self._note(place, call, seconds)
+        self._core_of(place).finish(place, number, seconds)
         self._crew.note_life()
-        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
-            call.receiver.deliver_failure(call, frame.payload)
-        elif frame.context:
-            call.receiver.deliver_context(call, frame.context, frame.payload)
+        if isinstance(payload, OSError):  # no descriptor was left to receive it
+            call.receiver.deliver_failure(call, payload)
+        elif context:
+            call.receiver.deliver_context(call, context, payload)
         else:
-            call.receiver.deliver(call, frame.payload)
+            call.receiver.deliver(call, payload)
 
     def _note(self, place: Outbound, call: Call, seconds: float) -> None:
         """Learn from a call that ended behind a link."""

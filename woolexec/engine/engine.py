@@ -66,7 +66,8 @@ class Engine:
 
     :param policy: chooses among links
     :param offer: what the workers have that calls may require
-    :param handles_records: logging records of workers go to the handlers here, if not to those of another process
+    :param for_others: all calls come from other processes: none is submitted here, and what nobody has asked for, as a
+        worker's own logging records, is not unpickled
     :param guest: what brings links: it runs in the engine's thread, which is an asyncio event loop then, until the
         engine ends, and is given the engine and what to call when it has brought it news
     :raises RuntimeError: if there is no thread to be had
@@ -85,7 +86,7 @@ class Engine:
         policy: Placement | None = None,
         offer: Offer = NOTHING,
         variables: Mapping[str, str] | None = None,
-        handles_records: bool = True,
+        for_others: bool = False,
     ) -> None:
         self._guest = guest
         self._loop = Loop(self._is_outstanding)
@@ -101,7 +102,7 @@ class Engine:
         )
         self._endings = Endings(self._loop, self._crew, policy=policy, offer=offer)
         self._dispatcher = self._endings.dispatcher
-        self._dispatcher.handles_records = handles_records
+        self._dispatcher.licensing = self._dispatcher.handles_records = not for_others
         self.submit = self._dispatcher.submit
         self.submit_chunk = self._dispatcher.submit_chunk
         self.cancel_chunks = self._endings.cancel_chunks

@@ -24,9 +24,10 @@ from woolexec.core.window import HORIZON
 from woolexec.engine.outbound import SLOTS, Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError, WorkerLostError
-from woolexec.mesh.road import Arriving, Outbox, end, inline, parts_of
+from woolexec.mesh.road import Arriving, Outbox, inline, parts_of
 from woolexec.requirement import Requirement, amounts
 from woolexec.wire.codec import (
+    RETURN,
     Cancel,
     Code,
     Define,
@@ -39,6 +40,7 @@ from woolexec.wire.codec import (
     Started,
     Stop,
     decode,
+    decode_returns,
     encode,
 )
 from woolexec.wire.payload import File, Parts
@@ -200,7 +202,7 @@ class Link(Distant, _Far):
         self.aside = LinkAside(engine, self, welcome.coroutines)
         self._address = address
         self._host = welcome.host
-        self._outbox, self._arriving = Outbox(), Arriving()
+        self._outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
         self._stream: Any = None
         self._leaving = False
         if around is not None:
@@ -221,8 +223,7 @@ class Link(Distant, _Far):
         self._outbox.passage = self._arriving.passage = passage
         self._engine._dispatcher.link(self)
         wake()
-        writing = asyncio.get_running_loop().create_task(self._outbox.empty_into(stream.write))
-        writing.add_done_callback(lambda _: stream.cancel())  # what cannot be written to is no link
+        self._outbox.open(stream.write, stream.cancel)
         why = "the peer ended it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
@@ -237,10 +238,10 @@ class Link(Distant, _Far):
                 raise
             why = "it was closed here"  # grpc's word for `close`
         finally:
+            self._outbox.close()
             stream.cancel()
             self._broke(why)
             wake()
-            await end(writing)
         return why
 
     # -- sending ------------------------------------------------------------------------------------------------
@@ -345,7 +346,11 @@ class Link(Distant, _Far):
     def _hear(self, data: bytes) -> None:
         """Act on a batch."""
         dispatcher = self._engine._dispatcher
-        for frame in decode(data):
+        returns: list[tuple[int, float, bytes]] = []
+        pos = decode_returns(data, 0, len(data), returns, RETURN)
+        for number, seconds, payload in returns:
+            dispatcher.returned(self, number, seconds, payload)
+        for frame in decode(data, pos):
             if isinstance(frame, Started):
                 self._started(frame)
                 continue

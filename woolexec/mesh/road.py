@@ -15,7 +15,7 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,9 @@ of five); these versions can do without, later ones are left as they are."""
 _PART = 512 << 10
 """Bytes of a large payload that travel as one message: small frames wait for no more than these."""
 
+_MEMORY = 64 << 10
+"""Bytes of a batch that may stay in memory until the next one goes."""
+
 
 def load_grpc() -> Any:
     """Import grpc with `_SETTINGS`, unless the program has imported it already, or has settings of its own."""
@@ -77,12 +80,20 @@ def _installed() -> str:
 
 
 class Outbox:
-    """Frames that wait for the stream.  What gathers while a write is under way goes with the next one."""
+    """
+    Frames that wait for the stream.  What gathers while a write is under way goes with the next one.
 
-    def __init__(self) -> None:
+    :param due: what the engine flushes at the end of a round; this joins it when there is something in line
+    """
+
+    def __init__(self, due: set[Any]) -> None:
+        self._due = due
         self._frames: list[bytes] = []
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and what comes after them
-        self._filled = asyncio.Event()
+        self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
+        self._writing: Coroutine[Any, Any, Any] | None = None
+        self._waits_for: asyncio.Future[Any] | None = None
+        self._is_watched = self._is_large = False
         self.passage: Passage | None = None
 
     def __len__(self) -> int:
@@ -95,7 +106,7 @@ class Outbox:
             self._frames.append(frames)
         else:
             behind.append(frames)
-        self._filled.set()
+        self._due.add(self)
 
     def put_file(self, call: int, frame: Message, file: File) -> None:
         """Put a frame in line whose payload is large."""
@@ -117,7 +128,7 @@ class Outbox:
         frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         behind = self._behind.setdefault(call, deque())
         behind += (parts, ahead + encode(frame))
-        self._filled.set()
+        self._due.add(self)
 
     def hand_over(self, call: int, frame: Message, file: File) -> bool:
         """Put a frame in line whose payload goes beside the link; False if it cannot go there."""
@@ -135,15 +146,63 @@ class Outbox:
         """Take a call out of the line that waits behind its own payload; False if it does not."""
         return self._behind.pop(call, None) is not None
 
-    async def empty_into(self, write: Callable[[bytes], Awaitable[Any]]) -> None:
-        """Write what is in line, until cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
+    def open(self, write: Callable[[bytes], Coroutine[Any, Any, Any]], on_failure: Callable[[], object]) -> None:
+        """
+        Let what is in line go to the stream.
+
+        :param write: of grpc's
+        :param on_failure: called when the stream cannot be written to any more
+        """
+        self._write, self._on_failure = write, on_failure
+        self.flush()
+
+    def close(self) -> None:
+        """Write no more."""
+        self._write = None
+        self.flush()
+
+    def flush(self) -> bool:
+        """
+        Write what is in line; what cannot go now goes when the write before it is done.
+
+        Grpc's coroutine runs here up to where it waits, instead of in a task, and when it is done it is mostly left
+        until the next batch: that is two turns of the event loop less for each.
+        """
+        while self._may_begin() and (self._frames or self._behind):
             frames, self._frames = self._frames, []
             if self._behind:
                 frames += self._part()
-            await write(b"".join(frames))
+            assert self._write is not None
+            batch = b"".join(frames)
+            self._is_large = len(batch) > _MEMORY
+            self._writing = self._write(batch)
+        return True
+
+    def _may_begin(self) -> bool:
+        """Go on with the write that is under way; say whether it is over."""
+        while self._writing is not None:
+            waits_for = self._waits_for
+            if waits_for is not None and not waits_for.done():
+                # Its end matters if there is more to write, memory to free, or nobody to come back.
+                matters = self._frames or self._behind or self._is_large or self._write is None
+                if matters and not self._is_watched:
+                    self._is_watched = True
+                    waits_for.add_done_callback(self._go_on)
+                return False
+            try:
+                self._waits_for = self._writing.send(None)
+            except StopIteration:
+                self._writing = self._waits_for = None
+            except (Exception, asyncio.CancelledError):  # whatever it is, this is no link any more
+                self._writing = self._waits_for = None
+                if self._write is not None:
+                    self.close()
+                    self._on_failure()
+        return self._write is not None
+
+    def _go_on(self, _: object) -> None:
+        self._is_watched = False
+        self.flush()
 
     def _part(self) -> list[bytes]:
         """Take the next part of a large payload, of each call in turn, and its frame when it has come so far."""
@@ -159,8 +218,6 @@ class Outbox:
                 behind.popleft()
         if behind:
             self._behind[call] = behind
-        if self._behind:
-            self._filled.set()
         return taken
 
 

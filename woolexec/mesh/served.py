@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from woolexec.engine.dispatcher import Relayed
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError
 from woolexec.mesh.archives import Incoming
-from woolexec.mesh.road import Arriving, Outbox, end, inline
+from woolexec.mesh.road import Arriving, Outbox, inline
 from woolexec.options import TaskOptions
 from woolexec.requirement import Requirement
 from woolexec.wire.codec import (
@@ -90,7 +89,7 @@ class Served:
         self._quota = quota
         self._room: asyncio.Event | None = None
         self._dropped = 0
-        self.outbox, self._arriving = Outbox(), Arriving()
+        self.outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
         self._code, self._audit = Incoming(archives), audit
@@ -120,8 +119,9 @@ class Served:
         """
         import grpc
 
-        writing = asyncio.get_running_loop().create_task(self.outbox.empty_into(stream.write))
-        writing.add_done_callback(partial(_end_with, asyncio.current_task()))
+        task = asyncio.current_task()
+        assert task is not None
+        self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 for frame in decode(data):
@@ -134,7 +134,7 @@ class Served:
                 if len(self.outstanding) > self._quota:
                     await self._have_room()
         finally:
-            await end(writing)
+            self.outbox.close()
 
     async def _have_room(self) -> None:
         """Wait: grpc's flow control tells the client.  No client of ours sends so much."""
@@ -347,12 +347,6 @@ class Served:
         self.places.leave(self)
         if self.outbox.passage is not None:
             self.outbox.passage.close()
-
-
-def _end_with(task: asyncio.Task[Any] | None, writing: asyncio.Task[None]) -> None:
-    """Nobody hears outcomes of a link that cannot be written to."""
-    if not writing.cancelled() and task is not None:
-        task.cancel()
 
 
 def _options_of(frame: Start) -> TaskOptions | None:

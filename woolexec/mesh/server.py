@@ -135,7 +135,7 @@ class Peer:
             guest=partial(self._run, bound, offer),
             offer=offer,
             variables=variables,
-            handles_records=False,  # which would be to unpickle them
+            for_others=True,
         )
         try:
             self.address = bound.result()
