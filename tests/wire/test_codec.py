@@ -9,6 +9,7 @@ from woolexec.wire import codec
 from woolexec.wire import wire_pb2 as pb
 from woolexec.wire.codec import (
     KINDS,
+    RETURN,
     Message,
     Part,
     Recall,
@@ -144,6 +145,65 @@ def test_run_of_calls_is_one_start():
     [frame] = decode(encode_start(5, [10, 11], [b"one", b"three"]))
 
     assert frame == Start(function=5, call=(10, 11), size=(3, 5), payload=b"onethree")
+
+
+@pytest.mark.parametrize("lane", [0, 2])
+@pytest.mark.parametrize("slot", [0, 127, 128])
+@pytest.mark.parametrize("size", [0, 95, 96])
+def test_start_of_one_call_has_the_same_bytes_by_either_way(size, slot, lane):
+    payload = b"p" * size
+    frame = Start(function=slot, call=(7,), size=(size,), payload=payload, lane=lane)
+
+    data = encode_start(slot, [7], [payload], lane)
+
+    assert decode(data) == [frame]
+    assert list(pb.Batch.FromString(data).frames) == [twin(frame)]
+
+
+def damaged(random, frames):
+    """Change a few bytes at the front of a batch, or cut it, or leave it alone."""
+    data = bytearray(frames)
+    for _ in range(random.randrange(3)):
+        data[random.randrange(min(len(data), 36))] = random.randrange(256)
+    return bytes(data[: random.randrange(len(data))] if random.random() < 0.2 else data)
+
+
+def decoded(data):
+    try:
+        return decode(data)
+    except ValueError:
+        return None
+
+
+def test_short_starts_are_what_the_general_way_makes_of_them(monkeypatch):
+    random = Random(4)
+    batches = []
+    for _ in range(5_000):
+        frame = encode_start(random.randrange(128), [random.getrandbits(64)], [random.randbytes(random.randrange(100))])
+        batches.append(damaged(random, frame * random.randint(1, 2)))
+    short = [decoded(data) for data in batches]
+
+    monkeypatch.setattr(codec, "_short_start", lambda *_: None)
+
+    assert short == [decoded(data) for data in batches]
+    assert 1_000 < short.count(None) < 4_000
+
+
+def test_short_returns_of_one_batch_are_what_the_general_way_makes_of_them():
+    random = Random(5)
+    count = 0
+    for _ in range(5_000):
+        frame = encode_return(random.getrandbits(64), 0.5, random.randbytes(random.randrange(100)))
+        data = damaged(random, frame * random.randint(1, 2))
+        returns = []
+        pos = decode_returns(data, 0, len(data), returns, RETURN)
+        frames = [
+            Return(call=(call,), seconds=(seconds,), size=(len(payload),), payload=payload)
+            for call, seconds, payload in returns
+        ]
+        assert repr(decode(data[:pos])) == repr(frames)  # a damaged time may be no number, which equals nothing
+        count += len(frames)
+    assert count > 1_000
 
 
 @pytest.mark.parametrize("cls", [Start, Return, Submit])
