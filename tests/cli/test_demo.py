@@ -121,13 +121,13 @@ def test_interrupt_from_the_keyboard_ends_the_demo_cleanly(when):
     assert b"Traceback" not in shown
 
 
-def read_until(terminal, pattern, limit=30.0):
-    """Read until the pattern shows, or with None until the other end closes."""
+def read_until(terminal, pattern, limit=50.0):
+    """Read until the pattern shows, or with None until the other end closes, for `limit` seconds in all."""
     shown = b""
     deadline = time.monotonic() + limit
     while pattern is None or not pattern.search(shown):
         ready, _, _ = select.select([terminal], [], [], max(deadline - time.monotonic(), 0))
-        assert ready, f"nothing more after {limit} s: {shown[-2000:]!r}"
+        assert ready, f"not there after {limit} s: {shown[-2000:]!r}"
         try:
             part = os.read(terminal, 65536)
         except OSError:  # how Linux says that the other end closed
