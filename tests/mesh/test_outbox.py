@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from collections import deque
 
 import pytest
 
@@ -130,6 +131,27 @@ def test_write_that_fails_at_once_is_the_end():
         outbox._write = write
         outbox.put(b"1")
         outbox.flush()
+        assert stream.failures == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("error", [OSError, MemoryError])
+def test_batch_that_cannot_be_made_is_the_end(error, is_first, monkeypatch):
+    def fail(outbox):
+        raise error
+
+    async def test(stream, outbox):
+        if not is_first:
+            outbox.put(b"1")
+            outbox.flush()
+        outbox._behind[7] = deque()
+        monkeypatch.setattr(Outbox, "_part", fail)
+        outbox.flush()
+        if not is_first:
+            assert stream.failures == 0
+            await stream.let()
         assert stream.failures == 1
 
     run(test)

@@ -276,6 +276,21 @@ def test_what_waits_behind_a_long_task_is_taken_back_for_a_peer_that_is_idle(tmp
         assert held.result(PATIENCE) in workers_of(busy)[0]
 
 
+def test_what_waits_behind_a_long_task_here_goes_to_a_peer_that_is_idle(tmp_path):
+    folder = f"dir:{tmp_path}/peers"
+    (tmp_path / "peers").mkdir()
+    with PeerPoolExecutor(1, peers=folder, credentials=CREDENTIALS) as pool, contextlib.ExitStack() as stack:
+        for _ in range(50):  # as above
+            pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
+        held = pool.submit(tasks.hold_if, tmp_path, "held")
+        behind = [pool.submit(tasks.hold_if, tmp_path, "") for _ in range(20)]
+        eventually(lambda: pool._engine.statistics["outstanding"] == 21)
+        idle = stack.enter_context(announced(tmp_path))
+        assert {future.result(PATIENCE) for future in behind} <= workers_of(idle)[0]
+        (tmp_path / "release").touch()
+        assert held.result(PATIENCE) in pool._engine.pids
+
+
 def test_nested_tasks_go_from_peer_to_peer_and_those_of_clients_do_not(tmp_path):
     with contextlib.ExitStack() as stack:
         other = stack.enter_context(Peer(1, credentials=CREDENTIALS))

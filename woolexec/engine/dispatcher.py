@@ -513,8 +513,11 @@ class Dispatcher:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
                 idle = idle or self._has_children_elsewhere(worker.waiting[-1])
-        if self.links and self._balance_links(idle=idle):
-            return
+        if self.links:
+            busy, others = self._busy_links()
+            idle = idle or others
+            if idle and busy and self._take_back_from(busy):
+                return
         if not prefetched or not (idle or len(self._workers) < self._crew.most):
             return
         victim = self.core.victim(_started, _has_overrun)
@@ -526,20 +529,18 @@ class Dispatcher:
             self._rest_armed = True
             self._loop.after(REST, self._rest)
 
-    def _balance_links(self, *, idle: bool) -> bool:
-        """
-        While somebody is idle, take back what waits longest at a peer; False if nothing does.
-
-        :param idle: a worker of ours is
-        """
-        busy = []
+    def _busy_links(self) -> tuple[list[Remote], bool]:
+        """Return the links with outstanding calls, and whether another one would take some."""
+        busy, others = [], False
         for link in self.links:
             if link.outstanding:
                 busy.append(link)
             elif link.has_appetite:
-                idle = True
-        if not (idle and busy):
-            return False
+                others = True
+        return busy, others
+
+    def _take_back_from(self, busy: list[Remote]) -> bool:
+        """Because somebody is idle, take back what waits longest at a peer; False if nothing does."""
         now = monotonic()
         for link in busy:
             if link.recalling or not link.ready or (waiting := link.unbegun) < 0.0:

@@ -169,17 +169,25 @@ class Outbox:
         until the next batch: that is two turns of the event loop less for each.
         """
         while self._may_begin() and (self._frames or self._behind):
-            frames, self._frames = self._frames, []
-            if self._behind:
-                frames += self._part()
             assert self._write is not None
-            batch = b"".join(frames)
-            self._is_large = len(batch) > _MEMORY
-            self._writing = self._write(batch)
+            try:
+                batch = self._batch()
+            except (OSError, MemoryError):
+                self._fail()
+            else:
+                self._is_large = len(batch) > _MEMORY
+                self._writing = self._write(batch)
         return True
 
+    def _batch(self) -> bytes:
+        """Take what goes next."""
+        frames, self._frames = self._frames, []
+        if self._behind:
+            frames += self._part()
+        return b"".join(frames)
+
     def _may_begin(self) -> bool:
-        """Go on with the write that is under way; say whether it is over."""
+        """Go on with the write that is under way; say whether another may begin."""
         while self._writing is not None:
             waits_for = self._waits_for
             if waits_for is not None and not waits_for.done():
@@ -193,12 +201,16 @@ class Outbox:
                 self._waits_for = self._writing.send(None)
             except StopIteration:
                 self._writing = self._waits_for = None
-            except (Exception, asyncio.CancelledError):  # whatever it is, this is no link any more
+            except (Exception, asyncio.CancelledError):  # whatever it is
                 self._writing = self._waits_for = None
-                if self._write is not None:
-                    self.close()
-                    self._on_failure()
+                self._fail()
         return self._write is not None
+
+    def _fail(self) -> None:
+        """What cannot be written to is no link any more."""
+        if self._write is not None:
+            self.close()
+            self._on_failure()
 
     def _go_on(self, _: object) -> None:
         self._is_watched = False

@@ -135,6 +135,7 @@ class Served:
                     await self._have_room()
         finally:
             self.outbox.close()
+            wake()  # for what has been said to others meanwhile
 
     async def _have_room(self) -> None:
         """Wait: grpc's flow control tells the client.  No client of ours sends so much."""

@@ -19,7 +19,8 @@ import itertools
 import os
 import sys
 from collections import deque
-from time import monotonic
+from functools import partial
+from time import monotonic, sleep
 from types import CoroutineType
 
 from woolexec.wire.codec import Recall, Recalled, Resume, Start, Wait, encode
@@ -92,7 +93,7 @@ class SyncLane:
         :raises SystemExit: when it said Stop and all calls are done
         """
         receive, ready = self._receive, self._ready
-        yield_processor = getattr(os, "sched_yield", int)
+        yield_processor = getattr(os, "sched_yield", partial(sleep, 0))
         pause = 0.0
         while True:
             while ready:
