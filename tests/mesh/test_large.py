@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -13,6 +16,7 @@ from tests.memory import memory_files, without_collector
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
+from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.mesh import road
 from woolexec.mesh.road import Arriving, Outbox
 from woolexec.mesh.server import Peer
@@ -267,3 +271,36 @@ def test_function_of_a_call_on_the_way_is_not_mixed_up_with_later_ones(monkeypat
         assert [future.result(PATIENCE) for future in futures] == list(range(140))
         go.set()
         assert large.result(PATIENCE) == LARGE
+
+
+PROGRAM = """
+import os, signal, sys, time
+from woolexec import Credentials, PeerPoolExecutor
+from woolexec.mesh import passage
+
+passage.boot_id = str
+pool = PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(sys.argv[3].encode()))
+pool.wait_for_peers(1, 20)
+pool.submit(len, b"").result(20)
+os.kill(int(sys.argv[2]), signal.SIGSTOP)
+pool.submit(len, bytes(16 << 20))
+while not pool._peers.links[0]._outbox._behind:
+    time.sleep(0.01)
+time.sleep(0.2)
+pool.kill_workers()
+pool.shutdown()
+print("shut")
+"""
+
+
+def test_pool_ends_while_a_peer_is_frozen_in_the_middle_of_a_large_payload():
+    token = "ab" * 16
+    with local_peer("127.0.0.1:0", 1, token) as peer:
+        arguments = [address_of(peer), str(peer.pid), token]
+        try:
+            program = subprocess.run(
+                [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=40, check=False
+            )
+        finally:
+            peer.send_signal(signal.SIGCONT)
+    assert (program.returncode, program.stdout, program.stderr) == (0, "shut\n", "")

@@ -7,6 +7,7 @@ from collections import deque
 
 import pytest
 
+from woolexec.mesh import road
 from woolexec.mesh.road import _MEMORY, Outbox
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
@@ -168,5 +169,26 @@ def test_end_of_a_write_after_closing_is_nobodys_matter(rest, error):
         outbox.close()
         await stream.let(error)
         assert (stream.batches, stream.failures, outbox._writing) == ([b"1"], 0, None)
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_end_is_waited_for_but_not_for_long(is_over, monkeypatch):
+    monkeypatch.setattr(road, "_ENDING", 30.0 if is_over else 0.01)
+
+    async def test(stream, outbox):
+        await outbox.ended()
+        outbox.put(b"1")
+        outbox.flush()
+        outbox.close()
+        waiting = asyncio.get_running_loop().create_task(outbox.ended())
+        if is_over:
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            await stream.let()
+        async with asyncio.timeout(20.0):
+            await waiting
+        assert (outbox._writing is None) is is_over
 
     run(test)

@@ -242,6 +242,7 @@ class Link(Distant, _Far):
             stream.cancel()
             self._broke(why)
             wake()
+            await self._outbox.ended()
         return why
 
     # -- sending ------------------------------------------------------------------------------------------------

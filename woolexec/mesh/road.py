@@ -52,6 +52,9 @@ of five); these versions can do without, later ones are left as they are."""
 _PART = 512 << 10
 """Bytes of a large payload that travel as one message: small frames wait for no more than these."""
 
+_ENDING = 0.5
+"""Seconds that a write may take to end when the stream has ended."""
+
 _MEMORY = 64 << 10
 """Bytes of a batch that may stay in memory until the next one goes."""
 
@@ -157,9 +160,19 @@ class Outbox:
         self.flush()
 
     def close(self) -> None:
-        """Write no more."""
+        """
+        Write no more.
+
+        What a write needs that is under way stays until it is done.  To a frozen process it never is; that then keeps
+        a thread of grpc's and a descriptor.  If the last object of grpc.aio could go, it would wait for that thread.
+        """
         self._write = None
         self.flush()
+
+    async def ended(self) -> None:
+        """Wait a moment for the end of the write that was under way when this was closed."""
+        if self._waits_for is not None:
+            await asyncio.wait({self._waits_for}, timeout=_ENDING)
 
     def flush(self) -> bool:
         """

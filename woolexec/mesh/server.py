@@ -294,6 +294,7 @@ class Peer:
                 finally:
                     self._end_if_alone()
                     wake()
+                    await served.outbox.ended()
 
         methods = {
             HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),
