@@ -293,9 +293,10 @@ print("shut")
 """
 
 
-def test_pool_ends_while_a_peer_is_frozen_in_the_middle_of_a_large_payload():
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/socket"])
+def test_pool_ends_while_a_peer_is_frozen_in_the_middle_of_a_large_payload(bind, tmp_path):
     token = "ab" * 16
-    with local_peer("127.0.0.1:0", 1, token) as peer:
+    with local_peer(bind.format(tmp_path), 1, token) as peer:
         arguments = [address_of(peer), str(peer.pid), token]
         try:
             program = subprocess.run(
