@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.wire import variables
@@ -72,18 +72,15 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         :raises WorkerLostError: if its worker died
         :raises Exception: what the generator raised
         """
-        self._ask()
-        return self._pull()
+        return self._pull(self._ask)
 
     def send(self, value: Any) -> T:
         """Send a value into the generator and return the next item; see `__next__`."""
-        self._command_with(Send(call=0), dumps_value(value))
-        return self._pull()
+        return self._pull(self._command_with, Send(call=0), dumps_value(value))
 
     def throw(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__next__`."""
-        self._throw(exc)
-        return self._pull()
+        return self._pull(self._throw, exc)
 
     def close(self) -> None:
         """
@@ -103,16 +100,20 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         :raises WorkerLostError: if its worker died
         :raises Exception: what the generator raised
         """
+        self._check_alone()
         self._ask()
         return await self._apull()
 
     async def asend(self, value: Any) -> T:
         """Send a value into the generator and return the next item; see `__anext__`."""
-        self._command_with(Send(call=0), dumps_value(value))
+        payload = dumps_value(value)
+        self._check_alone()
+        self._command_with(Send(call=0), payload)
         return await self._apull()
 
     async def athrow(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__anext__`."""
+        self._check_alone()
         self._throw(exc)
         return await self._apull()
 
@@ -162,8 +163,6 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         """Ask for what may be on its way."""
         if self._over or self._pipe.end is not None:
             return
-        if self._pulling:
-            raise RuntimeError(BUSY)
         ahead = self._asked - self._taken
         if not self._prefetch:
             self._asked += 1
@@ -182,8 +181,6 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:
             raise RuntimeError("with prefetch the generator runs ahead: nothing can be sent or thrown into it")
-        if self._pulling:
-            raise RuntimeError(BUSY)
         if self._over or self._pipe.end is not None:
             return
         if not self._asked and isinstance(frame, Send) and payload != _NONE:  # it would end the stream there
@@ -192,11 +189,16 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         self._asked += 1
         self._commander.command(self._handle, frame, file)
 
-    def _pull(self) -> T:
+    def _check_alone(self) -> None:
         if self._pulling:
             raise RuntimeError(BUSY)
+
+    def _pull(self, ask: Callable[..., None], *args: Any) -> T:
+        """Ask for an item, and wait for it; of several threads that do so one may, the others are refused."""
+        self._check_alone()
         self._pulling = True
         try:
+            ask(*args)
             while not (self._values or self._pipe.has_news or self._over):
                 self._wait()
         finally:
@@ -217,8 +219,6 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             sleeper.acquire()
 
     async def _apull(self) -> T:
-        if self._pulling:
-            raise RuntimeError(BUSY)
         if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
             await self._await()
         try:
