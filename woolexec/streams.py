@@ -100,22 +100,15 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         :raises WorkerLostError: if its worker died
         :raises Exception: what the generator raised
         """
-        self._check_alone()
-        self._ask()
-        return await self._apull()
+        return await self._apull(self._ask)
 
     async def asend(self, value: Any) -> T:
         """Send a value into the generator and return the next item; see `__anext__`."""
-        payload = dumps_value(value)
-        self._check_alone()
-        self._command_with(Send(call=0), payload)
-        return await self._apull()
+        return await self._apull(self._command_with, Send(call=0), dumps_value(value))
 
     async def athrow(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__anext__`."""
-        self._check_alone()
-        self._throw(exc)
-        return await self._apull()
+        return await self._apull(self._throw, exc)
 
     async def aclose(self) -> None:
         """
@@ -218,7 +211,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if not pipe.has_news:
             sleeper.acquire()
 
-    async def _apull(self) -> T:
+    async def _apull(self, ask: Callable[..., None], *args: Any) -> T:
+        self._check_alone()
+        ask(*args)
         if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
             await self._await()
         try:

@@ -35,9 +35,19 @@ def announced(folder, **settings):
     return Peer(1, credentials=CREDENTIALS, announce=[discovery(f"dir:{folder}/peers")], **settings)
 
 
-def pool_of(folder):
-    """A pool of those that are found there."""
-    return PeerPoolExecutor(peers=f"dir:{folder}/peers", credentials=CREDENTIALS)
+def pool_of(folder, local=0):
+    """A pool of those that are found there, beside `local` workers of its own."""
+    return PeerPoolExecutor(local, peers=f"dir:{folder}/peers", credentials=CREDENTIALS)
+
+
+def behind_a_long_task(pool, folder):
+    """A task that is held, and others that were sent ahead behind it."""
+    for _ in range(50):  # now it is known to be short, and is sent ahead
+        pool.submit(tasks.hold_if, folder, "").result(PATIENCE)
+    held = pool.submit(tasks.hold_if, folder, "held")
+    behind = [pool.submit(tasks.hold_if, folder, "") for _ in range(20)]
+    eventually(lambda: pool._engine.statistics["outstanding"] == 21)
+    return held, behind
 
 
 def workers_of(*peers):
@@ -265,11 +275,7 @@ def test_policy_that_fails_costs_no_task_and_is_complained_of_once(caplog):
 def test_what_waits_behind_a_long_task_is_taken_back_for_a_peer_that_is_idle(tmp_path):
     with announced(tmp_path) as busy, pool_of(tmp_path) as pool, contextlib.ExitStack() as stack:
         pool.wait_for_peers(1, PATIENCE)
-        for _ in range(50):  # now it is known to be short, and is sent ahead
-            pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
-        held = pool.submit(tasks.hold_if, tmp_path, "held")
-        behind = [pool.submit(tasks.hold_if, tmp_path, "") for _ in range(20)]
-        eventually(lambda: pool._engine.statistics["outstanding"] == 21)
+        held, behind = behind_a_long_task(pool, tmp_path)
         idle = stack.enter_context(announced(tmp_path))
         assert {future.result(PATIENCE) for future in behind} <= workers_of(idle)[0]
         (tmp_path / "release").touch()
@@ -277,14 +283,9 @@ def test_what_waits_behind_a_long_task_is_taken_back_for_a_peer_that_is_idle(tmp
 
 
 def test_what_waits_behind_a_long_task_here_goes_to_a_peer_that_is_idle(tmp_path):
-    folder = f"dir:{tmp_path}/peers"
     (tmp_path / "peers").mkdir()
-    with PeerPoolExecutor(1, peers=folder, credentials=CREDENTIALS) as pool, contextlib.ExitStack() as stack:
-        for _ in range(50):  # as above
-            pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
-        held = pool.submit(tasks.hold_if, tmp_path, "held")
-        behind = [pool.submit(tasks.hold_if, tmp_path, "") for _ in range(20)]
-        eventually(lambda: pool._engine.statistics["outstanding"] == 21)
+    with pool_of(tmp_path, local=1) as pool, contextlib.ExitStack() as stack:
+        held, behind = behind_a_long_task(pool, tmp_path)
         idle = stack.enter_context(announced(tmp_path))
         assert {future.result(PATIENCE) for future in behind} <= workers_of(idle)[0]
         (tmp_path / "release").touch()

@@ -95,7 +95,7 @@ class Crew:
         """Workers, at most now: one whose call keeps it while it waits, or that is being ended, does not count."""
         if self.kept:
             self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
-        return self.limit + len(self.kept) + len(self._ending)
+        return self.limit + len(self.kept) + self.ending
 
     @property
     def ending(self) -> int:
