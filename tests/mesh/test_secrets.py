@@ -243,7 +243,8 @@ def test_search_finds_what_is_planted_in_a_process_below():
     inner = ["/bin/sh", "-c", "read line; :", canary("argument")]
     command = ["/bin/sh", "-c", '"$@"; :', "sh", *inner]
     with subprocess.Popen(command, stdin=-1, env={"SECRET": canary("environment")}) as process:
-        eventually(lambda: "cmdline of peer/0" in processes(process.pid))
+        begun = "\0".join(inner[:3]).encode()  # before that it is still the outer one, or nothing
+        eventually(lambda: processes(process.pid).get("cmdline of peer/0", b"").startswith(begun))
         seen = processes(process.pid)
         process.stdin.close()
     for what, name in (("cmdline", "argument"), ("environ", "environment")):
