@@ -7,8 +7,10 @@ from woolexec.core.call import QUEUED, Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import Offer
 from woolexec.core.placement import (
+    CREDIT,
+    PAUSE,
+    PAUSES,
     SLOW,
-    TRIES,
     Candidate,
     Distant,
     IdleFirst,
@@ -51,6 +53,13 @@ class Engine:
     def place(self, *, near=False):
         """Place what can be placed; return how many went where."""
         return {link.candidate.name: len(calls) for link, calls in self.core.place(self.links, self.policy, near=near)}
+
+    def try_once(self, call):
+        """Offer a call that waits, and have it refused; return whether it was offered."""
+        for link, _ in self.core.place(self.links, self.policy):
+            self.core.refuse(link, [call.number])
+            return True
+        return False
 
 
 def used_by_others(*links):
@@ -112,28 +121,142 @@ def test_refused_calls_keep_their_order():
     assert placed == calls
 
 
-def test_after_some_refusals_peers_of_which_nothing_is_known_are_left_alone_for_a_while():
-    links = [Far(str(n)) for n in range(2 * TRIES)]
+def test_after_a_refusal_another_busy_peer_is_tried_when_there_is_news_or_was_a_pause():
+    engine = Engine(*(Far(str(n)) for n in range(4)))
+    used_by_others(*engine.links)
+    (call,) = engine.submit()
+    assert engine.try_once(call)
+    assert not engine.try_once(call)
+    engine.core.try_again()
+    assert engine.try_once(call)
+    assert not engine.try_once(call)
+    engine.core.tell_room(next(link for link in engine.links if link.candidate.is_full), 1)
+    assert engine.try_once(call)
+
+
+def test_peers_of_which_nothing_is_known_are_tried_at_once_until_most_have_refused():
+    engine = Engine(*(Far(str(n)) for n in range(3 * CREDIT)))
+    (call,) = engine.submit()
+    refusals = 0
+    while engine.try_once(call):
+        refusals += 1
+    assert refusals == CREDIT - 1
+
+
+def test_places_of_busy_peers_that_were_free_once_are_all_tried_at_once():
+    links = [Far(str(n), 4) for n in range(4)]
     engine = Engine(*links)
     used_by_others(*links)
+    for link in links:
+        engine.core.tell_room(link, 4)
+    engine.submit(20)
+    assert engine.place() == {"0": 4, "1": 4, "2": 4, "3": 4}
+
+
+def out_of_credit(count):
+    """Return an engine with so many peers, of which much was refused, and a call that waits."""
+    engine = Engine(*(Far(str(n)) for n in range(count)))
     (call,) = engine.submit()
-    for _ in range(TRIES):
-        ((link, _),) = engine.core.place(links, engine.policy)
-        engine.core.refuse(link, [call.number])
+    engine.core.refuse(engine.links[0], range(1000, 1000 + CREDIT))
+    used_by_others(*engine.links)
+    return engine, call
+
+
+def test_who_was_refused_too_often_tries_one_at_each_pause():
+    engine, _ = out_of_credit(4)
+    engine.submit(3)
+    engine.core.try_again()
+    assert sum(engine.place().values()) == 1
     assert engine.place() == {}
     engine.core.try_again()
     assert sum(engine.place().values()) == 1
 
 
-def test_room_that_a_peer_tells_of_is_used_first():
-    links = [Far("a"), Far("b")]
-    engine = Engine(*links)
-    used_by_others(*links)
-    engine.core.tries = 0
-    engine.submit()
+def test_who_was_refused_too_often_uses_what_is_known_to_be_free():
+    engine, call = out_of_credit(4)
+    engine.submit(3)
     assert engine.place() == {}
-    engine.core.tell_room(links[1], 1)
-    assert engine.place() == {"b": 1}
+    engine.core.tell_room(engine.links[1], 1)
+    assert engine.place() == {"1": 1}
+    engine.core.tell_room(engine.links[2], 1)
+    assert engine.place() == {"2": 1}
+    engine.core.finish(engine.links[1], call.number, 1.0)
+    assert engine.place() == {"1": 1}
+
+
+def test_who_was_refused_too_often_uses_peers_that_are_nobody_elses():
+    engine, _ = out_of_credit(1)
+    own = Far("own")
+    engine.core.join(own)
+    engine.links = [*engine.links, own]
+    assert engine.place() == {}  # nothing is known of it yet
+    own.candidate.ended(1)
+    assert engine.place() == {"own": 1}
+
+
+def test_calls_that_are_placed_earn_further_tries():
+    engine, call = out_of_credit(2)
+    wide = Far("wide", 2 * CREDIT)
+    wide.candidate.ended(1)
+    engine.core.join(wide)
+    engine.links = [wide, *engine.links]
+    engine.submit(2 * CREDIT)
+    assert engine.place() == {"wide": 2 * CREDIT}
+    engine.core.finish(wide, call.number, 1.0)
+    engine.submit(3)
+    assert engine.place() == {"wide": 1, "0": 1, "1": 1}
+
+
+def test_pauses_grow_while_all_is_refused_and_nothing_ends():
+    engine, call = out_of_credit(1)
+    (link,) = engine.links
+    pauses = []
+    for _ in range(2 * PAUSES):
+        pauses.append(engine.core.pause())
+        engine.core.try_again()
+        assert engine.try_once(call)
+        link.candidate.is_full = False
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == PAUSE * 2**PAUSES
+    engine.core.try_again()
+    engine.place()
+    engine.core.finish(link, call.number, 1.0)
+    assert engine.core.pause() == PAUSE
+
+
+def test_pause_is_short_again_after_a_try_that_was_not_refused():
+    engine, _ = out_of_credit(4)
+    engine.core.try_again()
+    assert engine.core.pause() > PAUSE
+    assert sum(engine.place().values()) == 1
+    engine.core.try_again()
+    assert engine.core.pause() == PAUSE
+
+
+def test_pauses_are_a_part_of_the_run_time():
+    link = Far("a")
+    engine = Engine(link)
+    used_by_others(link)
+    (call,) = engine.submit(1, known(0.1))
+    assert engine.try_once(call)
+    assert engine.core.pause() == pytest.approx(0.1 * PAUSE)
+
+
+def test_peers_of_which_nothing_is_known_are_all_tried_in_the_end():
+    engine, call = out_of_credit(1)
+    (link,) = engine.links
+    strangers = [Far(str(n)) for n in range(2 * CREDIT)]
+    for stranger in strangers:
+        engine.core.join(stranger)
+    engine.submit(2 * CREDIT)
+    for _ in range(PAUSES + 1):
+        assert sum(len(calls) for _, calls in engine.core.place(strangers, engine.policy)) == 0
+        engine.core.try_again()
+        assert engine.try_once(call)
+        link.candidate.is_full = False
+    engine.core.try_again()
+    engine.links = strangers
+    assert sum(engine.place().values()) == 2 * CREDIT
 
 
 def test_finished_call_leaves_a_place_that_is_known_to_be_free():

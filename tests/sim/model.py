@@ -15,7 +15,7 @@ from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Function
 from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import Offer
-from woolexec.core.placement import PAUSE, Candidate, Distant, IdleFirst
+from woolexec.core.placement import Candidate, Distant, IdleFirst
 from woolexec.core.window import HORIZON, Place
 
 LATENCY = 0.0005
@@ -177,9 +177,9 @@ class Client:
         for place, calls in self.core.place(self.places.values(), self.policy):
             for call in calls:
                 self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
-        if self.core.tries == 0 and not self.paused:
+        if not self.core.may_try and not self.paused:
             self.paused = True
-            self.world.after(PAUSE, self.go_on)
+            self.world.after(self.core.pause(), self.go_on)
 
     def go_on(self):
         self.paused = False

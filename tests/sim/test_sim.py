@@ -18,6 +18,7 @@ SCENARIOS = {
     "clients of different sizes": Scenario(uneven=True, load=0.7),
     "peers of many workers": Scenario(width=50, links=20),
     "short tasks": Scenario(mean=0.1),
+    "many small clients": Scenario(clients=200, tasks=30_000),
 }
 
 
@@ -40,13 +41,6 @@ def test_a_task_takes_few_messages(pair):
 def test_no_client_waits_much_longer_than_others(pair):
     ours, best = pair
     assert ours.unfairness <= max(1.5, 1.05 * best.unfairness)  # chance alone does that with one queue as well
-
-
-def test_many_small_clients_pay_with_messages_and_not_with_time():
-    scenario = Scenario(clients=200)
-    ours, best = World(scenario).run(), ideal(scenario)
-    assert ours.percentile(0.99) <= 1.2 * best.percentile(0.99)
-    assert ours.messages_per_task <= 12
 
 
 def test_every_task_ends_while_peers_die_and_come_back():

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heapreplace
 
 from woolexec.core.batching import span_size
 from woolexec.core.call import LIMBO, SENT, Call, Chunk
-from woolexec.core.placement import FEW, TRIES, weigh
+from woolexec.core.placement import CREDIT, PAUSE, PAUSES, weigh
 from woolexec.core.queue import ReadyQueue
 from woolexec.core.window import HORIZON, Place
 from woolexec.requirement import Line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Protocol
 
-    from woolexec.core.placement import Placement
+    from woolexec.core.placement import Candidate, Placement
 
     class Page(Protocol):
         """What is shared with a place: see `woolexec.worker.page`."""
@@ -51,7 +51,9 @@ class Dispatch:
         self.places: list[Place] = []
         self._width = 0  # of all of them: it is asked for with each call that is placed
         self._number = number
-        self.tries = TRIES
+        self.may_try = True  # a peer of which it is not known that it has room
+        self._credit = CREDIT
+        self._pause, self._failures, self._has_failed = PAUSE, 0, False
         self._heard = 0
 
     def join(self, place: Place) -> None:
@@ -149,36 +151,57 @@ class Dispatch:
         return list(chosen.items())
 
     def _choose(self, places: list[Any], entry: Call | Chunk, count: int, policy: Placement) -> Any:
-        """Choose the place for a call; None if none has room for it.  Those without leave the list."""
+        """Choose the place for a call; None if it is to wait.  Those without room for it leave the list."""
         size = len(entry.payload)
-        if self.tries <= 0 and weigh(entry.function.seconds) * (count or 1) >= HORIZON:
-            places[:] = [place for place in places if not place.candidate.is_contended]
-        while places:
-            at = 0
-            if len(places) > 1:
-                candidates = [place.candidate for place in places]
-                at = candidates.index(policy.choose(candidates, entry.function.name))
-            place = places[at]
-            if place.has_room(_cost_of(entry, count, place), size):
-                return place
-            del places[at]
-        return None
+        places[:] = [place for place in places if place.has_room(_cost_of(entry, count, place), size)]
+        if not places:
+            return None
+        is_guess = False
+        if weigh(entry.function.seconds) * (count or 1) >= HORIZON:
+            sure = [place for place in places if self._is_sure(place.candidate)]
+            is_guess = not sure
+            if is_guess and not self.may_try:
+                return None
+            places = sure or places
+        at = 0
+        if len(places) > 1:
+            candidates = [place.candidate for place in places]
+            at = candidates.index(policy.choose(candidates, entry.function.name))
+        if is_guess:
+            self.may_try = self._credit > 0
+            self._pause = PAUSE * min(1.0, (entry.function.seconds or 1.0) * (count or 1))
+        self._credit = min(CREDIT, self._credit + 1)
+        return places[at]
+
+    def _is_sure(self, candidate: Candidate) -> bool:
+        """Say whether a peer has room as far as can be known: it is the last that was heard of, or nobody else's."""
+        if candidate.is_contended:
+            return candidate.fresh == self._heard and candidate.free > 0
+        return candidate.is_known or self._credit > 0 or self._failures > PAUSES
 
     def refuse(self, place: Any, numbers: Iterable[int]) -> None:
         """A place behind a link has refused calls, and will tell when it has room: they wait again."""
         place.candidate.refused()
-        self.tries = max(0, self.tries - 1)
-        self.withdraw(place, sorted(numbers, reverse=True))
+        numbers = sorted(numbers, reverse=True)
+        self._credit = max(-CREDIT, self._credit - 2 * len(numbers))
+        self.may_try, self._has_failed = False, True
+        self.withdraw(place, numbers)
 
     def tell_room(self, place: Any, free: int) -> None:
         """A place behind a link says how many calls it would take now."""
         self._heard += 1
         place.candidate.heard(free, self._heard)
-        self.try_again()
+        self.may_try = self.may_try or self._credit > 0
+
+    def pause(self) -> float:
+        """Return after how many seconds to `try_again`: twice as long after each time that it was in vain."""
+        return self._pause * (1 << min(self._failures, PAUSES))
 
     def try_again(self) -> None:
-        """Others may be tried: there was a pause, or news."""
-        self.tries = TRIES if len(self.places) <= FEW else 1
+        """Another peer may be tried: there was a pause."""
+        self.may_try = True
+        self._failures = self._failures + 1 if self._has_failed else 0
+        self._has_failed = False
 
     def pin(self, place: Place, call: Call) -> None:
         """Let a call wait for this place and no other; nothing else is sent there before it."""
@@ -288,8 +311,9 @@ class Dispatch:
             place.above = 0
         if place.candidate is not None:
             self._heard += 1
-            place.candidate.note(self._heard)
-            self.try_again()
+            place.candidate.ended(self._heard)
+            self.may_try = self.may_try or self._credit > 0
+            self._failures = 0
         self.queue.forget_parent(number)
         return call
 

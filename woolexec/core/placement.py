@@ -10,7 +10,8 @@ Which peer gets a call: what a client knows of its peers, and the policies that 
 
 Binding is late: a call waits at its client until a peer has a place for it, as far as the client knows.  What it knows
 is never certain (others use the peer as well), so a peer may refuse.  What was heard last is the most likely to be true
-still.  After `TRIES` refusals a client waits: for one of its own calls to end, or to be told of room.
+still.  After a refusal a client waits: for one of its own calls to end, to be told of room, or for a pause.  One that
+is refused more often than not tries only what it has just heard of, and one peer more after each pause.
 
 Calls that are short against `HORIZON` are sent ahead and are not refused; what waits in vain behind others is recalled.
 
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Call
 
-TRIES, FEW = 4, 20
-"""So many offers may be refused in a row.  With more than a few links only one may be: then calls of ours end often,
-and a refused offer costs three messages."""
+CREDIT = 8
+"""A call that is placed earns one, one that is refused costs two: so there are no more refusals than calls in the long
+run.  A refusal costs three messages.  This is the most that is kept, and the most that is owed."""
 
-PAUSE = 0.05
-"""Seconds after which another peer is tried while nothing is heard."""
+PAUSE, PAUSES = 1 / 32, 5
+"""After how much of a call's run time, taken as a second at most, another peer is tried while none of our calls ends;
+and how often this is doubled.  After that all peers are tried of which nothing is known."""
 
 AHEAD_BYTES = 8 << 20
 """Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
@@ -72,7 +74,20 @@ class Candidate:
     has.  `pace` is how long it takes for a task, as a multiple of what it takes elsewhere.
     """
 
-    __slots__ = ("_place", "fresh", "host", "is_full", "is_here", "name", "pace", "resources", "tags", "taken", "width")
+    __slots__ = (
+        "_place",
+        "fresh",
+        "host",
+        "is_full",
+        "is_here",
+        "is_known",
+        "name",
+        "pace",
+        "resources",
+        "tags",
+        "taken",
+        "width",
+    )
 
     name: str
     host: str
@@ -84,6 +99,8 @@ class Candidate:
     """On this host."""
     is_full: bool
     """It has refused a task, and will tell when it has room."""
+    is_known: bool
+    """A call of ours has ended there."""
     taken: int
     """How many of its places others take, as far as we know."""
     fresh: int
@@ -95,7 +112,7 @@ class Candidate:
         self.width = place.width
         self.tags, self.resources = place.offer.tags, place.offer.resources
         self.taken = 0
-        self.is_full = False
+        self.is_full = self.is_known = False
         self.fresh = _NEVER_REFUSED
         self.pace = 1.0
 
@@ -123,12 +140,17 @@ class Candidate:
 
     def heard(self, free: int, now: int) -> None:
         """It says how many places are free; `now` grows with each time that anything is heard."""
-        self.note(now)
+        self._note(now)
         self.is_full = False
         self.taken = 0
         self.taken = max(0, self.free - free)
 
-    def note(self, now: int) -> None:
+    def ended(self, now: int) -> None:
+        """A call of ours has ended there, and left its place."""
+        self._note(now)
+        self.is_known = True
+
+    def _note(self, now: int) -> None:
         """What is known of it is as of now."""
         if self.is_contended:
             self.fresh = now

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.placement import PAUSE
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
 from woolexec.engine.aside import Aside
@@ -113,7 +112,7 @@ class Dispatcher:
         self.licensing = self.handles_records = True
         self._policy = guarded(policy)
         self._offer = offer
-        self._trying_again = self._checking = False
+        self._pausing = self._checking = False
         self._unmet: set[Requirement] = set()
         self.expects_peers = False
         self._loop = loop
@@ -267,12 +266,12 @@ class Dispatcher:
         core = self.core
         for link, calls in core.place(self.links, self._policy, near=near):
             self._send(link, calls)
-        if core.tries == 0 and not self._trying_again:
-            self._trying_again = True
-            self._loop.after(PAUSE, self._try_again)
+        if not core.may_try and not self._pausing:
+            self._pausing = True
+            self._loop.after(core.pause(), self._try_again)
 
     def _try_again(self) -> None:
-        self._trying_again = False
+        self._pausing = False
         self.core.try_again()
 
     def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
