@@ -18,6 +18,7 @@ from woolexec import (
     UnsatisfiableError,
     current_executor,
 )
+from woolexec.core.placement import CREDIT
 from woolexec.mesh.discovery.urls import discoveries, discovery
 from woolexec.mesh.server import Peer
 
@@ -88,6 +89,18 @@ def test_task_that_a_full_peer_has_refused_goes_to_another(tmp_path):
         eventually(held.running)
         assert len({other.submit(os.getpid).result(PATIENCE) for _ in range(10)}) == 1
         (tmp_path / "release").touch()
+
+
+def test_client_that_was_refused_too_often_offers_again_after_a_pause():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        (link,) = pool._peers.links
+
+        def be_refused():
+            pool._engine._dispatcher.core.refuse(link, range(1000, 1000 + CREDIT))
+            link.candidate.is_full = False
+
+        pool._engine._loop.tell(be_refused)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 def test_refused_task_can_be_cancelled(tmp_path):
