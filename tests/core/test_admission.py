@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from woolexec.core.admission import Admission
@@ -92,3 +94,46 @@ def test_call_for_one_worker_is_never_refused_and_counts(admission):
         admission.admit("a", None, offer=True)
     assert admission.admit("b", None, offer=True, pinned=True) is not None
     assert admission.free == 0
+
+
+def test_who_was_refused_more_is_told_again_while_it_uses_what_it_is_told_of():
+    admission = Admission(4, Offer())
+    weights = [admission.admit("a", None, offer=True) for _ in range(4)]
+    for _ in range(2):
+        assert admission.admit("b", None, offer=True) is None
+    assert admission.admit("c", None, offer=True) is None
+    admission.done(weights.pop())
+    assert admission.next() == "b"
+    assert admission.admit("b", None, offer=True) is not None
+    admission.done(weights.pop())
+    assert admission.next() == "c"
+    assert admission.next() == "b"
+    assert admission.next() is None  # neither has used it
+    assert not admission.has_waiting
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_was_refused_is_in_line_until_it_is_told(seed):
+    random = Random(seed)
+    admission = Admission(3, Offer((), {"gpu": 1}))
+    taken, refused = [], set()
+    for _ in range(2000):
+        if taken and random.random() < 0.4:
+            admission.done(*taken.pop(random.randrange(len(taken))))
+        elif random.random() < 0.5:
+            client, seconds = random.choice("abcd"), random.choice([None, 0.001])
+            requirement = random.choice([None, None, GPU])
+            weight = admission.admit(client, seconds, requirement, offer=seconds is None)
+            if weight is None:
+                refused.add(client)
+            else:
+                taken.append((weight, requirement))
+        elif (client := admission.next()) is not None:
+            refused.discard(client)
+        assert refused <= admission._waiting.keys()
+    for each in taken:
+        admission.done(*each)
+    while (client := admission.next()) is not None:
+        refused.discard(client)
+    assert not refused
+    assert not admission.has_waiting

@@ -135,7 +135,9 @@ def test_after_a_refusal_another_busy_peer_is_tried_when_there_is_news_or_was_a_
 
 
 def test_peers_of_which_nothing_is_known_are_tried_at_once_until_most_have_refused():
-    engine = Engine(*(Far(str(n)) for n in range(3 * CREDIT)))
+    engine = Engine(Far("busy"), *(Far(str(n)) for n in range(3 * CREDIT)))
+    engine.submit()
+    engine.core.place(engine.links[:1], engine.policy)
     (call,) = engine.submit()
     refusals = 0
     while engine.try_once(call):
@@ -154,12 +156,22 @@ def test_places_of_busy_peers_that_were_free_once_are_all_tried_at_once():
 
 
 def out_of_credit(count):
-    """Return an engine with so many peers, of which much was refused, and a call that waits."""
-    engine = Engine(*(Far(str(n)) for n in range(count)))
-    (call,) = engine.submit()
-    engine.core.refuse(engine.links[0], range(1000, 1000 + CREDIT))
+    """
+    Return an engine of which much was refused, and a call that waits.
+
+    It has a call at one peer, and as many others as it is asked for.
+    """
+    busy, full = Far("busy"), Far("full", CREDIT)
+    engine = Engine(busy, full, *(Far(str(n)) for n in range(count)))
+    engine.submit()
+    engine.core.place([busy], engine.policy)
+    calls = engine.submit(CREDIT)
+    engine.core.place([full], engine.policy)
+    engine.core.refuse(full, [call.number for call in calls])
+    assert all(engine.core.queue.claim(call) for call in calls)
+    engine.links = [link for link in engine.links if link is not full]
     used_by_others(*engine.links)
-    return engine, call
+    return engine, engine.submit()[0]
 
 
 def test_who_was_refused_too_often_tries_one_at_each_pause():
@@ -168,8 +180,15 @@ def test_who_was_refused_too_often_tries_one_at_each_pause():
     engine.core.try_again()
     assert sum(engine.place().values()) == 1
     assert engine.place() == {}
+
+
+def test_pause_without_a_refusal_pays_the_debt():
+    engine, _ = out_of_credit(4)
+    engine.submit(3)
     engine.core.try_again()
     assert sum(engine.place().values()) == 1
+    engine.core.try_again()
+    assert sum(engine.place().values()) == 3
 
 
 def test_who_was_refused_too_often_uses_what_is_known_to_be_free():
@@ -177,39 +196,69 @@ def test_who_was_refused_too_often_uses_what_is_known_to_be_free():
     engine.submit(3)
     assert engine.place() == {}
     engine.core.tell_room(engine.links[1], 1)
-    assert engine.place() == {"1": 1}
+    assert engine.place() == {"0": 1}
     engine.core.tell_room(engine.links[2], 1)
-    assert engine.place() == {"2": 1}
-    engine.core.finish(engine.links[1], call.number, 1.0)
     assert engine.place() == {"1": 1}
+    engine.core.finish(engine.links[1], call.number, 1.0)
+    assert engine.place() == {"0": 1}
 
 
 def test_who_was_refused_too_often_uses_peers_that_are_nobody_elses():
-    engine, _ = out_of_credit(1)
+    engine, _ = out_of_credit(0)
     own = Far("own")
-    engine.core.join(own)
     engine.links = [*engine.links, own]
     assert engine.place() == {}  # nothing is known of it yet
     own.candidate.ended(1)
     assert engine.place() == {"own": 1}
 
 
+def test_who_was_refused_too_often_uses_a_peer_that_has_just_joined():
+    engine, _ = out_of_credit(2)
+    engine.submit(9)
+    new = Far("new", 8)
+    engine.core.join(new)
+    engine.links = [*engine.links, new]
+    assert engine.place() == {"new": 8}
+
+
+def test_who_has_nothing_anywhere_tries_all_peers_of_which_nothing_is_known():
+    engine, _ = out_of_credit(0)
+    (busy,) = engine.links
+    strangers = [Far(str(n)) for n in range(3 * CREDIT)]
+    engine.submit(len(strangers))
+    engine.links = [busy, *strangers]
+    assert engine.place() == {}
+    engine.core.finish(busy, min(busy.outstanding), 1.0)
+    busy.candidate.refused()
+    assert sum(engine.place().values()) == len(strangers)
+
+
 def test_calls_that_are_placed_earn_further_tries():
-    engine, call = out_of_credit(2)
+    engine, _ = out_of_credit(2)
     wide = Far("wide", 2 * CREDIT)
     wide.candidate.ended(1)
-    engine.core.join(wide)
     engine.links = [wide, *engine.links]
     engine.submit(2 * CREDIT)
     assert engine.place() == {"wide": 2 * CREDIT}
-    engine.core.finish(wide, call.number, 1.0)
-    engine.submit(3)
+    engine.core.finish(wide, min(wide.outstanding), 1.0)
+    engine.submit(2)
     assert engine.place() == {"wide": 1, "0": 1, "1": 1}
+
+
+def test_call_that_finds_no_place_keeps_no_other_from_trying():
+    engine, _ = out_of_credit(0)
+    zone, others = Far("zone", 1, ["zone=b"]), [Far(str(n)) for n in range(2)]
+    used_by_others(zone, *others)
+    engine.links = [zone, *others]
+    (special,) = engine.submit(1, require={"zone": "b"}, priority=5)
+    engine.core.try_again()
+    assert len(engine.place()) == 2
+    engine.core.refuse(zone, [special.number])
 
 
 def test_pauses_grow_while_all_is_refused_and_nothing_ends():
     engine, call = out_of_credit(1)
-    (link,) = engine.links
+    busy, link = engine.links
     pauses = []
     for _ in range(2 * PAUSES):
         pauses.append(engine.core.pause())
@@ -218,9 +267,7 @@ def test_pauses_grow_while_all_is_refused_and_nothing_ends():
         link.candidate.is_full = False
     assert pauses == sorted(pauses)
     assert pauses[-1] == PAUSE * 2**PAUSES
-    engine.core.try_again()
-    engine.place()
-    engine.core.finish(link, call.number, 1.0)
+    engine.core.finish(busy, min(busy.outstanding), 1.0)
     assert engine.core.pause() == PAUSE
 
 
@@ -233,7 +280,7 @@ def test_pause_is_short_again_after_a_try_that_was_not_refused():
     assert engine.core.pause() == PAUSE
 
 
-def test_pauses_are_a_part_of_the_run_time():
+def test_pauses_are_a_part_of_the_run_time_of_what_waits():
     link = Far("a")
     engine = Engine(link)
     used_by_others(link)
@@ -244,19 +291,55 @@ def test_pauses_are_a_part_of_the_run_time():
 
 def test_peers_of_which_nothing_is_known_are_all_tried_in_the_end():
     engine, call = out_of_credit(1)
-    (link,) = engine.links
+    link = engine.links[1]
     strangers = [Far(str(n)) for n in range(2 * CREDIT)]
-    for stranger in strangers:
-        engine.core.join(stranger)
     engine.submit(2 * CREDIT)
     for _ in range(PAUSES + 1):
-        assert sum(len(calls) for _, calls in engine.core.place(strangers, engine.policy)) == 0
+        assert engine.core.place([engine.links[0], *strangers], engine.policy) == []
         engine.core.try_again()
         assert engine.try_once(call)
         link.candidate.is_full = False
     engine.core.try_again()
-    engine.links = strangers
+    engine.links = [engine.links[0], *strangers]
     assert sum(engine.place().values()) == 2 * CREDIT
+
+
+def test_refused_coroutines_cost_nothing():
+    engine = Engine(Far("a", CREDIT), Far("b", CREDIT))
+    used_by_others(*engine.links)
+    engine.core.refuse(engine.links[0], range(1000, 1000 + CREDIT))
+    engine.submit(CREDIT)
+    assert engine.place() == {"b": CREDIT}
+
+
+def test_policy_chooses_among_all_that_may_have_room():
+    links = [Far("a", 8), Far("b", 8)]
+    engine = Engine(*links, policy=LeastOutstanding())
+    used_by_others(*links)
+    for link in links:
+        engine.core.tell_room(link, 8)
+    engine.submit(8)
+    assert engine.place() == {"a": 4, "b": 4}
+
+
+def test_slow_peer_of_ones_own_comes_after_quick_ones_that_others_use():
+    slow, quick, third = Far("slow", 4), Far("quick", 4), Far("third", 1)
+    slow.candidate.pace = 2 * SLOW
+    used_by_others(quick, third)
+    engine = Engine(slow, quick, third)
+    engine.core.tell_room(quick, 4)
+    engine.core.tell_room(third, 1)
+    engine.submit(5)
+    assert engine.place() == {"quick": 4, "third": 1}
+
+
+def test_long_call_leaves_places_to_the_short_ones_behind_it():
+    engine = Engine(Far("a"), Far("b"))
+    engine.submit(1, known(HORIZON / 10))
+    engine.core.place(engine.links[:1], engine.policy)
+    engine.submit(1, known(100.0))
+    engine.submit(5, known(HORIZON / 10))
+    assert engine.place() == {"b": 1, "a": 5}
 
 
 def test_finished_call_leaves_a_place_that_is_known_to_be_free():

@@ -2,13 +2,15 @@
 Clients and peers as a discrete-event simulation: the real `Dispatch`, `Candidate`, policies and `Admission` decide;
 tasks, workers and the network between are models.
 
-Times are seconds; a message takes `LATENCY` each way.  Everything follows from the seed.
+Times are seconds; a message takes `LATENCY`, half of it more or less, and overtakes no other.  Everything follows from
+the seed.
 """
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import inf
 from random import Random
 
 from woolexec.core.admission import Admission
@@ -77,6 +79,7 @@ class World:
         self.outcome = Outcome()
         self._events = []
         self._order = itertools.count()
+        self._last = defaultdict(float)
         count = scenario.workers // scenario.width
         self.peers = [Peer(self, number, scenario.width) for number in range(count)]
         self.clients = [Client(self, number, make_policy) for number in range(scenario.clients)]
@@ -86,10 +89,13 @@ class World:
 
     def send(self, kind, piece, *args):
         self.outcome.messages[kind] += 1
-        self.after(LATENCY, piece, *args)
+        way = piece.__self__, args[0]  # to whom, from whom
+        at = max(self._last[way], self.now + LATENCY * self.random.uniform(0.5, 1.5))
+        self._last[way] = at
+        self.after(at - self.now, piece, *args)
 
-    def run(self):
-        for at, client, seconds in arrivals(self.scenario):
+    def run(self, work=None):
+        for at, client, seconds in work or arrivals(self.scenario):
             heappush(self._events, (at, next(self._order), self.clients[client].submit, (seconds,)))
         if self.scenario.deaths:
             self.after(0.0, self.kill_some)
@@ -154,7 +160,7 @@ class Client:
         self.policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
         self.function = Function(b"", "task")
         self.places = {}
-        self.paused = False
+        self.tries_at = inf
         for peer in self.random.sample(world.peers, min(world.scenario.links, len(world.peers))):
             self.link(peer)
 
@@ -177,14 +183,15 @@ class Client:
         for place, calls in self.core.place(self.places.values(), self.policy):
             for call in calls:
                 self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
-        if not self.core.may_try and not self.paused:
-            self.paused = True
+        if not self.core.may_try and self.world.now + self.core.pause() < self.tries_at:
+            self.tries_at = self.world.now + self.core.pause()
             self.world.after(self.core.pause(), self.go_on)
 
     def go_on(self):
-        self.paused = False
-        self.core.try_again()
-        self.act()
+        if self.world.now >= self.tries_at:
+            self.tries_at = inf
+            self.core.try_again()
+            self.act()
 
     def returned(self, peer, number, seconds):
         place = self.places.get(peer)

@@ -2,6 +2,7 @@
 Which offers a peer takes, and who is told when it has room again.
 
 Guarantee: a client that was refused is in line until it has been told of room, or has left.  So none waits for ever.
+It stays there for as many places as it was refused, as long as it uses those that it is told of.
 """
 
 from __future__ import annotations
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from woolexec.requirement import Requirement
 
 
+class _Turn:
+    """A client in line."""
+
+    __slots__ = ("places", "told", "used", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: set[tuple[Requirement | None, bool]] = set()
+        self.places = 0  # so many it was refused and has not had since
+        self.told = False  # of room since it was refused last
+        self.used = False  # what it was told of
+
+
 class Admission:
     """
     The places of one peer, as far as its clients' calls take them.
@@ -31,7 +44,7 @@ class Admission:
         self._width = width
         self._load = 0.0
         self._long = 0  # calls of which each has a worker for itself
-        self._waiting: dict[Hashable, set[tuple[Requirement | None, bool]]] = {}  # for what
+        self._waiting: dict[Hashable, _Turn] = {}
 
     @property
     def free(self) -> int:
@@ -60,8 +73,13 @@ class Admission:
         # A short call waits for other short ones, and not behind long ones.
         has_room = aside or pinned or (self.free > 0 if offer else self._long < self._width)
         if not (has_room and self.offer.has(requirement)):
-            self._waiting.setdefault(client, set()).add((requirement, aside))
+            self._refuse(client, requirement, aside=aside)
             return None
+        if self._waiting and (turn := self._waiting.get(client)) is not None and turn.told:
+            turn.used = True
+            turn.places -= 1
+            if not turn.places:
+                del self._waiting[client]
         self.offer.take(requirement)
         weight = 0.0 if aside else weigh(seconds)
         self._load += weight
@@ -74,13 +92,27 @@ class Admission:
         self._load = max(0.0, self._load - weight)
         self._long -= weight >= HORIZON
 
+    def _refuse(self, client: Hashable, requirement: Requirement | None, *, aside: bool) -> None:
+        turn = self._waiting.setdefault(client, _Turn())
+        turn.wanted.add((requirement, aside))
+        if not turn.told:  # else it tries again what was refused before
+            turn.places += 1
+        turn.told = False
+
     def next(self) -> Any:
-        """Take the client that waited longest out of the line, if there is room; None: nobody is to be told."""
+        """
+        Return the client that has waited longest for what is free now; None: nobody is to be told.
+
+        One that was told before, and has not used that, leaves the line.
+        """
         free = self.free > 0
-        for client, wanted in self._waiting.items():
-            if any((free or aside) and self.offer.has(requirement) for requirement, aside in wanted):
+        for client, turn in list(self._waiting.items()):
+            if any((free or aside) and self.offer.has(requirement) for requirement, aside in turn.wanted):
                 del self._waiting[client]
-                return client
+                if turn.used or not turn.told:
+                    turn.told, turn.used = True, False
+                    self._waiting[client] = turn  # last in line
+                    return client
         return None
 
     @property

@@ -19,7 +19,7 @@ from woolexec.requirement import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import Any, Protocol
 
     from woolexec.core.placement import Candidate, Placement
@@ -54,12 +54,15 @@ class Dispatch:
         self.may_try = True  # a peer of which it is not known that it has room
         self._credit = CREDIT
         self._pause, self._failures, self._has_failed = PAUSE, 0, False
+        self._is_idle = True  # nothing of ours is behind a link
         self._heard = 0
 
     def join(self, place: Place) -> None:
         """Take a place in; its width is not to change after that."""
         self.places.append(place)
         self._width += place.width
+        if place.candidate is not None:
+            self._credit = max(1, self._credit)  # who is new may be idle
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
@@ -102,7 +105,7 @@ class Dispatch:
             chosen.append(call)
         return chosen
 
-    def place(self, places: Iterable[Any], policy: Placement, *, near: bool = False) -> list[tuple[Any, list[Call]]]:
+    def place(self, places: Collection[Any], policy: Placement, *, near: bool = False) -> list[tuple[Any, list[Call]]]:
         """
         Choose what is sent to places behind links, and book it.
 
@@ -117,6 +120,9 @@ class Dispatch:
         queue, offers = self.queue, _AnyOf(able)
         stuck: set[Line | None] = set()
         chosen: dict[Any, list[Call]] = {}
+        has_tried = False
+        self._pause = PAUSE
+        self._is_idle = not any(place.outstanding for place in places)
         while able and (entry := queue.head(offers, stuck)) is not None:
             line = entry.line
             if (near and (line is None or not line.near)) or (line is not None and line.client is not None):
@@ -138,6 +144,9 @@ class Dispatch:
             if place is None:
                 stuck.add(line)
                 continue
+            if self._credit <= 0 and _is_long(entry, count) and not self._is_sure(place.candidate):
+                stuck.add(line)  # one of each line may try
+                has_tried = True
             if isinstance(entry, Chunk):
                 call = entry.cut(count)
                 queue.taken_from(entry)
@@ -147,44 +156,48 @@ class Dispatch:
                 continue
             cost = _cost_of(call, count, place)
             place.sent(call, self._number(), cost, len(call.payload))
+            self._credit = min(CREDIT, self._credit + 1)
             chosen.setdefault(place, []).append(call)
+        if has_tried:
+            self.may_try = False
         return list(chosen.items())
 
     def _choose(self, places: list[Any], entry: Call | Chunk, count: int, policy: Placement) -> Any:
         """Choose the place for a call; None if it is to wait.  Those without room for it leave the list."""
         size = len(entry.payload)
-        places[:] = [place for place in places if place.has_room(_cost_of(entry, count, place), size)]
-        if not places:
-            return None
-        is_guess = False
-        if weigh(entry.function.seconds) * (count or 1) >= HORIZON:
-            sure = [place for place in places if self._is_sure(place.candidate)]
-            is_guess = not sure
-            if is_guess and not self.may_try:
-                return None
-            places = sure or places
-        at = 0
-        if len(places) > 1:
-            candidates = [place.candidate for place in places]
-            at = candidates.index(policy.choose(candidates, entry.function.name))
-        if is_guess:
-            self.may_try = self._credit > 0
-            self._pause = PAUSE * min(1.0, (entry.function.seconds or 1.0) * (count or 1))
-        self._credit = min(CREDIT, self._credit + 1)
-        return places[at]
+        if _is_long(entry, count):
+            self._pause = min(self._pause, PAUSE * (entry.function.seconds or 1.0) * (count or 1))
+            if not self.may_try or self._credit <= 0:
+                places = [place for place in places if place.has_room(_cost_of(entry, count, place), size)]
+                sure = [place for place in places if self._is_sure(place.candidate)]
+                if not (sure or self.may_try):
+                    return None
+                places = sure or places
+        while places:
+            at = 0
+            if len(places) > 1:
+                candidates = [place.candidate for place in places]
+                at = candidates.index(policy.choose(candidates, entry.function.name))
+            place = places[at]
+            if place.has_room(_cost_of(entry, count, place), size):
+                return place
+            del places[at]
+        return None
 
     def _is_sure(self, candidate: Candidate) -> bool:
-        """Say whether a peer has room as far as can be known: it is the last that was heard of, or nobody else's."""
+        """Say whether an offer there need not count as a try."""
         if candidate.is_contended:
-            return candidate.fresh == self._heard and candidate.free > 0
-        return candidate.is_known or self._credit > 0 or self._failures > PAUSES
+            is_last = candidate.fresh == self._heard and candidate.free > 0
+            return is_last or (self._is_idle and self._failures > PAUSES)
+        return candidate.is_known or self._credit > 0 or self._is_idle or self._failures > PAUSES
 
     def refuse(self, place: Any, numbers: Iterable[int]) -> None:
         """A place behind a link has refused calls, and will tell when it has room: they wait again."""
         place.candidate.refused()
-        numbers = sorted(numbers, reverse=True)
-        self._credit = max(-CREDIT, self._credit - 2 * len(numbers))
-        self.may_try, self._has_failed = False, True
+        numbers = sorted(place.outstanding.keys() & set(numbers), reverse=True)
+        if numbers:
+            self._credit = max(-CREDIT, self._credit - 2 * len(numbers))
+            self.may_try, self._has_failed = False, True
         self.withdraw(place, numbers)
 
     def tell_room(self, place: Any, free: int) -> None:
@@ -194,13 +207,16 @@ class Dispatch:
         self.may_try = self.may_try or self._credit > 0
 
     def pause(self) -> float:
-        """Return after how many seconds to `try_again`: twice as long after each time that it was in vain."""
+        """Return after how many seconds to `try_again`: twice as long after each pause with refusals in it."""
         return self._pause * (1 << min(self._failures, PAUSES))
 
     def try_again(self) -> None:
         """Another peer may be tried: there was a pause."""
         self.may_try = True
-        self._failures = self._failures + 1 if self._has_failed else 0
+        if self._has_failed:
+            self._failures += 1
+        else:
+            self._failures, self._credit = 0, max(1, self._credit)
         self._has_failed = False
 
     def pin(self, place: Place, call: Call) -> None:
@@ -309,8 +325,9 @@ class Dispatch:
         call.function.observe(seconds / call.count if call.count else seconds)
         if place.above == number:
             place.above = 0
-        if place.candidate is not None:
-            self._heard += 1
+        if place.candidate is not None and not call.function.lane:
+            if place.candidate.is_contended:
+                self._heard += 1
             place.candidate.ended(self._heard)
             self.may_try = self.may_try or self._credit > 0
             self._failures = 0
@@ -449,6 +466,11 @@ def _takes(place: Any, line: Line) -> bool:
 
 def _is_near(place: Any, line: Line) -> bool:
     return bool(line.near) and place.candidate is not None and place.candidate.matches(line.near)
+
+
+def _is_long(entry: Call | Chunk, count: int) -> bool:
+    """Say whether a call, or so many items, is offered, and may be refused."""
+    return weigh(entry.function.seconds) * (count or 1) >= HORIZON
 
 
 def _cost_of(entry: Call | Chunk, count: int, place: Any) -> float:

@@ -11,7 +11,8 @@ Which peer gets a call: what a client knows of its peers, and the policies that 
 Binding is late: a call waits at its client until a peer has a place for it, as far as the client knows.  What it knows
 is never certain (others use the peer as well), so a peer may refuse.  What was heard last is the most likely to be true
 still.  After a refusal a client waits: for one of its own calls to end, to be told of room, or for a pause.  One that
-is refused more often than not tries only what it has just heard of, and one peer more after each pause.
+is refused often, and has no credit, offers calls to the peer that it heard of last and to those that nobody else uses,
+and tries one other after each pause.
 
 Calls that are short against `HORIZON` are sent ahead and are not refused; what waits in vain behind others is recalled.
 
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Call
 
-CREDIT = 8
-"""A call that is placed earns one, one that is refused costs two: so there are no more refusals than calls in the long
-run.  A refusal costs three messages.  This is the most that is kept, and the most that is owed."""
+CREDIT = 6
+"""The most that a client has, and owes: a call that is placed earns one, one that is refused costs two, and a pause
+without a refusal pays what is owed.  A refusal costs three messages."""
 
-PAUSE, PAUSES = 1 / 32, 5
-"""After how much of a call's run time, taken as a second at most, another peer is tried while none of our calls ends;
-and how often this is doubled.  After that all peers are tried of which nothing is known."""
+PAUSE, PAUSES = 1 / 16, 5
+"""After how much of a call's run time, taken as a second at most, another peer is tried, and how often this is doubled
+while all is refused and none of our calls ends.  After that all peers are tried of which nothing is known, and if
+nothing of ours is anywhere all that are not known to be full."""
 
 AHEAD_BYTES = 8 << 20
 """Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
@@ -177,7 +179,7 @@ class Placement(Protocol):
     """
     How peers are chosen.  Methods are called in the engine's thread: they must be quick, and not wait.
 
-    Only peers that could take the task are candidates; there are at least two.
+    Only peers that may have room for the task are candidates; there are at least two.
     """
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
@@ -266,7 +268,7 @@ class RoundRobin:
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
         given = self._given
-        if len(given) > 4 * len(candidates) + 64:  # those that are long gone
+        if len(given) > 4 * len(candidates) + 1000:  # those that are long gone
             self._given = given = {each.name: given[each.name] for each in candidates if each.name in given}
         start = min(given.values(), default=0.0)  # who is new has missed nothing
         for candidate in candidates:

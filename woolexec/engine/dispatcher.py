@@ -11,6 +11,7 @@ import itertools
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,8 @@ class Dispatcher:
         self.licensing = self.handles_records = True
         self._policy = guarded(policy)
         self._offer = offer
-        self._pausing = self._checking = False
+        self._checking = False
+        self._tries_at = inf
         self._unmet: set[Requirement] = set()
         self.expects_peers = False
         self._loop = loop
@@ -266,13 +268,14 @@ class Dispatcher:
         core = self.core
         for link, calls in core.place(self.links, self._policy, near=near):
             self._send(link, calls)
-        if not core.may_try and not self._pausing:
-            self._pausing = True
-            self._loop.after(core.pause(), self._try_again)
+        if not core.may_try and (pause := core.pause()) + monotonic() < self._tries_at:
+            self._tries_at = monotonic() + pause
+            self._loop.after(pause, self._try_again)
 
     def _try_again(self) -> None:
-        self._pausing = False
-        self.core.try_again()
+        if monotonic() >= self._tries_at:  # else it was to be sooner meanwhile
+            self._tries_at = inf
+            self.core.try_again()
 
     def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """Have each worker run a call of its own, those behind links too; start those that are not there yet."""
