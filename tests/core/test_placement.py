@@ -145,6 +145,17 @@ def test_peers_of_which_nothing_is_known_are_tried_at_once_until_most_have_refus
     assert refusals == CREDIT - 1
 
 
+def test_room_that_a_peer_tells_of_is_used_first():
+    links = [Far("a"), Far("b")]
+    engine = Engine(*links)
+    used_by_others(*links)
+    engine.core.may_try = False
+    engine.submit()
+    assert engine.place() == {}
+    engine.core.tell_room(links[1], 1)
+    assert engine.place() == {"b": 1}
+
+
 def test_places_of_busy_peers_that_were_free_once_are_all_tried_at_once():
     links = [Far(str(n), 4) for n in range(4)]
     engine = Engine(*links)
@@ -250,10 +261,9 @@ def test_call_that_finds_no_place_keeps_no_other_from_trying():
     zone, others = Far("zone", 1, ["zone=b"]), [Far(str(n)) for n in range(2)]
     used_by_others(zone, *others)
     engine.links = [zone, *others]
-    (special,) = engine.submit(1, require={"zone": "b"}, priority=5)
+    engine.submit(1, require={"zone": "b"}, priority=5)
     engine.core.try_again()
     assert len(engine.place()) == 2
-    engine.core.refuse(zone, [special.number])
 
 
 def test_pauses_grow_while_all_is_refused_and_nothing_ends():

@@ -18,7 +18,6 @@ from woolexec import (
     UnsatisfiableError,
     current_executor,
 )
-from woolexec.core.placement import CREDIT
 from woolexec.mesh.discovery.urls import discoveries, discovery
 from woolexec.mesh.server import Peer
 
@@ -96,8 +95,9 @@ def test_client_that_was_refused_too_often_offers_again_after_a_pause():
         (link,) = pool._peers.links
 
         def be_refused():
-            pool._engine._dispatcher.core.refuse(link, range(1000, 1000 + CREDIT))
+            link.candidate.refused()
             link.candidate.is_full = False
+            pool._engine._dispatcher.core.may_try = False
 
         pool._engine._loop.tell(be_refused)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
