@@ -205,56 +205,56 @@ def test_garbage_is_a_protocol_error(pair):
         pair.worker.receive([])
 
 
-def test_without_a_licence_nothing_is_sent_directly(pair):
+def test_without_a_permit_nothing_is_sent_directly(pair):
     assert not pair.worker.send_directly(make_call(make_function()))
     assert pair.arrived() == []
 
 
-def test_licence_sends_one_call_without_the_engine(pair):
+def test_permit_sends_one_call_without_the_engine(pair):
     function = make_function()
     pair.send(make_call(function))
     pair.arrived()
     one, other = make_call(function, b"direct"), make_call(function)
-    pair.worker.lay_out_licence(7)
+    pair.worker.grant_permit(7)
 
     assert pair.worker.send_directly(one)
     assert not pair.worker.send_directly(other)
 
     assert pair.arrived() == [Start(call=(7,), size=(6,), payload=b"direct")]
-    assert pair.worker.is_licensed
-    assert pair.worker.take_back_licence() == (one, 7)
-    assert not pair.worker.is_licensed
+    assert pair.worker.has_permit
+    assert pair.worker.revoke_permit() == (one, 7)
+    assert not pair.worker.has_permit
 
 
-def test_licence_that_was_not_used_is_taken_back(pair):
-    pair.worker.lay_out_licence(7)
+def test_permit_that_was_not_used_is_taken_back(pair):
+    pair.worker.grant_permit(7)
 
-    assert pair.worker.take_back_licence() is None
+    assert pair.worker.revoke_permit() is None
     assert not pair.worker.send_directly(make_call(make_function()))
 
 
 def test_function_that_the_worker_does_not_have_takes_the_long_way(pair):
-    pair.worker.lay_out_licence(7)
+    pair.worker.grant_permit(7)
 
     assert not pair.worker.send_directly(make_call(make_function()))
 
-    assert pair.worker.take_back_licence() is None, "the licence was not used up"
+    assert pair.worker.revoke_permit() is None, "the permit was not used up"
 
 
 def test_large_payload_takes_the_long_way(pair):
     function = make_function()
     pair.send(make_call(function))
-    pair.worker.lay_out_licence(7)
+    pair.worker.grant_permit(7)
 
     assert not pair.worker.send_directly(make_call(function, bytes(100_000)))
 
 
-def test_threads_that_race_for_a_licence_send_one_call(pair):
+def test_threads_that_race_for_a_permit_send_one_call(pair):
     function = make_function()
     pair.send(make_call(function))
     pair.arrived()
     for number in range(50):
-        pair.worker.lay_out_licence(100 + number)
+        pair.worker.grant_permit(100 + number)
         barrier, won = threading.Barrier(4), []
 
         def race(barrier=barrier, won=won):
@@ -268,7 +268,7 @@ def test_threads_that_race_for_a_licence_send_one_call(pair):
             thread.start()
         for thread in threads:
             thread.join()
-        assert pair.worker.take_back_licence() == (won[0], 100 + number)
+        assert pair.worker.revoke_permit() == (won[0], 100 + number)
         assert len(won) == len(pair.arrived()) == 1
 
 

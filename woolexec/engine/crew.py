@@ -270,7 +270,7 @@ class Crew:
         if self.workers.get(worker.id) is not worker:
             return
         dispatcher = self.dispatcher
-        dispatcher.end_licence(worker)
+        dispatcher.revoke_permit(worker)
         self._unwatch(worker)
         self._read_last_words(worker)
         del self.workers[worker.id]

@@ -26,6 +26,7 @@ from woolexec.engine.guarded import guarded
 from woolexec.engine.loop import Loop
 from woolexec.engine.nested import NESTED, NestedTasks
 from woolexec.engine.outbound import Outbound, Remote
+from woolexec.engine.permit import works
 from woolexec.engine.reports import unsatisfiable
 from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError, UnsatisfiableError, WorkerLostError
@@ -110,7 +111,8 @@ class Dispatcher:
         self.due: set[Any] = set()  # whatever has something to flush at the end of the round
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
-        self.licensing = self.handles_records = True
+        self.grants_permits = works
+        self.handles_records = True
         self._policy = guarded(policy)
         self._offer = offer
         self._checking = False
@@ -121,7 +123,7 @@ class Dispatcher:
         self._crew = crew
         self._workers = crew.workers
         self._on_timed = on_timed
-        self._licensed: dict[int, Worker] = {}
+        self._permitted: dict[int, Worker] = {}
         self._functions: dict[tuple[bytes, int], Function] = {}
         self._hungry = self._hungry_aside = True
         self._rest_armed = False
@@ -159,7 +161,7 @@ class Dispatcher:
         """
         # Past an inbox that is not empty a call would overtake others.
         if call.is_plain and not call.function.lane and not self._loop.inbox:
-            for worker in reversed(tuple(self._licensed.values())):  # the one that was busy last is awake
+            for worker in reversed(tuple(self._permitted.values())):  # the one that was busy last is awake
                 if worker.send_directly(call):
                     return
         self.core.queue.offer(call)
@@ -224,8 +226,8 @@ class Dispatcher:
     def take_inbox(self) -> None:
         """Queue what was submitted, do what was asked."""
         inbox, add, add_aside = self._loop.inbox, self.core.queue.add, self.aside.queue.add
-        if inbox and self._licensed:  # before the first entry leaves the inbox: nothing may overtake it
-            self.end_licences()
+        if inbox and self._permitted:  # before the first entry leaves the inbox: nothing may overtake it
+            self.revoke_permits()
         while inbox:
             entry = inbox.popleft()
             if entry.__class__ is not Call and entry.__class__ is not Chunk:
@@ -245,8 +247,8 @@ class Dispatcher:
             self._feed_links(near=True)
         for worker in self._workers.values():
             if not worker.outstanding:
-                if worker.is_licensed:
-                    self.end_licence(worker)
+                if worker.has_permit:
+                    self.revoke_permit(worker)
                 self._send(worker, core.assign(worker))
         for worker in self._workers.values():
             if queue.head() is None:
@@ -280,7 +282,7 @@ class Dispatcher:
     def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """Have each worker run a call of its own, those behind links too; start those that are not there yet."""
         self.take_inbox()
-        self.end_licences()
+        self.revoke_permits()
         made: list[tuple[Worker | Remote, Call]] = []
         for worker in self._all_workers():
             call = calls()
@@ -297,7 +299,7 @@ class Dispatcher:
 
     def run_on(self, number: int, call: Call) -> None:
         """Have one worker run a call, the one of this number of all that there may be."""
-        self.end_licences()
+        self.revoke_permits()
         workers = self._all_workers()
         if workers:
             self._run_on(workers[(number - 1) % len(workers)], call)
@@ -324,7 +326,7 @@ class Dispatcher:
         for worker in reversed(staying):
             if surplus <= 0:
                 return
-            self.end_licence(worker)
+            self.revoke_permit(worker)
             if not worker.is_busy:
                 self._crew.dismiss(worker)
                 surplus -= 1
@@ -486,31 +488,31 @@ class Dispatcher:
                 call.move("fail")
                 call.receiver.deliver_failure(call, error_of(call))
 
-    # -- licences and balance -----------------------------------------------------------------------------------
+    # -- permits and balance -----------------------------------------------------------------------------------
 
-    def end_licence(self, worker: Worker) -> None:
-        """Take back a worker's licence; book the call that was sent under it."""
-        self._licensed.pop(worker.id, None)
-        used = worker.take_back_licence()
+    def revoke_permit(self, worker: Worker) -> None:
+        """Revoke a worker's permit; book the call that was sent under it."""
+        self._permitted.pop(worker.id, None)
+        used = worker.revoke_permit()
         if used is not None:
             call, number = used
             worker.sent(call, number, call.function.seconds or 0.0, len(call.payload))
 
-    def end_licences(self) -> None:
-        """Take back all licences."""
+    def revoke_permits(self) -> None:
+        """Revoke all permits."""
         for worker in self._workers.values():
-            self.end_licence(worker)
+            self.revoke_permit(worker)
 
     def _balance(self) -> None:
-        """Lay out licences for idle workers; move work to them that waits behind a running call elsewhere."""
+        """Grant permits for idle workers; move work to them that waits behind a running call elsewhere."""
         idle = prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
                 if worker.idle and not worker.pinned:
                     idle = True
-                    if self.licensing and worker.remaining is None and not worker.is_licensed:
-                        worker.lay_out_licence(next(self._numbers))
-                        self._licensed[worker.id] = worker
+                    if self.grants_permits and worker.remaining is None and not worker.has_permit:
+                        worker.grant_permit(next(self._numbers))
+                        self._permitted[worker.id] = worker
             elif len(worker.outstanding) > 1 and not worker.recalling:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
@@ -582,9 +584,9 @@ class Dispatcher:
 
     def hear(self, worker: Worker) -> bool:
         """Read what a worker says, act on it, and give it more; False if there was nothing."""
-        if worker.is_licensed:
+        if worker.has_permit:
             self.take_inbox()
-            self.end_licence(worker)
+            self.revoke_permit(worker)
         try:
             heard = self.read(worker)
         except EOFError:
@@ -773,7 +775,7 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._licensed.clear()
+        self._permitted.clear()
         self._functions.clear()
 
 

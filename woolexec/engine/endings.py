@@ -158,7 +158,7 @@ class Endings:
         """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
-        dispatcher.end_licences()
+        dispatcher.revoke_permits()
         if isinstance(call.place, Remote):
             call.place.withdraw(call)
         worker = call.place
@@ -188,7 +188,7 @@ class Endings:
         """Cancel everything that has not been started."""
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
-        dispatcher.end_licences()
+        dispatcher.revoke_permits()
         for worker in self._crew.workers.values():
             for place in (worker, worker.aside):
                 if place.unstarted(place.page.started):

@@ -7,7 +7,7 @@ The engine: owns the queue, the workers and every call until its outcome is deli
     ----------------                    --------------------------------------------------------
     submit ---------- inbox ---------->  Loop        inbox, timers, what it sleeps on
        |                                 Dispatcher  the core's decisions, frames out, outcomes in
-       `-- licence -> an idle worker     Endings     timeouts, cancel
+       `-- permit -> an idle worker     Endings     timeouts, cancel
     cancel ---------- ask ------------>  Crew        workers started, ended, buried
     done-callbacks <- a thread of their own
 
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
+from woolexec.engine import permit
 from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
@@ -102,7 +103,8 @@ class Engine:
         )
         self._endings = Endings(self._loop, self._crew, policy=policy, offer=offer)
         self._dispatcher = self._endings.dispatcher
-        self._dispatcher.licensing = self._dispatcher.handles_records = not for_others
+        self._dispatcher.grants_permits = permit.works and not for_others
+        self._dispatcher.handles_records = not for_others
         self.submit = self._dispatcher.submit
         self.submit_chunk = self._dispatcher.submit_chunk
         self.cancel_chunks = self._endings.cancel_chunks
@@ -279,14 +281,14 @@ class Engine:
 
     def _shut(self, *, cancel: bool) -> None:
         self._state = "draining"
-        self._dispatcher.licensing = False
+        self._dispatcher.grants_permits = False
         if cancel:
             self._endings.cancel_waiting()
 
     def _is_drained(self) -> bool:
         """When nothing is left to do, let the workers leave; True when they have."""
         workers = self._crew.workers
-        self._dispatcher.end_licences()
+        self._dispatcher.revoke_permits()
         if self._dispatcher.has_waiting:
             return False
         if any(worker.is_busy for worker in workers.values()):

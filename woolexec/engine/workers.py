@@ -1,12 +1,7 @@
 """
 The engine's end of a worker: its socket, its page, what it knows and what it last said.
 
-How a lone call takes the short way (a *licence*): when a worker is idle and nothing waits, the engine lays out a
-licence, the encoded number of its next call.  A submitting thread may use it once, and writes the call to the worker by
-itself; no engine thread wakes, no lock is held.  Taking the licence, naming the call and writing are one C call
-(`sendmsg` draws its pieces from `dict.pop` and `dict.setdefault`), in which neither a signal handler nor another
-thread can come between; whoever comes second finds no licence, and the call takes the long way through the queue.
-The system call itself runs without the GIL: until it is over, `_writing` keeps the engine from writing to that worker.
+A lone call takes the short way under a permit: see `woolexec.engine.permit`.
 """
 
 from __future__ import annotations
@@ -16,13 +11,13 @@ import os
 import socket
 import threading
 from collections import deque
-from itertools import chain
 from time import monotonic
 from typing import Any
 
 from woolexec.core.call import Call
 from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.outbound import Outbound
+from woolexec.engine.permit import Permit
 from woolexec.engine.reports import oom_kills
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
@@ -32,7 +27,6 @@ from woolexec.wire.codec import (
     Stop,
     encode,
     encode_apart,
-    encode_ticket,
     split_start,
 )
 from woolexec.wire.payload import APART, File, Parts, shared_file
@@ -42,7 +36,6 @@ from woolexec.worker.page import Page
 
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
-_ZERO = (0,)
 
 
 class Worker(Outbound):
@@ -51,12 +44,10 @@ class Worker(Outbound):
     __slots__ = (
         "_began",
         "_guard",
-        "_licence",
-        "_licence_number",
         "_out",
-        "_published",
+        "_permit",
         "_reader",
-        "_writing",
+        "_used",
         "aside",
         "born",
         "crash_fd",
@@ -87,10 +78,8 @@ class Worker(Outbound):
         self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
         self._began: dict[int, float] = {}
-        self._licence: dict[int, bytes] = {}
-        self._licence_number = 0
-        self._published: dict[Call, bytes] = {}
-        self._writing: dict[Call, bytes] = {}
+        self._permit: Permit | None = None
+        self._used: Permit | None = None  # the last one that was used, until its call is known to be written
         self._guard = threading.Lock()  # guards writing from `_out`, and past it
 
     def open(self) -> tuple[int, int, int, socket.socket]:
@@ -165,8 +154,10 @@ class Worker(Outbound):
     def flush(self) -> bool:
         """Write what is in line; True if all is written, False if the socket is full."""
         out = self._out
-        if self._writing and self.page.started < self._licence_number:
-            return False  # another thread is in the middle of writing a call that was booked before these
+        if self._used is not None:
+            if not self._used.is_written and self.page.started < self._used.number:
+                return False  # another thread is in the middle of writing a call that was booked before these
+            self._used = None
         if not self._guard.acquire(blocking=False):
             return not out
         try:
@@ -214,55 +205,44 @@ class Worker(Outbound):
 
     # -- the short way ------------------------------------------------------------------------------------------
 
-    def lay_out_licence(self, number: int) -> None:
-        """Let a submitting thread write one call to this worker."""
-        self._licence_number = number
-        self._licence[0] = encode_ticket(number)
+    def grant_permit(self, number: int) -> None:
+        """Let a submitting thread write one call to this worker, under this number."""
+        self._permit = Permit(number)
 
-    def take_back_licence(self) -> tuple[Call, int] | None:
-        """End the licence; return the call that was sent under it and its number, if one was."""
-        self._licence.pop(0, None)
-        if not self._published:
+    def revoke_permit(self) -> tuple[Call, int] | None:
+        """End the permit; return the call that was sent under it and its number, if one was."""
+        permit, self._permit = self._permit, None
+        call = None if permit is None else permit.revoke()
+        if permit is None or call is None:
             return None
-        call, _ = self._published.popitem()
-        return call, self._licence_number
+        self._used = permit
+        return call, permit.number
 
     @property
-    def is_licensed(self) -> bool:
-        """A licence lies out, or was used and is not booked yet."""
-        return bool(self._licence or self._published)
+    def has_permit(self) -> bool:
+        """A permit was granted, or was used and is not booked yet."""
+        return self._permit is not None
 
     def is_running_directly(self, call: Call) -> bool:
-        """Say whether a call sent under the licence, and not booked yet, has been started; from any thread."""
-        return call in self._published and self.page.started >= self._licence_number
+        """Say whether a call sent under the permit, and not booked yet, has been started; from any thread."""
+        permit = self._permit
+        return permit is not None and permit.user is call and self.page.started >= permit.number
 
     def send_directly(self, call: Call) -> bool:
         """
-        Write a call to the worker, if there is a licence for it; from any thread.
+        Write a call to the worker, if there is a permit for it; from any thread.
 
         :return: False if the call has to take the long way
         """
         payload = call.payload
         if payload.__class__ is not bytes or len(payload) > _DIRECT_LIMIT:
             return False
-        before, behind = split_start(payload)
-        try:
-            self.sock.sendmsg(
-                chain(
-                    (before,),
-                    map(self._slot_of.__getitem__, (call.function,)),
-                    map(self._licence.pop, _ZERO),
-                    map(self._published.setdefault, (call,), (behind,)),
-                    map(self._writing.setdefault, (call,), (b"",)),
-                )
-            )
-        except KeyError:
+        permit = self._permit
+        slot = self._slot_of.get(call.function)
+        if permit is None or slot is None:
             return False
-        except OSError:  # the worker died: the engine finds the call published, and not started
-            pass
-        finally:
-            self._writing.pop(call, None)
-        return True
+        before, behind = split_start(payload)
+        return permit.use(self.sock, call, b"".join((before, slot, permit.ticket, behind)))
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
