@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 from woolexec.engine.functions import trio_token
 from woolexec.mapping import check_map
 from woolexec.wire import variables
+from woolexec.wire.futures import CallFuture
 from woolexec.wire.gate import Gate
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from woolexec.mapping_async import AsyncMap, Settings
     from woolexec.streams import Stream
-    from woolexec.wire.futures import CallFuture
 
 GRACE = 2.0
 """Seconds that a cancelled task waits for its call to end."""
@@ -147,11 +147,11 @@ def make_waiter() -> Waiter:
     return _TrioWaiter(mailbox) if mailbox.is_trio else _AsyncioWaiter(mailbox)
 
 
-async def outcome(future: CallFuture[Any], *, abandon: bool) -> Any:
+async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
     """
     Wait for the outcome of a call; when the waiting is cancelled, cancel the call, and see its end.
 
-    :param abandon: leave a call that runs alone when the waiting is cancelled
+    :param abandon: leave a call that runs alone when the waiting is cancelled; None: as the call's options say
     :raises Exception: what the call raised
     """
     gate = future.gate
@@ -162,7 +162,7 @@ async def outcome(future: CallFuture[Any], *, abandon: bool) -> Any:
                 await waiter.wait()
             except BaseException:
                 gate.remove(waiter)
-                await _cancel(future, abandon=abandon)
+                await _cancel(future, abandon=future.abandons if abandon is None else abandon)
                 raise
     else:
         await checkpoint()
@@ -172,6 +172,9 @@ async def outcome(future: CallFuture[Any], *, abandon: bool) -> Any:
         return future.result()
     finally:
         del future  # break the cycle with the exception's traceback
+
+
+CallFuture._wait_in_loop = outcome
 
 
 async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None:
@@ -345,8 +348,9 @@ class StreamScope(Generic[T]):
             self._stream.close()
 
     async def __aenter__(self) -> Stream[T]:
-        self._stream = await outcome(self._start(), abandon=False)
-        return self._stream
+        stream: Stream[T] = await outcome(self._start(), abandon=False)
+        self._stream = stream
+        return stream
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._stream is not None:

@@ -48,7 +48,7 @@ class NestedExecutor(Executor, AsyncFace):
     def __init__(self, options: TaskOptions | None = None) -> None:
         self._options = options
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
         """
         Run ``fn(*args, **kwargs)`` on a worker of the pool that this task runs in.
 
@@ -57,7 +57,7 @@ class NestedExecutor(Executor, AsyncFace):
         return self._start(fn, args, kwargs)
 
     def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
-        future: _NestedFuture[Any] = _NestedFuture(_OWNER)
+        future: _NestedFuture[Any] = _NestedFuture(self._options)
         try:
             function = _functions.get(fn, None if self._options is None else self._options.backend)
             if not isinstance(function.payload, bytes):
@@ -145,7 +145,16 @@ _functions = Functions(Function)
 class _NestedFuture(CallFuture[T]):
     """A future in a worker: whoever waits for it reads the worker's socket meanwhile, if nobody else does."""
 
-    __slots__ = ()
+    __slots__ = ("_abandons",)
+
+    def __init__(self, options: TaskOptions | None = None) -> None:
+        super().__init__(_OWNER)
+        self._abandons = options is not None and options.abandon_on_cancel
+
+    @property
+    def abandons(self) -> bool:
+        """A plain call that runs is left alone when who awaits it is cancelled."""
+        return self._abandons
 
     def done(self) -> bool:
         """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""

@@ -24,8 +24,8 @@ from woolexec.wire.pickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, Protocol
+    from collections.abc import Callable, Coroutine, Generator
+    from typing import Any, ClassVar, Protocol
 
     class Owner(Protocol):
         """Who can tell about, and act on, the call behind a future."""
@@ -85,6 +85,9 @@ class CallFuture(Future[T]):
     )
 
     _exception: BaseException | None
+
+    _wait_in_loop: ClassVar[Callable[..., Coroutine[Any, Any, Any]]]
+    """How a task of an event loop waits for a future: `woolexec.aio`, which knows event loops, says it."""
 
     def __init__(self, owner: Owner | None = None) -> None:
         # Not Future.__init__: it makes the condition and the lists.
@@ -347,6 +350,23 @@ class CallFuture(Future[T]):
             return self.done(), self.cancelled(), None, None
         exception = self.exception()
         return True, False, self._result, exception
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """
+        Wait for the outcome in a task of asyncio or trio, in any event loop; several tasks may.
+
+        When the waiting is cancelled, so is the call, as it is by `run`: `asyncio.shield` keeps it from that.
+
+        :raises CancelledError: that of `concurrent.futures`, if the call was cancelled
+        :raises Exception: what the call raised
+        """
+        return self._wait_in_loop(abandon=None).__await__()
+
+    @property
+    def abandons(self) -> bool:
+        """A plain call that runs is left alone when who awaits it is cancelled."""
+        options = getattr(self.outstanding_call, "options", None)
+        return options is not None and bool(options.abandon_on_cancel)
 
     def _await(self, timeout: float | None) -> None:
         owner = self._owner
