@@ -23,48 +23,37 @@ Where Python has the word it is used: `TimeoutError` (a call ran longer than its
 
 from __future__ import annotations
 
-from concurrent.futures.process import BrokenProcessPool
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from woolexec.broken_pool import InitializerError, NoPeersError, WorkerLostError, WorkerStartError
+
+    E = TypeVar("E", bound=BaseException)
+
+__all__ = [
+    "CredentialsError",
+    "DiscoveryError",
+    "InitializerError",
+    "NoPeersError",
+    "PeerRefusedError",
+    "PeerStartError",
+    "PlatformError",
+    "ProtocolError",
+    "RemoteError",
+    "RemoteTraceback",
+    "UnsatisfiableError",
+    "WoolexecError",
+    "WorkerLostError",
+    "WorkerStartError",
+]
+
+# Defined when first used: `concurrent.futures.process`, which has BrokenProcessPool, loads 30 more modules.
+_BROKEN_POOL = ("InitializerError", "NoPeersError", "WorkerLostError", "WorkerStartError")
 
 
 class WoolexecError(Exception):
     """The base of the exceptions that woolexec defines."""
-
-
-class WorkerLostError(WoolexecError, BrokenProcessPool):
-    """
-    A call was started, and its worker died before the outcome arrived.
-
-    Only this call is lost; the pool goes on with a new worker.
-    A call is tried again only if its options say so: see `PeerPoolExecutor.with_options`.
-    """
-
-    task: str | None = None
-    """Name of the task."""
-    pid: int | None = None
-    """Process id of the worker."""
-    host: str | None = None
-    """Name of the host it ran on."""
-    exitcode: int | None = None
-    """As `multiprocessing.Process.exitcode`: minus the signal's number if a signal ended it; None if not known."""
-    seconds: float | None = None
-    """For how long the call had run."""
-    attempts: int = 1
-    """How often the task was started."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-class InitializerError(WoolexecError, BrokenProcessPool):
-    """The initializer failed, hung or killed its worker again and again; its exception is the ``__cause__``."""
-
-
-class WorkerStartError(WoolexecError, BrokenProcessPool):
-    """No worker could be started: no descriptors, processes or memory left, or an interpreter that does not start."""
-
-
-class NoPeersError(WoolexecError, BrokenProcessPool):
-    """Tasks waited for longer than `peers_timeout`, and no peer was there to run them; the message says why not."""
 
 
 class UnsatisfiableError(WoolexecError):
@@ -117,7 +106,21 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.tb}"""'
 
 
-def _rebuild(cls: type[WorkerLostError], args: tuple[object, ...], state: dict[str, object]) -> WorkerLostError:
+def _rebuild(cls: type[E], args: tuple[object, ...], state: dict[str, object]) -> E:
     error = cls(*args)
     error.__dict__.update(state)
     return error
+
+
+def __getattr__(name: str) -> object:
+    if name not in _BROKEN_POOL:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from woolexec import broken_pool  # the import system lets one thread execute it, and the others wait
+
+    value = getattr(broken_pool, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

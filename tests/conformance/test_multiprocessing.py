@@ -8,7 +8,7 @@ from multiprocessing import reduction, resource_sharer, shared_memory
 import pytest
 
 from . import tasks
-from .subject import IS_OURS, SOON, Subject
+from .subject import IS_OURS, SOON, Subject, run_script
 
 
 @pytest.fixture
@@ -29,6 +29,22 @@ pytestmark = pytest.mark.usefixtures("manager")
 
 def test_workers_share_the_authentication_key(pool):
     assert pool.submit(tasks.authkey).result(SOON) == multiprocessing.current_process().authkey
+
+
+def test_the_key_is_shared_by_a_program_that_loads_multiprocessing_after_the_pool():
+    ran = run_script(
+        """
+        def key():
+            from multiprocessing import current_process
+            return bytes(current_process().authkey)
+
+        if __name__ == "__main__":
+            with Executor(1) as pool:
+                theirs = pool.submit(key).result()
+                print(theirs == key())
+        """
+    )
+    assert ran.stdout == "True\n", ran.stderr
 
 
 def test_queue_of_a_manager_reaches_the_parent(pool, manager):

@@ -227,10 +227,11 @@ class IdleFirst:
     """
 
     def __init__(self, random: Random | None = None) -> None:
-        self._random = random or _own_random()
+        self._random = random
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
+        random = self._random = self._random or _own_random()
         best, most = [], (False, False, 0, 0.0)
         for candidate in candidates:
             free = candidate.free
@@ -241,8 +242,8 @@ class IdleFirst:
                 elif rank == most:
                     best.append(candidate)
         if best:
-            return best[0] if len(best) == 1 else self._random.choice(best)
-        return _better_of_two(candidates, self._random)
+            return best[0] if len(best) == 1 else random.choice(best)
+        return _better_of_two(candidates, random)
 
     def done(self, candidate: Candidate, seconds: float) -> None:
         """Nothing to learn."""

@@ -16,11 +16,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from woolexec import errors
 from woolexec.core.retry import LOST, retries_left
 from woolexec.engine.reports import describe_exit, log_broken, lost_error
 from woolexec.engine.template import Template
 from woolexec.engine.workers import Worker
-from woolexec.errors import InitializerError, ProtocolError, WorkerStartError
+from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 from woolexec.wire.failures import load_failure
 from woolexec.worker.template import EXITED, FAILED, FORKED
@@ -133,7 +134,7 @@ class Crew:
     def _start_failed(self, exc: OSError) -> None:
         if self.workers:  # go on with those there are; try again when one ends
             return
-        error = WorkerStartError(f"no worker could be started with {sys.executable or 'no interpreter'}: {exc}")
+        error = errors.WorkerStartError(f"no worker could be started with {sys.executable or 'no interpreter'}: {exc}")
         error.__cause__ = exc
         self.dispatcher.fail_waiting(error)
 
@@ -171,7 +172,7 @@ class Crew:
     def _check_initializer(self, worker: Worker) -> None:
         if self.workers.get(worker.id) is worker and worker.page.since == 0.0:
             text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
-            self.give_up(InitializerError(text))  # before its worker is seen to be gone
+            self.give_up(errors.InitializerError(text))  # before its worker is seen to be gone
             self.kill(worker, signal.SIGKILL)
 
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
@@ -187,7 +188,7 @@ class Crew:
         except BaseException as error:  # unpickling runs user code
             exc = error
             text = f"the initializer raised in worker {worker.pid}"
-        failure = InitializerError(text)
+        failure = errors.InitializerError(text)
         failure.__cause__ = exc
         self._loop.tell(partial(self.give_up, failure))
 
@@ -301,9 +302,9 @@ class Crew:
         text = f"{self._early_deaths} workers in a row ended before their first call"
         text += f"; the last {describe_exit(worker.exitcode)}"
         if self._initializer is not None:
-            self.give_up(InitializerError(f"{text}, in the initializer"))
+            self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
-            self.give_up(WorkerStartError(f"{text}. Does {sys.executable} run, and can it import woolexec?"))
+            self.give_up(errors.WorkerStartError(f"{text}. Does {sys.executable} run, and can it import woolexec?"))
 
     def note_life(self) -> None:
         """A worker has given an outcome: they do start."""

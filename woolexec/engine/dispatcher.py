@@ -29,7 +29,7 @@ from woolexec.engine.outbound import Outbound, Remote
 from woolexec.engine.permit import works
 from woolexec.engine.reports import unsatisfiable
 from woolexec.engine.workers import Worker
-from woolexec.errors import ProtocolError, UnsatisfiableError, WorkerLostError
+from woolexec.errors import ProtocolError, UnsatisfiableError
 from woolexec.wire.codec import (
     Broken,
     Cancel,
@@ -49,6 +49,7 @@ from woolexec.wire.payload import File
 
 if TYPE_CHECKING:
     from woolexec.core.placement import Placement
+    from woolexec.errors import WorkerLostError
     from woolexec.requirement import Requirement
 
 FAR_REST = 0.02

@@ -27,6 +27,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from woolexec import errors
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine import permit
@@ -36,7 +37,6 @@ from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
 from woolexec.engine.workers import Worker
-from woolexec.errors import WorkerLostError
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
@@ -309,14 +309,14 @@ class Engine:
         for worker in self._crew.workers.values():
             worker.stopping = True
             self._crew.kill(worker, number)
-        error = WorkerLostError("the workers were ended by terminate_workers or kill_workers")
+        error = errors.WorkerLostError("the workers were ended by terminate_workers or kill_workers")
         self._crew.give_up(error, quietly=True)
         for link in self._dispatcher.links:
             self._dispatcher.fail_outstanding(link, error)
             link.close()
 
     def _fail_everything(self, exc: BaseException) -> None:
-        error = WorkerLostError(f"the engine failed: {exc!r}")
+        error = errors.WorkerLostError(f"the engine failed: {exc!r}")
         error.__cause__ = exc
         self._crew.broken = error
         with contextlib.suppress(BaseException):

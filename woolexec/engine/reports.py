@@ -7,7 +7,7 @@ import signal
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from woolexec.errors import WorkerLostError
+from woolexec import errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def task_name(call: Call) -> str:
     return call.function.name
 
 
-def lost_error(worker: Worker, call: Call) -> WorkerLostError:
+def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     """Make the error of a call whose worker died, with all that is known of it."""
     name, host = task_name(call), os.uname().nodename
     began = call.cost if call.function.lane else worker.began(call.number)
@@ -43,7 +43,7 @@ def lost_error(worker: Worker, call: Call) -> WorkerLostError:
         text += "\n" + report.rstrip()
     if worker.log:
         text += "\nlast log records:\n  " + "\n  ".join(worker.log)
-    error = WorkerLostError(text)
+    error = errors.WorkerLostError(text)
     error.task, error.pid, error.host = name, worker.pid, host
     error.exitcode, error.seconds, error.attempts = worker.exitcode, seconds, call.attempts
     return error

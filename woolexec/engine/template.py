@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,22 @@ THREAD_VARIABLES = (
 """Libraries that make a thread pool of their own size it by these; a worker has its share of the processors."""
 
 _CLOSE_LOOKS = 1000
+
+_HANDED_ON = (
+    "debug",
+    "optimize",
+    "dont_write_bytecode",
+    "no_site",
+    "verbose",
+    "bytes_warning",
+    "quiet",
+    "isolated",
+    "ignore_environment",
+    "no_user_site",
+    "safe_path",
+    "dev_mode",
+)
+"""Those of `sys.flags` that a command line can say."""
 
 
 class Template:
@@ -127,14 +142,14 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
     if getattr(sys, "frozen", False):  # it would start the application anew, which makes a pool, which starts ...
         raise OSError("a frozen application has no interpreter to start workers with")
     environment = {**defaults, **os.environ, **variables}
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # what multiprocessing uses too
+    flags = _interpreter_flags()
     try:
         os.getcwd()
     except OSError:  # it is gone; Python 3.13.0 stumbles over that, unless it is not to look there
         flags = [*flags, "-P"]
     path = _path()
     code = (
-        "import os, sys; os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
+        "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
         f"sys.path[:] = {path!r}; from woolexec.worker.template import main; main(3)"
     )
     null = os.open(os.devnull, os.O_RDONLY)
@@ -155,6 +170,16 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         os.close(null)
 
 
+def _interpreter_flags() -> list[str]:
+    """Return the options that this interpreter was started with, as `multiprocessing` hands them on."""
+    flags = sys.flags
+    if not (sys.warnoptions or sys._xoptions or any(getattr(flags, name) for name in _HANDED_ON)):
+        return []  # the usual case: `subprocess` takes a tenth of the time until the first result to import
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    return _args_from_interpreter_flags()  # type: ignore[no-any-return]
+
+
 def _path() -> list[str]:
     """Make the caller's import path independent of the working directory."""
     path = []
@@ -169,8 +194,11 @@ def _path() -> list[str]:
 
 def _authentication_key() -> bytes | None:
     """Return what `multiprocessing` signs its connections with, so that tasks can use the caller's managers."""
-    process = sys.modules.get("multiprocessing.process")
-    return None if process is None else bytes(process.current_process().authkey)
+    try:  # while the template's interpreter starts; a program that loads it later finds the same key in its tasks
+        from multiprocessing.process import current_process
+    except ImportError:  # a Python without it
+        return None
+    return bytes(current_process().authkey)
 
 
 def _logger_levels() -> dict[str, int]:

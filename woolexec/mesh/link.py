@@ -17,13 +17,14 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from woolexec import errors
 from woolexec.core.call import LIMBO, SENT, Call, Function
 from woolexec.core.offer import Offer
 from woolexec.core.placement import Candidate, Distant
 from woolexec.core.window import HORIZON
 from woolexec.engine.outbound import SLOTS, Remote
 from woolexec.engine.reports import task_name
-from woolexec.errors import ProtocolError, WorkerLostError
+from woolexec.errors import ProtocolError
 from woolexec.mesh.road import Arriving, Outbox, inline, parts_of
 from woolexec.requirement import Requirement, amounts
 from woolexec.wire.codec import (
@@ -393,8 +394,10 @@ class Link(Distant, _Far):
         for place in (self, self.aside):
             place.answer(broken=True)
 
-    def _lost(self, why: str, call: Call) -> WorkerLostError:
-        error = WorkerLostError(f"the link to {self._address} broke while {task_name(call)} was outstanding: {why}")
+    def _lost(self, why: str, call: Call) -> errors.WorkerLostError:
+        error = errors.WorkerLostError(
+            f"the link to {self._address} broke while {task_name(call)} was outstanding: {why}"
+        )
         error.task, error.host, error.attempts = task_name(call), self._host, call.attempts
         return error
 

@@ -27,7 +27,8 @@ from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from woolexec.errors import CredentialsError, DiscoveryError, NoPeersError, PeerRefusedError
+from woolexec import errors
+from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError
 from woolexec.mesh import passage as passages
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.discovery import Left
@@ -316,5 +317,5 @@ class Peers:
                 alone_since = monotonic()
             elif monotonic() - alone_since > self._timeout:
                 text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
-                dispatcher.fail_waiting(NoPeersError(text.rstrip()))
+                dispatcher.fail_waiting(errors.NoPeersError(text.rstrip()))
             await asyncio.sleep(min(_LOOK, self._timeout / 4))

@@ -8,7 +8,6 @@ worker start later (`logging` 10 ms, `multiprocessing` 15 ms).
 from __future__ import annotations
 
 import sys
-from importlib.machinery import PathFinder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,9 @@ class _Hook:
         if name != self._name:
             return None
         sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path, target)
+        # The other finders are asked in turn, as the import system does: its own module of them loads `warnings`.
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 

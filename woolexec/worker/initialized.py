@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from woolexec.errors import InitializerError
+from woolexec import errors
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import loads
 from woolexec.worker import context
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from woolexec.worker.around import Around
 
-_run: dict[bytes, InitializerError | None] = {}
+_run: dict[bytes, errors.InitializerError | None] = {}
 _running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
 
 
@@ -37,12 +37,12 @@ def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
                 del _run[around.key]
                 raise
             except BaseException as exc:  # user code
-                failure = InitializerError(f"the initializer raised {type(exc).__name__} in {here()}: {exc}")
+                failure = errors.InitializerError(f"the initializer raised {type(exc).__name__} in {here()}: {exc}")
                 failure.__cause__ = exc
                 _run[around.key] = failure
         known = _run[around.key]
         if known is not None:  # each call gets its own, to which its notes are added
-            raise InitializerError(str(known)) from known.__cause__
+            raise errors.InitializerError(str(known)) from known.__cause__
 
 
 def _run_once(around: Around, fail: Callable[[BaseException], object] | None) -> None:
@@ -51,7 +51,7 @@ def _run_once(around: Around, fail: Callable[[BaseException], object] | None) ->
     def give_up() -> None:
         if over.acquire(blocking=False):
             assert fail is not None
-            fail(InitializerError(f"the initializer ran longer than {around.timeout:g} s in {here()}"))
+            fail(errors.InitializerError(f"the initializer ran longer than {around.timeout:g} s in {here()}"))
             context.flush()
             os._exit(1)
 
