@@ -11,9 +11,11 @@ import sys
 from collections import ChainMap
 from contextvars import ContextVar
 from functools import _lru_cache_wrapper, cached_property, lru_cache
+from types import CodeType
 
 from cloudpickle import cloudpickle
 
+from woolexec.wire import code_objects
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
 from woolexec.wire.stand_ins import replace
 
@@ -40,13 +42,16 @@ def dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]
     pickler = base(file, 5, is_inline)
     main = sys.modules["__main__"].__dict__
     pickler.globals_ref[id(main)] = Main(main)
+    pickler.lines_sent = {}
     pickler.dump(obj)
     return file.getvalue()
 
 
 def _reduce(pickler: Any, obj: Any) -> Any:
     """Reduce as cloudpickle does, but have functions and classes completed by our own functions."""
-    if obj.__class__ is _lru_cache_wrapper and (obj.__module__ == "__main__" or "<locals>" in obj.__qualname__):
+    if obj.__class__ is CodeType:
+        return code_objects.reduce(obj, pickler.lines_sent)
+    if obj.__class__ is _lru_cache_wrapper and not _is_named(obj):
         return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
     if obj.__class__ is cached_property and hasattr(obj, "lock"):  # before Python 3.12
         return cached_property, (obj.func,), {"attrname": obj.attrname}
@@ -62,6 +67,7 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     if reduced.__class__ is not tuple or len(reduced) != 6:
         return reduced
     if reduced[5] is cloudpickle._function_setstate:
+        code_objects.find(obj.__code__, obj.__globals__)
         replace(reduced[2][1]["__globals__"])
         if obj.__globals__ is sys.modules["__main__"].__dict__:
             return (*reduced[:5], set_state)
@@ -75,6 +81,16 @@ def _reduce(pickler: Any, obj: Any) -> Any:
         replace(reduced[2][0])
         return (*reduced[:5], set_class_state)
     return reduced
+
+
+def _is_named(obj: Any) -> bool:
+    """Say whether what has a module and a qualified name is found by them, elsewhere than in ``__main__``."""
+    if obj.__module__ == "__main__" or obj.__module__ not in sys.modules:
+        return False
+    found: Any = sys.modules[obj.__module__]
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
 
 
 def _cached(fn: Any, parameters: dict[str, Any]) -> Any:

@@ -1,0 +1,190 @@
+"""
+Code objects that travel by value, with their file, their lines and their source.
+
+A traceback in a worker, a log record, a warning and `inspect` show then what they would show where the function was
+written.  The lines of a function travel with it, from Python's own cache of lines: the worker may not have the file
+(a peer), and nobody has one for what was typed (a notebook, a REPL).  Where the worker has the very file, as told by
+its size and time, it reads that.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import threading
+import zlib
+from types import CodeType
+from weakref import ref
+
+from woolexec.wire import pickling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Stat = tuple[int, float]
+    Segment = tuple[int, str | bytes, Stat | None, bool]
+    """The number of the first line, the lines, the size and time of the file, and whether they are the code's alone."""
+
+_PLAIN = 1 << 10
+"""Characters up to which lines travel as they are, and not compressed."""
+
+_LONGEST = 10_000
+"""Lines of one function that travel at most."""
+
+_segments: dict[int, tuple[ref[CodeType], Segment | None]] = {}
+"""What was found in the cache of lines, by the identity of code: equal code may stand in several files."""
+
+_arrived: dict[str, dict[int, str | bytes]] = {}
+"""The lines that have come, by file and first line."""
+
+_arriving = threading.Lock()
+"""Guards merging lines into `linecache.cache`."""
+
+
+def reduce(code: CodeType, sent: dict[str, list[range]]) -> tuple[Any, ...]:
+    """
+    Say how code is pickled.
+
+    :param sent: the lines that this pickle has already, by file
+    """
+    segment = find(code, None)
+    if segment is not None and not segment[3]:
+        ranges = sent.setdefault(code.co_filename, [])
+        if any(code.co_firstlineno in lines for lines in ranges):  # of the code around it
+            segment = None
+        else:
+            ranges.append(range(segment[0], _end(code) + 1))
+    return make, (
+        segment,
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_nlocals,
+        code.co_stacksize,
+        code.co_flags,
+        code.co_code,
+        code.co_consts,
+        code.co_names,
+        code.co_varnames,
+        code.co_filename,
+        code.co_name,
+        code.co_qualname,
+        code.co_firstlineno,
+        code.co_linetable,
+        code.co_exceptiontable,
+        code.co_freevars,
+        code.co_cellvars,
+    )
+
+
+def make(segment: Segment | None, *parts: Any) -> CodeType:
+    """Make code of its parts, and have its lines known."""
+    code = CodeType(*parts)
+    if segment is not None:
+        start, text, stat, alone = segment
+        if alone:
+            _keep_alone(code, text)
+        elif _arrived.get(code.co_filename, {}).get(start) != text:
+            _keep(code.co_filename, start, text, stat)
+    return code
+
+
+# -- where it comes from ----------------------------------------------------------------------------------------------
+
+
+def find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
+    """
+    Find the source of code in the cache of lines.
+
+    :param namespace: of the function, whose loader may know the source
+    """
+    key = id(code)
+    known = _segments.get(key)
+    if known is None or known[0]() is not code:
+        try:
+            segment = _find(code, namespace)
+        except Exception:  # of a loader, or of whoever has replaced parts of `linecache`
+            segment = None
+        known = _segments[key] = ref(code, lambda _, pop=_segments.pop: pop(key, None)), segment
+    return known[1]
+
+
+def _find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
+    filename, start = code.co_filename, code.co_firstlineno
+    if not filename.startswith("<frozen "):
+        lines = linecache.getlines(filename) or linecache.getlines(filename, namespace)
+    alone = False
+    if not lines:  # what was typed, or given with -c, from Python 3.14 on
+        of_code: dict[Any, Any] = getattr(linecache, "_interactive_cache", {})
+        entry = of_code.get((filename, code.co_qualname, start), (0, None, [], ""))
+        lines, alone = entry[2], True
+    end = min(_end(code), start + _LONGEST, len(lines))
+    if not 1 <= start <= end:
+        return None
+    text: str | bytes = "".join(lines[start - 1 : end])
+    if len(text) > _PLAIN:
+        text = zlib.compress(text.encode(errors="surrogatepass"), 1)
+    entry = linecache.cache.get(filename, (0, None))
+    stat = (entry[0], entry[1]) if len(entry) > 1 and entry[1] is not None else None
+    return start, text, stat, alone
+
+
+def _end(code: CodeType) -> int:
+    """Return the number of the last line of code."""
+    end = code.co_firstlineno
+    for _, last, _, _ in code.co_positions():
+        if last is not None and last > end:
+            end = last
+    for _, _, line in code.co_lines():  # with -X no_debug_ranges there is nothing else
+        if line is not None and line > end:
+            end = line
+    return max([end, *(_end(constant) for constant in code.co_consts if isinstance(constant, CodeType))])
+
+
+# -- where it arrives -------------------------------------------------------------------------------------------------
+
+
+def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> None:
+    """Put lines where Python looks for them, unless it would find them by itself."""
+    with _arriving:
+        cached = filename in linecache.cache and filename not in _arrived
+        try:
+            here = os.stat(filename)
+        except (OSError, ValueError):
+            here = None
+        if (here is not None and stat == (here.st_size, here.st_mtime)) or (
+            not pickling.is_worker and (cached or here is not None)
+        ):
+            lines = None  # it is here
+        else:
+            lines = [*linecache.getlines(filename)]
+        of_file = _arrived.setdefault(filename, {})
+        of_file[start] = text
+        if lines is None:
+            return
+        segment = _lines(text)
+        lines += ["\n"] * (start + len(segment) - 1 - len(lines))
+        lines[start - 1 : start - 1 + len(segment)] = segment
+        # Without a time it stays, whatever is on the disk.
+        linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
+
+
+def _keep_alone(code: CodeType, text: str | bytes) -> None:
+    """Put lines where Python looks for those of this code only: others have the same file name."""
+    of_code: dict[Any, Any] | None = getattr(linecache, "_interactive_cache", None)
+    if of_code is None:
+        return
+    lines = ["\n"] * (code.co_firstlineno - 1) + _lines(text)
+    entry = (sum(map(len, lines)), None, lines, code.co_filename)
+    pending = [code]
+    while pending:
+        one = pending.pop()
+        of_code[one.co_filename, one.co_qualname, one.co_firstlineno] = entry
+        pending += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
+
+
+def _lines(text: str | bytes) -> list[str]:
+    if isinstance(text, bytes):
+        text = zlib.decompress(text).decode(errors="surrogatepass")
+    return text.splitlines(keepends=True)
