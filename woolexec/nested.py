@@ -173,11 +173,9 @@ class _NestedFuture(CallFuture[T]):
         context.wait_aside()
         return super().gate
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._waiting is None:
-            self._waiting = _Waiters()
-        return self._waiting
+    @staticmethod
+    def _make_waiters() -> list[Any]:
+        return _Waiters()
 
 
 class _Waiters(list[Any]):

@@ -29,7 +29,7 @@ from woolexec.engine.reports import task_name
 from woolexec.engine.workers import Worker
 from woolexec.wire.codec import Cancel
 from woolexec.wire.failures import types_of
-from woolexec.wire.futures import CallFuture, Nobody
+from woolexec.wire.futures import Nobody
 from woolexec.wire.gate import Gate
 
 if TYPE_CHECKING:
@@ -217,13 +217,8 @@ class Endings:
                         place.take_back(call, partial(self._taken_back, call), force=force)
 
     def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
-        receiver = call.receiver
-        if not cancelled:
-            return
-        if not isinstance(receiver, CallFuture):
-            receiver.deliver_failure(call, None)
-        elif receiver.set_cancelled():
-            self._loop.run_user_code(receiver.finish)
+        if cancelled:
+            call.receiver.deliver_failure(call, None)
 
     def cancel_chunks(self, chunks: Sequence[Chunk], ended: Gate | None = None) -> None:
         """

@@ -70,7 +70,7 @@ class Permit:
 
     def revoke(self) -> Call | None:
         """End it; return the call that has used it, if one has."""
-        return self._first.setdefault(0, None)  # type: ignore[no-any-return]
+        return self._first.setdefault(0, None)
 
 
 def _works() -> bool:

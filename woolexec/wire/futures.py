@@ -6,8 +6,23 @@ that were measured to matter: what a future needs only when somebody waits for i
 and callbacks) is made at that moment, which takes its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered with
 three assignments when nobody waits.
 
-Why delivery needs no lock: it sets the state, then looks whether a condition exists; a waiter makes the condition, then
-looks at the state.  One of the two sees the other.
+Why delivery needs no lock.  `concurrent.futures.wait` and `as_completed` take the conditions of all their futures, and
+rely on it that no state changes until they give them back.  So the end of a future, and the first request for its
+condition, must know of each other; who comes first in `_first`, to which both append, decides (appending is atomic)::
+
+    delivery                                       who asks for the condition
+    D1. store the outcome                          W1. make the condition, unless there is one
+    D2. append the end                             W2. append SHARED
+    D3. the end is first: store the state          W3. an end is first: store the state, should D3 not have come yet
+        SHARED is first: take the lock, store          SHARED is first: from now on the state only changes under
+        the state, tell the waiters                    the lock
+    D4. open the gate, call the callbacks
+
+- The end is first: it ended at D2.  Whoever asks for the condition later sees that it has ended, before he can look at
+  the state (W3), so nobody counts it as pending, and nobody is to be told.
+- SHARED is first: the delivery takes the lock (D3), as the standard library's does, after the waiters are in place.
+
+`tests/wire/test_delivery.py` runs every interleaving of these steps.
 """
 
 from __future__ import annotations
@@ -15,6 +30,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
+from functools import partial
 from types import FunctionType
 from typing import TypeVar
 
@@ -48,7 +64,9 @@ T = TypeVar("T")
 _CANCELS = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _ENDS = (FINISHED, *_CANCELS)
 
-_making = threading.RLock()  # guards the making of a future's condition and lists
+_END_OF = (PENDING, FINISHED, CANCELLED_AND_NOTIFIED)
+_RETURNED, _CANCELLED, _SHARED = 1, 2, 3
+"""What is appended to `CallFuture._first`: how it has ended, by the state's index above, or that it has a condition."""
 
 
 def _wakes_a_loop(callback: Any) -> bool:
@@ -71,6 +89,7 @@ class CallFuture(Future[T]):
         "_callbacks",
         "_exception",
         "_failed",
+        "_first",
         "_gate",
         "_lock",
         "_outcome",
@@ -92,7 +111,8 @@ class CallFuture(Future[T]):
     def __init__(self, owner: Owner | None = None) -> None:
         # Not Future.__init__: it makes the condition and the lists.
         self._state = PENDING
-        self._outcome: Any = None
+        self._first = bytearray()  # smaller than a list, and nothing for the garbage collector
+        self._outcome: list[Any] | None = None  # the payload; then what came of decoding it
         self._result: Any = None
         self._exception = None
         self._lock: threading.Condition | None = None
@@ -106,106 +126,146 @@ class CallFuture(Future[T]):
         self.ended: Gate | None = None
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------
+    # Threads and signal handlers that make one of these at the same time get the same one from `dict.setdefault`.
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         lock = self._lock
         if lock is None:
-            with _making:
-                lock = self._lock
-                if lock is None:
-                    lock = self._lock = threading.Condition()
+            lock = self._lock = self.__dict__.setdefault("condition", threading.Condition())
+        first = self._first
+        if not first:
+            first.append(_SHARED)
+        if first[0] != _SHARED:
+            self._state = _END_OF[first[0]]
         return lock
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        with _making:
-            if self._waiting is None:
-                self._waiting = []
-            return self._waiting
+        if self._waiting is None:
+            self._waiting = self.__dict__.setdefault("waiters", self._make_waiters())
+        return self._waiting
+
+    @staticmethod
+    def _make_waiters() -> list[Any]:
+        return []
 
     @property
     def _done_callbacks(self) -> list[Any]:
-        with _making:
-            if self._callbacks is None:
-                self._callbacks = []
-            return self._callbacks
+        if self._callbacks is None:
+            self._callbacks = self.__dict__.setdefault("callbacks", [])
+        return self._callbacks
 
     @property
     def gate(self) -> Gate:
         """What opens when the future is done; look at the future's state after asking for it."""
-        gate = self._gate
-        if gate is None:
-            with _making:
-                gate = self._gate = self._gate or Gate()
-        return gate
+        if self._gate is None:
+            self._gate = self.__dict__.setdefault("gate", Gate())
+        return self._gate
 
     # -- the engine's end -------------------------------------------------------------------------------------------
 
     def deliver(self, call: Any, payload: Any) -> None:
         """Take the encoded value; ignored if the future is done already."""
-        self._finish(payload, failed=False)
+        self._end(_RETURNED, payload)
 
     def deliver_failure(self, call: Any, payload: Any) -> None:
         """Take an encoded exception, or one of our own; None: the task was cancelled."""
         if payload is None:
-            if self.set_cancelled():
-                self._rest(self.finish)
-            return
-        self._finish(payload, failed=True)
+            self._end(_CANCELLED, None)
+        else:
+            self._end(_RETURNED, payload, failed=True)
 
     def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
         """Take the encoded value, and context variables that the task has changed."""
         if self._state is PENDING:
             self.context = context
-            self._finish(payload, failed=False)
+            self._end(_RETURNED, payload)
 
     def deliver_ready(self, value: Any) -> None:
         """Take a value that needs no decoding."""
         if self._state is PENDING:
             self._result = value
-            self._finish(None, failed=False)
+            self._end(_RETURNED, None)
 
-    def _finish(self, payload: Any, *, failed: bool) -> None:
-        if self._state is not PENDING:
+    def _end(self, end: int, payload: Any, *, failed: bool = False) -> None:
+        """End the future, from a thread that must not wait; see the top of this file."""
+        first = self._first
+        if not first:
+            self._failed = failed
+            self._outcome = None if payload is None else [payload]
+            first.append(end)
+            if first[0] == end:
+                self._state = _END_OF[end]
+                self.outstanding_call = None
+                if self._gate is not None:
+                    self._gate.open()
+                if self._callbacks:
+                    self._announce()
+                return
+        if first[0] != _SHARED:
+            return  # it has ended before
+        lock = self._condition
+        if not lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
+            self._run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
             return
+        try:
+            ended = self._end_locked(end, payload, failed=failed)
+        finally:
+            lock.release()
+        if ended:
+            self._open()
+            self._announce()
+
+    def _end_locked(self, end: int, payload: Any, *, failed: bool = False) -> bool:
+        """End the future and tell its waiters, under its lock; False if it has ended before."""
+        if self._state is not PENDING:
+            return False
         self._failed = failed
-        self._outcome = payload
-        self._state = FINISHED
+        self._outcome = None if payload is None else [payload]
+        self._state = _END_OF[end]
+        for waiter in self._waiting or ():
+            if end == _CANCELLED:
+                waiter.add_cancelled(self)
+            elif failed:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+        self._condition.notify_all()
+        return True
+
+    def _end_and_announce(self, end: int, payload: Any, *, failed: bool = False) -> bool:
+        """End the future, in a thread that may wait for its lock and run user code; False if it has ended before."""
+        with self._condition:
+            ended = self._end_locked(end, payload, failed=failed)
+        if ended:
+            self._open()
+            self._run_callbacks()
+        return ended
+
+    def _open(self) -> None:
         self.outstanding_call = None
         if self._gate is not None:
             self._gate.open()
-        lock = self._lock
-        if lock is not None:
-            if not lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
-                self._rest(self.finish)
-                return
-            try:
-                self._tell_waiters()
-            finally:
-                lock.release()
+
+    def _announce(self) -> None:
+        """Have the callbacks called, elsewhere if they are user code."""
         while self._callbacks:
             try:
                 callback = self._callbacks.pop(0)
             except IndexError:  # who added it has seen the state, and taken it
                 return
-            if not _wakes_a_loop(callback):  # user code, which does not run in this thread
+            if not _wakes_a_loop(callback):
                 self._callbacks.insert(0, callback)
-                self._rest(self._run_callbacks)
+                self._run_elsewhere(self._run_callbacks)
                 return
             self._call(callback)
 
-    def _rest(self, rest: Callable[[], object]) -> None:
+    def _run_elsewhere(self, rest: Callable[[], object]) -> None:
         if self._owner is not None:
             self._owner.run_elsewhere(rest)
         else:
             rest()
-
-    def finish(self) -> None:
-        """Tell the waiters and run the callbacks, whatever they raise."""
-        with self._condition:
-            self._tell_waiters()
-        self._run_callbacks()
 
     def _run_callbacks(self, caught: type[BaseException] = BaseException) -> None:
         while self._callbacks:
@@ -227,27 +287,6 @@ class CallFuture(Future[T]):
         if self._gate is not None:
             self._gate.open()
         self._run_callbacks(Exception)
-
-    def _tell_waiters(self) -> None:
-        for waiter in self._waiting or ():
-            if self._state is not FINISHED:
-                waiter.add_cancelled(self)
-            elif self._failed:
-                waiter.add_exception(self)
-            else:
-                waiter.add_result(self)
-        self._condition.notify_all()
-
-    def set_cancelled(self) -> bool:
-        """Make the future cancelled; False if it is done.  Waiters and callbacks are left to `finish`."""
-        with self._condition:
-            if self._state is not PENDING:
-                return False
-            self._state = CANCELLED_AND_NOTIFIED
-        self.outstanding_call = None
-        if self._gate is not None:
-            self._gate.open()
-        return True
 
     @property
     def is_wanted(self) -> bool:
@@ -294,13 +333,12 @@ class CallFuture(Future[T]):
             return True
         if self._state is FINISHED or self._owner is None:
             return super().cancel() if self._owner is None else False
-        if not self._owner.cancel(self, force=force) or not self.set_cancelled():
+        if not self._owner.cancel(self, force=force):
             return self.cancelled()
-        self.finish()
-        return True
+        return self._end_and_announce(_CANCELLED, None) or self.cancelled()
 
     def __repr__(self) -> str:
-        if self._outcome is not None:  # what it is has not been asked for
+        if self._outcome is not None and self._state is FINISHED:  # what it is has not been asked for
             return f"<{type(self).__name__} at {id(self):#x} state=finished>"
         return super().__repr__()
 
@@ -382,10 +420,10 @@ class CallFuture(Future[T]):
         raise TimeoutError
 
     def _decode(self) -> None:
-        payload = self._outcome
-        if payload is None:
+        outcome = self._outcome
+        if outcome is None:
             return
-        value, exception = None, None
+        payload, value, exception = outcome[0], None, None
         try:
             if not self._failed:
                 value = loads(payload)
@@ -397,8 +435,9 @@ class CallFuture(Future[T]):
             raise
         except BaseException as exc:  # unpickling runs user code
             exception = exc
-        self._result = value
-        self._exception = exception
+        outcome.append((value, exception))
+        # Of several threads that decode at the same time the first one's value is everybody's.
+        self._result, self._exception = outcome[1]
         self._outcome = None
 
 
