@@ -294,9 +294,12 @@ class PeerPoolExecutor(_Face):
         :return: how many there are
         :raises TimeoutError: if they are not there within `timeout` seconds; it says why not
         :raises ValueError: if this executor has no peers
+        :raises RuntimeError: in a forked child
         """
         if self._peers is None:
             raise ValueError("this executor was made without peers=")
+        if self._engine.forked:
+            raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(count, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148

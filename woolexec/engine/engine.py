@@ -90,6 +90,8 @@ class Engine:
         for_others: bool = False,
     ) -> None:
         self._guest = guest
+        if guest is not None:
+            from woolexec.engine import beside  # noqa: F401  # a fork in the middle of an import would spoil the child
         self._loop = Loop(self._is_outstanding)
         self._crew = Crew(
             self._loop,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.handshake import HELLO_KEY, WELCOME_KEY
 from woolexec.mesh.road import HELLO, LINK, OPTIONS
 
@@ -22,7 +23,7 @@ def open_channel(address: str, credentials: Credentials) -> Any:
 
     :raises CredentialsError: if a file of certificates cannot be read, or a token alone is not enough
     """
-    import grpc
+    grpc = load_grpc()
 
     if credentials.tls is None:
         if credentials.token is not None and not is_local(address):
@@ -68,7 +69,7 @@ async def open_link(channel: Any, opening: bytes) -> tuple[Any, bytes]:
 
 
 async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
-    import grpc
+    grpc = load_grpc()
 
     call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
     try:

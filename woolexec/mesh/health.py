@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from woolexec.mesh.grpc_module import load_grpc
+
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
 """A HealthCheckResponse with field 1, `status`."""
 
@@ -36,7 +38,7 @@ class Health:
         return self._status
 
     async def _watch(self, _requests: object, context: Any) -> AsyncIterator[bytes]:
-        import grpc
+        grpc = load_grpc()
 
         if self._watchers >= _WATCHERS:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
@@ -53,7 +55,7 @@ class Health:
 
     def handlers(self) -> Any:
         """Return what a server takes."""
-        import grpc
+        grpc = load_grpc()
 
         return grpc.method_handlers_generic_handler(
             "grpc.health.v1.Health",

@@ -25,6 +25,7 @@ from woolexec.core.window import HORIZON
 from woolexec.engine.outbound import SLOTS, Remote
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError
+from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.road import Arriving, Outbox, inline, parts_of
 from woolexec.requirement import Requirement, amounts
 from woolexec.wire.codec import (
@@ -218,7 +219,7 @@ class Link(Distant, _Far):
         :param wake: called when there is news for the engine
         :return: why it ended
         """
-        import grpc
+        grpc = load_grpc()
 
         self._stream = stream
         self._outbox.passage = self._arriving.passage = passage

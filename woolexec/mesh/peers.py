@@ -32,9 +32,9 @@ from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError
 from woolexec.mesh import passage as passages
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.discovery import Left
+from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.handshake import Caller
 from woolexec.mesh.link import Link, no_code
-from woolexec.mesh.road import load_grpc
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -82,6 +82,7 @@ class Peers:
     :param around: what each worker of the peers needs for our tasks, and runs before the first of them
     :param code: archives of modules by their digests; None: there is no such archive
     :param identity: our own, if we are a peer ourselves
+    :raises RuntimeError: in a child of a fork that can have no links
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Peers:
         code: Callable[[str], bytes | None] = no_code,
         identity: str = "",
     ) -> None:
+        check_fork()
         self._discoveries = discoveries
         self._credentials = credentials
         self._timeout = timeout
@@ -145,10 +147,11 @@ class Peers:
         engine._dispatcher.expects_peers = True
         asyncio.get_running_loop().call_later(_REPLAY, setattr, engine._dispatcher, "expects_peers", False)
         try:
-            async with asyncio.TaskGroup() as group:
-                for discovery in self._discoveries:
-                    group.create_task(self._follow(group, discovery))
-                group.create_task(self._watch())
+            with in_use():
+                async with asyncio.TaskGroup() as group:
+                    for discovery in self._discoveries:
+                        group.create_task(self._follow(group, discovery))
+                    group.create_task(self._watch())
         finally:
             for known in self._known.values():
                 known.task = None  # how it ended holds all that it used

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.channel import greet, open_channel, open_link
+from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.handshake import Caller
 from woolexec.requirement import amounts
 
@@ -61,7 +62,7 @@ async def look(address: str, credentials: Credentials, pool: str = "") -> Welcom
     :raises PeerRefusedError: if it does not answer as a peer should
     :raises CredentialsError: if a file of certificates cannot be read
     """
-    import grpc
+    grpc = load_grpc()
 
     try:
         async with open_channel(address, credentials) as channel, asyncio.timeout(PATIENCE):

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
+from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that speaks to peers by itself
 from woolexec.wire.codec import Handed, Message, Part, encode, encode_part
 from woolexec.wire.payload import LARGE, File, Parts, fill, shared_file, store
 
@@ -41,13 +40,10 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
+    # A proxy for the web is none for peers; tunnels and sockets of this host would go through it as well.
+    ("grpc.enable_http_proxy", 0),
 ]
 
-
-_SETTINGS = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener"}
-_MEASURED = ("1.84.", "1.85.")
-"""Without threads of grpc's own between socket and caller a round trip takes a fifth less (900 against 740 µs, medians
-of five); these versions can do without, later ones are left as they are."""
 
 _PART = 512 << 10
 """Bytes of a large payload that travel as one message: small frames wait for no more than these."""
@@ -57,29 +53,6 @@ _ENDING = 0.5
 
 _MEMORY = 64 << 10
 """Bytes of a batch that may stay in memory until the next one goes."""
-
-
-def load_grpc() -> Any:
-    """Import grpc with `_SETTINGS`, unless the program has imported it already, or has settings of its own."""
-    is_ours = "grpc" not in sys.modules and not os.environ.keys() & _SETTINGS.keys()
-    if not is_ours or not _installed().startswith(_MEASURED):
-        import grpc
-
-        return grpc
-    os.environ.update(_SETTINGS)
-    try:
-        import grpc  # which reads them
-    finally:
-        for name in _SETTINGS:
-            os.environ.pop(name, None)
-    return grpc
-
-
-def _installed() -> str:
-    try:
-        return version("grpcio")
-    except PackageNotFoundError:  # in a program that was frozen
-        return ""
 
 
 class Outbox:

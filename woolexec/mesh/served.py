@@ -13,6 +13,7 @@ from woolexec.engine.dispatcher import Relayed
 from woolexec.engine.reports import task_name
 from woolexec.errors import ProtocolError
 from woolexec.mesh.archives import Incoming
+from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.road import Arriving, Outbox, inline
 from woolexec.options import TaskOptions
 from woolexec.requirement import Requirement
@@ -117,7 +118,7 @@ class Served:
         :raises ProtocolError: if it sends what it must not send
         :raises ValueError: if it sends what cannot be decoded
         """
-        import grpc
+        grpc = load_grpc()
 
         task = asyncio.current_task()
         assert task is not None

@@ -31,12 +31,13 @@ from woolexec.mesh.archives import Archives
 from woolexec.mesh.discovery import Record
 from woolexec.mesh.discovery.dns import with_port
 from woolexec.mesh.discovery.lan import addresses_here
+from woolexec.mesh.grpc_module import in_use, load_grpc
 from woolexec.mesh.handshake import WELCOME_KEY, Door
 from woolexec.mesh.health import Health
 from woolexec.mesh.passage import Passages
 from woolexec.mesh.peers import Peers
 from woolexec.mesh.places import Places
-from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end, load_grpc
+from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
 from woolexec.mesh.room import Room
 from woolexec.mesh.served import Served
 from woolexec.mesh.tls import check_client
@@ -188,19 +189,24 @@ class Peer:
     async def _run(self, bound: Future[str], offer: Offer, engine: Engine, wake: Callable[[], None]) -> None:
         self._places = Places(engine._loop, self.width, offer, has_peers=self._peers is not None)
         try:
-            async with asyncio.TaskGroup() as group:
-                beside = [group.create_task(self._passages.run())]
-                if self._peers is not None:
-                    beside.append(group.create_task(self._peers(engine, wake)))
-                try:
-                    await self._serve(engine, wake, bound)
-                finally:
-                    for task in beside:
-                        task.cancel()
+            with in_use():
+                await self._serve_beside(engine, wake, bound)
         finally:
             self._stopped.set()
             if not bound.done():
                 bound.set_exception(PeerStartError("the peer ended before it was there"))
+
+    async def _serve_beside(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+        """Serve until cancelled, beside what hands payloads over and what keeps our own links."""
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._passages.run())]
+            if self._peers is not None:
+                beside.append(group.create_task(self._peers(engine, wake)))
+            try:
+                await self._serve(engine, wake, bound)
+            finally:
+                for task in beside:
+                    task.cancel()
 
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
@@ -250,7 +256,7 @@ class Peer:
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
         """Return what answers the two calls of a client."""
-        import grpc
+        grpc = load_grpc()
 
         async def greet(_request: Any, context: Any) -> None:
             try:

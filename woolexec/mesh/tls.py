@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.mesh.grpc_module import load_grpc
 
 PEER, CLIENT = "peer.woolexec", "client.woolexec"
 """DNS names in certificates."""
@@ -77,7 +78,7 @@ class Tls:
         :return: credentials of grpc, and options
         :raises CredentialsError: if a file cannot be read
         """
-        import grpc
+        grpc = load_grpc()
 
         made = grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
         return made, [("grpc.ssl_target_name_override", self.name)] if self.name else []
@@ -88,7 +89,7 @@ class Tls:
 
         :raises CredentialsError: if a file cannot be read
         """
-        import grpc
+        grpc = load_grpc()
 
         files = _Files(self)
         return grpc.dynamic_ssl_server_credentials(
@@ -110,7 +111,7 @@ class _Files:
 
     def configuration(self) -> Any:
         """Read the files."""
-        import grpc
+        grpc = load_grpc()
 
         tls = self._tls
         return grpc.ssl_server_certificate_configuration([(_read(tls.key), _read(tls.certificate))], _read(tls.ca))

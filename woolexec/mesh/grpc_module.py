@@ -1,0 +1,229 @@
+"""
+The grpc module: how it is imported, and what becomes of it when the program forks.
+
+1. grpc's core reads its settings from the environment once, when it is imported.  Ours stand there only meanwhile, and
+   never in the place of the user's own.
+2. Its fork support stops and restarts its threads around each fork.  With calls of grpc.aio under way that fails: the
+   child hangs, and in a third of the runs the parent dies of SIGSEGV.  Without it the parent is left alone.
+3. In the child the module is of no use: its threads are gone, and its locks may be held by them.  Nothing there touches
+   it; a child that wants links of its own loads the extension a second time, which has a state of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+
+_EXPERIMENTS = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener"}
+_MEASURED = ("1.84.", "1.85.")
+"""Without threads of grpc's own between socket and caller a round trip takes a fifth less (900 against 740 µs, medians
+of five); these versions can do without, later ones are left as they are."""
+
+_EXTENSION = "grpc._cython.cygrpc"
+
+_OFF = frozenset({"0", "f", "false", "n", "no"})
+"""What switches fork support off, as grpc's core reads it."""
+
+_PATIENCE = 5.0
+"""Seconds that a fork waits for the import of grpc."""
+
+_UNSAFE = (
+    "this process forks while it has links to peers, and grpc's fork support is on: this process may crash, and the "
+    "child may hang. Set GRPC_ENABLE_FORK_SUPPORT=0 before grpc is imported, or use multiprocessing's spawn or "
+    "forkserver"
+)
+
+
+class _State:
+    """What this process has done with grpc; made anew in a child."""
+
+    def __init__(self, *, is_stale: bool = False) -> None:
+        self.is_stale = is_stale  # the module was imported by a parent
+        self.second: Any = None
+        self.is_ours = False
+        self.has_warned = False
+        self.users: set[object] = set()
+        self.loading = threading.Lock()  # guards `second` and the environment; a fork waits for it
+        self.holds = False
+
+
+_state = _State()
+
+
+def load_grpc(*, quiet: bool = False) -> Any:
+    """
+    Import grpc with our settings, unless the program has imported it already, or has settings of its own.
+
+    :param quiet: what its core says on stderr is left out, unless the environment asks for it
+    :raises RuntimeError: in a child of a fork where it cannot be loaded a second time
+    """
+    state = _state
+    if state.second is not None:
+        return state.second
+    with state.loading:
+        if state.is_stale:
+            if state.second is None:
+                with _settings(quiet=quiet):
+                    state.second = _load_second()
+            return state.second
+        if "grpc" in sys.modules:
+            import grpc
+
+            return grpc
+        with _settings(quiet=quiet) as given:
+            state.is_ours = FORK_SUPPORT in given
+            import grpc
+        return grpc
+
+
+def check_fork() -> None:
+    """
+    See that there can be links in this process, if it is a child of a fork.
+
+    :raises RuntimeError: if there can be none
+    """
+    if _state.is_stale:
+        load_grpc()
+
+
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """Note that this process has links, or serves them, while the block runs."""
+    users, user = _state.users, object()
+    users.add(user)
+    try:
+        yield
+    finally:
+        users.discard(user)
+
+
+@contextlib.contextmanager
+def _settings(*, quiet: bool) -> Iterator[dict[str, str]]:
+    """Have our settings in the environment, as far as it has none."""
+    ours = {FORK_SUPPORT: "0"}
+    if _installed().startswith(_MEASURED):
+        ours |= _EXPERIMENTS
+    if quiet:
+        ours["GRPC_VERBOSITY"] = "NONE"
+    given = {name: value for name, value in ours.items() if name not in os.environ}
+    os.environ.update(given)
+    try:
+        yield given
+    finally:
+        for name in given:
+            os.environ.pop(name, None)
+
+
+def _installed() -> str:
+    try:
+        return version("grpcio")
+    except PackageNotFoundError:  # in a program that was frozen
+        return ""
+
+
+def _load_second() -> Any:
+    """
+    Import grpc once more, beside the module that is there, and leave that to whoever has it.
+
+    :raises RuntimeError: if that does not work
+    """
+    path = getattr(sys.modules.get(_EXTENSION), "__spec__", None)
+    try:
+        with _copy_of(str(path.origin)) as copied:  # type: ignore[union-attr]  # None has no origin: an AttributeError
+            return _import_with(copied)
+    except (ImportError, OSError, AttributeError) as exc:
+        raise RuntimeError(
+            "this process was forked from one that used grpc, and cannot load it a second time for links of its own "
+            f"({exc}): start it by multiprocessing's spawn or forkserver, or fork before there are links"
+        ) from exc
+
+
+@contextlib.contextmanager
+def _copy_of(path: str) -> Iterator[str]:
+    """Copy a shared object: the dynamic loader gives each file one state."""
+    with tempfile.TemporaryDirectory(prefix="woolexec-") as folder:
+        copied = os.path.join(folder, os.path.basename(path))
+        shutil.copyfile(path, copied)
+        yield copied
+
+
+def _import_with(copied: str) -> Any:
+    mine = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_grpcs(name)}
+    finder = _Finder(copied)
+    sys.meta_path.insert(0, finder)
+    try:
+        import grpc
+        import grpc.aio
+
+        return grpc
+    finally:
+        sys.meta_path.remove(finder)
+        for name in list(sys.modules):
+            if _is_grpcs(name):
+                del sys.modules[name]
+        sys.modules.update(mine)
+
+
+def _is_grpcs(name: str) -> bool:
+    return name == "grpc" or name.startswith("grpc.")
+
+
+class _Finder:
+    """Finds the copy of the extension."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Return where the copy is; None for everything else."""
+        if name != _EXTENSION:
+            return None
+        return importlib.util.spec_from_file_location(name, self._path, loader=ExtensionFileLoader(name, self._path))
+
+
+def _before_fork() -> None:
+    # A child of a fork in the middle of an import would wait for its end for ever.
+    if _state.loading.acquire(timeout=_PATIENCE):
+        _state.holds = True
+    if _state.users and not _state.has_warned and _has_fork_support(_state):
+        _state.has_warned = True
+        warnings.warn(_UNSAFE, RuntimeWarning, stacklevel=2)
+
+
+def _in_parent() -> None:
+    if _state.holds:
+        _state.holds = False
+        _state.loading.release()
+
+
+def _has_fork_support(state: _State) -> bool:
+    if state.is_ours or _EXTENSION not in sys.modules:
+        return False
+    return os.environ.get(FORK_SUPPORT, "1").lower() not in _OFF
+
+
+def _in_child() -> None:
+    global _state  # there is one grpc in a process
+    second = _state.second
+    _state = _State(is_stale=_EXTENSION in sys.modules or second is not None)
+    if second is not None:
+        _abandoned.append(second)
+
+
+_abandoned: list[Any] = []
+"""Modules of parents: what they hold must not be destroyed here, for that waits for threads that are gone."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
