@@ -262,7 +262,7 @@ class PeerPoolExecutor(_Face):
             raise ValueError("max_coroutines must be >= 1")
         self._options = None
         self._max_workers = max(1, max_workers)
-        first = None if initializer is None else dumps((initializer, tuple(initargs)))
+        first = None if initializer is None else dumps((initializer, tuple(initargs)), ("initializer", "initargs"))
         self._peers = None
         if peers is not None:
             around, code = _around([*ship], first, initializer_timeout)

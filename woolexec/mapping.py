@@ -216,7 +216,7 @@ class MapIterator(Iterator[Any]):
             return 0
         self._buffered += len(items)
         try:
-            payload = dumps((self._star, items))
+            payload = dumps((self._star, items), ("", "item"))
         except BaseException:  # pickling runs user code, as below
             payload = None
         if payload is not None:
@@ -225,7 +225,7 @@ class MapIterator(Iterator[Any]):
         size = 0
         for item in items:  # one of them does not pickle: only that one fails
             try:
-                alone = dumps((self._star, [item]))
+                alone = dumps((self._star, [item]), ("", "item"))
             except BaseException as exc:
                 parts = _Parts(1)
                 parts.put(0, 1, exc, failed=True)

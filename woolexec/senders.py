@@ -113,7 +113,7 @@ class ChunkSender:
         """
         self._check()
         try:
-            payload = dumps((self._star, items))
+            payload = dumps((self._star, items), ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1)

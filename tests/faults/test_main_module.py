@@ -61,6 +61,60 @@ with PeerPoolExecutor(1) as pool:
     assert len({pool.submit(work, Guarded()).result() for _ in range(3)}) == 1
     assert isinstance(pool.submit(abs, lock).exception(), TypeError)  # as data it is refused, as by the stdlib
 """,
+    "globals and attributes of classes that cannot be pickled": """
+import pickle, socket, sqlite3, threading
+connection, thread = sqlite3.connect(":memory:"), threading.Thread(target=print)
+class Config:
+    source = (n for n in ())
+    size = 3
+def work(use):
+    return connection.execute("select 1") if use else 7
+def started():
+    thread.start()
+def source(config):
+    return next(config.source) if config.size == 3 else None
+with PeerPoolExecutor(1) as pool:
+    assert pool.submit(work, False).result() == 7
+    assert list(pool.map(work, [False] * 3)) == [7] * 3
+    for fn, arg, name in ((work, True, "'connection' of work"), (source, Config(), "'source' of Config")):
+        error = pool.submit(fn, arg).exception()
+        assert type(error) is pickle.PicklingError and name in str(error), error
+        assert "cannot pickle" in str(error) and "make it in the task" in str(error)
+    assert isinstance(pool.submit(started).exception(), pickle.PicklingError)
+    connection = 5  # now it can be
+    def work(): return connection
+    assert pool.submit(work).result() == 5
+""",
+    "what cannot be pickled is named": """
+import asyncio, threading
+class Client:
+    def __init__(self):
+        self.lock = threading.Lock()
+client = Client()
+def use(*args, **kwargs): pass
+def make(n): return [Client(), n]
+def capture(value): return lambda: value
+async def run():
+    try:
+        await pool.run(use, client)
+    except TypeError as exc:
+        return exc
+with PeerPoolExecutor(1) as pool:
+    notes = lambda error: " / ".join(error.__notes__)
+    assert "args[1][0].lock, a _thread.lock" in notes(pool.submit(use, 1, [client]).exception())
+    assert "kwargs['key'].lock" in notes(pool.submit(use, key=client).exception())
+    assert "value is a captured variable of capture.<locals>" in notes(pool.submit(capture(client)).exception())
+    assert "what does not pickle: value[0].lock, a _thread.lock" in notes(pool.submit(make, 1).exception())
+    for fn, items, text in ((use, [client], "item.lock"), (make, [1], "value[0].lock")):
+        try:
+            list(pool.map(fn, items))
+        except TypeError as exc:
+            assert text in notes(exc), notes(exc)
+    assert "args[0].lock" in notes(asyncio.run(run()))
+    def outer(pool):
+        return pool.submit(use, Client()).exception().__notes__
+    assert "args[0].lock" in pool.submit(outer, pool).result()[0]
+""",
     "NewType": """
 from typing import NewType
 UserId = NewType("UserId", int)

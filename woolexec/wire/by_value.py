@@ -1,6 +1,11 @@
 """
 Pickle by value, with cloudpickle: functions, classes and what is of them, where the other side cannot import them.
 
+1. All is pickled as it is, but for what each process makes anew.
+2. If that fails, what functions and classes name is tried value by value, and what fails has a stand-in: see
+   `stand_ins`.
+3. If it still fails, what is raised has a note that says what did not pickle: see `culprit`.
+
 It is imported where the C pickler does not do, so that what needs none of it starts without it.
 """
 
@@ -8,79 +13,261 @@ from __future__ import annotations
 
 import io
 import sys
-from collections import ChainMap
+from collections import ChainMap, deque
 from contextvars import ContextVar
-from functools import _lru_cache_wrapper, cached_property, lru_cache
-from types import CodeType
+from functools import _lru_cache_wrapper, cached_property, lru_cache, partial
+from time import monotonic
+from types import CodeType, FunctionType, ModuleType
+from weakref import ref
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import code_objects
+from woolexec.wire import code_objects, culprit, stand_ins
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
-from woolexec.wire.stand_ins import replace
+from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
     from typing import Any
 
+_MET = 16
+"""Objects that a pickler keeps, of those it met last."""
 
-def dumps_by_value(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
+
+def dumps_by_value(
+    obj: object,
+    is_inline: Callable[[pickle.PickleBuffer], bool] | None = None,
+    buffers: list[Any] | None = None,
+    names: tuple[str, ...] = (),
+) -> bytes:
     """
     Pickle with cloudpickle, and with what is registered with multiprocessing, as the stdlib's pool does.
 
     :param is_inline: says of a buffer whether it stays in the pickle
-    :raises Exception: what pickling it raises; `obj` may run any code
+    :param buffers: what `is_inline` adds buffers to
+    :param names: what the elements of `obj` are called in messages
+    :raises Exception: what pickling it raises, with a note; `obj` may run any code
     """
-    reduction = sys.modules.get("multiprocessing.reduction")
-    table: Any = cloudpickle.Pickler.dispatch_table
-    if reduction is not None:
-        table = ChainMap(table, reduction.ForkingPickler._extra_reducers)
-    base: Any = type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table, "reducer_override": _reduce})
+    pickler, data, error = _try(obj, is_inline, buffers, None)
+    if data is None and pickler.named:
+        pickler, data, error = _try(obj, is_inline, buffers, _Verdicts())
+    if data is not None:
+        return data
+    culprit.annotate(error, obj, names, reversed(pickler.met))
+    pickler.met.clear()  # what is raised holds the pickler
+    pickler.clear_memo()
+    try:
+        raise error
+    finally:
+        del error, pickler  # they hold each other
+
+
+def _try(
+    obj: object,
+    is_inline: Callable[[pickle.PickleBuffer], bool] | None,
+    buffers: list[Any] | None,
+    verdicts: _Verdicts | None,
+) -> tuple[Any, bytes | None, Any]:
+    if buffers is not None:
+        buffers.clear()
     file = io.BytesIO()
-    pickler = base(file, 5, is_inline)
-    main = sys.modules["__main__"].__dict__
-    pickler.globals_ref[id(main)] = Main(main)
-    pickler.lines_sent = {}
-    pickler.dump(obj)
-    return file.getvalue()
+    pickler = _kind()(file, is_inline, verdicts)
+    try:
+        pickler.dump(obj)
+    except Exception as exc:  # user code
+        return pickler, None, exc
+    return pickler, file.getvalue(), None
 
 
-def _reduce(pickler: Any, obj: Any) -> Any:
-    """Reduce as cloudpickle does, but have functions and classes completed by our own functions."""
-    if obj.__class__ is CodeType:
-        return code_objects.reduce(obj, pickler.lines_sent)
-    if obj.__class__ is _lru_cache_wrapper and not _is_named(obj):
-        return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
-    if obj.__class__ is cached_property and hasattr(obj, "lock"):  # before Python 3.12
-        return cached_property, (obj.func,), {"attrname": obj.attrname}
-    if obj.__class__.__module__ == "typing" and obj.__class__.__name__ == "NewType" and obj.__module__ == "__main__":
-        return obj.__class__, (obj.__name__, obj.__supertype__)
-    if obj.__class__ is ContextVar:
-        from woolexec.wire import variables
+class _Nowhere:
+    """A file that nobody reads."""
 
-        reduced = variables.reduce(obj)
-        if reduced is not None:
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class _Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+    """What stands for a value in a pickle, by the value's identity: the value itself if it pickles."""
+
+    def __init__(self) -> None:
+        self.anew: set[int] = set()  # locks in objects that functions name
+
+    def find(self, owner: str, name: str, value: Any) -> Any:
+        """Say what is to be pickled in the place of what a function or class names."""
+        key = id(value)
+        if key not in self:
+            self[key] = value  # as long as it is being tried: functions name each other
+            self[key] = substitute(owner, name, value, self)
+        return self[key]
+
+
+def substitute(owner: str, name: str, value: Any, verdicts: _Verdicts | None = None) -> Any:
+    """
+    Try to pickle what a function or class names; return what goes in its place: itself, if that succeeds.
+
+    :param owner: the function or class, for messages
+    :param verdicts: what is known of other values that are to go into the same pickle
+    """
+    verdicts = _Verdicts() if verdicts is None else verdicts
+    pickler = _kind()(_Nowhere(), lambda _: False, verdicts)
+    pickler.is_named = True
+    try:
+        pickler.dump(pickler.replace(value))
+    except Exception as error:  # user code
+        culprit.annotate(error, value, name, reversed(pickler.met))
+        why = stand_ins.explain(owner, name, value, error, culprit.where(error))
+        error.__traceback__ = None
+        replaced = stand_ins.imported(name, value, why) or StandIn(why)
+        _remember(value, replaced)
+        return replaced
+    return value
+
+
+_refused: dict[int, tuple[ref[Any], Any, float]] = {}
+"""What did not pickle a moment ago, by identity, what went in its place, and until when that is good."""
+
+_MOMENT = 1.0
+"""Seconds: many calls of a function pay for the search once, and what has been mended since is soon seen."""
+
+
+def _remember(value: Any, replaced: Any) -> None:
+    key = id(value)
+    try:
+        _refused[key] = ref(value, partial(_forget, key)), replaced, monotonic() + _MOMENT
+    except TypeError:  # of a class without weak references
+        return
+
+
+def _forget(key: int, _: object, pop: Any = _refused.pop) -> None:
+    pop(key, None)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Reduces as cloudpickle does, but has functions and classes completed by our own functions."""
+
+    def __init__(self, file: Any, is_inline: Any, verdicts: _Verdicts | None) -> None:
+        super().__init__(file, 5, is_inline)
+        main = sys.modules["__main__"].__dict__
+        self.globals_ref[id(main)] = Main(main)
+        self.lines_sent: dict[str, list[range]] = {}
+        self.met: deque[Any] = deque(maxlen=_MET)
+        self.named = False  # whether a function or class has come by that names something
+        self.verdicts = verdicts
+        self.is_named = False  # whether all this is what a function or class names
+        self._anew: dict[int, Anew] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        self.met.append(obj)
+        cls: Any = type(obj)
+        if cls is CodeType:
+            return code_objects.reduce(obj, self.lines_sent)
+        if cls is _lru_cache_wrapper and not _is_named(obj):
+            return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
+        if cls is cached_property and hasattr(obj, "lock"):  # before Python 3.12
+            return cached_property, (obj.func,), {"attrname": obj.attrname}
+        if cls.__module__ == "typing" and cls.__name__ == "NewType" and obj.__module__ == "__main__":
+            return cls, (obj.__name__, obj.__supertype__)
+        if cls is ContextVar:
+            from woolexec.wire import variables
+
+            reduced = variables.reduce(obj)
+            if reduced is not None:
+                return reduced
+        if self.verdicts is not None:
+            reduced = self._reduce_named(obj, self.verdicts.anew)
+            if reduced is not None:
+                return reduced
+        if not issubclass(cls, type | FunctionType):
+            return NotImplemented
+        reduced = super().reducer_override(obj)
+        if reduced.__class__ is not tuple or len(reduced) != 6:
             return reduced
-    reduced = cloudpickle.Pickler.reducer_override(pickler, obj)
-    if reduced.__class__ is not tuple or len(reduced) != 6:
+        if reduced[5] is cloudpickle._function_setstate:
+            return self._reduce_function(obj, reduced)
+        if reduced[5] is cloudpickle._class_setstate:
+            return self._reduce_class(obj, reduced)
         return reduced
-    if reduced[5] is cloudpickle._function_setstate:
-        code_objects.find(obj.__code__, obj.__globals__)
-        replace(reduced[2][1]["__globals__"])
-        if obj.__globals__ is sys.modules["__main__"].__dict__:
+
+    def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
+        """Reduce the locks of objects that functions and classes name, if these are of classes that come by value."""
+        if id(obj) in anew:
+            wrapped = self.wrap(obj)
+            return None if wrapped is None else wrapped.reduced
+        if self.is_named and type(obj).__module__ == "__main__":
+            attributes = getattr(obj, "__dict__", None)
+            if type(attributes) is dict:
+                anew.update(id(value) for value in attributes.values() if type(value) in ANEW)
+        return None
+
+    def _reduce_function(self, fn: Any, reduced: Any) -> Any:
+        code_objects.find(fn.__code__, fn.__globals__)
+        values = reduced[2][1]["__globals__"]
+        self._replace_all(fn.__qualname__, values)
+        if fn.__globals__ is sys.modules["__main__"].__dict__:
             return (*reduced[:5], set_state)
-    elif reduced[5] is cloudpickle._class_setstate:
-        sent(obj)
+        return reduced
+
+    def _reduce_class(self, cls: Any, reduced: Any) -> Any:
+        sent(cls)
         if len(reduced[1]) == 6:  # not an Enum
             names = reduced[1][3]
-            names["__qualname__"] = obj.__qualname__
-            if "__slots__" in obj.__dict__ and "_fields" not in obj.__dict__:  # not a NamedTuple, whose base has them
-                names["__slots__"] = obj.__slots__  # by itself it comes without
-        replace(reduced[2][0])
+            names["__qualname__"] = cls.__qualname__
+            if "__slots__" in cls.__dict__ and "_fields" not in cls.__dict__:  # not a NamedTuple, whose base has them
+                names["__slots__"] = cls.__slots__  # by itself it comes without
+        self._replace_all(cls.__qualname__, reduced[2][0])
         return (*reduced[:5], set_class_state)
-    return reduced
+
+    def _replace_all(self, owner: str, values: MutableMapping[str, Any]) -> None:
+        if values:
+            self.named = True
+        for name, value in values.items():
+            replaced = value
+            refused = _refused.get(id(value)) if _refused else None
+            if refused is not None and refused[0]() is value and monotonic() < refused[2]:
+                replaced = refused[1]
+            elif self.verdicts is not None and not _is_safe(value):
+                replaced = self.verdicts.find(owner, name, value)
+            if replaced is value:
+                replaced = self.replace(value)
+            if replaced is not value:
+                values[name] = replaced
+
+    def replace(self, value: Any) -> Any:
+        """Return what goes in the place of what a function or class names: itself, if it is not made anew there."""
+        return self.wrap(value) or value
+
+    def wrap(self, value: Any) -> Anew | None:
+        """Say how a value is made anew; None if it is not."""
+        key = id(value)
+        if key in self._anew:
+            return self._anew[key]
+        made = stand_ins.anew(value, self.wrap)
+        if made is not None:
+            self._anew[key] = made
+        return made
+
+
+_SAFE = (type(None), bool, int, float, complex, str, bytes)
+
+
+def _is_safe(value: Any) -> bool:
+    return type(value) in _SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
+
+
+_picklers: list[Any] = [_Pickler]
+
+
+def _kind() -> Any:
+    """Return the pickler, with what is registered with multiprocessing if that has been loaded."""
+    if len(_picklers) == 1:
+        reduction = sys.modules.get("multiprocessing.reduction")
+        reducers = getattr(getattr(reduction, "ForkingPickler", None), "_extra_reducers", None)
+        if reducers is not None:
+            table = ChainMap(cloudpickle.Pickler.dispatch_table, reducers)
+            _picklers.append(type("_Pickler", (_Pickler,), {"dispatch_table": table}))
+    return _picklers[-1]
 
 
 def _is_named(obj: Any) -> bool:

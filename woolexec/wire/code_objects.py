@@ -13,6 +13,7 @@ import linecache
 import os
 import threading
 import zlib
+from functools import partial
 from types import CodeType
 from weakref import ref
 
@@ -106,8 +107,12 @@ def find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
             segment = _find(code, namespace)
         except Exception:  # of a loader, or of whoever has replaced parts of `linecache`
             segment = None
-        known = _segments[key] = ref(code, lambda _, pop=_segments.pop: pop(key, None)), segment
+        known = _segments[key] = ref(code, partial(_forget, key)), segment
     return known[1]
+
+
+def _forget(key: int, _: object, pop: Any = _segments.pop) -> None:
+    pop(key, None)
 
 
 def _find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
@@ -122,11 +127,11 @@ def _find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
     end = min(_end(code), start + _LONGEST, len(lines))
     if not 1 <= start <= end:
         return None
-    text: str | bytes = "".join(lines[start - 1 : end])
+    text = "".join(lines[start - 1 : end])
+    cached: Any = linecache.cache.get(filename, ())
+    stat = (cached[0], cached[1]) if len(cached) > 1 and cached[1] is not None else None
     if len(text) > _PLAIN:
-        text = zlib.compress(text.encode(errors="surrogatepass"), 1)
-    entry = linecache.cache.get(filename, (0, None))
-    stat = (entry[0], entry[1]) if len(entry) > 1 and entry[1] is not None else None
+        return start, zlib.compress(text.encode(errors="surrogatepass"), 1), stat, alone
     return start, text, stat, alone
 
 

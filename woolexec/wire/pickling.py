@@ -98,14 +98,15 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
         kwargs = {
             name: _Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for name, arg in kwargs.items()
         }
-    return dumps((args, kwargs))
+    return dumps((args, kwargs), ("args", "kwargs"))
 
 
-def dumps(obj: object) -> bytes | File | Parts:
+def dumps(obj: object, names: tuple[str, ...] = ()) -> bytes | File | Parts:
     """
     Pickle `obj`, whatever it is.
 
-    :raises Exception: what pickling it raises; `obj` may run any code
+    :param names: what the elements of `obj` are called where an error tells of them
+    :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code
     """
     buffers: list[Any] = []
 
@@ -128,10 +129,9 @@ def dumps(obj: object) -> bytes | File | Parts:
     except Exception:  # whatever the object's own code raises: cloudpickle may know better
         by_value = True
     if by_value:
-        buffers.clear()
         from woolexec.wire.by_value import dumps_by_value
 
-        body = dumps_by_value(obj, is_inline)
+        body = dumps_by_value(obj, is_inline, buffers, names)
     if len(body) < LARGE:
         if not buffers:
             return body
@@ -156,7 +156,7 @@ def dumps_inline(obj: object) -> bytes:
         pass
     from woolexec.wire.by_value import dumps_by_value
 
-    return dumps_by_value(obj, None)
+    return dumps_by_value(obj)
 
 
 def _needs_more(body: bytes) -> bool:

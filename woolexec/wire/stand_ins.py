@@ -1,37 +1,289 @@
-"""What does not travel with a function that names it, and what the worker has in its place."""
+"""
+What does not travel with a function or a class that names it, and what the other process has in its place.
+
+1. What each process should have for itself is made anew there: locks, thread-locals, context variables, log handlers.
+2. What a module holds that can be imported is taken from that module.
+3. For anything else there is a stand-in, which raises when it is used, and says what it stands for and why.
+
+The first is always so, for the values of globals and of class attributes.  The others are for what does not pickle.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+from contextvars import Context, ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
-ANEW: dict[type, Callable[[], Any]] = {
-    type(threading.Lock()): threading.Lock,
-    type(threading.RLock()): threading.RLock,
-    threading.local: threading.local,
-    threading.Event: threading.Event,
-    threading.Condition: threading.Condition,
+    Wrap = Callable[[Any], "Anew | None"]
+    Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
+
+# -- made anew --------------------------------------------------------------------------------------------------------
+
+
+class Anew:
+    """Stands in a pickle for what is made anew where it arrives."""
+
+    __slots__ = ("reduced",)
+
+    def __init__(self, reduced: Reduced) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Reduced:
+        return self.reduced
+
+
+def anew(value: Any, wrap: Wrap) -> Anew | None:
+    """
+    Say how a value is made anew; None if it is not.
+
+    :param wrap: does the same for what is inside, so that what two share is shared there
+    """
+    make = ANEW.get(type(value))
+    if make is None:
+        if is_handler(value):
+            make = _handler
+        elif is_library(value):
+            make = _library
+        else:
+            return None
+    reduced = make(value, wrap)
+    return None if reduced is None else Anew(reduced)
+
+
+def _plain(make: Callable[[], Any]) -> Callable[[Any, Wrap], Reduced]:
+    return lambda _value, _wrap: (make, ())
+
+
+def _condition(value: threading.Condition, wrap: Wrap) -> Reduced | None:
+    lock = wrap(value._lock)  # type: ignore[attr-defined]
+    return None if lock is None else (threading.Condition, (lock,))
+
+
+def _event(value: threading.Event, _wrap: Wrap) -> Reduced:
+    return make_event, (value.is_set(),)
+
+
+def _semaphore(value: threading.Semaphore, _wrap: Wrap) -> Reduced | None:
+    free: int = value._value
+    return (threading.Semaphore, (free,)) if free else None  # one of 0 waits for somebody over here
+
+
+def _bounded_semaphore(value: threading.BoundedSemaphore, _wrap: Wrap) -> Reduced:
+    return threading.BoundedSemaphore, (value._initial_value,)  # type: ignore[attr-defined]
+
+
+def make_event(is_set: bool) -> threading.Event:  # noqa: FBT001  # what a pickle calls
+    """Make an event that is in this state."""
+    event = threading.Event()
+    if is_set:
+        event.set()
+    return event
+
+
+_variables: dict[tuple[str, int], ContextVar[Any]] = {}
+_keys: dict[ContextVar[Any], tuple[str, int]] = {}
+"""Context variables that came, so that all functions that name one find the same."""
+
+
+def _variable(value: ContextVar[Any], _wrap: Wrap) -> Reduced:
+    from woolexec.wire import variables
+
+    reduced = variables.reduce(value)
+    if reduced is not None:
+        return reduced[0], reduced[1]
+    key = _keys.get(value) or (value.name, id(value))
+    try:
+        return make_variable, (key, Context().run(value.get))  # where nothing is set there is the default
+    except LookupError:
+        return make_variable, (key,)
+
+
+def make_variable(key: tuple[str, int], *default: Any) -> ContextVar[Any]:
+    """Make a context variable; always the same for the same one over there."""
+    if key not in _variables:
+        made: ContextVar[Any] = ContextVar(key[0], default=default[0]) if default else ContextVar(key[0])
+        _keys[_variables.setdefault(key, made)] = key
+    return _variables[key]
+
+
+def is_handler(value: Any) -> bool:
+    """Say whether this is a log handler that leaves it to us how it is pickled."""
+    logging: Any = sys.modules.get("logging")
+    cls: Any = type(value)
+    return (
+        logging is not None
+        and issubclass(cls, logging.Handler)
+        and cls.__reduce_ex__ is object.__reduce_ex__
+        and cls.__reduce__ is object.__reduce__
+        and not hasattr(cls, "__setstate__")
+    )
+
+
+def _handler(value: Any, _wrap: Wrap) -> Reduced:
+    state = dict(value.__dict__)
+    state.pop("lock", None)
+    for name in _OPENED:
+        if name in state:
+            state[name] = None  # opened again by the next record
+    if "baseFilename" not in state and "stream" in value.__dict__:
+        state["stream"] = value.stream
+    return make_handler, (type(value), state)
+
+
+_OPENED = ("stream", "sock", "socket")
+
+
+def make_handler(cls: type, state: dict[str, Any]) -> Any:
+    """Make a log handler that does what the one over there does: a file is opened again, to be appended to."""
+    handler: Any = object.__new__(cls)
+    handler.__dict__.update(state)
+    if state.get("baseFilename") is not None:
+        handler.mode = "a"
+    handler.createLock()
+    return handler
+
+
+def is_library(value: Any) -> bool:
+    """Say whether this is a shared library that ctypes has loaded."""
+    ctypes: Any = sys.modules.get("ctypes")
+    return ctypes is not None and issubclass(type(value), ctypes.CDLL)
+
+
+def _library(value: Any, _wrap: Wrap) -> Reduced:
+    functions = {}
+    for name, each in value.__dict__.items():
+        if type(each) is value._FuncPtr and not name.startswith("_"):
+            functions[name] = each.argtypes, each.restype
+    return make_library, (type(value), value._name, functions)
+
+
+def make_library(cls: type, name: str | None, functions: dict[str, Any]) -> Any:
+    """Load a shared library, or return a stand-in if that fails."""
+    try:
+        library: Any = cls(name)
+        for function, (argtypes, restype) in functions.items():
+            found = getattr(library, function)
+            found.restype = restype
+            if argtypes is not None:
+                found.argtypes = argtypes
+    except Exception as exc:
+        return StandIn(f"the shared library {name!r} cannot be loaded in this process ({type(exc).__name__}: {exc})")
+    return library
+
+
+ANEW: dict[type, Callable[[Any, Wrap], Reduced | None]] = {
+    type(threading.Lock()): _plain(threading.Lock),
+    type(threading.RLock()): _plain(threading.RLock),
+    threading.local: _plain(threading.local),
+    threading.Event: _event,
+    threading.Condition: _condition,
+    threading.Semaphore: _semaphore,
+    threading.BoundedSemaphore: _bounded_semaphore,
+    ContextVar: _variable,
 }
 """What each process has for itself, where a global of a function or an attribute of a class is one: where these are
 imported there is a new one as well."""
 
 
-class Anew:
-    """Stands for one of those in a pickle."""
-
-    __slots__ = ("kind",)
-
-    def __init__(self, value: object) -> None:
-        self.kind = type(value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ANEW[self.kind], ()
+# -- imported ---------------------------------------------------------------------------------------------------------
 
 
-def replace(values: dict[str, Any]) -> None:
-    """Replace, among a function's globals or a class's attributes, what each process has for itself."""
-    values.update({name: Anew(value) for name, value in values.items() if type(value) in ANEW})
+def imported(name: str, value: object, explain: str) -> Anew | None:
+    """
+    Say of which module a value is to be taken there; None if no module that can be imported holds it.
+
+    :param name: what it is called here
+    :param explain: what a stand-in says if the other process cannot import it
+    """
+    found = None
+    package = type(value).__module__.partition(".")[0]
+    for module_name, module in list(sys.modules.items()):
+        if module_name in ("__main__", "__mp_main__") or getattr(module, "__spec__", None) is None:
+            continue
+        namespace = getattr(module, "__dict__", {})
+        if namespace.get(name) is value:
+            if module_name.partition(".")[0] == package:
+                return Anew((take, (module_name, name, explain)))  # of the package that made it
+            found = found or Anew((take, (module_name, name, explain)))
+    return found
+
+
+def take(module: str, name: str, explain: str) -> Any:
+    """Take a value from a module of this process; a stand-in if there is none."""
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(module), name)
+    except Exception as exc:  # importing runs user code
+        return StandIn(f"{explain}; {module}.{name} is not here: {type(exc).__name__}: {exc}")
+
+
+# -- stand-ins --------------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """Raises when it is used in any way but to be passed on, compared by identity, and shown."""
+
+    __slots__ = ("_StandIn__why", "__weakref__")
+
+    def __init__(self, why: str) -> None:
+        object.__setattr__(self, "_StandIn__why", why)
+
+    def __repr__(self) -> str:
+        return f"<stand-in: {_why(self)}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Reduced:
+        return StandIn, (_why(self),)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in ("__class__", "__reduce_ex__"):  # all picklers ask for these, and `isinstance`
+            _fail(self)
+        return object.__getattribute__(self, name)
+
+
+def _why(stand_in: StandIn) -> str:
+    why: str = object.__getattribute__(stand_in, "_StandIn__why")
+    return why
+
+
+def _fail(stand_in: StandIn, *_: Any, **__: Any) -> NoReturn:
+    from pickle import PicklingError
+
+    raise PicklingError(_why(stand_in))
+
+
+_OPERATORS = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or"
+_OTHERS = """
+    setattr delattr call str format bytes hash bool len length_hint iter next reversed contains getitem setitem delitem
+    missing enter exit aenter aexit aiter anext await lt le eq ne gt ge neg pos abs invert int float complex index round
+    trunc floor ceil fspath buffer instancecheck subclasscheck mro_entries
+"""
+for _name in [
+    *(prefix + name for name in _OPERATORS.split() for prefix in ("", "r", "i")),
+    *_OTHERS.split(),
+]:
+    if _name != "idivmod":
+        setattr(StandIn, f"__{_name}__", _fail)
+
+
+def explain(owner: str, name: str, value: object, error: BaseException, where: str) -> str:
+    """
+    Say why something is not there.
+
+    :param owner: the function or class that names it
+    :param where: what in it does not pickle
+    """
+    kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    try:
+        text = f": {error}"
+    except Exception:  # user code
+        text = ""
+    return (
+        f"{name!r} of {owner} is not in this process, because this {kind} cannot be pickled "
+        f"({type(error).__name__}{text}{where}); make it in the task, or in the pool's initializer"
+    )
