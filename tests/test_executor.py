@@ -415,17 +415,16 @@ def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
 
 
 def test_timeout_is_tried_again_when_it_is_named(pool, tmp_path):
-    # The time a fresh worker takes to import this module counts.
+    def sleep_first(path):  # by value: the time that a fresh worker takes to import this module would count
+        with open(path, "ab") as file:
+            file.write(b".")
+        if path.stat().st_size == 1:
+            time.sleep(1000)
+        return path.stat().st_size
+
     view = pool.with_options(timeout=2.0, retries=1, retry_on=TimeoutError)
 
     assert view.submit(sleep_first, tmp_path / "a").result(WATCHDOG) == 2
-
-
-def sleep_first(path):
-    count = count_in(path)
-    if count == 1:
-        time.sleep(1000)
-    return count
 
 
 def test_name_is_what_messages_call_the_task(pool):
