@@ -3,6 +3,7 @@
 #   make test    sets up .venv and passes the tests
 # The rest: make test-all lint types proto proto-check bench bench-peers sim wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
+#   LOWEST=1 installs the lowest versions of the dependencies that pyproject.toml permits; give it a VENV of its own
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -14,31 +15,43 @@ ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROTO := protos/woolexec/v1/wire.proto
+LOWEST ?=
 # A test that hangs is ended by its own watchdog; this one ends a run whose watchdog hangs.
-TEST_LIMIT ?= 900
+# In the foreground: it would not hear Ctrl-C otherwise.
+TEST_LIMIT ?= 1800
+LIMIT = timeout --foreground --kill-after=10 $(TEST_LIMIT)
 # Tests wait more than they compute: more processes than processors, each with whole files.
 JOBS ?= 4
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
+# What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
+WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
 .PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers sim wheel wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
-# The stamps: .run holds what users get, .dev the tools as well; both are made anew when pyproject.toml changes.
+# The stamps: .run holds what users get, .test what the tests need, .dev the tools as well; all are made anew when
+# pyproject.toml changes.
 $(VENV)/.run: pyproject.toml
 	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
 	    line=$$(PYTHON="$(PYTHON)" .ci/pythons | sed -n 1p); \
 	    echo "making $(VENV) with Python $$line"; \
 	    rm -rf $(VENV); "$${line#* }" -m venv $(VENV); \
 	fi
-	@$(PIP) install -e .
+	@if [ -n "$(LOWEST)" ]; then $(BIN)/python .ci/lowest >$(VENV)/lowest.txt; else : >$(VENV)/lowest.txt; fi
+	@$(PIP) install --constraint $(VENV)/lowest.txt -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/.run
+$(VENV)/.test: pyproject.toml | $(VENV)/.run
+	@echo "installing what the tests need into $(VENV): less than a minute"
+	@$(PIP) install --constraint $(VENV)/lowest.txt -e '.[test]'
+	@touch $(VENV)/.run $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.test
 	@echo "installing the tools into $(VENV)"
 	@$(PIP) install -e '.[dev]'
-	@touch $(VENV)/.run $@
+	@touch $(VENV)/.run $(VENV)/.test $@
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.run
 	@$(PIP) install -e '.[bench]'
@@ -49,8 +62,9 @@ venv: $(VENV)/.dev
 demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
 
-test: $(VENV)/.dev
-	timeout --kill-after=10 $(TEST_LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
+test: $(VENV)/.test
+	@echo "all tests take 4 to 8 minutes on two processors; some of them: make test ARGS=tests/core"
+	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:
@@ -112,13 +126,13 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	@ls dist/*.whl
 
-# The tests run in a copy beside the wheel: what the wheel lacks, or the source tree hides, shows here.
+# The end-to-end tests run in a copy beside the wheel: what the wheel lacks, or the source tree hides, shows here.
 wheel-test: wheel
 	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
 	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
-	timeout --kill-after=10 $(TEST_LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(ARGS)
+	$(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(WHEEL_TESTS) $(ARGS)
 
 clean:
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .cache

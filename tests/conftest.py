@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import multiprocessing.util
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,8 @@ import pytest
 from tests import leaks
 
 GRACE = 20.0
+# What most shells give: tests pass with it, and so do the programs of users.
+DESCRIPTORS = 1024
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
@@ -33,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     leaks.mark_this_run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft > DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
     # A temporary directory of our own: what two runs at once leave in a common one is each other's.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-of-woolexec-")

@@ -87,3 +87,10 @@ def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
 def test_slow_tests_run_when_asked_for(tmp_path, arguments, outcome):
     ran = run_pytest(tmp_path, "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\n", *arguments)
     assert outcome in ran.stdout
+
+
+def test_tests_run_with_the_usual_number_of_descriptors(tmp_path):
+    done = run_pytest(
+        tmp_path, "import resource\ndef test_it():\n    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 1024\n"
+    )
+    assert "1 passed" in done.stdout

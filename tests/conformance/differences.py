@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSIONS = ((3, 11), (3, 12), (3, 13))
+VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14), (3, 15))
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 BEGIN, END = "<!-- made by tests/conformance/differences.py: begin -->\n", "<!-- end -->\n"
 
@@ -99,6 +99,81 @@ DIFFERENCES: tuple[Difference, ...] = (
         "Makes the second thread that the stdlib's pool starts, its queue feeder, fail; there is no such thread.",
         "test_scripts::test_submit_after_interpreter_shutdown_raises",
         since=(3, 12),
+        backported=True,
+    ),
+    Difference(
+        f"{P}.test_broken_process_pool_traceback",
+        Why.BREAKS,
+        "A killed worker costs the call that it ran; it also takes its victim from `_processes`.",
+        "test_pool::test_lost_calls_have_an_error_each",
+        since=(3, 14),
+    ),
+    Difference(
+        f"{P}.test_traceback_when_child_process_terminates_abruptly",
+        Why.PRIVATE,
+        "Asserts that the cause is a private `_RemoteTraceback`; the error's own message names process and exit code.",
+        "test_pool::test_error_of_a_lost_call_names_the_process_and_its_exit_code",
+        since=(3, 15),
+    ),
+    Difference(
+        f"{P}.test_shutdown_no_wait_max_tasks_gh119592",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread`; and an abandoned executor runs what was submitted, instead of failing it.",
+        "test_pool::test_workers_are_replaced_after_shutdown_without_wait",
+        since=(3, 13),
+        backported=True,
+    ),
+    Difference(
+        f"{P}.test_gc_during_max_tasks_worker_exit_gh152967",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread`; and an abandoned executor runs what was submitted, instead of failing it.",
+        "test_pool::test_workers_of_an_abandoned_executor_are_replaced",
+        since=(3, 13),
+        backported=True,
+    ),
+    Difference(
+        f"{P}.test_force_shutdown_during_max_tasks_worker_exit",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread` and sets `_force_shutting_down`.",
+        "test_later_pythons::test_stop_replaces_no_worker",
+        since=(3, 14),
+    ),
+    Difference(
+        f"{P}.test_failed_worker_replacement_breaks_pool",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread` and replaces a private function that starts a worker.",
+        "test_pool::test_pool_whose_workers_cannot_start_fails_its_calls",
+        since=(3, 13),
+        backported=True,
+    ),
+    Difference(
+        f"{P}.test_terminate_workers",
+        Why.PRIVATE,
+        "Replaces `_force_shutdown`.",
+        "test_later_pythons::test_stop_ends_running_calls_and_workers_at_once",
+        since=(3, 14),
+    ),
+    Difference(
+        f"{P}.test_kill_workers",
+        Why.PRIVATE,
+        "Replaces `_force_shutdown`.",
+        "test_later_pythons::test_stop_ends_running_calls_and_workers_at_once",
+        since=(3, 14),
+    ),
+    Difference(
+        f"{S}.test_shutdown_gh_132969_case_1",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread`.",
+        "test_pool::test_shutdown_without_wait_after_a_failed_call_ends_workers_of_one_call",
+        since=(3, 13),
+        backported=True,
+    ),
+    Difference(
+        f"{S}.test_shutdown_gh_132969_case_2",
+        Why.PRIVATE,
+        "Joins `_executor_manager_thread`.",
+        "test_pool::test_shutdown_without_wait_after_a_failed_call_ends_workers_of_one_call",
+        since=(3, 13),
         backported=True,
     ),
     Difference(

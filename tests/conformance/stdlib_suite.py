@@ -125,6 +125,10 @@ def make_mixin(executor_mixin: type) -> type:
             # For the managers and semaphores that tests make.
             return multiprocessing.get_context("spawn")
 
+        def create_event(self) -> Any:
+            # The mixins of 3.14 and later have it.
+            return self.manager.Event()
+
         def setUp(self) -> None:
             module = sys.modules[type(self).__bases__[0].__module__]
             if hasattr(module, "assert_python_ok"):

@@ -45,6 +45,20 @@ def test_stop_cancels_what_has_not_started(stop, tmp_path):
 
 
 @pytest.mark.parametrize("stop", STOPS)
+def test_stop_replaces_no_worker(stop, tmp_path):
+    # The running call is the last one of its worker.
+    pool = Subject(1, max_tasks_per_child=1)
+    pool.submit(tasks.hold, tmp_path)
+    waiting = [pool.submit(tasks.hold, tmp_path, f"late{n}") for n in range(2)]
+    assert tasks.is_held(tmp_path)
+    getattr(pool, stop)()
+    tasks.release(tmp_path)
+    pool.shutdown()
+    assert all(future.cancelled() or future.exception() for future in waiting)
+    assert list(tmp_path.glob("late*")) == []
+
+
+@pytest.mark.parametrize("stop", STOPS)
 def test_stop_shuts_the_executor_down(stop):
     pool = Subject(1)
     pool.submit(tasks.pid).result(SOON)

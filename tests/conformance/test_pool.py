@@ -44,6 +44,34 @@ def test_pool_goes_on_after_a_worker_that_ends_in_any_way(pool, ending):
     assert pool.submit(pow, 2, 8).result(SOON) == 256
 
 
+@ours_only
+def test_lost_calls_have_an_error_each(pool):
+    # The stdlib made one exception for all of them until 3.14: each `result()` added a frame to its traceback.
+    errors = [future.exception(SOON) for future in [pool.submit(tasks.kill_self) for _ in range(3)]]
+    assert [isinstance(error, BrokenProcessPool) for error in errors] == [True] * 3
+    assert len(set(map(id, errors))) == 3
+
+
+@ours_only
+def test_error_of_a_lost_call_names_the_process_and_its_exit_code():
+    with Subject(1) as lone:
+        worker = lone.submit(tasks.pid).result(SOON)
+        with pytest.raises(BrokenProcessPool, match=rf"worker {worker} .*exited with code 99"):
+            lone.submit(tasks.leave, 99).result(SOON)
+
+
+@ours_only
+def test_pool_whose_workers_cannot_start_fails_its_calls(monkeypatch, tmp_path):
+    no_python = tmp_path / "python"
+    no_python.write_text("#!/bin/sh\nexit 1\n")
+    no_python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(no_python))
+    with Subject(1) as pool:
+        waiting = [pool.submit(tasks.pid) for _ in range(3)]
+        errors = [future.exception(SOON) for future in waiting]
+    assert [isinstance(error, BrokenProcessPool) for error in errors] == [True] * 3
+
+
 def test_as_many_calls_run_at_once_as_there_are_workers(tmp_path):
     with Subject(4) as pool:
         found = [pool.submit(tasks.meet, tmp_path, 4) for _ in range(4)]
@@ -104,6 +132,46 @@ def test_shutdown_without_wait_finishes_the_calls():
     pool.shutdown(wait=False)
     assert list(results) == [0.01] * 10
     assert tasks.eventually(lambda: tasks.is_gone(worker.result()))
+
+
+def test_shutdown_without_wait_after_a_failed_call_ends_workers_of_one_call():
+    pool = Subject(4, max_tasks_per_child=1)
+    worker = pool.submit(tasks.pid)
+    failed = pool.submit(tasks.fail, "text")
+    last = pool.submit(tasks.nap, 0.2)
+    with pytest.raises(RuntimeError, match="text"):
+        failed.result(SOON)
+    pool.shutdown(wait=False)
+    assert last.result(SOON) == 0.2
+    assert tasks.eventually(lambda: tasks.is_gone(worker.result()))
+
+
+@ours_only  # until 3.13 the stdlib replaces no worker after a shutdown
+def test_workers_are_replaced_after_shutdown_without_wait(tmp_path):
+    pool = Subject(1, max_tasks_per_child=1)
+    held = pool.submit(tasks.hold, tmp_path)
+    waiting = [pool.submit(tasks.pid) for _ in range(2)]
+    assert tasks.is_held(tmp_path)
+    pool.shutdown(wait=False)
+    tasks.release(tmp_path)
+    assert held.result(SOON) == "held"
+    assert len({future.result(SOON) for future in waiting}) == 2
+    pool.shutdown()
+
+
+@ours_only  # the stdlib's raise BrokenProcessPool: the executor was garbage collected
+def test_workers_of_an_abandoned_executor_are_replaced(tmp_path):
+    pool = Subject(1, max_tasks_per_child=1)
+    held = pool.submit(tasks.hold, tmp_path)
+    waiting = [pool.submit(tasks.pid) for _ in range(2)]
+    assert tasks.is_held(tmp_path)
+    del pool
+    gc.collect()
+    tasks.release(tmp_path)
+    assert held.result(SOON) == "held"
+    pids = {future.result(SOON) for future in waiting}
+    assert len(pids) == 2
+    assert tasks.eventually(lambda: all(map(tasks.is_gone, pids)))
 
 
 def test_shutdown_twice_and_without_use():
