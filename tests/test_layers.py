@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 ROWS = {
     "errors": 0,
     "broken_pool": 0,
+    "checks": 0,
     "options": 0,
     "requirement": 0,
     "cpus": 0,

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
+from woolexec.checks import integer
 from woolexec.engine.functions import trio_token
 from woolexec.mapping import check_map
 from woolexec.wire import variables
@@ -291,8 +292,9 @@ class AsyncFace:
         :param prefetch: items that the generator may be ahead of who pulls; with 0 it is suspended between pulls
         :raises ValueError: if `prefetch` is negative
         """
+        prefetch = integer("prefetch", prefetch)
         if prefetch < 0:
-            raise ValueError("prefetch must not be negative")
+            raise ValueError(f"prefetch must not be negative: {prefetch}")
         return StreamScope(lambda: self._start(fn, args, kwargs, stream=True, prefetch=prefetch))
 
     def map_async(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, wait
 from contextvars import Token
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.errors import PlatformError
@@ -26,6 +28,7 @@ if sys.platform == "win32":  # before the imports that fail there first
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
 from woolexec.aio import AsyncFace
+from woolexec.checks import count, integer, positive_seconds, seconds, wrong_type
 from woolexec.core.call import Call
 from woolexec.cpus import usable_cpus
 from woolexec.engine.aside import COROUTINES
@@ -224,11 +227,11 @@ class PeerPoolExecutor(_Face):
     :param placement: chooses the peer for each task: `RoundRobin`, `LeastOutstanding`, `PowerOfTwoChoices`, or another
         `Placement`; None: a peer that is known to have a free place, those on this host first.  Workers on this machine
         come before peers
-    :param ship: modules that each peer is sent once: a module, its name, or the path of its file or folder; the whole
-        package travels.  A worker that has imported another version forgets that
-    :raises ValueError: if a number is not above 0, or a module cannot be shipped
+    :param ship: modules that each peer is sent once: a module, its name, or the path of its file or folder; or several
+        of these.  The whole package travels.  A worker that has imported another version forgets that
+    :raises ValueError: if a number is not above 0, `peers` is empty, or a module cannot be shipped
     :raises CredentialsError: if a token or a certificate cannot be used
-    :raises TypeError: if `initializer` is not callable
+    :raises TypeError: for an argument of the wrong type
     """
 
     def __init__(
@@ -245,27 +248,39 @@ class PeerPoolExecutor(_Face):
         credentials: Credentials | None = None,
         peers_timeout: float | None = 60.0,
         placement: Placement | None = None,
-        ship: Iterable[Shippable] = (),
+        ship: Shippable | Iterable[Shippable] = (),
     ) -> None:
         if max_workers is None:
             max_workers = usable_cpus() if peers is None else 0
-        elif max_workers < 0 or (max_workers == 0 and peers is None):
-            raise ValueError("max_workers must be greater than 0")
+        else:
+            max_workers = integer("max_workers", max_workers, "an integer or None")
+            if max_workers < 0 or (max_workers == 0 and peers is None):
+                raise ValueError(f"max_workers must be greater than 0, not {max_workers}")
         if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+            raise wrong_type("initializer", "a callable or None", initializer)
+        if initargs is not None or initializer is not None:
+            try:
+                initargs = tuple(initargs)
+            except TypeError:
+                raise wrong_type("initargs", "a tuple of arguments", initargs) from None
         if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
-        if max_coroutines <= 0:
-            raise ValueError("max_coroutines must be >= 1")
+            max_tasks_per_child = count("max_tasks_per_child", max_tasks_per_child, "an integer or None")
+        max_coroutines = count("max_coroutines", max_coroutines)
+        initializer_timeout = positive_seconds("initializer_timeout", initializer_timeout)
+        peers_timeout = positive_seconds("peers_timeout", peers_timeout)
+        if isinstance(placement, type):
+            raise TypeError(f"placement must be an object, not a class: {placement.__name__}()")
+        if placement is not None and not callable(getattr(placement, "choose", None)):
+            raise wrong_type("placement", "an object with the methods of a Placement, or None", placement)
+        if credentials is not None:
+            _check_credentials(credentials)
+        modules = _modules(ship)
         self._options = None
         self._max_workers = max(1, max_workers)
-        first = None if initializer is None else dumps((initializer, tuple(initargs)), ("initializer", "initargs"))
+        first = None if initializer is None else dumps((initializer, initargs), ("initializer", "initargs"))
         self._peers = None
         if peers is not None:
-            around, code = _around([*ship], first, initializer_timeout)
+            around, code = _around(modules, first, initializer_timeout)
             self._peers = _peers_at(peers, credentials, peers_timeout, around, code)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
@@ -300,7 +315,7 @@ class PeerPoolExecutor(_Face):
             raise ValueError("this executor was made without peers=")
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
-        return self._peers.wait(count, timeout)
+        return self._peers.wait(integer("count", count), seconds("timeout", timeout))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """
@@ -522,6 +537,13 @@ def _key(place: Worker | Remote, number: int) -> int | str:
     return place.page.pid if place.pid is None else place.pid
 
 
+def _check_credentials(credentials: object) -> None:
+    from woolexec.mesh.credentials import Credentials
+
+    if not isinstance(credentials, Credentials):  # its repr may be the secret
+        raise TypeError(f"credentials must be a Credentials or None, not {type(credentials).__name__}")
+
+
 def _peers_at(
     peers: PeersArgument,
     credentials: Credentials | None,
@@ -535,6 +557,16 @@ def _peers_at(
 
     credentials = credentials or Credentials.from_environment()
     return Peers(discoveries(peers), credentials, timeout=timeout, around=around, code=code.get)
+
+
+def _modules(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
+    """Return what `ship=` names: one module, or several."""
+    if isinstance(ship, str | os.PathLike | ModuleType):
+        return [ship]
+    try:
+        return [*ship]
+    except TypeError:
+        raise wrong_type("ship", "a module, its name or path, or several of these", ship) from None
 
 
 def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Around | None, dict[str, bytes]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from woolexec.checks import integer, positive_seconds, shown, wrong_type
 from woolexec.requirement import Line, Requirement
 
 TYPE_CHECKING = False
@@ -67,28 +66,29 @@ class TaskOptions:
         near: str = "",
         priority: int = 0,
     ) -> None:
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0 and not math.isnan(timeout)):
-            raise ValueError(f"timeout must be a number of seconds above 0, or None: {timeout!r}")
-        if not isinstance(retries, int) or isinstance(retries, bool):
-            raise TypeError(f"retries must be an int: {retries!r}")
+        timeout = positive_seconds("timeout", timeout)
+        retries = integer("retries", retries)
         if retries < 0:
             raise ValueError(f"retries must not be negative: {retries}")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a str: {name!r}")
+        if not isinstance(name, str | None):
+            raise wrong_type("name", "a str or None", name)
         if not isinstance(near, str):
-            raise TypeError(f"near must be a str: {near!r}")
-        if not isinstance(priority, int) or isinstance(priority, bool):
-            raise TypeError(f"priority must be an int: {priority!r}")
+            raise wrong_type("near", "a str", near)
+        priority = integer("priority", priority)
         if not -(1 << 31) <= priority < 1 << 31:
             raise ValueError(f"priority must fit into 32 bits: {priority}")
         if not isinstance(require, Requirement | None):
-            require = Requirement(require) if require else None
+            require = Requirement(require)
+            require = require if require.texts else None
+        if not isinstance(backend, str | None):
+            raise wrong_type("backend", "'asyncio', 'trio' or None", backend)
         if backend not in BACKENDS:
-            raise ValueError(f"backend must be 'asyncio', 'trio' or None: {backend!r}")
-        types = (retry_on,) if isinstance(retry_on, type) else tuple(retry_on)
-        for cls in types:
-            if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-                raise TypeError(f"retry_on takes exception classes: {cls!r}")
+            raise ValueError(f"backend must be 'asyncio', 'trio' or None, not {backend!r}")
+        types = _classes(retry_on)
+        if types and not retries:
+            raise ValueError(
+                f"retry_on={shown(retry_on)} has no effect without retries: add retries=1, or leave it out"
+            )
         set_ = object.__setattr__
         set_(self, "timeout", timeout)
         set_(self, "retries", retries)
@@ -130,6 +130,27 @@ class TaskOptions:
     def is_default(self) -> bool:
         """Nothing was asked for."""
         return not self.retry_on_names and all(getattr(self, name) == value for name, value in _DEFAULTS.items())
+
+
+def _classes(retry_on: Any) -> tuple[type[BaseException], ...]:
+    """
+    Return the classes of exceptions that are meant.
+
+    :raises TypeError: if they are none
+    """
+    expected = "an exception class, or several of them"
+    if isinstance(retry_on, type):
+        retry_on = (retry_on,)
+    elif isinstance(retry_on, str):
+        raise wrong_type("retry_on", expected, retry_on)
+    try:
+        classes = tuple(retry_on)
+    except TypeError:
+        raise wrong_type("retry_on", expected, retry_on) from None
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise wrong_type("retry_on", expected, cls)
+    return classes
 
 
 _DEFAULTS = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from woolexec.checks import wrong_type
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,19 +28,21 @@ class Requirement:
 
     def __init__(self, wanted: Mapping[str, float | str]) -> None:
         resources, tags = {}, set()
+        if not hasattr(wanted, "items"):
+            raise wrong_type("require", 'a mapping such as {"gpu": 1, "zone": "b"}', wanted)
         for name, value in wanted.items():
             if not isinstance(name, str):
-                raise TypeError(f"require takes names as keys: {name!r}")
+                raise wrong_type("a key of require", "a str", name)
             if not name or {*"=>,"} & {*name}:
                 raise ValueError(f"{name!r} is no name of a resource or a tag")
             if isinstance(value, str):
                 tags.add(f"{name}={value}")
-            elif isinstance(value, int | float) and not isinstance(value, bool):
-                if not 0 < value < float("inf"):
-                    raise ValueError(f"require takes amounts above 0: {name}={value!r}")
-                resources[name] = float(value)
+            elif isinstance(value, bool) or not hasattr(value, "__float__"):
+                raise wrong_type(f"require[{name!r}]", "a number, an amount, or a str, the value of a tag", value)
             else:
-                raise TypeError(f"require takes amounts and texts: {name}={value!r}")
+                if not 0 < value < float("inf"):
+                    raise ValueError(f"require[{name!r}] must be an amount above 0, not {value!r}")
+                resources[name] = float(value)
         self.resources = tuple(sorted(resources.items()))
         self.tags = frozenset(tags)
 

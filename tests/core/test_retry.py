@@ -45,4 +45,4 @@ def test_naming_a_base_class_is_enough():
 
 
 def test_naming_an_exception_without_retries_tries_nothing():
-    assert not retries_left(TaskOptions(retry_on=ValueError), 1, VALUE)
+    assert not retries_left(TaskOptions.restore(["builtins:ValueError"]), 1, VALUE)

@@ -55,6 +55,16 @@ def test_value_is_decoded_where_it_is_asked_for():
     assert not future.running()
 
 
+def test_completion_shows_what_a_future_of_the_standard_library_has_and_nothing_internal():
+    future = CallFuture(Owner())
+
+    def shown(thing):
+        return {name for name in dir(thing) if not name.startswith("_")}
+
+    assert shown(future) == shown(Future())
+    assert "__await__" in dir(future)
+
+
 def test_failure_is_raised_each_time():
     future = CallFuture(Owner())
     future.deliver_failure(None, dump_failure(ValueError("text")))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from woolexec.checks import wrong_type
 from woolexec.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ class Credentials:
 
     token: bytes | None = field(default=None, repr=False)
     tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, bytes | None):  # and not what it is
+            raise TypeError(f"token must be bytes or None, not {type(self.token).__name__}")
+        if self.tls is not None and not hasattr(self.tls, "certificate"):
+            raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("credentials stay in their process: a pickle would take the token along")

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from woolexec.checks import wrong_type
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file in an archive: what is the same has the same digest."""
 
@@ -39,6 +41,7 @@ def shipment(what: Shippable) -> Shipment:
     Pack a module, with the package that it belongs to.
 
     :param what: the module, its name, or the path of its file or folder
+    :raises TypeError: if it is none of these
     :raises ValueError: if it is not there, is not made of files, or is part of Python or of woolexec
     """
     path = _path_of(what)
@@ -59,6 +62,8 @@ def shipment(what: Shippable) -> Shipment:
 def _path_of(what: Shippable) -> Path:
     if isinstance(what, ModuleType):
         what = what.__name__
+    elif not isinstance(what, str | os.PathLike):
+        raise wrong_type("each of ship", "a module, its name, or the path of its file or folder", what)
     elif not isinstance(what, str) or os.sep in what or what.endswith(".py"):
         path = Path(what).resolve()
         if not (path.is_dir() or (path.suffix == ".py" and path.is_file())):

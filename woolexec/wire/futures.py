@@ -342,6 +342,10 @@ class CallFuture(Future[T]):
             return f"<{type(self).__name__} at {id(self):#x} state=finished>"
         return super().__repr__()
 
+    def __dir__(self) -> list[str]:
+        # What completion offers: PEP 3148's, and what is ours under the same names.
+        return [name for name in super().__dir__() if name.startswith("_") or hasattr(Future, name)]
+
     def running(self) -> bool:
         """Return True if the task is being run by a worker now."""
         if self._state is PENDING and self._owner is not None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from woolexec.checks import wrong_type
 from woolexec.mesh.discovery import PORT, Discovery
 from woolexec.mesh.discovery.directory import Directory
 from woolexec.mesh.discovery.dns import Dns
@@ -29,23 +30,36 @@ from woolexec.mesh.ssh import Ssh
 GROUP = "woolexec.discovery"
 """Entry points: functions that take a URL and return a `Discovery`."""
 
+_ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discovery"
+
 
 def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Discovery]:
     """
     Make what finds the peers that the user has named.
 
-    :raises ValueError: if one of them makes no sense
+    :raises ValueError: if one of them makes no sense, or there are none
+    :raises TypeError: if one of them is neither a text nor a `Discovery`
     """
     found: list[Discovery] = []
     addresses = []
-    for each in [peers] if isinstance(peers, str | Discovery) else peers:
-        if not isinstance(each, str):
+    if isinstance(peers, str | Discovery):
+        peers = [peers]
+    elif isinstance(peers, bytes | Mapping) or not isinstance(peers, Iterable):
+        raise wrong_type("peers", f"{_ONE}, or several of these", peers)
+    for each in peers:
+        if isinstance(each, Discovery):
             found.append(each)
+        elif not isinstance(each, str):
+            raise wrong_type("each of peers", _ONE, each)
         elif _scheme(each):
             found.append(discovery(each))
         else:
             addresses.append(check_address(each))
-    return [Static(addresses), *found] if addresses else found
+    if addresses:
+        found.insert(0, Static(addresses))
+    if not found:
+        raise ValueError("peers is empty: name at least one, or leave it out for workers on this machine alone")
+    return found
 
 
 def discovery(url: str) -> Discovery:

@@ -1,0 +1,90 @@
+"""
+Arguments of the wrong type or out of range: each kind is checked in one place.
+
+A message says what was expected and what came.  As in Python, a wrong type is a TypeError and a wrong value of the
+right type is a ValueError; what numpy and others have in place of `int` and `float` is taken as these.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from operator import index
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def wrong_type(name: str, expected: str, value: object) -> TypeError:
+    """Make the error that says that an argument has the wrong type."""
+    if isinstance(value, type):
+        return TypeError(f"{name} must be {expected}, not the class {value.__qualname__}")
+    return TypeError(f"{name} must be {expected}, not {type(value).__name__}: {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return what a message shows of a value: its repr, cut, which is user code and may raise."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = object.__repr__(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def integer(name: str, value: Any, expected: str = "an integer") -> int:
+    """
+    Return an integer argument as `int`; a `bool` is none.
+
+    :raises TypeError: if it is no integer
+    """
+    if value.__class__ is int:
+        return value
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise wrong_type(name, expected, value) from None
+
+
+def count(name: str, value: Any, expected: str = "an integer") -> int:
+    """
+    Return an argument that says how many, at least one.
+
+    :raises TypeError: if it is no integer
+    :raises ValueError: if it is below 1
+    """
+    number = integer(name, value, expected)
+    if number < 1:
+        raise ValueError(f"{name} must be >= 1, not {number}")
+    return number
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """
+    Return a number of seconds; None, which infinity means as well, if there is no limit.
+
+    :raises TypeError: if it is no number
+    :raises ValueError: if it is not a number (NaN)
+    """
+    if value is None:
+        return None
+    if value.__class__ is not float and value.__class__ is not int:
+        if isinstance(value, bool | str | bytes | bytearray) or not hasattr(value, "__float__"):
+            raise wrong_type(name, "a number of seconds or None", value)
+        value = float(value)
+    if isnan(value):
+        raise ValueError(f"{name} must be a number of seconds, not NaN")
+    return None if value == float("inf") else value
+
+
+def positive_seconds(name: str, value: Any) -> float | None:
+    """
+    As `seconds`, of a time that must be above 0.
+
+    :raises ValueError: if it is not
+    """
+    number = seconds(name, value)
+    if number is not None and number <= 0:
+        raise ValueError(f"{name} must be above 0 seconds, or None for no limit, not {number:g}")
+    return number
