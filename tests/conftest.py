@@ -9,13 +9,16 @@ below prints the stacks from outside the interpreter lock and ends the run.
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import multiprocessing.util
 import os
 import resource
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TextIO
 
 import pytest
@@ -115,3 +118,37 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     leaks.kill_new_processes(before)
     if left and not failed:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+_SLOW = """
+import threading
+
+go_on = threading.Event()
+assert go_on.wait(30)
+value = 1
+"""
+
+
+class HalfImported:
+    """A module that a thread is importing, until `go_on` is set."""
+
+    name = "imported_slowly"
+
+    def __init__(self) -> None:
+        self.thread = threading.Thread(target=importlib.import_module, args=(self.name,))
+        self.thread.start()
+        while not hasattr(sys.modules.get(self.name), "go_on"):
+            self.thread.join(0.001)
+            assert self.thread.is_alive()
+        self.go_on: threading.Event = sys.modules[self.name].go_on
+
+
+@pytest.fixture
+def half_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HalfImported]:
+    (tmp_path / f"{HalfImported.name}.py").write_text(_SLOW)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    half = HalfImported()
+    yield half
+    half.go_on.set()
+    half.thread.join(GRACE)
+    sys.modules.pop(half.name, None)

@@ -23,6 +23,7 @@ ROWS = {
     "options": 0,
     "requirement": 0,
     "cpus": 0,
+    "imported": 0,
     "core": 1,
     "wire": 2,
     "worker": 3,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 
 from woolexec.checks import integer
 from woolexec.engine.functions import trio_token
+from woolexec.imported import imported
 from woolexec.mapping import check_map
 from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
@@ -129,7 +130,7 @@ def mailbox_here() -> Mailbox:
         if mailbox is None or mailbox.loop is not token:
             mailbox = _here.mailbox = Mailbox(token, is_trio=True)
         return mailbox
-    asyncio = sys.modules.get("asyncio")
+    asyncio = imported("asyncio")
     if asyncio is None:
         raise RuntimeError("no running event loop")
     loop = asyncio.get_running_loop()

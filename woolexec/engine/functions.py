@@ -16,6 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
+from woolexec.imported import imported
 from woolexec.wire.pickling import dumps
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
@@ -101,12 +102,12 @@ def loop_lane(backend: str | None) -> int:
 
 def trio_token() -> Any:
     """Return the token of the trio that runs here; None if none does."""
-    trio = sys.modules.get("trio")
+    trio = imported("trio")
     if trio is None:
         return None
     try:
         return trio.lowlevel.current_trio_token()
-    except (RuntimeError, AttributeError):  # none runs here, or another thread is importing it
+    except RuntimeError:  # none runs here
         return None
 
 

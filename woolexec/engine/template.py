@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from woolexec.imported import imported
 from woolexec.worker.template import CONFIGURE, KILL, RECORD, SPAWN
 
 THREAD_VARIABLES = (
@@ -202,7 +203,7 @@ def _authentication_key() -> bytes | None:
 
 
 def _logger_levels() -> dict[str, int]:
-    logging = sys.modules.get("logging")
+    logging = imported("logging")
     if logging is None:
         return {}
     levels = {"": logging.getLogger().level}

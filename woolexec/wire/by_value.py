@@ -22,7 +22,7 @@ from weakref import ref
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import code_objects, culprit, stand_ins
+from woolexec.wire import code_objects, culprit, reducers, stand_ins
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
@@ -262,10 +262,9 @@ _picklers: list[Any] = [_Pickler]
 def _kind() -> Any:
     """Return the pickler, with what is registered with multiprocessing if that has been loaded."""
     if len(_picklers) == 1:
-        reduction = sys.modules.get("multiprocessing.reduction")
-        reducers = getattr(getattr(reduction, "ForkingPickler", None), "_extra_reducers", None)
-        if reducers is not None:
-            table = ChainMap(cloudpickle.Pickler.dispatch_table, reducers)
+        registered = reducers.registered()
+        if registered:
+            table: Any = ChainMap(cloudpickle.Pickler.dispatch_table, registered)
             _picklers.append(type("_Pickler", (_Pickler,), {"dispatch_table": table}))
     return _picklers[-1]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 
+from woolexec.wire import reducers
 from woolexec.wire.payload import APART, LARGE, File, Parts, store
 
 TYPE_CHECKING = False
@@ -165,22 +166,8 @@ def _needs_more(body: bytes) -> bool:
         return False
     if _MAIN in body:
         return True
-    reduction = sys.modules.get("multiprocessing.reduction")
-    if reduction is None:
-        return False
-    return _CONNECTION in body or _has_reducers(reduction.ForkingPickler._extra_reducers)
-
-
-_reducers_seen = (0, False)
-
-
-def _has_reducers(reducers: dict[type, Any]) -> bool:
-    """Say whether somebody registered reducers with multiprocessing, beside those that it and sockets bring."""
-    global _reducers_seen  # a cache: this is asked for every pickle
-    if _reducers_seen[0] != len(reducers):
-        own = ("multiprocessing", "functools", "builtins", "socket", "_socket")
-        _reducers_seen = len(reducers), any(cls.__module__.partition(".")[0] not in own for cls in reducers)
-    return _reducers_seen[1]
+    registered = reducers.registered()
+    return bool(registered) and (_CONNECTION in body or reducers.has_foreign(registered))
 
 
 def prepare(payload: bytes | memoryview | File | Parts) -> None:

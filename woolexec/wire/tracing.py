@@ -6,8 +6,9 @@ Nothing of OpenTelemetry is imported unless the caller's program has done so.
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
+
+from woolexec.imported import imported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ KEY = "traceparent"
 
 def is_on() -> bool:
     """Say whether the caller's program uses OpenTelemetry."""
-    return "opentelemetry.trace" in sys.modules
+    return imported("opentelemetry.trace") is not None
 
 
 def submitting(name: str) -> dict[str, str]:

@@ -44,8 +44,9 @@ def _use(name: str, digest: str) -> None:
     check(folder)
     before = os.path.join(folder, f"{_used.get(name)}.zip")
     sys.path[:] = [path, *(entry for entry in sys.path if entry != before)]
-    for module in [each for each in sys.modules if each.partition(".")[0] == name]:
-        del sys.modules[module]
+    for module in list(sys.modules):  # a copy: other threads may be importing
+        if module.partition(".")[0] == name:
+            sys.modules.pop(module, None)
     _used[name] = digest
 
 

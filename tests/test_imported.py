@@ -1,0 +1,69 @@
+"""Modules that another thread is importing: half of their names are not there yet."""
+
+import sys
+from fractions import Fraction
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+import pytest
+
+from woolexec.aio import mailbox_here
+from woolexec.engine import template
+from woolexec.engine.functions import trio_token
+from woolexec.imported import imported
+from woolexec.wire import reducers, tracing
+from woolexec.wire.pickling import dumps, loads
+
+PATIENCE = 30
+
+
+def test_module_does_not_count_as_imported_while_another_thread_is_at_it(half_imported):
+    assert half_imported.name in sys.modules
+    assert imported(half_imported.name) is None
+
+    half_imported.go_on.set()
+    half_imported.thread.join(PATIENCE)
+
+    assert imported(half_imported.name).value == 1
+
+
+def test_module_that_nobody_imports_is_not_imported():
+    assert imported("no_such_module_anywhere") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "ask", "answer"),
+    [
+        ("multiprocessing.reduction", reducers.registered, {}),
+        ("multiprocessing.process", template._authentication_key, None),
+        ("logging", template._logger_levels, {}),
+        ("trio", trio_token, None),
+        ("opentelemetry.trace", tracing.is_on, False),
+    ],
+)
+def test_module_that_is_half_imported_is_left_alone(name, ask, answer, monkeypatch):
+    begin_import(name, monkeypatch)
+
+    assert ask() == answer
+
+
+def test_asyncio_that_is_half_imported_runs_no_loop(monkeypatch):
+    begin_import("asyncio", monkeypatch)
+
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        mailbox_here()
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 7), lambda: 1], ids=["by name", "by value"])
+def test_pickling_goes_on_while_another_thread_imports_multiprocessing(value, monkeypatch):
+    begin_import("multiprocessing.reduction", monkeypatch)
+
+    assert type(loads(dumps(value))) is type(value)
+
+
+def begin_import(name, monkeypatch):
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    module.__spec__._initializing = True
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(reducers, "_reduction", None)
