@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
-from woolexec.wire.failures import dump_failure, put, types_of
+from woolexec.wire.failures import dump_failure, get, put, types_of
 from woolexec.wire.payload import APART, File, Parts
 from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, prepare
 
@@ -59,7 +59,7 @@ class Slot:
 class Job:
     """A call, and where its arguments are."""
 
-    __slots__ = ("ended", "frame", "number", "payload", "slot", "stays")
+    __slots__ = ("ended", "frame", "held", "number", "payload", "slot", "stays")
 
     def __init__(self, number: int, slot: Slot, payload: Any, frame: Start) -> None:
         self.number = number
@@ -67,6 +67,7 @@ class Job:
         self.payload = payload
         self.frame = frame
         self.ended = False
+        self.held: Any = None  # what may run user code when it is dropped, so not before the outcome has been sent
         self.stays = False  # it has waited for tasks of its own in a way that keeps the main thread
 
     @property
@@ -126,8 +127,9 @@ class Job:
         self.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1)
-        put(exc, "__traceback__", None)  # the frames hold the arguments
         road.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
+        self.held = self.held, get(exc, "__traceback__")  # with the frames and all that they name
+        put(exc, "__traceback__", None)  # they may name it
 
 
 def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:

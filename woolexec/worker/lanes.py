@@ -117,8 +117,9 @@ class Lane:
         if job.frame.count:
             star, items = loads(job.payload)
             item = items[job.frame.first]
+            job.held = items
             return function, tuple(item) if star else (item,), {}, ctx
-        args, kwargs = loads(job.payload)
+        job.held = args, kwargs = loads(job.payload)
         job.payload = None
         return function, args, kwargs, ctx
 
@@ -288,6 +289,7 @@ class ThreadLane(Lane):
                 return
             ctx.run(self._serve, job, function, args, kwargs, started)
         finally:
+            job.held = None
             with self._ends:
                 self.streams.pop(job.number, None)
                 self._ends.notify_all()
@@ -347,6 +349,7 @@ class LoopLane(Lane):
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs
         self._said: list[bytes] = []
+        self._held: list[Any] = []  # of the calls whose outcomes are among that
         self._finished: threading.Event | None = None
         self.ident = 0
         threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True).start()
@@ -450,8 +453,10 @@ class LoopLane(Lane):
 
     def _speak(self) -> None:
         said, self._said = self._said, []
+        held, self._held = self._held, []
         if said:
             self.road.send_all(said)
+        del held  # now
 
     def drain(self) -> None:
         """Take what has come."""
@@ -466,11 +471,13 @@ class LoopLane(Lane):
             function, args, kwargs, ctx = self.prepare(job)
         except BaseException as exc:
             job.fail(self, monotonic() - started, exc, doing=UNPICKLING)
+            self._release(job)
             return
         try:
             value = ctx.run(function, *args, **kwargs)
         except BaseException as exc:
             self.failed(job, started, exc)
+            self._release(job)
             return
         if isinstance(value, AsyncGeneratorType) or hasattr(value, "__anext__"):
             self.streams[job.number] = Commands()
@@ -480,6 +487,13 @@ class LoopLane(Lane):
             self.spawn(job, self._call(job, value, started), ctx)
         else:
             self.returned(job, started, value)
+            self._release(job)
+
+    def _release(self, job: Job) -> None:
+        """Drop what a call holds, when its outcome has been sent."""
+        if self._said:
+            self._held.append(job.held)
+        job.held = None
 
     def ended(self, number: int) -> None:
         """Forget a task; send the outcome of one that was cancelled before it began."""
@@ -489,6 +503,7 @@ class LoopLane(Lane):
             if isinstance(job.payload, CoroutineType):
                 job.payload.close()
             job.fail(self, 0.0, CancelledError())
+        self._release(job)
         if not self.tasks:
             self.busy.clear()
             if self._finished is not None:

@@ -159,6 +159,8 @@ class SyncLane:
         assert isinstance(job, Job)
         outer = self.current
         try:
+            if self._items is not None and self._items[0] is not job.payload:
+                self._items = None  # before the call counts as started: a destructor may end this process
             # A call that waits has asked for everything to be taken back: what stands before the answer may not start.
             if decline or not self._page.start(job.number):
                 self._declined.append(job.number)
@@ -172,6 +174,7 @@ class SyncLane:
             if not job.ended:
                 job.fail(self._road, 0.0, exc)
         finally:
+            job.held = None
             self.current = outer
 
     def _run_call(self, job: Job) -> None:
@@ -196,12 +199,12 @@ class SyncLane:
             return
         finally:
             seconds = monotonic() - started
-        del args, kwargs
         try:
             payload = dumps_value(value)
         except BaseException as exc:
             job.fail(self._road, seconds, exc, doing=PICKLING)
             return
+        # Only now are the arguments dropped: a destructor may end this process.
         job.succeed(self._road, seconds, payload, self._page.up)
 
     def _run_span(self, job: Job) -> None:
@@ -211,8 +214,8 @@ class SyncLane:
             function = job.slot.get(job, self._road)
             if self._items is None or self._items[0] is not job.payload:
                 self._items = (job.payload, loads(job.payload))
-            star, items = self._items[1]
-            items = items[job.frame.first : job.frame.first + job.frame.count]
+            star, chunk = self._items[1]
+            items = chunk[job.frame.first : job.frame.first + job.frame.count]
             if job.frame.context:
                 from woolexec.wire import variables
 
@@ -239,6 +242,8 @@ class SyncLane:
         if CoroutineType in map(type, values):
             values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
         job.succeed(self._road, monotonic() - started, dumps_span(values, errors), self._page.up)
+        if job.frame.first + job.frame.count >= len(chunk):  # that was all of it
+            self._items = None
 
     def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
         """Run the coroutine that an item gave, if it is one."""
