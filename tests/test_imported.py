@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from woolexec.aio import mailbox_here
-from woolexec.engine import template
+from woolexec.engine import settings, template
 from woolexec.engine.functions import trio_token
 from woolexec.imported import imported
 from woolexec.wire import reducers, tracing
@@ -36,7 +36,7 @@ def test_module_that_nobody_imports_is_not_imported():
     [
         ("multiprocessing.reduction", reducers.registered, {}),
         ("multiprocessing.process", template._authentication_key, None),
-        ("logging", template._logger_levels, {}),
+        ("logging", settings._log_levels, None),
         ("trio", trio_token, None),
         ("opentelemetry.trace", tracing.is_on, False),
     ],

@@ -213,6 +213,7 @@ def test_no_import_cycle():
 def test_what_runs_in_a_worker_is_never_the_engine():
     assert {one.inside.split(".")[0] for one in imports() if one.folder == "worker" and one.inside} <= {
         "errors",
+        "imported",
         "options",
         "core",
         "wire",

@@ -2,7 +2,7 @@
 
 import errno
 import logging
-import multiprocessing
+import multiprocessing.spawn
 import os
 import signal
 import socket
@@ -142,7 +142,7 @@ def test_executor_without_a_thread_raises_at_once_and_says_nothing_at_the_end(ru
         if os.getuid() == 0:
             os.setgid(65534); os.setuid(65534)
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-        try: PeerPoolExecutor(1)
+        try: PeerPoolExecutor(1).submit(abs, -1)
         except RuntimeError as exc: print(exc)
     """
     code, out, err = run(script).end()
@@ -151,7 +151,7 @@ def test_executor_without_a_thread_raises_at_once_and_says_nothing_at_the_end(ru
 
 @pytest.mark.parametrize("bad", ["/nonexistent/python", "/bin/false"])
 def test_interpreter_that_does_not_start_gives_a_clear_error(monkeypatch, bad):
-    monkeypatch.setattr(sys, "executable", bad)
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", bad)
     with PeerPoolExecutor(1) as executor:
         error = executor.submit(abs, -1).exception(SOON)
     assert type(error) is WorkerStartError

@@ -91,6 +91,7 @@ def test_record_below_the_level_does_not_travel(records, caplog):
     assert got == []
 
 
+@pytest.mark.filterwarnings("default")  # which the worker is told
 def test_warnings_arrive_when_they_are_captured(records):
     _, [record] = records(log_and_warn)
 

@@ -11,15 +11,14 @@ import contextlib
 import itertools
 import os
 import signal
-import sys
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
 from woolexec.core.retry import LOST, retries_left
 from woolexec.engine.reports import describe_exit, log_broken, lost_error
-from woolexec.engine.template import Template
+from woolexec.engine.template import SAY_WHICH, Template, interpreter
 from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
@@ -44,6 +43,9 @@ _LOOK = 0.01
 
 _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
+
+_START_PATIENCE = 15.0
+"""Seconds that the program which is to be Python has to run the first line that it was given."""
 
 _START_BUDGET = 5
 """So many workers in a row may die before their first call; then the executor is broken."""
@@ -78,6 +80,7 @@ class Crew:
         self.limit = limit
         self.kept: list[tuple[Worker, int]] = []  # calls that keep their workers while they wait for tasks of their own
         self.broken: BaseException | None = None
+        self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
         self.dispatcher: Dispatcher  # set when it is made
         self._loop = loop
         self._initializer = initializer
@@ -112,9 +115,10 @@ class Crew:
             if self._template is None:
                 self._template = Template(self._threads, self._variables)
                 self._loop.watched.add(self._template.socket.fileno(), self._hear_template)
+                self._loop.after(_START_PATIENCE, partial(self._check_template, self._template))
             *fds, theirs = worker.open()
             try:
-                self._template.spawn(worker.id, fds)
+                self._template.spawn(worker.id, fds, self.settings_of_user)
             except OSError:
                 worker.close()
                 raise
@@ -134,7 +138,7 @@ class Crew:
     def _start_failed(self, exc: OSError) -> None:
         if self.workers:  # go on with those there are; try again when one ends
             return
-        error = errors.WorkerStartError(f"no worker could be started with {sys.executable or 'no interpreter'}: {exc}")
+        error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
         error.__cause__ = exc
         self.dispatcher.fail_waiting(error)
 
@@ -157,6 +161,17 @@ class Crew:
                     self._start_failed(OSError(value, os.strerror(value)))
         except EOFError:
             self._template_died()
+
+    def _check_template(self, template: Template) -> None:
+        """Give up on a program that runs, and is not Python."""
+        if self._template is not template or template.answers:
+            return
+        self._hear_template()  # it may have answered while this thread had no time
+        if self._template is not template or template.answers:
+            return
+        text = f"{interpreter()} has not run what it was given with -c within {_START_PATIENCE:g} s, as Python does"
+        self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
+        os.kill(template.pid, signal.SIGKILL)
 
     def _template_died(self) -> None:
         """Its workers die with it, by their lifeline; the next call starts another."""
@@ -304,7 +319,7 @@ class Crew:
         if self._initializer is not None:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
-            self.give_up(errors.WorkerStartError(f"{text}. Does {sys.executable} run, and can it import woolexec?"))
+            self.give_up(errors.WorkerStartError(f"{text}. Does {interpreter()} run, and can it import woolexec?"))
 
     def note_life(self) -> None:
         """A worker has given an outcome: they do start."""

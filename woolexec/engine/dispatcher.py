@@ -184,7 +184,12 @@ class Dispatcher:
         self._loop.inbox.append(entry)
         if self._hungry or (entry.function.lane and self._hungry_aside):
             self._hungry = self._hungry_aside = False
-            self._loop.wake()
+            try:
+                self._loop.wake()
+            except BaseException:  # it cannot begin: there is no thread, or no descriptor, to be had
+                self._hungry = self._hungry_aside = True
+                self._loop.inbox.remove(entry)
+                raise
         elif len(self._loop.inbox) == _BURST:
             sleep(_MOMENT)
 

@@ -36,6 +36,7 @@ from woolexec.engine.crew import Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
+from woolexec.engine.settings import settings_of_user
 from woolexec.engine.workers import Worker
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
 from woolexec.wire.futures import CallFuture
@@ -71,7 +72,6 @@ class Engine:
         worker's own logging records, is not unpickled
     :param guest: what brings links: it runs in the engine's thread, which is an asyncio event loop then, until the
         engine ends, and is given the engine and what to call when it has brought it news
-    :raises RuntimeError: if there is no thread to be had
     """
 
     def __init__(
@@ -111,8 +111,14 @@ class Engine:
         self.submit_chunk = self._dispatcher.submit_chunk
         self.cancel_chunks = self._endings.cancel_chunks
         self._state = "open"  # then "draining", then "stopped"
-        self._loop.start(self._run)
+        self._loop.prepare(self._run, self._note_first_use)
+        if guest is not None:  # it looks for peers before there is anything to do
+            self._loop.begin()
         _engines.add(self)
+
+    def _note_first_use(self) -> None:
+        """Collect the settings of the thread that first uses it: here code of the user's may run."""
+        self._crew.settings_of_user = settings_of_user()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -120,6 +126,11 @@ class Engine:
     def broken(self) -> BaseException | None:
         """Why it takes no more calls, if it does not."""
         return self._crew.broken
+
+    @property
+    def has_begun(self) -> bool:
+        """Somebody has used it, or has shut it down."""
+        return self._loop.has_begun
 
     @property
     def forked(self) -> bool:
@@ -148,6 +159,11 @@ class Engine:
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Take no more calls; end the workers when what was taken is done, or cancelled."""
         if self.forked:
+            return
+        if self._loop.retire():  # nobody has used it
+            _engines.discard(self)
+            self._dispatcher.refuse_late()
+            self._loop.ended()
             return
         self._loop.tell(partial(self._shut, cancel=cancel))
         if wait:
@@ -341,7 +357,8 @@ class Engine:
 
 def _forget_all() -> None:
     for engine in list(_engines):
-        engine.forget()
+        if engine.has_begun:  # one that nobody has used yet has nothing of its process
+            engine.forget()
 
 
 def _finish_all() -> None:

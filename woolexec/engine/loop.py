@@ -33,12 +33,15 @@ class Loop:
     """
     The inbox, the timers and the sleep of the engine's thread.
 
+    The thread, and what it sleeps on, begin when somebody first wants something of it: so a process that is forked
+    before can begin its own.
+
     :param is_current: says whether what a timer is about (see `after`) still exists; the others are dropped in time
     """
 
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
         self.inbox: deque[Any] = deque()
-        self.watched = Watched()
+        self.watched: Watched
         self.stopped = False
         self.forked = False
         self.thread: threading.Thread | None = None
@@ -50,30 +53,75 @@ class Loop:
         self._callbacks = Relay()
         self._callbacks_watched = False
         self._records = Relay(limit=_RECORDS_LIMIT)
-        self._woken, self._wake_fd = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._wake_fd, False)
-        self.watched.add(self._woken, self._drain_wakes)
+        self._woken = self._wake_fd = -1
+        self._first: list[Callable[[], None]] = []  # taken by whoever begins the thread
 
-    def start(self, run: Callable[[], None]) -> None:
+    def prepare(self, run: Callable[[], None], on_first: Callable[[], object]) -> None:
         """
-        Start the thread.
+        Say what the thread is to run.
 
+        :param on_first: called before it begins, by the thread that first wants something
+        """
+
+        def begin() -> None:
+            on_first()
+            self.watched = Watched()
+            self._woken, wake_fd = os.pipe()
+            os.set_blocking(self._woken, False)
+            os.set_blocking(wake_fd, False)
+            self.watched.add(self._woken, self._drain_wakes)
+            self._wake_fd = wake_fd
+            self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
+            try:
+                self.thread.start()
+            except RuntimeError:
+                self.thread, self._wake_fd = None, -1
+                self.watched.close()
+                os.close(self._woken)
+                os.close(wake_fd)
+                raise
+
+        self._first.append(begin)
+
+    @property
+    def has_begun(self) -> bool:
+        """Somebody has wanted something."""
+        return not self._first
+
+    def begin(self) -> None:
+        """
+        Begin the thread, unless that has been done.
+
+        :raises OSError: if there is no descriptor left
         :raises RuntimeError: if there is no thread to be had
         """
-        self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
         try:
-            self.thread.start()
-        except RuntimeError:
-            self.close()
+            begin = self._first.pop()
+        except IndexError:  # another thread does it, or a signal has come in its middle: the inbox is looked at first
+            return
+        try:
+            begin()
+        except BaseException:
+            self._first.append(begin)
             raise
+
+    def retire(self) -> bool:
+        """Stop if the thread has not begun, for good; False if it has."""
+        try:
+            self._first.pop()
+        except IndexError:
+            return False
+        self.stopped = True
+        return True
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Let the thread look at the inbox."""
-        with contextlib.suppress(OSError):  # full: it wakes anyway; closed: it has stopped
+        """Let the thread look at the inbox; begin it if that has not been done."""
+        try:
             os.write(self._wake_fd, b"\0")
+        except OSError:  # full: it wakes anyway; closed: it has stopped; none: it has not begun
+            self.begin()
 
     def tell(self, piece: Callable[[], object]) -> None:
         """Run a piece of the engine's code in its thread, some time soon."""
@@ -189,6 +237,8 @@ class Loop:
     def forget(self) -> None:
         """Close our descriptors in a forked child, which has no engine thread."""
         self.forked = True
+        if self._wake_fd < 0:  # another thread was about to begin
+            return
         with contextlib.suppress(OSError, ValueError):
             self.watched.close()
             os.close(self._woken)

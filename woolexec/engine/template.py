@@ -11,9 +11,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from woolexec.engine.settings import settings
 from woolexec.imported import imported
-from woolexec.worker.template import CONFIGURE, KILL, RECORD, SPAWN
+from woolexec.worker.template import CONFIGURE, KILL, RECORD, SPAWN, STARTED
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -56,6 +58,8 @@ class Template:
 
     def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
         ours, theirs = socket.socketpair()
+        self.answers = False  # its interpreter has run our code
+        self._settings = b""  # that it has been told
         self._unsent = bytearray()
         self.socket = ours
         try:
@@ -68,28 +72,32 @@ class Template:
         config = pickle.dumps(
             {
                 "path": _path(),
-                "authkey": _authentication_key(),
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
-                "recursion": sys.getrecursionlimit(),
-                "levels": _logger_levels(),
             }
         )
         try:
             ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
         except BrokenPipeError:
             self.close()
-            raise OSError(f"{sys.executable} ended at once") from None
+            raise OSError(f"{interpreter()} ended at once") from None
         ours.setblocking(False)
+        key = _authentication_key()
+        self._key = {} if key is None else {"authkey": key}
 
-    def spawn(self, worker: int, fds: Sequence[int]) -> None:
+    def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
         """
         Ask for a worker that holds these descriptors: socket, page, crash file.
 
+        :param of_user: settings that were collected before
         :raises OSError: if the template is gone
         """
         packed = array.array("i", fds)
+        found = pickle.dumps({**settings(), **(of_user or {}), **self._key})
         self.socket.setblocking(True)  # a few bytes into an empty buffer
         try:
+            if found != self._settings:
+                self._settings = found
+                self.socket.sendall(RECORD.pack(CONFIGURE, 0, len(found)) + found)
             self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
         finally:
             self.socket.setblocking(False)
@@ -114,10 +122,11 @@ class Template:
         if not data:
             raise EOFError
         self._unsent += data
+        self.answers = True
         whole = len(self._unsent) // RECORD.size * RECORD.size
         records = bytes(self._unsent[:whole])
         del self._unsent[:whole]
-        yield from RECORD.iter_unpack(records)
+        yield from (record for record in RECORD.iter_unpack(records) if record[0] != STARTED)
 
     def close(self) -> None:
         """End it, and all its workers with it."""
@@ -138,10 +147,12 @@ class Template:
 
 def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:
     """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
-    if not sys.executable:
-        raise OSError("sys.executable is not set")
-    if getattr(sys, "frozen", False):  # it would start the application anew, which makes a pool, which starts ...
-        raise OSError("a frozen application has no interpreter to start workers with")
+    program = interpreter()
+    if not program:
+        raise OSError(f"sys.executable is not set; {SAY_WHICH}")
+    # It would start the application anew, which makes a pool, which starts ...
+    if getattr(sys, "frozen", False) and program == sys.executable:
+        raise OSError(f"a frozen application has no interpreter to start workers with; {SAY_WHICH}")
     environment = {**defaults, **os.environ, **variables}
     flags = _interpreter_flags()
     try:
@@ -151,13 +162,14 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
     path = _path()
     code = (
         "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
+        f"os.write(3, {RECORD.pack(STARTED, 0, 0)!r});"
         f"sys.path[:] = {path!r}; from woolexec.worker.template import main; main(3)"
     )
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         return os.posix_spawn(
-            sys.executable,
-            [sys.executable, *flags, "-c", code],
+            program,
+            [program, *flags, "-c", code],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
@@ -169,6 +181,16 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         )
     finally:
         os.close(null)
+
+
+SAY_WHICH = "multiprocessing.set_executable(path) says which Python to use"
+
+
+def interpreter() -> str:
+    """Return the program that workers are started with: what multiprocessing was told, else this interpreter."""
+    spawn = imported("multiprocessing.spawn")
+    program = sys.executable if spawn is None else spawn.get_executable()
+    return os.fsdecode(program) if program else ""
 
 
 def _interpreter_flags() -> list[str]:
@@ -200,15 +222,3 @@ def _authentication_key() -> bytes | None:
     except ImportError:  # a Python without it
         return None
     return bytes(current_process().authkey)
-
-
-def _logger_levels() -> dict[str, int]:
-    logging = imported("logging")
-    if logging is None:
-        return {}
-    levels = {"": logging.getLogger().level}
-    for name, logger in list(logging.Logger.manager.loggerDict.items()):
-        level = getattr(logger, "level", 0)
-        if level:
-            levels[name] = level
-    return levels

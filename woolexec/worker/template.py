@@ -30,15 +30,17 @@ import struct
 import sys
 from time import monotonic
 
-from woolexec.worker import hooks, relay
+from woolexec.worker import hooks, settings
 from woolexec.worker import main as worker_main
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     import signal
     import socket
     from typing import Any
 else:
+    import _pickle as pickle
     import _signal as signal
     import _socket as socket
 
@@ -49,7 +51,7 @@ LEAVING = worker_main.LEAVING + 0.25
 _KEPT = 1 << 20
 """Bytes: above the largest payload that does not travel as a file of its own."""
 
-CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED = range(1, 7)
+CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED, STARTED = range(1, 8)
 
 
 def main(control_fd: int) -> None:
@@ -112,22 +114,12 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 
 
 def _configure(control: socket.socket) -> None:
-    import _pickle as pickle
-
     size = RECORD.unpack(_read(control, RECORD.size))[2]
-    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, before any user data
+    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and of builtins alone
     sys.path[:] = config["path"]
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
-    sys.setrecursionlimit(config["recursion"])
-    hooks.when_imported("logging", lambda module: relay.attach(module, config["levels"]))
-    if config["authkey"] is not None:
-        hooks.when_imported("multiprocessing.process", lambda module: _share_key(module, config["authkey"]))
     hooks.when_imported("multiprocessing.shared_memory", _leave_blocks)
-
-
-def _share_key(process: Any, key: bytes) -> None:
-    process.current_process().authkey = key
 
 
 def _leave_blocks(shared_memory: Any) -> None:
@@ -168,7 +160,10 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
     while len(data) < RECORD.size:
         data += _read(control, RECORD.size - len(data))
     operation, worker, value = RECORD.unpack(data)
-    if operation == SPAWN:
+    if operation == CONFIGURE:
+        global _settings  # of the workers that are forked from here on
+        _settings = _read(control, value)
+    elif operation == SPAWN:
         fds = [fd for _, _, packed in ancillary for fd in array.array("i", packed)]
         try:
             pid = os.fork()
@@ -176,7 +171,7 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
             control.sendall(RECORD.pack(FAILED, worker, exc.errno or 0))
         else:
             if pid == 0:
-                _become_worker(control, fds, lifeline, inner)
+                _become_worker(control, worker, fds, lifeline, inner)
             workers[worker] = pid
             control.sendall(RECORD.pack(FORKED, worker, pid))
         finally:
@@ -187,7 +182,10 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
     return True
 
 
-def _become_worker(control: socket.socket, fds: list[int], lifeline: int, inner: tuple[int, ...]) -> None:
+_settings = b""
+
+
+def _become_worker(control: socket.socket, number: int, fds: list[int], lifeline: int, inner: tuple[int, ...]) -> None:
     """Be a worker and never return."""
     try:
         signal.set_wakeup_fd(-1)
@@ -197,23 +195,27 @@ def _become_worker(control: socket.socket, fds: list[int], lifeline: int, inner:
             os.close(fd)
         os.setpgid(0, 0)
         sock_fd, page_fd, crash_fd = fds
-        _hold(lifeline)
+        held = _hold(lifeline)
         os.close(lifeline)
-        worker_main.main(socket.socket(fileno=sock_fd), page_fd, crash_fd)
+        sock = socket.socket(fileno=sock_fd)
+        settings.apply(pickle.loads(_settings), number, held)
+        worker_main.main(sock, page_fd, crash_fd)
     finally:
         os._exit(1)
 
 
-def _hold(lifeline: int) -> None:
+def _hold(lifeline: int) -> int:
     """
     Ask the kernel to kill this worker's process group when the other end of the lifeline closes: with the template.
 
     That holds whatever the worker does, also in C code that keeps the GIL, and reaches its children.  A pipe can be
     opened anew through /proc, which gives each worker an owner setting of its own.  Elsewhere than on Linux a worker
     ends when it next reads its socket, or when the template finds the engine gone.
+
+    :return: what can be read when it has closed; -1 where there is no such thing
     """
     if not sys.platform.startswith("linux"):
-        return
+        return -1
     import fcntl
 
     set_signal = 10  # F_SETSIG of <fcntl.h>; Python has no name for it
@@ -223,9 +225,10 @@ def _hold(lifeline: int) -> None:
         fcntl.fcntl(fd, set_signal, signal.SIGKILL)
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     except OSError:  # no /proc
-        return
+        return -1
     if select.select([fd], [], [], 0)[0]:  # it closed before we held it
         os._exit(1)
+    return fd
 
 
 def _reap(control: socket.socket, workers: dict[int, int]) -> None:

@@ -1,0 +1,213 @@
+"""Row 44: what a program sets at its top, before its workers start, holds in its tasks."""
+
+import stat
+
+import pytest
+
+pytestmark = pytest.mark.linux
+
+TOP = """
+import copyreg, csv, decimal, locale, logging, os, re, resource, socket, sys, warnings
+
+csv.field_size_limit(1 << 24)
+decimal.getcontext().prec = 50
+decimal.getcontext().traps[decimal.Inexact] = True
+sys.set_int_max_str_digits(0)
+sys.setrecursionlimit(1234)
+class Careful(UserWarning): pass
+warnings.filterwarnings("error", message="care[f]ul")
+warnings.simplefilter("error", Careful)
+socket.setdefaulttimeout(3)
+logging.addLevelName(15, "VERBOSE")
+logging.getLogger("quiet").setLevel("ERROR")
+logging.disable(5)
+
+class Loud(logging.Logger):
+    def verbose(self, *args):
+        self.log(15, *args)
+
+logging.setLoggerClass(Loud)
+
+class Weight:
+    def __init__(self):
+        self.pattern = re.finditer("a", "a")  # does not pickle
+
+copyreg.pickle(Weight, lambda weight: (Weight, ()))
+
+def raised(*args):
+    try:
+        warnings.warn(*args)
+    except Warning as exc:
+        return type(exc).__name__
+    return None
+
+def look():
+    found = {
+        "csv": csv.field_size_limit(),
+        "precision": decimal.getcontext().prec,
+        "traps": decimal.getcontext().traps[decimal.Inexact],
+        "digits": len(str(10**5000)),
+        "recursion": sys.getrecursionlimit(),
+        "warnings": (raised("careful"), raised("mine", Careful), raised("other")),
+        "timeout": socket.getdefaulttimeout(),
+        "level names": logging.getLevelName(15),
+        "levels": logging.getLogger("quiet").level,
+        "disabled": logging.root.manager.disable,
+        "logger class": hasattr(logging.getLogger("new"), "verbose"),
+        "nice": os.nice(0),
+        "affinity": sorted(os.sched_getaffinity(0)),
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+    }
+    return found
+
+async def look_beside():
+    return look()
+
+def look_in_a_stream():
+    yield look()
+
+from woolexec import PeerPoolExecutor
+"""
+
+
+def test_settings_of_the_program_hold_in_its_tasks(run):
+    caller = run(
+        TOP
+        + """
+with PeerPoolExecutor(1) as pool:
+    here, there = look(), pool.submit(look).result()
+    print({name: (here[name], there.get(name)) for name in here if here[name] != there.get(name)})
+    print(pool.submit(look_beside).result() == here)
+    with pool.stream(look_in_a_stream) as items:
+        print(list(items) == [here])
+    print(type(pool.submit(Weight).result()) is Weight)
+"""
+    )
+    code, out, err = caller.end()
+    assert (code, out.splitlines(), [line for line in err.splitlines() if "other" not in line]) == (
+        0,
+        ["{}", "True", "True", "True"],
+        [],
+    )
+
+
+def test_attributes_of_the_process_hold_in_workers_that_start_later(run):
+    caller = run(
+        """
+import os, resource
+from woolexec import PeerPoolExecutor
+
+def look():
+    return os.nice(0), sorted(os.sched_getaffinity(0)), resource.getrlimit(resource.RLIMIT_CORE)[0]
+
+def change():
+    os.nice(1)
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, list(cpus)[:1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+with PeerPoolExecutor(1, max_tasks_per_child=1) as pool:
+    change()
+    print(pool.submit(look).result() == look())
+    os.nice(1)
+    print(pool.submit(look).result() == look())
+"""
+    )
+    assert caller.end() == (0, "True\nTrue\n", "")
+
+
+def test_workers_have_names_numbers_and_a_parent_as_those_of_multiprocessing(run):
+    caller = run(
+        """
+import multiprocessing, os
+from woolexec import PeerPoolExecutor
+
+def look():
+    here, parent = multiprocessing.current_process(), multiprocessing.parent_process()
+    return here._identity, here.name.rpartition("-")[2], parent.pid, parent.name, parent.is_alive()
+
+with PeerPoolExecutor(1) as pool:
+    print(pool.submit(look).result() == ((1,), "1", os.getpid(), "MainProcess", True))
+"""
+    )
+    assert caller.end() == (0, "True\n", "")
+
+
+def test_executor_that_nobody_has_used_belongs_to_every_forked_child(run):
+    caller = run(
+        """
+import os
+from woolexec import PeerPoolExecutor
+
+pool = PeerPoolExecutor(1)
+before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+children = []
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        print(pool.submit(pow, 2, 5).result(20), flush=True)
+        pool.shutdown()
+        os._exit(0)
+    children.append(child)
+for child in children:
+    print(os.waitpid(child, 0)[1])
+print(len(os.listdir("/proc/self/task")), pool.submit(pow, 2, 5).result(20))
+pool.shutdown()
+"""
+    )
+    code, out, err = caller.end()
+    assert (code, sorted(out.splitlines()), err) == (0, ["0", "0", "1 32", "32", "32"], "")
+
+
+def test_executor_that_nobody_has_used_starts_nothing_when_it_is_shut_down(run):
+    caller = run(
+        """
+import os
+from woolexec import PeerPoolExecutor
+
+descriptors = os.listdir("/proc/self/fd")
+pool = PeerPoolExecutor(1)
+print(os.listdir("/proc/self/fd") == descriptors, len(os.listdir("/proc/self/task")))
+pool.shutdown()
+print(len(os.listdir("/proc/self/task")))
+try: pool.submit(abs, 1)
+except RuntimeError as exc: print(exc)
+"""
+    )
+    assert caller.end() == (0, "True 1\n1\ncannot schedule new futures after shutdown\n", "")
+
+
+SAYS = """
+import multiprocessing, os, sys, threading
+from woolexec import PeerPoolExecutor
+from woolexec.engine import crew
+
+real, sys.executable = sys.executable, sys.argv[1]
+multiprocessing.set_executable(real if sys.argv[2] else sys.argv[1])
+crew._START_PATIENCE = 0.5
+with PeerPoolExecutor(1) as pool:
+    try:
+        print(pool.submit(pow, 2, 5).result(20))
+    except Exception as exc:
+        print(type(exc).__name__, "multiprocessing.set_executable(path)" in str(exc))
+"""
+
+
+@pytest.fixture
+def stays(tmp_path):
+    """A program that ignores what it is told, and stays."""
+    path = tmp_path / "stays.sh"
+    path.write_text("#!/bin/sh\nexec sleep 30\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_program_that_is_no_python_is_given_up(run, stays):
+    code, out, err = run(SAYS, stays, "").end()
+    assert (code, out) == (0, "WorkerStartError True\n")
+    assert stays in err
+
+
+def test_multiprocessing_says_which_python_workers_are_started_with(run, stays):
+    for program in (stays, "/bin/true", "/nowhere/app"):
+        assert run(SAYS, program, "real").end() == (0, "32\n", "")

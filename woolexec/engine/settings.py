@@ -1,0 +1,212 @@
+"""
+The settings of this process that its workers start with: what a fork would have handed on.
+
+Only what differs from a fresh interpreter is sent, and only of modules that the program has imported.
+`woolexec.worker.settings` makes them true in a worker; `docs/differences.md` has the list for users.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from woolexec.imported import imported
+from woolexec.wire.pickling import dumps_inline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
+"""Those of the locale in which a fresh interpreter has ``C``."""
+
+_FIELD_LIMIT = 131072
+"""What `csv.field_size_limit` is in a fresh interpreter."""
+
+_LEVELS = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+_FILTERS = [
+    ("default", None, DeprecationWarning, "__main__", 0),
+    ("ignore", None, DeprecationWarning, None, 0),
+    ("ignore", None, PendingDeprecationWarning, None, 0),
+    ("ignore", None, ImportWarning, None, 0),
+    ("ignore", None, ResourceWarning, None, 0),
+]
+
+
+def settings() -> dict[str, Any]:
+    """Collect those that need no code of the user's; from any thread.  Pickling them needs builtins alone."""
+    found: dict[str, Any] = {"recursion": sys.getrecursionlimit(), "digits": sys.get_int_max_str_digits()}
+    return found | _collect(_OF_THE_PROCESS)
+
+
+def settings_of_user() -> dict[str, Any]:
+    """Collect those of the calling thread, and those whose pickling runs code of the user's: it is done already."""
+    return _collect(_OF_THE_USER)
+
+
+def _collect(table: dict[str, Callable[[], Any]]) -> dict[str, Any]:
+    found = {}
+    for name, collect in table.items():
+        with contextlib.suppress(Exception):  # other threads change these meanwhile; classes of users may do anything
+            value = collect()
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _decimal() -> tuple[Any, ...] | None:
+    """Describe this thread's decimal context; if that is as ever, the default."""
+    decimal = imported("decimal")
+    if decimal is None:
+        return None
+    fresh = _as_values(decimal.Context(28, decimal.ROUND_HALF_EVEN, -999999, 999999, 1, 0, [], _traps(decimal)))
+    for context in (decimal.getcontext(), decimal.DefaultContext):
+        if (values := _as_values(context)) != fresh:
+            return values
+    return None
+
+
+def _traps(decimal: Any) -> list[Any]:
+    return [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
+
+
+def _as_values(context: Any) -> tuple[Any, ...]:
+    traps = tuple(signal.__name__ for signal, is_on in context.traps.items() if is_on)
+    return context.prec, context.rounding, context.Emin, context.Emax, context.capitals, context.clamp, traps
+
+
+def _warning_filters() -> list[tuple[Any, ...]] | None:
+    warnings = imported("warnings")
+    if warnings is None or warnings.filters == _FILTERS:
+        return None
+    return [
+        (action, _pattern(message), (category.__module__, category.__qualname__), _pattern(module), line)
+        for action, message, category, module, line in list(warnings.filters)
+    ]
+
+
+def _pattern(pattern: Any) -> Any:
+    return pattern if pattern is None or isinstance(pattern, str) else (pattern.pattern, pattern.flags)
+
+
+def _field_limit() -> int | None:
+    csv = imported("_csv")
+    limit = _FIELD_LIMIT if csv is None else csv.field_size_limit()
+    return None if limit == _FIELD_LIMIT else limit
+
+
+def _socket_timeout() -> float | None:
+    socket = imported("_socket")
+    return None if socket is None else socket.getdefaulttimeout()
+
+
+def _locale() -> dict[str, str] | None:
+    locale = imported("locale")
+    if locale is None:
+        return None
+    names = [name for name in CATEGORIES if hasattr(locale, name) and locale.setlocale(getattr(locale, name)) != "C"]
+    return {name: locale.setlocale(getattr(locale, name)) for name in ("LC_CTYPE", *names)} if names else None
+
+
+def _reducers() -> list[tuple[str, str, bytes]] | None:
+    """Collect what was registered with `copyreg` by others than the class's own module."""
+    found = []
+    for cls, reducer in _foreign_reducers():
+        with contextlib.suppress(Exception):  # one that does not pickle keeps no other from it
+            found.append((cls.__module__, cls.__qualname__, dumps_inline((cls, reducer))))
+    return found or None
+
+
+def _foreign_reducers() -> Iterator[tuple[type, Any]]:
+    for cls, reducer in list(copyreg.dispatch_table.items()):
+        owner = getattr(reducer, "__module__", None) or ""
+        is_own = owner.partition(".")[0] in (cls.__module__.partition(".")[0], "copyreg")
+        if not is_own or owner == "__main__":
+            yield cls, reducer
+
+
+def _log_levels() -> dict[str, int] | None:
+    logging = imported("logging")
+    if logging is None:
+        return None
+    levels = {"": logging.getLogger().level}
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        level = getattr(logger, "level", 0)
+        if level:
+            levels[name] = level
+    return levels
+
+
+def _level_names() -> dict[int, str] | None:
+    logging = imported("logging")
+    if logging is None:
+        return None
+    return {level: name for level, name in list(logging._levelToName.items()) if _LEVELS.get(level) != name} or None
+
+
+def _logger_class() -> bytes | None:
+    logging = imported("logging")
+    if logging is None or logging.getLoggerClass() is logging.Logger:
+        return None
+    return dumps_inline(logging.getLoggerClass())
+
+
+def _disabled_level() -> int | None:
+    logging = imported("logging")
+    return None if logging is None else logging.root.manager.disable or None
+
+
+def _process() -> tuple[Any, ...] | None:
+    """Say which process of `multiprocessing`'s this is, for the names of its children."""
+    process = imported("multiprocessing.process")
+    if process is None:
+        return None
+    here = process.current_process()
+    return here.name, tuple(here._identity), os.getpid()
+
+
+def _coverage() -> str | None:
+    """Return the configuration of a coverage that measures the children of `multiprocessing`."""
+    if imported("coverage.multiproc") is None or not hasattr(imported("multiprocessing"), "_coverage$patched"):
+        return None
+    return os.environ.get("COVERAGE_RCFILE", "")
+
+
+def _niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, os.getpid())  # of the main thread: elsewhere it may be another on Linux
+
+
+def _affinity() -> tuple[int, ...] | None:
+    return tuple(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else None
+
+
+def _limits() -> dict[str, tuple[int, int]] | None:
+    """Collect the limits of resources, if the program may have set some."""
+    resource = imported("resource")
+    if resource is None:
+        return None
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names}
+
+
+_OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
+    "warnings": _warning_filters,
+    "csv": _field_limit,
+    "socket": _socket_timeout,
+    "locale": _locale,
+    "levels": _log_levels,
+    "level_names": _level_names,
+    "disabled": _disabled_level,
+    "process": _process,
+    "coverage": _coverage,
+    "nice": _niceness,
+    "affinity": _affinity,
+    "limits": _limits,
+}
+_OF_THE_USER: dict[str, Callable[[], Any]] = {
+    "decimal": _decimal,
+    "reducers": _reducers,
+    "logger_class": _logger_class,
+}

@@ -1,0 +1,232 @@
+"""
+Make the caller's settings true in a worker that starts: see `woolexec.engine.settings`.
+
+What belongs to a module is done when that is imported, so that a worker which never uses it starts as fast as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from woolexec.imported import imported
+from woolexec.worker import hooks, relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+_CLOUDPICKLE = "cloudpickle.cloudpickle"
+"""What brings classes that travel by value; it imports `logging`."""
+
+
+def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
+    """
+    Make the settings true in this process.
+
+    :param number: of this worker
+    :param lifeline: a descriptor that can be read when the caller is gone; -1: there is none
+    """
+    sys.setrecursionlimit(settings["recursion"])
+    sys.set_int_max_str_digits(settings["digits"])
+    hooks.when_imported("logging", lambda logging: _set_up_logging(logging, settings))
+    hooks.when_imported("multiprocessing.process", lambda process: _introduce(process, settings, number, lifeline))
+    if "logger_class" in settings:
+        hooks.when_imported(_CLOUDPICKLE, lambda _: _set_logger_class(sys.modules["logging"], settings["logger_class"]))
+    for name, act in _ACTS.items():
+        if name in settings:
+            try:
+                act(settings[name])
+            except (OSError, ValueError):  # more than this process may do, or than there is on this host
+                pass
+
+
+def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:
+    for level, name in settings.get("level_names", {}).items():
+        logging.addLevelName(level, name)
+    if "logger_class" in settings and (_CLOUDPICKLE not in sys.modules or imported(_CLOUDPICKLE) is not None):
+        _set_logger_class(logging, settings["logger_class"])  # else cloudpickle is what imports it
+    if "disabled" in settings:
+        logging.disable(settings["disabled"])
+    relay.attach(logging, settings.get("levels", {}))
+
+
+def _set_logger_class(logging: Any, payload: bytes) -> None:
+    from woolexec.wire.pickling import loads
+
+    try:
+        logging.setLoggerClass(loads(payload))
+    except Exception:  # code of users: their tasks say what is missing
+        pass
+
+
+def _introduce(process: Any, settings: dict[str, Any], number: int, lifeline: int) -> None:
+    """Let `multiprocessing` see a child of the caller here, as in the standard library's workers."""
+    if "authkey" in settings:
+        process.current_process().authkey = settings["authkey"]
+    name, identity, pid = settings.get("process", ("MainProcess", (), os.getppid()))
+    here = process.current_process()
+    here._identity = (*identity, number)
+    here._name = "PeerPoolProcess-" + ":".join(map(str, here._identity))
+    process._parent_process = process._ParentProcess(name, pid, lifeline)
+
+
+# -- what is there from the start -----------------------------------------------------------------------------------
+
+
+def _set_warning_filters(filters: list[tuple[Any, ...]]) -> None:
+    """Fill the list that `warnings` takes over when it is imported, and that the interpreter uses until then."""
+    import _warnings
+
+    _warnings.filters[:] = [  # the same list as `warnings.filters`
+        (action, _as_pattern(message), _as_category(*category), _as_pattern(module), line)
+        for action, message, category, module, line in filters
+    ]
+
+
+class _Pattern:
+    """A regular expression that is compiled when it is needed: loading `re` takes 5 ms."""
+
+    def __init__(self, pattern: str, flags: int) -> None:
+        self._of = pattern, flags
+        self._compiled: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._compiled is None:
+            import re
+
+            self._compiled = re.compile(*self._of)
+        return getattr(self._compiled, name)
+
+
+def _as_pattern(pattern: Any) -> Any:
+    return _Pattern(*pattern) if pattern.__class__ is tuple else pattern
+
+
+class _ByName(type):
+    """The class of stand-ins for categories of warnings, whose modules are not imported for their sake."""
+
+    names: tuple[str, str]
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return any((base.__module__, base.__qualname__) == cls.names for base in other.__mro__)
+
+
+def _as_category(module: str, name: str) -> type:
+    if module == "builtins":
+        import builtins
+
+        return getattr(builtins, name)  # type: ignore[no-any-return]  # a class
+    made = _ByName(name, (Warning,), {"__module__": module})
+    made.names = module, name
+    return made
+
+
+def _set_locale(values: dict[str, str]) -> None:
+    import _locale
+
+    for name, value in values.items():
+        try:
+            _locale.setlocale(getattr(_locale, name), value)
+        except (AttributeError, ValueError, _locale.Error):  # type: ignore[attr-defined]  # this host has no such thing
+            pass
+
+
+def _set_niceness(value: int) -> None:
+    if value != os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+
+
+def _set_affinity(cpus: tuple[int, ...]) -> None:
+    if {*cpus} != os.sched_getaffinity(0):
+        os.sched_setaffinity(0, cpus)
+
+
+def _set_limits(limits: dict[str, tuple[int, int]]) -> None:
+    import resource
+
+    for name, value in limits.items():
+        number = getattr(resource, name, None)
+        if number is not None and resource.getrlimit(number) != value:
+            try:
+                resource.setrlimit(number, value)
+            except (OSError, ValueError):
+                continue
+
+
+def _start_coverage(configuration: str) -> None:
+    """Measure this process as the caller's coverage wants the children of `multiprocessing` measured."""
+    from importlib import import_module
+
+    variable = "COVERAGE_PROCESS_START"
+    before = os.environ.get(variable)
+    os.environ[variable] = configuration
+    try:
+        import_module("coverage").process_startup()  # does nothing if it has been started
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+# -- what comes with a module ---------------------------------------------------------------------------------------
+
+
+def _set_field_limit(limit: int) -> None:
+    hooks.when_imported("_csv", lambda csv: csv.field_size_limit(limit))
+
+
+def _set_socket_timeout(timeout: float) -> None:
+    # Not before: the sockets of this process, which have been made by then, have none.
+    hooks.when_imported("socket", lambda socket: socket.setdefaulttimeout(timeout))
+
+
+def _set_decimal_context(values: tuple[Any, ...]) -> None:
+    hooks.when_imported("decimal", lambda decimal: _change_default(decimal, values))
+
+
+def _change_default(decimal: Any, values: tuple[Any, ...]) -> None:
+    """Change what each thread of this process makes its own context from."""
+    default = decimal.DefaultContext
+    default.prec, default.rounding, default.Emin, default.Emax, default.capitals, default.clamp, traps = values
+    for signal in default.traps:
+        default.traps[signal] = signal.__name__ in traps
+
+
+def _register_reducers(reducers: list[tuple[str, str, bytes]]) -> None:
+    for module, name, payload in reducers:
+        # A class that travels by value comes with cloudpickle.
+        by_value = module == "__main__" or "<locals>" in name
+        hooks.when_imported(_CLOUDPICKLE if by_value else module, _registering(payload))
+
+
+def _registering(payload: bytes) -> Callable[[Any], None]:
+    def register(_: Any) -> None:
+        import copyreg
+
+        from woolexec.wire.pickling import loads
+
+        try:
+            cls, reducer = loads(payload)
+        except Exception:  # code of users: their tasks say what is missing
+            return
+        copyreg.pickle(cls, reducer)
+
+    return register
+
+
+_ACTS: dict[str, Callable[[Any], None]] = {
+    "warnings": _set_warning_filters,
+    "locale": _set_locale,
+    "nice": _set_niceness,
+    "affinity": _set_affinity,
+    "limits": _set_limits,
+    "coverage": _start_coverage,
+    "csv": _set_field_limit,
+    "socket": _set_socket_timeout,
+    "decimal": _set_decimal_context,
+    "reducers": _register_reducers,
+}
