@@ -9,18 +9,17 @@ it where it is asked for.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor, wait
 from contextvars import Token
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from woolexec.errors import PlatformError
 
@@ -29,17 +28,18 @@ if sys.platform == "win32":  # before the imports that fail there first
 
 from woolexec.aio import AsyncFace
 from woolexec.checks import count, integer, positive_seconds, seconds, wrong_type
-from woolexec.core.call import Call
+from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
 from woolexec.engine.aside import COROUTINES
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
 from woolexec.engine.outbound import Remote
-from woolexec.mapping import MapIterator, check_map
+from woolexec.mapping import check_map, map_chunks, map_futures
 from woolexec.nested import ambient, current_executor
 from woolexec.options import TaskOptions
 from woolexec.pipe import Pipe
+from woolexec.senders import ChunkSender, FutureSender
 from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
 from woolexec.wire.pickling import dumps, dumps_call
@@ -90,6 +90,31 @@ class _Face(Executor, AsyncFace):
         """
         return self._pool._submit(fn, args, kwargs, self._options)
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    @overload
     def map(
         self,
         fn: Callable[..., T],
@@ -98,23 +123,61 @@ class _Face(Executor, AsyncFace):
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[T]:
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Generator[Any, None, None]:
         """
         Apply `fn` to the items of the iterables; yield the results in order.
 
-        Items travel together in batches; results come one by one.  The first item that raised ends the iteration, and
-        what has not been started by then is not.
+        Items travel together in batches; results come one by one.  The first item that raised ends the iteration; its
+        exception has a note that says which item it was.  When the iteration ends before its time, or the iterator is
+        closed or collected after the first result was asked for, what has not been started never is; if none was asked
+        for, all tasks run.
 
         :param timeout: seconds from this call until the last result is asked for
         :param chunksize: items in a batch; None lets it be found by measuring
-        :param buffersize: at most so many batches (items, if `chunksize` is None) are taken from the iterables ahead
-            of the consumer; None takes all at once, as the standard library does
+        :param buffersize: maximum number of batches (items, if `chunksize` is None) that are taken from the iterables
+            ahead of the consumer; None takes all at once, as the standard library does
+        :param ordered: yield the results in the order of the items; else as they come
+        :param return_exceptions: yield an item's exception as its result, and go on
         :raises TimeoutError: from the iterator, if a result is not there in time
         :raises ValueError: for a size below 1
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
         check_map(chunksize, buffersize)
-        return self._pool._map(self, fn, iterables, timeout, chunksize, buffersize)
+        return self._pool._map(
+            self,
+            fn,
+            iterables,
+            chunksize,
+            timeout=timeout,
+            buffersize=buffersize,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
 
     def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[T]]:
         """
@@ -434,38 +497,23 @@ class PeerPoolExecutor(_Face):
         return [(partial(_key, place, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
 
     def _map(
-        self,
-        face: _Face,
-        fn: Callable[..., Any],
-        iterables: tuple[Iterable[Any], ...],
-        timeout: float | None,
-        chunksize: int | None,
-        buffersize: int | None,
-    ) -> Iterator[Any]:
+        self, face: _Face, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
+    ) -> Generator[Any, None, None]:
         self._check()
         if not iterables:
-            return iter(())
+            return (_ for _ in ())
         options = face._options
         try:
             function = self._functions.get(fn, None if options is None else options.backend)
         except BaseException as exc:  # as in _submit
-            return _failing(exc)
+            return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
         if function.is_stream:
-            return Executor.map(face, fn, *iterables, timeout=timeout)
-        return MapIterator(
-            self._engine,
-            function,
-            iterables,
-            options,
-            variables.capture(function.name),
-            timeout=timeout,
-            chunksize=chunksize,
-            buffersize=buffersize,
-        )
+            return map_futures(partial(face.submit, fn), iterables, **how)
+        sender = self._chunk_sender(function, options, fixed=chunksize is not None, star=len(iterables) > 1)
+        return map_chunks(sender, iterables, chunksize=chunksize, **how)
 
     def _map_items(self, face: _Face, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.mapping_async import AsyncMap
-        from woolexec.senders import ChunkSender, FutureSender
 
         self._check()
         options = face._options
@@ -475,17 +523,20 @@ class PeerPoolExecutor(_Face):
         if function.is_stream:
             sender = FutureSender(lambda args: face._start(fn, args, {}), star=star)
         else:
-            sender = ChunkSender(
-                self._engine,
-                function,
-                options,
-                variables.capture(function.name),
-                self._max_workers,
-                self._check,
-                fixed=settings.chunksize is not None,
-                star=star,
-            )
+            sender = self._chunk_sender(function, options, fixed=settings.chunksize is not None, star=star)
         return AsyncMap(sender, iterables, settings)
+
+    def _chunk_sender(self, function: Function, options: TaskOptions | None, *, fixed: bool, star: bool) -> ChunkSender:
+        return ChunkSender(
+            self._engine,
+            function,
+            options,
+            variables.capture(function.name),
+            self._max_workers,
+            self._check,
+            fixed=fixed,
+            star=star,
+        )
 
     def _check(self) -> None:
         engine = self._engine
@@ -585,11 +636,14 @@ def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> t
     return around, {each.digest: each.data for each in shipments}
 
 
-def _failing(exc: BaseException) -> Iterator[Any]:
+def _failing(
+    exc: BaseException, iterables: tuple[Iterable[Any], ...], *, return_exceptions: bool
+) -> Generator[Any, None, None]:
     """A map whose function does not pickle."""
-    for _ in itertools.repeat(None):
-        raise exc
-    yield
+    for _ in zip(*iterables):  # noqa: B905  # as map does
+        if not return_exceptions:
+            raise exc
+        yield exc
 
 
 def _abandon(engine: Engine) -> None:

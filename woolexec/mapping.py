@@ -1,255 +1,413 @@
 """
-``map``: items are pickled in chunks, sent in spans, and their results yielded in order.
+``map``: items are pickled in chunks, sent in spans, and their results yielded in order, or as they come.
 
 ::
 
     items --pickle--> chunk (up to 64 KiB) --cut late, by measured run time--> span = one call --> its results, a part
 
-Without `buffersize` the source is read at once, as the standard library does; with it, at most so many items are
+Without `buffersize` the source is read at once, as the standard library does; with it, at most that many items are
 between the source and the consumer.
+
+The results come from a generator, for two reasons.  One that was never begun runs nothing when it is closed or
+dropped, so all tasks run; one that was begun cancels what has not been started: both as the standard library's.  And
+``yield from`` the list of a part costs a quarter of a `__next__` in Python.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
 from operator import index
+from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from woolexec.core.batching import next_pickle
-from woolexec.core.call import Call, Chunk, Function
-from woolexec.engine.engine import FORKED_CHILD
-from woolexec.wire.failures import as_exception, load_failure
-from woolexec.wire.payload import File, Parts
-from woolexec.wire.pickling import dumps, loads
-from woolexec.worker.job import Pickled
+from woolexec.senders import Board, Unit
+from woolexec.wire.failures import as_exception
+from woolexec.wire.pickling import loads
+from woolexec.worker.job import Pickled, add_note
 
 if TYPE_CHECKING:
-    from woolexec.engine.engine import Engine
-    from woolexec.options import TaskOptions
+    from concurrent.futures import Future
+
+    from woolexec.senders import ChunkSender
 
 _FIRST_PICKLE = 16
 """Items in the first chunk."""
 
 
-class _Parts:
-    """Takes the outcomes of one chunk's spans; the consumer takes them out in order."""
-
-    __slots__ = ("_parts", "_waiter", "chunk", "count")
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.chunk: Chunk | None = None
-        self._parts: dict[int, tuple[int, Any, bool]] = {}
-        self._waiter: Any = None
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Take the results of a span."""
-        self.put(call.first, call.count, payload, failed=False)
-
-    def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Take the failure of a whole span; None if it was cancelled."""
-        self.put(call.first, call.count, payload, failed=True)
-
-    def put(self, first: int, count: int, payload: Any, *, failed: bool) -> None:
-        """Keep the outcome of some items; wake the consumer."""
-        self._parts[first] = count, payload, failed
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.release()
-
-    def take(self, first: int, deadline: float | None) -> tuple[int, Any, bool]:
-        """
-        Wait for the part that begins with this item.
-
-        :raises TimeoutError: if it is not there by the deadline
-        """
-        while (part := self._parts.pop(first, None)) is None:
-            waiter = threading.Lock()
-            waiter.acquire()
-            self._waiter = waiter
-            if first in self._parts:
-                continue
-            left = -1 if deadline is None else deadline - monotonic()
-            if deadline is not None and left <= 0:
-                raise TimeoutError
-            if not waiter.acquire(timeout=left) and first not in self._parts:
-                raise TimeoutError
-        return part
+def map_chunks(
+    sender: ChunkSender,
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None = None,
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+) -> Generator[Any, None, None]:
+    """Send the items in chunks; return the iterator over their results."""
+    source = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables)  # noqa: B905  # as map does
+    deadline = None if timeout is None else monotonic() + timeout
+    limit = None if buffersize is None else buffersize * (chunksize or 1)
+    reader = _Reader(sender, source, deadline, chunksize, limit, ordered=ordered)
+    reader.read()
+    return _results(reader, return_exceptions=return_exceptions)
 
 
-class MapIterator(Iterator[Any]):
-    """
-    The results of a map, in the order of the items.
-
-    An item's exception is raised in its turn and ends the iteration; what has not been started then, or when the
-    iterator is closed or dropped, never is.
-    """
+class _Reader:
+    """Reads the source, sends chunks, and takes their parts as they are due."""
 
     def __init__(
         self,
-        engine: Engine,
-        function: Function,
-        iterables: tuple[Iterable[Any], ...],
-        options: TaskOptions | None,
-        context: bytes = b"",
-        *,
-        timeout: float | None,
+        sender: ChunkSender,
+        source: Iterator[Any],
+        deadline: float | None,
         chunksize: int | None,
-        buffersize: int | None,
+        limit: int | None,
+        *,
+        ordered: bool,
     ) -> None:
-        self._engine = engine
-        self._function = function
-        self._options = options
-        self._context = context
-        self._star = len(iterables) != 1
-        self._source: Iterator[Any] = zip(*iterables) if self._star else iter(iterables[0])  # noqa: B905  # as map does
-        self._deadline = None if timeout is None else monotonic() + timeout
+        self.limit = limit
+        self.buffered = 0
+        self._sender = sender
+        self._source = source
+        self._deadline = deadline
         self._chunksize = chunksize
-        self._line: deque[_Parts] = deque()
-        self._values: deque[Any] = deque()
-        self._index = 0
-        self._errors: dict[int, bytes] = {}
-        self._position = 0
-        self._buffered = 0
-        self._source_error: BaseException | None = None
+        self._board = Board(ordered=ordered)
+        self._line: deque[Unit] = deque()
+        self._read_count = 0
+        self._error: BaseException | None = None
         self._exhausted = False
-        self._closed = False
-        self._limit = None if buffersize is None else buffersize * (chunksize or 1)
-        if self._limit is None:
-            self._read_all()
-        else:
-            self._read_some()
 
-    def __iter__(self) -> MapIterator:
-        return self
+    # -- reading --------------------------------------------------------------------------------------------------
 
-    def __next__(self) -> Any:
-        if self._closed:
-            raise StopIteration
-        try:
-            return self._next()
-        except BaseException:
-            self.close()
-            raise
+    def read(self) -> None:
+        """
+        Read what may be read now.
 
-    def close(self) -> None:
-        """Keep what has not been started from running."""
-        if self._closed:
+        :raises RuntimeError: if the pool takes no more
+        """
+        if self.limit is None:
+            items = self._chunksize or _FIRST_PICKLE
+            while not self._exhausted:
+                self._read(items)
+                if self._chunksize is None:
+                    items = next_pickle(items, self._sender.size)
+            self._sender.forget_pool()
             return
-        self._closed = True
-        rest = [parts.chunk for parts in self._line if parts.chunk is not None]
-        while self._line:
-            self._line.popleft().chunk = None
-        self._values.clear()
-        if rest:
-            self._engine.cancel_chunks(rest)
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
-            self.close()
-
-    def _next(self) -> Any:
-        while True:
-            if self._values:
-                value = self._values.popleft()
-                self._index += 1
-                self._buffered -= 1
-                if self._limit is not None:
-                    self._read_some()
-                if self._errors and self._index - 1 in self._errors:
-                    raise _raised(load_failure(self._errors[self._index - 1]))
-                return loads(value.payload) if value.__class__ is Pickled else value
-            while self._line and self._position >= self._line[0].count:
-                self._line.popleft().chunk = None  # which refers to them, and holds the items
-                self._position = 0
-            if not self._line:
-                if self._limit is not None and not self._exhausted:
-                    self._read_some()
-                    if self._line:
-                        continue
-                if self._source_error is not None:
-                    error, self._source_error = self._source_error, None
-                    raise error
-                raise StopIteration
-            if self._engine.forked:
-                raise RuntimeError(FORKED_CHILD)
-            self._open(*self._line[0].take(self._position, self._deadline))
-
-    def _open(self, count: int, payload: Any, failed: bool) -> None:  # noqa: FBT001  # a part as it is kept
-        self._position += count
-        if failed:
-            raise _raised(as_exception(payload))
-        values, self._errors = loads(payload)
-        self._values = deque(values)
-        self._index = 0
-
-    # -- reading the source -------------------------------------------------------------------------------------
-
-    def _read_all(self) -> None:
-        items = self._chunksize or _FIRST_PICKLE
-        while not self._exhausted:
-            size = self._read(items)
-            if self._chunksize is None:
-                items = next_pickle(items, size)
-
-    def _read_some(self) -> None:
-        assert self._limit is not None
-        items = self._chunksize or max(1, min(self._limit // 4, _FIRST_PICKLE * 16))
-        while not self._exhausted and self._buffered + items <= self._limit:
+        items = self._chunksize or max(1, min(self.limit // 4, _FIRST_PICKLE * 16))
+        while not self._exhausted and self.buffered + items <= self.limit:
             self._read(items)
 
-    def _read(self, count: int) -> int:
-        """Read some items and submit them; return their size in bytes."""
+    def _read(self, count: int) -> None:
         items: list[Any] = []
         try:
             items.extend(itertools.islice(self._source, count))
         except Exception as exc:  # the source is user code: its error comes after the results that come before it
-            self._source_error = exc
+            self._error = exc
             self._exhausted = True
         if len(items) < count:
             self._exhausted = True
-        if not items:
-            return 0
-        self._buffered += len(items)
+        if items:
+            self.buffered += len(items)
+            self._line.extend(self._sender.send(self._board, items, self._read_count))
+            self._read_count += len(items)
+
+    def go_on(self) -> None:
+        """Read what there is room for now that an item was given; that the pool was shut down comes in its turn."""
+        self.buffered -= 1
         try:
-            payload = dumps((self._star, items), ("", "item"))
-        except BaseException:  # pickling runs user code, as below
-            payload = None
-        if payload is not None:
-            self._submit(payload, len(items))
-            return len(payload)
-        size = 0
-        for item in items:  # one of them does not pickle: only that one fails
-            try:
-                alone = dumps((self._star, [item]), ("", "item"))
-            except BaseException as exc:
-                parts = _Parts(1)
-                parts.put(0, 1, exc, failed=True)
-                self._line.append(parts)
+            self.read()
+        except RuntimeError as exc:
+            self._error = exc
+            self._exhausted = True
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def take(self) -> tuple[int, int, Any, bool] | None:
+        """
+        Wait for the next part: the index of its first item, how many there are, payload, whether all of it failed.
+
+        :return: None if there are no more
+        :raises TimeoutError: if it is not there by the deadline
+        """
+        line, board = self._line, self._board
+        while line and line[0].position >= line[0].count:
+            line.popleft()
+        if not line:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            return None
+        self._sender.check_process()
+        if board.ordered:
+            unit, first = line[0], line[0].position
+            self._wait(unit, lambda: first in unit.parts)
+        else:
+            self._wait(None, lambda: bool(board.arrived))
+            unit, first = board.arrived.popleft()
+        count, payload, failed = unit.parts.pop(first)
+        unit.position += count
+        return unit.index + first, count, payload, failed
+
+    def _wait(self, awaited: Unit | None, is_there: Callable[[], bool]) -> None:
+        board = self._board
+        while not is_there():
+            sleeper = Lock()
+            sleeper.acquire()
+            board.awaited, board.sleeper = awaited, sleeper
+            if is_there():  # who brings it puts it there, then looks for a sleeper: one of us sees the other
+                return
+            left = -1.0 if self._deadline is None else self._deadline - monotonic()
+            if self._deadline is not None and left <= 0:
+                raise TimeoutError
+            if not sleeper.acquire(timeout=left) and not is_there():
+                raise TimeoutError
+
+    def close(self) -> None:
+        """Keep what has not been started from running."""
+        rest = [unit for unit in self._line if unit.chunk is not None]
+        self._line.clear()
+        if rest:
+            self._sender.cancel(rest)
+
+
+def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None, None]:
+    try:
+        while (part := reader.take()) is not None:
+            first, count, payload, failed = part
+            del part
+            if failed:
+                yield from _failed(reader, first, count, payload, return_exceptions=return_exceptions)
+                continue
+            values, errors = loads(payload)
+            is_small = payload.__class__ is bytes  # so it does no harm that all values stay until the last is given
+            del payload
+            if errors or values.__class__ is tuple or reader.limit is not None or not is_small:
+                yield from _one_by_one(reader, first, values, errors, return_exceptions=return_exceptions)
             else:
-                self._submit(alone, 1)
-                size += len(alone)
-        return size
-
-    def _submit(self, payload: bytes | File | Parts, count: int) -> None:
-        parts = _Parts(count)
-        fixed = self._chunksize is not None
-        parts.chunk = Chunk(self._function, payload, count, parts, self._options, fixed=fixed, context=self._context)
-        self._line.append(parts)
-        self._engine.submit_chunk(parts.chunk)
+                yield from values
+    finally:
+        reader.close()
 
 
-def _raised(exc: BaseException) -> BaseException:
-    """A StopIteration out of ``__next__`` would end the iteration in silence."""
-    if isinstance(exc, StopIteration):
-        error = RuntimeError("the task raised StopIteration")
+def _failed(
+    reader: _Reader, first: int, count: int, payload: Any, *, return_exceptions: bool
+) -> Generator[Any, None, None]:
+    """Give the exception of a whole span."""
+    error = as_exception(payload)
+    is_shared = isinstance(payload, BaseException)
+    if not return_exceptions:
+        _raise(error, first, count, is_shared=is_shared)
+    with_item(error, first, count, is_shared=is_shared)
+    for _ in range(count):
+        if reader.limit is not None:
+            reader.go_on()
+        yield error
+
+
+def _one_by_one(
+    reader: _Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
+) -> Generator[Any, None, None]:
+    """Give the values of a part of which some failed, or were pickled alone, or may not all be there at once."""
+    alone = values.__class__ is tuple
+    left = deque(values)
+    del values
+    number = -1
+    while left:
+        value = left.popleft()
+        number += 1
+        if reader.limit is not None:
+            reader.go_on()
+        if alone or number in errors:
+            value = value_of(value, errors.get(number))
+            if value.__class__ is Failed:
+                value = value.error
+                if not return_exceptions:
+                    _raise(value, first + number)
+                with_item(value, first + number)
+        yield value
+
+
+def _raise(error: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> NoReturn:
+    try:
+        raise with_item(as_raised(error), first, count, is_shared=is_shared)
+    finally:
+        del error  # break the cycle with the exception's traceback
+
+
+class Failed:
+    """Stands for the value of an item that failed."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def value_of(value: Any, error: bytes | None) -> Any:
+    """Decode one value of a part that has exceptions, or whose values were pickled one by one."""
+    try:
+        if error is not None:
+            return Failed(as_exception(error))
+        return loads(value.payload) if value.__class__ is Pickled else value
+    except KeyboardInterrupt:  # the user's Ctrl-C
+        raise
+    except BaseException as exc:  # unpickling runs user code
+        return Failed(exc)
+
+
+def with_item(exc: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> BaseException:
+    """
+    Note in an exception which item of a map it is of.
+
+    :param is_shared: one exception may have been given to several items: the first note stays the only one
+    """
+    note = f"item {first} of the map" if count == 1 else f"items {first} to {first + count - 1} of the map"
+    notes = getattr(exc, "__notes__", None)
+    if not (isinstance(notes, list) and (note in notes or (is_shared and any(map(_is_about_item, notes))))):
+        add_note(exc, note)
+    return exc
+
+
+def _is_about_item(note: object) -> bool:
+    return isinstance(note, str) and note.startswith("item") and note.endswith(" of the map")
+
+
+def as_raised(exc: BaseException, silent: tuple[type[BaseException], ...] = (StopIteration,)) -> BaseException:
+    """
+    Return what an iterator raises for an exception.
+
+    :param silent: what would end the iteration in silence: it becomes a cause
+    """
+    if isinstance(exc, silent):
+        error = RuntimeError(f"the task raised {type(exc).__name__}")
         error.__cause__ = exc
         return error
     return exc
+
+
+# -- each item a task of its own ----------------------------------------------------------------------------------
+
+
+def map_futures(
+    submit: Callable[..., Future[Any]],
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+) -> Generator[Any, None, None]:
+    """Submit each item as a task of its own; return the iterator over their results."""
+    deadline = None if timeout is None else monotonic() + timeout
+    futures = _Futures(submit, zip(*iterables), deadline, buffersize)  # noqa: B905  # as map does
+    futures.fill()
+    return _results_of(futures, ordered=ordered, return_exceptions=return_exceptions)
+
+
+class _Futures:
+    """Tasks that are outstanding, or whose results were not given yet, and the indices of their items."""
+
+    def __init__(
+        self,
+        submit: Callable[..., Future[Any]],
+        source: Iterator[tuple[Any, ...]],
+        deadline: float | None,
+        limit: int | None,
+    ) -> None:
+        self.line: dict[Future[Any], int] = {}
+        self._submit: Callable[..., Future[Any]] | None = submit
+        self._source = source
+        self._deadline = deadline
+        self._limit = limit
+        self._count = 0
+        self._error: BaseException | None = None
+
+    def fill(self) -> None:
+        """
+        Submit what there is room for.
+
+        :raises RuntimeError: if the pool takes no more
+        """
+        while self._submit is not None and (self._limit is None or len(self.line) < self._limit):
+            try:
+                args = next(self._source, None)
+            except Exception as exc:  # the source is user code: its error comes after the results before it
+                self._error, args = exc, None
+            if args is None:
+                self._submit = None  # which keeps the pool alive
+                return
+            self.line[self._submit(*args)] = self._count
+            self._count += 1
+
+    def in_order(self) -> Iterator[Future[Any]]:
+        """Wait for each in turn."""
+        while self.line:
+            self._wait_for_first()
+            yield next(iter(self.line))
+
+    def _wait_for_first(self) -> None:
+        with contextlib.suppress(CancelledError):
+            next(iter(self.line)).exception(self._left())
+
+    def as_they_come(self) -> Iterator[Future[Any]]:
+        """Wait for any."""
+        if self._limit is None:
+            yield from as_completed(list(self.line), self._left())
+            return
+        while self.line:
+            done, _ = wait(self.line, self._left(), FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError
+            while done:
+                yield done.pop()
+
+    def pop(self, future: Future[Any]) -> int:
+        """Take out a future, and submit what there is room for now; return the index of its item."""
+        number = self.line.pop(future)
+        try:
+            self.fill()
+        except RuntimeError as exc:  # the pool was shut down: that comes in its turn
+            self._error, self._submit = exc, None
+        return number
+
+    def finish(self) -> None:
+        """Raise what the source raised."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+
+def _results_of(futures: _Futures, *, ordered: bool, return_exceptions: bool) -> Generator[Any, None, None]:
+    try:
+        for future in futures.in_order() if ordered else futures.as_they_come():
+            number = futures.pop(future)
+            value, error = _outcome(future)
+            del future
+            if error is not None:
+                if not return_exceptions:
+                    _raise(error, number)
+                value = with_item(error, number)
+            yield value
+            del value, error
+        futures.finish()
+    finally:
+        for future in futures.line:
+            future.cancel()
+
+
+def _outcome(future: Future[Any]) -> tuple[Any, BaseException | None]:
+    error = CancelledError() if future.cancelled() else future.exception()
+    return (future.result() if error is None else None), error
 
 
 def check_map(chunksize: int | None, buffersize: int | None) -> None:

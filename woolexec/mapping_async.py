@@ -7,7 +7,8 @@
                                                                                                      |
     consumer <-- values <-- parts, in order or as they come <-- mailbox of the loop <-- engine <-----'
 
-At most `buffersize` items are between the source and the consumer, in either order.
+At most `buffersize` items are between the source and the consumer, in either order; if that is not given, as many as
+keep the workers busy, and of an iterator at most 1,000.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.aio import GRACE, Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.core.batching import next_pickle
+from woolexec.mapping import Failed, as_raised, value_of, with_item
 from woolexec.senders import Board, ChunkSender, FutureSender, Unit
 from woolexec.wire.failures import as_exception
 from woolexec.wire.gate import Gate
 from woolexec.wire.pickling import loads
-from woolexec.worker.job import Pickled
 
 if TYPE_CHECKING:
     from woolexec.aio import Waiter
 
 T = TypeVar("T")
+
+UNSIZED_LIMIT = 1_000
+"""Items that are taken from an iterator ahead of the consumer, at most, if nothing is said: they may be gone from where
+they come from, and never be used.  From what has a length more are taken where that pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,22 @@ class Settings:
 
 
 class _Failed:
-    """Stands among values for an item that failed."""
+    """Stands among values for an item that failed, or for each of several that failed together."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_count", "_error", "_index", "_is_shared")
 
-    def __init__(self, error: Any) -> None:
-        self.error = error
+    def __init__(self, error: Any, index: int, count: int = 1) -> None:
+        self._error = error
+        self._index = index
+        self._count = count
+        self._is_shared = isinstance(error, BaseException)
+
+    def exception(self, *, is_raised: bool) -> BaseException:
+        """Decode the exception; note which item it is of."""
+        error = self._error = as_exception(self._error)
+        if is_raised:  # out of `__anext__` these would end the iteration in silence
+            error = as_raised(error, (StopAsyncIteration, StopIteration))
+        return with_item(error, self._index, self._count, is_shared=self._is_shared)
 
 
 class _Flow:
@@ -62,7 +77,7 @@ class _Flow:
     def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
         self.sender = sender
         self.settings = settings
-        self.board = Board()
+        self.board = Board(ordered=settings.ordered)
         self.line: deque[Unit] = deque()
         self.pulled = self.taken = 0
         self.error: BaseException | None = None
@@ -74,6 +89,7 @@ class _Flow:
         self._items = settings.chunksize or 1
         self._single = len(iterables) == 1
         self.is_async = any(hasattr(iterable, "__aiter__") for iterable in iterables)
+        self._is_sized = all(map(_has_length, iterables))
         if self.is_async:
             self._sources = [aiter(each) if hasattr(each, "__aiter__") else iter(each) for each in iterables]
         elif self._single:
@@ -82,19 +98,26 @@ class _Flow:
             self._source = zip(*iterables)  # noqa: B905  # as map does
 
     @property
+    def limit(self) -> int:
+        """Items that may be ahead of the consumer."""
+        if self.settings.buffersize is not None:
+            return self.settings.buffersize
+        return self.sender.ahead if self._is_sized else min(self.sender.ahead, UNSIZED_LIMIT)
+
+    @property
     def space(self) -> int:
         """Items that may be taken from the source now."""
-        limit = self.settings.buffersize or self.sender.ahead
-        return limit - (self.pulled - self.taken)
+        return self.limit - (self.pulled - self.taken)
 
     # -- a source that is not asynchronous ------------------------------------------------------------------------
 
     def fill(self) -> None:
         """Take from the source what there is room for."""
         while not self.exhausted and (space := self.space) > 0:
-            count = min(self._items, space)
-            if self._items > space and self.pulled > self.taken and self.settings.chunksize is None:
+            step = self._items if self.settings.chunksize is None else min(self._items, max(1, self.limit // 2))
+            if step > space and self.pulled > self.taken:
                 return  # in larger steps: room for a whole batch will come
+            count = min(self._items, space)
             items = []
             try:
                 for item in self._source:
@@ -111,12 +134,11 @@ class _Flow:
 
     def _send(self, items: list[Any]) -> None:
         try:
-            self.line.extend(self.sender.send(self.board, items))
+            self.line.extend(self.sender.send(self.board, items, self.pulled - len(items)))
         except BaseException as exc:  # the pool has been shut down: that comes in its turn
             self.error, self.exhausted = exc, True
         if self.settings.chunksize is None:
-            limit = self.settings.buffersize or self.sender.ahead
-            self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, limit // 4))
+            self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, self.limit // 4))
 
     # -- an asynchronous source -----------------------------------------------------------------------------------
 
@@ -235,11 +257,10 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             room.release()
         if value.__class__ is not _Failed:
             return value  # type: ignore[no-any-return]  # pickle has no types
-        error = _as_raised(value.error)
         if self._settings.return_exceptions:
-            return error  # type: ignore[return-value]  # as asked for
+            return value.exception(is_raised=False)  # type: ignore[return-value]  # as asked for
         await self._stop()
-        raise error
+        raise value.exception(is_raised=True)
 
     async def aclose(self) -> None:
         """
@@ -309,11 +330,11 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         """Open a part that has come and is due."""
         flow = self._flow
         if self._settings.ordered:
-            flow.board.arrived.clear()
             if not flow.line:
                 return False
             unit = flow.line[0]
-            part = unit.parts.pop(unit.position, None)
+            first = unit.position
+            part = unit.parts.pop(first, None)
             if part is None:
                 return False
         else:
@@ -323,11 +344,12 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             part = unit.parts.pop(first)
         count, payload, failed = part
         unit.position += count
-        self._values.extend(_opened(count, payload, failed=failed))
+        self._values.extend(_opened(unit.index + first, count, payload, failed=failed))
         return True
 
     async def _wait(self) -> None:
         board, flow = self._flow.board, self._flow
+        board.awaited = flow.line[0] if flow.line else None
         waiter = board.sleeper = make_waiter()
         if self._settings.ordered:
             ready = bool(flow.line) and flow.line[0].position in flow.line[0].parts
@@ -349,42 +371,32 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
 _END = object()
 
 
-def _opened(count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
-    """Decode a part."""
+def _has_length(iterable: Any) -> bool:
+    """Say whether these are items that lie somewhere, so that it does no harm to take some that are never used."""
+    cls = type(iterable)
+    return hasattr(cls, "__len__") and not (hasattr(cls, "__next__") or hasattr(cls, "__anext__"))
+
+
+def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
+    """Decode a part, whose first item has this index in the map."""
     if failed:
-        return [_Failed(payload)] * count
+        return [_Failed(payload, index, count)] * count
     if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
         try:
             return [payload.result()]
         except BaseException as exc:  # what the task raised
-            return [_Failed(exc)]
+            return [_Failed(exc, index)]
     try:
         values, errors = loads(payload)
     except BaseException as exc:  # unpickling runs user code
-        return [_Failed(exc)] * count
-    if errors or Pickled in map(type, values):
-        return [_one(value, errors.get(index)) for index, value in enumerate(values)]
+        return [_Failed(exc, index, count)] * count
+    if errors or values.__class__ is tuple:
+        opened = (value_of(value, errors.get(number)) for number, value in enumerate(values))
+        return [
+            _Failed(value.error, number) if value.__class__ is Failed else value
+            for number, value in enumerate(opened, index)
+        ]
     return values  # type: ignore[no-any-return]  # pickle has no types
-
-
-def _one(value: Any, error: bytes | None) -> Any:
-    if error is not None:
-        return _Failed(error)
-    if value.__class__ is not Pickled:
-        return value
-    try:
-        return loads(value.payload)
-    except BaseException as exc:  # as above
-        return _Failed(exc)
-
-
-def _as_raised(error: Any) -> BaseException:
-    exc = as_exception(error)
-    if isinstance(exc, StopAsyncIteration | StopIteration):  # out of `__anext__` it would end the iteration in silence
-        raised = RuntimeError(f"the task raised {type(exc).__name__}")
-        raised.__cause__ = exc
-        return raised
-    return exc
 
 
 class _Background:

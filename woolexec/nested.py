@@ -8,19 +8,17 @@ place up meanwhile, so recursion may be deeper than the pool.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
-from itertools import islice
-from time import monotonic
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from woolexec.aio import AsyncFace
 from woolexec.core.call import Function
 from woolexec.engine.functions import Functions
-from woolexec.mapping import check_map
+from woolexec.mapping import check_map, map_futures
 from woolexec.options import TaskOptions
 from woolexec.pipe import Pipe
 from woolexec.wire import variables
@@ -77,6 +75,31 @@ class NestedExecutor(Executor, AsyncFace):
         context.submit(future, receiver, function, payload, self._options, values)
         return future
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    @overload
     def map(
         self,
         fn: Callable[..., T],
@@ -85,31 +108,49 @@ class NestedExecutor(Executor, AsyncFace):
         timeout: float | None = None,
         chunksize: int | None = None,
         buffersize: int | None = None,
-    ) -> Iterator[T]:
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Generator[Any, None, None]:
         """
-        Apply `fn` to the items of the iterables, each as a task of its own; yield the results in order.
+        Apply `fn` to the items of the iterables, each as a task of its own; yield the results.
+
+        See `PeerPoolExecutor.map`.
 
         :param chunksize: has no effect here
-        :param buffersize: at most so many tasks are ahead of the consumer; None: all
+        :param buffersize: maximum number of tasks ahead of the consumer; None: no limit
         """
         check_map(chunksize, buffersize)
-        if buffersize is None:
-            return super().map(fn, *iterables, timeout=timeout)
-        return self._map_some(fn, zip(*iterables), timeout, buffersize)  # noqa: B905  # as map does
-
-    def _map_some(
-        self, fn: Callable[..., T], source: Iterator[tuple[Any, ...]], timeout: float | None, size: int
-    ) -> Iterator[T]:
-        deadline = None if timeout is None else monotonic() + timeout
-        line: deque[Future[T]] = deque()
-        try:
-            line.extend(self.submit(fn, *args) for args in islice(source, size))
-            while line:
-                yield line.popleft().result(None if deadline is None else deadline - monotonic())
-                line.extend(self.submit(fn, *args) for args in islice(source, 1))
-        finally:
-            for future in line:
-                future.cancel()
+        return map_futures(
+            partial(self.submit, fn),
+            iterables,
+            timeout=timeout,
+            buffersize=buffersize,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.mapping_async import AsyncMap

@@ -1,4 +1,4 @@
-"""How the items of a `map_async` leave: as chunks that the engine cuts, or each as a task of its own."""
+"""How the items of a map leave, and their outcomes wait for its consumer: in chunks, or each as a task of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk
+from woolexec.engine.engine import FORKED_CHILD
 from woolexec.wire.gate import Gate
 from woolexec.wire.pickling import dumps
 
 if TYPE_CHECKING:
-    from woolexec.aio import Waiter
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
     from woolexec.options import TaskOptions
     from woolexec.wire.futures import CallFuture
+    from woolexec.wire.gate import Sleeper
 
 AHEAD = 0.05
 """Work that is taken from the source ahead of the consumer, in seconds of each worker's time, if nothing is said."""
@@ -29,13 +30,18 @@ LOOP = 1_024
 
 
 class Unit:
-    """Items that were sent together; takes their outcomes, from the engine's thread."""
+    """
+    Items that were sent together; takes their outcomes, from the engine's thread.
 
-    __slots__ = ("_board", "chunk", "count", "future", "parts", "position")
+    :param index: of the first of them in the map
+    """
 
-    def __init__(self, board: Board, count: int) -> None:
+    __slots__ = ("_board", "_left", "chunk", "count", "future", "index", "parts", "position")
+
+    def __init__(self, board: Board, count: int, index: int) -> None:
         self._board = board
-        self.count = count
+        self._left = self.count = count
+        self.index = index
         self.position = 0
         self.chunk: Chunk | None = None
         self.future: CallFuture[Any] | None = None
@@ -50,18 +56,27 @@ class Unit:
         self.put(call.first, (call.count, payload, True))
 
     def put(self, first: int, part: tuple[int, Any, bool]) -> None:
-        """Keep an outcome; wake the consumer."""
+        """Keep an outcome; wake the consumer, if that is what it waits for."""
         self.parts[first] = part
-        self._board.arrived.append((self, first))
-        self._board.wake()
+        self._left -= part[0]
+        if self._left <= 0:
+            self.chunk = None  # which refers to us, and holds the items
+        board = self._board
+        if not board.ordered:
+            board.arrived.append((self, first))
+        elif board.awaited is not self:
+            return
+        board.wake()
 
 
 class Board:
-    """What has arrived, and the consumer that waits for it."""
+    """What has arrived, and the consumer that waits for it; in order it waits for one unit, else for any."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ordered: bool) -> None:
+        self.ordered = ordered
         self.arrived: deque[tuple[Unit, int]] = deque()
-        self.sleeper: Waiter | None = None
+        self.awaited: Unit | None = None
+        self.sleeper: Sleeper | None = None
 
     def wake(self) -> None:
         """Let the consumer look."""
@@ -105,10 +120,24 @@ class ChunkSender:
             return LEAST * self._workers
         return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
 
-    def send(self, board: Board, items: list[Any]) -> list[Unit]:
+    def forget_pool(self) -> None:
+        """Everything was sent: whoever takes the results need not keep the pool alive."""
+        self._check = _pass
+
+    def check_process(self) -> None:
+        """
+        Check that this is the process that sends.
+
+        :raises RuntimeError: in a forked child, where no outcome will come
+        """
+        if self._engine.forked:
+            raise RuntimeError(FORKED_CHILD)
+
+    def send(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         """
         Send items; one that does not pickle fails alone.
 
+        :param index: of the first of them in the map
         :raises RuntimeError: if the pool takes no more
         """
         self._check()
@@ -116,21 +145,25 @@ class ChunkSender:
             payload = dumps((self._star, items), ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
-                unit = Unit(board, 1)
+                unit = Unit(board, 1, index)
                 unit.put(0, (1, exc, True))
                 return [unit]
-            return [unit for item in items for unit in self.send(board, [item])]
+            return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]
         self.size = len(payload)
-        unit = Unit(board, len(items))
+        unit = Unit(board, len(items), index)
         unit.chunk = Chunk(
             self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
         )
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
-    def cancel(self, units: Iterable[Unit], ended: Gate) -> None:
+    def cancel(self, units: Iterable[Unit], ended: Gate | None = None) -> None:
         """Keep what has not been started from being so; open the gate when what runs has ended."""
         self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
+
+
+def _pass() -> None:
+    """Check nothing."""
 
 
 class FutureSender:
@@ -142,11 +175,11 @@ class FutureSender:
         self.size = 0
         self.ahead = LOOP
 
-    def send(self, board: Board, items: list[Any]) -> list[Unit]:
+    def send(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         """Send items."""
         units = []
-        for item in items:
-            unit = Unit(board, 1)
+        for number, item in enumerate(items, index):
+            unit = Unit(board, 1, number)
             unit.future = self._submit(item if self._star else (item,))
             unit.future.add_done_callback(partial(self._done, unit))
             units.append(unit)

@@ -1,6 +1,6 @@
 import pytest
 
-from woolexec.core.batching import PICKLE_ITEMS, PICKLE_SIZE, SINGLE, SPAN, next_pickle, span_size
+from woolexec.core.batching import LEAST, PICKLE_ITEMS, PICKLE_SIZE, SINGLE, SPAN, next_pickle, span_size
 
 
 def test_one_item_is_sent_to_find_out_how_long_it_takes():
@@ -25,9 +25,13 @@ def test_span_never_takes_more_than_there_is():
 
 @pytest.mark.parametrize("places", [1, 2, 4, 8])
 def test_near_the_end_something_is_left_for_everybody(places):
-    count = span_size(1e-9, 100, 1, places)
+    count = span_size(SPAN / 20, 100, 1, places)
 
     assert count <= -(-100 // (2 * places))
+
+
+def test_near_the_end_no_span_becomes_shorter_than_pays():
+    assert span_size(LEAST / 50, 100, 1, 8) == 50
 
 
 @pytest.mark.parametrize("seconds", [None, 0.0, 1e-9, 1e-5, 1.0])

@@ -6,6 +6,9 @@ SPAN = 0.001
 """Expected run time of one span, in seconds: long against the cost of a message (about 20 µs), short against what
 anybody waits for."""
 
+LEAST = 0.0001
+"""Expected run time of a span, in seconds, below which none is cut smaller so that everybody has something."""
+
 SINGLE = 0.0003
 """Items that take longer than this, in seconds, travel alone, so that none waits behind another in the same span."""
 
@@ -29,7 +32,7 @@ def span_size(seconds: float | None, left: int, queued: int, places: int) -> int
         return 1
     count = int(SPAN / seconds) if seconds > 0 else left
     if queued <= places:  # the end is near: leave something for everybody
-        count = min(count, -(-left * queued // (2 * places)))
+        count = min(count, max(-(-left * queued // (2 * places)), int(LEAST / seconds) if seconds > 0 else left))
     return max(1, min(count, left))
 
 

@@ -167,22 +167,24 @@ class Pickled:
         return Pickled, (self.payload,)
 
 
-def dumps_span(values: list[Any], errors: dict[int, bytes]) -> bytes | File | Parts:
+def dumps_span(values: list[Any], errors: dict[int, bytes], kinds: set[type]) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map; one that does not pickle fails alone.
+    Pickle the results of some items of a map: a list of them, or a tuple of `Pickled`; one that does not pickle fails
+    alone.
 
     :param errors: the encoded exceptions of those that raised, by index
+    :param kinds: the types of the values
     """
     try:
-        payload = dumps((values, errors))
-        if all(map(SAFE.__contains__, map(type, values))):
-            return payload
-    except BaseException:  # one of the values does not pickle: find out which
+        if kinds <= SAFE:
+            return dumps((values, errors))
+    except BaseException:  # one of the values does not pickle, or may not load: find out which
         pass
     return dumps((_pickled_alone(values, errors), errors))
 
 
-def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> list[Any]:
+def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[Any, ...]:
+    """Return a tuple: so whoever takes it need not look at each value."""
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
@@ -191,7 +193,7 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> list[Any]:
             add_note(exc, f"while {PICKLING} in {here()}")
             errors[index] = dump_failure(exc)
             alone.append(None)
-    return alone
+    return tuple(alone)
 
 
 def here() -> str:

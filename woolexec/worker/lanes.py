@@ -131,7 +131,7 @@ class Lane:
         """Send what a call raised."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}))
+            job.succeed(self, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}, {type(None)}))
         else:
             job.fail(self, seconds, exc)
 
@@ -139,7 +139,7 @@ class Lane:
         """Send what a call returned."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self, seconds, dumps_span([value], {}))
+            job.succeed(self, seconds, dumps_span([value], {}, {type(value)}))
             return
         try:
             payload = dumps_value(value)

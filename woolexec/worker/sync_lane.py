@@ -225,23 +225,24 @@ class SyncLane:
             return
         values: list[Any] = []
         errors: dict[int, bytes] = {}
-        keep = values.append
         todo = iter(items)
         while True:
             try:
                 if star:
                     for item in todo:
-                        keep(function(*item))
+                        values.append(function(*item))
                 else:
                     for item in todo:
-                        keep(function(item))
+                        values.append(function(item))
                 break
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1)
-                keep(None)
-        if CoroutineType in map(type, values):
+                values.append(None)
+        kinds = set(map(type, values))
+        if CoroutineType in kinds:
             values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
-        job.succeed(self._road, monotonic() - started, dumps_span(values, errors), self._page.up)
+            kinds = set(map(type, values))
+        job.succeed(self._road, monotonic() - started, dumps_span(values, errors, kinds), self._page.up)
         if job.frame.first + job.frame.count >= len(chunk):  # that was all of it
             self._items = None
 
