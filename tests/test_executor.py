@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import functools
+import itertools
 import operator
 import os
 import pickle
@@ -305,6 +306,108 @@ def test_map_error_loses_no_earlier_result(pool):
     assert [next(results), next(results)] == [0.25, 0.5]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+async def count_in_async(path):
+    return count_in(path)
+
+
+def map_and_forget(path, times):
+    current_executor().map(count_in, [path] * times)
+    list(current_executor().map(count_in, [path] * 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_map_whose_iterator_is_not_kept_runs_all(tmp_path, workers):
+    ways = {
+        "dropped": lambda pool, paths: pool.map(count_in, paths),
+        "closed": lambda pool, paths: pool.map(count_in, paths).close(),
+        "in chunks": lambda pool, paths: pool.map(count_in, paths, chunksize=7),
+        "as they come": lambda pool, paths: pool.map(count_in, paths, ordered=False),
+        "of a view": lambda pool, paths: pool.with_options(retries=1).map(count_in, paths),
+        "of a coroutine function": lambda pool, paths: pool.map(count_in_async, paths),
+        "of two iterables": lambda pool, paths: pool.map(die_until, paths, [-1] * 40),
+        "nested": lambda pool, paths: pool.submit(map_and_forget, paths[0], 38),
+        "with a buffer": lambda pool, paths: pool.map(count_in, itertools.repeat(paths[0]), buffersize=40),
+    }
+    with PeerPoolExecutor(workers) as pool:
+        for way, begin in ways.items():
+            begin(pool, [tmp_path / way] * 40)
+    ran = {way: os.path.getsize(tmp_path / way) for way in ways}
+    assert ran == dict.fromkeys(ways, 40)
+
+
+@pytest.mark.parametrize("end", ["close", "drop", "fail"])
+def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing(tmp_path, gate, end):
+    def task(number):
+        if number:
+            hold(gate.folder)
+        count_in(tmp_path / "ran")
+        if number == 1:
+            raise LookupError(number)
+
+    with PeerPoolExecutor(1) as pool:
+        results = pool.map(task, range(50), chunksize=1)
+        next(results)
+        gate.began()
+        if end == "close":
+            results.close()
+        elif end == "fail":
+            gate.open()
+            with pytest.raises(LookupError) as caught:
+                next(results)
+            assert "item 1 of the map" in caught.value.__notes__
+        del results
+        gate.open()
+        assert pool.submit(abs, -1).result(WATCHDOG) == 1
+    assert os.path.getsize(tmp_path / "ran") < 50
+
+
+def test_map_gives_exceptions_as_results_and_results_as_they_come(pool, gate):
+    got = list(pool.map(lambda n: 1 / n, [4, 0, 1], return_exceptions=True))
+    assert [got[0], got[2]] == [0.25, 1.0]
+    assert isinstance(got[1], ZeroDivisionError)
+    assert got[1].__notes__ == ["item 1 of the map"]
+
+    results = pool.map(lambda n: n or hold(gate.folder, 0), range(3), chunksize=1, ordered=False)
+    assert {next(results), next(results)} == {1, 2}
+    gate.open()
+    assert list(results) == [0]
+
+
+def map_in_a_task(how):
+    results = list(current_executor().map(int, ["1", "one", "3"], return_exceptions=True, **how))
+    errors = [result for result in results if isinstance(result, ValueError)]
+    assert errors[0].__notes__ == ["item 1 of the map"]
+    return sorted(result for result in results if isinstance(result, int))
+
+
+@pytest.mark.parametrize("how", [{}, {"ordered": False}, {"buffersize": 2}, {"buffersize": 2, "ordered": False}])
+def test_map_in_a_task_takes_the_same_arguments(pool, how):
+    assert pool.submit(map_in_a_task, how).result(WATCHDOG) == [1, 3]
+
+
+def test_map_of_a_lost_worker_notes_its_item(pool):
+    with pytest.raises(WorkerLostError) as caught:
+        list(pool.map(lambda n: n if n != 3 else os._exit(7), range(5), chunksize=1))
+    assert caught.value.__notes__ == ["item 3 of the map"]
+
+
+def test_map_with_a_buffer_says_behind_its_results_that_the_pool_was_shut_down():
+    with PeerPoolExecutor(1) as pool:
+        results = pool.map(abs, itertools.count(), buffersize=3)
+        assert next(results) == 0
+    assert [next(results), next(results), next(results)] == [1, 2, 3]
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        next(results)
+
+
+def test_map_of_what_does_not_pickle_fails_each_item(pool):
+    unpicklable = threading.Lock().acquire
+    assert list(pool.map(unpicklable, [])) == []
+    with pytest.raises(TypeError, match="pickle"):
+        list(pool.map(unpicklable, [1]))
+    assert [type(error) for error in pool.map(unpicklable, [1, 2], return_exceptions=True)] == [TypeError] * 2
 
 
 def test_map_arguments_are_checked_at_once(pool):

@@ -318,11 +318,13 @@ class AsyncFace:
 
         :param ordered: give the results in the order of the items; else as they come
         :param chunksize: items that travel together; None lets it be found by measuring
-        :param buffersize: items that are taken from the iterables ahead of the consumer; None: as many as keep the
-            workers busy, by measured run times, and at most 32,768
+        :param buffersize: maximum number of items that are taken from the iterables ahead of the consumer; None: as
+            many as keep the workers busy, by measured run times, at most 32,768, and at most 1,000 of an iterator,
+            which has no length
         :param star: each item is a tuple of arguments
         :param timeout: seconds from this call until the last result is asked for
-        :param return_exceptions: give an item's exception as its result, and go on
+        :param return_exceptions: give an item's exception as its result, and go on; either way it has a note that says
+            which item it was
         :raises TimeoutError: from the iterator, if a result is not there in time
         :raises ValueError: for a size below 1, or without iterables
         """

@@ -647,7 +647,7 @@ def _failing(
 
 
 def _abandon(engine: Engine) -> None:
-    engine.shutdown(wait=False, cancel=False)
+    engine.shutdown(wait=False, cancel=False, close_streams=False)  # who holds a stream pulls it to its end
 
 
 _ending = False

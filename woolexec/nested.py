@@ -244,6 +244,8 @@ class _ReadingEvent(threading.Event):
 class _NestedOwner:
     """Who owns the calls behind the futures and the streams of nested tasks."""
 
+    closes_streams = False
+
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
         if future.outstanding_call is not None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from woolexec.core.call import Pulled
 from woolexec.wire.gate import Gate
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 class Commander(Protocol):
     """Who can reach the call behind a stream."""
 
+    closes_streams: bool
+    """The pool has been shut down: nothing more can be pulled than is on its way."""
+
     def command(self, call: Any, frame: Any, file: File | None = None) -> None:
         """Send a command to the call's worker; nothing happens if the call is over."""
 
@@ -27,7 +31,7 @@ class Commander(Protocol):
         """Wait in the owner's own way; False if it has none."""
 
 
-class Pipe:
+class Pipe(Pulled):
     """
     What the engine holds of a stream, and fills: items, and the end.
 
@@ -58,6 +62,7 @@ class Pipe:
         future, self._future = self._future, None
         if future is None:
             return
+        self.is_open = True
         handle = future.outstanding_call if call is None else call
         if call is not None and call.options is not None:  # it would begin anew
             call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)

@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from woolexec.core.call import AT_ONCE
 from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
 from woolexec.wire.failures import as_exception, dump_failure
 from woolexec.wire.payload import fill
 from woolexec.wire.pickling import dumps_value, loads
-from woolexec.worker.job import Pickled
+from woolexec.worker.job import SHUT, Pickled
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -190,16 +191,26 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         """Ask for an item, and wait for it; of several threads that do so one may, the others are refused."""
         self._check_alone()
         self._pulling = True
+        pipe = self._pipe
         try:
-            ask(*args)
-            while not (self._values or self._pipe.has_news or self._over):
+            self._begin(ask, *args)
+            while not (self._values or pipe.has_news or self._over):
                 self._wait()
         finally:
-            self._pulling = False
+            self._pulling = pipe.is_awaited = False
         item, is_end = self._take()
         if is_end:
             raise StopIteration(item)
         return item  # type: ignore[no-any-return]  # pickle has no types
+
+    def _begin(self, ask: Callable[..., None], *args: Any) -> None:
+        """Ask for an item; after the pool's end only what is on its way still comes, and then the end."""
+        pipe = self._pipe
+        pipe.is_awaited = True
+        if pipe.shut or self._commander.closes_streams:
+            pipe.is_awaited = False
+        else:
+            ask(*args)
 
     def _wait(self) -> None:
         pipe = self._pipe
@@ -213,9 +224,12 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     async def _apull(self, ask: Callable[..., None], *args: Any) -> T:
         self._check_alone()
-        ask(*args)
-        if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
-            await self._await()
+        try:
+            self._begin(ask, *args)
+            if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
+                await self._await()
+        finally:
+            self._pipe.is_awaited = False
         try:
             item, is_end = self._take()
         except StopAsyncIteration as exc:  # of a plain generator; here it would end the iteration in silence
@@ -274,7 +288,10 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if not failed:
             self._value = loads(payload)
             return self._value, True
-        raise as_exception(payload)
+        error = as_exception(payload)
+        if pipe.shut == AT_ONCE and error.args != (SHUT,):  # no pull was in progress that this would belong to
+            raise RuntimeError(SHUT) from (None if type(error).__name__ in _LEAVING else error)
+        raise error
 
     def _close_soon(self) -> Gate | None:
         """Close the generator without waiting; return what opens at its end, None if that has come."""
@@ -297,7 +314,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if end is None or not end[0] or end[1] is None:
             return
         error = as_exception(end[1])
-        if type(error).__name__ not in _LEAVING:
+        if type(error).__name__ not in _LEAVING and error.args != (SHUT,):
             raise error
 
 

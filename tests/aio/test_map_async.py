@@ -1,6 +1,7 @@
 import itertools
 import time
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import anyio
 import anyio.lowlevel
@@ -8,9 +9,10 @@ import pytest
 
 from tests.faults.tasks import SOON
 from tests.memory import chunks, without_collector
-from woolexec import PeerPoolExecutor, Stream, WorkerLostError
+from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
+from woolexec.mapping_async import Settings, _Flow
 
-from . import tasks
+from . import stream_tasks, tasks
 
 
 async def counted(stop, pulled=None):
@@ -128,10 +130,85 @@ def test_slow_first_item_does_not_let_the_source_be_swallowed(run, ordered, tmp_
                     await anext(r)
             with anyio.move_on_after(0.3):
                 await anext(r) if ordered else await anyio.sleep(1)
-            assert len(pulled) <= 32_768 + 101
+            assert len(pulled) <= 1_000 + 101
             (tmp_path / "go").touch()
 
     run(body)
+
+
+FUNCTIONS = {"plain": tasks.square, "coroutine": tasks.add, "generator": stream_tasks.count}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("fn", FUNCTIONS)
+def test_iterator_is_read_at_most_a_thousand_items_ahead(run, source, fn):
+    """Its items may be gone from somewhere, and never be used."""
+
+    async def body():
+        async with PeerPoolExecutor(2) as pool:
+            ways = [{}, {"ordered": False}, {"chunksize": 5_000}] if fn == "plain" else [{}]
+            for how in ways:
+                pulled = []
+                items = noted(itertools.count(), pulled) if source == "sync" else counted(None, pulled)
+                async with pool.map_async(FUNCTIONS[fn], items, **how) as results:
+                    for given in range(1, 1_502):
+                        await anext(results)
+                        assert len(pulled) <= given + 1_000
+                if source == "sync":
+                    assert next(items) == len(pulled) - 1  # it was left where the map stopped
+
+    run(body)
+
+
+def test_iterator_is_read_at_most_a_thousand_items_ahead_in_a_task(run):
+    async def task():
+        pulled = []
+        async for result in current_executor().map_async(tasks.square, noted(itertools.count(), pulled)):
+            if result > 2_500:
+                break
+        return len(pulled)
+
+    async def body():
+        async with PeerPoolExecutor(1) as pool:
+            assert await pool.run(task) <= 51 + 1_000
+
+    run(body)
+
+
+class Sized:
+    """Iterable, with a length."""
+
+    def __init__(self, iterator):
+        self._iterator = iterator
+
+    def __iter__(self):
+        return self._iterator
+
+    def __len__(self):
+        return 10
+
+
+class SizedIterator(Sized):
+    def __next__(self):
+        return next(self._iterator)
+
+
+@pytest.mark.parametrize(
+    ("iterables", "buffersize", "limit"),
+    [
+        ([[1]], None, 30_000),
+        ([range(3), {1}, Sized(iter(()))], None, 30_000),
+        ([iter([1])], None, 1_000),
+        ([[1], (x for x in ())], None, 1_000),
+        ([SizedIterator(iter(()))], None, 1_000),
+        ([iter([1])], 5_000, 5_000),
+        ([[1]], 5, 5),
+    ],
+)
+def test_what_has_a_length_may_be_read_as_it_pays(iterables, buffersize, limit):
+    settings = Settings(True, None, buffersize, False, None, False)
+
+    assert _Flow(SimpleNamespace(ahead=30_000), tuple(iterables), settings).limit == limit
 
 
 def test_unordered_gives_what_comes_first(run, tmp_path):
@@ -180,6 +257,7 @@ def test_error_comes_in_its_turn_and_ends_the_map(run, fn, chunksize):
             with pytest.raises(ValueError, match="5") as caught:
                 await anext(results)
             assert "in fail_at" in str(caught.value.__cause__)
+            assert caught.value.__notes__ == ["item 5 of the map"]
             with pytest.raises(StopAsyncIteration):
                 await anext(results)
 
@@ -193,6 +271,7 @@ def test_errors_may_be_results(run, fn):
             results = await collect(pool.map_async(fn, range(20), [5] * 20, return_exceptions=True))
             assert [x for x in results if isinstance(x, int)] == [x for x in range(20) if x != 5]
             assert isinstance(results[5], ValueError)
+            assert results[5].__notes__ == ["item 5 of the map"]
 
     run(body)
 

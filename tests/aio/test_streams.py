@@ -907,13 +907,3 @@ def test_stream_after_shutdown_is_refused(face, kind):
                 pass
 
     face.run_alone(body)
-
-
-def test_stream_that_is_open_at_shutdown_can_be_pulled_to_its_end(face, kind):
-    async def body(pool):
-        async with face.open(pool, kind("count"), 3) as stream:
-            await face.next(stream)
-            pool.shutdown(wait=False)
-            assert await face.all(stream) == [1, 2]
-
-    face.run_alone(body)

@@ -36,8 +36,18 @@ def test_exit_waits_for_what_was_submitted(run, journal):
 
 def test_exit_waits_for_what_was_mapped(run, journal):
     source = "pool.map(tasks.note_and_return, [sys.argv[1]] * 20, range(20))"
-    finished(run, "results = " + source, journal)
-    assert sorted(map(int, tasks.notes(journal))) == list(range(20))
+    for kept in ("results = ", ""):
+        finished(run, kept + source, journal)
+    assert sorted(map(int, tasks.notes(journal))) == sorted([*range(20)] * 2)
+
+
+@pytest.mark.parametrize("fn", ["noting", "noting_async"])
+def test_exit_closes_streams_that_are_open(run, journal, fn):
+    source = "from tests.aio import stream_tasks\n"
+    source += f"stream = pool.stream(stream_tasks.{fn}, sys.argv[1], 1000, prefetch=2).__enter__()\n"
+    source += "print(next(stream))"
+    assert finished(run, source, journal) == (0, "0\n", "")
+    assert tasks.notes(journal)[-1] == "finally"
 
 
 def test_exit_runs_the_callbacks_of_what_was_submitted(run):

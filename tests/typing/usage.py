@@ -1,6 +1,6 @@
 """What a checker makes of a user's code: ``make types`` runs mypy over it. It is never executed."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import assert_type
@@ -16,6 +16,14 @@ def length(text: str) -> int:
     return len(text)
 
 
+async def double(number: int) -> int:
+    return 2 * number
+
+
+async def futures_are_awaited(pool: PeerPoolExecutor) -> None:
+    assert_type(await pool.submit(length, "a"), int)
+
+
 def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:
     return pool
 
@@ -23,7 +31,11 @@ def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:
 def results_have_the_types_of_the_function(pool: PeerPoolExecutor) -> None:
     future: Future[str] = pool.submit(repeat, "a", 3, between="-")
     assert_type(future.result(), str)
-    assert_type(pool.map(length, ["a", "b"]), Iterator[int])
+    assert_type(pool.map(length, ["a", "b"]), Generator[int, None, None])
+    assert_type(pool.map(length, ["a", "b"], ordered=False), Generator[int, None, None])
+    assert_type(pool.map(length, ["a"], return_exceptions=True), Generator[int | BaseException, None, None])
+    assert_type(pool.map(double, [1, 2]), Generator[int, None, None])
+    assert_type(pool.map(double, [1], return_exceptions=True), Generator[int | BaseException, None, None])
     with pool as same:
         assert_type(same.submit(length, "a").result(), int)
 
@@ -47,10 +59,6 @@ def a_lost_worker_is_told_in_full(error: WorkerLostError) -> BrokenProcessPool:
     assert_type(error.pid, int | None)
     assert_type(error.exitcode, int | None)
     return error
-
-
-async def double(number: int) -> int:
-    return 2 * number
 
 
 @routine

@@ -36,6 +36,26 @@ if TYPE_CHECKING:
             """Take an encoded exception, or an exception of our own; None: the call was cancelled."""
 
 
+class Pulled:
+    """
+    A receiver that somebody pulls the items of a stream from.
+
+    At the pool's end the engine sets `shut`, then looks whether somebody waits for an item; who pulls sets
+    `is_awaited`, then looks whether the stream is shut.  One of the two sees the other.
+    """
+
+    is_open = False
+    """It can be pulled."""
+
+    is_awaited = False
+    """A pull that began before the pool was shut down waits for its item."""
+
+    shut = ""
+    """How the pool's end closes it: `GENTLY`, when the pull in progress has its item, or `AT_ONCE`."""
+
+
+GENTLY, AT_ONCE = "gently", "at once"
+
 QUEUED, SENT, LIMBO, DONE = "queued", "sent", "limbo", "done"
 
 TABLE: dict[str, dict[str, str]] = {

@@ -664,13 +664,14 @@ class Dispatcher:
             worker.log.append(frame.text)
         call = worker.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not isinstance(call.receiver, Relayed):
-            call = self._outstanding(call.parent) if call.parent else None
+            call = self.outstanding(call.parent) if call.parent else None
         if call is not None:
             call.receiver.deliver_log(frame)
         elif self.handles_records:
             self._loop.handle_record(frame.record)
 
-    def _outstanding(self, number: int) -> Call | None:
+    def outstanding(self, number: int) -> Call | None:
+        """Return the call of this number, if it is outstanding."""
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
     def returned(self, worker: Outbound, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:

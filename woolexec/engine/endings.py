@@ -17,23 +17,27 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import SENT, Call, Chunk
+from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.retry import retries_left
 from woolexec.engine.aside import Aside
-from woolexec.engine.crew import Crew
+from woolexec.engine.crew import GRACE, Crew
 from woolexec.engine.dispatcher import REST, Dispatcher
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
 from woolexec.engine.reports import task_name
 from woolexec.engine.workers import Worker
-from woolexec.wire.codec import Cancel
+from woolexec.wire.codec import Cancel, Close
 from woolexec.wire.failures import types_of
 from woolexec.wire.futures import Nobody
 from woolexec.wire.gate import Gate
+from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:
     from woolexec.core.placement import Placement
+
+_LOOK = 0.02
+"""While a pool that was shut down has not ended, it is looked this often (seconds) for streams that are open."""
 
 
 class Endings:
@@ -44,6 +48,9 @@ class Endings:
         self._crew = crew
         end = partial(self.cancel, force=True)
         self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, end, policy=policy, offer=offer)
+        self._closing_streams = False
+        self._due: dict[int, float] = {}  # when a stream that was closed at the pool's end is left behind
+        self._left_behind: set[int] = set()
 
     @property
     def dispatcher(self) -> Dispatcher:
@@ -147,6 +154,55 @@ class Endings:
         worker.ended_for = task_name(call)
         self._crew.end(worker)
         return True
+
+    # -- streams at the pool's end ------------------------------------------------------------------------------
+
+    def close_streams(self) -> None:
+        """
+        Close the streams that are open, and those that will be, until the engine ends.
+
+        A pull that is in progress gets its item.  Generators that do not end within the grace (`GRACE`) are left
+        behind.  Streams of tasks that run are theirs.
+        """
+        if not self._closing_streams:
+            self._closing_streams = True
+            self._look_at_streams()
+
+    def _look_at_streams(self) -> None:
+        since = monotonic()
+        for place in self._dispatcher.places:
+            if place.is_aside:
+                for call in tuple(place.outstanding.values()):
+                    self._close_stream(call)
+        self._loop.after(max(_LOOK, 20 * (monotonic() - since)), self._look_at_streams)
+
+    def _close_stream(self, call: Call) -> None:
+        receiver, due = call.receiver, self._due.get(call.number)
+        if isinstance(receiver, Nobody):
+            if due is None and call.function.lane == THREAD:  # it was given up, and does not end
+                self._due[call.number] = monotonic() + GRACE
+            elif due is not None and monotonic() > due:
+                self._left_behind.add(call.number)
+            return
+        if not isinstance(receiver, Pulled) or not receiver.is_open:
+            return
+        if not receiver.shut:
+            receiver.shut = GENTLY
+            self._dispatcher.command(call, Close(call=call.number, shutdown=True))
+        if receiver.is_awaited:
+            return
+        if due is None:
+            receiver.shut = AT_ONCE
+            self._dispatcher.command(call, Close(call=call.number))
+            self._due[call.number] = monotonic() + GRACE
+        elif monotonic() > due:
+            self._left_behind.add(call.number)
+            call.receiver.deliver_failure(call, RuntimeError(SHUT))
+            call.receiver = Nobody()
+
+    def is_busy(self, place: Worker | Remote) -> bool:
+        """Say whether calls run there that are waited for."""
+        return bool(place.outstanding or place.pinned) or not self._left_behind.issuperset(place.aside.outstanding)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 

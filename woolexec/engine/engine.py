@@ -32,7 +32,7 @@ from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine import permit
 from woolexec.engine.aside import COROUTINES, Aside
-from woolexec.engine.crew import Crew
+from woolexec.engine.crew import GRACE, INTERRUPT_GRACE, Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
@@ -110,6 +110,7 @@ class Engine:
         self.submit = self._dispatcher.submit
         self.submit_chunk = self._dispatcher.submit_chunk
         self.cancel_chunks = self._endings.cancel_chunks
+        self.closes_streams = False
         self._state = "open"  # then "draining", then "stopped"
         self._loop.prepare(self._run, self._note_first_use)
         if guest is not None:  # it looks for peers before there is anything to do
@@ -156,8 +157,12 @@ class Engine:
         """Return the function with this pickle for this lane, so that each worker is sent it once."""
         return self._dispatcher.intern(payload, name, lane)
 
-    def shutdown(self, *, wait: bool, cancel: bool) -> None:
-        """Take no more calls; end the workers when what was taken is done, or cancelled."""
+    def shutdown(self, *, wait: bool, cancel: bool, close_streams: bool = True) -> None:
+        """
+        Take no more calls; end the workers when what was taken is done, or cancelled.
+
+        :param close_streams: close the streams that are open; else they can be pulled to their ends
+        """
         if self.forked:
             return
         if self._loop.retire():  # nobody has used it
@@ -165,7 +170,8 @@ class Engine:
             self._dispatcher.refuse_late()
             self._loop.ended()
             return
-        self._loop.tell(partial(self._shut, cancel=cancel))
+        self.closes_streams = self.closes_streams or close_streams
+        self._loop.tell(partial(self._shut, cancel=cancel, close_streams=close_streams))
         if wait:
             self.join()
 
@@ -297,11 +303,13 @@ class Engine:
         worker = self._crew.workers.get(about[0])
         return worker is not None and about[1] in worker.place_of(about[1]).outstanding
 
-    def _shut(self, *, cancel: bool) -> None:
+    def _shut(self, *, cancel: bool, close_streams: bool = True) -> None:
         self._state = "draining"
         self._dispatcher.grants_permits = False
         if cancel:
             self._endings.cancel_waiting()
+        if close_streams:
+            self._endings.close_streams()
 
     def _is_drained(self) -> bool:
         """When nothing is left to do, let the workers leave; True when they have."""
@@ -309,12 +317,10 @@ class Engine:
         self._dispatcher.revoke_permits()
         if self._dispatcher.has_waiting:
             return False
-        if any(worker.is_busy for worker in workers.values()):
-            return False
-        if any(link.outstanding or link.aside.outstanding for link in self._dispatcher.links):
+        if any(map(self._endings.is_busy, workers.values())) or any(map(self._endings.is_busy, self._dispatcher.links)):
             return False
         for worker in workers.values():
-            self._crew.dismiss(worker)
+            self._crew.dismiss(worker, INTERRUPT_GRACE if worker.aside.outstanding else GRACE)
         return not workers
 
     def _interrupt(self) -> None:

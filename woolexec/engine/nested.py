@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call
+from woolexec.core.call import Call, Pulled
 from woolexec.engine.aside import Aside
 from woolexec.options import TaskOptions
 from woolexec.requirement import Requirement
@@ -100,6 +100,10 @@ class NestedTasks:
         file = fill(frame, frame.payload) if getattr(frame, "extent", ()) else None
         self._dispatcher.command(receiver.outstanding_call, frame, file)
 
+    def is_orphan(self, call: Call) -> bool:
+        """Say whether the task that submitted this call has ended."""
+        return self._dispatcher.outstanding(call.parent) is None
+
     def end_children(self, parent: Call) -> None:
         """End the tasks of a call that was ended."""
         for (_, task), receiver in [
@@ -128,10 +132,8 @@ class NestedTasks:
                 self._dispatcher.be_heard(worker)
 
 
-class _Receiver:
+class _Receiver(Pulled):
     """Takes what becomes of one nested task."""
-
-    __slots__ = ("_tasks", "has_started", "outstanding_call", "task", "worker")
 
     outstanding_call: Call
 
@@ -140,6 +142,11 @@ class _Receiver:
         self.worker = worker
         self.task = task
         self.has_started = False
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]  # it is seen when it is asked for
+        """It is a stream, and the task that opened it has ended, and with it who would close it."""
+        return self.has_started and self._tasks.is_orphan(self.outstanding_call)
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value down."""

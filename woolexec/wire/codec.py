@@ -431,9 +431,10 @@ class Throw(Message):
 
 
 class Close(Message):
-    """Close a stream."""
+    """Close a stream; because the pool is shut down, a pull that is in progress gets its item first."""
 
     call: int
+    shutdown: bool
 
 
 _define(
@@ -529,7 +530,7 @@ _define(
 _define(Next, (1, "call", FIXED64, 0), (2, "credits", UINT, 0))
 _define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
 _define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
-_define(Close, (1, "call", FIXED64, 0))
+_define(Close, (1, "call", FIXED64, 0), (2, "shutdown", BOOL, False))
 _define(Load, (1, "free", UINT, 0), (4, "refused", FIXED64S, ()))
 _define(Code, (1, "digest", STRING, ""), (2, "data", BLOB, b""), (3, "last", BOOL, False))
 _define(Handed, (1, "call", FIXED64, 0), (2, "file", FIXED64, 0))

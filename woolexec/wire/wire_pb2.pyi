@@ -312,10 +312,12 @@ class Throw(_message.Message):
     def __init__(self, call: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
 
 class Close(_message.Message):
-    __slots__ = ("call",)
+    __slots__ = ("call", "shutdown")
     CALL_FIELD_NUMBER: _ClassVar[int]
+    SHUTDOWN_FIELD_NUMBER: _ClassVar[int]
     call: int
-    def __init__(self, call: _Optional[int] = ...) -> None: ...
+    shutdown: bool
+    def __init__(self, call: _Optional[int] = ..., shutdown: _Optional[bool] = ...) -> None: ...
 
 class Load(_message.Message):
     __slots__ = ("free", "refused")

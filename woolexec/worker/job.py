@@ -151,6 +151,8 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 
+SHUT = "this stream was closed by the shutdown of its pool"
+
 SAFE = ATOMS | {bytes}
 """Values of these types can always be loaded; others may run code then, and fail."""
 

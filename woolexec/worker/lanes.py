@@ -9,7 +9,8 @@ The lanes beside the main thread: an event loop of asyncio, one of trio, and thr
 
 A call is a task of its own.  So is a stream: its task takes the caller's commands in order (Next, Send, Throw, Close)
 and answers each with Yield, or with the stream's end.  A command that finds the generator's code running waits, but for
-Close and Cancel, which are what leaving the generator's scope is where it runs locally: the code is cancelled.
+Close and Cancel, which are what leaving the generator's scope is where it runs locally: the code is cancelled.  The
+Close of a shutdown waits until the code has given the item that it is at.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from woolexec.wire.failures import dump_failure, load_failure
 from woolexec.wire.payload import File, fill
 from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
 from woolexec.worker import context
-from woolexec.worker.job import PICKLING, SAFE, UNPICKLING, Job, Pickled, dumps_span
+from woolexec.worker.job import PICKLING, SAFE, SHUT, UNPICKLING, Job, Pickled, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ FEW = 8
 """With more tasks than this on a loop, what they send is gathered until the loop comes round."""
 
 NOTHING = nullcontext()
+
+_CANCELS = ("CancelledError", "Cancelled")
+"""What asyncio and trio raise in code that is cancelled."""
 
 RUN_AHEAD, FAST = 0.001, 0.0001
 """A stream that runs ahead gathers items for so long (seconds) before it sends them, if no more than the other lies
@@ -149,6 +153,13 @@ class Lane:
             return
         job.succeed(self, seconds, payload, context=changed)
 
+    def closed(self, job: Job, started: float, frame: Any) -> None:
+        """Send that a stream was closed: to who closed it, or, at a shutdown, to who will pull it."""
+        if frame.__class__ is Close and frame.shutdown:
+            self.failed(job, started, RuntimeError(SHUT))
+        else:
+            self.returned(job, started, None)
+
     def ready(self, job: Job) -> None:
         """Say that a stream can be pulled."""
         self.send(encode(Started(call=(job.number,))))
@@ -242,6 +253,7 @@ class Commands:
         self.arrived = threading.Lock()  # held while a thread has nothing new to look at
         self.arrived.acquire()
         self.running = False
+        self.shut = False  # by a shutdown
 
     def is_closing(self) -> bool:
         """Say whether what comes next is the end."""
@@ -309,7 +321,7 @@ class ThreadLane(Lane):
                     close = getattr(generator, "close", None)
                     if close is not None:
                         close()
-                    self.returned(job, started, None)
+                    self.closed(job, started, frame)
                     return
                 with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
                     self._obey(generator, frame, outlet, commands)
@@ -516,7 +528,9 @@ class LoopLane(Lane):
             if is_end and number in self.tasks:
                 self.cancel(number)
             return
-        if is_end and commands.running:
+        if frame.__class__ is Close and frame.shutdown:
+            commands.shut = True
+        elif is_end and commands.running:
             self.cancel(number)
             return
         commands.line.append(frame)
@@ -546,13 +560,13 @@ class LoopLane(Lane):
                     close = getattr(agen, "aclose", None)
                     if close is not None:
                         await close()
-                    self.returned(job, started, None)
+                    self.closed(job, started, frame)
                     return
-                if commands.is_closing():  # the end came before this was begun: nobody waits for it any more
+                if commands.is_closing() and not commands.shut:  # the end came before this was begun: nobody waits
                     continue
                 commands.running = True
                 with variables.span(job.frame.context, job.name) if job.frame.context else NOTHING:
-                    await self._obey(agen, frame, outlet)
+                    await self._obey(agen, frame, outlet, commands)
                 commands.running = False
         except BaseException as exc:
             await self._close(agen)
@@ -563,6 +577,8 @@ class LoopLane(Lane):
                 return
             if isinstance(exc, StopAsyncIteration):
                 self.returned(job, started, None)
+            elif commands.shut and type(exc).__name__ in _CANCELS:
+                self.failed(job, started, RuntimeError(SHUT))
             else:
                 self.failed(job, started, exc)
 
@@ -575,7 +591,7 @@ class LoopLane(Lane):
             except BaseException:  # the stream ends as it does already
                 pass
 
-    async def _obey(self, agen: Any, frame: Any, outlet: Outlet) -> None:
+    async def _obey(self, agen: Any, frame: Any, outlet: Outlet, commands: Commands) -> None:
         if frame.__class__ is Send:
             outlet.give(await agen.asend(loads(frame.payload)))
         elif frame.__class__ is Throw:
@@ -584,6 +600,8 @@ class LoopLane(Lane):
             outlet.go_on()
             for _ in range(frame.credits):
                 outlet.gather(await agen.__anext__())
+                if commands.is_closing():
+                    break
             outlet.flush()
         else:
             outlet.give(await agen.__anext__())

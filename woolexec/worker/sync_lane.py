@@ -230,10 +230,10 @@ class SyncLane:
             try:
                 if star:
                     for item in todo:
-                        values.append(function(*item))
+                        values.append(function(*item))  # noqa: PERF401  # `extend` need not keep what came before an error
                 else:
                     for item in todo:
-                        values.append(function(item))
+                        values.append(function(item))  # noqa: PERF401
                 break
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1)
