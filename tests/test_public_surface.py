@@ -50,7 +50,8 @@ METHODS = {
     " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=())",
     "kill_workers": "(self)",
-    "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None)",
+    "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
+    " ordered=True, return_exceptions=False)",
     "map_async": "(self, fn, /, *iterables, ordered=True, chunksize=None, buffersize=None,"
     " star=False, timeout=None, return_exceptions=False)",
     "run": "(self, fn, /, *args, **kwargs)",
