@@ -15,14 +15,24 @@ import io
 import sys
 from collections import ChainMap, deque
 from contextvars import ContextVar
-from functools import _lru_cache_wrapper, cached_property, lru_cache, partial
+from enum import EnumMeta
+from functools import (
+    _lru_cache_wrapper,
+    cached_property,
+    lru_cache,
+    partial,
+    partialmethod,
+    singledispatch,
+    singledispatchmethod,
+)
+from importlib import import_module
 from time import monotonic
 from types import CodeType, FunctionType, ModuleType
 from weakref import ref
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import code_objects, culprit, reducers, stand_ins
+from woolexec.wire import classes, code_objects, culprit, foreign_classes, reducers, stand_ins, type_objects
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
@@ -161,34 +171,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     def reducer_override(self, obj: Any) -> Any:
         self.met.append(obj)
         cls: Any = type(obj)
-        if cls is CodeType:
-            return code_objects.reduce(obj, self.lines_sent)
-        if cls is _lru_cache_wrapper and not _is_named(obj):
-            return _cached, (obj.__wrapped__, obj.cache_parameters())  # by itself it would travel as its name
-        if cls is cached_property and hasattr(obj, "lock"):  # before Python 3.12
-            return cached_property, (obj.func,), {"attrname": obj.attrname}
-        if cls.__module__ == "typing" and cls.__name__ == "NewType" and obj.__module__ == "__main__":
-            return cls, (obj.__name__, obj.__supertype__)
-        if cls is ContextVar:
-            from woolexec.wire import variables
-
-            reduced = variables.reduce(obj)
-            if reduced is not None:
-                return reduced
-        if self.verdicts is not None:
+        reduce = _REDUCERS.get(cls)
+        reduced = None if reduce is None else reduce(self, obj)
+        if reduced is None and self.verdicts is not None:
             reduced = self._reduce_named(obj, self.verdicts.anew)
-            if reduced is not None:
-                return reduced
-        if not issubclass(cls, type | FunctionType):
-            return NotImplemented
-        reduced = super().reducer_override(obj)
-        if reduced.__class__ is not tuple or len(reduced) != 6:
+        if reduced is None and isinstance(cls, EnumMeta):
+            reduced = classes.reduce_member(obj)
+        if reduced is not None:
             return reduced
-        if reduced[5] is cloudpickle._function_setstate:
-            return self._reduce_function(obj, reduced)
-        if reduced[5] is cloudpickle._class_setstate:
-            return self._reduce_class(obj, reduced)
-        return reduced
+        if issubclass(cls, type):
+            return self._reduce_class(obj)
+        if cls is FunctionType:
+            return self._reduce_function(obj)
+        return NotImplemented
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
         """Reduce the locks of objects that functions and classes name, if these are of classes that come by value."""
@@ -201,23 +196,53 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 anew.update(id(value) for value in attributes.values() if type(value) in ANEW)
         return None
 
-    def _reduce_function(self, fn: Any, reduced: Any) -> Any:
+    def _reduce_function(self, fn: Any) -> Any:
+        try:
+            reduced = super().reducer_override(fn)
+        except NameError:  # from Python 3.14 on annotations are evaluated when they are asked for
+            reduced = self._dynamic_function_reduce(_with_annotations_as_text(fn))
+        if reduced is NotImplemented:
+            return reduced
+        if fn.__code__ is _DISPATCHING:
+            return _dispatch(fn)
         code_objects.find(fn.__code__, fn.__globals__)
-        values = reduced[2][1]["__globals__"]
-        self._replace_all(fn.__qualname__, values)
+        slots = reduced[2][1]
+        for name in code_objects.names_in_classes(fn.__code__):
+            if name in fn.__globals__:
+                slots["__globals__"].setdefault(name, fn.__globals__[name])
+        self._replace_all(fn.__qualname__, slots["__globals__"])
+        if getattr(fn, "__type_params__", ()):
+            slots["__type_params__"] = fn.__type_params__
         if fn.__globals__ is sys.modules["__main__"].__dict__:
             return (*reduced[:5], set_state)
         return reduced
 
-    def _reduce_class(self, cls: Any, reduced: Any) -> Any:
+    def _reduce_class(self, cls: Any) -> Any:
+        reduced = super().reducer_override(cls) if not isinstance(cls, EnumMeta) else None
+        if reduced is None and cloudpickle._should_pickle_by_reference(cls):
+            return NotImplemented
+        if reduced is NotImplemented or (reduced is not None and len(reduced) != 6):
+            return reduced
+        other = (classes.reduce_enum if reduced is None else foreign_classes.reduce)(cls)
+        if other is not None:
+            if len(other) == 6:
+                sent(cls)
+                self._replace_all(cls.__qualname__, other[2][0])
+            return other
+        reduced = reduced or super().reducer_override(cls)
         sent(cls)
-        if len(reduced[1]) == 6:  # not an Enum
-            names = reduced[1][3]
+        make, arguments, state = reduced[:3]
+        if len(arguments) == 6:  # not an Enum
+            make = classes.make_class
+            names = arguments[3]
             names["__qualname__"] = cls.__qualname__
             if "__slots__" in cls.__dict__ and "_fields" not in cls.__dict__:  # not a NamedTuple, whose base has them
                 names["__slots__"] = cls.__slots__  # by itself it comes without
-        self._replace_all(cls.__qualname__, reduced[2][0])
-        return (*reduced[:5], set_class_state)
+        if sys.version_info >= (3, 14) and cls.__dict__.get("__annotate_func__") is not None:
+            state[0].pop("__annotations_cache__", None)
+            state[0]["__annotations__"] = _annotations(cls)
+        self._replace_all(cls.__qualname__, state[0])
+        return make, arguments, state, None, None, set_class_state
 
     def _replace_all(self, owner: str, values: MutableMapping[str, Any]) -> None:
         if values:
@@ -269,6 +294,96 @@ def _kind() -> Any:
     return _picklers[-1]
 
 
+# -- values of some types ---------------------------------------------------------------------------------------------
+
+
+def _code(pickler: _Pickler, code: CodeType) -> Any:
+    return code_objects.reduce(code, pickler.lines_sent)
+
+
+def _cache(_: _Pickler, fn: Any) -> Any:
+    """Let a cached function of the program come by value: by itself it would travel as its name."""
+    return None if _is_named(fn) else (_cached, (fn.__wrapped__, fn.cache_parameters()))
+
+
+def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(fn)
+
+
+def _property(_: _Pickler, value: Any) -> Any:
+    if not hasattr(value, "lock"):  # from Python 3.12 on
+        return None
+    return cached_property, (value.func,), {"attrname": value.attrname}
+
+
+def _variable(_: _Pickler, variable: ContextVar[Any]) -> Any:
+    from woolexec.wire import variables
+
+    return variables.reduce(variable)
+
+
+def _type_object(_: _Pickler, obj: Any) -> Any:
+    return type_objects.REDUCERS[type(obj)](obj)
+
+
+def _with_annotations_as_text(fn: Any) -> Any:
+    copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+    copy.__dict__.update(fn.__dict__)
+    for name in ("__kwdefaults__", "__qualname__", "__module__", "__doc__"):
+        setattr(copy, name, getattr(fn, name))
+    copy.__annotations__ = _annotations(fn)
+    return copy
+
+
+def _annotations(owner: Any) -> dict[str, Any]:
+    """Return annotations, as text if they name what is not there."""
+    try:
+        return dict(owner.__annotations__)
+    except Exception:  # user code
+        annotationlib: Any = import_module("annotationlib")
+        return dict(annotationlib.get_annotations(owner, format=annotationlib.Format.STRING))
+
+
+def _partial_method(_: _Pickler, method: Any) -> Any:
+    return partial(partialmethod, method.func, *method.args, **method.keywords), ()
+
+
+def _dispatch_method(_: _Pickler, method: Any) -> Any:
+    state = {name: value for name, value in method.__dict__.items() if name != "_method_cache"}
+    return singledispatchmethod, (_nothing,), state
+
+
+def _nothing(_: object) -> None:
+    """Stand for a function that is about to come."""
+
+
+_example: Any = singledispatch(_nothing)
+_DISPATCHING = _example.__code__
+
+
+def _dispatch(fn: Any) -> Any:
+    """Reduce what `singledispatch` makes: its cache holds weak references."""
+    names = {name: getattr(fn, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+    more = {name: value for name, value in fn.__dict__.items() if name not in _OF_DISPATCH}
+    return _make_dispatch, (), (names | more, dict(fn.registry)), None, None, _set_dispatch
+
+
+_OF_DISPATCH = ("register", "dispatch", "registry", "_clear_cache")
+
+
+def _make_dispatch() -> Any:
+    return singledispatch(_nothing)
+
+
+def _set_dispatch(fn: Any, state: Any) -> Any:
+    names, registry = state
+    for name, value in names.items():
+        setattr(fn, name, value)
+    for cls, implementation in registry.items():
+        fn.register(cls, implementation)
+    return fn
+
+
 def _is_named(obj: Any) -> bool:
     """Say whether what has a module and a qualified name is found by them, elsewhere than in ``__main__``."""
     if obj.__module__ == "__main__" or obj.__module__ not in sys.modules:
@@ -279,5 +394,13 @@ def _is_named(obj: Any) -> bool:
     return found is obj
 
 
-def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
-    return lru_cache(**parameters)(fn)
+_REDUCERS: dict[type, Callable[[_Pickler, Any], Any]] = {
+    CodeType: _code,
+    ContextVar: _variable,
+    _lru_cache_wrapper: _cache,
+    cached_property: _property,
+    partialmethod: _partial_method,
+    singledispatchmethod: _dispatch_method,
+    **dict.fromkeys(type_objects.REDUCERS, _type_object),
+}
+"""By the type of a value; None says that there is nothing to do about this one."""

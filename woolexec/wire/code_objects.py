@@ -9,13 +9,14 @@ its size and time, it reads that.
 
 from __future__ import annotations
 
+import dis
 import linecache
 import os
 import threading
 import zlib
 from functools import partial
 from types import CodeType
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 from woolexec.wire import pickling
 
@@ -89,6 +90,24 @@ def make(segment: Segment | None, *parts: Any) -> CodeType:
         elif _arrived.get(code.co_filename, {}).get(start) != text:
             _keep(code.co_filename, start, text, stat)
     return code
+
+
+_class_names: WeakKeyDictionary[CodeType, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def names_in_classes(code: CodeType) -> tuple[str, ...]:
+    """Return the names that the bodies of classes in this code load; they may be globals, which cloudpickle misses."""
+    names = _class_names.get(code)
+    if names is None:
+        inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        found = {name for each in inner for name in names_in_classes(each)}
+        for each in inner:
+            found.update(op.argval for op in dis.get_instructions(each) if op.opname in _LOADS)
+        names = _class_names[code] = tuple(sorted(found))
+    return names
+
+
+_LOADS = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
 # -- where it comes from ----------------------------------------------------------------------------------------------

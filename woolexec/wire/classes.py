@@ -1,0 +1,217 @@
+"""
+Classes that travel by value: made once in each process, whatever is called when a class is made.
+
+A class comes in two steps, since what is in it may refer to it: first an empty one, then its attributes.  What a
+program's own metaclass or ``__init_subclass__`` has done is among the attributes: they are not called again.
+
+An enumeration is made with its members, by its own metaclass; the members are made as copies are, by neither
+``__new__`` nor ``__init__`` nor ``auto``.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import enum
+import threading
+import types
+
+from cloudpickle import cloudpickle
+
+from woolexec.wire import main_module, pickling
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_making = threading.RLock()
+"""Guards making a class: two threads that were sent the same make one."""
+
+
+def _known(tracker: str | None) -> Any:
+    return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
+
+
+def make_class(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str, _: Any) -> Any:
+    """
+    Make an empty class, or return the one that was made before.
+
+    :param names: attributes that it must have from the start
+    :param tracker: which class it is, in all processes
+    """
+    with _making:
+        cls = _known(tracker)
+        if cls is None:
+            cls = cloudpickle._lookup_class_or_track(tracker, _make(kind, name, bases, names))
+        return cls
+
+
+def _make(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any]) -> type:
+    resolved = types.resolve_bases(bases)
+    maker = next((base for one in resolved for base in one.__mro__ if "__init_subclass__" in base.__dict__), object)
+    try:
+        if _is_own(maker):
+            return _make_quietly(kind, name, bases, names, maker)
+        return _make_loudly(kind, name, bases, names)
+    except Exception:  # of a metaclass or a base that wants arguments, or the attributes
+        if kind is type and maker is object:
+            raise
+    try:
+        return _make_quietly(kind, name, bases, names, maker)
+    except TypeError:
+        return type.__new__(kind, name, resolved, _with_origin(names, bases, resolved))
+
+
+def _make_loudly(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any]) -> type:
+    importable: Any = next(each for each in kind.__mro__ if not _is_own(each))
+    if importable is kind:
+        return types.new_class(name, bases, {"metaclass": kind}, lambda namespace: namespace.update(names))
+    resolved = types.resolve_bases(bases)  # what the program's own metaclass has done is among the attributes
+    made: type = importable.__new__(kind, name, resolved, _with_origin(names, bases, resolved))
+    return made
+
+
+def _with_origin(names: dict[str, Any], bases: Any, resolved: Any) -> dict[str, Any]:
+    return names if resolved is bases else {**names, "__orig_bases__": bases}
+
+
+def _is_own(cls: type) -> bool:
+    return cls in cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS
+
+
+def _make_quietly(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any], maker: Any) -> type:
+    """Make a class without calling the ``__init_subclass__`` of `maker`."""
+    own = maker.__dict__["__init_subclass__"]
+    maker.__init_subclass__ = classmethod(_do_nothing)
+    try:
+        return _make_loudly(kind, name, bases, names)
+    finally:
+        maker.__init_subclass__ = own
+
+
+def _do_nothing(_: Any, /, **__: Any) -> None:
+    pass
+
+
+# -- enumerations -----------------------------------------------------------------------------------------------------
+
+_MADE_BY_METACLASS = frozenset(
+    {
+        "__new__",
+        "_all_bits_",
+        "_boundary_",
+        "_flag_mask_",
+        "_hashable_values_",
+        "_inverted_",
+        "_iter_member_",
+        "_member_map_",
+        "_member_names_",
+        "_member_type_",
+        "_order_",
+        "_singles_mask_",
+        "_unhashable_values_",
+        "_unhashable_values_map_",
+        "_value2member_map_",
+        "_value_repr_",
+    }
+)
+_OF_MEMBER = frozenset({"__objclass__", "_name_", "_sort_order_", "_value_"})
+
+
+def reduce_member(member: Any) -> tuple[Any, ...] | None:
+    """Say how a member of an enumeration is pickled: by its name; None if it has none."""
+    cls: Any = type(member)
+    name = member.__dict__.get("_name_")
+    if type(name) is str and cls._member_map_.get(name) is member:
+        return find_member, (cls, name)
+    return None
+
+
+def find_member(cls: Any, name: str) -> Any:
+    """Return the member of this name, whatever the enumeration's own ways of finding one."""
+    return cls._member_map_[name]
+
+
+def reduce_enum(cls: Any) -> tuple[Any, ...] | None:
+    """Say how an enumeration is pickled; None if it is made in ways that are not known here."""
+    members, attributes = [], {}
+    for name, member in cls._member_map_.items():
+        args = _arguments(cls, member)
+        if args is None:
+            return None
+        members.append((name, args, member._value_))
+        more = {key: value for key, value in vars(member).items() if key not in _OF_MEMBER}
+        if more and name == member._name_:
+            attributes[name] = more
+    values = [
+        (value, member._name_)
+        for value, member in list(cls._value2member_map_.items())
+        if cls._member_map_.get(member._name_) is member and value is not member._value_ and value != member._value_
+    ]
+    state, slots = cloudpickle._class_getstate(cls)
+    for name in _MADE_BY_METACLASS | cls._member_map_.keys():
+        state.pop(name, None)
+    state["_use_args_"], state["_new_member_"] = cls._use_args_, cls.__dict__["_new_member_"]
+    boundary = cls._boundary_ if issubclass(cls, enum.Flag) else None
+    make = type(cls), cls.__name__, cls.__qualname__, cls.__module__, cls.__bases__, boundary, members
+    tracker = cloudpickle._get_or_create_tracker_id(cls)
+    return make_enum, (*make, tracker), (state, slots, attributes, values), None, None, set_enum_state
+
+
+def _arguments(cls: Any, member: Any) -> tuple[Any, ...] | None:
+    """Return what the member's data type needs to make a copy of it."""
+    if cls._member_type_ is object:
+        return ()
+    reduced: Any = object.__reduce_ex__(member, 4)
+    args: tuple[Any, ...] = reduced[1]
+    if reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]  # as copyreg itself calls it
+        return args[1:]
+    return args if reduced[0] is cls else None
+
+
+def make_enum(
+    kind: Any, name: str, qualname: str, module: str, bases: Any, boundary: Any, members: list[Any], tracker: str
+) -> Any:
+    """Make an enumeration, without what its members have beside their values, or return the one made before."""
+    with _making:
+        cls = _known(tracker)
+        if cls is not None:
+            return cls
+        pending = iter(members)
+
+        def new(cls: Any, *_: Any) -> Any:
+            _, args, value = next(pending)
+            member = cls._member_type_.__new__(cls, *args)
+            member._value_ = value
+            return member
+
+        names = kind.__prepare__(name, bases)
+        names["__module__"], names["__qualname__"] = module, qualname
+        names["__new__"], names["__init__"] = new, lambda *_: None
+        for member in members:
+            names[member[0]] = _Member()
+        cls = kind.__new__(kind, name, bases, names, **({} if boundary is None else {"boundary": boundary}))
+        for ours in ("__init__", "__new_member__"):
+            if ours in cls.__dict__:
+                type.__delattr__(cls, ours)
+        return cloudpickle._lookup_class_or_track(tracker, cls)
+
+
+class _Member:
+    """Stands for a member until that is made."""
+
+
+def set_enum_state(cls: Any, state: Any) -> Any:
+    """Complete an enumeration, unless it has come home."""
+    names, slots, attributes, values = state
+    if cls in main_module._ours:
+        return cls
+    main_module.set_class_state(cls, (names, slots))
+    data = pickling.dumps_inline(attributes) if attributes else b""
+    if cls.__dict__.get("_woolexec_members") != data:  # what a task has set stays, as attributes of classes do
+        type.__setattr__(cls, "_woolexec_members", data)
+        for name, more in attributes.items():
+            for key, value in more.items():
+                object.__setattr__(cls._member_map_[name], key, value)
+    for value, name in values:
+        cls._value2member_map_.setdefault(value, cls._member_map_[name])
+    return cls

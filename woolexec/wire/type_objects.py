@@ -1,0 +1,126 @@
+"""
+What typing makes, and travels by value: type variables of all kinds, aliases and new types of the program.
+
+Each is made once in a process, under a number that it has in all of them: two functions that name one find the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing
+import uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_trackers: dict[int, tuple[Any, str]] = {}
+_tracked: dict[str, Any] = {}
+"""Those that have left or arrived, and their numbers; the first by identity.  They are few, and stay."""
+
+
+def _tracker(obj: Any) -> str:
+    known = _trackers.get(id(obj))
+    return known[1] if known is not None else _track(obj, uuid.uuid4().hex)[1]
+
+
+def _track(obj: Any, tracker: str) -> tuple[Any, str]:
+    made = _tracked.setdefault(tracker, obj)
+    return _trackers.setdefault(id(made), (made, tracker))
+
+
+def _is_named(obj: Any) -> bool:
+    module = sys.modules.get(obj.__module__ or "")
+    return module is not None and obj.__module__ != "__main__" and getattr(module, obj.__name__, None) is obj
+
+
+def reduce_parameter(obj: Any) -> tuple[Any, ...]:
+    """Say how a type variable, a parameter specification or a tuple of type variables is pickled."""
+    if _is_named(obj):
+        return getattr, (sys.modules[obj.__module__], obj.__name__)
+    args: list[Any] = []
+    kwargs = {name: True for name in ("covariant", "contravariant", "infer_variance") if _get(obj, f"__{name}__")}
+    if isinstance(obj, typing.TypeVar):
+        args = [*(_get(obj, "__constraints__") or ())]
+    bound = _get(obj, "__bound__")
+    if bound is not None:
+        kwargs["bound"] = bound
+    if _get(obj, "has_default") and obj.has_default():
+        kwargs["default"] = _get(obj, "__default__")
+    return make, (type(obj), _tracker(obj), obj.__module__, (obj.__name__, *args), kwargs)
+
+
+def reduce_new_type(obj: Any) -> tuple[Any, ...] | None:
+    """Say how a new type is pickled; None if it has a name that can be imported."""
+    if _is_named(obj):
+        return None
+    return make, (type(obj), _tracker(obj), obj.__module__, (obj.__name__, obj.__supertype__), {})
+
+
+def _get(obj: Any, name: str) -> Any:
+    try:
+        return getattr(obj, name, None)
+    except Exception:  # from Python 3.12 on these are evaluated when they are asked for, and may name nothing
+        return None
+
+
+def make(kind: Any, tracker: str, module: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make one, or return the one that was made before."""
+    made = _tracked.get(tracker)
+    if made is None:
+        made = kind(*args, **kwargs)
+        try:
+            made.__module__ = module
+        except (AttributeError, TypeError):
+            pass
+        made = _track(made, tracker)[0]
+    return made
+
+
+# -- aliases: the `type` statement of Python 3.12 ----------------------------------------------------------------------
+
+
+def reduce_alias(obj: Any) -> tuple[Any, ...]:
+    """Say how an alias is pickled: with a value that is given to it later, since it may name the alias itself."""
+    if _is_named(obj):
+        return getattr, (sys.modules[obj.__module__], obj.__name__)
+    parameters = tuple((type(each), each.__name__, _tracker(each)) for each in obj.__type_params__)
+    value = _get(obj, "__value__")
+    return make_alias, (_tracker(obj), obj.__module__, obj.__name__, parameters), value, None, None, set_alias
+
+
+_STARS = {"TypeVar": "", "TypeVarTuple": "*", "ParamSpec": "**"}
+_values: dict[str, list[Any]] = {}
+
+
+def make_alias(tracker: str, module: str, name: str, parameters: tuple[tuple[type, str, str], ...]) -> Any:
+    """Make an alias whose value is not known yet, or return the one that was made before."""
+    if tracker in _tracked:
+        return _tracked[tracker]
+    declared = ", ".join(f"{_STARS[kind.__name__]}{each}" for kind, each, _ in parameters)
+    space: dict[str, Any] = {"__name__": module, "_value": _values.setdefault(tracker, [])}
+    # The statement alone makes one that is evaluated later, and so may name itself.
+    exec(f"type {name}{f'[{declared}]' if declared else ''} = _value[0]", space)  # noqa: S102
+    alias = space[name]
+    for each, (_, _, number) in zip(alias.__type_params__, parameters, strict=True):
+        if number not in _tracked:
+            _track(each, number)
+    return _track(alias, tracker)[0]
+
+
+def set_alias(alias: Any, value: Any) -> Any:
+    """Give an alias its value, unless it has one."""
+    values = _values.get(_tracker(alias))
+    if values is not None and not values:
+        values.append(value)
+    return alias
+
+
+REDUCERS: dict[type, Any] = {typing.TypeVar: reduce_parameter, typing.NewType: reduce_new_type}
+for _name, _reduce in (
+    ("ParamSpec", reduce_parameter),
+    ("TypeVarTuple", reduce_parameter),
+    ("TypeAliasType", reduce_alias),
+):
+    if hasattr(typing, _name):
+        REDUCERS[getattr(typing, _name)] = _reduce
