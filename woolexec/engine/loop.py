@@ -223,7 +223,8 @@ class Loop:
         """Release what the thread slept on."""
         self.watched.close()
         os.close(self._woken)
-        os.close(self._wake_fd)
+        wake_fd, self._wake_fd = self._wake_fd, -1  # first: the number may soon be that of a file of the program's
+        os.close(wake_fd)
         self._timers.clear()
         self._callbacks.close()
         self._say_dropped()
@@ -242,7 +243,8 @@ class Loop:
         with contextlib.suppress(OSError, ValueError):
             self.watched.close()
             os.close(self._woken)
-            os.close(self._wake_fd)
+            wake_fd, self._wake_fd = self._wake_fd, -1
+            os.close(wake_fd)
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
