@@ -84,7 +84,8 @@ format: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file= --strict --follow-imports=silent tests/typing/usage.py
+	$(BIN)/mypy --config-file= --strict --follow-imports=silent tests/typing/usage.py tests/typing/kinds.py
+	$(BIN)/pyright --project tests/typing --pythonpath $(BIN)/python
 	$(BIN)/python -m tests.typing.surface
 
 layers: $(VENV)/.dev

@@ -10,6 +10,7 @@ import pytest
 
 from woolexec import Credentials, PeerPoolExecutor, RoundRobin, current_executor
 from woolexec.checks import integer, positive_seconds, seconds, shown
+from woolexec.nested import NestedExecutor
 
 SOON = 30
 TOKEN = Credentials(b"0123456789abcdef")
@@ -195,6 +196,35 @@ def test_options_say_the_same_in_a_task(pool):
 def test_prefetch_is_checked_when_it_is_given(pool, prefetch, error, message):
     with pytest.raises(error, match=message):
         pool.stream(numbers, prefetch=prefetch)
+
+
+MAPS = [
+    ({"timeout": "3"}, TypeError, "timeout must be a number of seconds or None, not str: '3'"),
+    ({"timeout": math.nan}, ValueError, "timeout must be a number of seconds, not NaN"),
+    ({"chunksize": 2.5}, TypeError, "chunksize must be an integer or None, not float: 2.5"),
+    ({"chunksize": 0}, ValueError, "chunksize must be >= 1, not 0"),
+    ({"buffersize": "2"}, TypeError, "buffersize must be an integer or None, not str: '2'"),
+    ({"buffersize": 0}, ValueError, "buffersize must be None or > 0, not 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), MAPS, ids=[str(arguments) for arguments, _, _ in MAPS])
+def test_maps_say_what_they_expected_before_they_read_anything(pool, arguments, error, message):
+    items = iter([1])
+    for make in (pool.map, pool.map_async, NestedExecutor().map, NestedExecutor().map_async):
+        with pytest.raises(error, match=f"^{message}"):
+            make(abs, items, **arguments)
+    assert list(items) == [1]
+
+
+def test_maps_take_the_integers_of_numpy_and_endless_time(pool):
+    sizes = {"chunksize": np.int64(2), "buffersize": np.int64(2)}
+    assert list(pool.map(abs, [-1, -2, -3], timeout=math.inf, **sizes)) == [1, 2, 3]
+
+    async def main():
+        return [n async for n in pool.map_async(abs, [-1, -2, -3], timeout=math.inf, **sizes)]
+
+    assert asyncio.run(main()) == [1, 2, 3]
 
 
 # -- what is run -------------------------------------------------------------------------------------------------------

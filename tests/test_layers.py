@@ -42,6 +42,7 @@ ROWS = {
     "streams": 7,
     "task_info": 7,
     "aio": 7,
+    "base_executor": 7,
     "routines": 7,
     "cli": 8,
     "integrations": 8,

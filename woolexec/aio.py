@@ -15,7 +15,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from woolexec.checks import integer
@@ -28,6 +28,7 @@ from woolexec.wire.gate import Gate
 
 if TYPE_CHECKING:
     import asyncio
+    from typing import Literal, TypeAlias
 
     from woolexec.mapping_async import AsyncMap, Settings
     from woolexec.streams import Stream
@@ -37,6 +38,10 @@ GRACE = 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    Items: TypeAlias = Iterator[T] | AsyncIterator[T]
+    """What a generator function is declared to return, or an asynchronous one: `Generator` and such are kinds of it."""
 
 _here = threading.local()
 
@@ -269,6 +274,8 @@ class AsyncFace:
     @overload
     async def run(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
+    async def run(self, fn: Callable[P, Items[T]], /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]: ...
+    @overload
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def run(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -283,7 +290,12 @@ class AsyncFace:
         """
         return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)
 
-    def stream(self, fn: Callable[..., Any], /, *args: Any, prefetch: int = 0, **kwargs: Any) -> StreamScope[Any]:
+    # What stands between *args and **kwargs cannot be checked together with them.
+    @overload
+    def stream(self, fn: Callable[..., Items[T]], /, *args: Any, prefetch: int, **kwargs: Any) -> StreamScope[T]: ...
+    @overload
+    def stream(self, fn: Callable[P, Items[T]], /, *args: P.args, **kwargs: P.kwargs) -> StreamScope[T]: ...
+    def stream(self, fn: Callable[..., Any], /, *args: Any, prefetch: Any = 0, **kwargs: Any) -> StreamScope[Any]:
         """
         Run a generator function, or an asynchronous one, on a worker.
 
@@ -298,6 +310,84 @@ class AsyncFace:
             raise ValueError(f"prefetch must not be negative: {prefetch}")
         return StreamScope(lambda: self._start(fn, args, kwargs, stream=True, prefetch=prefetch))
 
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncMap[T]: ...
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: bool,
+    ) -> AsyncMap[T | BaseException]: ...
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., Items[T]],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncMap[Stream[T]]: ...
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., Items[T]],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: bool,
+    ) -> AsyncMap[Stream[T] | BaseException]: ...
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncMap[T]: ...
+    @overload
+    def map_async(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        star: bool = False,
+        timeout: float | None = None,
+        return_exceptions: bool,
+    ) -> AsyncMap[T | BaseException]: ...
     def map_async(
         self,
         fn: Callable[..., Any],
@@ -328,7 +418,7 @@ class AsyncFace:
         :raises TimeoutError: from the iterator, if a result is not there in time
         :raises ValueError: for a size below 1, or without iterables
         """
-        check_map(chunksize, buffersize)
+        chunksize, buffersize, timeout = check_map(chunksize, buffersize, timeout)
         if not iterables:
             raise ValueError("map_async needs an iterable")
         from woolexec.mapping_async import Settings

@@ -15,18 +15,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Executor, wait
+from concurrent.futures import wait
 from contextvars import Token
 from functools import partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from woolexec.errors import PlatformError
 
 if sys.platform == "win32":  # before the imports that fail there first
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
-from woolexec.aio import AsyncFace
+from woolexec.base_executor import BaseExecutor
 from woolexec.checks import count, integer, positive_seconds, seconds, wrong_type
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
@@ -35,7 +35,7 @@ from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.functions import Functions
 from woolexec.engine.outbound import Remote
-from woolexec.mapping import check_map, map_chunks, map_futures
+from woolexec.mapping import map_chunks, map_futures
 from woolexec.nested import ambient, current_executor
 from woolexec.options import TaskOptions
 from woolexec.pipe import Pipe
@@ -62,124 +62,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Face(Executor, AsyncFace):
+class _Face(BaseExecutor):
     """What an executor and its views have in common."""
 
-    _options: TaskOptions | None
     _pool: PeerPoolExecutor
 
-    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
-        return self._pool._submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
+    def _map(
+        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
+    ) -> Generator[Any, None, None]:
+        return self._pool._map_batches(self, fn, iterables, chunksize, **how)
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         return self._pool._map_items(self, fn, iterables, settings)
 
-    @property
-    def _abandons(self) -> bool:
-        return self._options is not None and self._options.abandon_on_cancel
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
-        """
-        Run ``fn(*args, **kwargs)`` on a worker.
-
-        Function and arguments are pickled before this returns, so later changes to them do not reach the task; what
-        does not pickle makes the future fail.
-
-        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
-        :raises BrokenProcessPool: if the initializer failed, or the workers were ended
-        """
-        return self._pool._submit(fn, args, kwargs, self._options)
-
     @overload
-    def map(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: Literal[False] = False,
-    ) -> Generator[T, None, None]: ...
+    def run_on_all(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
     @overload
-    def map(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool,
-    ) -> Generator[T | BaseException, None, None]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., T],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: Literal[False] = False,
-    ) -> Generator[T, None, None]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., T],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool,
-    ) -> Generator[T | BaseException, None, None]: ...
-    def map(
-        self,
-        fn: Callable[..., Any],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool = False,
-    ) -> Generator[Any, None, None]:
-        """
-        Apply `fn` to the items of the iterables; yield the results in order.
-
-        Items travel together in batches; results come one by one.  The first item that raised ends the iteration; its
-        exception has a note that says which item it was.  When the iteration ends before its time, or the iterator is
-        closed or collected after the first result was asked for, what has not been started never is; if none was asked
-        for, all tasks run.
-
-        :param timeout: seconds from this call until the last result is asked for
-        :param chunksize: items in a batch; None lets it be found by measuring
-        :param buffersize: maximum number of batches (items, if `chunksize` is None) that are taken from the iterables
-            ahead of the consumer; None takes all at once, as the standard library does
-        :param ordered: yield the results in the order of the items; else as they come
-        :param return_exceptions: yield an item's exception as its result, and go on
-        :raises TimeoutError: from the iterator, if a result is not there in time
-        :raises ValueError: for a size below 1
-        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
-        """
-        check_map(chunksize, buffersize)
-        return self._pool._map(
-            self,
-            fn,
-            iterables,
-            chunksize,
-            timeout=timeout,
-            buffersize=buffersize,
-            ordered=ordered,
-            return_exceptions=return_exceptions,
-        )
-
-    def run_on_all(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[T]]:
+    def run_on_all(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    def run_on_all(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[Any]]:
         """
         Run ``fn(*args, **kwargs)`` once on every worker, and wait until all have; start those that are not there yet.
 
@@ -191,9 +95,17 @@ class _Face(Executor, AsyncFace):
         wait([future for _, future in made])
         return {key(): future for key, future in made}
 
+    @overload
     async def run_on_all_async(
-        self, fn: Callable[..., T], /, *args: Any, **kwargs: Any
-    ) -> dict[int | str, CallFuture[T]]:
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    @overload
+    async def run_on_all_async(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    async def run_on_all_async(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> dict[int | str, CallFuture[Any]]:
         """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
         from woolexec.aio import all_done
 
@@ -496,7 +408,7 @@ class PeerPoolExecutor(_Face):
 
         return [(partial(_key, place, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
 
-    def _map(
+    def _map_batches(
         self, face: _Face, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
         self._check()
@@ -560,6 +472,7 @@ class OptionsView(_Face):
     def __init__(self, pool: PeerPoolExecutor, options: TaskOptions | None) -> None:
         self._pool = pool
         self._options = options
+        self._submit = pool._submit  # type: ignore[method-assign]  # one call less on the way of each task
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """Shut the executor down that this is a view of."""

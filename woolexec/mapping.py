@@ -20,11 +20,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
-from operator import index
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
 from woolexec.senders import Board, Unit
 from woolexec.wire.failures import as_exception
@@ -410,22 +410,19 @@ def _outcome(future: Future[Any]) -> tuple[Any, BaseException | None]:
     return (future.result() if error is None else None), error
 
 
-def check_map(chunksize: int | None, buffersize: int | None) -> None:
+def check_map(
+    chunksize: int | None, buffersize: int | None, timeout: float | None = None
+) -> tuple[int | None, int | None, float | None]:
     """
-    Check the arguments of a map, as the standard library does.
+    Check the arguments of a map, as the standard library does; return them as plain numbers.
 
-    :raises ValueError: for a size below 1
-    :raises TypeError: for a size that is not an integer
+    :raises ValueError: for a size below 1, or a time that is no number
+    :raises TypeError: for a size that is not an integer, or a time that is not a number
     """
     if chunksize is not None:
-        try:
-            index(chunksize)
-        except TypeError:
-            raise TypeError("chunksize must be an integer or None") from None
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
+        chunksize = count("chunksize", chunksize, "an integer or None")
     if buffersize is not None:
-        if not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
+        buffersize = integer("buffersize", buffersize, "an integer or None")
         if buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
+            raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
+    return chunksize, buffersize, seconds("timeout", timeout)

@@ -8,17 +8,16 @@ place up meanwhile, so recursion may be deeper than the pool.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from woolexec.aio import AsyncFace
+from woolexec.base_executor import BaseExecutor
 from woolexec.core.call import Function
 from woolexec.engine.functions import Functions
-from woolexec.mapping import check_map, map_futures
+from woolexec.mapping import map_futures
 from woolexec.options import TaskOptions
 from woolexec.pipe import Pipe
 from woolexec.wire import variables
@@ -29,8 +28,10 @@ from woolexec.worker import context
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from typing import Unpack
 
     from woolexec.mapping_async import AsyncMap, Settings
+    from woolexec.options import OptionValues
     from woolexec.wire.gate import Gate
     from woolexec.wire.payload import File
 
@@ -40,24 +41,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class NestedExecutor(Executor, AsyncFace):
+class NestedExecutor(BaseExecutor):
     """Submits tasks to the pool that the calling task runs in."""
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self._options = options
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]:
-        """
-        Run ``fn(*args, **kwargs)`` on a worker of the pool that this task runs in.
-
-        :raises RuntimeError: if no task is running
-        """
-        return self._start(fn, args, kwargs)
-
-    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
-        future: _NestedFuture[Any] = _NestedFuture(self._options)
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: TaskOptions | None,
+        *,
+        stream: bool = False,
+        prefetch: int = 0,
+    ) -> CallFuture[Any]:
+        future: _NestedFuture[Any] = _NestedFuture(options)
         try:
-            function = _functions.get(fn, None if self._options is None else self._options.backend)
+            function = _functions.get(fn, None if options is None else options.backend)
             if not isinstance(function.payload, bytes):
                 raise ValueError("a nested task's function is too large")  # noqa: TRY004  # of its size
             payload = dumps_call(args, kwargs)
@@ -72,85 +74,13 @@ class NestedExecutor(Executor, AsyncFace):
         if function.is_stream:
             context.open_worker()
             receiver = Pipe(future, _OWNER, prefetch)
-        context.submit(future, receiver, function, payload, self._options, values)
+        context.submit(future, receiver, function, payload, options, values)
         return future
 
-    @overload
-    def map(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: Literal[False] = False,
-    ) -> Generator[T, None, None]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., Coroutine[Any, Any, T]],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool,
-    ) -> Generator[T | BaseException, None, None]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., T],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: Literal[False] = False,
-    ) -> Generator[T, None, None]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., T],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool,
-    ) -> Generator[T | BaseException, None, None]: ...
-    def map(
-        self,
-        fn: Callable[..., Any],
-        /,
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool = False,
+    def _map(
+        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
-        """
-        Apply `fn` to the items of the iterables, each as a task of its own; yield the results.
-
-        See `PeerPoolExecutor.map`.
-
-        :param chunksize: has no effect here
-        :param buffersize: maximum number of tasks ahead of the consumer; None: no limit
-        """
-        check_map(chunksize, buffersize)
-        return map_futures(
-            partial(self.submit, fn),
-            iterables,
-            timeout=timeout,
-            buffersize=buffersize,
-            ordered=ordered,
-            return_exceptions=return_exceptions,
-        )
+        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a task of its own
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.mapping_async import AsyncMap
@@ -159,11 +89,7 @@ class NestedExecutor(Executor, AsyncFace):
         star = settings.star or len(iterables) > 1
         return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
 
-    @property
-    def _abandons(self) -> bool:
-        return self._options is not None and self._options.abandon_on_cancel
-
-    def with_options(self, **options: Any) -> NestedExecutor:
+    def with_options(self, **options: Unpack[OptionValues]) -> NestedExecutor:
         """See `PeerPoolExecutor.with_options`."""
         return NestedExecutor(TaskOptions(**options))
 
@@ -291,11 +217,11 @@ class _NestedOwner:
 
 _OWNER = _NestedOwner()
 
-ambient: ContextVar[Any] = ContextVar("woolexec_ambient", default=None)
+ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
 """The pool whose ``with`` or ``async with`` block is the innermost one around the running code."""
 
 
-def current_executor() -> Any:
+def current_executor() -> BaseExecutor:
     """
     Return the pool of the innermost ``with`` or ``async with`` block around, or else the one that this task runs in.
 

@@ -8,7 +8,22 @@ from woolexec.requirement import Line, Requirement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class OptionValues(TypedDict, total=False):
+        """The arguments of `with_options`."""
+
+        timeout: float | None
+        retries: int
+        retry_on: type[BaseException] | Iterable[type[BaseException]]
+        idempotent: bool
+        name: str | None
+        abandon_on_cancel: bool
+        context_back: bool
+        backend: str | None
+        require: Mapping[str, float | str] | None
+        near: str
+        priority: int
 
 
 BACKENDS = ("asyncio", "trio", None)

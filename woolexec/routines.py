@@ -9,16 +9,19 @@ Routines: coroutine functions and asynchronous generator functions that run in t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from woolexec.nested import ambient, current_executor
 from woolexec.worker import context
 
-P = ParamSpec("P")
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    _Function = Callable[..., Coroutine[Any, Any, Any] | AsyncIterator[Any]]
+    _Method = classmethod[Any, Any, Coroutine[Any, Any, Any]] | classmethod[Any, Any, AsyncIterator[Any]]
+
+F = TypeVar("F", bound="_Function | _Method")
 
 
 @overload

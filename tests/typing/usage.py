@@ -46,8 +46,8 @@ def views_are_typed_as_the_pool_is(pool: PeerPoolExecutor) -> None:
 
 
 def wrong_arguments_are_errors(pool: PeerPoolExecutor) -> None:
-    pool.submit(repeat, "a", "3")  # type: ignore[arg-type]
-    pool.submit(repeat, "a", 3, beside="-")  # type: ignore[call-arg]
+    pool.submit(repeat, "a", "3")  # type: ignore[call-overload]
+    pool.submit(repeat, "a", 3, beside="-")  # type: ignore[call-arg, arg-type]
     pool.with_options(tries=3)  # type: ignore[call-arg]
 
 
