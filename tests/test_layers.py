@@ -55,7 +55,7 @@ MAY_IMPORT_THE_FACE = 8
 
 # Each third-party package has one door. "lazily": only inside functions or under TYPE_CHECKING.
 DOORS = {
-    "cloudpickle": ("wire.by_value", "wire.classes", "wire.foreign_classes", "wire.main_module"),
+    "cloudpickle": ("wire.by_value", "wire.classes", "wire.foreign_classes", "wire.main_module", "wire.mapped_classes"),
     "google": ("wire.codec", "wire.wire_pb2", "mesh"),
     "grpc": ("mesh.grpc_module",),
     "zeroconf": ("mesh",),

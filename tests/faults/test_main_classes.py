@@ -259,6 +259,15 @@ def use(): return [Box[int](3).x, IntBox.__orig_bases__ == (Box[int],), Fn(pow).
 things = [Box(1), IntBox(2), Fn(pow), Many(), T, P, Ts, UserId, Box[int], typing.Callable[P, T], Box[T],
     typing.Concatenate[int, P], typing.Unpack[Ts], typing.Optional[Box]]
 """,
+    "classes that hold each other": """
+class A:
+    def hello(self): return "A"
+class B:
+    def hello(self): return "B"
+A.peers, B.peers = [B, {"a": A}], [A, B]
+def use(): return [A().hello(), B().hello(), A.peers[0].peers[0] is A]
+things = [A(), B()]
+""",
     "class that is made in the task": """
 BASE, size = dict, 7
 def make():
@@ -436,6 +445,77 @@ def use():
     a = A(x="3", y=A(x=1))
     return [a, a.double, a.model_dump(), Sub(x=1), Generic[int](v=3), a._private, A.model_validate_json('{"x": 5}')]
 things = [A(x=1), Sub(x=2), Generic[int](v=1), Generic(v="a")]
+""",
+    "sqlalchemy": """
+from typing import Optional, List
+from sqlalchemy import Column, ForeignKey, Integer, String, Table, create_engine, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declarative_base, mapped_column, relationship, validates
+class Base(DeclarativeBase): pass
+assoc = Table("assoc", Base.metadata, Column("u", ForeignKey("users.id"), primary_key=True),
+    Column("t", ForeignKey("tags.id"), primary_key=True))
+class Tag(Base):
+    __tablename__ = "tags"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column("the_label", String(30), unique=True)
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    nick: Mapped[Optional[str]]
+    boss_id: Mapped[Optional[int]] = mapped_column(ForeignKey("users.id"))
+    boss: Mapped[Optional["User"]] = relationship(remote_side=[id])
+    addresses: Mapped[List["Address"]] = relationship(
+        back_populates="user", cascade="all, delete-orphan", order_by="Address.email")
+    tags: Mapped[List[Tag]] = relationship(secondary=assoc)
+    def hi(self): return f"hi {self.name}"
+    @property
+    def upper(self): return self.name.upper()
+    @validates("name")
+    def check(self, key, value):
+        if value == "bad": raise ValueError(value)
+        return value
+class Address(Base):
+    __tablename__ = "addresses"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    user: Mapped[User] = relationship(back_populates="addresses")
+    def __init__(self, email, **kw):
+        super().__init__(email=email.lower(), **kw)
+class Employee(Base):
+    __tablename__ = "employee"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    __mapper_args__ = {"polymorphic_on": "type", "polymorphic_identity": "employee"}
+class Manager(Employee):
+    level: Mapped[Optional[int]]
+    __mapper_args__ = {"polymorphic_identity": "manager"}
+class Engineer(Employee):
+    __tablename__ = "engineer"
+    id: Mapped[int] = mapped_column(ForeignKey("employee.id"), primary_key=True)
+    lang: Mapped[str]
+    __mapper_args__ = {"polymorphic_identity": "engineer"}
+OldBase = declarative_base()
+class Old(OldBase):
+    __tablename__ = "old"
+    id = Column(Integer, primary_key=True); name = Column(String)
+    def hi(self): return "old " + self.name
+def use():
+    e = create_engine("sqlite://"); Base.metadata.create_all(e); OldBase.metadata.create_all(e)
+    with Session(e) as s:
+        u = User(id=1, name="ann", addresses=[Address("B@x"), Address("A@x")], tags=[Tag(label="t")])
+        s.add_all([u, User(id=2, name="bob", boss=u), Old(id=1, name="o"), Manager(level=3), Engineer(lang="py")])
+        s.commit()
+        out = [x.hi() for x in s.scalars(select(User).order_by(User.id))]
+        u = s.get(User, 1); s.expire_all()
+        out += [u.upper, [a.email for a in u.addresses], u.addresses[0].user is u, [t.label for t in u.tags]]
+        out += [s.get(User, 2).boss.name, s.scalars(select(Old)).one().hi(), s.scalars(select(Engineer)).one().lang]
+        out += [type(x).__name__ for x in s.scalars(select(Employee).order_by(Employee.id))]
+        u.addresses.pop(); s.commit(); out.append(s.scalar(select(func.count(Address.id))))
+        try: User(name="bad")
+        except ValueError as x: out.append(str(x))
+        return out
+things = [User(id=1, name="ann", addresses=[Address("q@x")]), Old(id=1, name="x"), Manager(level=2), Tag(id=1)]
 """,
 }
 

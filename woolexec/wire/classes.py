@@ -27,8 +27,15 @@ _making = threading.RLock()
 """Guards making a class: two threads that were sent the same make one."""
 
 
-def _known(tracker: str | None) -> Any:
+def find(tracker: str) -> Any:
+    """Return the class of this number, if it has been here."""
     return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
+
+
+def keep(tracker: str, cls: Any) -> Any:
+    """Give a class that came its number."""
+    main_module.came(cls)
+    return cloudpickle._lookup_class_or_track(tracker, cls)
 
 
 def make_class(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str, _: Any) -> Any:
@@ -39,9 +46,9 @@ def make_class(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, A
     :param tracker: which class it is, in all processes
     """
     with _making:
-        cls = _known(tracker)
+        cls = find(tracker)
         if cls is None:
-            cls = cloudpickle._lookup_class_or_track(tracker, _make(kind, name, bases, names))
+            cls = keep(tracker, _make(kind, name, bases, names))
         return cls
 
 
@@ -173,7 +180,7 @@ def make_enum(
 ) -> Any:
     """Make an enumeration, without what its members have beside their values, or return the one made before."""
     with _making:
-        cls = _known(tracker)
+        cls = find(tracker)
         if cls is not None:
             return cls
         pending = iter(members)
@@ -193,7 +200,7 @@ def make_enum(
         for ours in ("__init__", "__new_member__"):
             if ours in cls.__dict__:
                 type.__delattr__(cls, ours)
-        return cloudpickle._lookup_class_or_track(tracker, cls)
+        return keep(tracker, cls)
 
 
 class _Member:

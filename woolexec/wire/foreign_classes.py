@@ -9,7 +9,7 @@ import types
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import main_module
+from woolexec.wire import classes, main_module, mapped_classes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def reduce(cls: Any) -> tuple[Any, ...] | None:
     """Say how such a class is pickled; None if it is an ordinary one."""
-    for module, reduce_one in (("ctypes", _reduce_ctypes), ("msgspec", _reduce_struct), ("pydantic", _reduce_generic)):
+    for module, reduce_one in _KINDS.items():
         if module in sys.modules:
             reduced = reduce_one(cls, sys.modules[module])
             if reduced is not None:
@@ -63,8 +63,8 @@ def _reduce_simple(cls: Any) -> tuple[Any, ...] | None:
 
 def make_structure(name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str) -> Any:
     """Make a structure or union without fields, or return the one that was made before."""
-    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
-    return known or cloudpickle._lookup_class_or_track(tracker, type(bases[0])(name, bases, names))
+    known = classes.find(tracker)
+    return known or classes.keep(tracker, type(bases[0])(name, bases, names))
 
 
 def set_structure(cls: Any, state: Any) -> Any:
@@ -126,13 +126,13 @@ def make_struct(
     kind: Any, name: str, bases: Any, names: dict[str, Any], fields: Any, field: Any, config: Any, tracker: str
 ) -> Any:
     """Make a struct whose fields have no types yet, or return the one that was made before."""
-    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
+    known = classes.find(tracker)
     if known is not None:
         return known
     names = {**names, "__annotations__": dict.fromkeys([each for each, _ in fields], object)}
     names.update({each: field(**{how[0]: how[1]}) for each, how in fields if how is not None})
     cls = types.new_class(name, bases, {"metaclass": kind, **config}, lambda namespace: namespace.update(names))
-    return cloudpickle._lookup_class_or_track(tracker, cls)
+    return classes.keep(tracker, cls)
 
 
 # -- pydantic ---------------------------------------------------------------------------------------------------------
@@ -143,3 +143,11 @@ def _reduce_generic(cls: Any, _: Any) -> tuple[Any, ...] | None:
     if type(made) is dict and made.get("origin") is not None:  # pydantic itself keeps these
         return operator.getitem, (made["origin"], made["args"][0] if len(made["args"]) == 1 else tuple(made["args"]))
     return None
+
+
+_KINDS = {
+    "ctypes": _reduce_ctypes,
+    "msgspec": _reduce_struct,
+    "pydantic": _reduce_generic,
+    "sqlalchemy.orm": mapped_classes.reduce,
+}

@@ -57,6 +57,11 @@ def sent(cls: type) -> None:
         _ours.add(cls)
 
 
+def came(cls: type) -> None:
+    """Remember that this class was made here because it came, before anything that names it is sent."""
+    _foreign.add(cls)
+
+
 def set_class_state(cls: type, state: Any) -> type:
     """
     Complete a class, unless it is one of ours that has come home: it is as its owner wants it.
