@@ -154,8 +154,9 @@ def test_a_pool_is_made_without_what_takes_long_to_import():
         "print(sorted(set(sys.modules) - bare - {'__future__'}))\n"
         "pool = woolexec.PeerPoolExecutor(1)\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules) - bare))\n"
+        "print('woolexec.worker.main' in sys.modules)\n"
     )
-    assert ran.stdout == "['woolexec']\n[]\n", ran.stderr
+    assert ran.stdout == "['woolexec']\n[]\nFalse\n", ran.stderr
 
 
 def test_windows_gets_a_clear_import_error():

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.test_workers import Pair, make_call, make_function
 from woolexec.engine.template import THREAD_VARIABLES, Template
 from woolexec.wire.pickling import dumps, loads
-from woolexec.worker.template import EXITED, FORKED
+from woolexec.worker.records import EXITED, FORKED
 
 pytestmark = pytest.mark.linux
 PATIENCE = 30

@@ -23,7 +23,7 @@ from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 from woolexec.wire.failures import load_failure
-from woolexec.worker.template import EXITED, FAILED, FORKED
+from woolexec.worker.records import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from typing import Any
 
 from woolexec.engine.settings import settings
 from woolexec.imported import imported
-from woolexec.worker.template import CONFIGURE, KILL, RECORD, SPAWN, STARTED
+from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

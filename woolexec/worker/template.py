@@ -26,12 +26,12 @@ import array
 import gc
 import os
 import select
-import struct
 import sys
 from time import monotonic
 
 from woolexec.worker import hooks, settings
 from woolexec.worker import main as worker_main
+from woolexec.worker.records import CONFIGURE, EXITED, FAILED, FORKED, KILL, RECORD, SPAWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +44,11 @@ else:
     import _signal as signal
     import _socket as socket
 
-RECORD = struct.Struct("<IIq")
 LEAVING = worker_main.LEAVING + 0.25
 """Seconds that workers have to end when the engine is gone."""
 
 _KEPT = 1 << 20
 """Bytes: above the largest payload that does not travel as a file of its own."""
-
-CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED, STARTED = range(1, 8)
 
 
 def main(control_fd: int) -> None:
