@@ -42,6 +42,7 @@ from woolexec.pipe import Pipe
 from woolexec.senders import ChunkSender, FutureSender
 from woolexec.wire import variables
 from woolexec.wire.futures import CallFuture
+from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_call
 
 if TYPE_CHECKING:
@@ -252,7 +253,9 @@ class PeerPoolExecutor(_Face):
         modules = _modules(ship)
         self._options = None
         self._max_workers = max(1, max_workers)
-        first = None if initializer is None else dumps((initializer, initargs), ("initializer", "initargs"))
+        first = (
+            None if initializer is None else dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
+        )
         self._peers = None
         if peers is not None:
             around, code = _around(modules, first, initializer_timeout)

@@ -28,8 +28,8 @@ from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
 from woolexec.senders import Board, Unit
 from woolexec.wire.failures import as_exception
-from woolexec.wire.pickling import loads
-from woolexec.worker.job import Pickled, add_note
+from woolexec.wire.pickling import Pickled, loads
+from woolexec.worker.job import add_note
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -255,7 +255,7 @@ def value_of(value: Any, error: bytes | None) -> Any:
     try:
         if error is not None:
             return Failed(as_exception(error))
-        return loads(value.payload) if value.__class__ is Pickled else value
+        return value.load() if value.__class__ is Pickled else value
     except KeyboardInterrupt:  # the user's Ctrl-C
         raise
     except BaseException as exc:  # unpickling runs user code

@@ -23,8 +23,8 @@ from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
 from woolexec.wire.failures import as_exception, dump_failure
 from woolexec.wire.payload import fill
-from woolexec.wire.pickling import dumps_value, loads
-from woolexec.worker.job import SHUT, Pickled
+from woolexec.wire.pickling import Pickled, dumps_value, loads
+from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -262,7 +262,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._values:
             self._taken += 1
             value = self._values.popleft()
-            return loads(value.payload) if value.__class__ is Pickled else value, False
+            return value.load() if value.__class__ is Pickled else value, False
         if self._over:
             return None, True
         pipe = self._pipe

@@ -12,10 +12,11 @@ from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError
 from woolexec.options import TaskOptions
 from woolexec.wire.codec import Define, Initialize, Recall, Return, Start, Stop, encode, encode_return
+from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import LARGE, store
 from woolexec.wire.pickling import dumps
 from woolexec.wire.stream import DONT_WAIT, Reader
-from woolexec.worker.page import Page
+from woolexec.worker.page import CRASH, Page
 
 
 class Pair:
@@ -23,9 +24,11 @@ class Pair:
 
     def __init__(self, limit=None):
         self.worker = Worker(1, limit)
-        _, self.page_fd, _, self.sock = self.worker.open()
+        self.reserve = Reserve()
+        self.sock, descriptors, self.page_fd = self.worker.open(self.reserve)
         self.page = Page(self.page_fd)
-        self.reader = Reader(self.sock, self.page.down)
+        self.descriptors = Descriptors(descriptors, Reserve())
+        self.reader = Reader(self.sock, self.page.down, self.descriptors)
         self.numbers = itertools.count(1)
 
     def send(self, *calls):
@@ -45,7 +48,9 @@ class Pair:
     def close(self):
         self.worker.outstanding.clear()  # pytest keeps the pair longer than it keeps the payloads
         self.worker.close()
-        self.reader.close()
+        self.descriptors.reserve.lend()
+        self.descriptors.close()
+        self.reserve.lend()
         self.page.close()
         self.sock.close()
         os.close(self.page_fd)
@@ -171,6 +176,19 @@ def test_full_socket_is_told_and_written_later(pair):
     assert pair.worker.flush()
 
 
+def test_frames_follow_the_rest_of_what_was_written_in_part(pair):
+    whole = sized(encode(Recall(call=7)))
+    pair.sock.setblocking(False)
+    pair.worker.sock.sendall(whole[:3])
+    pair.worker._out.append(([memoryview(whole)[3:]], None))  # as `write` leaves it
+
+    pair.worker.send(encode(Recall(call=8)))
+    pair.send(make_call(make_function()))
+
+    first, second, *_ = pair.arrived()
+    assert (first, second) == (Recall(call=7), Recall(call=8))
+
+
 def test_outcomes_are_received(pair):
     file = store([b"large"])
     pair.sock.sendall(sized(encode_return(1, 0.5, b"value")) + sized(encode(Return(call=(2,), payload=b"x"))))
@@ -287,6 +305,6 @@ def test_start_of_a_waiting_call_is_remembered_beneath_others(pair):
 
 def test_crash_report_is_what_was_written(pair):
     assert pair.worker.crash_report() == ""
-    os.write(pair.worker.crash_fd, b"Fatal Python error")
+    os.pwrite(pair.page_fd, b"Fatal Python error", CRASH)
 
     assert pair.worker.crash_report() == "Fatal Python error"

@@ -272,6 +272,17 @@ def is_writable(array):
     return bool(array.flags.writeable)
 
 
+def writable_and_back(values):
+    """Tell whether an array could be written, and give it back as it cannot."""
+    writable = is_writable(values[0])
+    values[0].flags.writeable = False
+    return writable, values[0]
+
+
+def each_of(values):
+    yield from values
+
+
 _kept_data = None
 
 

@@ -205,10 +205,59 @@ def test_array_of_any_layout_travels_both_ways(lone, array):
     assert (got == array).all()
 
 
-def test_read_only_array_stays_read_only(lone):
-    array = np.ones(500_000)
+def read_only(size):
+    array = np.ones(size)
     array.flags.writeable = False
-    assert lone.submit(tasks_b.is_writable, array).result(SOON) is False
+    return array
+
+
+KINDS = {
+    "flag": read_only,
+    "frombuffer": lambda size: np.frombuffer(bytes(8 * size)),
+    "broadcast": lambda size: np.broadcast_to(1.0, (size,)),
+    "reversed": lambda size: read_only(size)[::-1],
+    "fortran": lambda size: read_only(size).reshape(-1, 2).T,
+    "dates": lambda size: np.frombuffer(bytes(8 * size), "M8[s]"),
+    "records": lambda size: np.frombuffer(bytes(8 * size), [("a", "<i4"), ("b", ">i4")]),
+    "masked": lambda size: np.ma.masked_array(read_only(size)),
+    "objects": lambda size: np.broadcast_to(np.array([None, "a"], dtype=object), (size, 2)),
+}
+
+
+@pytest.mark.parametrize("size", [10, 3000, 100_000], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_read_only_array_arrives_and_comes_home_writable(lone, kind, size):
+    array = KINDS[kind](size)
+    was_writable, got = lone.submit(tasks_b.writable_and_back, [array, "beside it"]).result(SOON)
+    assert was_writable
+    assert type(got) is type(array)
+    assert got.dtype == array.dtype
+    assert (got == array).all()
+    assert got.flags.writeable
+    got[...] = array[-1]
+
+
+def test_array_on_bytes_shares_its_memory_with_nothing(lone):
+    data = bytes(8000)
+    one, other = np.frombuffer(data), np.frombuffer(data)
+    first, second, back = lone.submit(tasks_b.echo, [one, other, data]).result(SOON)
+    first += 1
+    assert not second.any()
+    assert back == data == bytes(8000)
+    assert not one.any()
+
+
+def test_array_that_a_function_of_main_holds_arrives_writable(lone):
+    array = read_only(3000)
+    assert lone.submit(lambda: tasks_b.is_writable(array)).result(SOON)
+
+
+def test_items_and_results_of_maps_and_streams_are_writable(lone):
+    arrays = [read_only(size) for size in (10, 3000, 100_000)]
+    for got in lone.map(tasks_b.echo, arrays):
+        assert got.flags.writeable
+    with lone.stream(tasks_b.each_of, arrays) as stream:
+        assert all(got.flags.writeable for got in stream)
 
 
 def test_large_bytearray_arrives_mutable_and_large_bytes_as_bytes(lone):

@@ -94,11 +94,18 @@ def test_socket_that_is_full_takes_no_more_until_some_were_taken():
 def test_file_for_which_no_descriptor_is_left_costs_its_call_alone():
     with two_ends() as (here, there):
         numbers = [here.give(store([BLOB])) for _ in range(2)]
+        with few_descriptors(3):  # below the reserve, as if another thread had taken that
+            assert isinstance(there.take(numbers[0]), OSError)
+        assert isinstance(there.take(numbers[1]), File)
+
+
+def test_file_is_taken_where_all_descriptors_are_in_use_but_the_reserve():
+    with two_ends() as (here, there):
+        number = here.give(store([BLOB]))
         lowest = os.open(os.devnull, os.O_RDONLY)
         os.close(lowest)
         with few_descriptors(lowest):
-            assert isinstance(there.take(numbers[0]), OSError)
-        assert isinstance(there.take(numbers[1]), File)
+            assert isinstance(there.take(number), File)
 
 
 @pytest.mark.parametrize("what", ["device", "socket", "file", "memory file that may change"])
@@ -159,7 +166,7 @@ def test_frame_goes_in_parts_while_nothing_can_be_handed_over():
         outbox.passage = here
         there.close()
         frame = Return(call=(7,), seconds=(0.0,), size=(0,))
-        outbox.put_file(7, frame, store([BLOB]))
+        outbox.put_large(7, frame, store([BLOB]))
         assert outbox._behind[7]
 
 

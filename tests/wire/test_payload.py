@@ -3,7 +3,7 @@ import os
 import pytest
 
 from woolexec.wire import payload
-from woolexec.wire.payload import File, Parts, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, pack, shared_file, store
 
 SIZES = [[0], [1], [10, 0, 5], [200_000, 63, 64, 65], [3_000_000, 1]]
 
@@ -32,9 +32,9 @@ def test_loaded_parts_are_private_and_writable(size):
 
 def test_large_buffers_are_aligned_as_numpy_wants_them():
     numpy = pytest.importorskip("numpy")
-    _, *buffers = store([b"body", bytes(1_500_000), b"x", bytes(1_500_000)]).load()
+    _, one, _, other = store([b"body", bytes(1_500_000), b"x", bytes(1_500_000)]).load()
 
-    assert [numpy.frombuffer(buffer, "u1").ctypes.data % 64 for buffer in buffers] == [0, 0, 0]
+    assert [numpy.frombuffer(buffer, "u1").ctypes.data % 64 for buffer in (one, other)] == [0, 0]
 
 
 def test_file_that_is_too_short_is_a_value_error():
@@ -56,28 +56,75 @@ def test_file_taken_in_needs_no_descriptor():
     file = store([b"body", b"buffer"])
     fd = file.fd
 
-    file.take_in()
+    parts = file.take_in()
 
     with pytest.raises(OSError):
         os.fstat(fd)
-    assert [bytes(part) for part in file.load()] == [b"body", b"buffer"]
-
-
-def test_file_taken_in_is_written_out_to_be_shared():
-    file = store([b"body", b"buffer"])
-    file.take_in()
-
-    fd = file.share()
-
-    assert os.fstat(fd).st_size > 0
-    assert [bytes(part) for part in file.load()] == [b"body", b"buffer"]
+    assert [bytes(part) for part in parts.load()] == [b"body", b"buffer"]
 
 
 def test_map_that_cannot_be_made_is_a_copy_instead(monkeypatch):
-    monkeypatch.setattr(payload, "_MAPS_LIMIT", 0)
-    [part] = store([bytes(3_000_000)]).load()
+    def fail(fd, size):
+        raise OSError(24, "Too many open files")
 
-    assert isinstance(part, bytearray)
+    monkeypatch.setattr(payload, "_map", fail)
+    body, part = store([b"body", b"x" * 3_000_000]).load()
+
+    assert bytes(body) == b"body"
+    assert bytes(part) == b"x" * 3_000_000
+
+
+@pytest.mark.parametrize("sizes", [[5000] * 300, [5000] * 3, [5000, LARGE, 5000, LARGE, 5000, LARGE], [0, 0, LARGE]])
+def test_small_buffers_have_memory_of_their_own(sizes):
+    parts = [os.urandom(size) for size in (100, *sizes)]
+
+    _, *buffers = store(parts).load()
+
+    assert [bytes(buffer) for buffer in buffers] == parts[1:]
+    assert all(isinstance(buffer, bytearray) for buffer in buffers if len(buffer) < LARGE)
+
+
+def test_only_few_large_buffers_lie_in_the_heap(monkeypatch):
+    monkeypatch.setattr(payload, "_WARM", 3)
+    before = len(payload._blocks)
+    buffers = [store([b"", b"x" * LARGE]).load()[1] for _ in range(6)]
+
+    assert len(payload._blocks) - before <= 3
+    assert [bytes(buffer) for buffer in buffers] == [b"x" * LARGE] * 6
+    del buffers
+    assert len(payload._blocks) == before
+
+
+def test_file_is_not_made_where_descriptors_are_scarce(monkeypatch):
+    monkeypatch.setattr(payload, "is_scarce", lambda fd: True)
+
+    with pytest.raises(OSError, match="few descriptors"):
+        store([b"x"])
+    assert len(store([b"x"], at_all_costs=True)) == 1
+
+
+def test_what_is_packed_without_descriptors_does_not_change_with_its_source(monkeypatch):
+    monkeypatch.setattr(payload, "is_scarce", lambda fd: True)
+    source, constant = bytearray(LARGE), bytes(LARGE)
+
+    packed = pack(b"body", [memoryview(source), constant])
+    source[0] = 7
+
+    assert packed.load() == [b"body", bytes(LARGE), constant]
+    assert packed.load()[2] is constant
+
+
+def test_what_fits_into_no_frame_is_a_file_or_an_error(monkeypatch):
+    monkeypatch.setattr(payload, "INLINE_LIMIT", 2 * LARGE)
+    monkeypatch.setattr(payload, "is_scarce", lambda fd: True)
+    assert isinstance(pack(b"body", [bytes(2 * LARGE)]), File)
+
+    def fail():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(payload, "_open", fail)
+    with pytest.raises(OSError, match="Too many"):
+        pack(b"body", [bytes(2 * LARGE)])
 
 
 def test_where_there_are_no_memory_files_a_temporary_file_takes_their_place(monkeypatch):
@@ -85,16 +132,6 @@ def test_where_there_are_no_memory_files_a_temporary_file_takes_their_place(monk
     file = store([b"body" * 100_000, b"buffer"])
 
     assert [bytes(part) for part in file.load()] == [b"body" * 100_000, b"buffer"]
-
-
-def test_maps_are_counted_while_they_live():
-    before = payload._Map.alive
-    parts = store([bytes(3_000_000)]).load()
-    assert payload._Map.alive == before + 1
-
-    del parts
-
-    assert payload._Map.alive == before
 
 
 def test_parts_are_cut_by_their_sizes():

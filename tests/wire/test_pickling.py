@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from woolexec.wire import pickling
+from woolexec.wire import payload as payloads
 from woolexec.wire.payload import APART, LARGE, File, Parts
 from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value, loads
 
@@ -120,17 +120,20 @@ def test_what_pickling_raises_is_raised():
         dumps_inline([Odd()])
 
 
-def test_without_descriptors_all_goes_through_the_socket(monkeypatch):
-    def fail(parts):
+def test_without_descriptors_a_large_payload_stays_in_ordinary_memory(monkeypatch):
+    def fail():
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(pickling, "store", fail)
+    monkeypatch.setattr(payloads, "_open", fail)
     numpy = pytest.importorskip("numpy")
 
     for value in ("x" * LARGE, numpy.arange(100_000)):
-        payload = dumps(value)
-        assert isinstance(payload, bytes)
-        assert len(loads(payload)) == len(value)
+        pickled = dumps(value)
+        assert not isinstance(pickled, File)
+        got = loads(pickled)
+        assert len(got) == len(value)
+        assert got[-1] == value[-1]
+        assert isinstance(value, str) or got.flags.writeable
 
 
 def test_inline_pickle_is_bytes_whatever_its_size():

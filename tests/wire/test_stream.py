@@ -1,4 +1,6 @@
+import contextlib
 import os
+import resource
 import socket
 import threading
 from random import Random
@@ -6,8 +8,22 @@ from random import Random
 import pytest
 
 from tests.wire.frames import random_frame
-from woolexec.wire import arena
-from woolexec.wire.codec import KINDS, Recall, Return, Start, encode, encode_apart, encode_return
+from woolexec.wire import arena, stream
+from woolexec.wire.codec import (
+    KINDS,
+    Define,
+    Initialize,
+    Recall,
+    Return,
+    Send,
+    Start,
+    Submit,
+    Yield,
+    encode,
+    encode_apart,
+    encode_return,
+)
+from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import File, Parts, store
 from woolexec.wire.stream import DONT_WAIT, LIMIT, Reader, pieces, write
 
@@ -17,6 +33,18 @@ def ends():
     one, other = socket.socketpair()
     with one, other:
         yield one, other
+
+
+@contextlib.contextmanager
+def descriptors():
+    """Both ends of a socket for descriptors."""
+    ends = [Descriptors(sock, Reserve()) for sock in socket.socketpair()]
+    try:
+        yield ends
+    finally:
+        for end in ends:
+            end.reserve.lend()
+            end.close()
 
 
 def sized(data):
@@ -85,15 +113,113 @@ def test_payload_with_buffers_is_cut_into_them(ends):
     assert got.payload.load() == [b"body", b"b" * 5000]
 
 
+def test_payload_is_whole_when_what_follows_is_moved_to_the_front_of_the_buffer(ends):
+    parts = [b"body", os.urandom(420_000)]
+    frame = Return(call=(1,), extent=tuple(map(len, parts)), payload=b"".join(parts))
+    data = sized(encode(frame)) + sized(encode(Return(call=(2,), payload=os.urandom(50_000))))[:45_000]
+    reader, got = Reader(ends[1]), []
+
+    for pos in range(0, len(data), 100_000):
+        ends[0].sendall(data[pos : pos + 100_000])
+        got += reader.read([])
+
+    [whole] = got
+    assert whole.payload.load() == parts
+
+
 def test_memory_file_travels_beside_its_frame(ends):
     file = store([b"body", b"buffer"])
     frame = Return(call=(1,), extent=file.extent)
-    assert write(ends[0], pieces(encode(frame)), file) == ([], None)
-
-    [got] = Reader(ends[1]).read()
+    with descriptors() as (here, there):
+        assert write(ends[0], pieces(encode(frame)), file, here) == ([], None)
+        [got] = Reader(ends[1], None, there).read()
 
     assert isinstance(got.payload, File)
     assert [bytes(part) for part in got.payload.load()] == [b"body", b"buffer"]
+
+
+@pytest.mark.parametrize("kind", [Start, Return, Submit, Define, Initialize, Yield, Send])
+def test_memory_file_that_cannot_be_sent_goes_as_bytes(ends, kind):
+    parts = [b"body", os.urandom(300_000), b"", os.urandom(5000)]
+    file = store(parts)
+    frame = kind(extent=file.extent)
+    frame.payload = b""
+    writer = threading.Thread(target=write_all, args=(ends[0], pieces(encode(frame)), file))
+    writer.start()
+    reader, got = Reader(ends[1]), []
+    while not got:
+        got = reader.read()
+    writer.join()
+
+    assert [bytes(part) for part in got[0].payload.load()] == parts
+
+
+def write_all(sock, rest, file):
+    while rest:
+        rest, file = write(sock, rest, file)
+
+
+def test_descriptors_go_while_there_is_room_and_keep_their_order(ends):
+    with descriptors() as (here, there):
+        given, reader = 0, Reader(ends[1], None, there)
+        while given < 10_000 and (file := store([b"%d" % given])) and here.give(file.fd):
+            given += 1
+        assert 10 < given < 10_000
+        for number in range(given):
+            fd = there.take()
+            assert os.pread(fd, 10, 0).rstrip(b"\0") == b"%d" % number
+            os.close(fd)
+        with pytest.raises(ValueError, match="missing"):
+            there.take()
+        ends[0].sendall(sized(encode(Return(call=(1,), extent=(4,)))))
+        with pytest.raises(ValueError, match="missing"):
+            reader.read()
+
+
+def test_memory_file_is_read_at_once_where_descriptors_are_scarce(ends, monkeypatch):
+    monkeypatch.setattr(stream, "is_scarce", lambda fd: True)
+    file = store([b"body", b"buffer"])
+    with descriptors() as (here, there):
+        write(ends[0], pieces(encode(Return(call=(1,), extent=file.extent))), file, here)
+        [got] = Reader(ends[1], None, there).read()
+
+    assert isinstance(got.payload, Parts)
+    assert [bytes(part) for part in got.payload.load()] == [b"body", b"buffer"]
+
+
+def test_memory_file_arrives_where_all_descriptors_are_in_use_but_the_reserve(ends):
+    file = store([b"body", b"buffer"])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with descriptors() as (here, there):
+        reader = Reader(ends[1], None, there)
+        for _ in range(3):
+            write(ends[0], pieces(encode(Return(call=(1,), extent=file.extent))), file, here)
+            lowest = os.open(os.devnull, os.O_RDONLY)
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+            try:
+                [got] = reader.read()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert [bytes(part) for part in got.payload.load()] == [b"body", b"buffer"]
+
+
+def test_descriptor_for_which_there_is_none_is_an_error_of_its_payload_alone(ends):
+    file = store([b"body", b"buffer"])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with descriptors() as (here, there):
+        reader = Reader(ends[1], None, there)
+        for _ in range(2):
+            write(ends[0], pieces(encode(Return(call=(1,), extent=file.extent))), file, here)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # as if others had taken the reserve as well
+        try:
+            one, other = reader.read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert isinstance(one.payload, OSError)
+        assert isinstance(other.payload, OSError)
+        write(ends[0], pieces(encode(Return(call=(1,), extent=file.extent))), file, here)
+        assert isinstance(reader.read()[0].payload, File)
 
 
 def test_payload_in_an_arena_is_taken_out_of_it(ends):
@@ -142,15 +268,6 @@ def test_empty_stream_does_not_block_a_read_that_may_not_wait(ends):
         Reader(ends[1]).read(flags=DONT_WAIT)
 
 
-def test_descriptors_that_nobody_took_are_closed(ends):
-    file = store([b"x"])
-    write(ends[0], [b"\x00\x00"], file)
-    reader = Reader(ends[1])
-    reader.read()
-
-    reader.close()
-
-
 def test_full_socket_keeps_what_is_left(ends):
     ends[0].setblocking(False)
     data = os.urandom(5_000_000)
@@ -181,4 +298,3 @@ def test_garbage_is_a_value_error_and_never_a_hang(ends):
                     reader.read([])
             except (ValueError, EOFError):
                 pass
-            reader.close()

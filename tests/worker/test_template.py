@@ -31,7 +31,7 @@ class Running(Pair):
     def __init__(self, template):
         super().__init__()
         self.template = template
-        template.spawn(1, [self.sock.fileno(), self.page_fd, self.worker.crash_fd])
+        template.spawn(1, [self.sock.fileno(), self.descriptors.fileno, self.page_fd])
         self.sock.close()
         [(operation, number, self.pid)] = reports(template)
         assert (operation, number) == (FORKED, 1)

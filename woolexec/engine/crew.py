@@ -22,6 +22,7 @@ from woolexec.engine.template import SAY_WHICH, Template, interpreter
 from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
+from woolexec.wire.descriptors import Reserve
 from woolexec.wire.failures import load_failure
 from woolexec.worker.records import EXITED, FAILED, FORKED
 
@@ -91,6 +92,7 @@ class Crew:
         self._variables = variables
         self._ids = itertools.count(1)
         self._template: Template | None = None
+        self._reserve = Reserve()
         self._early_deaths = 0
         self._ending: set[Worker] = set()  # for one of their calls, and there still
 
@@ -116,15 +118,17 @@ class Crew:
                 self._template = Template(self._threads, self._variables)
                 self._loop.watched.add(self._template.socket.fileno(), self._hear_template)
                 self._loop.after(_START_PATIENCE, partial(self._check_template, self._template))
-            *fds, theirs = worker.open()
+            frames, descriptors, page_fd = worker.open(self._reserve)
+            fds = [frames.fileno(), descriptors.fileno(), page_fd]
             try:
                 self._template.spawn(worker.id, fds, self.settings_of_user)
             except OSError:
                 worker.close()
                 raise
             finally:
-                theirs.close()
-                os.close(fds[1])
+                frames.close()
+                descriptors.close()
+                os.close(page_fd)
         except OSError as exc:
             self._start_failed(exc)
             return None
@@ -332,10 +336,12 @@ class Crew:
         for worker in list(self.workers.values()):
             worker.close()
         self.workers.clear()
+        self._reserve.lend()
 
     def forget(self) -> None:
         """Close our descriptors in a forked child; the workers are the parent's."""
         if self._template is not None:
             self._template.forget()
         for worker in self.workers.values():
-            worker.sock.close()
+            worker.let_go()
+        self._reserve.lend()

@@ -17,6 +17,7 @@ from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.imported import imported
+from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
@@ -40,7 +41,7 @@ class Functions:
         :raises Exception: what pickling it raises
         """
         if fn.__class__ is not FunctionType:
-            return self._make(fn, dumps(fn), backend)
+            return self._make(fn, dumps(fn, least=LARGE), backend)
         known = self._known.get(fn)
         if known is not None:
             function, seen = known
@@ -48,7 +49,7 @@ class Functions:
                 if function.lane in _LOOPS and function.lane != loop_lane(backend):
                     return self._make(fn, function.payload, backend)
                 return function
-        payload = dumps(fn)
+        payload = dumps(fn, least=LARGE)
         function = self._make(fn, payload, backend)
         if not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
             return function

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
 from woolexec.wire.codec import Define, Message, Recall, Start, encode, encode_slot, encode_start
-from woolexec.wire.payload import APART, File, Parts
+from woolexec.wire.payload import APART, File, Parts, fill
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -115,11 +115,9 @@ class Outbound(Place):
         return slot
 
     def _send_function(self, slot: int, function: Function) -> None:
-        payload = function.payload
-        if isinstance(payload, File):
-            self.send(encode(Define(function=slot, extent=payload.extent)), payload)
-        else:
-            self.send(encode(Define(function=slot, payload=payload)))
+        frame = Define(function=slot)
+        file = fill(frame, function.payload)
+        self.send(encode(frame), file)
 
     def send_recall(self, number: int, waiting: int = 0) -> None:
         """Send the mark that ends a recall."""

@@ -86,7 +86,7 @@ class Template:
 
     def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
         """
-        Ask for a worker that holds these descriptors: socket, page, crash file.
+        Ask for a worker that holds these descriptors: a socket for frames, one for descriptors, the page.
 
         :param of_user: settings that were collected before
         :raises OSError: if the template is gone

@@ -6,7 +6,7 @@ A lone call takes the short way under a permit: see `woolexec.engine.permit`.
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import socket
 import threading
@@ -29,7 +29,8 @@ from woolexec.wire.codec import (
     encode_apart,
     split_start,
 )
-from woolexec.wire.payload import APART, File, Parts, shared_file
+from woolexec.wire.descriptors import Descriptors, Reserve
+from woolexec.wire.payload import APART, File, Parts, fill, shared_file
 from woolexec.wire.stream import Reader, enlarge, pieces, sized, write
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
@@ -50,7 +51,7 @@ class Worker(Outbound):
         "_used",
         "aside",
         "born",
-        "crash_fd",
+        "descriptors",
         "doomed",
         "ended_for",
         "exitcode",
@@ -82,31 +83,29 @@ class Worker(Outbound):
         self._used: Permit | None = None  # the last one that was used, until its call is known to be written
         self._guard = threading.Lock()  # guards writing from `_out`, and past it
 
-    def open(self) -> tuple[int, int, int, socket.socket]:
+    def open(self, reserve: Reserve) -> tuple[socket.socket, socket.socket, int]:
         """
-        Make what engine and worker share; return the worker's descriptors and its socket, to be closed by the caller.
+        Make what engine and worker share.
 
+        :param reserve: of the engine's thread
+        :return: the worker's sockets, for frames and for descriptors, and the page's descriptor; the caller closes them
         :raises OSError: if there are no descriptors or no memory left
         """
-        page_fd = shared_file(PAGE_SIZE)
-        try:
-            self.crash_fd = shared_file(0)
-            try:
-                self.sock, theirs = socket.socketpair()
-            except BaseException:
-                os.close(self.crash_fd)
-                raise
+        with contextlib.ExitStack() as made:
+            page_fd = shared_file(PAGE_SIZE)
+            made.callback(os.close, page_fd)
+            ours, theirs = map(made.enter_context, socket.socketpair())
+            our_descriptors, their_descriptors = map(made.enter_context, socket.socketpair())
             self.page = Page(page_fd)
-            self.aside.page = self.page.loop
-        except BaseException:
-            os.close(page_fd)
-            raise
-        self.sock.setblocking(False)
-        for end in (self.sock, theirs):
+            made.pop_all()
+        self.sock, self.descriptors = ours, Descriptors(our_descriptors, reserve)
+        self.aside.page = self.page.loop
+        ours.setblocking(False)
+        for end in (ours, theirs):
             enlarge(end)
-        self._reader = Reader(self.sock, self.page.up)
+        self._reader = Reader(ours, self.page.up, self.descriptors)
         self.oom_kills = oom_kills()
-        return theirs.fileno(), page_fd, self.crash_fd, theirs
+        return theirs, their_descriptors, page_fd
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -137,17 +136,17 @@ class Worker(Outbound):
 
     def initialize(self, payload: bytes | File | Parts) -> None:
         """Let the worker run the initializer before anything else."""
-        if isinstance(payload, File):
-            self.send(encode(Initialize(extent=payload.extent)), payload)
-        else:
-            assert isinstance(payload, bytes)  # only arguments and results have parts
-            self.send(encode(Initialize(payload=payload)))
+        frame = Initialize()
+        file = fill(frame, payload)
+        self.send(encode(frame), file)
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Put encoded frames in line; `flush` writes them."""
         out = self._out
-        if file is None and out and out[-1][1] is None and len(out[-1][0]) == 1 and len(out[-1][0][0]) < _BATCH_SIZE:
-            out[-1][0][0] += sized(frames)
+        rest, beside = out[-1] if out else ((), None)
+        # The rest of what was written in part is a view, to which nothing can be added.
+        if file is beside is None and len(rest) == 1 and len(rest[0]) < _BATCH_SIZE and rest[0].__class__ is bytes:
+            rest[0] += sized(frames)
         else:
             out.append((pieces(frames), file))
 
@@ -169,12 +168,10 @@ class Worker(Outbound):
         out = self._out
         while out:
             try:
-                rest = write(self.sock, *out[0])
+                rest = write(self.sock, *out[0], self.descriptors)
             except BlockingIOError:
                 return False
-            except OSError as exc:
-                if exc.errno == errno.ETOOMANYREFS:  # too many descriptors under way
-                    return False
+            except OSError:
                 out.clear()  # it is gone; the end of its stream will tell
                 return True
             if rest[0]:
@@ -289,18 +286,17 @@ class Worker(Outbound):
 
     def crash_report(self) -> str:
         """Return what faulthandler wrote when the worker crashed, or nothing."""
-        try:
-            size = os.fstat(self.crash_fd).st_size
-            return os.pread(self.crash_fd, min(size, 4000), 0).decode(errors="replace")
-        except OSError:
-            return ""
+        return self.page.crash_report.decode(errors="replace")
+
+    def let_go(self) -> None:
+        """Close its sockets."""
+        self.sock.close()
+        self.descriptors.close()
 
     def close(self) -> None:
         """Close what the engine holds of it."""
-        self.sock.close()
+        self.let_go()
         self.page.close()
-        os.close(self.crash_fd)
-        self._reader.close()
         self._chunk = self.aside._chunk = None
         self._slot_of.clear()
         self._out.clear()

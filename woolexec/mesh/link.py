@@ -45,7 +45,7 @@ from woolexec.wire.codec import (
     decode_returns,
     encode,
 )
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import LARGE, File, Parts
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -293,7 +293,7 @@ class Link(Distant, _Far):
         if file is None:
             self._outbox.put(encode(frame), call)
         else:
-            self._outbox.put_file(call, frame, file)
+            self._outbox.put_large(call, frame, file)
 
     def _send_run(self, run: list[Call]) -> None:
         if not run or run[0].cost < HORIZON:
@@ -307,7 +307,7 @@ class Link(Distant, _Far):
     def _say_more(self, frame: Start, call: Call) -> None:
         """Say what the peer needs to know to take the call, or not."""
         # What has gone there in parts would have to come again.
-        is_apart = isinstance(call.payload, File) and self._outbox.passage is None
+        is_apart = len(call.payload) >= LARGE and not (isinstance(call.payload, File) and self._outbox.passage)
         frame.offer = call.cost >= HORIZON and not is_apart
         _say_line(frame, call)
 
@@ -334,12 +334,13 @@ class Link(Distant, _Far):
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         frame.size = (len(payload),)
         number = frame.call[0]
-        if isinstance(payload, File) and self._outbox.hand_over(number, frame, payload):
+        large = payload if isinstance(payload, File | Parts) and len(payload) >= LARGE else None
+        if large is not None and self._outbox.hand_over(number, frame, large):
             return
-        if isinstance(payload, File) and not frame.count:  # other spans of a chunk must not overtake it
+        if large is not None and not frame.count:  # other spans of a chunk must not overtake it
             frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
-            self._outbox.put_parts(number, frame, payload, define)
+            self._outbox.put_parts(number, frame, large, define)
             return
         inline(frame, payload)
         self.send(encode(frame))

@@ -31,6 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from woolexec.errors import ProtocolError
+from woolexec.wire.descriptors import Reserve
 from woolexec.wire.payload import File, is_sealed
 from woolexec.wire.wire_pb2 import Passage as Directions
 
@@ -65,6 +66,8 @@ class Passage:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self.reserve = Reserve()
+        self.reserve.hold()
         self._given = 0
         self._come: dict[int, File | OSError] = {}
 
@@ -73,12 +76,10 @@ class Passage:
         Hand a file over.
 
         :return: the number under which the other end takes it; 0 if it cannot be handed over now
-        :raises OSError: if no descriptor is left to write out again what was taken into memory
         """
-        fd = file.share()
         number = self._given + 1
         try:
-            socket.send_fds(self._sock, [number.to_bytes(_NUMBER, "little")], [fd])
+            socket.send_fds(self._sock, [number.to_bytes(_NUMBER, "little")], [file.fd])
         except OSError:
             return 0
         self._given = number
@@ -95,10 +96,13 @@ class Passage:
         return self._come.pop(number)
 
     def _receive(self) -> None:
+        self.reserve.lend()
         try:
             data, ancillary, told, _ = self._sock.recvmsg(_NUMBER + 1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
         except OSError as exc:
             raise ProtocolError("a memory file was not handed over") from exc
+        finally:
+            self.reserve.hold()
         fds = array.array("i")
         for _, _, packed in ancillary:
             fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
@@ -117,6 +121,7 @@ class Passage:
     def close(self) -> None:
         """Take and give no more."""
         self._come.clear()
+        self.reserve.lend()
         self._sock.close()
 
 

@@ -12,7 +12,9 @@ its order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that speaks to peers by itself
 from woolexec.wire.codec import Handed, Message, Part, encode, encode_part
-from woolexec.wire.payload import LARGE, File, Parts, fill, shared_file, store
+from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.payload import LARGE, File, Parts, fill, offsets_of, shared_file, store
 
 if TYPE_CHECKING:
     from woolexec.mesh.passage import Passage
@@ -84,37 +87,28 @@ class Outbox:
             behind.append(frames)
         self._due.add(self)
 
-    def put_file(self, call: int, frame: Message, file: File) -> None:
+    def put_large(self, call: int, frame: Message, payload: File | Parts) -> None:
         """Put a frame in line whose payload is large."""
-        if not self.hand_over(call, frame, file):
-            self.put_parts(call, frame, file)
+        if not self.hand_over(call, frame, payload):
+            self.put_parts(call, frame, payload)
 
-    def put_parts(self, call: int, frame: Message, file: File, ahead: bytes = b"") -> None:
+    def put_parts(self, call: int, frame: Message, payload: File | Parts, ahead: bytes = b"") -> None:
         """
         Put a frame in line behind the parts of its payload.
 
         :param ahead: encoded frames that are to come right before it
         """
-        try:
-            parts = _Parts(call, file)
-        except OSError:  # no descriptor is left for that: it travels in its frame
-            inline(frame, file)
-            self.put(ahead + encode(frame), call)
-            return
-        frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        frame.extent, frame.payload = payload.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         behind = self._behind.setdefault(call, deque())
-        behind += (parts, ahead + encode(frame))
+        behind += (_Parts(call, payload), ahead + encode(frame))
         self._due.add(self)
 
-    def hand_over(self, call: int, frame: Message, file: File) -> bool:
+    def hand_over(self, call: int, frame: Message, payload: File | Parts) -> bool:
         """Put a frame in line whose payload goes beside the link; False if it cannot go there."""
-        try:
-            number = 0 if self.passage is None else self.passage.give(file)
-        except OSError:
-            return False
+        number = self.passage.give(payload) if self.passage is not None and isinstance(payload, File) else 0
         if not number:
             return False
-        frame.extent, frame.payload = file.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        frame.extent, frame.payload = payload.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         self.put(encode(Handed(call=call, file=number)) + encode(frame), call)
         return True
 
@@ -220,35 +214,48 @@ class Outbox:
 
 
 class _Parts:
-    """A memory file on its way out."""
+    """A large payload on its way out: what is, or would be, in its memory file."""
 
-    def __init__(self, call: int, file: File) -> None:
+    def __init__(self, call: int, payload: File | Parts) -> None:
         self._call = call
-        self._file = file
-        self._fd = file.share()
-        self.left = os.fstat(self._fd).st_size
+        self._payload = payload
+        self._starts, self.left = offsets_of(payload.extent)
         self._pos = 0
 
     def take(self) -> bytes:
         """Return the next part, encoded."""
-        data = os.pread(self._fd, min(_PART, self.left), self._pos)
+        size = min(_PART, self.left)
+        data = os.pread(self._payload.fd, size, self._pos) if isinstance(self._payload, File) else self._cut(size)
         self._pos += len(data)
         self.left -= len(data) if data else self.left
         return encode_part(self._call, data)
+
+    def _cut(self, size: int) -> bytes:
+        """Return what lies at the position in ordinary memory."""
+        assert isinstance(self._payload, Parts)
+        data, stop = bytearray(size), self._pos + size
+        first = bisect_right(self._starts, self._pos) - 1
+        for start, part in zip(self._starts[first:], self._payload.parts[first:], strict=True):
+            if start >= stop:
+                break
+            piece = memoryview(part)[max(0, self._pos - start) : stop - start]
+            begin = max(start - self._pos, 0)
+            data[begin : begin + len(piece)] = piece
+        return bytes(data)
 
 
 class Arriving:
     """Large payloads of which not all has come yet."""
 
     def __init__(self) -> None:
-        self._files: dict[int, File | OSError] = {}
+        self._files: dict[int, File | bytearray | OSError] = {}
         self.passage: Passage | None = None
 
     def add(self, frame: Part | Handed) -> None:
         """
         Keep a part, or what was handed over.
 
-        :raises OSError: if there is no descriptor or no memory left
+        :raises OSError: if there is no memory left
         :raises ProtocolError: if it was not handed over
         """
         if isinstance(frame, Handed):
@@ -258,9 +265,12 @@ class Arriving:
             return
         file = self._files.get(frame.call)
         if file is None:
-            file = self._files[frame.call] = File(shared_file(0), ())
-        if not isinstance(file, File):
+            file = self._files[frame.call] = _begun()
+        if isinstance(file, OSError):
             raise ProtocolError("a part of what was handed over")
+        if isinstance(file, bytearray):
+            file += frame.data
+            return
         view = memoryview(frame.data)
         while view:
             view = view[os.write(file.fd, view) :]
@@ -274,7 +284,7 @@ class Arriving:
         Return the payload of a frame, in the form that it has on one host; an error if no descriptor was left for it.
 
         :raises ValueError: if it has not come
-        :raises OSError: if there are no descriptors or no memory left
+        :raises OSError: if there is no memory left
         """
         if not frame.extent:
             payload: bytes = frame.payload
@@ -284,11 +294,47 @@ class Arriving:
             file = self._files.pop(call if isinstance(call, int) else call[0], None)
             if file is None:
                 raise ValueError("a large payload of which nothing has come")
-            if isinstance(file, File):
-                file.lay_out(frame.extent)
-            return file
+            if isinstance(file, bytearray):
+                return _laid_out(file, frame.extent)
+            return self._kept(file, frame.extent) if isinstance(file, File) else file
         parts = Parts.cut(frame.payload, frame.extent)
-        return store(parts.parts) if len(parts) >= LARGE else parts
+        if len(parts) >= LARGE:
+            with contextlib.suppress(OSError):  # descriptors are scarce
+                return store(parts.parts)
+        return parts
+
+    def _kept(self, file: File, extent: Sequence[int]) -> File | Parts:
+        """Say what is in a file, and read it if descriptors are scarce."""
+        file.lay_out(extent)
+        reserve = None if self.passage is None else self.passage.reserve
+        if not is_scarce(file.fd) and (reserve is None or reserve.hold()):
+            return file
+        parts = file.take_in()
+        if reserve is not None:
+            reserve.hold()
+        return parts
+
+
+def _begun() -> File | bytearray:
+    """Return where the parts of a payload are put."""
+    try:
+        file = File(shared_file(0), ())
+    except OSError:
+        return bytearray()
+    return bytearray() if is_scarce(file.fd) else file
+
+
+def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
+    """
+    Return the payload of a memory file that never was one.
+
+    :raises ValueError: if it is too short
+    """
+    starts, end = offsets_of(extent)
+    if len(data) < end:
+        raise ValueError(f"a payload of {len(data)} bytes is shorter than what it is to hold")
+    view = memoryview(data)
+    return Parts([view[start : start + size] for start, size in zip(starts, extent, strict=True)])
 
 
 async def end(task: asyncio.Task[Any]) -> None:

@@ -43,7 +43,7 @@ from woolexec.wire.codec import (
     encode_yield,
 )
 from woolexec.wire.failures import dump_failure, types_of
-from woolexec.wire.payload import File, Parts, fill
+from woolexec.wire.payload import LARGE, File, Parts, fill
 from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
@@ -434,8 +434,8 @@ class _Answer(Relayed):
             self._send(frame, payload)
 
     def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
-        if isinstance(payload, File):
-            self.served.outbox.put_file(self.number, frame, payload)
+        if isinstance(payload, File | Parts) and len(payload) >= LARGE:
+            self.served.outbox.put_large(self.number, frame, payload)
             return
         inline(frame, payload)
         self.served.outbox.put(encode(frame), self.number)

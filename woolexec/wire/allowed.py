@@ -36,7 +36,7 @@ _DATA = frozenset(
         "fractions:Fraction",
         "woolexec.errors:_rebuild",
         "woolexec.nested:current_executor",
-        "woolexec.worker.job:Pickled",
+        "woolexec.wire.pickling:Pickled",
     }
 )
 """What makes nothing but data."""

@@ -32,7 +32,7 @@ from weakref import ref
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import classes, code_objects, culprit, foreign_classes, reducers, stand_ins, type_objects
+from woolexec.wire import arrays, classes, code_objects, culprit, foreign_classes, reducers, stand_ins, type_objects
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
@@ -183,7 +183,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_class(obj)
         if cls is FunctionType:
             return self._reduce_function(obj)
-        return NotImplemented
+        return arrays.reduce(obj) if arrays.is_array(obj) else NotImplemented
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
         """Reduce the locks of objects that functions and classes name, if these are of classes that come by value."""

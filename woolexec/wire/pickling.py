@@ -4,9 +4,12 @@ Pickle with the C pickler where it can, with cloudpickle (`by_value`) only where
 Guarantees:
 1. What the C pickler can carry by itself costs nothing more than ``pickle.dumps`` and a search for one word.
 2. Nothing is ever pickled as a reference into ``__main__``: workers never import it, so such things travel by value.
-3. Buffers of at least `payload.LARGE` bytes leave the pickle and are copied once, into a memory file.
+3. Buffers of at least `payload.APART` bytes leave the pickle and are copied once, into a memory file or to where the
+   payload waits.
 4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself leave the pickle and are not
    copied at all before they are written: nobody can change them.
+5. Arrays arrive writable, as they do from the standard library's pool up to Python 3.13, also those that are not
+   writable here; none shares its memory with anything.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from __future__ import annotations
 import sys
 
 from woolexec.wire import reducers
-from woolexec.wire.payload import APART, LARGE, File, Parts, store
+from woolexec.wire.arrays import dumps_arrays, is_array
+from woolexec.wire.payload import APART, LARGE, File, Parts, pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 else:  # sooner there: see `worker/template.py`
     import _pickle as pickle
@@ -29,6 +33,11 @@ _MAIN = b"\x8c\x08__main__"
 
 _GLOBAL = b"\x93"
 """The opcode without which a pickle refers to nothing by name (STACK_GLOBAL)."""
+
+_MEMOIZE = 0x94
+
+_WALKED = 1 << 16
+"""From this size on, in bytes, a pickle has more than one frame."""
 
 _CONNECTION = b"multiprocessing.connection"
 
@@ -55,8 +64,11 @@ ATOMS = frozenset({type(None), bool, int, float, complex, str})
 in its worker, and of those in its caller."""
 
 
-_ALONE = pickle.dumps(_Raw(b""), 5, buffer_callback=lambda _: False)
-_ALONE_IN_CALL = pickle.dumps(((_Raw(b""),), {}), 5, buffer_callback=lambda _: False)
+_ALL_BYTES = b"b"
+"""Behind the end of a pickle (what is there is ignored): each of its buffers was `bytes`, and is wanted as that."""
+
+_ALONE = pickle.dumps(_Raw(b""), 5, buffer_callback=lambda _: False) + _ALL_BYTES
+_ALONE_IN_CALL = pickle.dumps(((_Raw(b""),), {}), 5, buffer_callback=lambda _: False) + _ALL_BYTES
 """What is left in the pickle where `bytes` of middle size are the result, or the only argument: always the same."""
 
 
@@ -102,72 +114,137 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
     return dumps((args, kwargs), ("args", "kwargs"))
 
 
-def dumps(obj: object, names: tuple[str, ...] = ()) -> bytes | File | Parts:
+def dumps(obj: object, names: tuple[str, ...] = (), *, least: int = APART) -> bytes | File | Parts:
     """
     Pickle `obj`, whatever it is.
 
     :param names: what the elements of `obj` are called where an error tells of them
+    :param least: size in bytes from which on a buffer leaves the pickle
     :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code
     """
     buffers: list[Any] = []
+    body = _dump(obj, buffers, least, names)
+    if buffers and all(buffer.__class__ is bytes for buffer in buffers):
+        body += _ALL_BYTES
+    return pack(body, buffers)
+
+
+def dumps_inline(obj: object) -> bytes:
+    """Pickle `obj` into bytes, whatever its size."""
+    return _dump(obj, [], sys.maxsize)
+
+
+class Pickled:
+    """A value that was pickled alone, because its neighbours could not be, or might not be unpickled."""
+
+    __slots__ = ("_body", "_buffers")
+
+    def __init__(self, body: bytes, buffers: Sequence[Any] = ()) -> None:
+        self._body = body
+        self._buffers = buffers
+
+    @classmethod
+    def of(cls, value: object) -> Pickled:
+        """
+        Pickle a value.
+
+        :raises Exception: what pickling it raises
+        """
+        buffers: list[Any] = []
+        body = _dump(value, buffers, APART)
+        return cls(body, tuple(map(pickle.PickleBuffer, buffers)))
+
+    def load(self) -> Any:
+        """
+        Unpickle it.
+
+        :raises Exception: what unpickling it raises; it may run any code
+        """
+        return _load(self._body, buffers=self._buffers) if self._buffers else _load(self._body)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Pickled, (self._body, self._buffers)) if self._buffers else (Pickled, (self._body,))
+
+
+class _ReadOnly(Exception):
+    """There is an array that is not writable: it needs a reduction of our own."""
+
+
+def _dump(obj: object, buffers: list[Any], least: int, names: tuple[str, ...] = ()) -> bytes:
+    """Pickle; what leaves the pickle is appended to `buffers`."""
+    are_writable = True
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
         try:
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.nbytes >= APART and view.obj.__class__ is bytes:
-            buffers.append(view.obj)
-            return False
-        if view.nbytes < LARGE:
+        if view.readonly and are_writable and is_array(view.obj):
+            raise _ReadOnly
+        if view.nbytes < least:
             return True
-        buffers.append(view)
+        buffers.append(view.obj if view.obj.__class__ is bytes else view)
         return False
 
     try:
         body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-        by_value = _needs_more(body)
-    except Exception:  # whatever the object's own code raises: cloudpickle may know better
-        by_value = True
-    if by_value:
-        from woolexec.wire.by_value import dumps_by_value
-
-        body = dumps_by_value(obj, is_inline, buffers, names)
-    if len(body) < LARGE:
-        if not buffers:
-            return body
-        parts = Parts([body, *buffers])
-        if len(parts) < LARGE:
-            return parts
-    try:
-        return store([body, *buffers])
-    except OSError:
-        if not buffers:
-            return body
-    return dumps_inline(obj)  # no descriptors left: send it all through the socket
-
-
-def dumps_inline(obj: object) -> bytes:
-    """Pickle `obj` into bytes, whatever its size."""
-    try:
-        body = pickle.dumps(obj, 5)
         if not _needs_more(body):
             return body
-    except Exception:  # as in dumps
-        pass
+    except _ReadOnly:
+        are_writable = False
+        buffers.clear()
+        try:
+            body = dumps_arrays(obj, is_inline)
+            if not _needs_more(body):
+                return body
+        except Exception:  # as below
+            pass
+    except Exception:  # whatever the object's own code raises: cloudpickle may know better
+        are_writable = False
+    are_writable = False
+    buffers.clear()
     from woolexec.wire.by_value import dumps_by_value
 
-    return dumps_by_value(obj)
+    return dumps_by_value(obj, is_inline, buffers, names)
 
 
 def _needs_more(body: bytes) -> bool:
     """Say whether the C pickler did what must not be: refer to __main__, or send the number of a descriptor."""
     if _GLOBAL not in body:  # it names no class and no function: the usual case
         return False
-    if _MAIN in body:
+    if _holds(body, _MAIN):
         return True
     registered = reducers.registered()
-    return bool(registered) and (_CONNECTION in body or reducers.has_foreign(registered))
+    return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
+
+
+_FRAME = 0x95
+_LARGE_OPCODES = {0x42: 4, 0x58: 4, 0x8E: 8, 0x8D: 8, 0x96: 8}
+"""BINBYTES, BINUNICODE, BINBYTES8, BINUNICODE8 and BYTEARRAY8, and how many bytes tell their size."""
+
+
+def _holds(body: bytes, word: bytes) -> bool:
+    """
+    Say whether a word stands in a pickle; it may be overlooked in `bytes`, texts and buffers from 64 KiB on.
+
+    The pickler writes those between its frames, where they are skipped.  `rfind` takes half the time of `in`.
+    """
+    end, pos = len(body), 2
+    if end < _WALKED:
+        return body.rfind(word) >= 0
+    while pos < end:
+        opcode, width = body[pos], _LARGE_OPCODES.get(body[pos])
+        if opcode == _FRAME:
+            start, pos = pos, pos + 9 + int.from_bytes(body[pos + 1 : pos + 9], "little")
+            if body.rfind(word, start, pos) >= 0:
+                return True
+        elif width is not None:
+            pos += 1 + width + int.from_bytes(body[pos + 1 : pos + 1 + width], "little")
+        elif opcode == _MEMOIZE:
+            pos += 1
+        else:  # something small, of which the sizes are not worth knowing
+            return body.rfind(word, pos) >= 0
+    return False
 
 
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
@@ -185,19 +262,23 @@ def restrict(load: Callable[..., Any]) -> None:
     _load = load
 
 
-def loads(payload: bytes | memoryview | File | Parts) -> Any:
+def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) -> Any:
     """
     Unpickle a payload.
 
+    :param again: it may be wanted once more, and what was unpickled may be changed meanwhile
     :raises Exception: what unpickling it raises; it may run any code
     """
     if payload.__class__ is bytes:
         return _load(payload)
-    if isinstance(payload, File | Parts):
-        body, *buffers = payload.load()
+    if not isinstance(payload, File | Parts):
+        return _load(payload)
+    body, *buffers = payload.load()
+    if body[-1:] == _ALL_BYTES:
         if body == _ALONE:
             return bytes(buffers[0])
         if body == _ALONE_IN_CALL:
             return (bytes(buffers[0]),), {}
-        return _load(body, buffers=buffers)
-    return _load(payload)
+    elif payload.__class__ is Parts:
+        buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
+    return _load(body, buffers=buffers)

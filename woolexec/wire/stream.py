@@ -1,5 +1,5 @@
 """
-Batches on a stream socket: each preceded by its size, descriptors of memory files beside them.
+Batches on a stream socket: each preceded by its size; descriptors of memory files come beside it (see `descriptors`).
 
 Both ends write with `sendmsg`, a large payload as a piece of its own, and read a large batch into a buffer of its size:
 so its bytes are copied once out of the pickler's hands and once into the unpickler's, beside the kernel's own copy.
@@ -7,13 +7,18 @@ so its bytes are copied once out of the pickler's hands and once into the unpick
 
 from __future__ import annotations
 
-import array
-import errno
-import resource
-from collections import deque
-
-from woolexec.wire.codec import Message, decode, decode_returns
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.codec import (
+    Message,
+    Return,
+    Start,
+    Submit,
+    decode,
+    decode_returns,
+    encode,
+    encode_apart,
+)
+from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.payload import INLINE_LIMIT, File, Parts, fill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.wire.arena import Arena
+    from woolexec.wire.descriptors import Descriptors
 else:  # sooner there: see `worker/template.py`
     import _socket as socket
 
@@ -40,32 +46,29 @@ BUFFER_SIZE = 1 << 20
 _PIECES = 64
 """Pieces written at once, at most."""
 
-_ANCILLARY = socket.CMSG_SPACE(64 * array.array("i").itemsize)
-# As plain integers: the operators of socket's enumerations take a microsecond.
-_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-_CTRUNC = int(socket.MSG_CTRUNC)
 DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 
 class Reader:
     """
-    Reads batches and descriptors from a socket.
+    Reads batches from a socket, and the memory files that belong to them.
 
     It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
+
+    :param arena: where payloads of middle size come
+    :param descriptors: on which memory files come
     """
 
-    __slots__ = ("_arena", "_buffer", "_files", "_filled", "_huge", "_many_fds", "_sock", "_start", "_view")
+    __slots__ = ("_arena", "_buffer", "_descriptors", "_filled", "_huge", "_sock", "_start", "_view")
 
-    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None, descriptors: Descriptors | None = None) -> None:
         self._sock = sock
         self._arena = arena
+        self._descriptors = descriptors
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._filled = 0
         self._huge: bytearray | None = None
-        self._files: deque[int] = deque()
-        # A descriptor above this (the lowest free one is always taken) says that they run short.
-        self._many_fds = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
 
     def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
         """
@@ -79,15 +82,11 @@ class Reader:
         huge = self._huge
         target = self._view if huge is None else memoryview(huge)
         try:
-            count, ancillary, told, _ = self._sock.recvmsg_into([target[self._filled :]], _ANCILLARY, flags | _CLOEXEC)
+            count = self._sock.recv_into(target[self._filled :], 0, flags)
         except BlockingIOError:
             raise
         except OSError as exc:
             raise EOFError from exc
-        for _, _, fds in ancillary:
-            self._files.extend(array.array("i", fds))
-        if told & _CTRUNC:  # no descriptor was left; each file has a message of its own, so one is lost
-            self._files.append(-1)
         if not count:
             raise EOFError
         self._filled += count
@@ -95,7 +94,7 @@ class Reader:
             if self._filled < len(huge):
                 return []
             self._huge, self._filled = None, 0
-            return self._attach(decode(huge, 4, len(huge)))
+            return self._attach(decode(huge, 4, len(huge)), is_ours=True)
         return self._take(returns)
 
     def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
@@ -114,13 +113,15 @@ class Reader:
                 break
             frames += decode(buffer, pos + 4, stop)
             pos = stop
+        if frames:
+            self._attach(frames)  # before anything is moved, for they may be views
         if pos == end:
             pos = self._filled = 0
         elif len(buffer) - end < max(_ROOM, stop - end):  # make room for the rest, and more
             buffer[: end - pos] = buffer[pos:end]
             pos, self._filled = 0, end - pos
         self._start = pos
-        return self._attach(frames) if frames else frames
+        return frames
 
     def _begin_huge(self, pos: int, stop: int) -> None:
         """Read the rest of a batch that is larger than our buffer into one of its size."""
@@ -131,14 +132,19 @@ class Reader:
         self._filled -= pos
         self._start = 0
 
-    def _attach(self, frames: list[Any]) -> list[Any]:
-        """Put the payloads together that did not come as plain bytes."""
+    def _attach(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
+        """
+        Put the payloads together that did not come as plain bytes.
+
+        :param is_ours: what was read is in memory of its own
+        """
         for frame in frames:
             extent = getattr(frame, "extent", ())
             if getattr(frame, "arena", 0):
                 frame.payload = self._take_out(frame)
             elif extent:
-                frame.payload = Parts.cut(frame.payload, extent) if len(frame.payload) else self._file(extent)
+                payload = frame.payload
+                frame.payload = Parts.cut(payload, extent, is_ours=is_ours) if len(payload) else self._take_file(extent)
         return frames
 
     def _take_out(self, frame: Any) -> bytes | Parts:
@@ -148,24 +154,20 @@ class Reader:
             return Parts(self._arena.take(frame.arena, frame.extent))
         return self._arena.take(frame.arena, frame.size)[0]
 
-    def _file(self, extent: Sequence[int]) -> File | OSError:
+    def _take_file(self, extent: Sequence[int]) -> File | Parts | OSError:
         """Return the next memory file that came, or an error if there was no descriptor left for it."""
-        if not self._files:
+        descriptors = self._descriptors
+        if descriptors is None:
             raise ValueError("a memory file is missing")
-        fd = self._files.popleft()
-        if fd < 0:
-            return OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
-        file = File(fd, extent)
-        if fd > self._many_fds:
-            file.take_in()
-        return file
-
-    def close(self) -> None:
-        """Close the descriptors that nobody took."""
-        while self._files:
-            fd = self._files.popleft()
-            if fd >= 0:
-                File(fd, ())
+        try:
+            file = File(descriptors.take(), extent)
+        except OSError as exc:
+            return exc
+        if len(file) > INLINE_LIMIT or (descriptors.reserve.hold() and not is_scarce(file.fd)):
+            return file
+        parts = file.take_in()
+        descriptors.reserve.hold()
+        return parts
 
 
 def sized(frames: bytes) -> bytes:
@@ -181,25 +183,47 @@ def pieces(frames: bytes, payload: Any = b"") -> list[Any]:
     return [size + frames, payload] if payload else [size + frames]
 
 
-def write(sock: socket.socket, rest: list[Any], file: File | None) -> tuple[list[Any], File | None]:
+def write(
+    sock: socket.socket, rest: list[Any], file: File | None, descriptors: Descriptors | None = None
+) -> tuple[list[Any], File | None]:
     """
     Write pieces once; return what is left of them, and the file if it is still to be sent.
 
+    A file that cannot be sent now goes as bytes.
+
     :raises BlockingIOError: if the socket is full, and does not wait
-    :raises OSError: if the other end is gone, or no descriptor can be sent
+    :raises OSError: if the other end is gone
     """
     if file is not None:
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [file.share()]))]
-        sent = sock.sendmsg(rest[:_PIECES], rights)
-    elif len(rest) == 1:
-        sent = sock.send(rest[0])
-    else:
-        sent = sock.sendmsg(rest[:_PIECES])
+        if descriptors is None or not descriptors.give(file.fd):
+            rest = _inlined(rest, file)
+        try:
+            return write(sock, rest, None)
+        except BlockingIOError:
+            return rest, None
+    sent = sock.send(rest[0]) if len(rest) == 1 else sock.sendmsg(rest[:_PIECES])
     for index, piece in enumerate(rest):
         if sent < len(piece):
             return ([memoryview(piece)[sent:]] if sent else [piece]) + rest[index + 1 :], None
         sent -= len(piece)
     return [], None
+
+
+def _inlined(rest: list[Any], file: File) -> list[Any]:
+    """
+    Put the payload into its frame after all.
+
+    :raises BlockingIOError: if it is too large for that
+    """
+    if len(file) > INLINE_LIMIT:
+        raise BlockingIOError
+    [frame] = decode(rest[0], 4, len(rest[0]))
+    payload = Parts(file.load())
+    if isinstance(frame, Start | Return | Submit):
+        frame.payload = payload
+        return pieces(encode_apart(frame), payload)
+    fill(frame, payload)
+    return pieces(encode(frame))
 
 
 def enlarge(sock: socket.socket) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
 from woolexec.wire.failures import dump_failure, get, put, types_of
 from woolexec.wire.payload import APART, File, Parts
-from woolexec.wire.pickling import ATOMS, dumps, dumps_inline, prepare
+from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,18 +157,6 @@ SAFE = ATOMS | {bytes}
 """Values of these types can always be loaded; others may run code then, and fail."""
 
 
-class Pickled:
-    """A value that was pickled alone, because its neighbours could not be."""
-
-    __slots__ = ("payload",)
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Pickled, (self.payload,)
-
-
 def dumps_span(values: list[Any], errors: dict[int, bytes], kinds: set[type]) -> bytes | File | Parts:
     """
     Pickle the results of some items of a map: a list of them, or a tuple of `Pickled`; one that does not pickle fails
@@ -190,7 +178,7 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[Any, ..
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
-            alone.append(Pickled(dumps_inline(value)))
+            alone.append(value if type(value) in SAFE else Pickled.of(value))
         except BaseException as exc:
             add_note(exc, f"while {PICKLING} in {here()}")
             errors[index] = dump_failure(exc)

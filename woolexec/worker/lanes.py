@@ -30,9 +30,9 @@ from woolexec.wire import variables
 from woolexec.wire.codec import Cancel, Close, Send, Started, Throw, Yield, encode, encode_yield
 from woolexec.wire.failures import dump_failure, load_failure
 from woolexec.wire.payload import File, fill
-from woolexec.wire.pickling import dumps, dumps_inline, dumps_value, loads
+from woolexec.wire.pickling import Pickled, dumps, dumps_value, loads
 from woolexec.worker import context
-from woolexec.worker.job import PICKLING, SAFE, SHUT, UNPICKLING, Job, Pickled, dumps_span
+from woolexec.worker.job import PICKLING, SAFE, SHUT, UNPICKLING, Job, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Lane:
         if job.frame.context:
             ctx.run(variables.restore, job.frame.context)
         if job.frame.count:
-            star, items = loads(job.payload)
+            star, items = loads(job.payload, again=True)
             item = items[job.frame.first]
             job.held = items
             return function, tuple(item) if star else (item,), {}, ctx
@@ -215,10 +215,8 @@ class Outlet:
         if not items:
             return
         try:
-            payload = dumps(items)
-            if payload.__class__ is bytes and not all(type(item) in SAFE for item in items):
-                # Each by itself, for one may fail to unpickle.
-                payload = dumps([Pickled(dumps_inline(item)) for item in items])
+            # Others by themselves, for one may fail to unpickle.
+            payload = dumps([item if type(item) in SAFE else Pickled.of(item) for item in items])
         except BaseException:
             for item in items:
                 self.give(item)

@@ -30,11 +30,12 @@ from woolexec.wire.codec import (
     Yield,
     encode,
 )
+from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import loads, restrict
 from woolexec.worker import context
 from woolexec.worker.job import Job, Slot, jobs_of
-from woolexec.worker.page import Page
+from woolexec.worker.page import CRASH, Page
 from woolexec.worker.reading import Reading
 from woolexec.worker.road import Road
 from woolexec.worker.sync_lane import SyncLane
@@ -61,10 +62,10 @@ _NEWS = frozenset({Return, Raise, Yield, Started})
 class Worker:
     """The state of a worker process."""
 
-    def __init__(self, sock: socket.socket, page_fd: int) -> None:
+    def __init__(self, sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         self.page = Page(page_fd)
         self.page.set_pid(os.getpid())
-        self.road = Road(sock, self.page.down)
+        self.road = Road(sock, self.page.down, Descriptors(descriptors, Reserve()))
         self.reading = Reading(self.road, self.page, self._take, self._finish_lanes)
         self.lane = SyncLane(self.road, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
@@ -171,21 +172,26 @@ class Worker:
             raise EOFError from None
 
 
-def main(sock: socket.socket, page_fd: int, crash_fd: int) -> None:
-    """Run a worker in this process, to its end."""
+def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
+    """
+    Run a worker in this process, to its end.
+
+    :param descriptors: the socket on which memory files come and go
+    :param page_fd: of the shared page
+    """
     import atexit
     import faulthandler
 
     os.set_blocking(sock.fileno(), True)  # its signature
-    if crash_fd >= 0:
-        faulthandler.enable(crash_fd, all_threads=False)
+    os.lseek(page_fd, CRASH, os.SEEK_SET)
+    faulthandler.enable(page_fd, all_threads=False)
     code = 0
     if "WOOLEXEC_WORKER_ALLOWS" in os.environ:
         from woolexec.wire.allowed import ALLOW, loader
 
         restrict(loader(os.environ[ALLOW].split()))
     try:
-        worker = Worker(sock, page_fd)
+        worker = Worker(sock, descriptors, page_fd)
         signal.signal(signal.SIGURG, worker.reading.open)
         worker.run()
     except SystemExit:

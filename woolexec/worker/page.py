@@ -1,7 +1,8 @@
 """
 The shared page: what engine and worker know of each other without a message.
 
-It is one page of memory that both map, and it outlives the worker.  Behind it lie the two arenas.
+It is one page of memory that both map, and it outlives the worker.  Behind it lie the two arenas, then what
+`faulthandler` writes when the worker crashes.
 
 ====  =========  ==================================================================
 word  written by  holds
@@ -30,8 +31,11 @@ from time import monotonic
 from woolexec.wire import arena
 
 _PAGE = 4096
-SIZE = _PAGE + 2 * arena.SIZE
-"""Bytes of the shared file: the page, then an arena for each direction."""
+CRASH = _PAGE + 2 * arena.SIZE
+"""Where the report of a crash begins in the shared file: behind the page, and an arena for each direction."""
+
+SIZE = CRASH + _PAGE
+"""Bytes of the shared file."""
 
 MAIN, DOWN, UP, LOOP, OPEN, PID = 0, 3, 4, 5, 8, 9
 
@@ -96,7 +100,7 @@ class Page(Marks):
         super().__init__(words, times, MAIN)
         self.loop = Marks(words, times, LOOP)
         self.down = arena.Arena(view[_PAGE : _PAGE + arena.SIZE], words, DOWN)
-        self.up = arena.Arena(view[_PAGE + arena.SIZE :], words, UP)
+        self.up = arena.Arena(view[_PAGE + arena.SIZE : CRASH], words, UP)
 
     def initialized(self) -> None:
         """Say that the initializer is done."""
@@ -110,6 +114,11 @@ class Page(Marks):
     def pid(self) -> int:
         """The worker's process id; 0 before it has said so, which it does before its first call."""
         return self._words[PID]
+
+    @property
+    def crash_report(self) -> bytes:
+        """What faulthandler wrote when the worker crashed; nothing if it did not."""
+        return self._map[CRASH:].partition(b"\0")[0]
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from time import sleep
 
 from woolexec.wire.codec import Message
 from woolexec.wire.payload import File
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.wire.arena import Arena
+    from woolexec.wire.descriptors import Descriptors
+
+_MOMENT = 0.001
+"""Until a payload that is too large for a frame is tried again, in seconds."""
 
 
 class Road:
@@ -25,12 +30,16 @@ class Road:
 
     Any thread may send, also one that was interrupted in the middle of sending (a signal handler that logs): frames
     are put in line, and whoever holds `_sending` writes the line out.
+
+    :param arena: where payloads of middle size come
+    :param descriptors: on which memory files come and go
     """
 
-    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None, descriptors: Descriptors | None = None) -> None:
         self._sock = sock
+        self._descriptors = descriptors
         self.fileno = sock.fileno()
-        self._reader = Reader(sock, arena)
+        self._reader = Reader(sock, arena, descriptors)
         self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
 
@@ -61,9 +70,14 @@ class Road:
                         if sent == len(entry):
                             continue
                         entry = [memoryview(entry)[sent:]], None
-                    rest: Any = entry
-                    while rest[0]:
-                        rest = write(self._sock, *rest)
+                    rest: Any
+                    file: Any
+                    rest, file = entry
+                    while rest:
+                        try:
+                            rest, file = write(self._sock, rest, file, self._descriptors)
+                        except BlockingIOError:  # only by way of its descriptor, and too many are under way
+                            sleep(_MOMENT)
             except ConnectionError:  # nobody listens: whoever reads hears of it, and lets the worker end
                 self._line.clear()
             except BaseException:  # a signal handler raised in a frame's middle: no way to go on

@@ -213,7 +213,7 @@ class SyncLane:
         try:
             function = job.slot.get(job, self._road)
             if self._items is None or self._items[0] is not job.payload:
-                self._items = (job.payload, loads(job.payload))
+                self._items = (job.payload, loads(job.payload, again=True))
             star, chunk = self._items[1]
             items = chunk[job.frame.first : job.frame.first + job.frame.count]
             if job.frame.context:

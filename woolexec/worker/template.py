@@ -191,12 +191,12 @@ def _become_worker(control: socket.socket, number: int, fds: list[int], lifeline
         for fd in inner:
             os.close(fd)
         os.setpgid(0, 0)
-        sock_fd, page_fd, crash_fd = fds
+        sock_fd, descriptors_fd, page_fd = fds
         held = _hold(lifeline)
         os.close(lifeline)
-        sock = socket.socket(fileno=sock_fd)
+        sock, descriptors = socket.socket(fileno=sock_fd), socket.socket(fileno=descriptors_fd)
         settings.apply(pickle.loads(_settings), number, held)
-        worker_main.main(sock, page_fd, crash_fd)
+        worker_main.main(sock, descriptors, page_fd)
     finally:
         os._exit(1)
 

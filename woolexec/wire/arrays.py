@@ -1,0 +1,58 @@
+"""numpy's arrays in pickles: those that are not writable here arrive writable, as from protocol 4."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
+    from typing import Any
+else:  # sooner there: see `worker/template.py`
+    import _pickle as pickle
+
+
+def is_array(obj: object) -> bool:
+    """Say whether this is one of numpy's arrays."""
+    return obj.__class__.__name__ == "ndarray" and obj.__class__.__module__ == "numpy"
+
+
+def dumps_arrays(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+    """
+    Pickle what holds arrays that are not writable.
+
+    :raises Exception: what pickling it raises; `obj` may run any code
+    """
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)
+    table: dict[Any, Any] = {sys.modules["numpy"].ndarray: reduce, **copyreg.dispatch_table}
+    pickler.dispatch_table = table
+    pickler.dump(obj)
+    return file.getvalue()
+
+
+def reduce(array: Any) -> Any:
+    """Reduce an array; as one that is writable."""
+    flags = array.flags
+    if flags.writeable or array.dtype.hasobject or not array.nbytes or not (flags.c_contiguous or flags.f_contiguous):
+        return array.__reduce_ex__(5)  # writable there by itself
+    numpy = sys.modules["numpy"]
+    memory = numpy.asarray(_Memory(array))
+    writable = numpy.ndarray(array.shape, array.dtype, memory, order="C" if flags.c_contiguous else "F")
+    return writable.__reduce_ex__(5)
+
+
+class _Memory:
+    """The memory of an array, for numpy, which is told that one may write there.  Nobody does: it is only read."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array  # it is to live as long as this
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (array.nbytes,),
+            "data": (array.__array_interface__["data"][0], False),
+        }
