@@ -63,6 +63,9 @@ class UnsatisfiableError(WoolexecError):
 class PeerRefusedError(WoolexecError):
     """The other end of a link speaks another version, or has not proved that it has the token."""
 
+    is_final: bool = False
+    """No later try can succeed."""
+
 
 class PeerStartError(WoolexecError):
     """A peer cannot listen at the address that it was given."""
@@ -71,9 +74,15 @@ class PeerStartError(WoolexecError):
 class CredentialsError(WoolexecError):
     """A file of a token, a key or certificates that others can read, or that does not hold what it should."""
 
+    is_final: bool = False
+    """No later try can succeed."""
+
 
 class DiscoveryError(WoolexecError):
     """Peers cannot be found where they were to be looked for, or a peer cannot be announced there."""
+
+    is_final: bool = False
+    """No later try can succeed: tasks that wait for nothing else fail at once."""
 
 
 class RemoteError(WoolexecError):

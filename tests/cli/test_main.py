@@ -15,12 +15,28 @@ def test_version_names_woolexec_and_python(capsys):
     assert platform.python_version() in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["demo", "--workers", "0"], ["demo", "--limit", "many"]])
+@pytest.mark.parametrize("arguments", [["fly"], ["certs"], ["demo", "--workers", "0"], ["demo", "--limit", "many"]])
 def test_wrong_arguments_are_said_with_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
     assert "usage: woolexec" in capsys.readouterr().err
+
+
+def test_version_is_an_option_as_well(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"woolexec {version('woolexec')} ")
+
+
+def test_command_alone_prints_its_help(capsys):
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out == cli.parser().format_help()
+
+
+def test_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m woolexec completion bash | true"
+    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
 
 
 def test_interrupt_ends_with_exit_code_130(monkeypatch, capsys):

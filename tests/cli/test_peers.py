@@ -2,10 +2,15 @@
 
 import json
 import os
+import sys
+import time
 
 import pytest
 
-from woolexec import Credentials, cli
+from tests.mesh import fake_ssh
+from tests.mesh.certificates import issue_at
+from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec.mesh.authority import Authority
 from woolexec.mesh.discovery.directory import Directory
 from woolexec.mesh.server import Peer
 
@@ -96,7 +101,7 @@ def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypat
     monkeypatch.setenv("WOOLEXEC_TOKEN_FILE", str(path))
     assert cli.main(["doctor", peer.address]) == 1
     out = capsys.readouterr().out
-    assert "FAIL  peer: it has not proved that it has the token" in out
+    assert "FAIL  peer: the peer has not proved that it has the token" in out
     assert "give both ends the same token" in out
 
 
@@ -157,3 +162,98 @@ def test_certs_that_cannot_be_made_are_said(tmp_path, monkeypatch, capsys, argum
     make_certificates(".", capsys)
     assert cli.main(["certs", *arguments]) == 2
     assert "woolexec certs:" in capsys.readouterr().err
+
+
+def test_certs_say_how_their_package_is_installed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert cli.main(["certs", "init"]) == 2
+    assert "pip install 'woolexec[certs]'" in capsys.readouterr().err
+
+
+def test_doctor_finds_peers_as_a_client_does(peer, tmp_path, capsys):
+    port = peer.address.rpartition(":")[2]
+    for where in (f"dir:{tmp_path}/shared", f"dns://localhost:{port}"):
+        assert cli.main(["doctor", where, "--timeout", "0.3"]) == 0
+        out = capsys.readouterr().out
+        assert f"peer at 127.0.0.1:{port}" in out
+        assert "FAIL" not in out
+
+
+def test_doctor_says_that_no_peer_is_found(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["doctor", f"dir:{tmp_path}/empty", "--timeout", "0.1"]) == 1
+    assert "FAIL  discovery: no peer was found within 0.1 s" in capsys.readouterr().out
+    assert cli.main(["doctor", f"dir:{tmp_path}/nowhere", "--timeout", "0.1"]) == 1
+    assert f"FAIL  discovery: folder {tmp_path}/nowhere: No such file or directory" in capsys.readouterr().out
+
+
+@pytest.fixture
+def fake_ssh_program(tmp_path, monkeypatch):
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_ssh.__file__} "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("WOOLEXEC_SSH", str(program))
+
+
+@pytest.mark.usefixtures("fake_ssh_program")
+def test_peers_and_doctor_start_a_peer_by_ssh_and_ask_it_while_it_is_there(capsys):
+    where = f"ssh://far/1?python={sys.executable}"
+    assert cli.main(["peers", where, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["usable"], row["workers"]) == (True, 1)
+    assert cli.main(["doctor", where]) == 0
+    assert "FAIL" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_ssh_program")
+def test_peers_and_doctor_say_why_ssh_starts_none(capsys):
+    assert cli.main(["peers", "ssh://absent"]) == 1
+    assert "ssh://absent: ssh ended with exit code 127" in capsys.readouterr().err
+    assert cli.main(["doctor", "ssh://absent"]) == 1
+    assert "FAIL  discovery: ssh://absent: ssh ended with exit code 127" in capsys.readouterr().out
+
+
+def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monkeypatch):
+    ours, theirs = (Authority.make(tmp_path / name, name=name) for name in ("ours", "theirs"))
+    ours.issue("peer")
+    theirs.issue("client")
+    issue_at(ours, "client", -20, name="expired")
+    files = (str(tmp_path / "ours" / name) for name in ("ca.pem", "peer.pem", "peer.key"))
+    monkeypatch.setenv("WOOLEXEC_TLS_CA", str(tmp_path / "ours" / "ca.pem"))
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials.from_files(None, *files)) as peer:
+        for name, found in {
+            "": "FAIL  TLS: the peer asks for a certificate of its authority, and none was shown",
+            "ours/client-expired": "FAIL  our certificate: {path} expired on",
+            "theirs/client": "FAIL  our certificate: {path} is not accepted by those who trust",
+        }.items():
+            path = tmp_path / f"{name}.pem"
+            if name:
+                monkeypatch.setenv("WOOLEXEC_TLS_CERT", str(path))
+                monkeypatch.setenv("WOOLEXEC_TLS_KEY", str(path.with_suffix(".key")))
+            assert cli.main(["doctor", peer.address]) == 1
+            assert found.format(path=path) in capsys.readouterr().out
+
+
+def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
+    with PeerPoolExecutor(peers=peer.address) as pool:
+        futures = [pool.submit(hold, tmp_path, n) for n in range(50)]
+        deadline = time.monotonic() + 20
+        while peer._places.admission.free > 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert cli.main(["doctor", peer.address]) == 0
+        assert "ok    link: the peer lets us in, and is full" in capsys.readouterr().out
+        peer.drain()
+        while peer._health.serving:
+            time.sleep(0.005)
+        assert cli.main(["doctor", peer.address]) == 1
+        assert "FAIL  link: the peer is draining" in capsys.readouterr().out
+        (tmp_path / "release").touch()
+        for future in futures:
+            future.cancel()
+
+
+def hold(room, number):
+    while not (room / "release").exists():
+        time.sleep(0.005)
+    return number

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.mesh.certificates import issue_at
 from woolexec import (
     Credentials,
     NoPeersError,
@@ -23,6 +24,8 @@ from woolexec import (
     cli,
     current_executor,
 )
+from woolexec.cli.settings import listening
+from woolexec.mesh.authority import Authority
 
 PATIENCE = 20.0
 
@@ -397,3 +400,157 @@ def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
 def test_setting_that_makes_no_sense_is_refused(setting, capsys):
     assert cli.main(["serve", *setting]) == 2
     assert "woolexec serve: " in capsys.readouterr().err
+
+
+def test_address_without_a_port_takes_the_usual_one_and_a_port_that_is_none_is_refused(capsys):
+    assert listening("127.0.0.1") == "127.0.0.1:7437"
+    assert listening("::1") == "[::1]:7437"
+    assert listening("127.0.0.1:0") == "127.0.0.1:0"
+    for wrong in ("127.0.0.1:80000", "127.0.0.1:-1", "127.0.0.1:x", "unix:peer", ""):
+        assert cli.main(["serve", "--insecure", f"--bind={wrong}"]) == 2
+        assert "--bind" in capsys.readouterr().err
+
+
+def run_serve(*arguments, **options):
+    command = [sys.executable, "-m", "woolexec", "serve", "--workers", "1", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
+
+
+@pytest.mark.parametrize("option", ["--bind", "--health"])
+def test_address_of_another_host_is_said(option):
+    ran = run_serve("--insecure", "--bind=127.0.0.1:0", f"{option}=192.0.2.1:7437")
+    assert ran.returncode == 1
+    assert "cannot listen on 192.0.2.1:7437: 192.0.2.1 is not an address of this host" in ran.stderr
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    folders = [tmp_path_factory.mktemp(name) for name in ("ours", "theirs")]
+    for folder in folders:
+        made = Authority.make(folder, name=folder.name)
+        for role in ("peer", "client"):
+            made.issue(role)
+            issue_at(made, role, -20, name="expired")
+            issue_at(made, role, 20, name="early")
+            made.issue(role, name="soon", days=10)
+    return folders
+
+
+def with_tls(ours, certificate):
+    return ["--tls-ca", ours / "ca.pem", "--tls-cert", certificate, "--tls-key", certificate.with_suffix(".key")]
+
+
+def test_certificate_that_no_client_would_accept_is_refused(authorities):
+    ours, theirs = authorities
+    for certificate, reason in {
+        ours / "client.pem": "is not the certificate of a peer",
+        ours / "peer-expired.pem": "expired on",
+        ours / "peer-early.pem": "is not valid before",
+        theirs / "peer.pem": f"is not accepted by those who trust {ours}/ca.pem",
+    }.items():
+        ran = run_serve("--bind=127.0.0.1:0", *with_tls(ours, certificate))
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert f"woolexec serve: {certificate} {reason}" in ran.stderr
+
+
+def test_certificate_that_expires_soon_is_told_of(authorities):
+    ours, _ = authorities
+    with serving(*with_tls(ours, ours / "peer-soon.pem"), stderr=subprocess.PIPE) as (process, _):
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert f"warning certificate {ours}/peer-soon.pem expires in 9 days" in process.stderr.read()
+
+
+def test_variables_of_a_clients_certificate_are_not_taken_for_the_peers(authorities):
+    ours, _ = authorities
+    files = {"CA": ours / "ca.pem", "CERT": ours / "client.pem", "KEY": ours / "client.key"}
+    env = os.environ | {f"WOOLEXEC_TLS_{name}": str(path) for name, path in files.items()}
+    ran = run_serve("--bind=0.0.0.0:0", env=env)
+    assert ran.returncode == 2
+    assert "WOOLEXEC_TLS_CERT is the variable of clients; a peer's is WOOLEXEC_SERVE_TLS_CERT" in ran.stderr
+    with serving(env=env) as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+
+
+def test_peers_certificate_comes_from_variables_of_its_own(authorities):
+    ours, _ = authorities
+    files = {"CA": ours / "ca.pem", "CERT": ours / "peer.pem", "KEY": ours / "peer.key"}
+    env = os.environ | {f"WOOLEXEC_SERVE_TLS_{name}": str(path) for name, path in files.items()}
+    given = Credentials.from_files(None, *(str(ours / name) for name in ("ca.pem", "client.pem", "client.key")))
+    with serving(env=env) as (process, about), PeerPoolExecutor(peers=about["address"], credentials=given) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+
+
+def test_log_is_one_line_of_json_for_each_event(tmp_path):
+    with serving("--log-format", "json", stderr=subprocess.PIPE) as (process, about):
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        lines = [json.loads(line) for line in process.stderr]
+    assert [line["event"] for line in lines] == ["joined", "left", "draining"]
+
+
+def test_log_leaves_out_what_is_below_its_level():
+    with serving("--log-level=warning", stderr=subprocess.PIPE) as (process, about):
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr.read() == ""
+
+
+def test_strangers_bring_no_lines_of_grpc_and_a_signal_during_a_handshake_ends_it(authorities):
+    ours, _ = authorities
+    with serving(*with_tls(ours, ours / "peer.pem"), stderr=subprocess.PIPE) as (process, about):
+        host, _, port = about["address"].rpartition(":")
+        with socket.create_connection((host, int(port))) as rude, socket.create_connection((host, int(port))):
+            rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            rude.settimeout(PATIENCE)
+            with contextlib.suppress(OSError):
+                while rude.recv(100):
+                    pass
+            process.terminate()  # the other has said nothing yet
+            assert process.wait(PATIENCE) == 0
+        assert [line.split()[1:] for line in process.stderr] == [["info", "draining,", "with", "0", "clients"]]
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.005, 0.02])
+def test_second_signal_right_behind_the_first_ends_it(gap):
+    with serving() as (process, _):
+        process.terminate()
+        time.sleep(gap)
+        process.terminate()
+        assert process.wait(PATIENCE) in {0, 128 + signal.SIGTERM}  # 0: it had ended by then
+
+
+STARTING = """
+import os, signal, sys
+from woolexec import cli
+from woolexec.mesh.discovery.directory import Directory
+
+async def never(self):
+    os.write(1, b"announcing\\n")
+    import asyncio
+    await asyncio.sleep(100)
+
+Directory.announce = lambda self, record: Waiting()
+
+class Waiting:
+    __aenter__ = never
+    async def __aexit__(self, *_): pass
+
+sys.exit(cli.main(["serve", "--bind=127.0.0.1:0", "--workers=1", "--announce=dir:/"]))
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_signal_ends_a_peer_that_does_not_get_ready(count):
+    with subprocess.Popen([sys.executable, "-c", STARTING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "announcing\n"
+        for _ in range(count):
+            process.terminate()
+        # Signals that come together may be seen as one.
+        assert process.wait(PATIENCE) in ({0} if count == 1 else {0, 128 + signal.SIGTERM})

@@ -123,10 +123,10 @@ def test_nonces_that_have_served_are_forgotten_when_they_are_old(monkeypatch):
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("protocol", 99, "protocol 1 here, 99 there"),
-        ("python", "2.7", "Python 3.* here, 2.7 there"),
-        ("cloudpickle", "0.1", "cloudpickle .* here, 0.1 there"),
-        ("pool", "others", "pool 'team' here, 'others' is wanted"),
+        ("protocol", 99, "protocol 99 here, 1 there"),
+        ("python", "2.7", "Python 2.7 here, 3.* there"),
+        ("cloudpickle", "0.1", "cloudpickle 0.1 here, .* there"),
+        ("pool", "others", "pool 'others' is wanted, and this peer is of pool 'team'"),
     ],
 )
 def test_client_that_does_not_fit_is_refused_and_told_why(field, value, text):

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import tasks
+from tests.mesh import fake_ssh, tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import Credentials, NoPeersError, PeerPoolExecutor, PeerStartError, WorkerLostError
 from woolexec.mesh.server import Peer
+from woolexec.mesh.ssh import Ssh
 
 
 def pid_after(seconds):
@@ -89,7 +90,7 @@ def test_tasks_that_wait_in_vain_raise_and_later_ones_find_the_peer():
 
 def test_waiting_for_peers_says_why_they_are_not_there():
     address = f"127.0.0.1:{free_port()}"
-    message = f"0 of 1 peers are there.*{address}"
+    message = f"only 0 of 1 peers connected.*{address}"
     with PeerPoolExecutor(peers=address, credentials=CREDENTIALS) as pool, pytest.raises(TimeoutError, match=message):
         pool.wait_for_peers(1, 1.0)
 
@@ -264,3 +265,74 @@ def test_program_that_forks_after_its_links_are_gone_goes_on(peer):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(program.pid, signal.SIGKILL)
+
+
+def failure_of(pool):
+    with pytest.raises(NoPeersError) as caught:
+        pool.submit(abs, -1).result(PATIENCE)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [None, 600.0])
+def test_what_cannot_become_right_fails_at_once(peer, timeout):
+    peer._door._welcome.python = "3.99"
+    for address, reason in {peer.address: "3.99 there", "192.0.2.1:7437": "a token alone does not protect"}.items():
+        with PeerPoolExecutor(peers=address, credentials=CREDENTIALS, peers_timeout=timeout) as pool:
+            assert reason in failure_of(pool)
+            with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):
+                pool.wait_for_peers(1)
+
+
+@pytest.mark.parametrize("python", [None, "/no/such/python"])
+def test_host_without_woolexec_fails_at_once(monkeypatch, tmp_path, python):
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {fake_ssh.__file__} "$@"\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("WOOLEXEC_SSH", str(program))
+    with PeerPoolExecutor(peers=Ssh("absent", python=python), peers_timeout=None) as pool:
+        assert "ssh://absent: ssh ended with exit code 127" in failure_of(pool)
+
+
+def test_ssh_that_is_not_there_fails_at_once(monkeypatch):
+    monkeypatch.setenv("WOOLEXEC_SSH", "/no/such/ssh")
+    with PeerPoolExecutor(peers="ssh://far", peers_timeout=None) as pool:
+        assert "ssh://far: cannot run '/no/such/ssh' here" in failure_of(pool)
+
+
+def test_one_peer_that_may_come_is_waited_for_beside_one_that_cannot_become_right():
+    address = f"127.0.0.1:{free_port()}"
+    addresses = ["192.0.2.1:7437", address]
+    with PeerPoolExecutor(peers=addresses, credentials=CREDENTIALS, peers_timeout=None) as pool:
+        future = pool.submit(abs, -1)
+        with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):
+            pool.wait_for_peers(1, 0.3)
+        assert not future.done()
+        with Peer(1, bind=address, credentials=CREDENTIALS):
+            assert future.result(PATIENCE) == 1
+            with pytest.raises(TimeoutError, match="only 1 of 2 peers connected"):
+                pool.wait_for_peers(2)
+
+
+def test_peer_that_was_refused_for_good_is_used_when_it_has_become_right_after_all(peer):
+    right, peer._door._welcome.python = peer._door._welcome.python, "3.99"
+    with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS) as pool:
+        assert "3.99 there" in failure_of(pool)
+        peer._door._welcome.python = right
+        eventually(lambda: pool._peers.links)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.leaks(
+    "grpc closes a connection that nobody answers when its time is over, also after its channel is closed"
+)
+def test_failure_has_a_reason_even_while_a_handshake_is_under_way(tmp_path):
+    with socket.socket() as silent, contextlib.ExitStack() as stack:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for where, reason in {
+            address: f"{address}: connecting for ",
+            f"dir:{tmp_path}": f"none has been found at dir:{tmp_path}",
+        }.items():
+            pool = stack.enter_context(PeerPoolExecutor(peers=where, credentials=CREDENTIALS, peers_timeout=0.3))
+            assert reason in failure_of(pool)

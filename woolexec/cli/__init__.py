@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,28 +13,38 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """What a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
 
+UNREAD = 141
+"""What it reports for one whose output nobody reads: 128 + SIGPIPE."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # whoever reads has seen enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="woolexec", description="Run Python calls on all cores of this machine.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="store_const", const=_version, dest="run", help=_VERSION)
+    parser.set_defaults(run=lambda _: _help(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     demo = commands.add_parser(
         "demo", help="parse the standard library's sources in the pool, and time it", description=_DEMO
     )
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
-    demo.add_argument("--limit", type=_positive, metavar="N", help="only N files, taken evenly from the list")
-    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="on N peers, started for it here")
+    demo.add_argument("--limit", type=_positive, metavar="N", help="only N files (default: all)")
+    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="on N peers, started here (default: 0)")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
 
@@ -51,9 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_peers(commands)
     _add_certs(commands)
 
-    version = commands.add_parser("version", help="print the versions of woolexec and Python")
+    version = commands.add_parser("version", help=_VERSION)
     version.set_defaults(run=_version)
+
+    from woolexec.cli import completion
+
+    script = commands.add_parser(
+        "completion", help="print a script for the shell's completion", description=_COMPLETION
+    )
+    script.add_argument("shell", choices=completion.SHELLS, help="the shell")
+    script.set_defaults(run=lambda options: completion.run(options, parser))
     return parser
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
 
 
 def _add_peers(commands: Any) -> None:
@@ -66,7 +90,8 @@ def _add_peers(commands: Any) -> None:
     listing.set_defaults(run=peers.run)
 
     doctor = commands.add_parser("doctor", help="say what works on the way to a peer", description=_DOCTOR)
-    doctor.add_argument("address", metavar="ADDRESS", help="HOST:PORT or unix:/PATH")
+    doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
+    doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     doctor.set_defaults(run=peers.doctor)
 
 
@@ -81,8 +106,9 @@ def _add_certs(commands: Any) -> None:
     issue.add_argument("role", choices=("peer", "client"), help="what its owner may be")
     for action, act in ((init, certs.init), (issue, certs.issue)):
         action.add_argument("--folder", default="woolexec-certs", metavar="FOLDER", help="(default: woolexec-certs)")
-        action.add_argument("--name", metavar="NAME", help="of the owner")
-        action.add_argument("--days", type=_positive, metavar="N", help="that it is valid")
+        name, days = ("woolexec", 3650) if action is init else ("none", 397)
+        action.add_argument("--name", metavar="NAME", help=f"of the owner (default: {name})")
+        action.add_argument("--days", type=_positive, metavar="N", help=f"that it is valid (default: {days})")
         action.set_defaults(act=act)
     show = actions.add_parser("show", help="print what a certificate says")
     show.add_argument("file", metavar="FILE")
@@ -92,11 +118,21 @@ def _add_certs(commands: Any) -> None:
 _PEERS = "List the peers that are found, ask each what it is, and say of those that cannot be used why not."
 
 _DOCTOR = (
-    "Try what a client does on the way to a peer, step by step, and say what to do about what does not work. "
+    "Try what a client does on the way to peers, step by step, and say what to do about what does not work. "
     "Credentials come from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
 )
 
-_CERTS = "Make a private authority, and certificates by which peers and clients on several hosts know each other."
+_CERTS = (
+    "Make a private authority, and certificates by which peers and clients on several hosts know each other. This "
+    "needs the cryptography package: pip install 'woolexec[certs]'."
+)
+
+_COMPLETION = (
+    'Print a script that completes the words of this command. bash: eval "$(woolexec completion bash)" in ~/.bashrc; '
+    'zsh: eval "$(woolexec completion zsh)" in ~/.zshrc; fish: woolexec completion fish | source in config.fish.'
+)
+
+_VERSION = "print the versions of woolexec and Python"
 
 _DEMO = (
     "Parse every source file of the running Python's standard library in a PeerPoolExecutor, show what is in there, "
@@ -110,8 +146,9 @@ _SERVE = (
 )
 
 _SETTINGS = (
-    "Each setting may also stand in the environment (--drain-timeout is WOOLEXEC_DRAIN_TIMEOUT) or in the TOML file "
-    "that --config or WOOLEXEC_CONFIG names (drain-timeout). An argument wins over the environment, that over the file."
+    "Each setting may also stand in the environment (--drain-timeout is WOOLEXEC_DRAIN_TIMEOUT; --tls-cert, --tls-key "
+    "and --tls-ca are WOOLEXEC_SERVE_TLS_CERT and so on, for WOOLEXEC_TLS_CERT is a client's) or in the TOML file that "
+    "--config or WOOLEXEC_CONFIG names (drain-timeout). An argument wins over the environment, that over the file."
 )
 
 
@@ -131,7 +168,6 @@ def _version(_options: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -55,7 +55,14 @@ def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subp
 
     :param more: settings of ``woolexec serve``
     """
-    settings = [f"--bind={bind}", f"--workers={workers}", "--token-file=-", "--lifeline", "--json"]
+    settings = [
+        f"--bind={bind}",
+        f"--workers={workers}",
+        "--token-file=-",
+        "--lifeline",
+        "--json",
+        "--log-level=warning",
+    ]
     command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # Ctrl-C is for us
         assert peer.stdin is not None

@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.requirement import amounts
 
@@ -15,54 +17,99 @@ if TYPE_CHECKING:
     import argparse
 
     from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery import Discovery, Record
+    from woolexec.mesh.discovery import Discovery, Event, Record
+
+T = TypeVar("T")
+
+_STARTING = 65.0
+"""Seconds for discoveries that know how many peers they name: ssh has to start one."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """List the peers that are found; exit code 1 if there is none that can be used."""
-    from woolexec.errors import CredentialsError, DiscoveryError
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery.urls import discoveries
-
-    try:
-        found = discoveries(arguments.where or ["lan://"])
-        rows = asyncio.run(_rows(found, Credentials.from_environment(), arguments.timeout))
-    except (ValueError, CredentialsError, FileNotFoundError) as exc:
-        print(f"woolexec peers: {exc}", file=sys.stderr)
+    prepared = _prepare("peers", arguments.where or ["lan://"])
+    if prepared is None:
         return 2
-    except DiscoveryError as exc:
-        print(f"woolexec peers: {exc}", file=sys.stderr)
-        return 1
+    found, credentials = prepared
+    rows, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_row, credentials=credentials)))
+    for trouble in troubles:
+        print(f"woolexec peers: {trouble}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif rows:
         _table(rows)
-    else:
+    elif not troubles:
         print("no peers")
     return 0 if any(row["usable"] for row in rows) else 1
 
 
-async def _rows(found: list[Discovery], credentials: Credentials, seconds: float) -> list[dict[str, Any]]:
+def _prepare(command: str, where: list[str]) -> tuple[list[Discovery], Credentials] | None:
+    """Make what finds the peers, and what is proved to them; None if that cannot be, and it has been said why."""
+    from woolexec.errors import CredentialsError
+    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.discovery.urls import discoveries
+
+    try:
+        return discoveries(where), Credentials.from_environment(os.environ)
+    except (ValueError, CredentialsError, FileNotFoundError) as exc:
+        print(f"woolexec {command}: {exc}", file=sys.stderr)
+        return None
+
+
+async def _ask_all(
+    found: list[Discovery], seconds: float, ask: Callable[[Record], Awaitable[T]]
+) -> tuple[list[T], list[str]]:
+    """
+    Ask each peer that is found, while it is there: one that is started for us ends with its discovery.
+
+    :return: what came of it, and why a discovery found nothing
+    """
+    looks = [asyncio.ensure_future(_look(discovery, seconds, ask)) for discovery in found]
+    answers: list[T] = []
+    troubles = []
+    for each, trouble in await asyncio.gather(*looks):
+        answers += each
+        troubles += [trouble] if trouble else []
+    return answers, troubles
+
+
+async def _look(
+    discovery: Discovery, seconds: float, ask: Callable[[Record], Awaitable[T]]
+) -> tuple[list[T], str | None]:
+    from woolexec.errors import DiscoveryError
+
     records: dict[str, Record] = {}
-    await asyncio.gather(*(_gather(discovery, records, seconds) for discovery in found))
-    return list(await asyncio.gather(*(_row(record, credentials) for record in records.values())))
+    events = discovery.watch()
+    trouble = None
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds if discovery.count is None else _STARTING):
+                await _gather(events, records, discovery.count)
+        return list(await asyncio.gather(*(ask(record) for record in records.values()))), None
+    except DiscoveryError as exc:
+        trouble = str(exc)
+    except Exception as exc:  # of somebody else's making
+        trouble = f"{discovery}: {exc!r}"
+    finally:
+        await events.aclose()  # type: ignore[attr-defined]  # a generator
+    return [], trouble
 
 
-async def _gather(discovery: Discovery, records: dict[str, Record], seconds: float) -> None:
-    """Take what is heard of within the time; a discovery that ends is not asked again."""
+async def _gather(events: AsyncIterator[Event], records: dict[str, Record], count: int | None) -> None:
+    """Take what is heard of; no more than there can be."""
     from woolexec.mesh.discovery import Left
 
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds), contextlib.aclosing(discovery.watch()) as events:  # type: ignore[type-var]
-            async for event in events:
-                if isinstance(event, Left):
-                    records.pop(event.key, None)
-                else:
-                    records[event.record.key] = event.record
+    async for event in events:
+        if isinstance(event, Left):
+            records.pop(event.key, None)
+        else:
+            records[event.record.key] = event.record
+        if count is not None and len(records) >= count:
+            return
 
 
 async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
-    from woolexec.errors import PeerRefusedError
+    from woolexec.errors import CredentialsError, PeerRefusedError
     from woolexec.mesh.probe import look
 
     row: dict[str, Any] = {"addresses": list(record.addresses), "pool": record.pool, "tags": list(record.tags)}
@@ -70,7 +117,7 @@ async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
     for address in record.addresses:
         try:
             welcome = await look(address, record.credentials or credentials)
-        except PeerRefusedError as exc:
+        except (PeerRefusedError, CredentialsError) as exc:
             reasons.append(f"{address}: {exc}")
             continue
         about = {"host": welcome.host, "pid": welcome.pid, "workers": welcome.workers, "identity": welcome.identity}
@@ -94,28 +141,32 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Say step by step what works on the way to a peer; exit code 1 if something does not."""
-    from woolexec.errors import CredentialsError
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery.urls import check_address
-
-    try:
-        address = check_address(arguments.address)
-        credentials = Credentials.from_environment(os.environ)
-    except (ValueError, CredentialsError, FileNotFoundError) as exc:
-        print(f"woolexec doctor: {exc}", file=sys.stderr)
+    """Say step by step what works on the way to peers; exit code 1 if something does not, or none is found."""
+    prepared = _prepare("doctor", arguments.where)
+    if prepared is None:
         return 2
-    return 0 if asyncio.run(_examine(address, credentials)) else 1
+    found, credentials = prepared
+    works, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_examine, credentials=credentials)))
+    for trouble in troubles:
+        print(f"  FAIL  discovery: {trouble}")
+    if not (works or troubles):
+        print(f"  FAIL  discovery: no peer was found within {arguments.timeout:g} s")
+        print("        is `woolexec serve` running there, with this --announce?")
+    return 0 if works and all(works) and not troubles else 1
 
 
-async def _examine(address: str, credentials: Credentials) -> bool:
+async def _examine(record: Record, credentials: Credentials) -> bool:
+    """Try each address of a peer, until one works."""
     from woolexec.mesh.probe import examine
 
-    works = True
-    print(f"peer at {address}")
-    async for step in examine(address, credentials):
-        works = step.works
-        print(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
-        if step.advice:
-            print(f"        {step.advice}")
-    return works
+    for address in record.addresses:
+        works = True
+        lines = [f"peer at {address}"]
+        async for step in examine(address, record.credentials or credentials):
+            works = step.works
+            lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
+            lines += [f"        {step.advice}"] if step.advice else []
+        print("\n".join(lines))  # those of peers that are tried at the same time do not mix
+        if works:
+            return True
+    return False

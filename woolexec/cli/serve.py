@@ -2,7 +2,7 @@
 ``woolexec serve``: be a peer.
 
 It says that it is ready in one line on stdout.  SIGTERM or Ctrl-C: clients are told to send no more, and it ends when
-what they have sent is done; a second one ends it at once.
+what they have sent is done; a second one ends it at once.  What it has to tell goes to stderr: see `woolexec.cli.log`.
 
 With ``--lifeline`` it lives as long as whoever holds its stdin: at the end of that it ends at once, and also when no
 client has been linked for `ALONE` seconds, for connections that break without a word.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -21,12 +22,13 @@ from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.cli.settings import Setting, SettingError, function, gather, pair, positive, seconds
+from woolexec.cli.log import FORMATS, LEVELS, set_up
+from woolexec.cli.settings import Setting, SettingError, function, gather, listening, one_of, pair, positive, seconds
 from woolexec.requirement import amounts
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery
@@ -37,12 +39,24 @@ ALONE = 60.0
 _LOOK = 0.1
 """How often to look whether a peer that drains has ended, in seconds."""
 
+_SOON = 30 * 86400.0
+"""Seconds before its end at which a certificate is told of."""
+
+_AT_ONCE = 2.0
+"""Seconds after the second signal until the process ends, whatever it is doing."""
+
+_log = logging.getLogger("woolexec.peer")
+
+SERVE = "WOOLEXEC_SERVE_"
+"""How the variables begin that would else have the names of a client's."""
+
 SETTINGS = (
     Setting("workers", "worker processes (default: the usable CPUs)", positive, metavar="N"),
     Setting(
         "bind",
-        "where to listen: HOST:PORT, port 0 for any that is free, or unix:/PATH (default: 127.0.0.1:7437)",
-        default="127.0.0.1:7437",
+        "where to listen: HOST, HOST:PORT, port 0 for any that is free, or unix:/PATH",
+        listening,
+        "127.0.0.1:7437",
         metavar="ADDRESS",
     ),
     Setting("pool", "name of the pool that it belongs to", default="", metavar="NAME"),
@@ -63,10 +77,10 @@ SETTINGS = (
     ),
     Setting("advertise", "an address to tell instead of where it listens", str, (), "ADDRESS", many=True),
     Setting("token-file", "file of the token that clients must have (default: this user's); -: stdin", metavar="FILE"),
-    Setting("tls-cert", "certificate to show, PEM", metavar="FILE"),
-    Setting("tls-key", "its key", metavar="FILE"),
-    Setting("tls-ca", "authority whose certificates clients must have", metavar="FILE"),
-    Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", metavar="ADDRESS"),
+    Setting("tls-cert", "certificate to show, PEM", metavar="FILE", variable=f"{SERVE}TLS_CERT"),
+    Setting("tls-key", "its key", metavar="FILE", variable=f"{SERVE}TLS_KEY"),
+    Setting("tls-ca", "authority whose certificates clients must have", metavar="FILE", variable=f"{SERVE}TLS_CA"),
+    Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
     Setting(
         "allow", "run this function and no other; may be given several times", function, (), "MODULE:NAME", many=True
     ),
@@ -74,30 +88,40 @@ SETTINGS = (
     Setting("insecure", "let whoever reaches it run code here", default=False, metavar=None),
     Setting("lifeline", "end with stdin", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
+    Setting("log-format", "how the log on stderr is written", one_of(*FORMATS), "text", "|".join(FORMATS)),
+    Setting("log-level", "what is left out of the log: all below", one_of(*LEVELS), "info", "|".join(LEVELS)),
     Setting("json", "print the ready line as JSON", default=False, metavar=None),
 )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to end; return the exit code."""
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    before = {
+        number: signal.signal(number, lambda received, _: signals.put(received))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    warnings: list[str] = []
     from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
 
     try:
         settings = gather(SETTINGS, arguments)
-        credentials = _credentials(settings)
+        credentials = _credentials(settings, warnings.append)
         announce, peers = _announce(settings), _peers(settings)
         resources = amounts(settings["resource"])
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
     from woolexec.cpus import usable_cpus
     from woolexec.mesh.audit import Audit
     from woolexec.mesh.server import Peer
 
+    set_up(settings["log-format"], settings["log-level"])
+    for text in warnings:
+        _log.warning("%s", text)
     workers = settings["workers"] or usable_cpus()
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: signals.put(received))
     try:
         audit = Audit(settings["audit"]) if settings["audit"] else None
     except OSError as exc:
@@ -118,8 +142,12 @@ def run(arguments: argparse.Namespace) -> int:
             allow=settings["allow"],
             audit=audit,
             threads=max(1, usable_cpus() // workers),
+            is_wanted=signals.empty,
+            quiet=True,
         )
     except (PeerStartError, DiscoveryError) as exc:
+        if not signals.empty():  # nobody was there whom it could have left waiting
+            return _code_of(signals)
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 1
     with peer:
@@ -127,6 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
         if settings["lifeline"]:
             threading.Thread(target=_hold, args=(signals,), daemon=True).start()
         return _serve(peer, signals, settings["drain-timeout"], alone=ALONE if settings["lifeline"] else None)
+
+
+def _code_of(signals: queue.SimpleQueue[int]) -> int:
+    """Return the exit code of a peer that was told to end before it served."""
+    signals.get()
+    return 0 if signals.empty() else 128 + signals.get()
 
 
 def _announce(settings: dict[str, Any]) -> list[Discovery]:
@@ -156,10 +190,11 @@ def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     return discoveries(settings["peers"])
 
 
-def _credentials(settings: dict[str, Any]) -> Credentials:
+def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Credentials:
     """
     Find what clients must prove.
 
+    :param warn: told what the user should know
     :raises SettingError: if the address may not be served without more
     :raises CredentialsError: if the token or a certificate cannot be used
     :raises FileNotFoundError: if there is no token file
@@ -169,16 +204,16 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
 
     token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
     if settings["insecure"]:
-        print("woolexec serve: --insecure: whoever reaches this address can run code here", file=sys.stderr)
+        warn("--insecure: whoever reaches this address can run code here")
         return Credentials()
-    if (ca or key) and not certificate:
-        raise SettingError("TLS takes a certificate: --tls-cert, with its --tls-key")
+    if (certificate is None) != (key is None) or (ca and not certificate):
+        raise SettingError("--tls-cert and --tls-key must be given together, and --tls-ca only with them")
     if not (is_local(settings["bind"]) or (certificate and (ca or token))):
         raise SettingError(
             f"{settings['bind']} can be reached from other hosts, and a token alone does not protect what travels "
-            "there. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and say --tls-cert, "
-            "--tls-key and --tls-ca; or bind to 127.0.0.1 and reach it through ssh://; or say --insecure in a network "
-            "of your own"
+            "there. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and give --tls-cert, "
+            f"--tls-key and --tls-ca{_hint()}; or bind to 127.0.0.1 and reach it through ssh://; or say --insecure in "
+            "a network of your own"
         )
     if token == "-":  # noqa: S105  # the name of a file
         own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")
@@ -188,7 +223,31 @@ def _credentials(settings: dict[str, Any]) -> Credentials:
         own = Credentials()
     else:
         own = Credentials.of_this_user()
-    return replace(own, tls=Credentials.from_files(None, ca, certificate, key).tls if certificate else None)
+    if certificate is None:
+        return own
+    made = replace(own, tls=Credentials.from_files(None, ca, certificate, key).tls)
+    _check_certificate(made, warn)
+    return made
+
+
+def _hint() -> str:
+    """Say so where the certificate of a client was meant to be the peer's."""
+    name = "WOOLEXEC_TLS_CERT"
+    return f" ({name} is the variable of clients; a peer's is {SERVE}TLS_CERT)" if name in os.environ else ""
+
+
+def _check_certificate(credentials: Credentials, warn: Callable[[str], object]) -> None:
+    """
+    Refuse a certificate that no client would accept, and tell of one that will soon be none.
+
+    :raises CredentialsError: if it is of the wrong role, not valid now, or not of its authority
+    """
+    from woolexec.mesh.tls import PEER
+
+    assert credentials.tls is not None
+    left = credentials.tls.check_own(PEER)
+    if left < _SOON:
+        warn(f"certificate {credentials.tls.certificate} expires in {left // 86400:.0f} days")
 
 
 def _say_ready(peer: Peer, *, as_json: bool) -> None:
@@ -232,15 +291,23 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
                 return 0
             break
     else:
-        print("woolexec serve: the peer has failed", file=sys.stderr)
+        _log.error("the peer has failed")
         return 1
     _notify("STOPPING=1")
     peer.drain()
     deadline = monotonic() + drain_timeout
     while not peer.ended:
         with contextlib.suppress(queue.Empty):
-            return 128 + signals.get(timeout=_LOOK)
+            return _end_at_once(128 + signals.get(timeout=_LOOK))
         if monotonic() > deadline:
-            print(f"woolexec serve: tasks still ran after {drain_timeout:g} s, and were ended", file=sys.stderr)
+            _log.error("tasks still ran after %g s, and were ended", drain_timeout)
             return 1
     return 0
+
+
+def _end_at_once(code: int) -> int:
+    """See to it that the process ends soon with this code; workers end with it."""
+    timer = threading.Timer(_AT_ONCE, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    return code

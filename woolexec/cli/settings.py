@@ -15,8 +15,10 @@ from typing import Any
 
 PREFIX = "WOOLEXEC_"
 
-_OTHERS = frozenset({"WOOLEXEC_CODE", "WOOLEXEC_CONFIG", "WOOLEXEC_SSH", "WOOLEXEC_STATE", "WOOLEXEC_WORKER_ALLOWS"})
-"""Names with the prefix that are no settings of a command."""
+_OTHERS = frozenset(
+    f"{PREFIX}{name}" for name in ("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "WORKER_ALLOWS")
+)
+"""Names with the prefix that are no settings of a command; those of TLS are a client's."""
 
 
 class SettingError(ValueError):
@@ -31,6 +33,7 @@ class Setting:
     :param parse: makes the value from its text; raises ValueError
     :param metavar: stands for the value in the help; None: it is a flag
     :param many: it may be given several times, and its value is a list
+    :param variable: its name in the environment; empty: made of its name
     """
 
     name: str
@@ -39,18 +42,19 @@ class Setting:
     default: Any = None
     metavar: str | None = "TEXT"
     many: bool = False
+    variable: str = ""
 
-    @property
-    def variable(self) -> str:
-        """Its name in the environment."""
-        return PREFIX + self.name.replace("-", "_").upper()
+    def __post_init__(self) -> None:
+        if not self.variable:
+            object.__setattr__(self, "variable", PREFIX + self.name.replace("-", "_").upper())
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Make it an argument."""
         more: dict[str, Any] = {"action": "store_true"} if self.metavar is None else {"metavar": self.metavar}
         if self.many:
             more["action"] = "append"
-        parser.add_argument(f"--{self.name}", dest=self.name, default=None, help=self.help, **more)
+        default = "" if self.default in (None, "", (), False) else f" (default: {_shown(self.default)})"
+        parser.add_argument(f"--{self.name}", dest=self.name, default=None, help=f"{self.help}{default}", **more)
 
     def value_of(self, given: object, where: str) -> Any:
         """
@@ -77,6 +81,10 @@ class Setting:
             return self.parse(str(given))
         except ValueError as exc:
             raise SettingError(f"{where}: {exc}") from exc
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def gather(
@@ -175,3 +183,25 @@ def function(text: str) -> str:
     if not (sign and all(part.isidentifier() for part in f"{module}.{name}".split("."))):
         raise ValueError(f"{text!r} is not module:name")
     return text
+
+
+def listening(text: str) -> str:
+    """
+    Read an address to listen at; without a port it takes the usual one.
+
+    :raises ValueError: if it is none
+    """
+    from woolexec.mesh.discovery.urls import check_address
+
+    return check_address(text, lowest=0)
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return what reads one of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return read

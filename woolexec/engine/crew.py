@@ -27,7 +27,7 @@ from woolexec.wire.failures import load_failure
 from woolexec.worker.records import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.loop import Loop
@@ -82,6 +82,7 @@ class Crew:
         self.kept: list[tuple[Worker, int]] = []  # calls that keep their workers while they wait for tasks of their own
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
+        self.on_death: Callable[[Worker], object] | None = None  # of a worker that was not told to end
         self.dispatcher: Dispatcher  # set when it is made
         self._loop = loop
         self._initializer = initializer
@@ -306,6 +307,8 @@ class Crew:
                 call.receiver.deliver_failure(call, lost_error(worker, call))
         dispatcher.nested.orphan(worker)
         worker.close()
+        if self.on_death is not None and not worker.stopping:
+            self.on_death(worker)
         if not lost and not worker.stopping and started == 0:
             self._died_early(worker)
 

@@ -143,7 +143,7 @@ def _needed() -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError as exc:
-        raise CredentialsError("certificates take the cryptography package: install woolexec[certs]") from exc
+        raise CredentialsError("certificates need the cryptography package: pip install 'woolexec[certs]'") from exc
 
 
 def _named(text: str) -> x509.Name:

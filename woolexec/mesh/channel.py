@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.handshake import HELLO_KEY, WELCOME_KEY
+from woolexec.mesh.handshake import DRAINING, HELLO_KEY, WELCOME_KEY, final
 from woolexec.mesh.road import HELLO, LINK, OPTIONS
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ def open_channel(address: str, credentials: Credentials) -> Any:
 
     if credentials.tls is None:
         if credentials.token is not None and not is_local(address):
-            raise CredentialsError(
-                "a token alone does not protect what travels to other hosts: it takes TLS (see docs/security.md), or ssh://"
+            error = CredentialsError(
+                f"a token alone does not protect what travels to {address}: it takes TLS (see docs/security.md), or "
+                "ssh://"
             )
+            error.is_final = True
+            raise error
         return grpc.aio.insecure_channel(address, options=_OPTIONS)
     secrets, options = credentials.tls.channel()
     return grpc.aio.secure_channel(address, secrets, options=[*_OPTIONS, *options])
@@ -78,9 +81,11 @@ async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
         for key, value in answer or ():
             if key == WELCOME_KEY:
                 return call, value
-        if await call.code() is grpc.StatusCode.UNAVAILABLE:
-            raise PeerRefusedError(f"nobody answers: {await call.details()}")
-        raise PeerRefusedError(await call.details() or "it is no peer of woolexec")
+        code, details = await call.code(), await call.details()
+        if code is grpc.StatusCode.UNAVAILABLE and details != DRAINING:
+            raise PeerRefusedError(f"nobody answers: {details}")
+        error = PeerRefusedError(details or "what answers there is not a peer of woolexec")
+        raise final(error) if code is grpc.StatusCode.FAILED_PRECONDITION else error
     except BaseException:
         call.cancel()
         raise

@@ -40,6 +40,12 @@ HELLO_KEY = "woolexec-hello-bin"
 WELCOME_KEY = "woolexec-welcome-bin"
 """Of the metadata; gRPC carries bytes under names that end so."""
 
+FREE_KEY = "woolexec-free"
+"""Of the metadata of a link: how many places of the peer are free when it begins, for `woolexec doctor`."""
+
+DRAINING = "the peer is draining"
+"""What a peer says that lets nobody in any more."""
+
 _NONCE = 32
 _NONCE_AGE = 10.0
 """For how long a peer's nonce serves, in seconds."""
@@ -66,7 +72,7 @@ def _version(name: str) -> str:
 
 
 def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
-    """Say why these two cannot work together, or None."""
+    """Say to us why these two cannot work together, or None."""
     reasons = []
     if ours.protocol != theirs.protocol:
         reasons.append(f"protocol {ours.protocol} here, {theirs.protocol} there")
@@ -75,6 +81,12 @@ def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
     if _major(ours.cloudpickle) != _major(theirs.cloudpickle):
         reasons.append(f"cloudpickle {ours.cloudpickle} here, {theirs.cloudpickle} there")
     return "; ".join(reasons) or None
+
+
+def final(error: PeerRefusedError) -> PeerRefusedError:
+    """Say of a refusal that asking again would not help."""
+    error.is_final = True
+    return error
 
 
 def _major(text: str) -> str:
@@ -113,10 +125,10 @@ class Caller:
         if self._token is not None:
             proof = _proof(self._token, b"peer", self._hello.nonce, welcome.nonce)
             if not hmac.compare_digest(proof, welcome.proof):
-                raise PeerRefusedError("it has not proved that it has the token")
+                raise PeerRefusedError("the peer has not proved that it has the token")
         reason = misfit(self._hello, welcome)
         if reason is not None:
-            raise PeerRefusedError(reason)
+            raise final(PeerRefusedError(reason))
         opening = Hello()
         opening.CopyFrom(self._hello)
         opening.first, opening.nonce = self._hello.nonce, welcome.nonce
@@ -167,7 +179,7 @@ class Door:
         if self._token is not None:
             proof = _proof(self._token, b"client", hello.first, hello.nonce)
             if not hmac.compare_digest(proof, hello.proof):
-                raise PeerRefusedError("it has not proved that it has the token")
+                raise PeerRefusedError("the client has not proved that it has the token")
         self._check(hello)
         self._use(hello.nonce)
         return hello
@@ -184,9 +196,9 @@ class Door:
         raise PeerRefusedError("it does not speak woolexec's protocol")
 
     def _check(self, hello: Hello) -> None:
-        reason = misfit(self._welcome, hello)
+        reason = misfit(hello, self._welcome)  # for the client reads it
         if reason is None and hello.pool and hello.pool != self._welcome.pool:
-            reason = f"pool {self._welcome.pool!r} here, {hello.pool!r} is wanted"
+            reason = f"pool {hello.pool!r} is wanted, and this peer is of pool {self._welcome.pool!r}"
         if reason is not None:
             raise PeerRefusedError(reason)
 

@@ -22,7 +22,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -35,11 +35,13 @@ from woolexec.mesh.discovery import Left
 from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.handshake import Caller
 from woolexec.mesh.link import Link, no_code
+from woolexec.mesh.tls import CLIENT
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.credentials import Credentials
     from woolexec.mesh.discovery import Discovery, Event, Record
+    from woolexec.mesh.tls import Tls
     from woolexec.worker.around import Around
 
 FIRST, SLOWEST = 0.1, 5.0
@@ -69,6 +71,8 @@ class _Known:
     task: asyncio.Task[None] | None = None
     link: Link | None = None
     reason: str = ""
+    is_final: bool = False  # no later try can succeed
+    since: float = field(default_factory=monotonic)
     said: bool = False  # that it cannot be reached
 
 
@@ -104,6 +108,7 @@ class Peers:
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: on the way to one
         self._known: dict[tuple[Discovery, str], _Known] = {}
         self._troubles: dict[Discovery, str] = {}
+        self._final: set[Discovery] = set()  # those that no later try makes better
         self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
         self._salt = self._random.randbytes(8)
         self._over = False
@@ -118,10 +123,24 @@ class Peers:
         :return: how many there are
         :raises TimeoutError: if they are not there in time; it says why not
         """
+
+        def is_over() -> bool:
+            return len(self.links) >= count or self._over or self._possible() < count
+
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self.links) >= count or self._over, timeout) or self._over:
-                raise TimeoutError(f"{len(self.links)} of {count} peers are there. {self.explain()}".rstrip())
-            return len(self.links)
+            self._changed.wait_for(is_over, timeout)
+            there = len(self.links)
+        if there < count or self._over:
+            raise TimeoutError(f"only {there} of {count} peers connected. {self.explain()}".rstrip())
+        return there
+
+    def _possible(self) -> float:
+        """Return how many peers there may be at most, as far as is known."""
+        if not all(discovery.count is not None for discovery in self._discoveries):
+            return float("inf")
+        hopeless = sum(known.is_final and known.link is None for known in tuple(self._known.values()))
+        named = sum(discovery.count or 0 for discovery in self._discoveries if discovery not in self._final)
+        return named - hopeless
 
     @property
     def links(self) -> list[Link]:
@@ -129,13 +148,19 @@ class Peers:
         return [link for link in tuple(self._links.values()) if link is not None]
 
     def explain(self) -> str:
-        """Say of each peer that is not there why not."""
-        reasons = [
-            f"{known.record.addresses[0]}: {known.reason}"
-            for known in tuple(self._known.values())
-            if known.link is None and known.reason
+        """Say of each peer that is not there why not, and where none has been found."""
+        known = list(self._known.items())
+        reasons = list(self._troubles.values())
+        reasons += [
+            f"{each.record.addresses[0]}: {each.reason or f'connecting for {monotonic() - each.since:.1f} s'}"
+            for _, each in known
+            if each.link is None
         ]
-        return "; ".join([*self._troubles.values(), *reasons]) or ("" if self._known else "None has been found")
+        found = {place[0] for place, _ in known} | self._troubles.keys()
+        nowhere = ", ".join(str(discovery) for discovery in self._discoveries if discovery not in found)
+        if nowhere:
+            reasons.append(f"none has been found at {nowhere}")
+        return "; ".join(reasons)
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
@@ -169,11 +194,15 @@ class Peers:
                 async with contextlib.aclosing(discovery.watch()) as events:  # type: ignore[type-var]  # a generator
                     async for event in events:
                         self._troubles.pop(discovery, None)
+                        self._final.discard(discovery)
                         pause = FIRST
                         heard.add(event.key if isinstance(event, Left) else event.record.key)
                         self._hear(group, discovery, event)
             except DiscoveryError as exc:
                 self._complain(discovery, str(exc))
+                if exc.is_final:
+                    self._final.add(discovery)
+                    self._tell()
             except Exception as exc:  # of somebody else's making: the others go on
                 self._complain(discovery, f"{type(discovery).__name__}: {exc!r}")
             finally:
@@ -231,25 +260,33 @@ class Peers:
                 if not known.said:
                     known.said = True
                     logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
-                linked, known.reason = False, repr(exc)
+                linked, known.reason, known.is_final = False, repr(exc), False
             pause = FIRST if linked else min(2 * pause, SLOWEST)
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
 
     async def _link(self, known: _Known) -> bool:
         """Have one link for as long as it lasts; False if there was none."""
-        reasons = []
+        reasons, finals = [], []
         for address in known.record.addresses:
-            reason = await self._link_to(known, address)
-            if reason is None:
+            refusal = await self._link_to(known, address)
+            if refusal is None:
                 return True
-            reasons.append(reason)
-        known.reason = "; ".join(reasons)
+            reasons.append(str(refusal))
+            finals.append(getattr(refusal, "is_final", False))
+        known.reason, known.is_final = "; ".join(reasons), all(finals)
         if not known.said:
             known.said = True
             logging.getLogger("woolexec").warning("peer %s: %s", known.record.addresses[0], known.reason)
+        if known.is_final:
+            self._tell()
         return False
 
-    async def _link_to(self, known: _Known, address: str) -> str | None:
+    def _tell(self) -> None:
+        """Let those who wait for peers look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    async def _link_to(self, known: _Known, address: str) -> Exception | str | None:
         """Have one link, and return None; or return why there was none."""
         grpc = load_grpc()
         credentials = known.record.credentials or self._credentials
@@ -260,7 +297,7 @@ class Peers:
                     return "its certificates are from another authority"
             channel = open_channel(address, credentials)
         except CredentialsError as exc:
-            return str(exc)
+            return exc
         async with channel:
             with contextlib.ExitStack() as taken:
                 try:
@@ -277,11 +314,11 @@ class Peers:
                 except TimeoutError:
                     return f"no answer in {_GREETING:g} s"
                 except PeerRefusedError as exc:
-                    return str(exc)
+                    return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
                 except grpc.RpcError as exc:
                     return f"{exc.code().name}: {exc.details()}"
                 known.link = link = Link(self._engine, address, welcome, self._around, self._code)
-                known.said = False
+                known.said = known.is_final = False
                 self._note(welcome.identity, link)
                 try:
                     known.reason = await link.run(stream, passage, self._wake)
@@ -307,18 +344,31 @@ class Peers:
 
     async def _watch(self) -> None:
         """Fail what waits in vain."""
-        if self._timeout is None:
-            return
         alone_since = None
+        pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
             dispatcher = self._engine._dispatcher
             if dispatcher.waiting:
                 self._wake()  # while nobody could take a call, whoever submitted one has not
             if dispatcher.links or self._engine.pids or not dispatcher.has_waiting:
                 alone_since = None
+            elif self._possible() <= 0 and self._discoveries:
+                text = f"no peer can be reached, and waiting would not help. {self.explain()}"
+                dispatcher.fail_waiting(errors.NoPeersError(text))
             elif alone_since is None:
                 alone_since = monotonic()
-            elif monotonic() - alone_since > self._timeout:
+            elif self._timeout is not None and monotonic() - alone_since > self._timeout:
                 text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
-                dispatcher.fail_waiting(errors.NoPeersError(text.rstrip()))
-            await asyncio.sleep(min(_LOOK, self._timeout / 4))
+                dispatcher.fail_waiting(errors.NoPeersError(text))
+            await asyncio.sleep(pause)
+
+
+def _own_fault(tls: Tls) -> str:
+    """Return what is wrong with our own certificate, if anything is: grpc only says that the connection ended."""
+    if tls.certificate is None:
+        return " (no certificate was shown: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name one)"
+    try:
+        tls.check_own(CLIENT)
+    except (CredentialsError, OSError) as exc:
+        return f" ({exc})"
+    return ""

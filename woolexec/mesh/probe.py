@@ -3,7 +3,7 @@ What works between here and a peer, step by step: ``woolexec doctor``.
 
 ::
 
-    address --> names --> connection --> TLS --> token, versions --> link --> clock --> round trip
+    address --> names --> connection --> our certificate --> TLS --> token, versions --> link --> clock --> round trip
 
 No task is sent.  The first step that fails ends the walk, for what comes after would fail because of it.
 """
@@ -24,7 +24,8 @@ from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.channel import greet, open_channel, open_link
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.handshake import Caller
+from woolexec.mesh.handshake import DRAINING, FREE_KEY, Caller
+from woolexec.mesh.tls import CLIENT
 from woolexec.requirement import amounts
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ PATIENCE = 5.0
 """Seconds for each step."""
 
 _TRIPS = 20
+
+_SOON = 30 * 86400.0
+"""Seconds before the end of our certificate at which it is told of."""
+
+_ENDED = "the peer ended the connection"
 
 _CLOCK = 30.0
 """Seconds that clocks may differ before certificates and logs begin to puzzle."""
@@ -76,7 +82,15 @@ async def look(address: str, credentials: Credentials, pool: str = "") -> Welcom
 async def examine(address: str, credentials: Credentials) -> AsyncIterator[Step]:
     """Yield what works, and what does not."""
     steps = _Steps(address, credentials)
-    for step in (steps.names, steps.connection, steps.encryption, steps.handshake, steps.clock, steps.trips):
+    for step in (
+        steps.names,
+        steps.connection,
+        steps.certificate,
+        steps.encryption,
+        steps.handshake,
+        steps.clock,
+        steps.trips,
+    ):
         async for done in step():
             yield done
             if not done.works:
@@ -110,7 +124,7 @@ class _Steps:
         begun = perf_counter()
         try:
             async with asyncio.timeout(PATIENCE):
-                writer = await self._open()
+                _, writer = await self._open()
         except TimeoutError:
             advice = "a firewall drops what is sent there, or the host is down"
             yield Step("connection", works=False, found=f"no answer in {PATIENCE:g} s", advice=advice)
@@ -124,11 +138,25 @@ class _Steps:
             writer.close()
             yield Step("connection", works=True, found=f"{(perf_counter() - begun) * 1e3:.1f} ms")
 
-    async def _open(self, **tls: object) -> asyncio.StreamWriter:
+    async def _open(self, **tls: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._is_unix:
             path = self._address.removeprefix("unix:")
-            return (await asyncio.open_unix_connection(path, **tls))[1]  # type: ignore[arg-type]  # its own names
-        return (await asyncio.open_connection(self._host, self._port, **tls))[1]  # type: ignore[arg-type]  # as above
+            return await asyncio.open_unix_connection(path, **tls)  # type: ignore[arg-type]  # its own names
+        return await asyncio.open_connection(self._host, self._port, **tls)  # type: ignore[arg-type]  # as above
+
+    async def certificate(self) -> AsyncIterator[Step]:
+        """Look at the certificate that we are going to show."""
+        tls = self._credentials.tls
+        if tls is None or tls.certificate is None:
+            return
+        try:
+            left = tls.check_own(CLIENT)
+        except (CredentialsError, OSError) as exc:
+            advice = "WOOLEXEC_TLS_CERT names it; `woolexec certs issue client` makes one"
+            yield Step("our certificate", works=False, found=str(exc), advice=advice)
+            return
+        advice = "" if left > _SOON else "issue it anew with `woolexec certs issue client`"
+        yield Step("our certificate", works=True, found=f"valid for {left / 86400:.0f} days", advice=advice)
 
     async def encryption(self) -> AsyncIterator[Step]:
         """Shake hands by TLS, or see that the peer does not want to."""
@@ -149,6 +177,13 @@ class _Steps:
             return
         if error is None:
             yield Step("TLS", works=True, found="the peer's certificate is right")
+        elif self._is_about_us(error):
+            shown = "none was shown" if tls.certificate is None else f"it does not accept {tls.certificate}"
+            found = f"the peer asks for a certificate of its authority, and {shown} ({error})"
+            advice = (
+                "set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY to a client's certificate: `woolexec certs issue client`"
+            )
+            yield Step("TLS", works=False, found=found, advice=advice)
         else:
             advice = (
                 "is the peer's certificate from this authority, valid now, and a peer's? `woolexec certs show FILE`"
@@ -156,16 +191,27 @@ class _Steps:
             yield Step("TLS", works=False, found=str(error), advice=advice)
 
     async def _encrypt(self, context: ssl.SSLContext, name: str) -> Exception | None:
+        writer = None
         try:
             async with asyncio.timeout(PATIENCE):
-                writer = await self._open(ssl=context, server_hostname=name)
+                reader, writer = await self._open(ssl=context, server_hostname=name)
+                # With TLS 1.3 a peer looks at our certificate at the end, and sends its settings or why not.
+                if self._credentials.tls is not None and not await reader.read(1):
+                    raise ConnectionResetError(_ENDED)
         except (OSError, TimeoutError) as exc:  # ssl's errors are OSErrors
             return exc
-        writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                await writer.wait_closed()
+        finally:
+            if writer is not None:
+                writer.transport.abort()  # an end as TLS wants it waits for the peer
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        await writer.wait_closed()
         return None
+
+    @staticmethod
+    def _is_about_us(error: Exception) -> bool:
+        """The peer has ended the connection, and not we."""
+        return "ALERT" in str(getattr(error, "reason", "")) or isinstance(error, ConnectionResetError)
 
     async def handshake(self) -> AsyncIterator[Step]:
         """Prove to each other who we are, and compare versions."""
@@ -187,11 +233,17 @@ class _Steps:
         try:
             async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(PATIENCE):
                 _, opening = await greet(channel, Caller(self._credentials.token))
-                (await open_link(channel, opening))[0].cancel()
+                stream, _ = await open_link(channel, opening)
+                free = dict(await stream.initial_metadata()).get(FREE_KEY)
+                stream.cancel()
         except (PeerRefusedError, TimeoutError) as exc:
             yield Step("link", works=False, found=str(exc) or "no answer", advice=_advice(str(exc)))
             return
-        yield Step("link", works=True, found="the peer lets us in")
+        if free == "0":
+            advice = "tasks wait until others end; start another peer, or give it more --workers"
+            yield Step("link", works=True, found="the peer lets us in, and is full: no place is free", advice=advice)
+            return
+        yield Step("link", works=True, found=f"the peer lets us in{f'; {free} places are free' if free else ''}")
 
     async def clock(self) -> AsyncIterator[Step]:
         """Compare clocks; nothing of ours needs them, but certificates do."""
@@ -217,6 +269,6 @@ def _advice(reason: str) -> str:
         return "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here"
     if "Python" in reason or "cloudpickle" in reason or "protocol" in reason:
         return "install the same minor version of Python, and of woolexec, at both ends"
-    if "draining" in reason:
-        return "it is about to end: start another"
+    if DRAINING in reason:
+        return "it was told to end and takes no new clients: start another"
     return "is it a peer of woolexec? Its own messages on that host may say more"

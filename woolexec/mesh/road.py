@@ -337,6 +337,20 @@ def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
     return Parts([view[start : start + size] for start, size in zip(starts, extent, strict=True)])
 
 
+async def to_its_end(closing: Coroutine[Any, Any, None]) -> None:
+    """Run what closes something to its end, however often this is cancelled; that is told afterwards."""
+    task = asyncio.get_running_loop().create_task(closing)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
 async def end(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait for its end, whatever that is; being cancelled meanwhile is not lost."""
     task.cancel()

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import resource
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from woolexec.core.offer import Offer
@@ -32,12 +35,13 @@ from woolexec.mesh.discovery import Record
 from woolexec.mesh.discovery.dns import with_port
 from woolexec.mesh.discovery.lan import addresses_here
 from woolexec.mesh.grpc_module import in_use, load_grpc
-from woolexec.mesh.handshake import WELCOME_KEY, Door
+from woolexec.mesh.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
 from woolexec.mesh.health import Health
 from woolexec.mesh.passage import Passages
+from woolexec.mesh.peer_log import PeerLog
 from woolexec.mesh.peers import Peers
 from woolexec.mesh.places import Places
-from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end
+from woolexec.mesh.road import HELLO, LINK, OPTIONS, SERVICE, end, to_its_end
 from woolexec.mesh.room import Room
 from woolexec.mesh.served import Served
 from woolexec.mesh.tls import check_client
@@ -54,6 +58,9 @@ if TYPE_CHECKING:
 
 _STOPPING = 1.0
 """Seconds that calls of grpc have to end when the peer stops."""
+
+_LOOK = 0.1
+"""How often to look whether a peer that starts is still wanted, in seconds."""
 
 
 _AGAINST_STRANGERS = [
@@ -83,6 +90,8 @@ class Peer:
     :param peers: how other peers are found, for the tasks that tasks submit here; they are shown the same credentials
     :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; none: any
     :param audit: where the end of each task is noted
+    :param is_wanted: asked again and again while it starts; when it says no, that is given up
+    :param quiet: what grpc's core says on stderr is left out
     :raises PeerStartError: if the address cannot be had
     :raises DiscoveryError: if the peer cannot be announced
     """
@@ -104,6 +113,8 @@ class Peer:
         audit: Audit | None = None,
         coroutines: int = COROUTINES,
         threads: int = 1,
+        is_wanted: Callable[[], bool] = lambda: True,
+        quiet: bool = False,
     ) -> None:
         self.width = workers
         self.identity = uuid.uuid4().hex
@@ -125,6 +136,7 @@ class Peer:
         self._bind = self._room.bind
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
+        self._log, self._is_quiet = PeerLog(), quiet
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
         self._peers = Peers(peers, credentials, code=self._archives.get, identity=self.identity) if peers else None
@@ -138,7 +150,11 @@ class Peer:
             variables=variables,
             for_others=True,
         )
+        self.engine._crew.on_death = self._log.worker_died
         try:
+            while not wait((bound,), _LOOK).done:
+                if not is_wanted():
+                    raise PeerStartError("the peer was told to end before it was ready")
             self.address = bound.result()
         except BaseException:
             self.close()
@@ -159,6 +175,7 @@ class Peer:
         self.engine._loop.tell(self._drain)
 
     def _drain(self) -> None:
+        self._log.draining(self.clients)
         self._health.serving = False
         self._silence.set()
         for served in self._served:
@@ -210,7 +227,7 @@ class Peer:
 
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
-        grpc = load_grpc()
+        grpc = load_grpc(quiet=self._is_quiet)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
         options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the rest is for payloads and workers
@@ -228,31 +245,47 @@ class Peer:
             for each in servers:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
-            there = " or ".join(filter(None, (self._bind, self._health_bind)))
-            bound.set_exception(PeerStartError(f"cannot listen on {there}: is another peer there? ({exc})"))
-            for each in servers:
-                await each.stop(0)
+            bound.set_exception(PeerStartError(self._why_not(exc)))
+            await to_its_end(_stop(servers))
             return
         host, colon, wanted = self._bind.rpartition(":")
         address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
         announced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         announcing = asyncio.get_running_loop().create_task(self._announce_at(address, announced))
+        stopping = asyncio.get_running_loop().create_task(self._stop.wait())
         try:
-            try:
-                await announced
-            except Exception as exc:
-                bound.set_exception(exc)
-                return
-            bound.set_result(address)
-            await self._stop.wait()
+            either: list[asyncio.Future[Any]] = [announced, stopping]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if announced.done():
+                try:
+                    announced.result()
+                except Exception as exc:
+                    bound.set_exception(exc)
+                    return
+                bound.set_result(address)
+                await stopping
         finally:
+            stopping.cancel()
             for task in self._served.values():
                 task.cancel()
             self._silence.set()
-            await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
-            await end(announcing)
-            for each in servers:
-                await each.stop(_STOPPING)  # seldom so long: what there was has ended
+            # A server that is not stopped waits for its own end, for ever, when it is destroyed.
+            await to_its_end(self._close(servers, announcing))
+
+    async def _close(self, servers: Sequence[Any], announcing: asyncio.Task[None]) -> None:
+        stopped = asyncio.get_running_loop().create_task(_stop(servers))
+        await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
+        await end(announcing)
+        await stopped  # seldom so long: what there was has ended
+
+    def _why_not(self, exc: Exception) -> str:
+        """Say why the peer cannot listen where it should."""
+        if isinstance(exc, CredentialsError):
+            return f"cannot listen on {self._bind}: {exc}"
+        for address in filter(None, (self._bind, self._health_bind)):
+            if reason := why_not_bound(address):
+                return f"cannot listen on {address}: {reason}"
+        return f"cannot listen on {self._bind}: {exc}"
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
         """Return what answers the two calls of a client."""
@@ -262,6 +295,7 @@ class Peer:
             try:
                 welcome = self._door.greet(context.invocation_metadata())
             except PeerRefusedError as exc:
+                self._log.refused(context.peer(), str(exc))
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(exc))
             context.set_trailing_metadata(((WELCOME_KEY, welcome),))
 
@@ -272,12 +306,14 @@ class Peer:
                     names = f" ({check_client(context.auth_context())})"
                 hello = self._door.admit(context.invocation_metadata())
             except PeerRefusedError as exc:
+                self._log.refused(context.peer(), str(exc))
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the peer is draining")
+                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+            client = f"{hello.host}:{hello.pid}{names}"
             served = Served(
                 engine,
-                f"{hello.host}:{hello.pid}{names}",
+                client,
                 self._quota,
                 self._places,
                 archives=self._archives if self._takes_code else None,
@@ -287,12 +323,17 @@ class Peer:
             assert task is not None
             self._served[served] = task
             told, forget = self._passages.expect(served.enter)
+            self._log.joined(client, context.peer())
+            began = monotonic()
             try:
-                await context.send_initial_metadata(((WELCOME_KEY, told),))
+                free = str(max(0, self._places.admission.free))
+                await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
                 await served.run(context, wake)
             except (ProtocolError, ValueError, OSError) as exc:
+                self._log.refused(context.peer(), f"{client}: {exc}")
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             finally:
+                self._log.left(client, monotonic() - began)
                 del self._served[served]
                 forget()
                 try:
@@ -330,6 +371,34 @@ class Peer:
         except Exception as exc:
             if not announced.done():
                 announced.set_exception(exc)
+
+
+async def _stop(servers: Sequence[Any]) -> None:
+    await asyncio.gather(*(server.stop(_STOPPING) for server in servers))
+
+
+def why_not_bound(address: str) -> str | None:
+    """Try to listen at an address; return why that does not work, or None if it does."""
+    if address.startswith("unix:"):
+        return None
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, proto, _, sockaddr in found:
+            with socket.socket(family, kind, proto) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(sockaddr)
+    except socket.gaierror as exc:
+        return f"the name {host!r} cannot be looked up ({exc.strerror})"
+    except OSError as exc:
+        reasons = {
+            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 stands for any that is free",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 stands for all that it has",
+            errno.EACCES: "this user may not listen on that port; choose one above 1023",
+        }
+        return reasons.get(exc.errno or 0, exc.strerror)
+    return None
 
 
 def reachable(address: str) -> tuple[str, ...]:

@@ -62,11 +62,16 @@ class Ssh(Discovery):
         self, host: str, port: int | None = None, *, workers: int | None = None, python: str | None = None
     ) -> None:
         if not host or host.startswith("-"):
-            raise ValueError(f"{host!r} is no host")
+            raise ValueError(f"{host!r} is not the name of a host")
         self.host = host
         self.port = port
         self.workers = workers
         self.python = python
+
+    count = 1
+
+    def __str__(self) -> str:
+        return f"ssh://{self.host}{f':{self.port}' if self.port else ''}"
 
     async def watch(self) -> AsyncIterator[Event]:
         """
@@ -78,19 +83,27 @@ class Ssh(Discovery):
         try:
             token = secrets.token_hex(32)
             here = os.path.join(folder, "peer")
-            async with _Running(self._command(here), f"{token}\n".encode()) as running:
+            async with _Running(self._command(here), f"{token}\n".encode(), str(self)) as running:
                 await running.ready()
                 yield Joined(Record(self.host, (f"unix:{here}",), credentials=Credentials(token.encode())))
                 why = await running.end()
             yield Left(self.host)
-            raise DiscoveryError(f"{self.host}: {why}")
+            raise DiscoveryError(why)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _command(self, here: str) -> list[str]:
         there = f"/tmp/woolexec-{secrets.token_hex(16)}/peer"  # noqa: S108  # the peer makes the folder, or refuses
         program = [self.python, "-m", "woolexec"] if self.python else ["woolexec"]
-        serve = [*program, "serve", "--json", "--lifeline", "--token-file=-", f"--bind=unix:{there}"]
+        serve = [
+            *program,
+            "serve",
+            "--json",
+            "--lifeline",
+            "--log-level=warning",
+            "--token-file=-",
+            f"--bind=unix:{there}",
+        ]
         if self.workers:
             serve.append(f"--workers={self.workers}")
         port = ["-p", str(self.port)] if self.port else []
@@ -101,8 +114,9 @@ class Ssh(Discovery):
 class _Running:
     """An ssh that runs a peer."""
 
-    def __init__(self, command: list[str], stdin: bytes) -> None:
+    def __init__(self, command: list[str], stdin: bytes, name: str) -> None:
         self._command = command
+        self._name = name
         self._stdin = stdin
         self._said = asyncio.StreamReader()
         self._complained = asyncio.StreamReader()
@@ -119,7 +133,9 @@ class _Running:
                 start_new_session=True,  # Ctrl-C is for the client
             )
         except OSError as exc:
-            raise DiscoveryError(f"{self._command[0]}: {exc.strerror}") from exc
+            error = DiscoveryError(f"{self._name}: cannot run {self._command[0]!r} here: {exc.strerror}")
+            error.is_final = isinstance(exc, FileNotFoundError | PermissionError)
+            raise error from exc
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(self._stdin)
@@ -176,12 +192,19 @@ class _Running:
             async with asyncio.timeout(_STARTING):
                 line = await self._said.readline()
         except TimeoutError as exc:
-            raise DiscoveryError(f"no peer in {_STARTING:g} s") from exc
+            raise DiscoveryError(f"{self._name}: the peer was not ready within {_STARTING:g} s") from exc
         try:
             json.loads(line)["identity"]
         except (ValueError, KeyError, TypeError) as exc:
             said = self._quoted(line)
-            raise DiscoveryError(f"{said!r} is no ready line" if said else await self.end()) from exc
+            if said:
+                raise DiscoveryError(
+                    f"{self._name}: expected the ready line of woolexec serve, and got {said!r}: does the shell's "
+                    "profile there print something?"
+                ) from exc
+            error = DiscoveryError(await self.end())
+            error.is_final = self._is_hopeless
+            raise error from exc
 
     def _quoted(self, said: bytes) -> str:
         """Return what ssh said, but not what it was told."""
@@ -193,5 +216,15 @@ class _Running:
             pass
         await self._ended()
         await asyncio.wait({self._listening}, timeout=_ENDING)
-        last = self._quoted(self._complaints).splitlines()
-        return f"ssh ended with exit code {self._process.poll()}{': ' if last else ''}{' / '.join(last[-3:])}"
+        code = self._process.poll()
+        last = " / ".join(self._quoted(self._complaints).splitlines()[-3:])
+        advice = ": woolexec is not there; install it, or name its interpreter: ?python=/path/to/python"
+        return (
+            f"{self._name}: ssh ended with exit code {code}{': ' if last else ''}{last}"
+            f"{advice if self._is_hopeless else ''}"
+        )
+
+    @property
+    def _is_hopeless(self) -> bool:
+        """The host was reached, and what was to run is not there (127, 126: see sh(1))."""
+        return self._process.poll() in (126, 127) or b"No module named woolexec" in self._complaints

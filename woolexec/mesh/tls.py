@@ -7,10 +7,12 @@ client accepts only a peer, whatever address it was found at; a peer accepts cli
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,9 @@ from woolexec.mesh.grpc_module import load_grpc
 
 PEER, CLIENT = "peer.woolexec", "client.woolexec"
 """DNS names in certificates."""
+
+_ANY_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL."""
 
 _SAN = "x509_subject_alternative_name"
 """Grpc's word for the names in a certificate."""
@@ -49,7 +54,10 @@ class Tls:
         :raises CredentialsError: if a file is missing, does not hold what it should, or a key can be read by others
         """
         if (self.certificate is None) != (self.key is None):
-            raise CredentialsError("a certificate takes its key, and a key its certificate")
+            raise CredentialsError(
+                "a certificate and its key must be given together: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY, "
+                "or --tls-cert and --tls-key"
+            )
         if self.key is not None and os.path.exists(self.key) and os.stat(self.key).st_mode & 0o077:
             raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -62,9 +70,47 @@ class Tls:
                 else:
                     context.load_cert_chain(path, self.key)
             except ssl.SSLError as exc:
-                raise CredentialsError(f"{path}: {exc.reason or exc}") from exc
+                if exc.reason == "KEY_VALUES_MISMATCH":
+                    raise CredentialsError(f"{self.key} is not the key of {path}") from exc
+                raise CredentialsError(f"{path} cannot be read as PEM ({exc.reason or exc})") from exc
             except OSError as exc:
                 raise CredentialsError(f"{exc.filename or path}: {exc.strerror}") from exc
+
+    def check_own(self, role: str) -> float:
+        """
+        See that whoever has the same authorities would accept our certificate.
+
+        It is shown to an end of our own, in memory.
+
+        :param role: `PEER` or `CLIENT`; a peer may be a client as well
+        :return: seconds until it expires
+        :raises CredentialsError: if it is of another role, is not valid now, or is not of one of the authorities
+        """
+        assert self.certificate is not None
+        about = _read_certificate(self.certificate, self.key)
+        names = {name for kind, name in about.get("subjectAltName", ()) if kind == "DNS"}
+        if self.ca is not None and not names & {role, PEER}:
+            word, what = role.partition(".")[0], ", ".join(sorted(names)) or "no DNS name"
+            raise CredentialsError(
+                f"{self.certificate} is not the certificate of a {word}: it names {what}, not {role}. "
+                f"Make one with: woolexec certs issue {word}"
+            )
+        now = time.time()
+        begins, ends = (ssl.cert_time_to_seconds(about[name]) for name in ("notBefore", "notAfter"))
+        if ends <= now:
+            raise CredentialsError(
+                f"{self.certificate} expired on {about['notAfter']}: issue it anew with woolexec certs issue"
+            )
+        if begins > now:
+            raise CredentialsError(f"{self.certificate} is not valid before {about['notBefore']}: is the clock right?")
+        if self.ca is not None:
+            try:
+                _shake_hands(self.certificate, self.key, self.ca, role)
+            except ssl.SSLCertVerificationError as exc:
+                raise CredentialsError(
+                    f"{self.certificate} is not accepted by those who trust {self.ca}: {exc.verify_message}"
+                ) from exc
+        return ends - now
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
@@ -129,6 +175,40 @@ class _Files:
             return None
         self._seen = seen
         return made
+
+
+def _read_certificate(certificate: str, key: str | None) -> dict[str, Any]:
+    """Return what a certificate says, as `ssl.SSLSocket.getpeercert`, whether or not anybody would accept it."""
+    flags = _ANY_TIME | ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        return _shake_hands(certificate, key, certificate, PEER, flags)
+    except ssl.SSLCertVerificationError:  # it may not be used by servers
+        return _shake_hands(certificate, key, certificate, CLIENT, flags)
+
+
+def _shake_hands(certificate: str, key: str | None, ca: str, role: str, flags: int = 0) -> dict[str, Any]:
+    """
+    Show a certificate as in a connection, to an end in this process.
+
+    :param role: what its owner is there: a server or a client
+    :return: what it says, as `ssl.SSLSocket.getpeercert`
+    :raises ssl.SSLCertVerificationError: if those who trust `ca` would not accept it
+    """
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    for context in (server, client):
+        context.load_cert_chain(certificate, key)
+    judge = client if role == PEER else server
+    judge.verify_mode = ssl.CERT_REQUIRED
+    judge.load_verify_locations(ca)
+    judge.verify_flags |= flags
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)
+    for end in (*ends, *ends):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return ends[0 if judge is client else 1].getpeercert() or {}
 
 
 def check_client(auth_context: Any) -> str:

@@ -62,7 +62,7 @@ def test_next_address_is_tried_when_one_does_not_answer(peer, tmp_path):
 def test_peer_of_another_pool_is_refused_at_the_handshake():
     with Peer(1, credentials=CREDENTIALS, pool="b") as other:
         with following(Told(Joined(Record("one", (other.address,), pool="a"))), peers_timeout=0.3) as pool:
-            with pytest.raises(NoPeersError, match="pool 'b' here, 'a' is wanted"):
+            with pytest.raises(NoPeersError, match="pool 'a' is wanted, and this peer is of pool 'b'"):
                 pool.submit(abs, -1).result(PATIENCE)
 
 
@@ -107,7 +107,7 @@ def test_record_that_leaves_is_tried_no_more(tmp_path):
         eventually(lambda: pool._peers.explain())
         found.say(pool, Left("one"))
         eventually(lambda: not known(pool))
-        with pytest.raises(NoPeersError, match="None has been found"):
+        with pytest.raises(NoPeersError, match="none has been found at Told"):
             pool.submit(abs, -1).result(PATIENCE)
 
 

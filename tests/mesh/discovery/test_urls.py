@@ -33,7 +33,7 @@ def test_address_has_a_port(given, meant):
     ["", ":1", "host:", "host:http", "host:0", "host:70000", "unix:relative", "unix:", "a:b:c", "a/b:1", "[x]:1"],
 )
 def test_what_is_no_address_is_an_error_that_shows_it(address):
-    with pytest.raises(ValueError, match=r"address|path"):
+    with pytest.raises(ValueError, match=r"address|path|port"):
         check_address(address)
 
 
@@ -59,17 +59,17 @@ def test_one_address_several_urls_and_objects_are_peers():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nfs://x", "no way 'nfs'"),
-        ("dir:", "which folder"),
-        ("dir:/x?colour=red", "no colour="),
+        ("nfs://x", "no discovery is called 'nfs'"),
+        ("dir:", "dir: needs a path"),
+        ("dir:/x?colour=red", "colour= is not an option"),
         ("lan://team/more", "nothing else"),
-        ("dns://", "takes a name"),
+        ("dns://", "needs a name"),
         ("dns://x:port", "port"),
         ("ssh://", "takes"),
         ("ssh://me:secret@host", "no password"),
-        ("ssh://host/many", "no number"),
-        ("ssh://host/0", "no number"),
-        ("ssh://-oProxyCommand=x/1", "no host"),
+        ("ssh://host/many", "not a number"),
+        ("ssh://host/0", "not a number"),
+        ("ssh://-oProxyCommand=x/1", "not the name of a host"),
     ],
 )
 def test_url_that_makes_no_sense_is_an_error_that_says_why(url, message):

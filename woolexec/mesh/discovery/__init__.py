@@ -78,6 +78,13 @@ class Discovery:
     Both methods run in an event loop of asyncio that has other things to do: they must not block it.
     """
 
+    count: int | None = None
+    """How many peers it names, and no others ever, where that is known beforehand; else None."""
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return type(self).__name__
+
     def watch(self) -> AsyncIterator[Event]:
         """
         Yield what is there, then what changes, until closed.

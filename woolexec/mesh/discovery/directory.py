@@ -51,6 +51,9 @@ class Directory(Discovery):
         self.path = os.path.abspath(path)
         self.pool = pool
 
+    def __str__(self) -> str:
+        return f"dir:{self.path}"
+
     async def watch(self) -> AsyncIterator[Event]:
         """Yield what the files say."""
         known = Known()

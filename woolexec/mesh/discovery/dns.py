@@ -34,6 +34,9 @@ class Dns(Discovery):
         self.port = port
         self.every = every
 
+    def __str__(self) -> str:
+        return f"dns://{self.name}" if self.name.startswith("_") else f"dns://{self.name}:{self.port}"
+
     async def watch(self) -> AsyncIterator[Event]:
         """
         Yield what DNS says.
@@ -66,7 +69,7 @@ class Dns(Discovery):
             from dns import asyncresolver, exception, resolver
         except ImportError as exc:
             raise DiscoveryError(
-                f"SRV records of {self.name} take the dnspython package: install woolexec[dns]"
+                f"SRV records of {self.name} need the dnspython package: pip install 'woolexec[dns]'"
             ) from exc
         try:
             answer = await asyncresolver.resolve(self.name, "SRV", search=True)

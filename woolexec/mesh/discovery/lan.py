@@ -49,6 +49,9 @@ class Lan(Discovery):
     def __init__(self, pool: str = "") -> None:
         self.pool = pool
 
+    def __str__(self) -> str:
+        return f"lan://{self.pool}"
+
     async def watch(self) -> AsyncIterator[Event]:
         """
         Yield what the network says.

@@ -17,6 +17,10 @@ class Static(Discovery):
 
     def __init__(self, addresses: Iterable[str]) -> None:
         self.addresses = tuple(dict.fromkeys(addresses))
+        self.count = len(self.addresses)
+
+    def __str__(self) -> str:
+        return ", ".join(self.addresses)
 
     async def watch(self) -> AsyncIterator[Event]:
         """Yield them all, and wait."""

@@ -72,30 +72,33 @@ def discovery(url: str) -> Discovery:
     make = _SCHEMES.get(scheme) or _offered(scheme)
     if make is None:
         known = ", ".join(sorted(_SCHEMES))
-        raise ValueError(f"{_shown(url)!r}: there is no way {scheme!r} of finding peers; there are {known}")
+        raise ValueError(f"{_shown(url)!r}: no discovery is called {scheme!r}; there are {known}")
     try:
         return make(url)
     except ValueError as exc:
         raise ValueError(f"{_shown(url)!r}: {exc}") from None
 
 
-def check_address(address: str) -> str:
+def check_address(address: str, *, lowest: int = 1) -> str:
     """
     Return the address of a peer, with a port.
 
+    :param lowest: port that makes sense; 0 stands for any that is free
     :raises ValueError: if it is none
     """
     if address.startswith("unix:"):
         if not address.removeprefix("unix:").startswith("/"):
-            raise ValueError(f"{address!r}: a Unix socket takes a whole path, unix:/...")
+            raise ValueError(f"{address!r}: a Unix socket needs an absolute path, such as unix:/run/user/1000/peer")
         return address
     host, colon, port = address.rpartition(":")
     if not colon or address.endswith("]"):
         host, port = address, str(PORT)
     elif ":" in host and not host.startswith("["):
         host, port = f"[{address}]", str(PORT)
-    if not _is_host(host) or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ValueError(f"{_shown(address)!r} is no address: HOST:PORT or unix:/PATH")
+    if not _is_host(host) or not (port.isascii() and port.isdecimal()):
+        raise ValueError(f"{_shown(address)!r} is not an address: write HOST:PORT, such as node7:{PORT}, or unix:/PATH")
+    if not lowest <= int(port) < 1 << 16:
+        raise ValueError(f"{_shown(address)!r}: a port is between {lowest} and 65535")
     return f"{host}:{port}"
 
 
@@ -136,7 +139,7 @@ def _query(parts: SplitResult, *allowed: str) -> dict[str, str]:
     given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     for name in given:
         if name not in allowed:
-            raise ValueError(f"there is no {name}= here")
+            raise ValueError(f"{name}= is not an option here{'; there are ' if allowed else ''}{', '.join(allowed)}")
     return given
 
 
@@ -144,7 +147,7 @@ def _directory(url: str) -> Discovery:
     parts = urlsplit(url)
     path = unquote(parts.netloc + parts.path)
     if not path:
-        raise ValueError("which folder?")
+        raise ValueError("dir: needs a path, such as dir:/shared/peers")
     return Directory(path, **_query(parts, "pool"))
 
 
@@ -152,7 +155,7 @@ def _lan(url: str) -> Discovery:
     parts = urlsplit(url)
     _query(parts)
     if parts.path.strip("/"):
-        raise ValueError("lan:// takes the name of a pool, nothing else")
+        raise ValueError("lan:// takes the name of a pool and nothing else, such as lan://team")
     return Lan(unquote(parts.netloc))
 
 
@@ -160,17 +163,17 @@ def _dns(url: str) -> Discovery:
     parts = urlsplit(url)
     _query(parts)
     if not parts.hostname or parts.path.strip("/"):
-        raise ValueError("dns:// takes a name, and a port if it is not that of hosts' SRV records")
+        raise ValueError("dns:// needs a name, such as dns://workers.prod:7437 or dns://_woolexec._tcp.prod")
     return Dns(parts.hostname, parts.port or PORT)
 
 
 def _ssh(url: str) -> Discovery:
     parts = urlsplit(url)
     if not parts.hostname or parts.password is not None:
-        raise ValueError("ssh:// takes [user@]host, and no password")
+        raise ValueError("ssh:// needs a host and takes no password, such as ssh://ada@node7")
     workers = parts.path.strip("/")
     if workers and not (workers.isdecimal() and int(workers)):
-        raise ValueError(f"{workers!r} is no number of workers")
+        raise ValueError(f"{workers!r} is not a number of workers; write ssh://host/4 for four")
     host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
     return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python"))
 

@@ -1,0 +1,62 @@
+"""
+The log of ``woolexec serve``, on stderr: a line of text or of JSON for each record.
+
+What strangers have sent may be part of a record, so what does not print is escaped: no record spans two lines that look
+like records, and none moves the cursor of a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+
+FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def set_up(form: str, level: str) -> None:
+    """Have all that is logged in this process written to stderr, and nothing else there."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Json() if form == "json" else Text())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(logging.INFO, getattr(logging, level.upper())))  # other packages tell too much below
+    logging.getLogger("woolexec").setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+class Text(logging.Formatter):
+    """As people read it: when, how bad, what."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line, and the lines of a traceback, indented."""
+        line = f"{_when(record)} {record.levelname.lower():<7} {escaped(record.getMessage())}"
+        return "\n".join([line, *(f"    {escaped(each)}" for each in _traceback(record).splitlines())])
+
+
+class Json(logging.Formatter):
+    """As programs read it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        fields = {"time": _when(record), "level": record.levelname.lower(), "logger": record.name}
+        fields |= {"message": record.getMessage(), **getattr(record, "about", {})}
+        if traceback := _traceback(record):
+            fields["traceback"] = traceback
+        return json.dumps(fields, default=repr)
+
+
+def escaped(text: str) -> str:
+    """Return text in which what does not print is written as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _when(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
