@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from woolexec.core.placement import Placement
+    from woolexec.engine.process import WorkerProcess
     from woolexec.engine.workers import Worker
     from woolexec.mapping_async import AsyncMap, Settings
     from woolexec.mesh.credentials import Credentials
@@ -205,6 +206,8 @@ class PeerPoolExecutor(_Face):
         come before peers
     :param ship: modules that each peer is sent once: a module, its name, or the path of its file or folder; or several
         of these.  The whole package travels.  A worker that has imported another version forgets that
+    :param on_worker_start: run by each worker before the initializer, without arguments, under the initializer's rules:
+        the place for settings of libraries which the caller has made too, such as `numpy.seterr` or options of pandas
     :raises ValueError: if a number is not above 0, `peers` is empty, or a module cannot be shipped
     :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: for an argument of the wrong type
@@ -225,6 +228,7 @@ class PeerPoolExecutor(_Face):
         peers_timeout: float | None = 60.0,
         placement: Placement | None = None,
         ship: Shippable | Iterable[Shippable] = (),
+        on_worker_start: Callable[[], object] | None = None,
     ) -> None:
         if max_workers is None:
             max_workers = usable_cpus() if peers is None else 0
@@ -239,6 +243,8 @@ class PeerPoolExecutor(_Face):
                 initargs = tuple(initargs)
             except TypeError:
                 raise wrong_type("initargs", "a tuple of arguments", initargs) from None
+        if on_worker_start is not None and not callable(on_worker_start):
+            raise wrong_type("on_worker_start", "a function that takes no arguments, or None", on_worker_start)
         if max_tasks_per_child is not None:
             max_tasks_per_child = count("max_tasks_per_child", max_tasks_per_child, "an integer or None")
         max_coroutines = count("max_coroutines", max_coroutines)
@@ -253,9 +259,7 @@ class PeerPoolExecutor(_Face):
         modules = _modules(ship)
         self._options = None
         self._max_workers = max(1, max_workers)
-        first = (
-            None if initializer is None else dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
-        )
+        first = _first(on_worker_start, initializer, initargs)
         self._peers = None
         if peers is not None:
             around, code = _around(modules, first, initializer_timeout)
@@ -355,6 +359,16 @@ class PeerPoolExecutor(_Face):
     def kill_workers(self) -> None:
         """End the workers with SIGKILL: tasks that run raise a `BrokenProcessPool`, those that wait are cancelled."""
         self._end_workers(signal.SIGKILL)
+
+    @property
+    def _processes(self) -> dict[int, WorkerProcess] | None:
+        """The workers that run by process id, as programs expect it of the standard library's; None after shutdown."""
+        return None if self._refusal is not None else self._engine.processes
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread | None:
+        """The thread that sees to the workers, as in the standard library."""
+        return self._engine.thread
 
     def _end_workers(self, number: int) -> None:
         self._refusal = AFTER_SHUTDOWN
@@ -550,6 +564,20 @@ def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> t
     parts = () if initializer is None else parts_of(initializer)
     around = Around([(each.name, each.digest) for each in shipments], parts, secrets.token_bytes(16), timeout)
     return around, {each.digest: each.data for each in shipments}
+
+
+def _first(
+    on_worker_start: Callable[[], object] | None, initializer: Callable[..., object] | None, initargs: Iterable[Any]
+) -> Any:
+    """Pickle what each worker runs first, as a function and its arguments; None: nothing."""
+    if on_worker_start is None:
+        if initializer is None:
+            return None
+        return dumps((initializer, tuple(initargs)), ("initializer", "initargs"), least=LARGE)
+    from woolexec.worker.initialized import run_both
+
+    arguments = on_worker_start, initializer, tuple(initargs)
+    return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
 
 
 def _failing(

@@ -101,6 +101,10 @@ def double(number):
     return 2 * number
 
 
+async def double_beside(number):
+    return 2 * number
+
+
 def nap(seconds):
     time.sleep(seconds)
     return seconds

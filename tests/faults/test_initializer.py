@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import pytest
 
@@ -160,3 +161,43 @@ def test_unused_pool_does_not_run_its_initializer(journal):
     with PeerPoolExecutor(2, None, tasks.note_and_return, (journal, os.getpid())):
         pass
     assert tasks.notes(journal) == []
+
+
+# -- on_worker_start ---------------------------------------------------------------------------------------------------
+
+
+def test_on_worker_start_runs_in_each_worker_before_the_initializer(journal):
+    options = {"initializer": tasks.note, "initargs": (journal, "initializer")}
+    with PeerPoolExecutor(1, on_worker_start=partial(tasks.note, journal, "start"), **options) as pool:
+        assert pool.submit(tasks.double, 21).result(SOON) == 42
+    with PeerPoolExecutor(1, on_worker_start=partial(tasks.note, journal, "alone")) as pool:
+        assert pool.submit(tasks.double, 21).result(SOON) == 42
+
+    assert tasks.notes(journal) == ["start", "initializer", "alone"]
+
+
+def test_on_worker_start_that_raises_breaks_the_pool_and_is_named():
+    error = broken(on_worker_start=partial(tasks.throw, ValueError, "no license"))
+
+    assert "the initializer raised ValueError" in str(error)
+    assert "while on_worker_start ran" in error.__cause__.__notes__
+
+
+def test_on_worker_start_that_cannot_be_called_is_an_error_at_once():
+    with pytest.raises(TypeError, match="on_worker_start must be a function that takes no arguments, or None, not"):
+        PeerPoolExecutor(1, on_worker_start=5)
+
+
+# -- shutting a pool down whose workers are starting -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fn", [tasks.double, tasks.double_beside], ids=["plain", "coroutine"])
+def test_what_a_worker_has_been_handed_counts_as_started_while_it_starts(fn):
+    pool = PeerPoolExecutor(2)
+    futures = [pool.submit(fn, number) for number in range(50)]
+
+    pool.shutdown(cancel_futures=True)
+
+    ran = [future for future in futures if not future.cancelled()]
+    assert [future.result(0) for future in ran] == [2 * number for number in range(len(ran))]
+    assert len(ran) >= 2

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec import errors
 from woolexec.core.retry import LOST, retries_left
 from woolexec.engine.reports import describe_exit, log_broken, lost_error
-from woolexec.engine.template import SAY_WHICH, Template, interpreter
+from woolexec.engine.template import SAY_WHICH, Template, import_path, interpreter
 from woolexec.engine.workers import Worker
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
@@ -135,6 +135,9 @@ class Crew:
             return None
         self.workers[worker.id] = worker
         self.dispatcher.join(worker)
+        if self._variables is None:  # those of a peer belong to nobody who changes it
+            worker.path = self._template.path
+            worker.follow_path(import_path())
         if self._initializer is not None:
             worker.initialize(self._initializer)
             self.dispatcher.due.add(worker)

@@ -240,15 +240,23 @@ class Endings:
             return True
         return False
 
-    def cancel_waiting(self) -> None:
-        """Cancel everything that has not been started."""
+    def cancel_waiting(self, *, keep_first: bool = False) -> None:
+        """
+        Cancel everything that has not been started.
+
+        :param keep_first: leave to each worker here what it has been handed and will begin next, if nothing runs there
+        """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
         dispatcher.revoke_permits()
         for worker in self._crew.workers.values():
             for place in (worker, worker.aside):
-                if place.unstarted(place.page.started):
-                    dispatcher.recall(place)
+                unstarted = place.unstarted(place.page.started)
+                kept = 0
+                if keep_first and len(unstarted) == len(place.outstanding):
+                    kept = len(unstarted) if place.is_aside else 1  # coroutines begin all at once
+                if len(unstarted) > kept:
+                    dispatcher.recall(place, since=unstarted[kept].number)
         self._take_back_from_links()
         for entry in dispatcher.take_waiting():
             if isinstance(entry, Chunk):

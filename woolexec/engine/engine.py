@@ -36,6 +36,7 @@ from woolexec.engine.crew import GRACE, INTERRUPT_GRACE, Crew
 from woolexec.engine.endings import Endings
 from woolexec.engine.loop import Loop
 from woolexec.engine.outbound import Remote
+from woolexec.engine.process import WorkerProcess
 from woolexec.engine.settings import settings_of_user
 from woolexec.engine.workers import Worker
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
@@ -145,6 +146,23 @@ class Engine:
         return [pid for worker in tuple(self._crew.workers.values()) if (pid := worker.pid or worker.page.pid)]
 
     @property
+    def processes(self) -> dict[int, WorkerProcess]:
+        """The workers that run, by process id."""
+        found = {}
+        for worker in tuple(self._crew.workers.values()):
+            pid = worker.pid or worker.page.pid
+            if pid and not worker.is_closed:
+                if worker.process is None:
+                    worker.process = WorkerProcess(worker, pid, self._crew, self._loop)
+                found[pid] = worker.process
+        return found
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """The engine's thread; None if it has not begun, or has ended."""
+        return None if self._loop.stopped else self._loop.thread
+
+    @property
     def statistics(self) -> dict[str, int]:
         """Count what is queued, what is outstanding, and the workers."""
         return {
@@ -171,7 +189,7 @@ class Engine:
             self._loop.ended()
             return
         self.closes_streams = self.closes_streams or close_streams
-        self._loop.tell(partial(self._shut, cancel=cancel, close_streams=close_streams))
+        self._loop.tell(partial(self._shut, cancel=cancel, close_streams=close_streams, hand_out=True))
         if wait:
             self.join()
 
@@ -303,11 +321,19 @@ class Engine:
         worker = self._crew.workers.get(about[0])
         return worker is not None and about[1] in worker.place_of(about[1]).outstanding
 
-    def _shut(self, *, cancel: bool, close_streams: bool = True) -> None:
+    def _shut(self, *, cancel: bool, close_streams: bool = True, hand_out: bool = False) -> None:
+        """
+        Take no more calls.
+
+        :param hand_out: with `cancel`, what an idle worker has been handed counts as started, also while that worker
+            starts: as in the standard library, where some tasks run although the pool is shut down right after them
+        """
+        if cancel and hand_out and self._state == "open":
+            self._dispatcher.act()
         self._state = "draining"
         self._dispatcher.grants_permits = False
         if cancel:
-            self._endings.cancel_waiting()
+            self._endings.cancel_waiting(keep_first=hand_out)
         if close_streams:
             self._endings.close_streams()
 

@@ -69,9 +69,10 @@ class Template:
             raise
         finally:
             theirs.close()
+        self.path = import_path()
         config = pickle.dumps(
             {
-                "path": _path(),
+                "path": self.path,
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
             }
         )
@@ -159,7 +160,7 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         os.getcwd()
     except OSError:  # it is gone; Python 3.13.0 stumbles over that, unless it is not to look there
         flags = [*flags, "-P"]
-    path = _path()
+    path = import_path()
     code = (
         "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
         f"os.write(3, {RECORD.pack(STARTED, 0, 0)!r});"
@@ -203,8 +204,28 @@ def _interpreter_flags() -> list[str]:
     return _args_from_interpreter_flags()  # type: ignore[no-any-return]
 
 
-def _path() -> list[str]:
+_path: tuple[tuple[Any, ...], list[str]] = (), []
+"""What the import path was last, and what came of it."""
+
+
+def import_path() -> list[str]:
     """Make the caller's import path independent of the working directory."""
+    global _path  # a cache: this is asked for with each function that a worker is sent
+    is_relative = any(isinstance(entry, str) and not entry.startswith("/") for entry in sys.path)
+    seen = (*sys.path, _working_directory() if is_relative else None)
+    if _path[0] != seen:
+        _path = seen, _absolute_path()
+    return _path[1]
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
+
+
+def _absolute_path() -> list[str]:
     path = []
     for entry in sys.path:
         if isinstance(entry, str):

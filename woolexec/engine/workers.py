@@ -14,11 +14,12 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
-from woolexec.core.call import Call
+from woolexec.core.call import Call, Function
 from woolexec.engine.aside import COROUTINES, Aside
 from woolexec.engine.outbound import Outbound
 from woolexec.engine.permit import Permit
 from woolexec.engine.reports import oom_kills
+from woolexec.engine.template import import_path
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
     Initialize,
@@ -31,9 +32,11 @@ from woolexec.wire.codec import (
 )
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import APART, File, Parts, fill, shared_file
+from woolexec.wire.pickling import dumps
 from woolexec.wire.stream import Reader, enlarge, pieces, sized, write
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
+from woolexec.worker.settings import follow_path
 
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
@@ -56,10 +59,13 @@ class Worker(Outbound):
         "ended_for",
         "exitcode",
         "id",
+        "is_closed",
         "log",
         "oom_kills",
         "page",
+        "path",
         "pid",
+        "process",
         "sock",
         "stopping",
     )
@@ -72,6 +78,9 @@ class Worker(Outbound):
         self.remaining = limit
         self.pid: int | None = None
         self.exitcode: int | None = None
+        self.is_closed = False
+        self.path: list[str] | None = None  # where it imports from; None: from where it wants
+        self.process: Any = None  # how users see it, if one has asked
         self.stopping = False
         self.doomed = False
         self.ended_for: str | None = None
@@ -106,6 +115,16 @@ class Worker(Outbound):
         self._reader = Reader(ours, self.page.up, self.descriptors)
         self.oom_kills = oom_kills()
         return theirs, their_descriptors, page_fd
+
+    def follow_path(self, path: list[str]) -> None:
+        """Let imports of the worker go where they go here, as far as it has not been told."""
+        if self.path is not None and path != self.path:
+            self.path = path
+            self.initialize(dumps((follow_path, (path,))))
+
+    def _send_function(self, slot: int, function: Function) -> None:
+        self.follow_path(import_path())
+        super()._send_function(slot, function)
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -295,6 +314,7 @@ class Worker(Outbound):
 
     def close(self) -> None:
         """Close what the engine holds of it."""
+        self.is_closed = True
         self.let_go()
         self.page.close()
         self._chunk = self.aside._chunk = None

@@ -9,16 +9,30 @@ from woolexec import errors
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import loads
 from woolexec.worker import context
-from woolexec.worker.job import here
+from woolexec.worker.job import add_note, here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from woolexec.worker.around import Around
 
 _run: dict[bytes, errors.InitializerError | None] = {}
 _running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
+
+
+def run_both(
+    on_worker_start: Callable[[], object], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    """Run what an executor has workers run before its initializer, and that."""
+    try:
+        on_worker_start()
+    except BaseException as exc:
+        add_note(exc, "while on_worker_start ran")
+        raise
+    if initializer is not None:
+        initializer(*initargs)
 
 
 def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:

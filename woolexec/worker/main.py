@@ -38,6 +38,7 @@ from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.page import CRASH, Page
 from woolexec.worker.reading import Reading
 from woolexec.worker.road import Road
+from woolexec.worker.settings import follow_path
 from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False
@@ -165,7 +166,8 @@ class Worker:
         try:
             initializer, initargs = loads(payload)
             initializer(*initargs)
-            self.page.initialized()
+            if initializer is not follow_path:
+                self.page.initialized()
         except BaseException as exc:  # user code
             self.road.send(encode(Broken(payload=dump_failure(exc, skip=1))))
             self.reading.stopping = True

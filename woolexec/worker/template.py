@@ -113,7 +113,7 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 def _configure(control: socket.socket) -> None:
     size = RECORD.unpack(_read(control, RECORD.size))[2]
     config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and of builtins alone
-    sys.path[:] = config["path"]
+    settings.follow_path(config["path"])
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
     hooks.when_imported("multiprocessing.shared_memory", _leave_blocks)
