@@ -36,6 +36,8 @@ class Difference:
     until: tuple[int, int] | None = None
     # Added to released Pythons in a bugfix release: earlier ones lack it.
     backported: bool = False
+    # Some of its subtests hold.
+    partly: bool = False
 
     def applies(self, version: tuple[int, int] = sys.version_info[:2]) -> bool:
         return self.since <= version and (self.until is None or version <= self.until)
@@ -62,24 +64,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         Why.PRIVATE,
         "Counts `_processes`.",
         "test_pool::test_as_many_calls_run_at_once_as_there_are_workers",
-    ),
-    Difference(
-        f"{P}.test_idle_process_reuse_one",
-        Why.PRIVATE,
-        "Counts `_processes`.",
-        "test_pool::test_idle_workers_are_used_again",
-    ),
-    Difference(
-        f"{P}.test_idle_process_reuse_multiple",
-        Why.PRIVATE,
-        "Counts `_processes`.",
-        "test_pool::test_idle_workers_are_used_again",
-    ),
-    Difference(
-        f"{P}.test_max_tasks_per_child",
-        Why.PRIVATE,
-        "Counts `_processes`.",
-        "test_pool::test_worker_is_replaced_after_max_tasks_per_child",
     ),
     Difference(
         f"{P}.test_max_tasks_per_child_defaults_to_spawn_context",
@@ -122,6 +106,7 @@ DIFFERENCES: tuple[Difference, ...] = (
         "test_pool::test_workers_are_replaced_after_shutdown_without_wait",
         since=(3, 13),
         backported=True,
+        partly=True,
     ),
     Difference(
         f"{P}.test_gc_during_max_tasks_worker_exit_gh152967",
@@ -145,6 +130,20 @@ DIFFERENCES: tuple[Difference, ...] = (
         "test_pool::test_pool_whose_workers_cannot_start_fails_its_calls",
         since=(3, 13),
         backported=True,
+    ),
+    Difference(
+        f"{P}.test_force_shutdown_workers",
+        Why.PRIVATE,
+        "Replaces methods of what is in `_processes`.",
+        "test_later_pythons::test_stop_ends_running_calls_and_workers_at_once",
+        since=(3, 14),
+    ),
+    Difference(
+        f"{P}.test_force_shutdown_workers_invalid_op",
+        Why.PRIVATE,
+        "Calls `_force_shutdown`.",
+        "test_later_pythons::test_stop_ends_running_calls_and_workers_at_once",
+        since=(3, 14),
     ),
     Difference(
         f"{P}.test_terminate_workers",
@@ -251,12 +250,6 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
 )
 
-# Tests whose executor is shut down when its first call runs, not at once, and why.
-SHUT_WHEN_RUNNING = {
-    f"{S}.test_cancel_futures": "Expects some calls to be past cancelling a millisecond after they were submitted: "
-    "the stdlib counts the first ones as started before it has a worker, we when a worker has begun.",
-}
-
 # Test classes that are about no kind of pool, or about another one.
 OTHER_CLASSES = {
     "FailingInitializerResourcesTest": "Asks multiprocessing's resource tracker what the stdlib's own workers leaked.",
@@ -273,8 +266,6 @@ def table() -> str:
         module, _, name = row.instead.partition("::")
         ours = f"`{name}` in `{module}.py`"
         lines.append(f"| `{row.test}` | {row.pythons()} | {row.why.value} | {row.reason} | {ours} |")
-    lines += ["", "| test that shuts its executor down when the first call runs, not at once | why |", "| --- | --- |"]
-    lines += [f"| `{name}` | {reason} |" for name, reason in SHUT_WHEN_RUNNING.items()]
     lines += ["", "| class | why it is left out |", "| --- | --- |"]
     lines += [f"| `{name}` | {reason} |" for name, reason in OTHER_CLASSES.items()]
     return "\n".join(lines) + "\n"

@@ -25,9 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .differences import SHUT_WHEN_RUNNING
 from .subject import IS_OURS, MODULE, NAME, Subject, python_path
-from .tasks import eventually
 
 SUITE = "test_concurrent_futures"
 SPAWN_MIXIN = "ProcessPoolSpawnMixin"
@@ -142,8 +140,6 @@ def make_mixin(executor_mixin: type) -> type:
             )
             support().environment_altered = False
             super().setUp()
-            if ".".join(self.id().split(".")[-2:]) in SHUT_WHEN_RUNNING:
-                shut_when_running(self.executor)
 
         def tearDown(self) -> None:
             # Also those that a test made itself and left, as it failed half way.  What still sleeps is not waited for.
@@ -158,23 +154,6 @@ def make_mixin(executor_mixin: type) -> type:
             assert not (IS_OURS and support().environment_altered), "a child process or a thread was left behind"
 
     return PeerPoolMixin
-
-
-def shut_when_running(executor: Any) -> None:
-    """Let `executor.shutdown` wait until the first call has been started."""
-    first: list[Any] = []
-    submit, shutdown = executor.submit, executor.shutdown
-
-    def remember(*args: Any, **kwargs: Any) -> Any:
-        future = submit(*args, **kwargs)
-        first.append(future)
-        return future
-
-    def shut(*args: Any, **options: Any) -> None:
-        assert eventually(lambda: first[0].running() or first[0].done())
-        shutdown(*args, **options)
-
-    executor.submit, executor.shutdown = remember, shut
 
 
 class SubjectFutures:

@@ -131,6 +131,8 @@ def test_every_record_that_is_dropped_is_counted_once(monkeypatch):
     monkeypatch.setattr(loop, "handle_record", handled.append)
     monkeypatch.setattr(loop, "_RECORDS_LIMIT", 2)
     engine_loop, blocked, gate = loop.Loop(lambda about: False), threading.Event(), threading.Event()
+    engine_loop.prepare(lambda: None, lambda: None)
+    engine_loop.begin()
     engine_loop._records.put(lambda: (blocked.set(), gate.wait(30)))
     assert blocked.wait(20)
     for number in range(10):

@@ -72,7 +72,7 @@ LIMITED = """
 def test_start_without_descriptors_gives_a_clear_error_and_works_once_there_are_some(run):
     script = """
     with PeerPoolExecutor(1) as pool:
-        allow(1)
+        allow(4)  # enough for the engine's thread, and not for a worker
         error = pool.submit(abs, -1).exception(20)
         print(type(error).__name__, "Too many open files" in str(error))
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
@@ -81,17 +81,19 @@ def test_start_without_descriptors_gives_a_clear_error_and_works_once_there_are_
     assert output(run(LIMITED + script)) == ["WorkerStartError True", "1"]
 
 
-def test_executor_made_without_descriptors_raises_at_once(run):
+def test_first_task_without_descriptors_raises_at_once_and_the_next_one_runs(run):
     script = """
     import threading
-    PeerPoolExecutor(1).shutdown()
-    allow(1)
-    try: PeerPoolExecutor(1)
-    except OSError as exc: print(exc.strerror)
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    print(threading.active_count())
+    pool = PeerPoolExecutor(1)
+    for more in range(3):
+        allow(more)
+        try: pool.submit(abs, -1)
+        except OSError as exc: print(exc.strerror, exc.__context__)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    print(threading.active_count(), pool.submit(abs, -1).result(20))
+    pool.shutdown()
     """
-    assert output(run(LIMITED + script)) == ["Too many open files", "1"]
+    assert output(run(LIMITED + script)) == [*["Too many open files None"] * 3, "1 1"]
 
 
 def test_more_large_results_than_descriptors_all_arrive(run):

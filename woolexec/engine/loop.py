@@ -65,21 +65,21 @@ class Loop:
 
         def begin() -> None:
             on_first()
-            self.watched = Watched()
-            self._woken, wake_fd = os.pipe()
-            os.set_blocking(self._woken, False)
-            os.set_blocking(wake_fd, False)
-            self.watched.add(self._woken, self._drain_wakes)
-            self._wake_fd = wake_fd
-            self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
-            try:
+            with contextlib.ExitStack() as undo:
+                self.watched = Watched()
+                undo.callback(self.watched.close)
+                self._woken, wake_fd = os.pipe()
+                undo.callback(os.close, self._woken)
+                undo.callback(os.close, wake_fd)
+                os.set_blocking(self._woken, False)
+                os.set_blocking(wake_fd, False)
+                self.watched.add(self._woken, self._drain_wakes)
+                self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
+                undo.callback(setattr, self, "thread", None)
+                undo.callback(setattr, self, "_wake_fd", -1)
+                self._wake_fd = wake_fd  # before it runs: whoever comes next wakes it
                 self.thread.start()
-            except RuntimeError:
-                self.thread, self._wake_fd = None, -1
-                self.watched.close()
-                os.close(self._woken)
-                os.close(wake_fd)
-                raise
+                undo.pop_all()
 
         self._first.append(begin)
 
@@ -118,10 +118,10 @@ class Loop:
 
     def wake(self) -> None:
         """Let the thread look at the inbox; begin it if that has not been done."""
-        try:
+        with contextlib.suppress(OSError):  # full: it wakes anyway; none: it has stopped, or not begun
             os.write(self._wake_fd, b"\0")
-        except OSError:  # full: it wakes anyway; closed: it has stopped; none: it has not begun
-            self.begin()
+            return
+        self.begin()
 
     def tell(self, piece: Callable[[], object]) -> None:
         """Run a piece of the engine's code in its thread, some time soon."""
