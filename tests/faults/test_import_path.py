@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.worker import settings
+from woolexec.worker import import_path
 
 from .tasks import SOON
 
@@ -102,8 +102,8 @@ def test_worker_that_starts_later_finds_what_its_initializer_needs(modules):
 )
 def test_the_callers_part_of_the_path_is_replaced(now, path, then, monkeypatch):
     monkeypatch.setattr(sys, "path", now)
-    monkeypatch.setattr(settings, "_path", ["/a", "/b"])
+    monkeypatch.setattr(import_path, "_path", ["/a", "/b"])
 
-    settings.follow_path(path)
+    import_path.follow_path(path)
 
     assert sys.path == then

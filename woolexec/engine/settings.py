@@ -182,7 +182,7 @@ def _affinity() -> tuple[int, ...] | None:
     return tuple(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else None
 
 
-def _limits() -> dict[str, tuple[int, int]] | None:
+def limits() -> dict[str, tuple[int, int]] | None:
     """Collect the limits of resources, if the program may have set some."""
     resource = imported("resource")
     if resource is None:
@@ -203,7 +203,7 @@ _OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
     "coverage": _coverage,
     "nice": _niceness,
     "affinity": _affinity,
-    "limits": _limits,
+    "limits": limits,
 }
 _OF_THE_USER: dict[str, Callable[[], Any]] = {
     "decimal": _decimal,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from woolexec.engine.settings import settings
+from woolexec.engine.settings import limits, settings
 from woolexec.imported import imported
 from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
 
@@ -70,6 +70,7 @@ class Template:
         finally:
             theirs.close()
         self.path = import_path()
+        self._limits = limits()
         config = pickle.dumps(
             {
                 "path": self.path,
@@ -93,7 +94,7 @@ class Template:
         :raises OSError: if the template is gone
         """
         packed = array.array("i", fds)
-        found = pickle.dumps({**settings(), **(of_user or {}), **self._key})
+        found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
         self.socket.setblocking(True)  # a few bytes into an empty buffer
         try:
             if found != self._settings:
@@ -102,6 +103,12 @@ class Template:
             self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
         finally:
             self.socket.setblocking(False)
+
+    def _changed_settings(self) -> dict[str, Any]:
+        found = settings()
+        if found.get("limits") == self._limits:  # which workers have from it
+            found.pop("limits", None)
+        return found
 
     def kill(self, worker: int, number: int) -> None:
         """Send a signal to a worker's process group; nothing happens if it has ended."""

@@ -34,9 +34,9 @@ from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import APART, File, Parts, fill, shared_file
 from woolexec.wire.pickling import dumps
 from woolexec.wire.stream import Reader, enlarge, pieces, sized, write
+from woolexec.worker.import_path import follow_path
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
-from woolexec.worker.settings import follow_path
 
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024

@@ -34,11 +34,11 @@ from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.failures import dump_failure
 from woolexec.wire.pickling import loads, restrict
 from woolexec.worker import context
+from woolexec.worker.import_path import follow_path
 from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.page import CRASH, Page
 from woolexec.worker.reading import Reading
 from woolexec.worker.road import Road
-from woolexec.worker.settings import follow_path
 from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False

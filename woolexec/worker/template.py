@@ -31,6 +31,7 @@ from time import monotonic
 
 from woolexec.worker import hooks, settings
 from woolexec.worker import main as worker_main
+from woolexec.worker.import_path import follow_path
 from woolexec.worker.records import CONFIGURE, EXITED, FAILED, FORKED, KILL, RECORD, SPAWN
 
 TYPE_CHECKING = False
@@ -113,7 +114,7 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 def _configure(control: socket.socket) -> None:
     size = RECORD.unpack(_read(control, RECORD.size))[2]
     config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and of builtins alone
-    settings.follow_path(config["path"])
+    follow_path(config["path"])
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
     hooks.when_imported("multiprocessing.shared_memory", _leave_blocks)
