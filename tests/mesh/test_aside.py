@@ -157,6 +157,11 @@ def test_map_of_generators_gives_streams(pool):
 
 
 def test_closing_a_map_of_coroutines_cancels_them(pool, tmp_path):
-    with closing(pool.map(wait_for_ever, [tmp_path / "a", tmp_path / "b"])):
+    async def task(path):
+        if path is not None:
+            await wait_for_ever(path)
+
+    with closing(pool.map(task, [None, tmp_path / "a", tmp_path / "b"])) as results:
+        next(results)
         eventually(lambda: (tmp_path / "a").exists() and (tmp_path / "b").exists())
     eventually(lambda: (tmp_path / "a.ended").exists() and (tmp_path / "b.ended").exists())

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +73,29 @@ def test_map_gives_results_in_order(pool):
     assert list(pool.map(double, range(20_000), timeout=PATIENCE)) == list(range(0, 40_000, 2))
 
 
+def test_map_whose_iterator_is_not_kept_runs_all(peer, tmp_path):
+    with joined(peer) as pool:
+        pool.map(Path.touch, [tmp_path / str(number) for number in range(60)])
+    assert len(list(tmp_path.iterdir())) == 60
+
+
+def test_map_notes_the_item_that_failed(pool):
+    with pytest.raises(LookupError, match="text") as caught:
+        list(pool.map(fail, ["text"]))
+    assert caught.value.__notes__ == ["item 0 of the map"]
+
+
 def test_closing_a_map_cancels_its_rest(pool, tmp_path):
-    held = occupied(pool, tmp_path)
-    results = pool.map(Path.touch, [tmp_path / str(number) for number in range(500)], chunksize=1)
+    def task(number):
+        if number:
+            eventually((tmp_path / "release").exists)
+        (tmp_path / str(number)).touch()
+
+    results = pool.map(task, range(500), chunksize=1)
+    next(results)
     eventually(lambda: pool._engine.statistics["outstanding"] >= 2)
     results.close()
     (tmp_path / "release").touch()
-    wait(held, PATIENCE)
     assert pool.submit(double, 1).result(PATIENCE) == 2
     assert len(list(tmp_path.iterdir())) < 400
 

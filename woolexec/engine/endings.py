@@ -202,7 +202,9 @@ class Endings:
 
     def is_busy(self, place: Worker | Remote) -> bool:
         """Say whether calls run there that are waited for."""
-        return bool(place.outstanding or place.pinned) or not self._left_behind.issuperset(place.aside.outstanding)
+        if place.outstanding or (isinstance(place, Worker) and place.pinned):
+            return True
+        return not self._left_behind.issuperset(place.aside.outstanding)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 
