@@ -24,8 +24,10 @@ from woolexec.wire.codec import (
     encode_next,
     encode_part,
     encode_return,
+    encode_return_in_arena,
     encode_slot,
     encode_start,
+    encode_start_in_arena,
     encode_ticket,
     encode_yield,
     split_start,
@@ -325,3 +327,22 @@ def test_part_is_encoded_as_any_other_frame(size):
     data = bytes(range(256)) * (size // 256 + 1)
     frame = Part(call=1 << 40, data=data[:size])
     assert decode(encode_part(frame.call, frame.data)) == [frame] == decode(encode(frame))
+
+
+@pytest.mark.parametrize("call", [1, 2**64 - 1])
+@pytest.mark.parametrize("slot", [0, 127])
+def test_frames_of_payloads_in_the_arena_are_what_the_schema_says(slot, call):
+    extent, mark = (34, 100_000), 2**40
+    start = Start(function=slot, call=(call,), size=(sum(extent),), extent=extent, arena=mark)
+    back = Return(call=(call,), seconds=(0.5,), size=(sum(extent),), extent=extent, arena=mark)
+
+    for frame, data in (
+        (start, encode_start_in_arena(slot, call, extent, mark)),
+        (back, encode_return_in_arena(call, 0.5, extent, mark)),
+    ):
+        assert decode(data) == [frame]
+        assert decode(data + encode(Recall(call=3)) + data) == [frame, Recall(call=3), frame]
+        assert type(frame).parse(data, 4, len(data)) == frame  # field by field
+        for stop in range(1, len(data)):
+            with pytest.raises(ValueError):
+                decode(data[:stop])

@@ -651,6 +651,68 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
     return total.to_bytes(4, "little") + frame + b"\n" + length, behind
 
 
+_ARENA_START = struct.Struct("<4sBBHQHIHQQBQ")
+_ARENA_RETURN = struct.Struct("<4sHQHfHIHQQBQ")
+# How they begin, up to the first field; what stands before the other fields, as little-endian numbers.
+_ARENA_START_HEAD, _ARENA_RETURN_HEAD = b"\x0a\x2f\x0a\x2d", b"\x0a\x33\x12\x31"
+_IN_ARENA = (0x2F, 0x33)
+_START_TAGS, _RETURN_TAGS = (0x0812, 0x041A, 0x1042, 0x59), (0x080A, 0x0412, 0x041A, 0x102A, 0x31)
+
+
+def encode_start_in_arena(slot: int, call: int, extent: Sequence[int], arena: int) -> bytes:
+    """
+    Encode the Start of one plain call whose payload, of two parts, is in the arena.
+
+    :param slot: below 128
+    """
+    body, buffer = extent
+    numbers, sizes, extents, mark = _START_TAGS
+    return _ARENA_START.pack(
+        _ARENA_START_HEAD, 8, slot, numbers, call, sizes, body + buffer, extents, body, buffer, mark, arena
+    )
+
+
+def encode_return_in_arena(call: int, seconds: float, extent: Sequence[int], arena: int) -> bytes:
+    """Encode the Return of one call whose payload, of two parts, is in the arena."""
+    body, buffer = extent
+    numbers, times, sizes, extents, mark = _RETURN_TAGS
+    return _ARENA_RETURN.pack(
+        _ARENA_RETURN_HEAD, numbers, call, times, seconds, sizes, body + buffer, extents, body, buffer, mark, arena
+    )
+
+
+def _in_arena(data: bytes | bytearray, pos: int, end: int) -> Start | Return | None:
+    """Decode one of these two; None if it is another frame."""
+    head = data[pos : pos + 4]
+    if head == _ARENA_START_HEAD and end - pos >= _ARENA_START.size:
+        _, t0, slot, t1, call, t2, size, t3, body, buffer, t4, arena = _ARENA_START.unpack_from(data, pos)
+        if t0 != 8 or slot > 127 or (t1, t2, t3, t4) != _START_TAGS:
+            return None
+        start = Start()
+        start.function, start.call, start.size, start.extent, start.arena = (
+            slot,
+            (call,),
+            (size,),
+            (body, buffer),
+            arena,
+        )
+        return start
+    if head == _ARENA_RETURN_HEAD and end - pos >= _ARENA_RETURN.size:
+        _, t0, call, t1, seconds, t2, size, t3, body, buffer, t4, arena = _ARENA_RETURN.unpack_from(data, pos)
+        if (t0, t1, t2, t3, t4) != _RETURN_TAGS:
+            return None
+        back = Return()
+        back.call, back.seconds, back.size, back.extent, back.arena = (
+            (call,),
+            (seconds,),
+            (size,),
+            (body, buffer),
+            arena,
+        )
+        return back
+    return None
+
+
 _NEXT = struct.Struct("<BBBBBBQ")
 
 
@@ -682,6 +744,11 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
         while pos < end:
             if data[pos] != 10:
                 raise ValueError(f"tag {data[pos]}")
+            length = data[pos + 1]
+            if length in _IN_ARENA and (frame := _in_arena(data, pos, end)) is not None:
+                frames.append(frame)
+                pos += 2 + length
+                continue
             if data[pos + 2] == 10 and (start := _short_start(data, pos, end)) is not None:
                 frames.append(start)
                 pos += _START.size + start.size[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return
+from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.failures import dump_failure, get, put, types_of
 from woolexec.wire.payload import APART, File, Parts
 from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
@@ -91,6 +91,11 @@ class Job:
         if payload.__class__ is bytes and len(payload) < APART and not context:
             road.send(encode_return(number, seconds, payload))
             return
+        if payload.__class__ is Parts and len(payload.parts) == 2 and arena is not None and not context:
+            mark = arena.put(payload.parts, len(payload))
+            if mark:
+                road.send(encode_return_in_arena(number, seconds, payload.extent, mark))
+                return
         frame = Return(call=(number,), seconds=(seconds,))
         if context:
             frame.context = context

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
-from .data import ARRAY, BYTES
+from .data import ARRAY, BYTES, VALUES
 from .latency import ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
@@ -24,6 +24,7 @@ WORKLOADS: tuple[Workload, ...] = (
     ROUND_TRIP,
     ARRAY,
     BYTES,
+    VALUES,
     START,
     *SLEEPS,
     LONG_SUBMIT,

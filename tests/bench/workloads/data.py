@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bench import work
 from tests.bench.goals import Figure, Goal
@@ -78,6 +78,44 @@ def bytes_rate(contender: Contender, *, workers: int, tasks: int, bursts: int, d
             del results
     return {"rate": 2 * 65_536 * tasks * bursts / 1e6 / took}
 
+
+def values_rate(contender: Contender, *, workers: int, trips: int, arrays: int, numbers: int) -> Sample:
+    """
+    Send what consists of many small objects, one trip after another: most of the time goes into pickling.
+
+    `arrays` is a list of arrays of 8 KB, `numbers` a dictionary of integers.
+    """
+    import numpy as np
+
+    values: dict[str, Any] = {
+        "arrays": [np.full(1000, number) for number in range(arrays)],
+        "numbers": {number: number for number in range(numbers)},
+    }
+
+    def echo(pool: Pool, value: Any) -> None:
+        for _ in range(trips):
+            [result] = pool.gather([pool.submit(work.same, value)])
+            if len(result) != len(value):
+                raise RuntimeError("another value came back")
+
+    with contender.warm(workers) as pool:
+        for value in values.values():
+            echo(pool, value)
+        took = {name: timed(echo, pool, value)[0] for name, value in values.items()}
+    return {name: trips / seconds for name, seconds in took.items()}
+
+
+VALUES = Workload(
+    name="values",
+    probe=values_rate,
+    figures=(
+        Figure("arrays", "list of 500 arrays of 8 KB there and back", "1/s", "higher", (Goal(1),)),
+        Figure("numbers", "dictionary of 100,000 integers there and back", "1/s", "higher", (Goal(1),)),
+    ),
+    size={"workers": 1, "trips": 20, "arrays": 500, "numbers": 100_000},
+    quick={"trips": 2, "arrays": 50, "numbers": 1000},
+    missing=no_numpy,
+)
 
 ARRAY = Workload(
     name="array",
