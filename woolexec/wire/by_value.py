@@ -32,7 +32,7 @@ from weakref import ref
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import arrays, classes, code_objects, culprit, foreign_classes, reducers, stand_ins, type_objects
+from woolexec.wire import arrays, classes, code_objects, reducers, stand_ins, type_objects
 from woolexec.wire.main_module import Main, sent, set_class_state, set_state
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
@@ -65,6 +65,8 @@ def dumps_by_value(
         pickler, data, error = _try(obj, is_inline, buffers, _Verdicts())
     if data is not None:
         return data
+    from woolexec.wire import culprit
+
     culprit.annotate(error, obj, names, reversed(pickler.met))
     pickler.met.clear()  # what is raised holds the pickler
     pickler.clear_memo()
@@ -126,6 +128,8 @@ def substitute(owner: str, name: str, value: Any, verdicts: _Verdicts | None = N
     try:
         pickler.dump(pickler.replace(value))
     except Exception as error:  # user code
+        from woolexec.wire import culprit
+
         culprit.annotate(error, value, name, reversed(pickler.met))
         why = stand_ins.explain(owner, name, value, error, culprit.where(error))
         error.__traceback__ = None
@@ -223,7 +227,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return NotImplemented
         if reduced is NotImplemented or (reduced is not None and len(reduced) != 6):
             return reduced
-        other = (classes.reduce_enum if reduced is None else foreign_classes.reduce)(cls)
+        other = classes.reduce_enum(cls) if reduced is None else _reduce_foreign(cls)
         if other is not None:
             if len(other) == 6:
                 sent(cls)
@@ -292,6 +296,18 @@ def _kind() -> Any:
             table: Any = ChainMap(cloudpickle.Pickler.dispatch_table, registered)
             _picklers.append(type("_Pickler", (_Pickler,), {"dispatch_table": table}))
     return _picklers[-1]
+
+
+def _reduce_foreign(cls: Any) -> Any:
+    """Reduce a class that is more than its attributes, if a package that makes such classes is loaded."""
+    if sys.modules.keys().isdisjoint(_FOREIGN):
+        return None
+    from woolexec.wire import foreign_classes
+
+    return foreign_classes.reduce(cls)
+
+
+_FOREIGN = ("ctypes", "msgspec", "pydantic", "sqlalchemy.orm")
 
 
 # -- values of some types ---------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ _WALKED = 1 << 16
 
 _CONNECTION = b"multiprocessing.connection"
 
-_BY_VALUE = "woolexec.wire.by_value"
+_BY_VALUE = "woolexec.wire.code_objects"
 
 is_worker = False
 """In a worker the functions of the caller's ``__main__`` share one namespace, as they do there: see `main_module`."""
@@ -250,7 +250,7 @@ def _holds(body: bytes, word: bytes) -> bool:
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
     """Import what unpickling this will need."""
     if _BY_VALUE not in sys.modules and (payload.__class__ is not bytes or b"cloudpickle" in payload):
-        from woolexec.wire import by_value  # noqa: F401  # and cloudpickle
+        from woolexec.wire import code_objects, main_module  # noqa: F401  # and cloudpickle
 
 
 _load = pickle.loads
