@@ -16,7 +16,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from woolexec.wire import by_value
+from woolexec.wire import by_value, reducers
 from woolexec.wire.pickling import dumps, loads
 from woolexec.wire.stand_ins import StandIn
 
@@ -125,7 +125,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_global_that_does_not_pickle_fails_where_it_is_used_only(program, kind, monkeypatch):
-    monkeypatch.delitem(sys.modules, "multiprocessing.reduction", raising=False)  # it lets sockets be sent
+    monkeypatch.setattr(reducers, "registered", dict)  # multiprocessing lets sockets be sent
     monkeypatch.setattr(by_value, "_picklers", [by_value._Pickler])
     it = REFUSED[kind]()
     main = program("def work(use):\n    return it.anything if use else 7", it=it)
