@@ -17,7 +17,8 @@ else:  # sooner there: see `worker/template.py`
 
 def is_array(obj: object) -> bool:
     """Say whether this is one of numpy's arrays."""
-    return obj.__class__.__name__ == "ndarray" and obj.__class__.__module__ == "numpy"
+    cls = type(obj)  # objects may say anything of their class
+    return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
 
 
 def dumps_arrays(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
