@@ -14,6 +14,7 @@ import multiprocessing.util
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -42,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft > DESCRIPTORS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, hard))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in what a shell starts in the background.  Children inherit it, and tests send them this signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A temporary directory of our own: what two runs at once leave in a common one is each other's.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="tests-of-woolexec-")

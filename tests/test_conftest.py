@@ -1,6 +1,7 @@
 """The guards that stand around every test, each seen to act in a pytest of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,4 +94,17 @@ def test_tests_run_with_the_usual_number_of_descriptors(tmp_path):
     done = run_pytest(
         tmp_path, "import resource\ndef test_it():\n    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] <= 1024\n"
     )
+    assert "1 passed" in done.stdout
+
+
+def test_children_hear_ctrl_c_though_the_tests_were_started_in_the_background(tmp_path):
+    source = (
+        "import subprocess, sys\ndef test_it():\n    code = 'import signal; print(signal.getsignal(signal.SIGINT))'\n"
+    )
+    source += "    assert 'default_int_handler' in subprocess.check_output([sys.executable, '-c', code], text=True)\n"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = run_pytest(tmp_path, source)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "1 passed" in done.stdout
