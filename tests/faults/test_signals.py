@@ -20,6 +20,8 @@ from . import tasks, tasks_b
 from .tasks import SOON
 
 WATCHED = (f"{os.sep}woolexec{os.sep}", f"concurrent{os.sep}futures", "threading.py")
+# Reads hundreds of settings, a line each, before anything of the pool's is touched.
+NOT_WATCHED = f"{os.sep}engine{os.sep}settings.py"
 
 
 def at_line(number, handler, work):
@@ -34,7 +36,8 @@ def at_line(number, handler, work):
     def trace(frame, event, arg):
         nonlocal reached
         if event == "call":
-            return trace if any(part in frame.f_code.co_filename for part in WATCHED) else None
+            name = frame.f_code.co_filename
+            return trace if any(part in name for part in WATCHED) and not name.endswith(NOT_WATCHED) else None
         if event == "line" and next(lines) == number:
             reached = True
             sys.settrace(None)

@@ -169,8 +169,9 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         flags = [*flags, "-P"]
     path = import_path()
     code = (
-        "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'));"
-        f"os.write(3, {RECORD.pack(STARTED, 0, 0)!r});"
+        "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'))\n"
+        f"try: os.write(3, {RECORD.pack(STARTED, 0, 0)!r})\n"
+        "except OSError: os._exit(0)\n"  # the caller is gone: nobody is left to hear of it
         f"sys.path[:] = {path!r}; from woolexec.worker.template import main; main(3)"
     )
     null = os.open(os.devnull, os.O_RDONLY)
