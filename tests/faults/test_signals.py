@@ -24,7 +24,7 @@ WATCHED = (f"{os.sep}woolexec{os.sep}", f"concurrent{os.sep}futures", "threading
 NOT_WATCHED = f"{os.sep}engine{os.sep}settings.py"
 
 
-def at_line(number, handler, work):
+def at_line(number, handler, work, watched=WATCHED):
     """
     Do some work in this thread, with the handler run at the so manieth line that it passes.
 
@@ -37,7 +37,7 @@ def at_line(number, handler, work):
         nonlocal reached
         if event == "call":
             name = frame.f_code.co_filename
-            return trace if any(part in name for part in WATCHED) and not name.endswith(NOT_WATCHED) else None
+            return trace if any(part in name for part in watched) and not name.endswith(NOT_WATCHED) else None
         if event == "line" and next(lines) == number:
             reached = True
             sys.settrace(None)
@@ -148,11 +148,14 @@ def test_handler_may_submit_while_a_map_is_read(pool):
     assert {future.result(SOON) for future in inner} == {1}
 
 
+@pytest.mark.timeout(120)
 def test_handler_may_shut_down_while_submit_runs():
     lines = itertools.count()
-    for number in lines:
+    for number in lines:  # a pool of its own each
         executor = PeerPoolExecutor(1)
-        value, reached = at_line(number, executor.shutdown, lambda executor=executor: executor.submit(abs, -2))
+        value, reached = at_line(
+            number, executor.shutdown, lambda executor=executor: executor.submit(abs, -2), WATCHED[:1]
+        )
         # Accepted tasks end; the others were refused.
         assert isinstance(value, RuntimeError) or isinstance(value.exception(SOON), RuntimeError | None)
         executor.shutdown()
@@ -161,11 +164,12 @@ def test_handler_may_shut_down_while_submit_runs():
             return
 
 
+@pytest.mark.timeout(120)
 def test_handler_may_shut_down_while_shutdown_runs():
     for number in itertools.count():
         executor = PeerPoolExecutor(1)
         future = executor.submit(tasks.nap, 0.01)
-        _, reached = at_line(number, executor.shutdown, executor.shutdown)
+        _, reached = at_line(number, executor.shutdown, executor.shutdown, WATCHED[:1])
         assert future.result(0) == 0.01
         if not reached:
             assert number > 5

@@ -158,7 +158,10 @@ class Loop:
 
     def join(self) -> None:
         """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
-        if self._callbacks.running_here or self._records.running_here or self.thread is None:
+        if self._callbacks.running_here or self._records.running_here:
+            return
+        if self.thread is None or self.thread.ident is None:
+            # It is about to begin, by another thread, or by this one below a signal handler: that must not wait for it.
             return
         while not self._ended.wait(_LOOK):
             self._callbacks.run_here()
