@@ -112,8 +112,8 @@ with PeerPoolExecutor(1) as pool:
             assert text in notes(exc), notes(exc)
     assert "args[0].lock" in notes(asyncio.run(run()))
     def outer(pool):
-        return pool.submit(use, Client()).exception().__notes__
-    assert "args[0].lock" in pool.submit(outer, pool).result()[0]
+        return notes(pool.submit(use, Client()).exception())
+    assert "args[0].lock" in pool.submit(outer, pool).result()
 """,
     "NewType": """
 from typing import NewType
