@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import itertools
 import pickle
-import sys
 from typing import NamedTuple
 
 import pytest
@@ -64,10 +63,15 @@ def bad():
     return (n for n in ())
 
 
+def ours(error):
+    """Return the notes of an exception but for those that the pickler of Python 3.14 and later adds."""
+    return [text for text in error.__notes__ if not text.startswith("when serializing ")]
+
+
 def note(pickle_it, *args):
     with pytest.raises((TypeError, LookupError, pickle.PicklingError)) as raised:
         pickle_it(*args)
-    [text] = raised.value.__notes__
+    [text] = ours(raised.value)
     return text.removeprefix("what does not pickle: ")
 
 
@@ -166,12 +170,12 @@ def test_very_deep_way_is_cut():
 
 def test_endless_recursion_has_a_note():
     deep = []
-    for _ in range(sys.getrecursionlimit() * 5):
+    for _ in range(100_000):  # from Python 3.14 on the stack is the limit
         deep = [deep]
 
     with pytest.raises((pickle.PicklingError, RecursionError)) as raised:
         dumps_call((deep,), {})
-    assert raised.value.__notes__
+    assert ours(raised.value)
 
 
 def test_note_is_added_once_to_an_exception_that_is_raised_again():
@@ -184,7 +188,7 @@ def test_note_is_added_once_to_an_exception_that_is_raised_again():
     for _ in range(3):
         with pytest.raises(LookupError):
             dumps([Shared()])
-    assert len(shared.__notes__) == 1
+    assert len(ours(shared)) == 1
 
 
 def test_what_pickles_is_not_searched(monkeypatch):
