@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import functools
-import itertools
 import pickle
 from typing import NamedTuple
 
@@ -100,7 +99,7 @@ def test_argument_is_named_with_the_way_to_what_does_not_pickle(place):
 
 
 def test_inside_of_what_c_code_made_is_searched():
-    assert note(dumps_call, (itertools.chain([bad()]),), {}).startswith("the inside of args[0]")
+    assert note(dumps_call, (iter([bad()]),), {}).startswith("the inside of args[0]")
 
 
 def test_slots_are_named():
