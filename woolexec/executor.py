@@ -309,6 +309,7 @@ class PeerPoolExecutor(_Face):
         self._refusal = AFTER_SHUTDOWN
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel_futures)
+        self._functions.clear()
 
     def __enter__(self) -> Self:
         self._outer.append(ambient.set(self))

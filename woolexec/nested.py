@@ -60,8 +60,6 @@ class NestedExecutor(BaseExecutor):
         future: _NestedFuture[Any] = _NestedFuture(options)
         try:
             function = _functions.get(fn, None if options is None else options.backend)
-            if not isinstance(function.payload, bytes):
-                raise ValueError("a nested task's function is too large")  # noqa: TRY004  # of its size
             payload = dumps_call(args, kwargs)
             values = variables.capture(function.name)
         except BaseException as exc:  # pickling runs user code
@@ -106,7 +104,7 @@ class NestedExecutor(BaseExecutor):
         return current_executor, ()
 
 
-_functions = Functions(Function)
+_functions = Functions(Function, is_nested=True)
 
 
 class _NestedFuture(CallFuture[T]):

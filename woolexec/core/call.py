@@ -76,10 +76,11 @@ class Function:
     What a call runs, pickled, where in a worker it runs, and what is known of how long it takes.
 
     `seconds` is the moving average of one item's run time, None until the first has finished.  `code` names archives of
-    modules that it needs, wherever it goes.
+    modules that it needs, wherever it goes.  `needs` are the large globals that it names, pickled like functions.
+    Versions of what is large have the same `family`: a place keeps the last one.
     """
 
-    __slots__ = ("code", "is_stream", "lane", "name", "payload", "seconds")
+    __slots__ = ("code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
 
     def __init__(self, payload: Any, name: str, lane: int = MAIN) -> None:
         self.payload = payload
@@ -87,6 +88,8 @@ class Function:
         self.lane = lane
         self.is_stream = False
         self.code: tuple[str, ...] = ()
+        self.needs: tuple[Function, ...] = ()
+        self.family: object = None
         self.seconds: float | None = None
 
     def observe(self, seconds: float) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
 from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.recent import Recent
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import Place
 from woolexec.engine.aside import Aside
@@ -125,7 +126,7 @@ class Dispatcher:
         self._workers = crew.workers
         self._on_timed = on_timed
         self._permitted: dict[int, Worker] = {}
-        self._functions: dict[tuple[bytes, int], Function] = {}
+        self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
         self._hungry = self._hungry_aside = True
         self._rest_armed = False
         crew.dispatcher = self
@@ -208,9 +209,8 @@ class Dispatcher:
             return Function(payload, name, lane)
         function = self._functions.get((payload, lane))
         if function is None:
-            if len(self._functions) >= _FUNCTIONS_LIMIT:
-                self._functions.pop(next(iter(self._functions)), None)
-            function = self._functions[payload, lane] = Function(payload, name, lane)
+            function = Function(payload, name, lane)
+            self._functions.add((payload, lane), function)
         return function
 
     # -- a round of the engine's thread -------------------------------------------------------------------------

@@ -16,9 +16,11 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
+from woolexec.core.recent import Recent
 from woolexec.imported import imported
+from woolexec.wire.modules import comes_by_value, look
 from woolexec.wire.payload import LARGE
-from woolexec.wire.pickling import dumps
+from woolexec.wire.pickling import Needs, dumps, dumps_inline
 
 _ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
 _CACHE_LIMIT = 512
@@ -28,10 +30,13 @@ _MISSING = object()
 class Functions:
     """What is known of the functions that one executor was given."""
 
-    def __init__(self, intern: Callable[[Any, str, int], Function]) -> None:
+    def __init__(self, intern: Callable[[Any, str, int], Function], *, is_nested: bool = False) -> None:
         self._intern = intern
+        self._is_nested = is_nested
         # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
-        self._known: dict[FunctionType, tuple[Function, tuple[Any, ...] | None]] = {}
+        self._known: Recent[FunctionType, tuple[Function, tuple[Any, ...] | None]] = Recent(_CACHE_LIMIT)
+        self._with_needs: Recent[tuple[Any, int], Function] = Recent(_CACHE_LIMIT)
+        self._large: dict[Any, Any] = {}
 
     def get(self, fn: Callable[..., Any], backend: str | None = None) -> Function:
         """
@@ -41,17 +46,17 @@ class Functions:
         :raises Exception: what pickling it raises
         """
         if fn.__class__ is not FunctionType:
-            return self._make(fn, dumps(fn, least=LARGE), backend)
+            return self._make(fn, *self._dumps(fn), backend)
         known = self._known.get(fn)
         if known is not None:
             function, seen = known
             if seen is None or _is_same(seen, fn):
                 if function.lane in _LOOPS and function.lane != loop_lane(backend):
-                    return self._make(fn, function.payload, backend)
+                    return self._make(fn, function.payload, [], backend)
                 return function
-        payload = dumps(fn, least=LARGE)
-        function = self._make(fn, payload, backend)
-        if not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
+        payload, needs = self._dumps(fn)
+        function = self._make(fn, payload, needs, backend)
+        if needs or not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
             return function
         if _is_importable(fn):
             seen = None
@@ -60,21 +65,53 @@ class Functions:
                 seen = tuple(_references(fn, set()))
             except _Mutable:
                 return function
-        if len(self._known) >= _CACHE_LIMIT:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[fn] = function, seen
+        self._known.add(fn, (function, seen))
         return function
 
-    def _make(self, fn: Callable[..., Any], payload: Any, backend: str | None) -> Function:
+    def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]]:
+        """Pickle a function; return that and the large globals that it needs, which are payloads of their own."""
+        is_function = fn.__class__ is FunctionType
+        if self._is_nested:  # it travels inside a frame
+            return dumps_inline(fn, is_function=is_function), []
+        needs = Needs(self._large)
+        return dumps(fn, least=LARGE, is_function=is_function, needs=needs), needs
+
+    def clear(self) -> None:
+        """Let go of what was pickled."""
+        self._known.clear()
+        self._with_needs.clear()
+        self._large.clear()
+
+    def _make(self, fn: Callable[..., Any], payload: Any, needs: list[Any], backend: str | None) -> Function:
         flags = _flags(fn)
         lane = MAIN
         if flags & (_COROUTINE | _ASYNC_GENERATOR):
             lane = loop_lane(backend)
         elif flags & _GENERATOR:
             lane = THREAD
-        function = self._intern(payload, name_of(fn), lane)
+        function = self._find(fn, payload, needs, lane) if needs else self._intern(payload, name_of(fn), lane)
         function.is_stream = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
         return function
+
+    def _find(self, fn: Any, payload: Any, needs: list[Any], lane: int) -> Function:
+        """Return what was made the last time, if it is the same: older large globals are not to be kept."""
+        key = (fn if fn.__class__ is FunctionType else name_of(fn)), lane
+        function = self._with_needs.get(key)
+        if function is not None and function.payload == payload:
+            return function
+        before, function = function, Function(payload, name_of(fn), lane)
+        function.family = object() if before is None else before.family
+        function.needs = tuple(map(_as_function, needs))
+        self._with_needs.add(key, function)
+        return function
+
+
+def _as_function(large: Any) -> Function:
+    if large.function is None:
+        large.function = Function(large.payload, "a large global")
+        large.function.family = large.family
+    function: Function = large.function
+    return function
 
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -132,7 +169,10 @@ def name_of(fn: object) -> str:
 def _is_importable(fn: Any) -> bool:
     """Say whether pickle takes this function or class by its name."""
     module = sys.modules.get(getattr(fn, "__module__", None) or "")
-    if module is None or fn.__module__ == "__main__":
+    if module is None:
+        return False
+    look()
+    if comes_by_value(fn.__module__):
         return False
     found: Any = module
     for part in fn.__qualname__.split("."):

@@ -34,7 +34,7 @@ SLOTS = 128
 class Outbound(Place):
     """A place, and what it has been told.  Only the engine's thread uses it, where nothing else is said."""
 
-    __slots__ = ("_chunk", "_slot_of")
+    __slots__ = ("_chunk", "_families", "_slot_of")
 
     page: TimedPage
     pid: int | None
@@ -44,6 +44,7 @@ class Outbound(Place):
     def __init__(self) -> None:
         super().__init__()
         self._slot_of: dict[Function, bytes] = {}
+        self._families: dict[object, Function] = {}  # the last version of each function that was sent, if it has one
         self._chunk: object = None
 
     def place_of(self, number: int) -> Outbound:
@@ -104,18 +105,33 @@ class Outbound(Place):
         field = self._slot_of.get(function)
         if field is not None:
             return field[1]
-        if len(self._slot_of) >= SLOTS:
-            oldest = next(iter(self._slot_of))
-            field = self._slot_of.pop(oldest)
+        needs = self._slots_of_needs(function)
+        before = self._families.get(function.family)
+        if before is not None:
+            field = self._forget(before)
+        elif len(self._slot_of) >= SLOTS:
+            field = self._forget(next(iter(self._slot_of)))
         else:
             field = encode_slot(len(self._slot_of))
         self._slot_of[function] = field
+        if function.family is not None:
+            self._families[function.family] = function
         slot = field[1]
-        self._send_function(slot, function)
+        self._send_function(slot, function, needs)
         return slot
 
-    def _send_function(self, slot: int, function: Function) -> None:
-        frame = Define(function=slot)
+    def _slots_of_needs(self, function: Function) -> tuple[int, ...]:
+        """Find the slots of the large globals that a function needs."""
+        return tuple(self._slot(need) for need in function.needs)
+
+    def _forget(self, function: Function) -> bytes:
+        """Give a function's slot to another one."""
+        if self._families.get(function.family) is function:
+            del self._families[function.family]
+        return self._slot_of.pop(function)
+
+    def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
+        frame = Define(function=slot, needs=needs)
         file = fill(frame, function.payload)
         self.send(encode(frame), file)
 

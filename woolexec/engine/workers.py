@@ -123,9 +123,9 @@ class Worker(Outbound):
             self.path = path
             self.initialize(dumps((follow_path, (path,))))
 
-    def _send_function(self, slot: int, function: Function) -> None:
+    def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
         self.follow_path(import_path())
-        super()._send_function(slot, function)
+        super()._send_function(slot, function, needs)
 
     # -- sending ------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ from woolexec.wire.codec import (
     encode,
 )
 from woolexec.wire.payload import LARGE, File, Parts
+from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
@@ -311,12 +312,21 @@ class Link(Distant, _Far):
         frame.offer = call.cost >= HORIZON and not is_apart
         _say_line(frame, call)
 
-    def _send_function(self, slot: int, function: Function) -> None:
+    def _slots_of_needs(self, function: Function) -> tuple[int, ...]:
+        """Large globals go to peers with their functions."""
+        return ()
+
+    def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
         self.send(self._define(slot, function))
 
     def _define(self, slot: int, function: Function) -> bytes:
         frame = Define(function=slot, name=function.name)
         payload = function.payload
+        if function.needs:
+            from woolexec.wire.main_module import WithNeeds
+
+            needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
+            payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
         self._send_code(function.code)
         inline(frame, payload if self._around is None else self._around.wrap(parts_of(payload)))
         return encode(frame)

@@ -97,6 +97,7 @@ class Served:
         self._engine = engine
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
+        self._families: dict[int, object] = {}  # of what comes under one slot workers keep the last
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of what runs beside them
         self._refused: list[int] = []
         self._looking = False
@@ -149,7 +150,8 @@ class Served:
         elif isinstance(frame, Define):
             # Not interned: the run time of a function is measured for each link on its own.
             name = frame.name or "a task of another process"
-            self._slots[frame.function] = Function(self._taken(frame), name)
+            self._slots[frame.function] = function = Function(self._taken(frame), name)
+            function.family = self._families.setdefault(frame.function, object())
         elif isinstance(frame, Part | Handed):
             self._arriving.add(frame)
         elif isinstance(frame, Code):
@@ -168,7 +170,9 @@ class Served:
         if function is None:
             raise ProtocolError(f"slot {frame.function} is empty")
         if frame.lane != function.lane:
+            family = function.family
             function = self._slots[frame.function] = Function(function.payload, function.name, frame.lane)
+            function.family = family
         if frame.count:
             self._start_span(function, frame)
             return

@@ -33,13 +33,14 @@ from weakref import ref
 from cloudpickle import cloudpickle
 
 from woolexec.wire import arrays, classes, code_objects, reducers, stand_ins, type_objects
-from woolexec.wire.main_module import Main, sent, set_class_state, set_state
+from woolexec.wire.main_module import Names, sent, set_class_state, set_state
+from woolexec.wire.modules import MAIN, comes_by_value, space_of
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
     from typing import Any
 
 _MET = 16
@@ -51,6 +52,7 @@ def dumps_by_value(
     is_inline: Callable[[pickle.PickleBuffer], bool] | None = None,
     buffers: list[Any] | None = None,
     names: tuple[str, ...] = (),
+    make_pickler: Callable[..., Any] | None = None,
 ) -> bytes:
     """
     Pickle with cloudpickle, and with what is registered with multiprocessing, as the stdlib's pool does.
@@ -58,11 +60,13 @@ def dumps_by_value(
     :param is_inline: says of a buffer whether it stays in the pickle
     :param buffers: what `is_inline` adds buffers to
     :param names: what the elements of `obj` are called in messages
+    :param make_pickler: makes another pickler of our kind; see `bundle`
     :raises Exception: what pickling it raises, with a note; `obj` may run any code
     """
-    pickler, data, error = _try(obj, is_inline, buffers, None)
+    make = make_pickler or _kind()
+    pickler, data, error = _try(make, obj, is_inline, buffers, None)
     if data is None and pickler.named:
-        pickler, data, error = _try(obj, is_inline, buffers, _Verdicts())
+        pickler, data, error = _try(make, obj, is_inline, buffers, _Verdicts())
     if data is not None:
         return data
     from woolexec.wire import culprit
@@ -77,6 +81,7 @@ def dumps_by_value(
 
 
 def _try(
+    make: Callable[..., Any],
     obj: object,
     is_inline: Callable[[pickle.PickleBuffer], bool] | None,
     buffers: list[Any] | None,
@@ -85,7 +90,7 @@ def _try(
     if buffers is not None:
         buffers.clear()
     file = io.BytesIO()
-    pickler = _kind()(file, is_inline, verdicts)
+    pickler = make(file, is_inline, verdicts)
     try:
         pickler.dump(obj)
     except Exception as exc:  # user code
@@ -154,6 +159,12 @@ def _remember(value: Any, replaced: Any) -> None:
         return
 
 
+def refused(value: Any) -> Any:
+    """Return what went in the place of a value that did not pickle a moment ago; else itself."""
+    known = _refused.get(id(value))
+    return known[1] if known is not None and known[0]() is value and monotonic() < known[2] else value
+
+
 def _forget(key: int, _: object, pop: Any = _refused.pop) -> None:
     pop(key, None)
 
@@ -163,8 +174,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
     def __init__(self, file: Any, is_inline: Any, verdicts: _Verdicts | None) -> None:
         super().__init__(file, 5, is_inline)
-        main = sys.modules["__main__"].__dict__
-        self.globals_ref[id(main)] = Main(main)
         self.lines_sent: dict[str, list[range]] = {}
         self.met: deque[Any] = deque(maxlen=_MET)
         self.named = False  # whether a function or class has come by that names something
@@ -194,15 +203,31 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if id(obj) in anew:
             wrapped = self.wrap(obj)
             return None if wrapped is None else wrapped.reduced
-        if self.is_named and type(obj).__module__ == "__main__":
+        if self.is_named and comes_by_value(type(obj).__module__):
             attributes = getattr(obj, "__dict__", None)
             if type(attributes) is dict:
                 anew.update(id(value) for value in attributes.values() if type(value) in ANEW)
         return None
 
+    def _reduce_defined(self, obj: Any) -> Any:
+        """Reduce a function or a class, by value if its module cannot be imported there."""
+        if obj.__class__ is not FunctionType:
+            by_value = comes_by_value(obj.__module__)
+            return cloudpickle._dynamic_class_reduce(obj) if by_value else super().reducer_override(obj)
+        space = space_of(obj.__globals__)
+        if space is None and not comes_by_value(obj.__module__):
+            return super().reducer_override(obj)
+        if space is not None and id(obj.__globals__) not in self.globals_ref:
+            self.globals_ref[id(obj.__globals__)] = Names(space, obj.__globals__)
+        return self._dynamic_function_reduce(obj)
+
+    def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
+        """Say which globals travel with a function."""
+        self._replace_all(fn.__qualname__, values)
+
     def _reduce_function(self, fn: Any) -> Any:
         try:
-            reduced = super().reducer_override(fn)
+            reduced = self._reduce_defined(fn)
         except NameError:  # from Python 3.14 on annotations are evaluated when they are asked for
             reduced = self._dynamic_function_reduce(_with_annotations_as_text(fn))
         if reduced is NotImplemented:
@@ -214,16 +239,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         for name in code_objects.names_in_classes(fn.__code__):
             if name in fn.__globals__:
                 slots["__globals__"].setdefault(name, fn.__globals__[name])
-        self._replace_all(fn.__qualname__, slots["__globals__"])
+        self._take_globals(fn, slots["__globals__"])
         if getattr(fn, "__type_params__", ()):
             slots["__type_params__"] = fn.__type_params__
-        if fn.__globals__ is sys.modules["__main__"].__dict__:
+        if space_of(fn.__globals__) == MAIN:
             return (*reduced[:5], set_state)
         return reduced
 
     def _reduce_class(self, cls: Any) -> Any:
-        reduced = super().reducer_override(cls) if not isinstance(cls, EnumMeta) else None
-        if reduced is None and cloudpickle._should_pickle_by_reference(cls):
+        reduced = self._reduce_defined(cls) if not isinstance(cls, EnumMeta) else None
+        if reduced is None and not comes_by_value(cls.__module__) and cloudpickle._should_pickle_by_reference(cls):
             return NotImplemented
         if reduced is NotImplemented or (reduced is not None and len(reduced) != 6):
             return reduced
@@ -233,7 +258,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 sent(cls)
                 self._replace_all(cls.__qualname__, other[2][0])
             return other
-        reduced = reduced or super().reducer_override(cls)
+        reduced = reduced or self._reduce_defined(cls)
         sent(cls)
         make, arguments, state = reduced[:3]
         if len(arguments) == 6:  # not an Enum
@@ -252,11 +277,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if values:
             self.named = True
         for name, value in values.items():
-            replaced = value
-            refused = _refused.get(id(value)) if _refused else None
-            if refused is not None and refused[0]() is value and monotonic() < refused[2]:
-                replaced = refused[1]
-            elif self.verdicts is not None and not _is_safe(value):
+            replaced = refused(value) if _refused else value
+            if replaced is value and self.verdicts is not None and not _is_safe(value):
                 replaced = self.verdicts.find(owner, name, value)
             if replaced is value:
                 replaced = self.replace(value)
@@ -400,9 +422,14 @@ def _set_dispatch(fn: Any, state: Any) -> Any:
     return fn
 
 
+def named_in(code: CodeType) -> Iterable[str]:
+    """Return the names of the globals that code may use, that of functions inside of it too."""
+    return {*cloudpickle._extract_code_globals(code), *code_objects.names_in_classes(code)}
+
+
 def _is_named(obj: Any) -> bool:
-    """Say whether what has a module and a qualified name is found by them, elsewhere than in ``__main__``."""
-    if obj.__module__ == "__main__" or obj.__module__ not in sys.modules:
+    """Say whether what has a module and a qualified name is found by them, where it can be imported."""
+    if comes_by_value(obj.__module__) or obj.__module__ not in sys.modules:
         return False
     found: Any = sys.modules[obj.__module__]
     for part in obj.__qualname__.split("."):

@@ -265,12 +265,13 @@ class Raise(Message):
 
 
 class Define(Message):
-    """Remember this function in a slot."""
+    """Remember this function, or this large global of functions, in a slot."""
 
     function: int
     payload: Any
     extent: tuple[int, ...]
     name: str
+    needs: tuple[int, ...]
 
 
 class Recall(Message):
@@ -484,6 +485,7 @@ _define(
     (2, "payload", BYTES, b""),
     (3, "extent", FIXED64S, ()),
     (4, "name", STRING, ""),
+    (5, "needs", FIXED32S, ()),
 )
 _define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0), (3, "loop", BOOL, False))
 _define(Recalled, (1, "call", FIXED64S, ()), (2, "loop", BOOL, False))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 
-from woolexec.wire import reducers
+from woolexec.wire import modules, reducers
 from woolexec.wire.arrays import dumps_arrays, is_array
 from woolexec.wire.payload import APART, LARGE, File, Parts, pack
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:  # sooner there: see `worker/template.py`
     import _pickle as pickle
 
-_MAIN = b"\x8c\x08__main__"
-"""How a pickle names the module: a short string.  Looking for it costs 0.3 µs a KiB."""
+_MAIN = b"_main__"
+"""How a pickle names ``__main__`` and ``__mp_main__``, at the end.  Looking for it costs 0.3 µs a KiB."""
 
 _GLOBAL = b"\x93"
 """The opcode without which a pickle refers to nothing by name (STACK_GLOBAL)."""
@@ -84,7 +84,7 @@ def dumps_value(value: object) -> bytes | File | Parts:
             return body
     if _is_middling(value):
         return Parts([_ALONE, value])
-    return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value)
+    return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value, is_outcome=True)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
@@ -114,24 +114,56 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
     return dumps((args, kwargs), ("args", "kwargs"))
 
 
-def dumps(obj: object, names: tuple[str, ...] = (), *, least: int = APART) -> bytes | File | Parts:
+class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+    """
+    Takes the large globals that a function names, as payloads of their own; see `bundle`.
+
+    :param known: those that were made before; what is made is added
+    """
+
+    def __init__(self, known: dict[Any, Any]) -> None:
+        super().__init__()
+        self.known = known
+
+
+def dumps(
+    obj: object,
+    names: tuple[str, ...] = (),
+    *,
+    least: int = APART,
+    is_outcome: bool = False,
+    is_function: bool = False,
+    needs: Needs | None = None,
+) -> bytes | File | Parts:
     """
     Pickle `obj`, whatever it is.
 
     :param names: what the elements of `obj` are called where an error tells of them
     :param least: size in bytes from which on a buffer leaves the pickle
+    :param is_outcome: it goes to who submitted a task, where globals of functions are not to be changed
+    :param is_function: it is a function that is to be called
+    :param needs: takes the large globals that it names, if it travels by value; None: they are in the pickle
     :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code
     """
     buffers: list[Any] = []
-    body = _dump(obj, buffers, least, names)
+    kind = _OUTCOME if is_outcome else _FUNCTION if is_function else _ARGUMENTS
+    body = _dump(obj, buffers, least, names, kind, needs)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
         body += _ALL_BYTES
     return pack(body, buffers)
 
 
-def dumps_inline(obj: object) -> bytes:
-    """Pickle `obj` into bytes, whatever its size."""
-    return _dump(obj, [], sys.maxsize)
+def dumps_inline(obj: object, *, is_function: bool = False) -> bytes:
+    """
+    Pickle `obj` into bytes, whatever its size.
+
+    :param is_function: it is a function that a task of a task calls
+    """
+    return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _OUTCOME)
+
+
+_OUTCOME, _ARGUMENTS, _FUNCTION = range(3)
+"""What is pickled: it matters where something travels by value."""
 
 
 class Pickled:
@@ -170,7 +202,14 @@ class _ReadOnly(Exception):
     """There is an array that is not writable: it needs a reduction of our own."""
 
 
-def _dump(obj: object, buffers: list[Any], least: int, names: tuple[str, ...] = ()) -> bytes:
+def _dump(
+    obj: object,
+    buffers: list[Any],
+    least: int,
+    names: tuple[str, ...] = (),
+    kind: int = _OUTCOME,
+    needs: Needs | None = None,
+) -> bytes:
     """Pickle; what leaves the pickle is appended to `buffers`."""
     are_writable = True
 
@@ -203,9 +242,13 @@ def _dump(obj: object, buffers: list[Any], least: int, names: tuple[str, ...] = 
         are_writable = False
     are_writable = False
     buffers.clear()
-    from woolexec.wire.by_value import dumps_by_value
+    if kind == _OUTCOME:
+        from woolexec.wire.by_value import dumps_by_value
 
-    return dumps_by_value(obj, is_inline, buffers, names)
+        return dumps_by_value(obj, is_inline, buffers, names)
+    from woolexec.wire.bundle import dumps_bundle
+
+    return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
 
 
 def _needs_more(body: bytes) -> bool:
@@ -213,6 +256,9 @@ def _needs_more(body: bytes) -> bool:
     if _GLOBAL not in body:  # it names no class and no function: the usual case
         return False
     if _holds(body, _MAIN):
+        return True
+    modules.look()
+    if modules.by_path and any(_holds(body, name) for name in modules.by_path.values()):
         return True
     registered = reducers.registered()
     return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))

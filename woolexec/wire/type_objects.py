@@ -10,6 +10,8 @@ import sys
 import typing
 import uuid
 
+from woolexec.wire.modules import comes_by_value
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -31,7 +33,7 @@ def _track(obj: Any, tracker: str) -> tuple[Any, str]:
 
 def _is_named(obj: Any) -> bool:
     module = sys.modules.get(obj.__module__ or "")
-    return module is not None and obj.__module__ != "__main__" and getattr(module, obj.__name__, None) is obj
+    return module is not None and not comes_by_value(obj.__module__) and getattr(module, obj.__name__, None) is obj
 
 
 def reduce_parameter(obj: Any) -> tuple[Any, ...]:

@@ -138,16 +138,18 @@ class Raise(_message.Message):
     def __init__(self, call: _Optional[int] = ..., seconds: _Optional[float] = ..., payload: _Optional[bytes] = ..., type: _Optional[_Iterable[str]] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Define(_message.Message):
-    __slots__ = ("function", "payload", "extent", "name")
+    __slots__ = ("function", "payload", "extent", "name", "needs")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_FIELD_NUMBER: _ClassVar[int]
     function: int
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
     name: str
-    def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., name: _Optional[str] = ...) -> None: ...
+    needs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, function: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., name: _Optional[str] = ..., needs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Recall(_message.Message):
     __slots__ = ("call", "waiting", "loop")

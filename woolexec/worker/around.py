@@ -75,9 +75,13 @@ class _Loading(threading.local):
 _loading = _Loading()
 
 
-def load(payload: Any, fail: Callable[[BaseException], object]) -> tuple[Callable[..., Any], Around | None]:
+def load(
+    payload: Any, fail: Callable[[BaseException], object], needs: Sequence[Any] = ()
+) -> tuple[Callable[..., Any], Around | None]:
     """
     Unpickle a function.
+
+    :param needs: the payloads of the large globals that it names
 
     :param fail: says that the call cannot be run, from another thread, before this process ends
     :return: it, and what was around it
@@ -85,6 +89,10 @@ def load(payload: Any, fail: Callable[[BaseException], object]) -> tuple[Callabl
     """
     _loading.fail, _loading.found = fail, None
     try:
+        if needs:
+            from woolexec.wire import main_module
+
+            return main_module.load(payload, needs), _loading.found
         return loads(payload), _loading.found
     finally:
         _loading.fail = _loading.found = None

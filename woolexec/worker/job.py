@@ -12,7 +12,7 @@ from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
     from woolexec.wire.arena import Arena
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 class Slot:
     """A function as it came, unpickled at its first call."""
 
-    __slots__ = ("_payload", "around", "function")
+    __slots__ = ("_needs", "_payload", "around", "function")
 
-    def __init__(self, payload: Any) -> None:
+    def __init__(self, payload: Any, needs: Sequence[Slot] = ()) -> None:
         self._payload: Any = payload
+        self._needs = needs  # those of the large globals that it names
         self.function: Callable[..., Any] | None = None
         self.around: Around | None = None
 
@@ -51,8 +52,8 @@ class Slot:
             from woolexec.worker import around
 
             fail = partial(job.fail, road, 0.0, doing=UNPICKLING)
-            self.function, self.around = around.load(payload, fail)
-            self._payload = None
+            self.function, self.around = around.load(payload, fail, [need._payload for need in self._needs])
+            self._payload, self._needs = None, ()
         return self.function  # type: ignore[return-value]  # None if that is what the user has us call
 
 
@@ -172,10 +173,10 @@ def dumps_span(values: list[Any], errors: dict[int, bytes], kinds: set[type]) ->
     """
     try:
         if kinds <= SAFE:
-            return dumps((values, errors))
+            return dumps((values, errors), is_outcome=True)
     except BaseException:  # one of the values does not pickle, or may not load: find out which
         pass
-    return dumps((_pickled_alone(values, errors), errors))
+    return dumps((_pickled_alone(values, errors), errors), is_outcome=True)
 
 
 def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[Any, ...]:

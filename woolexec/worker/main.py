@@ -119,7 +119,8 @@ class Worker:
                 return self._start_aside(frame, slot)
             self.lane.start(frame, slot)
         elif cls is Define:
-            slot = self._slots[frame.function] = Slot(frame.payload)
+            slot = Slot(frame.payload, [self._slots[need] for need in frame.needs])
+            self._slots[frame.function] = slot
             slot.prepare()
         elif cls is Recall:
             if frame.loop:

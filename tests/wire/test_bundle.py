@@ -1,0 +1,190 @@
+"""What functions of ``__main__`` name, in a worker: here in this process, which takes bundles as a worker does."""
+
+import sys
+import types
+
+import pytest
+
+from woolexec.wire import bundle, main_module, pickling
+from woolexec.wire.payload import LARGE
+from woolexec.wire.pickling import Needs, dumps, loads
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """A program: `define` runs source in its ``__main__``."""
+    module = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    module.define = lambda source, **names: exec(source, module.__dict__, module.__dict__.update(names))
+    return module
+
+
+@pytest.fixture
+def worker(monkeypatch, main):
+    """Take a payload as a worker does, with a ``__main__`` of its own."""
+    names = types.ModuleType("__main__")
+    monkeypatch.setattr(main_module, "_arrived", {})
+    monkeypatch.setattr(main_module, "_spaces", {})
+
+    class Worker:
+        namespace = names.__dict__
+        large = {}
+
+        def take(self, fn, **options):
+            needs = Needs(self.large)
+            payload = dumps(fn, is_function=isinstance(fn, types.FunctionType), needs=needs, **options)
+            sys.modules["__main__"] = names
+            pickling.is_worker = True
+            try:
+                return main_module.load(payload, [large.payload for large in needs])
+            finally:
+                pickling.is_worker = False
+                sys.modules["__main__"] = main
+
+    yield Worker()
+    Worker.large.clear()
+
+
+def test_default_that_is_a_global_is_that_global(main, worker):
+    main.define(
+        "missing = object()\ndef read(x=missing): return x is missing\ndef write(x=missing): return x is missing"
+    )
+
+    assert worker.take(main.read)()
+    assert worker.take(main.write)()
+    assert worker.take(main.read)()
+
+
+def test_cache_outlives_other_functions_and_changed_globals(main, worker):
+    main.define(
+        "import functools\n"
+        "progress = {'done': 0}\n"
+        "@functools.lru_cache\n"
+        "def model(): return object()\n"
+        "def predict(): return model(), progress['done']\n"
+        "def explain(): return model()\n"
+        "def keep():\n"
+        "    keep.count = getattr(keep, 'count', 0) + 1\n"
+        "    return keep.count, progress['done']\n"
+    )
+
+    first, done = worker.take(main.predict)()
+    assert done == 0
+    assert worker.take(main.keep)() == (1, 0)
+    main.progress["done"] = 1
+    assert worker.take(main.predict)() == (first, 1)
+    assert worker.take(main.explain)() is first
+    assert worker.take(main.keep)() == (2, 1)
+
+
+def test_global_that_a_task_has_changed_stays_until_the_caller_changes_it(main, worker):
+    main.define(
+        "value, level = None, 1\ndef set_value():\n    global value\n    value = 'task'\ndef get(): return value, level"
+    )
+
+    worker.take(main.set_value)()
+    assert worker.take(main.get)() == ("task", 1)
+    main.level = 2
+    assert worker.take(main.get)() == ("task", 2)
+    main.value = "caller"
+    assert worker.take(main.get)() == ("caller", 2)
+
+
+def test_changed_function_is_seen_also_where_another_one_calls_it(main, worker):
+    main.define("def inner(): return 1\ndef outer(): return inner()")
+    assert worker.take(main.outer)() == 1
+    main.define("def inner(): return 2")
+    assert worker.take(main.outer)() == 2
+
+
+def test_values_share_parts_as_they_do_here(main, worker):
+    main.define(
+        "config = {'a': 1}\napp = {'config': config}\ndef change():\n    app['config']['a'] += 1\n    return config"
+    )
+
+    assert worker.take(main.change)() == {"a": 2}
+
+
+def test_value_with_a_changed_part_is_taken_again(main, worker):
+    main.define(
+        "class Item: rate = 1\nitems = [Item()]\ndef total(): return sum(i.rate for i in items), type(items[0]) is Item"
+    )
+    assert worker.take(main.total)() == (1, True)
+    main.define("class Item: rate = 5\nitems[0].__class__ = Item")
+    assert worker.take(main.total)() == (5, True)
+
+
+def test_globals_that_refer_to_each_other_in_a_circle_arrive(main, worker):
+    main.define(
+        "loop = [1]\n"
+        "other = {'loop': loop}\n"
+        "loop += [loop, other]\n"
+        "def f(x=loop): return x\n"
+        "loop.append(f)\n"
+        "def look(): return loop[1] is loop and loop[2] is other and other['loop'] is loop and f() is loop\n"
+    )
+
+    assert worker.take(main.look)()
+    assert worker.take(main.f)() is worker.namespace["loop"]
+
+
+def test_arguments_are_copies_but_their_functions_and_classes_are_those_that_are_there(main, worker):
+    main.define("table = [1]\nclass Item: pass\ndef f(): return Item")
+    worker.take(main.f)()
+
+    table, item, fn = worker.take([main.table, main.Item(), main.f])
+
+    assert table == [1]
+    assert table is not worker.namespace.get("table")
+    assert type(item) is worker.namespace["Item"]
+    assert fn is worker.namespace["f"]
+
+
+def test_names_of_a_namespace_that_only_calls_itself_main_do_not_mix_with_others(main, worker):
+    scripts = [{"__name__": "__main__", "value": value} for value in ("one", "two")]
+    for script in scripts:
+        exec("def get(): return value\ndef put(x):\n    global value\n    value = x", script)
+    main.define("value = 'main'\ndef get(): return value")
+
+    worker.take(scripts[0]["put"])("changed")
+
+    assert worker.take(main.get)() == "main"
+    assert [worker.take(script["get"])() for script in scripts] == ["changed", "two"]
+
+
+def test_large_global_is_made_once_while_it_is_the_same_and_taken_once(main, worker, recwarn):
+    numpy = pytest.importorskip("numpy")
+    main.define("def row(n): return table[n]\ndef head(): return table[0]", table=numpy.zeros(LARGE // 4))
+    needs = [Needs(worker.large) for _ in range(3)]
+    payloads = [dumps(fn, is_function=True, needs=need) for fn, need in ((main.row, needs[0]), (main.row, needs[1]))]
+    assert payloads[0] == payloads[1]
+    assert needs[0][0] is needs[1][0]
+
+    assert worker.take(main.row)(3) == 0.0
+    before = worker.namespace["table"]
+    assert worker.take(main.head)() == 0.0
+    assert worker.namespace["table"] is before
+
+    main.table[3] = 7.0
+    dumps(main.row, is_function=True, needs=needs[2])
+    assert needs[2][0] is not needs[0][0]
+    assert needs[2][0].family is needs[0][0].family
+    assert worker.take(main.row)(3) == 7.0
+
+
+def test_large_global_is_named_in_a_warning_once(main, monkeypatch):
+    monkeypatch.setattr(bundle, "_warned", set())
+    main.define("def row(n): return table[n]", table=bytearray(1 << 20))
+
+    with pytest.warns(RuntimeWarning, match="row names the global 'table' of 1 MB"):
+        dumps(main.row, is_function=True, needs=Needs({}))
+    dumps(main.row, is_function=True, needs=Needs({}))  # a second warning would be an error
+
+
+def test_function_for_a_task_of_a_task_has_its_large_globals_with_it(main, worker):
+    main.define("def row(n): return table[n]", table=bytearray(LARGE))
+
+    payload = pickling.dumps_inline(main.row, is_function=True)
+
+    assert len(payload) > LARGE
+    assert loads(payload)(3) == 0

@@ -1,0 +1,413 @@
+"""
+Bundles: what travels by value, and the globals that it needs, each pickled for itself.
+
+::
+
+    bundle = the pickle of a function, or of arguments
+             + for each global that functions in it name: its key, a digest, its pickle
+
+1. A function's globals are not part of its own pickle: they are wanted, and come with the bundle.
+2. A pickle refers to another global, where it holds that very object, by key and digest.  So what is one object here is
+   one object there, and a value whose parts have changed has another digest.
+3. Globals that refer to each other in a circle are pickled together, under one digest.
+4. Arguments are copies, as they are in the standard library: in them only functions and classes are such references.
+5. A large global of a function is a payload of its own, made once while its content is the same: see `Large`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import pickle
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import _lru_cache_wrapper
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.recent import Recent
+from woolexec.wire import by_value, modules
+from woolexec.wire.main_module import unbundle
+from woolexec.wire.modules import comes_by_value, space_of
+from woolexec.wire.payload import LARGE, File, Parts, offsets_of, store
+from woolexec.wire.pickling import Needs
+from woolexec.wire.stand_ins import Anew
+
+if TYPE_CHECKING:
+    from woolexec.wire.main_module import Key
+
+_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)})
+_WARNED_SIZE = 1 << 20
+_CACHE_LIMIT = 512
+_DEFINED = (FunctionType, type, _lru_cache_wrapper)
+
+
+class _Circle(BaseException):
+    """Globals that refer to each other; not an Exception, which user code might catch."""
+
+    def __init__(self, keys: tuple[Key, ...]) -> None:
+        self.keys = keys
+
+
+class Group:
+    """Globals that are pickled together: most often one."""
+
+    __slots__ = ("body", "buffers", "digest", "keys", "large", "wanted")
+
+    def __init__(self, keys: tuple[Key, ...], body: bytes, buffers: list[Any], wanted: list[tuple[str, Key]]) -> None:
+        self.keys = keys
+        self.body = body
+        self.buffers = buffers
+        self.wanted = wanted  # by whom, and what
+        self.large: Large | None = None
+        self.digest = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pickle and buffers."""
+        return len(self.body) + sum(map(len, self.buffers))
+
+    def wanting(self, wanted: list[tuple[str, Key]]) -> Group:
+        """Return the same with other wants: a global may have appeared since."""
+        group = Group(self.keys, self.body, self.buffers, wanted)
+        group.digest, group.large = self.digest, self.large
+        return group
+
+    def sign(self) -> None:
+        """Compute the digest."""
+        digest = hashlib.blake2b(self.body, digest_size=16)
+        for buffer in self.buffers:
+            digest.update(buffer)
+        self.digest = digest.digest()
+
+
+class Large:
+    """
+    The payload of a large global, kept to see whether its content is the same the next time.
+
+    All versions of a global have the same `family`: a worker needs to keep only the last one.
+    """
+
+    __slots__ = ("_map", "_offsets", "digest", "family", "function", "payload")
+
+    def __init__(self, group: Group, family: object) -> None:
+        self.digest = group.digest
+        self.family = family
+        self.function: Any = None  # as what it is sent
+        self._map: Any = None
+        try:
+            file = store([group.body, *group.buffers])
+            self.payload: File | Parts = file
+            self._offsets, end = offsets_of(file.extent)
+            self._map = mmap.mmap(file.fd, end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        except OSError:  # no descriptor is left
+            self.payload = Parts([group.body, *map(bytes, group.buffers)])
+
+    def is_same(self, group: Group) -> bool:
+        """Say whether a group has this content; one look at the memory, without a copy."""
+        parts, extent = [group.body, *group.buffers], self.payload.extent
+        if tuple(map(len, parts)) != extent:
+            return False
+        if self._map is None:
+            assert isinstance(self.payload, Parts)
+            return all(mine.startswith(part) for mine, part in zip(self.payload.parts, parts, strict=True))
+        return all(
+            self._map.find(part, start, start + size) == start
+            for part, start, size in zip(parts, self._offsets, extent, strict=True)
+            if size
+        )
+
+
+_known: Recent[FunctionType, tuple[Key, CodeType, Any, Group]] = Recent(_CACHE_LIMIT)
+"""Groups of one plain function each, which are the same as long as its code and its defaults are."""
+
+_warned: set[Key] = set()
+
+
+def dumps_bundle(
+    obj: object,
+    is_inline: Callable[[pickle.PickleBuffer], bool] | None,
+    buffers: list[Any] | None,
+    names: tuple[str, ...] = (),
+    *,
+    is_function: bool = False,
+    needs: Needs | None = None,
+) -> bytes:
+    """
+    Pickle for a worker what travels by value.
+
+    :param is_inline: says of a buffer whether it stays in the pickle
+    :param buffers: what `is_inline` adds buffers to
+    :param names: what the elements of `obj` are called in messages
+    :param is_function: it is a function that is to be called; else what it holds is copied, as arguments are
+    :param needs: takes the large globals; None: they are in the pickle
+    :raises Exception: what pickling it raises, with a note; `obj` may run any code
+    """
+    modules.look()
+    bundler = _Bundler(None if needs is None else needs.known, shares_all=is_function)
+    if type(obj) is FunctionType:
+        bundler.add_space_of(obj)
+    root_buffers: list[Any] = []
+    body = by_value.dumps_by_value(obj, _taking(root_buffers), root_buffers, names, bundler.make_pickler)
+    table = bundler.collect(needs)
+    if buffers is not None:
+        buffers.clear()
+    return pickle.dumps(_Bundle(body, _wrapped(root_buffers), table), 5, buffer_callback=is_inline)
+
+
+class _Bundle:
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unbundle, self._parts
+
+
+def _taking(buffers: list[Any]) -> Callable[[pickle.PickleBuffer], bool]:
+    def is_inline(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            buffers.append(buffer.raw())
+        except BufferError:  # not contiguous
+            return True
+        return False
+
+    return is_inline
+
+
+def _wrapped(buffers: Sequence[Any]) -> list[pickle.PickleBuffer]:
+    return [*map(pickle.PickleBuffer, buffers)]
+
+
+class _Bundler:
+    """
+    Collects the globals for one bundle.
+
+    :param large: the large globals that were made before; None: they are part of the bundle
+    :param shares_all: what it is about refers to globals by key; else only to functions and classes
+    """
+
+    def __init__(self, large: dict[Key, Large] | None, *, shares_all: bool) -> None:
+        self._large = large
+        self._shares_all = shares_all
+        self._groups: dict[Key, Group] = {}
+        self._wanted: deque[tuple[str, Key]] = deque()
+        self._stack: list[Key] = []
+        self._spaces: dict[str, dict[str, Any]] = {}
+        self.keys: dict[int, Key] = {}  # where a global is held, by its identity, if that matters
+        main = sys.modules["__main__"].__dict__
+        space = space_of(main)
+        if space is not None:
+            self.add_space(space, main)
+
+    def add_space(self, space: str, namespace: dict[str, Any]) -> None:
+        """Have what this namespace holds referred to by its names."""
+        if space in self._spaces:
+            return
+        self._spaces[space] = namespace
+        for name, value in list(namespace.items()):
+            if type(value) not in _ATOMS and _has_identity(name, value):
+                self.keys.setdefault(id(value), (space, name))
+
+    def make_pickler(self, file: Any, is_inline: Any, verdicts: Any) -> Any:
+        """Make the pickler for what the bundle is about."""
+        return _kind()(file, is_inline, verdicts, self, (), self._wanted, shares_all=self._shares_all)
+
+    def digest_of(self, key: Key) -> bytes:
+        """Pickle a global, unless that has been done; return its digest."""
+        return self._group("", key).digest
+
+    def collect(self, needs: Needs | None) -> list[Any]:
+        """Pickle all that is wanted, and what that wants; return the table of the bundle."""
+        table: list[Any] = []
+        while self._wanted:
+            owner, key = self._wanted.popleft()
+            if key not in self._groups:
+                self._group(owner, key)
+        for group in dict.fromkeys(self._groups.values()):
+            if group.large is None or needs is None:
+                table.append((group.keys, group.digest, group.body, _wrapped(group.buffers)))
+            else:
+                table.append((group.keys, group.digest, len(needs), ()))
+                needs.append(group.large)
+        return table
+
+    def _group(self, owner: str, key: Key) -> Group:
+        group = self._groups.get(key)
+        if group is not None:
+            return group
+        if key in self._stack:
+            raise _Circle(tuple(self._stack[self._stack.index(key) :]))
+        keys: tuple[Key, ...] = (key,)
+        depth = len(self._stack)
+        while True:
+            self._stack.extend(keys)
+            try:
+                group = self._pickle(owner, keys)
+                break
+            except _Circle as circle:
+                if key not in circle.keys:
+                    raise
+                keys = tuple(dict.fromkeys(keys + circle.keys))
+            finally:
+                del self._stack[depth:]
+        for each in keys:
+            self._groups[each] = group
+        self._wanted.extend(group.wanted)
+        return group
+
+    def _pickle(self, owner: str, keys: tuple[Key, ...]) -> Group:
+        values = [self._spaces[space][name] for space, name in keys]
+        plain = _as_plain_function(values)
+        if plain is not None:
+            known = _known.get(plain)
+            if (
+                known is not None
+                and known[0] == keys[0]
+                and known[1] is plain.__code__
+                and known[2] is plain.__defaults__
+            ):
+                self.add_space_of(plain)
+                return known[3].wanting(_names_in(plain))
+        group = self._pickle_values(owner, keys, values)
+        self._sign(owner, group)
+        if plain is not None:
+            _known.add(plain, (keys[0], plain.__code__, plain.__defaults__, group))
+        return group
+
+    def add_space_of(self, fn: FunctionType) -> None:
+        """Have what the namespace of a function holds referred to by its names, if it travels by value."""
+        space = space_of(fn.__globals__)
+        if space is not None:
+            self.add_space(space, fn.__globals__)
+
+    def _pickle_values(self, owner: str, keys: tuple[Key, ...], values: list[Any]) -> Group:
+        values = [by_value.refused(value) for value in values]
+        try:
+            return self._try(keys, values, None)
+        except Exception:  # user code
+            pass
+        try:
+            return self._try(keys, values, by_value._Verdicts())
+        except Exception:  # as above
+            pass
+        stand_ins = [by_value.substitute(owner, name, value) for (_, name), value in zip(keys, values, strict=True)]
+        return self._try(keys, stand_ins, by_value._Verdicts())
+
+    def _try(self, keys: tuple[Key, ...], values: list[Any], verdicts: Any) -> Group:
+        file, buffers, wanted = io.BytesIO(), [], []  # type: ignore[var-annotated]
+        pickler = _kind()(file, _taking(buffers), verdicts, self, values, wanted, shares_all=True)
+        pickler.is_named = verdicts is not None
+        pickler.dump([pickler.replace(value) for value in values])
+        return Group(keys, file.getvalue(), buffers, wanted)
+
+    def _sign(self, owner: str, group: Group) -> None:
+        """Compute the digest; a large group whose content is that of the last time has the same."""
+        key = group.keys[0]
+        large = None if self._large is None or group.size < LARGE else self._large.get(key)
+        if large is not None and large.is_same(group):
+            group.digest, group.large = large.digest, large
+            return
+        group.sign()
+        if group.size < LARGE:
+            return
+        if self._large is not None:
+            large = self._large[key] = Large(group, object() if large is None else large.family)
+            group.large = large
+        if group.size >= _WARNED_SIZE and key not in _warned:
+            _warned.add(key)
+            warnings.warn(
+                f"{owner or 'a function'} names the global {key[1]!r} of {group.size / 1e6:.0f} MB, which is copied to "
+                "each worker and compared before each task: load it in the pool's initializer, or in a module",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def _has_identity(name: str, value: Any) -> bool:
+    """Say whether it matters that what a namespace holds is one object: functions, instances and so on."""
+    cls = type(value)  # not `isinstance`: its class may say anything
+    if name.startswith("__") or issubclass(cls, ModuleType | BuiltinFunctionType):
+        return False
+    if cls is FunctionType:
+        return space_of(value.__globals__) is not None
+    return not issubclass(cls, type) or comes_by_value(value.__module__)
+
+
+def _names_in(fn: FunctionType) -> list[tuple[str, Key]]:
+    """Return the globals that a function names, and that are there."""
+    space = space_of(fn.__globals__)
+    if space is None:
+        return []
+    return [(fn.__qualname__, (space, name)) for name in by_value.named_in(fn.__code__) if name in fn.__globals__]
+
+
+def _as_plain_function(values: list[Any]) -> FunctionType | None:
+    """Return the only value, if it is a function whose pickle depends on its code and its defaults alone."""
+    fn = values[0]
+    if len(values) > 1 or type(fn) is not FunctionType or fn.__dict__ or fn.__kwdefaults__ or fn.__closure__:
+        return None
+    return fn if all(type(each) in _ATOMS for each in fn.__defaults__ or ()) else None
+
+
+_picklers: dict[Any, Any] = {}
+
+
+def _kind() -> Any:
+    base = by_value._kind()
+    if base not in _picklers:
+        _picklers[base] = type("_BundlePickler", (_References, base), {})
+    return _picklers[base]
+
+
+class _References:
+    """Makes of a pickler one that refers to globals by their keys."""
+
+    def __init__(
+        self,
+        file: Any,
+        is_inline: Any,
+        verdicts: Any,
+        bundler: _Bundler,
+        roots: Sequence[Any],
+        wanted: Any,
+        *,
+        shares_all: bool,
+    ) -> None:
+        super().__init__(file, is_inline, verdicts)  # type: ignore[call-arg]  # those of the other base
+        self._bundler = bundler
+        self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
+        self._roots = {id(root) for root in roots}
+        self._wanted = wanted
+        self._shares_all = shares_all
+        self._values_of: dict[int, Any] = {}
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) in _ATOMS:
+            return None
+        if type(obj) is Anew:
+            obj = self._values_of.get(id(obj), obj)
+        key = self._keys.get(id(obj))
+        if key is None or id(obj) in self._roots:
+            return None
+        if not self._shares_all and not issubclass(type(obj), _DEFINED):
+            return None
+        return key, self._bundler.digest_of(key)
+
+    def wrap(self, value: Any) -> Any:
+        made = super().wrap(value)  # type: ignore[misc]
+        if made is not None:
+            self._values_of[id(made)] = value
+        return made
+
+    def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
+        """Leave the globals to the bundle."""
+        space = space_of(fn.__globals__)
+        if space is None:
+            super()._take_globals(fn, values)  # type: ignore[misc]
+            return
+        self._bundler.add_space_of(fn)
+        self._wanted.extend((fn.__qualname__, (space, name)) for name in values)
+        values.clear()
