@@ -336,3 +336,9 @@ def test_failure_has_a_reason_even_while_a_handshake_is_under_way(tmp_path):
         }.items():
             pool = stack.enter_context(PeerPoolExecutor(peers=where, credentials=CREDENTIALS, peers_timeout=0.3))
             assert reason in failure_of(pool)
+
+
+def test_peer_that_says_that_it_has_no_workers_is_left_alone(peer):
+    peer._door._welcome.workers = 0
+    with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, peers_timeout=0.2) as pool:
+        assert "the peer says that it has no workers" in failure_of(pool)

@@ -58,7 +58,10 @@ async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
     :return: what the peer says of itself, and what opens a link
     :raises PeerRefusedError: if it has not proved itself, or does not fit
     """
-    return caller.answer((await _ask(channel, HELLO, caller.hello))[1])
+    welcome, opening = caller.answer((await _ask(channel, HELLO, caller.hello))[1])
+    if not welcome.workers:
+        raise PeerRefusedError("the peer says that it has no workers")
+    return welcome, opening
 
 
 async def open_link(channel: Any, opening: bytes) -> tuple[Any, bytes]:
