@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
@@ -765,3 +766,23 @@ def run_python(*arguments):
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
+
+
+class Thing:
+    pass
+
+
+def make_thing(_):
+    return Thing()
+
+
+@pytest.mark.parametrize("options", [{}, {"chunksize": 5}, {"buffersize": 4}, {"ordered": False}])
+def test_result_of_a_map_that_was_given_is_the_consumers_alone(options):
+    kept = []
+    with PeerPoolExecutor(1) as pool:
+        for thing in pool.map(make_thing, range(20), **options):
+            reference = weakref.ref(thing)
+            del thing
+            kept.append(reference())
+
+    assert kept == [None] * 20

@@ -20,6 +20,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
+from itertools import repeat, starmap
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -189,7 +190,10 @@ def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None
             is_small = payload.__class__ is bytes  # so it does no harm that all values stay until the last is given
             del payload
             if errors or values.__class__ is tuple or reader.limit is not None or not is_small:
-                yield from _one_by_one(reader, first, values, errors, return_exceptions=return_exceptions)
+                number = len(values)
+                take = _taking(reader, first, values, errors, return_exceptions=return_exceptions)
+                del values
+                yield from starmap(take, repeat((), number))  # nobody but the consumer refers to what was given
             else:
                 yield from values
     finally:
@@ -211,17 +215,16 @@ def _failed(
         yield error
 
 
-def _one_by_one(
+def _taking(
     reader: _Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
-) -> Generator[Any, None, None]:
-    """Give the values of a part of which some failed, or were pickled alone, or may not all be there at once."""
+) -> Callable[[], Any]:
+    """Make what gives the values of a part one by one: some failed, or were pickled alone, or make room for others."""
     alone = values.__class__ is tuple
     left = deque(values)
-    del values
-    number = -1
-    while left:
-        value = left.popleft()
-        number += 1
+    numbers = itertools.count()
+
+    def take() -> Any:
+        value, number = left.popleft(), next(numbers)
         if reader.limit is not None:
             reader.go_on()
         if alone or number in errors:
@@ -231,7 +234,9 @@ def _one_by_one(
                 if not return_exceptions:
                     _raise(value, first + number)
                 with_item(value, first + number)
-        yield value
+        return value
+
+    return take
 
 
 def _raise(error: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> NoReturn:
@@ -397,8 +402,9 @@ def _results_of(futures: _Futures, *, ordered: bool, return_exceptions: bool) ->
                 if not return_exceptions:
                     _raise(error, number)
                 value = with_item(error, number)
-            yield value
+            given = [value]
             del value, error
+            yield given.pop()  # nobody but the consumer refers to it
         futures.finish()
     finally:
         for future in futures.line:
