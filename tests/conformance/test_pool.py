@@ -1,6 +1,7 @@
 """What the stdlib's tests mean where they read private attributes, asked through the public interface."""
 
 import gc
+import multiprocessing.spawn
 import os
 import signal
 import sys
@@ -66,6 +67,7 @@ def test_pool_whose_workers_cannot_start_fails_its_calls(monkeypatch, tmp_path):
     no_python.write_text("#!/bin/sh\nexit 1\n")
     no_python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(no_python))
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", str(no_python))  # what `set_executable` sets
     with Subject(1) as pool:
         waiting = [pool.submit(tasks.pid) for _ in range(3)]
         errors = [future.exception(SOON) for future in waiting]
