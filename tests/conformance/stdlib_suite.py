@@ -124,7 +124,9 @@ def make_mixin(executor_mixin: type) -> type:
             return multiprocessing.get_context("spawn")
 
         def create_event(self) -> Any:
-            # The mixins of 3.14 and later have it.
+            # The mixins of 3.14 and later have it, and a manager that their `tearDown` ends.
+            if self.manager is None:
+                self.manager = self.get_context().Manager()
             return self.manager.Event()
 
         def setUp(self) -> None:
