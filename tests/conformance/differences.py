@@ -160,32 +160,10 @@ DIFFERENCES: tuple[Difference, ...] = (
         since=(3, 14),
     ),
     Difference(
-        f"{S}.test_shutdown_gh_132969_case_1",
-        Why.PRIVATE,
-        "Joins `_executor_manager_thread`.",
-        "test_pool::test_shutdown_without_wait_after_a_failed_call_ends_workers_of_one_call",
-        since=(3, 13),
-        backported=True,
-    ),
-    Difference(
-        f"{S}.test_shutdown_gh_132969_case_2",
-        Why.PRIVATE,
-        "Joins `_executor_manager_thread`.",
-        "test_pool::test_shutdown_without_wait_after_a_failed_call_ends_workers_of_one_call",
-        since=(3, 13),
-        backported=True,
-    ),
-    Difference(
         f"{S}.test_processes_terminate",
         Why.PRIVATE,
         "Counts and joins `_processes`.",
         "test_pool::test_shutdown_ends_every_worker",
-    ),
-    Difference(
-        f"{S}.test_context_manager_shutdown",
-        Why.PRIVATE,
-        "Joins `_processes`.",
-        "test_pool::test_leaving_the_with_block_ends_every_worker",
     ),
     Difference(
         f"{S}.test_del_shutdown",
@@ -222,12 +200,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         Why.BREAKS,
         "A result that exits while it is unpickled costs its own call, which raises `SystemExit`.",
         "test_pool::test_result_that_exits_at_unpickling_costs_its_own_call_only",
-    ),
-    Difference(
-        f"{D}.test_shutdown_deadlock_pickle",
-        Why.PRIVATE,
-        "Joins `_executor_manager_thread`.",
-        "test_pool::test_argument_that_fails_to_pickle_does_not_hold_up_shutdown",
     ),
     Difference(
         "FailingInitializerMixin.test_initializer",
