@@ -188,3 +188,50 @@ def test_function_for_a_task_of_a_task_has_its_large_globals_with_it(main, worke
 
     assert len(payload) > LARGE
     assert loads(payload)(3) == 0
+
+
+CLASS = """
+import dataclasses, functools
+@dataclasses.dataclass
+class Item:
+    number: int = 1
+    rate = 1
+    def total(self): return self.number * self.rate
+    @property
+    def half(self): return self.number / 2
+    @staticmethod
+    def nothing(): return missing
+def other(self): return 0
+items = [Item()]
+"""
+
+CHANGES = {
+    "attribute": "Item.rate = 2",
+    "new attribute": "Item.added = 2",
+    "method": "Item.total = other",
+    "code of a method": "Item.total.__code__ = other.__code__",
+    "default of a method": "Item.total.__defaults__ = (5,)",
+    "attribute of a method": "Item.total.mark = 1",
+    "property": "Item.half = property(other)",
+    "global that a method names": "missing = 3",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_a_class_is_seen_by_the_next_task(main, change):
+    main.define(CLASS)
+    before = dumps(main.items)
+    assert dumps(main.items) == before
+
+    main.define(CHANGES[change])
+
+    assert dumps(main.items) != before
+
+
+def test_class_with_an_attribute_that_changes_unseen_is_pickled_anew(main):
+    main.define("class Item:\n    seen = []\nitems = [Item()]")
+    before = dumps(main.items)
+
+    main.Item.seen.append(1)
+
+    assert dumps(main.items) != before

@@ -25,7 +25,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from operator import is_
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
@@ -121,8 +122,8 @@ class Large:
         )
 
 
-_known: Recent[FunctionType, tuple[Key, CodeType, Any, Group]] = Recent(_CACHE_LIMIT)
-"""Groups of one plain function each, which are the same as long as its code and its defaults are."""
+_known: Recent[Any, tuple[Key, list[Any], Group]] = Recent(_CACHE_LIMIT)
+"""Groups of one plain function or class each, which are the same as long as all that is in it is; see `_plain`."""
 
 _warned: set[Key] = set()
 
@@ -260,22 +261,23 @@ class _Bundler:
 
     def _pickle(self, owner: str, keys: tuple[Key, ...]) -> Group:
         values = [self._spaces[space][name] for space, name in keys]
-        plain = _as_plain_function(values)
-        if plain is not None:
-            known = _known.get(plain)
-            if (
-                known is not None
-                and known[0] == keys[0]
-                and known[1] is plain.__code__
-                and known[2] is plain.__defaults__
-            ):
-                self.add_space_of(plain)
-                return known[3].wanting(_names_in(plain))
-        group = self._pickle_values(owner, keys, values)
-        self._sign(owner, group)
-        if plain is not None:
-            _known.add(plain, (keys[0], plain.__code__, plain.__defaults__, group))
-        return group
+        defined = values[0] if len(values) == 1 else None
+        parts = _plain(defined)
+        if parts is None:
+            group = self._pickle_values(owner, keys, values)
+            self._sign(owner, group)
+            return group
+        for part in parts:
+            if type(part) is FunctionType:
+                self.add_space_of(part)
+        known = _known.get(defined)
+        if known is None or known[0] != keys[0] or len(known[1]) != len(parts) or not all(map(is_, known[1], parts)):
+            group = self._pickle_values(owner, keys, values)
+            self._sign(owner, group)
+            _known.add(defined, (keys[0], parts, group))
+            return group
+        # A global that they name may have appeared since.
+        return known[2].wanting([want for part in parts if type(part) is FunctionType for want in _names_in(part)])
 
     def add_space_of(self, fn: FunctionType) -> None:
         """Have what the namespace of a function holds referred to by its names, if it travels by value."""
@@ -344,12 +346,79 @@ def _names_in(fn: FunctionType) -> list[tuple[str, Key]]:
     return [(fn.__qualname__, (space, name)) for name in by_value.named_in(fn.__code__) if name in fn.__globals__]
 
 
-def _as_plain_function(values: list[Any]) -> FunctionType | None:
-    """Return the only value, if it is a function whose pickle depends on its code and its defaults alone."""
-    fn = values[0]
-    if len(values) > 1 or type(fn) is not FunctionType or fn.__dict__ or fn.__kwdefaults__ or fn.__closure__:
+def _plain(defined: Any) -> list[Any] | None:
+    """
+    Return all that the pickle of a function or a class depends on, if nothing in it can change unseen.
+
+    Of a class this is what it defines itself, if its bases and its metaclass can be imported.
+    """
+    parts: list[Any] = []
+    if type(defined) is FunctionType:
+        return parts if _add_plain(defined, parts) else None
+    if type(defined) is not type or any(comes_by_value(base.__module__) for base in defined.__mro__[1:]):
         return None
-    return fn if all(type(each) in _ATOMS for each in fn.__defaults__ or ()) else None
+    parts += defined.__bases__
+    for name, value in list(defined.__dict__.items()):
+        if not (name in _SET_ONCE or _add_plain(value, parts)):
+            return None
+        parts += (name, value)
+    return parts
+
+
+_SET_ONCE = frozenset(
+    [
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__slots__",
+        "__slotnames__",
+        "__type_params__",
+        "__static_attributes__",
+    ]
+)
+"""Attributes of classes that Python and dataclasses set, and nobody changes; another one in their place is seen."""
+
+
+def _add_plain(value: Any, parts: list[Any]) -> bool:
+    """Add what a value consists of; False if something of that may change unseen."""
+    cls = type(value)
+    if cls in _ATOMS or cls in (MemberDescriptorType, BuiltinFunctionType):
+        parts.append(value)
+        return True
+    if cls is FunctionType:
+        return _add_plain_function(value, parts)
+    if cls is property:
+        return all(_add_plain(each, parts) for each in (value.fget, value.fset, value.fdel))
+    return (
+        cls in (staticmethod, classmethod)
+        and not value.__dict__.keys() - _WRAPPED
+        and _add_plain(value.__func__, parts)
+    )
+
+
+def _add_plain_function(fn: Any, parts: list[Any]) -> bool:
+    defaults, options = fn.__defaults__ or (), fn.__kwdefaults__ or {}
+    parts += (fn, fn.__code__, fn.__defaults__, *options.values())
+    if fn.__globals__.get("__name__") in _MAKERS:
+        return True
+    try:
+        contents = [cell.cell_contents for cell in fn.__closure__ or ()]
+    except ValueError:  # not filled yet
+        return False
+    parts += contents
+    if fn.__dict__ or not all(type(each) in _ATOMS or type(each) is type for each in contents):
+        return False
+    return all(type(each) in _ATOMS for each in (*defaults, *options.values()))
+
+
+_MAKERS = frozenset(["dataclasses", "reprlib"])
+"""Modules that make methods."""
+
+_WRAPPED = frozenset(["__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"])
 
 
 _picklers: dict[Any, Any] = {}
