@@ -85,7 +85,7 @@ WRONG = [
     ({"peers": {"a:1": 2}}, TypeError, "peers must be .*, not dict"),
     ({"peers": ["a:1", 7437]}, TypeError, "each of peers must be .*, not int: 7437"),
     ({"peers": []}, ValueError, "peers is empty: name at least one"),
-    ({"peers": ""}, ValueError, "'' is no address"),
+    ({"peers": ""}, ValueError, "'' is not an address"),
     ({"peers": "a:1", "peers_timeout": "x"}, TypeError, "peers_timeout must be a number of seconds or None, not str"),
     ({"peers": "a:1", "peers_timeout": -1}, ValueError, "peers_timeout must be above 0 seconds.*, not -1"),
     ({"placement": RoundRobin}, TypeError, r"placement must be an object, not a class: RoundRobin\(\)"),

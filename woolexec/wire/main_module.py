@@ -18,8 +18,6 @@ import threading
 from types import FunctionType, ModuleType
 from weakref import WeakKeyDictionary, WeakSet
 
-from cloudpickle.cloudpickle import _class_setstate, _function_setstate
-
 from woolexec.wire import pickling
 from woolexec.wire.modules import MAIN, note_by_path
 from woolexec.wire.stand_ins import ANEW
@@ -34,6 +32,11 @@ if TYPE_CHECKING:
     """A namespace, and a name in it."""
 else:
     import _pickle as pickle
+
+
+def import_cloudpickle() -> None:
+    """Import what unpickling by value needs; not with this module, which must be whole when that import is noticed."""
+    import cloudpickle  # noqa: F401
 
 
 # -- namespaces -------------------------------------------------------------------------------------------------------
@@ -210,6 +213,8 @@ def set_class_state(cls: type, state: Any) -> type:
 
     An attribute that a task has set stays, as a global does: see `set_state`.
     """
+    from cloudpickle.cloudpickle import _class_setstate
+
     if cls in _ours:
         return cls
     _foreign.add(cls)
@@ -230,6 +235,8 @@ def set_state(fn: Any, state: Any) -> None:
     A global that came with it is stored only if it has changed since it last came: what a task has stored under that
     name stays.
     """
+    from cloudpickle.cloudpickle import _function_setstate
+
     if pickling.is_worker:
         values = state[1]["__globals__"]
         state[1]["__globals__"] = {name: value for name, value in values.items() if _is_news(_seen, name, value)}

@@ -50,7 +50,7 @@ def look() -> None:
     if len(sys.modules) == _looked_at:
         return
     _looked_at = len(sys.modules)
-    roots = {os.path.abspath(entry).rstrip(os.sep) for entry in sys.path if type(entry) is str}
+    roots = _roots()
     for name, module in list(sys.modules.items()):
         known = _importable.get(name)
         if (known is None or known[0] is not module) and not (known is None and name in by_path):
@@ -64,6 +64,18 @@ def note_by_path(name: str) -> None:
     """Have what is of this module travel by value."""
     encoded = name.encode()
     by_path[name] = b"\x8c" + bytes([len(encoded)]) + encoded if len(encoded) < 256 else encoded
+
+
+def _roots() -> set[str]:
+    """Return the folders and archives in which modules are searched."""
+    roots = set()
+    for entry in sys.path:
+        if type(entry) is str:
+            try:
+                roots.add(os.path.abspath(entry).rstrip(os.sep))
+            except OSError:  # the working directory is gone, and what is relative to it
+                continue
+    return roots
 
 
 def _is_below(name: str, module: Any, roots: Container[str]) -> bool:

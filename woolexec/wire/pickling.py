@@ -296,7 +296,9 @@ def _holds(body: bytes, word: bytes) -> bool:
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
     """Import what unpickling this will need."""
     if _BY_VALUE not in sys.modules and (payload.__class__ is not bytes or b"cloudpickle" in payload):
-        from woolexec.wire import code_objects, main_module  # noqa: F401  # and cloudpickle
+        from woolexec.wire import code_objects, main_module  # noqa: F401  # code is made by it
+
+        main_module.import_cloudpickle()
 
 
 _load = pickle.loads
