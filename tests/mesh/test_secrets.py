@@ -784,6 +784,16 @@ def test_host_that_repeats_what_it_was_told_does_not_get_the_token_into_the_log(
     assert not found(journal() | {"late": told_by(late), "error": told_by(exc)}, tokens)
 
 
+@pytest.mark.parametrize("kept", [20, 40])
+def test_part_of_the_token_is_not_told_where_the_last_words_of_ssh_begin(kept, over, tokens, journal):
+    over(f"read token; printf %s $token >&2; head -c {ssh._LAST_WORDS - kept} /dev/zero | tr '\\0' x >&2; exit 1")
+    late, exc = turned_away("ssh://far", None, "exit code 1")
+    assert tokens
+    said = journal() | {"late": told_by(late), "error": told_by(exc)}
+    assert found(said, ["x" * 99])  # its last words are told
+    assert not found(said, [token[-kept:] for token in tokens])
+
+
 # -- records -----------------------------------------------------------------------------------------------------------
 
 

@@ -160,7 +160,8 @@ class _Running:
 
     async def _listen(self) -> None:
         while data := await self._complained.read(_LAST_WORDS):
-            self._complaints = (self._complaints + data)[-_LAST_WORDS:]
+            # Without what it was told before it is cut: of half a token nobody would know that it is one.
+            self._complaints = self._without_token(self._complaints + data)[-_LAST_WORDS:]
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._process.stdin is not None
@@ -208,7 +209,10 @@ class _Running:
 
     def _quoted(self, said: bytes) -> str:
         """Return what ssh said, but not what it was told."""
-        return said.replace(self._stdin.strip(), b"...").decode(errors="replace").strip()
+        return self._without_token(said).decode(errors="replace").strip()
+
+    def _without_token(self, said: bytes) -> bytes:
+        return said.replace(self._stdin.strip(), b"...")
 
     async def end(self) -> str:
         """Wait until ssh has ended; say why."""
