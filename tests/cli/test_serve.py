@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import pickle
 import signal
@@ -34,6 +35,18 @@ PATIENCE = 20.0
 def state(monkeypatch, tmp_path):
     monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Take back what a peer in this process has set up for its own log."""
+    root, own = logging.getLogger(), logging.getLogger("woolexec")
+    handlers, levels = root.handlers[:], (root.level, own.level)
+    yield
+    root.handlers[:] = handlers
+    for logger, level in zip((root, own), levels, strict=True):
+        logger.setLevel(level)
+    logging.captureWarnings(capture=False)
 
 
 @contextlib.contextmanager
