@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 
@@ -170,7 +171,10 @@ def test_certs_say_how_their_package_is_installed(monkeypatch, capsys):
     assert "pip install 'woolexec[certs]'" in capsys.readouterr().err
 
 
-def test_doctor_finds_peers_as_a_client_does(peer, tmp_path, capsys):
+def test_doctor_finds_peers_as_a_client_does(peer, tmp_path, monkeypatch, capsys):
+    # The peer listens on 127.0.0.1 only; on many machines localhost is ::1 as well.
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **named: resolve("127.0.0.1", *rest, **named))
     port = peer.address.rpartition(":")[2]
     for where in (f"dir:{tmp_path}/shared", f"dns://localhost:{port}"):
         assert cli.main(["doctor", where, "--timeout", "0.3"]) == 0
