@@ -12,6 +12,9 @@ import pytest
 from tests.sim.model import Scenario, World, ideal
 from woolexec.core.placement import LeastOutstanding, RoundRobin
 
+# They compute for up to half a minute, and others may take the processor meanwhile.
+pytestmark = pytest.mark.timeout(300)
+
 SCENARIOS = {
     "load 0.7": Scenario(load=0.7),
     "load 0.9": Scenario(),
