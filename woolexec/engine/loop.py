@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from woolexec.engine.callbacks import PATIENCE, Relay
@@ -25,8 +25,16 @@ from woolexec.wire.gate import Gate
 _LOOK = 0.1
 """Whoever waits for the end looks this often (seconds) for user code that has no thread to run in."""
 
+_MOMENT = 0.001
+"""Whoever waits for the end of a thread that another one begins looks this often (seconds)."""
+
 _RECORDS_LIMIT = 10_000
 """Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
+
+
+class _Here(threading.local):
+    begins = 0
+    """How often this thread is in the middle of `Loop.begin`."""
 
 
 class Loop:
@@ -54,6 +62,7 @@ class Loop:
         self._callbacks_watched = False
         self._records = Relay(limit=_RECORDS_LIMIT)
         self._woken = self._wake_fd = -1
+        self._here = _Here()
         self._first: list[Callable[[], None]] = []  # taken by whoever begins the thread
 
     def prepare(self, run: Callable[[], None], on_first: Callable[[], object]) -> None:
@@ -95,15 +104,22 @@ class Loop:
         :raises OSError: if there is no descriptor left
         :raises RuntimeError: if there is no thread to be had
         """
+        here = self._here
+        here.begins += 1
         try:
-            begin = self._first.pop()
-        except IndexError:  # another thread does it, or a signal has come in its middle: the inbox is looked at first
-            return
-        try:
-            begin()
-        except BaseException:
-            self._first.append(begin)
-            raise
+            try:
+                begin = self._first.pop()
+            except (
+                IndexError
+            ):  # another thread does it, or a signal has come in its middle: the inbox is looked at first
+                return
+            try:
+                begin()
+            except BaseException:
+                self._first.append(begin)
+                raise
+        finally:
+            here.begins -= 1
 
     def retire(self) -> bool:
         """Stop if the thread has not begun, for good; False if it has."""
@@ -160,9 +176,10 @@ class Loop:
         """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
         if self._callbacks.running_here or self._records.running_here:
             return
-        if self.thread is None or self.thread.ident is None:
-            # It is about to begin, by another thread, or by this one below a signal handler: that must not wait for it.
-            return
+        while self.thread is None or self.thread.ident is None:  # it has not begun, or is about to
+            if self._first or self.stopped or self._here.begins:
+                return  # the last: this is a signal handler, and what it interrupted begins the thread
+            sleep(_MOMENT)
         while not self._ended.wait(_LOOK):
             self._callbacks.run_here()
             self._records.run_here()
