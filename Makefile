@@ -63,7 +63,8 @@ demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
 
 test: $(VENV)/.test
-	@echo "all tests take 4 to 8 minutes on two processors; some of them: make test ARGS=tests/core"
+	@echo "all tests take 6 to 12 minutes on two processors; some of them: make test ARGS=tests/core"
+	@$(BIN)/python -m compileall -q woolexec  # thousands of processes import it, also where Python writes no bytecode
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
