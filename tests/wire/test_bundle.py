@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from woolexec.wire import bundle, main_module, pickling
+from woolexec.wire import bundle, main_module, modules, pickling
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, loads
 
@@ -150,6 +150,14 @@ def test_names_of_a_namespace_that_only_calls_itself_main_do_not_mix_with_others
 
     assert worker.take(main.get)() == "main"
     assert [worker.take(script["get"])() for script in scripts] == ["changed", "two"]
+
+
+def test_function_of_a_module_that_was_loaded_by_path_and_is_gone_travels_by_value(main, monkeypatch):
+    module = types.ModuleType("made_up_and_gone")
+    exec("RATE = 3\ndef run(n): return n * RATE", module.__dict__)
+    monkeypatch.setitem(modules.by_path, "made_up_and_gone", b"made_up_and_gone")
+
+    assert loads(dumps(module.run, is_function=True))(2) == 6
 
 
 def test_large_global_is_made_once_while_it_is_the_same_and_taken_once(main, worker, recwarn):

@@ -109,9 +109,8 @@ class Loop:
         try:
             try:
                 begin = self._first.pop()
-            except (
-                IndexError
-            ):  # another thread does it, or a signal has come in its middle: the inbox is looked at first
+            except IndexError:
+                # Another thread does it, or a signal has come in its middle: the inbox is looked at first.
                 return
             try:
                 begin()

@@ -30,13 +30,14 @@ def space_of(namespace: dict[str, Any]) -> str | None:
 
     :return: a module's name, or, of another namespace that calls itself ``__main__``, a name that nothing else has
     """
-    name = namespace.get("__name__")
+    name: Any = namespace.get("__name__")
+    is_module = getattr(sys.modules.get(name), "__dict__", None) is namespace
     if name in _MAINS:
-        if getattr(sys.modules.get(name), "__dict__", None) is namespace:
+        if is_module:
             return MAIN
         mark: str = namespace.setdefault(_MARK, os.urandom(8).hex())
         return f"{MAIN}#{mark}"
-    return name if name in by_path and sys.modules[name].__dict__ is namespace else None
+    return name if is_module and name in by_path else None
 
 
 def comes_by_value(module: object) -> bool:
