@@ -8,6 +8,7 @@ import socket
 import numpy as np
 import pytest
 
+from tests.limits import all_descriptors_taken
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
 from woolexec.errors import ProtocolError
@@ -102,9 +103,7 @@ def test_file_for_which_no_descriptor_is_left_costs_its_call_alone():
 def test_file_is_taken_where_all_descriptors_are_in_use_but_the_reserve():
     with two_ends() as (here, there):
         number = here.give(store([BLOB]))
-        lowest = os.open(os.devnull, os.O_RDONLY)
-        os.close(lowest)
-        with few_descriptors(lowest):
+        with all_descriptors_taken():
             assert isinstance(there.take(number), File)
 
 

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from tests.limits import all_descriptors_taken
 from tests.wire.frames import random_frame
 from woolexec.wire import arena, stream
 from woolexec.wire.codec import (
@@ -189,18 +190,11 @@ def test_memory_file_is_read_at_once_where_descriptors_are_scarce(ends, monkeypa
 
 def test_memory_file_arrives_where_all_descriptors_are_in_use_but_the_reserve(ends):
     file = store([b"body", b"buffer"])
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with descriptors() as (here, there):
+    with descriptors() as (here, there), all_descriptors_taken():
         reader = Reader(ends[1], None, there)
         for _ in range(3):
             write(ends[0], pieces(encode(Return(call=(1,), extent=file.extent))), file, here)
-            lowest = os.open(os.devnull, os.O_RDONLY)
-            os.close(lowest)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-            try:
-                [got] = reader.read()
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            [got] = reader.read()
             assert [bytes(part) for part in got.payload.load()] == [b"body", b"buffer"]
 
 

@@ -19,7 +19,6 @@ Any user of the host may knock there; without a key nobody gets in.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import errno
 import hmac
@@ -31,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from woolexec.errors import ProtocolError
-from woolexec.wire.descriptors import Reserve
+from woolexec.wire.descriptors import Reserve, receive
 from woolexec.wire.payload import File, is_sealed
 from woolexec.wire.wire_pb2 import Passage as Directions
 
@@ -96,16 +95,10 @@ class Passage:
         return self._come.pop(number)
 
     def _receive(self) -> None:
-        self.reserve.lend()
         try:
-            data, ancillary, told, _ = self._sock.recvmsg(_NUMBER + 1, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+            data, fds, is_lost = receive(self._sock, _NUMBER + 1, self.reserve)
         except OSError as exc:
             raise ProtocolError("a memory file was not handed over") from exc
-        finally:
-            self.reserve.hold()
-        fds = array.array("i")
-        for _, _, packed in ancillary:
-            fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
         if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
             for fd in fds:  # to close what is no memory file may take its time
                 threading.Thread(target=os.close, args=(fd,), daemon=True).start()
@@ -113,7 +106,7 @@ class Passage:
         number = int.from_bytes(data, "little")
         if fds:
             self._come[number] = File(fds[0], ())
-        elif told & socket.MSG_CTRUNC:
+        elif is_lost:
             self._come[number] = OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
         else:
             raise ProtocolError("a number without a memory file")

@@ -5,8 +5,8 @@ Descriptors of memory files: which of a process's few they may be, and how they 
    says that half of them are in use, whoever uses them: then a payload stays in ordinary memory, or is read into it.
 2. Descriptors travel on a socket of their own, each ahead of its frame, and are received when the frame has come.  What
    cannot be sent (its queue is full, too many are under way) goes as bytes in its frame: nobody waits.
-3. Whoever receives keeps one descriptor in reserve and lets go of it right before, so that the kernel finds a free one:
-   without that it drops what was sent.
+3. The kernel drops what it has no free descriptor for, so whoever receives looks at the message first (MSG_PEEK), which
+   leaves it where it is.  One descriptor is kept in reserve, and let go of when there is no other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import array
 import errno
 import os
 import resource
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ else:  # sooner there: see `worker/template.py`
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
 _ANCILLARY = socket.CMSG_SPACE(array.array("i").itemsize)
+_PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take what was let go of, and give it back
+
+_HIGH = 4096
+"""The kernel's table of a process is as long as the highest number: no number above this one is asked for."""
 
 
 def is_scarce(fd: int) -> bool:
@@ -33,8 +38,27 @@ def is_scarce(fd: int) -> bool:
     return fd >= limit // 2 if limit != resource.RLIM_INFINITY else False
 
 
+def _moved_up(fd: int) -> int:
+    """Return a descriptor of the upper half instead of this one, if there is one."""
+    import fcntl
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if not fd < limit // 2 <= _HIGH:
+        return fd
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit // 2)
+    except OSError:
+        return fd
+    os.close(fd)
+    return moved
+
+
 class Reserve:
-    """One descriptor that is kept for when one has to be received; nothing is kept before `hold`."""
+    """
+    One descriptor that is kept for when one has to be received; nothing is kept before `hold`.
+
+    It is one of the upper half: a payload that is made meanwhile may take its number, but does not keep it.
+    """
 
     def __init__(self) -> None:
         self._fd = -1
@@ -43,9 +67,10 @@ class Reserve:
         """Keep one; False if there is none left."""
         if self._fd < 0:
             try:
-                self._fd = os.open(os.devnull, os.O_RDONLY)
+                fd = os.open(os.devnull, os.O_RDONLY)
             except OSError:
                 return False
+            self._fd = _moved_up(fd)
         return True
 
     def lend(self) -> None:
@@ -53,6 +78,30 @@ class Reserve:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, array.array[int], bool]:
+    """
+    Receive a message that has come with a descriptor, and the descriptor.
+
+    :param size: of the message at most, in bytes
+    :param reserve: of the thread that receives
+    :return: the message, its descriptors, and whether one was sent for which none was left here
+    :raises OSError: if nothing has come
+    """
+    reserve.hold()
+    for pause in _PAUSES:
+        if pause:
+            time.sleep(pause)
+        data, ancillary, told, _ = sock.recvmsg(size, _ANCILLARY, _CLOEXEC | _DONT_WAIT | socket.MSG_PEEK)
+        if ancillary or not told & socket.MSG_CTRUNC:
+            break
+        reserve.lend()
+    sock.recv(len(data), _DONT_WAIT)
+    fds = array.array("i")
+    for _, _, packed in ancillary:
+        fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
+    return data, fds, not fds and bool(told & socket.MSG_CTRUNC)
 
 
 class Descriptors:
@@ -89,18 +138,15 @@ class Descriptors:
         :raises OSError: if there was none left for it
         :raises ValueError: if none was sent
         """
-        self.reserve.lend()
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(1, _ANCILLARY, _CLOEXEC | _DONT_WAIT)
+            _, fds, is_lost = receive(self._sock, 1, self.reserve)
         except OSError as exc:
             raise ValueError("a memory file is missing") from exc
-        finally:
-            self.reserve.hold()
-        for _, _, packed in ancillary:
-            return array.array("i", packed)[0]
-        if not data:
-            raise ValueError("a memory file is missing")
-        raise OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
+        if fds:
+            return fds[0]
+        if is_lost:
+            raise OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
+        raise ValueError("a memory file is missing")
 
     def close(self) -> None:
         """Give and take no more; what was not taken is closed."""

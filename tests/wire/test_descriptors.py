@@ -1,0 +1,75 @@
+"""Descriptors that arrive where there are hardly any left."""
+
+import errno
+import os
+import socket
+import threading
+
+import pytest
+
+from tests.limits import all_descriptors_taken
+from woolexec.wire.descriptors import Descriptors, Reserve, is_scarce
+from woolexec.wire.payload import LARGE, store
+
+
+@pytest.fixture
+def ends():
+    made = [Descriptors(sock, Reserve()) for sock in socket.socketpair()]
+    yield made
+    for end in made:
+        end.close()
+        end.reserve.lend()
+
+
+def test_what_is_kept_is_not_a_number_that_payloads_keep(ends):
+    here, there = ends
+    assert is_scarce(here.reserve._fd)
+    with all_descriptors_taken() as taken:
+        os.close(taken.pop())  # a low number, with which a payload of ours is made meanwhile
+        file = store([b"x" * LARGE])
+        assert there.give(file.fd)
+        os.close(here.take())
+
+
+def test_descriptor_stays_where_it_is_until_there_is_a_number_for_it(ends):
+    here, there = ends
+    read, write = os.pipe()
+    assert there.give(read)
+    os.close(read)
+    with all_descriptors_taken() as taken:
+        here.reserve.lend()
+        taken.append(os.dup(2))
+        threading.Timer(0.02, os.close, [taken.pop(0)]).start()
+        got = here.take()
+        os.write(write, b"x")
+        assert os.read(got, 1) == b"x"
+        os.close(got)
+    os.close(write)
+
+
+def test_descriptor_for_which_there_is_no_number_is_an_error_and_the_next_one_arrives(ends):
+    here, there = ends
+    read, write = os.pipe()
+    assert there.give(read)
+    assert there.give(write)
+    with all_descriptors_taken() as taken:
+        here.reserve.lend()
+        taken.append(os.dup(2))
+        with pytest.raises(OSError, match="no descriptor was left") as caught:
+            here.take()
+        assert caught.value.errno == errno.EMFILE
+        os.close(taken.pop())
+        got = here.take()
+    os.write(got, b"x")
+    assert os.read(read, 1) == b"x"
+    for fd in (got, read, write):
+        os.close(fd)
+
+
+def test_descriptor_that_was_not_sent_is_missing(ends):
+    here, there = ends
+    with pytest.raises(ValueError, match="missing"):
+        here.take()
+    there.close()
+    with pytest.raises(ValueError, match="missing"):
+        here.take()
