@@ -62,7 +62,7 @@ def test_plain_tasks_that_all_wait_in_loops_of_their_own_get_workers_for_their_t
 
 def test_recursion_through_loops_of_their_own_is_deeper_than_the_pool():
     with PeerPoolExecutor(1) as pool:
-        assert pool.submit(tasks.recur_through_asyncio, 10).result(SOON) == 10
+        assert pool.submit(tasks.recur_through_asyncio, 10).result(2 * SOON) == 10
         assert eventually(lambda: pool._engine.statistics["workers"] <= 1)
         assert pool.submit(tasks.double, 1).result(SOON) == 2
 

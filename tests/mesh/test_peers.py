@@ -214,10 +214,10 @@ def test_client_that_is_killed_leaves_nothing_running(peer, tmp_path):
 
 
 def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
-    from woolexec.mesh import channel, road
+    from woolexec.mesh import channel
 
-    quick = {"grpc.keepalive_time_ms": 200, "grpc.keepalive_timeout_ms": 200, "grpc.http2.ping_timeout_ms": 200}
-    monkeypatch.setattr(channel, "OPTIONS", [(name, quick.get(name, value)) for name, value in road.OPTIONS])
+    quick = {"grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 2000, "grpc.http2.ping_timeout_ms": 2000}
+    monkeypatch.setattr(channel, "_OPTIONS", [(name, quick.get(name, value)) for name, value in channel._OPTIONS])
     code = (
         "import sys; from woolexec import Credentials; from woolexec.mesh.server import Peer\n"
         f"with Peer(1, bind='127.0.0.1:0', credentials=Credentials({CREDENTIALS.token!r})) as peer:\n"
