@@ -187,7 +187,7 @@ def _record_of(info: ServiceInfo) -> Record | None:
     addresses = sorted(info.parsed_scoped_addresses(), key=_distance)
     if texts.get("v") != "1" or not texts.get("id") or not addresses or not info.port:
         return None
-    tags = tuple(f"{key[2:]}={value}" for key, value in texts.items() if key.startswith("t."))
+    tags = tuple(sorted(f"{key[2:]}={value}" for key, value in texts.items() if key.startswith("t.")))
     places = tuple(with_port(address.replace("%", "%25"), info.port) for address in addresses)
     return Record(texts["id"], places, texts.get("pool", ""), tags, texts.get("fp", ""))
 
