@@ -610,3 +610,90 @@ def test_class_is_itself_in_the_worker_and_at_home(seen, kind):
 def test_class_of_a_package_is_itself_in_the_worker_and_at_home(package):
     pytest.importorskip(package)
     assert outcome({package: PACKAGES[package]}) == {package: ""}
+
+
+HOME = """
+import dataclasses, enum, json
+from woolexec import PeerPoolExecutor, current_executor
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+class Colour(enum.Enum):
+    RED = 1
+
+class Wrong(Exception):
+    def __init__(self, point):
+        super().__init__(point)
+        self.point = point
+
+OLD = Point
+
+def echo(value): return value
+def points(n): return [Point(i) for i in range(n)]
+def give(n): yield from points(n)
+def fail(n): raise Wrong(Point(n))
+def local():
+    class Local(Point): pass
+    return Local(3)
+def nested(fn, *args): return current_executor().submit(fn, *args).result()
+def made_there(): exec("class There:\\n    x = 5", globals()); return There()
+def keep():
+    keep.point = Point(1)
+    return keep.point
+def kept(): return keep.point
+def swap():
+    global Point
+    class Point: pass
+    return OLD(1)
+
+def tried(name, ok):
+    seen[name] = bool(ok)
+
+seen = {}
+with PeerPoolExecutor(2) as pool:
+    do = lambda *task: pool.submit(*task).result(20)
+    tried("argument and result", do(echo, Point(1)) == Point(1))
+    tried("list", do(echo, points(3)) == points(3) == do(points, 3))
+    tried("class", do(echo, Point) is Point)
+    both = {"point": Point(1), "colour": Colour.RED}
+    tried("in a dictionary, with a member", do(echo, both) == both)
+    tried("map", list(pool.map(echo, points(50))) == points(50))
+    with pool.stream(give, 3) as stream:
+        tried("stream", list(stream) == points(3))
+    try:
+        do(fail, 4)
+    except Wrong as exc:
+        tried("exception", exc.point == Point(4))
+    tried("of a task of a task", do(nested, echo, Point(2)) == Point(2) and do(nested, nested, points, 2) == points(2))
+    tried("local class", do(local).x == 3 and isinstance(do(local), Point) and do(nested, local).x == 3)
+    tried("class that a task of a task has made", do(nested, made_there).x == 5)
+    tried("class that the worker has another one instead of", type(do(swap)) is OLD)
+with PeerPoolExecutor(1) as pool:
+    do = lambda *task: pool.submit(*task).result(20)
+    tried("kept", do(keep) == do(kept) == Point(1))
+    old = Point
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        y: int = 0
+    tried("old class, which is still here", type(do(kept)) is old)
+    tried("new class", do(echo, Point(1, 2)) == Point(1, 2))
+print(json.dumps(seen))
+"""
+
+
+def test_outcome_of_a_class_of_the_program_is_of_that_class(tmp_path):
+    (tmp_path / "app.py").write_text(HOME)
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=2 * SOON,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [name for name, ok in json.loads(done.stdout).items() if not ok] == []

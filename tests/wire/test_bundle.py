@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from woolexec.wire import bundle, main_module, modules, pickling
+from woolexec.wire import bundle, classes, main_module, modules, pickling
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, loads
 
@@ -243,3 +243,28 @@ def test_class_with_an_attribute_that_changes_unseen_is_pickled_anew(main):
     main.Item.seen.append(1)
 
     assert dumps(main.items) != before
+
+
+def test_outcome_refers_to_a_class_by_name_where_it_came_from(main, worker, monkeypatch):
+    main.define("class Item: pass\ndef make(): return Item()")
+    item = worker.take(main.make)()
+    monkeypatch.setattr(pickling, "is_worker", True)
+    payload = pickling.dumps_value([item])
+    sent = pickling.dumps_value([item], is_sent=True)
+    monkeypatch.setattr(pickling, "is_worker", False)
+
+    assert len(payload) < 200 < len(sent)
+    assert type(loads(payload)[0]) is worker.namespace["Item"]  # one process: it is found where it was made
+    assert classes.find_at_home("__main__", "Item", "of a class that is gone") is main.Item
+    with pytest.raises(AttributeError, match="Gone"):
+        classes.find_at_home("__main__", "Gone", "of a class that is gone")
+
+
+def test_class_that_is_there_in_another_version_travels_home_itself(main, worker, monkeypatch):
+    main.define("class Item: pass\ndef make(): return Item()")
+    item = worker.take(main.make)()
+    main.define("class Item: new = True")
+    assert worker.take(main.make)().new
+    monkeypatch.setattr(pickling, "is_worker", True)
+
+    assert len(pickling.dumps_value(item)) > 200

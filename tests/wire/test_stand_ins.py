@@ -126,7 +126,6 @@ REFUSED = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_global_that_does_not_pickle_fails_where_it_is_used_only(program, kind, monkeypatch):
     monkeypatch.setattr(reducers, "registered", dict)  # multiprocessing lets sockets be sent
-    monkeypatch.setattr(by_value, "_picklers", [by_value._Pickler])
     it = REFUSED[kind]()
     main = program("def work(use):\n    return it.anything if use else 7", it=it)
 

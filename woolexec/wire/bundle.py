@@ -31,9 +31,9 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
 from woolexec.wire import by_value, modules
-from woolexec.wire.main_module import unbundle
+from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import comes_by_value, space_of
-from woolexec.wire.payload import LARGE, File, Parts, offsets_of, store
+from woolexec.wire.payload import APART, LARGE, File, Parts, offsets_of, store
 from woolexec.wire.pickling import Needs
 from woolexec.wire.stand_ins import Anew
 
@@ -44,6 +44,7 @@ _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)
 _WARNED_SIZE = 1 << 20
 _CACHE_LIMIT = 512
 _DEFINED = (FunctionType, type, _lru_cache_wrapper)
+_EMPTY: dict[str, Any] = {}
 
 
 class _Circle(BaseException):
@@ -122,7 +123,7 @@ class Large:
         )
 
 
-_known: Recent[Any, tuple[Key, list[Any], Group]] = Recent(_CACHE_LIMIT)
+_known: Recent[Any, tuple[Key, list[Any], Group, list[Any]]] = Recent(_CACHE_LIMIT)
 """Groups of one plain function or class each, which are the same as long as all that is in it is; see `_plain`."""
 
 _warned: set[Key] = set()
@@ -156,7 +157,8 @@ def dumps_bundle(
     table = bundler.collect(needs)
     if buffers is not None:
         buffers.clear()
-    return pickle.dumps(_Bundle(body, _wrapped(root_buffers), table), 5, buffer_callback=is_inline)
+    root = body if len(body) < APART else pickle.PickleBuffer(body)
+    return pickle.dumps(_Bundle(root, _wrapped(root_buffers), table), 5, buffer_callback=is_inline)
 
 
 class _Bundle:
@@ -197,7 +199,8 @@ class _Bundler:
         self._wanted: deque[tuple[str, Key]] = deque()
         self._stack: list[Key] = []
         self._spaces: dict[str, dict[str, Any]] = {}
-        self.keys: dict[int, Key] = {}  # where a global is held, by its identity, if that matters
+        self._unread: list[str] = []
+        self._keys: dict[int, Key] = {}
         main = sys.modules["__main__"].__dict__
         space = space_of(main)
         if space is not None:
@@ -208,13 +211,35 @@ class _Bundler:
         if space in self._spaces:
             return
         self._spaces[space] = namespace
-        for name, value in list(namespace.items()):
-            if type(value) not in _ATOMS and _has_identity(name, value):
-                self.keys.setdefault(id(value), (space, name))
+        self._unread.append(space)
+
+    @property
+    def keys(self) -> dict[int, Key]:
+        """Where a global is held, by its identity, if that matters."""
+        while self._unread:
+            space = self._unread.pop(0)
+            for name, value in list(self._spaces[space].items()):
+                if type(value) not in _ATOMS and _has_identity(name, value):
+                    self._keys.setdefault(id(value), (space, name))
+        return self._keys
+
+    def key_of(self, obj: Any) -> Key | None:
+        """Return where a function or a class is held, if it travels by value."""
+        if issubclass(type(obj), type):
+            if not comes_by_value(obj.__module__):
+                return None
+            key = obj.__module__, obj.__name__
+            if self._spaces.get(key[0], _EMPTY).get(key[1]) is obj:  # nearly always: the namespace need not be read
+                return key
+        elif type(obj) is FunctionType and space_of(obj.__globals__) is None:
+            return None
+        return self.keys.get(id(obj))
 
     def make_pickler(self, file: Any, is_inline: Any, verdicts: Any) -> Any:
         """Make the pickler for what the bundle is about."""
-        return _kind()(file, is_inline, verdicts, self, (), self._wanted, shares_all=self._shares_all)
+        if self._shares_all:
+            return _kind()(file, is_inline, verdicts, self, (), self._wanted)
+        return _kind(_Arguments)(file, is_inline, verdicts, self, self._wanted)
 
     def digest_of(self, key: Key) -> bytes:
         """Pickle a global, unless that has been done; return its digest."""
@@ -267,17 +292,22 @@ class _Bundler:
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
             return group
-        for part in parts:
-            if type(part) is FunctionType:
-                self.add_space_of(part)
         known = _known.get(defined)
         if known is None or known[0] != keys[0] or len(known[1]) != len(parts) or not all(map(is_, known[1], parts)):
+            functions = [part for part in parts if type(part) is FunctionType]
+            for fn in functions:
+                self.add_space_of(fn)
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
-            _known.add(defined, (keys[0], parts, group))
+            _known.add(defined, (keys[0], parts, group, [each for fn in functions for each in _names_in(fn)]))
             return group
-        # A global that they name may have appeared since.
-        return known[2].wanting([want for part in parts if type(part) is FunctionType for want in _names_in(part)])
+        wanted = []
+        for want, namespace in known[3]:
+            space, name = want[1]
+            self.add_space(space, namespace)
+            if name in namespace:  # it may have appeared since
+                wanted.append(want)
+        return known[2].wanting(wanted)
 
     def add_space_of(self, fn: FunctionType) -> None:
         """Have what the namespace of a function holds referred to by its names, if it travels by value."""
@@ -300,7 +330,7 @@ class _Bundler:
 
     def _try(self, keys: tuple[Key, ...], values: list[Any], verdicts: Any) -> Group:
         file, buffers, wanted = io.BytesIO(), [], []  # type: ignore[var-annotated]
-        pickler = _kind()(file, _taking(buffers), verdicts, self, values, wanted, shares_all=True)
+        pickler = _kind()(file, _taking(buffers), verdicts, self, values, wanted)
         pickler.is_named = verdicts is not None
         pickler.dump([pickler.replace(value) for value in values])
         return Group(keys, file.getvalue(), buffers, wanted)
@@ -338,12 +368,12 @@ def _has_identity(name: str, value: Any) -> bool:
     return not issubclass(cls, type) or comes_by_value(value.__module__)
 
 
-def _names_in(fn: FunctionType) -> list[tuple[str, Key]]:
-    """Return the globals that a function names, and that are there."""
+def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
+    """Return the globals that a function names, whether they are there or not, and their namespace."""
     space = space_of(fn.__globals__)
     if space is None:
         return []
-    return [(fn.__qualname__, (space, name)) for name in by_value.named_in(fn.__code__) if name in fn.__globals__]
+    return [((fn.__qualname__, (space, name)), fn.__globals__) for name in by_value.named_in(fn.__code__)]
 
 
 def _plain(defined: Any) -> list[Any] | None:
@@ -424,52 +454,20 @@ _WRAPPED = frozenset(["__module__", "__name__", "__qualname__", "__doc__", "__an
 _picklers: dict[Any, Any] = {}
 
 
-def _kind() -> Any:
-    base = by_value._kind()
-    if base not in _picklers:
-        _picklers[base] = type("_BundlePickler", (_References, base), {})
-    return _picklers[base]
+def _kind(role: type | None = None) -> Any:
+    role, base = role or _References, by_value._kind()
+    if (role, base) not in _picklers:
+        _picklers[role, base] = type("_BundlePickler", (role, base), {})
+    return _picklers[role, base]
 
 
-class _References:
-    """Makes of a pickler one that refers to globals by their keys."""
+class _Collects:
+    """Makes of a pickler one that leaves globals to a bundle."""
 
-    def __init__(
-        self,
-        file: Any,
-        is_inline: Any,
-        verdicts: Any,
-        bundler: _Bundler,
-        roots: Sequence[Any],
-        wanted: Any,
-        *,
-        shares_all: bool,
-    ) -> None:
+    def __init__(self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, wanted: Any) -> None:
         super().__init__(file, is_inline, verdicts)  # type: ignore[call-arg]  # those of the other base
         self._bundler = bundler
-        self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
-        self._roots = {id(root) for root in roots}
         self._wanted = wanted
-        self._shares_all = shares_all
-        self._values_of: dict[int, Any] = {}
-
-    def persistent_id(self, obj: Any) -> Any:
-        if type(obj) in _ATOMS:
-            return None
-        if type(obj) is Anew:
-            obj = self._values_of.get(id(obj), obj)
-        key = self._keys.get(id(obj))
-        if key is None or id(obj) in self._roots:
-            return None
-        if not self._shares_all and not issubclass(type(obj), _DEFINED):
-            return None
-        return key, self._bundler.digest_of(key)
-
-    def wrap(self, value: Any) -> Any:
-        made = super().wrap(value)  # type: ignore[misc]
-        if made is not None:
-            self._values_of[id(made)] = value
-        return made
 
     def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
         """Leave the globals to the bundle."""
@@ -480,3 +478,45 @@ class _References:
         self._bundler.add_space_of(fn)
         self._wanted.extend((fn.__qualname__, (space, name)) for name in values)
         values.clear()
+
+
+class _Arguments(_Collects):
+    """Refers to functions and classes by their keys; all else is copied, as arguments are."""
+
+    _usual: set[type]
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) not in self._usual and issubclass(type(obj), _DEFINED):
+            key = self._bundler.key_of(obj)
+            if key is not None:
+                self._bundler.digest_of(key)
+                return global_of, key
+        return super().reducer_override(obj)  # type: ignore[misc]
+
+
+class _References(_Collects):
+    """Refers to all globals by their keys."""
+
+    def __init__(
+        self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, roots: Sequence[Any], wanted: Any
+    ) -> None:
+        super().__init__(file, is_inline, verdicts, bundler, wanted)
+        self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
+        self._roots = {id(root) for root in roots}
+        self._values_of: dict[int, Any] = {}
+
+    def persistent_id(self, obj: Any) -> Any:
+        if type(obj) in _ATOMS:
+            return None
+        if type(obj) is Anew:
+            obj = self._values_of.get(id(obj), obj)
+        key = self._keys.get(id(obj))
+        if key is None or id(obj) in self._roots:
+            return None
+        return key, self._bundler.digest_of(key)
+
+    def wrap(self, value: Any) -> Any:
+        made = super().wrap(value)  # type: ignore[misc]
+        if made is not None:
+            self._values_of[id(made)] = value
+        return made

@@ -11,9 +11,10 @@ It is imported where the C pickler does not do, so that what needs none of it st
 
 from __future__ import annotations
 
+import copyreg
 import io
 import sys
-from collections import ChainMap, deque
+from collections import deque
 from contextvars import ContextVar
 from enum import EnumMeta
 from functools import (
@@ -33,7 +34,7 @@ from weakref import ref
 from cloudpickle import cloudpickle
 
 from woolexec.wire import arrays, classes, code_objects, reducers, stand_ins, type_objects
-from woolexec.wire.main_module import Names, sent, set_class_state, set_state
+from woolexec.wire.main_module import Names, global_of, key_of_arrived, sent, set_class_state, set_state
 from woolexec.wire.modules import MAIN, comes_by_value, space_of
 from woolexec.wire.stand_ins import ANEW, Anew, StandIn
 
@@ -53,6 +54,8 @@ def dumps_by_value(
     buffers: list[Any] | None = None,
     names: tuple[str, ...] = (),
     make_pickler: Callable[..., Any] | None = None,
+    *,
+    goes_home: bool = False,
 ) -> bytes:
     """
     Pickle with cloudpickle, and with what is registered with multiprocessing, as the stdlib's pool does.
@@ -61,9 +64,10 @@ def dumps_by_value(
     :param buffers: what `is_inline` adds buffers to
     :param names: what the elements of `obj` are called in messages
     :param make_pickler: makes another pickler of our kind; see `bundle`
+    :param goes_home: it goes to where this worker's globals came from
     :raises Exception: what pickling it raises, with a note; `obj` may run any code
     """
-    make = make_pickler or _kind()
+    make = make_pickler or (_go_home if goes_home else _kind())
     pickler, data, error = _try(make, obj, is_inline, buffers, None)
     if data is None and pickler.named:
         pickler, data, error = _try(make, obj, is_inline, buffers, _Verdicts())
@@ -78,6 +82,12 @@ def dumps_by_value(
         raise error
     finally:
         del error, pickler  # they hold each other
+
+
+def _go_home(*arguments: Any) -> Any:
+    pickler = _kind()(*arguments)
+    pickler.goes_home = True
+    return pickler
 
 
 def _try(
@@ -179,11 +189,30 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self.named = False  # whether a function or class has come by that names something
         self.verdicts = verdicts
         self.is_named = False  # whether all this is what a function or class names
+        self.goes_home = False
         self._anew: dict[int, Anew] = {}
+        self._usual: set[type] = set()
+
+    @property
+    def dispatch_table(self) -> dict[Any, Any]:
+        """
+        Reducers by class; the C pickler asks for it once.
+
+        cloudpickle's own is a ChainMap, in which looking takes longer than pickling a small object.
+        """
+        return self._joined()
+
+    def _joined(self, *more: dict[Any, Any]) -> dict[Any, Any]:
+        joined: dict[Any, Any] = {}
+        for table in (*more, *reversed(cloudpickle.Pickler.dispatch_table.maps)):
+            joined.update(table)
+        return joined
 
     def reducer_override(self, obj: Any) -> Any:
         self.met.append(obj)
         cls: Any = type(obj)
+        if cls in self._usual:
+            return NotImplemented
         reduce = _REDUCERS.get(cls)
         reduced = None if reduce is None else reduce(self, obj)
         if reduced is None and self.verdicts is not None:
@@ -196,7 +225,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_class(obj)
         if cls is FunctionType:
             return self._reduce_function(obj)
-        return arrays.reduce(obj) if arrays.is_array(obj) else NotImplemented
+        if arrays.is_array(obj):
+            return arrays.reduce(obj)
+        if reduce is None and self.verdicts is None and not isinstance(cls, EnumMeta):
+            self._usual.add(cls)
+        return NotImplemented
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
         """Reduce the locks of objects that functions and classes name, if these are of classes that come by value."""
@@ -226,6 +259,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self._replace_all(fn.__qualname__, values)
 
     def _reduce_function(self, fn: Any) -> Any:
+        if fn in _IMPORTABLE:
+            return NotImplemented
         try:
             reduced = self._reduce_defined(fn)
         except NameError:  # from Python 3.14 on annotations are evaluated when they are asked for
@@ -247,6 +282,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return reduced
 
     def _reduce_class(self, cls: Any) -> Any:
+        if self.goes_home and (key := key_of_arrived(cls)) is not None:
+            return classes.find_at_home, (*key, cloudpickle._get_or_create_tracker_id(cls))
         reduced = self._reduce_defined(cls) if not isinstance(cls, EnumMeta) else None
         if reduced is None and not comes_by_value(cls.__module__) and cloudpickle._should_pickle_by_reference(cls):
             return NotImplemented
@@ -300,6 +337,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return made
 
 
+class _WithRegistered(_Pickler):
+    """Obeys what is registered with multiprocessing as well."""
+
+    @property
+    def dispatch_table(self) -> dict[Any, Any]:
+        """See above."""
+        return self._joined(reducers.registered())
+
+
 _SAFE = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -307,17 +353,9 @@ def _is_safe(value: Any) -> bool:
     return type(value) in _SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
 
 
-_picklers: list[Any] = [_Pickler]
-
-
 def _kind() -> Any:
     """Return the pickler, with what is registered with multiprocessing if that has been loaded."""
-    if len(_picklers) == 1:
-        registered = reducers.registered()
-        if registered:
-            table: Any = ChainMap(cloudpickle.Pickler.dispatch_table, registered)
-            _picklers.append(type("_Pickler", (_Pickler,), {"dispatch_table": table}))
-    return _picklers[-1]
+    return _WithRegistered if reducers.registered() else _Pickler
 
 
 def _reduce_foreign(cls: Any) -> Any:
@@ -394,6 +432,12 @@ def _dispatch_method(_: _Pickler, method: Any) -> Any:
 def _nothing(_: object) -> None:
     """Stand for a function that is about to come."""
 
+
+_COPY: Any = copyreg
+_IMPORTABLE = frozenset(
+    [_COPY.__newobj__, _COPY._reconstructor, classes.find_at_home, classes.find_member, global_of],
+)
+"""Functions that are in nearly all pickles."""
 
 _example: Any = singledispatch(_nothing)
 _DISPATCHING = _example.__code__

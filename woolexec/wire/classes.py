@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copyreg
 import enum
+import sys
 import threading
 import types
 
@@ -30,6 +31,18 @@ _making = threading.RLock()
 def find(tracker: str) -> Any:
     """Return the class of this number, if it has been here."""
     return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
+
+
+def find_at_home(module: str, name: str, tracker: str) -> Any:
+    """
+    Return the class that was sent from here under this name.
+
+    :raises AttributeError: if it is gone
+    """
+    cls = find(tracker)
+    if cls is None:  # it was defined once more since, and nobody has the old one any longer
+        cls = getattr(sys.modules[module], name)
+    return cls
 
 
 def keep(tracker: str, cls: Any) -> Any:

@@ -61,6 +61,7 @@ class _Loading(threading.local):
     """Payloads of the large globals that the function which is unpickled needs."""
     spaces: dict[str, dict[str, Any]] | None = None
     """Where this process is no worker: the namespaces of the bundle that is unpickled."""
+    taker: Any = None
 
 
 _loading = _Loading()
@@ -96,6 +97,16 @@ def _new_space(space: str) -> dict[str, Any]:
 
 _arrived: dict[Key, tuple[bytes, Any]] = {}
 """What came under each name: the digest of its pickle, and the object, whatever the name stands for by now."""
+
+
+def key_of_arrived(cls: Any) -> Key | None:
+    """Return the key under which a class came; None if it did not, or another one has come since."""
+    key = cls.__module__, cls.__qualname__
+    try:
+        return key if _arrived.get(key, _NEVER)[1] is cls else None
+    except TypeError:  # names that are none
+        return None
+
 
 _taking = threading.RLock()  # guards `_arrived`: of two lanes that unpickle at once one waits
 
@@ -133,10 +144,17 @@ def unbundle(body: Any, buffers: Sequence[Any], table: Sequence[Any]) -> Any:
     """Take in the globals of a bundle that are news, then unpickle what it is about."""
     with _taking:
         outer, _loading.spaces = _loading.spaces, {}
+        before = _loading.taker
         try:
-            return _Taker(table, _loading.needs).unpickle(body, buffers)
+            _loading.taker = _Taker(table, _loading.needs)
+            return _loading.taker.unpickle(body, buffers)
         finally:
-            _loading.spaces = outer
+            _loading.spaces, _loading.taker = outer, before
+
+
+def global_of(*key: str) -> Any:
+    """Return what the bundle that is unpickled has brought under this key."""
+    return _loading.taker.find(key)
 
 
 class _Taker:
@@ -162,10 +180,10 @@ class _Taker:
 
     def unpickle(self, body: Any, buffers: Sequence[Any]) -> Any:
         unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
-        unpickler.find = self._find
+        unpickler.find = self.find
         return unpickler.load()
 
-    def _find(self, key: Key) -> Any:
+    def find(self, key: Key) -> Any:
         if key in self._left:
             self._take(key)
         return self._arrived[key][1]

@@ -76,15 +76,20 @@ def _is_middling(value: object) -> bool:
     return value.__class__ is bytes and APART <= len(value) < LARGE - APART
 
 
-def dumps_value(value: object) -> bytes | File | Parts:
-    """Pickle a result; see `dumps`."""
+def dumps_value(value: object, *, is_sent: bool = False) -> bytes | File | Parts:
+    """
+    Pickle a result; see `dumps`.
+
+    :param is_sent: it is sent into a stream: it goes to a task, not home
+    """
     if type(value) in ATOMS:
         body = pickle.dumps(value, 5)
         if len(body) < LARGE:
             return body
     if _is_middling(value):
         return Parts([_ALONE, value])
-    return dumps(_Raw(value) if value.__class__ is bytes and len(value) >= APART else value, is_outcome=True)
+    raw = _Raw(value) if value.__class__ is bytes and len(value) >= APART else value
+    return dumps(raw, is_outcome=True, goes_home=not is_sent)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
@@ -132,6 +137,7 @@ def dumps(
     *,
     least: int = APART,
     is_outcome: bool = False,
+    goes_home: bool = True,
     is_function: bool = False,
     needs: Needs | None = None,
 ) -> bytes | File | Parts:
@@ -140,13 +146,14 @@ def dumps(
 
     :param names: what the elements of `obj` are called where an error tells of them
     :param least: size in bytes from which on a buffer leaves the pickle
-    :param is_outcome: it goes to who submitted a task, where globals of functions are not to be changed
+    :param is_outcome: it goes to another's task or future, where globals of functions are not to be changed
+    :param goes_home: as an outcome it goes to who submitted the task, who has the classes that came from there
     :param is_function: it is a function that is to be called
     :param needs: takes the large globals that it names, if it travels by value; None: they are in the pickle
     :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code
     """
     buffers: list[Any] = []
-    kind = _OUTCOME if is_outcome else _FUNCTION if is_function else _ARGUMENTS
+    kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
     body = _dump(obj, buffers, least, names, kind, needs)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
         body += _ALL_BYTES
@@ -162,7 +169,7 @@ def dumps_inline(obj: object, *, is_function: bool = False) -> bytes:
     return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _OUTCOME)
 
 
-_OUTCOME, _ARGUMENTS, _FUNCTION = range(3)
+_OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
 """What is pickled: it matters where something travels by value."""
 
 
@@ -176,14 +183,15 @@ class Pickled:
         self._buffers = buffers
 
     @classmethod
-    def of(cls, value: object) -> Pickled:
+    def of(cls, value: object, *, goes_home: bool = False) -> Pickled:
         """
         Pickle a value.
 
+        :param goes_home: see `dumps`
         :raises Exception: what pickling it raises
         """
         buffers: list[Any] = []
-        body = _dump(value, buffers, APART)
+        body = _dump(value, buffers, APART, kind=_HOME if goes_home else _OUTCOME)
         return cls(body, tuple(map(pickle.PickleBuffer, buffers)))
 
     def load(self) -> Any:
@@ -226,9 +234,10 @@ def _dump(
         return False
 
     try:
-        body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-        if not _needs_more(body):
-            return body
+        if not _is_of_main(obj):
+            body = pickle.dumps(obj, 5, buffer_callback=is_inline)
+            if not _needs_more(body):
+                return body
     except _ReadOnly:
         are_writable = False
         buffers.clear()
@@ -242,13 +251,20 @@ def _dump(
         are_writable = False
     are_writable = False
     buffers.clear()
-    if kind == _OUTCOME:
+    if kind in (_OUTCOME, _HOME):
         from woolexec.wire.by_value import dumps_by_value
 
-        return dumps_by_value(obj, is_inline, buffers, names)
+        return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and is_worker)
     from woolexec.wire.bundle import dumps_bundle
 
     return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
+
+
+def _is_of_main(obj: object, depth: int = 3) -> bool:
+    """Say whether this is of a class of ``__main__``, or the first things that it holds are."""
+    if depth and (type(obj) is tuple or type(obj) is list):
+        return any(_is_of_main(each, depth - 1) for each in obj[: 3 if type(obj) is tuple else 1])
+    return type(obj).__module__ == "__main__"
 
 
 def _needs_more(body: bytes) -> bool:

@@ -184,7 +184,7 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[Any, ..
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
-            alone.append(value if type(value) in SAFE else Pickled.of(value))
+            alone.append(value if type(value) in SAFE else Pickled.of(value, goes_home=True))
         except BaseException as exc:
             add_note(exc, f"while {PICKLING} in {here()}")
             errors[index] = dump_failure(exc)

@@ -216,7 +216,9 @@ class Outlet:
             return
         try:
             # Others by themselves, for one may fail to unpickle.
-            payload = dumps([item if type(item) in SAFE else Pickled.of(item) for item in items], is_outcome=True)
+            payload = dumps(
+                [item if type(item) in SAFE else Pickled.of(item, goes_home=True) for item in items], is_outcome=True
+            )
         except BaseException:
             for item in items:
                 self.give(item)
