@@ -132,6 +132,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         backported=True,
     ),
     Difference(
+        f"{P}.test_force_shutdown_workers",
+        Why.PRIVATE,
+        "Replaces `terminate` and `kill` of a value of `_processes`, which the executor does not call.",
+        "test_later_pythons::test_stop_ends_running_calls_and_workers_at_once",
+        since=(3, 14),
+    ),
+    Difference(
         f"{P}.test_force_shutdown_workers_invalid_op",
         Why.PRIVATE,
         "Calls `_force_shutdown`.",

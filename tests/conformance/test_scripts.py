@@ -111,10 +111,14 @@ def test_executor_used_in_a_thread_lets_the_interpreter_end():
         import threading
 
         def work():
-            print(pool.submit(pow, 2, 8).result(), flush=True)
+            future = pool.submit(pow, 2, 8)
+            submitted.set()
+            print(future.result(), flush=True)
 
         if __name__ == "__main__":
             pool = Executor(2)
+            submitted = threading.Event()
             threading.Thread(target=work).start()
+            submitted.wait()  # once the script has ended the standard library's pool takes nothing either
     """)
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("256", "", 0)

@@ -262,6 +262,7 @@ def test_executor_that_is_dropped_with_work_pending_does_it_and_ends(tmp_path):
 
 START = """
     import os, signal, sys, threading
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) may have let it be ignored
     from tests.faults import tasks, tasks_b
     from woolexec import PeerPoolExecutor
     pool = PeerPoolExecutor(2)
