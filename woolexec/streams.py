@@ -170,7 +170,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         error = exc() if isinstance(exc, type) else exc
         if self._over:
             raise error
-        self._command_with(Throw(call=0), dump_failure(error))
+        self._command_with(Throw(call=0), dump_failure(error, is_sent=True))
 
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:

@@ -268,3 +268,49 @@ def test_class_that_is_there_in_another_version_travels_home_itself(main, worker
     monkeypatch.setattr(pickling, "is_worker", True)
 
     assert len(pickling.dumps_value(item)) > 200
+
+
+def test_names_of_one_function_or_class_are_one_object_there(main, worker):
+    main.define(
+        "later = None\n"
+        "def f(): return 1\n"
+        "class Item: pass\n"
+        "later = other = f\n"
+        "Alias = Item\n"
+        "def look(): return later is other is f, Alias is Item\n"
+        "def name(): return later\n"
+    )
+
+    assert worker.take(main.look)() == (True, True)
+    assert worker.take(main.name)() is worker.namespace["f"]
+    assert worker.take([main.f, main.later]) == [worker.namespace["f"]] * 2
+
+
+def test_method_is_found_in_its_object_unless_another_one_is_there(main, worker):
+    main.define(
+        "class Item:\n"
+        "    def method(self): return 'own'\n"
+        "    @classmethod\n"
+        "    def made(cls): return cls\n"
+        "class Odd(Item):\n"
+        "    def __getattribute__(self, name):\n"
+        "        return (lambda: 'looked up') if name == 'method' else object.__getattribute__(self, name)\n"
+    )
+    item = main.Item()
+    method = item.method
+    assert len(dumps(method)) < len(dumps(main.Item)) + 120
+    assert worker.take(method)() == "own"
+    assert worker.take(main.Item.made)() is worker.namespace["Item"]
+    item.method = lambda: "of the object"
+    assert worker.take(method)() == "own"
+    assert worker.take(types.MethodType(main.Item.method, main.Odd()))() == "own"
+
+
+def test_function_that_names_a_class_is_pickled_anew_when_the_class_changes(main, worker):
+    main.define("class Item:\n    def get(self): return limit\nlimit = 1\ndef make(): return Item().get()")
+
+    assert worker.take(main.make)() == 1
+    main.limit = 2
+    assert worker.take(main.make)() == 2
+    main.define("Item.get = lambda self: limit + 1")
+    assert worker.take(main.make)() == 3

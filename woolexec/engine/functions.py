@@ -12,17 +12,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.core.recent import Recent
 from woolexec.imported import imported
-from woolexec.wire.modules import comes_by_value, look
+from woolexec.wire.modules import comes_by_value, look, space_of
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, dumps_inline
+from woolexec.wire.unchanging import is_constant, is_same, parts_of
 
-_ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...), type(NotImplemented))
 _CACHE_LIMIT = 512
 _MISSING = object()
 
@@ -34,7 +34,7 @@ class Functions:
         self._intern = intern
         self._is_nested = is_nested
         # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
-        self._known: Recent[FunctionType, tuple[Function, tuple[Any, ...] | None]] = Recent(_CACHE_LIMIT)
+        self._known: Recent[FunctionType, tuple[Function, list[Any] | None]] = Recent(_CACHE_LIMIT)
         self._with_needs: Recent[tuple[Any, int], Function] = Recent(_CACHE_LIMIT)
         self._large: dict[Any, Any] = {}
 
@@ -58,12 +58,10 @@ class Functions:
         function = self._make(fn, payload, needs, backend)
         if needs or not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
             return function
-        if _is_importable(fn):
-            seen = None
-        else:
-            try:
-                seen = tuple(_references(fn, set()))
-            except _Mutable:
+        seen = None
+        if not _is_importable(fn):
+            seen = _references(fn)
+            if seen is None:
                 return function
         self._known.add(fn, (function, seen))
         return function
@@ -149,10 +147,6 @@ def trio_token() -> Any:
         return None
 
 
-class _Mutable(Exception):
-    """A function refers to something that may change unseen."""
-
-
 def name_of(fn: object) -> str:
     """Name a callable for messages."""
     for attribute in ("__qualname__", "__name__"):
@@ -180,47 +174,32 @@ def _is_importable(fn: Any) -> bool:
     return found is fn
 
 
-def _is_same(seen: tuple[Any, ...], fn: FunctionType) -> bool:
-    try:
-        now = tuple(_references(fn, set()))
-    except _Mutable:
-        return False
-    return len(now) == len(seen) and all(map(_is, now, seen))
+def _is_same(seen: list[Any], fn: FunctionType) -> bool:
+    now = _references(fn)
+    return now is not None and is_same(now, seen)
 
 
-def _is(one: object, other: object) -> bool:
-    return one is other
-
-
-def _references(fn: FunctionType, visited: set[int]) -> Iterator[Any]:
-    """Walk over all that a function's pickle depends on."""
-    if id(fn) in visited:
-        return
-    visited.add(id(fn))
-    yield fn.__code__
-    if fn.__dict__:
-        raise _Mutable
-    values: list[Any] = [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
-    for cell in fn.__closure__ or ():
-        try:
-            values.append(cell.cell_contents)
-        except ValueError:  # not filled yet
-            values.append(None)
-    namespace = fn.__globals__
-    for name in _names(fn.__code__):
-        value = namespace.get(name, _MISSING)
-        yield value
-        if value is not _MISSING:
-            values.append(value)
-    for value in values:
-        yield value
-        if value.__class__ in _ATOMS or isinstance(value, ModuleType | BuiltinFunctionType):
-            continue
-        if value.__class__ is FunctionType:
-            if not _is_importable(value):
-                yield from _references(value, visited)
-        elif not (isinstance(value, type) and _is_importable(value)):
-            raise _Mutable
+def _references(fn: FunctionType) -> list[Any] | None:
+    """Return all that a function's pickle depends on; None if something of that may change unseen."""
+    found: list[Any] = []
+    waiting, visited = [fn], {id(fn)}
+    while waiting:
+        parts = parts_of(waiting.pop())
+        if parts is None:
+            return None
+        found += parts
+        for part in parts:
+            if part.__class__ is not FunctionType or space_of(part.__globals__) is None:
+                continue
+            for name in _names(part.__code__):
+                value = part.__globals__.get(name, _MISSING)
+                found.append(value)
+                if value is _MISSING or is_constant(value) or id(value) in visited:
+                    continue
+                visited.add(id(value))
+                if not (value.__class__ is FunctionType and _is_importable(value)):
+                    waiting.append(value)
+    return found
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -25,22 +25,21 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
-from operator import is_
-from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType
-from typing import TYPE_CHECKING, Any
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.core.recent import Recent
-from woolexec.wire import by_value, modules
+from woolexec.wire import by_value, modules, unchanging
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import comes_by_value, space_of
 from woolexec.wire.payload import APART, LARGE, File, Parts, offsets_of, store
 from woolexec.wire.pickling import Needs
 from woolexec.wire.stand_ins import Anew
+from woolexec.wire.unchanging import ATOMS
 
 if TYPE_CHECKING:
     from woolexec.wire.main_module import Key
 
-_ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)})
 _WARNED_SIZE = 1 << 20
 _CACHE_LIMIT = 512
 _DEFINED = (FunctionType, type, _lru_cache_wrapper)
@@ -57,13 +56,16 @@ class _Circle(BaseException):
 class Group:
     """Globals that are pickled together: most often one."""
 
-    __slots__ = ("body", "buffers", "digest", "keys", "large", "wanted")
+    __slots__ = ("body", "buffers", "digest", "keys", "large", "referred", "wanted")
 
-    def __init__(self, keys: tuple[Key, ...], body: bytes, buffers: list[Any], wanted: list[tuple[str, Key]]) -> None:
+    def __init__(
+        self, keys: tuple[Key, ...], body: bytes, buffers: list[Any], wanted: list[tuple[str, Key]], referred: list[Key]
+    ) -> None:
         self.keys = keys
         self.body = body
         self.buffers = buffers
         self.wanted = wanted  # by whom, and what
+        self.referred = referred  # what its pickle refers to
         self.large: Large | None = None
         self.digest = b""
 
@@ -74,7 +76,7 @@ class Group:
 
     def wanting(self, wanted: list[tuple[str, Key]]) -> Group:
         """Return the same with other wants: a global may have appeared since."""
-        group = Group(self.keys, self.body, self.buffers, wanted)
+        group = Group(self.keys, self.body, self.buffers, wanted, self.referred)
         group.digest, group.large = self.digest, self.large
         return group
 
@@ -123,8 +125,17 @@ class Large:
         )
 
 
-_known: Recent[Any, tuple[Key, list[Any], Group, list[Any]]] = Recent(_CACHE_LIMIT)
-"""Groups of one plain function or class each, which are the same as long as all that is in it is; see `_plain`."""
+class _Known(NamedTuple):
+    """What was pickled of one function or class, which is good as long as its parts are the same objects."""
+
+    key: Key
+    parts: list[Any]
+    group: Group
+    names: list[tuple[tuple[str, Key], dict[str, Any]]]
+    """The globals that its functions name, by whom, and their namespaces."""
+
+
+_known: Recent[Any, _Known] = Recent(_CACHE_LIMIT)
 
 _warned: set[Key] = set()
 
@@ -219,20 +230,26 @@ class _Bundler:
         while self._unread:
             space = self._unread.pop(0)
             for name, value in list(self._spaces[space].items()):
-                if type(value) not in _ATOMS and _has_identity(name, value):
-                    self._keys.setdefault(id(value), (space, name))
+                if type(value) not in ATOMS and _has_identity(name, value):
+                    key = self._keys.setdefault(id(value), (space, name))
+                    if key[1] != name and key[0] == space and _own_name(value) == name:
+                        self._keys[id(value)] = space, name
         return self._keys
 
     def key_of(self, obj: Any) -> Key | None:
         """Return where a function or a class is held, if it travels by value."""
+        space: Any = None
         if issubclass(type(obj), type):
-            if not comes_by_value(obj.__module__):
-                return None
-            key = obj.__module__, obj.__name__
-            if self._spaces.get(key[0], _EMPTY).get(key[1]) is obj:  # nearly always: the namespace need not be read
-                return key
-        elif type(obj) is FunctionType and space_of(obj.__globals__) is None:
+            space = obj.__module__ if comes_by_value(obj.__module__) else None
+        elif type(obj) is FunctionType:
+            space = space_of(obj.__globals__)
+        else:
+            return self.keys.get(id(obj))
+        if space is None:
             return None
+        name = _own_name(obj)
+        if self._spaces.get(space, _EMPTY).get(name) is obj:  # nearly always: the namespace need not be read
+            return space, name
         return self.keys.get(id(obj))
 
     def make_pickler(self, file: Any, is_inline: Any, verdicts: Any) -> Any:
@@ -287,27 +304,29 @@ class _Bundler:
     def _pickle(self, owner: str, keys: tuple[Key, ...]) -> Group:
         values = [self._spaces[space][name] for space, name in keys]
         defined = values[0] if len(values) == 1 else None
-        parts = _plain(defined)
+        parts = unchanging.parts_of(defined)
         if parts is None:
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
             return group
         known = _known.get(defined)
-        if known is None or known[0] != keys[0] or len(known[1]) != len(parts) or not all(map(is_, known[1], parts)):
+        if known is None or known.key != keys[0] or not unchanging.is_same(known.parts, parts):
             functions = [part for part in parts if type(part) is FunctionType]
             for fn in functions:
                 self.add_space_of(fn)
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
-            _known.add(defined, (keys[0], parts, group, [each for fn in functions for each in _names_in(fn)]))
+            _known.add(defined, _Known(keys[0], parts, group, [each for fn in functions for each in _names_in(fn)]))
             return group
+        for key in known.group.referred:
+            self._group("", key)
         wanted = []
-        for want, namespace in known[3]:
+        for want, namespace in known.names:
             space, name = want[1]
             self.add_space(space, namespace)
             if name in namespace:  # it may have appeared since
                 wanted.append(want)
-        return known[2].wanting(wanted)
+        return known.group.wanting(wanted)
 
     def add_space_of(self, fn: FunctionType) -> None:
         """Have what the namespace of a function holds referred to by its names, if it travels by value."""
@@ -330,10 +349,12 @@ class _Bundler:
 
     def _try(self, keys: tuple[Key, ...], values: list[Any], verdicts: Any) -> Group:
         file, buffers, wanted = io.BytesIO(), [], []  # type: ignore[var-annotated]
-        pickler = _kind()(file, _taking(buffers), verdicts, self, values, wanted)
+        known = self.keys
+        roots = [value for key, value in zip(keys, values, strict=True) if known.get(id(value), key) == key]
+        pickler = _kind()(file, _taking(buffers), verdicts, self, roots, wanted)
         pickler.is_named = verdicts is not None
         pickler.dump([pickler.replace(value) for value in values])
-        return Group(keys, file.getvalue(), buffers, wanted)
+        return Group(keys, file.getvalue(), buffers, wanted, pickler.referred)
 
     def _sign(self, owner: str, group: Group) -> None:
         """Compute the digest; a large group whose content is that of the last time has the same."""
@@ -358,6 +379,10 @@ class _Bundler:
             )
 
 
+def _own_name(value: Any) -> Any:
+    return value.__name__ if issubclass(type(value), FunctionType | type) else None
+
+
 def _has_identity(name: str, value: Any) -> bool:
     """Say whether it matters that what a namespace holds is one object: functions, instances and so on."""
     cls = type(value)  # not `isinstance`: its class may say anything
@@ -374,81 +399,6 @@ def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
     if space is None:
         return []
     return [((fn.__qualname__, (space, name)), fn.__globals__) for name in by_value.named_in(fn.__code__)]
-
-
-def _plain(defined: Any) -> list[Any] | None:
-    """
-    Return all that the pickle of a function or a class depends on, if nothing in it can change unseen.
-
-    Of a class this is what it defines itself, if its bases and its metaclass can be imported.
-    """
-    parts: list[Any] = []
-    if type(defined) is FunctionType:
-        return parts if _add_plain(defined, parts) else None
-    if type(defined) is not type or any(comes_by_value(base.__module__) for base in defined.__mro__[1:]):
-        return None
-    parts += defined.__bases__
-    for name, value in list(defined.__dict__.items()):
-        if not (name in _SET_ONCE or _add_plain(value, parts)):
-            return None
-        parts += (name, value)
-    return parts
-
-
-_SET_ONCE = frozenset(
-    [
-        "__dict__",
-        "__weakref__",
-        "__annotations__",
-        "__annotations_cache__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__slots__",
-        "__slotnames__",
-        "__type_params__",
-        "__static_attributes__",
-    ]
-)
-"""Attributes of classes that Python and dataclasses set, and nobody changes; another one in their place is seen."""
-
-
-def _add_plain(value: Any, parts: list[Any]) -> bool:
-    """Add what a value consists of; False if something of that may change unseen."""
-    cls = type(value)
-    if cls in _ATOMS or cls in (MemberDescriptorType, BuiltinFunctionType):
-        parts.append(value)
-        return True
-    if cls is FunctionType:
-        return _add_plain_function(value, parts)
-    if cls is property:
-        return all(_add_plain(each, parts) for each in (value.fget, value.fset, value.fdel))
-    return (
-        cls in (staticmethod, classmethod)
-        and not value.__dict__.keys() - _WRAPPED
-        and _add_plain(value.__func__, parts)
-    )
-
-
-def _add_plain_function(fn: Any, parts: list[Any]) -> bool:
-    defaults, options = fn.__defaults__ or (), fn.__kwdefaults__ or {}
-    parts += (fn, fn.__code__, fn.__defaults__, *options.values())
-    if fn.__globals__.get("__name__") in _MAKERS:
-        return True
-    try:
-        contents = [cell.cell_contents for cell in fn.__closure__ or ()]
-    except ValueError:  # not filled yet
-        return False
-    parts += contents
-    if fn.__dict__ or not all(type(each) in _ATOMS or type(each) is type for each in contents):
-        return False
-    return all(type(each) in _ATOMS for each in (*defaults, *options.values()))
-
-
-_MAKERS = frozenset(["dataclasses", "reprlib"])
-"""Modules that make methods."""
-
-_WRAPPED = frozenset(["__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"])
 
 
 _picklers: dict[Any, Any] = {}
@@ -484,9 +434,14 @@ class _Arguments(_Collects):
     """Refers to functions and classes by their keys; all else is copied, as arguments are."""
 
     _usual: set[type]
+    met: deque[Any]
 
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) not in self._usual and issubclass(type(obj), _DEFINED):
+        cls = type(obj)
+        if cls in self._usual:
+            self.met.append(obj)
+            return NotImplemented
+        if issubclass(cls, _DEFINED):
             key = self._bundler.key_of(obj)
             if key is not None:
                 self._bundler.digest_of(key)
@@ -503,16 +458,18 @@ class _References(_Collects):
         super().__init__(file, is_inline, verdicts, bundler, wanted)
         self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
         self._roots = {id(root) for root in roots}
+        self.referred: list[Key] = []
         self._values_of: dict[int, Any] = {}
 
     def persistent_id(self, obj: Any) -> Any:
-        if type(obj) in _ATOMS:
+        if type(obj) in ATOMS:
             return None
         if type(obj) is Anew:
             obj = self._values_of.get(id(obj), obj)
         key = self._keys.get(id(obj))
         if key is None or id(obj) in self._roots:
             return None
+        self.referred.append(key)
         return key, self._bundler.digest_of(key)
 
     def wrap(self, value: Any) -> Any:

@@ -28,7 +28,7 @@ from functools import (
 )
 from importlib import import_module
 from time import monotonic
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from weakref import ref
 
 from cloudpickle import cloudpickle
@@ -386,6 +386,24 @@ def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
     return lru_cache(**parameters)(fn)
 
 
+def _method(_: _Pickler, method: Any) -> Any:
+    """Let a method be found in its object, as pickle does, unless something else is found there under its name."""
+    owner, fn = method.__self__, method.__func__
+    if type(fn) is not FunctionType or _in_class(type(owner), "__getattribute__") is not _USUAL_LOOK:
+        return None
+    name = fn.__name__
+    if name in getattr(owner, "__dict__", ()) or _in_class(type(owner), name) is not fn:
+        return None
+    return getattr, (owner, name)
+
+
+_USUAL_LOOK = object.__dict__["__getattribute__"]
+
+
+def _in_class(cls: type, name: str) -> Any:
+    return next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
+
+
 def _property(_: _Pickler, value: Any) -> Any:
     if not hasattr(value, "lock"):  # from Python 3.12 on
         return None
@@ -483,6 +501,7 @@ def _is_named(obj: Any) -> bool:
 
 _REDUCERS: dict[type, Callable[[_Pickler, Any], Any]] = {
     CodeType: _code,
+    MethodType: _method,
     ContextVar: _variable,
     _lru_cache_wrapper: _cache,
     cached_property: _property,

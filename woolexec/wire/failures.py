@@ -45,11 +45,12 @@ def type_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def dump_failure(exc: BaseException, *, skip: int = 0) -> bytes:
+def dump_failure(exc: BaseException, *, skip: int = 0, is_sent: bool = False) -> bytes:
     """
     Encode an exception with all that hangs on it.
 
     :param skip: leave out so many frames at the top of its traceback (our own)
+    :param is_sent: it is thrown into a stream: it goes to a task, not home
     """
     try:
         traceback = get(exc, "__traceback__")
@@ -57,7 +58,7 @@ def dump_failure(exc: BaseException, *, skip: int = 0) -> bytes:
             if traceback is not None:
                 traceback = traceback.tb_next
         put(exc, "__traceback__", traceback)
-        return pickle.dumps((_node(exc, set(), 0), _format(exc)), 5)
+        return pickle.dumps((_node(exc, set(), 0, goes_home=not is_sent), _format(exc)), 5)
     except BaseException as why:  # user code that we did not think of: at least say what it was
         name = type_name(type(exc)).replace(":", ".")
         node = {"name": name, "suppress": False, "parts": None, "text": "", "why": type(why).__name__}
@@ -88,7 +89,7 @@ def as_exception(payload: Any) -> BaseException:
     return payload if isinstance(payload, BaseException) else load_failure(payload)
 
 
-def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | None:
+def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) -> dict[str, Any] | None:
     if id(exc) in seen or depth > _DEPTH_LIMIT:
         return None
     seen.add(id(exc))
@@ -97,14 +98,14 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
         "suppress": get(exc, "__suppress_context__"),
     }
     if isinstance(exc, BaseExceptionGroup):
-        node["group"] = [_node(member, seen, depth + 1) for member in exc.exceptions]
+        node["group"] = [_node(member, seen, depth + 1, goes_home=goes_home) for member in exc.exceptions]
         node["message"] = _text(lambda: exc.message)
     try:
-        node["pickle"] = dumps_inline(exc)
+        node["pickle"] = dumps_inline(exc, goes_home=goes_home)
     except BaseException as why:  # its own code may raise anything
         node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
     try:
-        node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)))
+        node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)), goes_home=goes_home)
     except BaseException:  # then the third way is left
         node["parts"] = None
     try:
@@ -117,7 +118,7 @@ def _node(exc: BaseException, seen: set[int], depth: int) -> dict[str, Any] | No
     for name in ("cause", "context"):
         other = get(exc, f"__{name}__")
         if other is not None:
-            node[name] = _node(other, seen, depth + 1)
+            node[name] = _node(other, seen, depth + 1, goes_home=goes_home)
     return node
 
 

@@ -15,6 +15,8 @@ Guarantees:
 from __future__ import annotations
 
 import sys
+from functools import partial
+from types import FunctionType, MethodType
 
 from woolexec.wire import modules, reducers
 from woolexec.wire.arrays import dumps_arrays, is_array
@@ -160,13 +162,14 @@ def dumps(
     return pack(body, buffers)
 
 
-def dumps_inline(obj: object, *, is_function: bool = False) -> bytes:
+def dumps_inline(obj: object, *, is_function: bool = False, goes_home: bool = False) -> bytes:
     """
     Pickle `obj` into bytes, whatever its size.
 
     :param is_function: it is a function that a task of a task calls
+    :param goes_home: see `dumps`
     """
-    return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _OUTCOME)
+    return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _HOME if goes_home else _OUTCOME)
 
 
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
@@ -260,11 +263,17 @@ def _dump(
     return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
 
 
-def _is_of_main(obj: object, depth: int = 3) -> bool:
-    """Say whether this is of a class of ``__main__``, or the first things that it holds are."""
-    if depth and (type(obj) is tuple or type(obj) is list):
-        return any(_is_of_main(each, depth - 1) for each in obj[: 3 if type(obj) is tuple else 1])
-    return type(obj).__module__ == "__main__"
+def _is_of_main(obj: Any, depth: int = 3) -> bool:
+    """Say whether this is a function of ``__main__`` or of a class of it, or the first things that it holds are."""
+    cls: Any = type(obj)
+    if depth and (cls is tuple or cls is list):
+        return any(_is_of_main(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
+    if cls is partial:
+        return depth > 0 and _is_of_main(obj.func, depth - 1)
+    if cls is MethodType:
+        return depth > 0 and _is_of_main(obj.__self__, depth - 1)
+    module: Any = (obj if cls is FunctionType else cls).__module__
+    return type(module) is str and module == "__main__"
 
 
 def _needs_more(body: bytes) -> bool:
