@@ -17,8 +17,21 @@ DIFFERENT = {
     # What tasks print appears at the peer.
     "ProcessPoolShutdownTest.test_interpreter_shutdown",
     "ProcessPoolShutdownTest.test_hang_gh83386",
-    # Hands a proxy of a multiprocessing manager over, whose key only children of its process have.
+    # Hand a proxy of a multiprocessing manager over, whose key only children of its process have.
+    "ProcessPoolExecutorTest.test_force_shutdown_workers",
     "ProcessPoolExecutorTest.test_ressources_gced_in_workers",
+    "WaitTests.test_first_completed",
+    "WaitTests.test_first_completed_some_already_completed",
+    "WaitTests.test_first_exception",
+    "WaitTests.test_first_exception_one_already_failed",
+    "WaitTests.test_first_exception_some_already_complete",
+    "WaitTests.test_timeout",
+    # Look at `_processes`, which are the workers here.
+    "ProcessPoolExecutorTest.test_force_shutdown_workers_stops_pool",
+    "ProcessPoolExecutorTest.test_idle_process_reuse_one",
+    "ProcessPoolExecutorTest.test_max_tasks_per_child",
+    # Is over before the link is made: nothing has started by then.
+    "ProcessPoolShutdownTest.test_cancel_futures",
 }
 
 

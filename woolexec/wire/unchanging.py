@@ -51,6 +51,8 @@ _KINDS = (type, ABCMeta, EnumMeta)
 _SET_ONCE = frozenset(
     [
         "__abstractmethods__",
+        "__annotate__",
+        "__annotate_func__",
         "__annotations__",
         "__annotations_cache__",
         "__classdictcell__",
