@@ -24,14 +24,18 @@ first: it stores the call that uses the permit, or that the engine has revoked i
 
 from __future__ import annotations
 
-import socket
 from operator import is_, mul
-from typing import TYPE_CHECKING, Any
 
 from woolexec.wire.codec import encode_ticket
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
     from woolexec.core.call import Call
+else:  # `socket` takes longer to import than most of what a pool begins with
+    import _socket as socket
 
 _KEY = (0,)
 
@@ -76,14 +80,16 @@ class Permit:
 def _works() -> bool:
     """Try it."""
     near, far = socket.socketpair()
-    with near, far:
-        far.setblocking(False)
-        permit, one, other = Permit(1), object(), object()
-        try:
-            answers = [permit.use(near, call, b"frames") for call in (one, other)]  # type: ignore[arg-type]
-            return answers == [True, False] and far.recv(64) == b"frames"
-        except Exception:  # whatever another implementation of `sendmsg` makes of it
-            return False
+    far.setblocking(False)
+    permit, one, other = Permit(1), object(), object()
+    try:
+        answers = [permit.use(near, call, b"frames") for call in (one, other)]  # type: ignore[arg-type]
+        return answers == [True, False] and far.recv(64) == b"frames"
+    except Exception:  # whatever another implementation of `sendmsg` makes of it
+        return False
+    finally:
+        near.close()
+        far.close()
 
 
 works = _works()

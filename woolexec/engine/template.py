@@ -5,17 +5,24 @@ from __future__ import annotations
 import array
 import contextlib
 import os
-import pickle
-import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from woolexec.engine.settings import limits, settings
 from woolexec.imported import imported
 from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    import signal
+    import socket
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+else:  # sooner there, as in `worker/template.py`
+    import _pickle as pickle
+    import _signal as signal
+    import _socket as socket
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

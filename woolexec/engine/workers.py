@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 from collections import deque
 from time import monotonic
-from typing import Any
 
 from woolexec.core.call import Call, Function
 from woolexec.engine.aside import COROUTINES, Aside
@@ -39,8 +37,22 @@ from woolexec.worker.import_path import follow_path
 from woolexec.worker.page import SIZE as PAGE_SIZE
 from woolexec.worker.page import Page
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+else:  # see `permit`
+    import _socket as socket
+
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
+
+
+def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ends = socket.socketpair()
+    for end in ends:
+        made.callback(end.close)
+    return ends
 
 
 class Worker(Outbound):
@@ -104,8 +116,8 @@ class Worker(Outbound):
         with contextlib.ExitStack() as made:
             page_fd = shared_file(PAGE_SIZE)
             made.callback(os.close, page_fd)
-            ours, theirs = map(made.enter_context, socket.socketpair())
-            our_descriptors, their_descriptors = map(made.enter_context, socket.socketpair())
+            ours, theirs = _pair(made)
+            our_descriptors, their_descriptors = _pair(made)
             self.page = Page(page_fd)
             made.pop_all()
         self.sock, self.descriptors = ours, Descriptors(our_descriptors, reserve)

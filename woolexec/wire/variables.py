@@ -8,7 +8,6 @@ a coroutine or a stream has changed comes back.
 from __future__ import annotations
 
 from contextvars import Context, ContextVar, copy_context
-from pickle import dumps as pickle_small
 
 from woolexec.wire import tracing
 from woolexec.wire.pickling import dumps_inline, loads
@@ -17,7 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pickle import dumps as pickle_small
     from typing import Any
+else:  # sooner there: see `worker/template.py`
+    from _pickle import dumps as pickle_small
 
 known: dict[str, ContextVar[Any]] = {}
 _names: dict[ContextVar[Any], str] = {}
