@@ -28,37 +28,26 @@ _DONT_WAIT = int(socket.MSG_DONTWAIT)
 _ANCILLARY = socket.CMSG_SPACE(array.array("i").itemsize)
 _PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take what was let go of, and give it back
 
-_HIGH = 4096
-"""The kernel's table of a process is as long as the highest number: no number above this one is asked for."""
-
 
 def is_scarce(fd: int) -> bool:
-    """Say whether descriptors are scarce, by the number of one that was opened just now."""
+    """
+    Say whether descriptors are scarce: the number that the next one has tells.
+
+    :param fd: one that is open; it may have been the last low one, which somebody else had let go of for a moment
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return fd >= limit // 2 if limit != resource.RLIM_INFINITY else False
-
-
-def _moved_up(fd: int) -> int:
-    """Return a descriptor of the upper half instead of this one, if there is one."""
-    import fcntl
-
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if not fd < limit // 2 <= _HIGH:
-        return fd
+    if limit == resource.RLIM_INFINITY:
+        return False
     try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, limit // 2)
+        following = os.dup(fd)
     except OSError:
-        return fd
-    os.close(fd)
-    return moved
+        return True
+    os.close(following)
+    return following >= limit // 2
 
 
 class Reserve:
-    """
-    One descriptor that is kept for when one has to be received; nothing is kept before `hold`.
-
-    It is one of the upper half: a payload that is made meanwhile may take its number, but does not keep it.
-    """
+    """One descriptor that is kept for when one has to be received; nothing is kept before `hold`."""
 
     def __init__(self) -> None:
         self._fd = -1
@@ -67,10 +56,9 @@ class Reserve:
         """Keep one; False if there is none left."""
         if self._fd < 0:
             try:
-                fd = os.open(os.devnull, os.O_RDONLY)
+                self._fd = os.open(os.devnull, os.O_RDONLY)
             except OSError:
                 return False
-            self._fd = _moved_up(fd)
         return True
 
     def lend(self) -> None:

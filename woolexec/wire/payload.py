@@ -177,9 +177,7 @@ def _map(fd: int, size: int) -> mmap.mmap:
     """
     if sys.version_info >= (3, 13):
         return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE, trackfd=False)
-    other = os.dup(fd)  # as the map does, for as long as it lives
-    os.close(other)
-    if is_scarce(other):
+    if is_scarce(fd):  # the map keeps a descriptor of its own for as long as it lives
         raise OSError(errno.EMFILE, "few descriptors are left")
     return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE)
 
