@@ -112,3 +112,21 @@ class Unloadable:
 
 def explode():
     raise RuntimeError("does not load")
+
+
+class Counted:
+    """Counts in each process how often one of them was unpickled."""
+
+    made = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def __setstate__(self, state):
+        self.__dict__ = state
+        type(self).made += 1
+
+
+async def counted(item):
+    """Say which item came, and how many have been unpickled here."""
+    return item.number, type(item).made

@@ -501,3 +501,11 @@ def test_two_maps_share_a_pool(run):
 
     run(body)
     assert sorted(sums) == [sum(range(200)), sum(x * x for x in range(200))]
+
+
+def test_items_of_a_map_of_coroutines_are_unpickled_once():
+    with PeerPoolExecutor(1) as pool:
+        seen = list(pool.map(tasks.counted, map(tasks.Counted, range(3000))))
+
+    assert [number for number, _ in seen] == list(range(3000))
+    assert max(made for _, made in seen) == 3000

@@ -58,6 +58,10 @@ RUN_AHEAD, FAST = 0.001, 0.0001
 between two of them."""
 
 
+_GIVEN: Any = object()
+"""Stands for an item of a chunk that a call was given."""
+
+
 def make_lane(number: int, worker: Worker) -> Lane:
     """Make the lane with this number (see `woolexec.core.call`)."""
     if number == ASYNCIO:
@@ -84,6 +88,7 @@ class Lane:
         self.streams: dict[int, Commands] = {}
         self.tasks: dict[int, Any] = {}
         self.heard = 0
+        self._chunk: tuple[Any, bool, list[Any]] = None, False, []  # of a map: its payload, and what is in it
 
     def borrow(self, fd: int) -> None:
         """Read what comes for the worker."""
@@ -119,13 +124,22 @@ class Lane:
         if job.frame.context:
             ctx.run(variables.restore, job.frame.context)
         if job.frame.count:
-            star, items = loads(job.payload, again=True)
-            item = items[job.frame.first]
-            job.held = items
-            return function, tuple(item) if star else (item,), {}, ctx
+            star, job.held = self._item(job)
+            return function, tuple(job.held) if star else (job.held,), {}, ctx
         job.held = args, kwargs = loads(job.payload)
         job.payload = None
         return function, args, kwargs, ctx
+
+    def _item(self, job: Job) -> tuple[bool, Any]:
+        """Return whether a job's item is one of several arguments, and the item; each object is given once."""
+        first = job.frame.first
+        payload, star, items = self._chunk
+        if payload is not job.payload or items[first] is _GIVEN:
+            star, items = loads(job.payload, again=True)
+            if job.payload.__class__ is bytes:  # small: it does no harm to keep it until the next one comes
+                self._chunk = job.payload, star, items
+        item, items[first] = items[first], _GIVEN
+        return star, item
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """Send what a call has to say."""
