@@ -1,5 +1,6 @@
 """What functions of ``__main__`` name, in a worker: here in this process, which takes bundles as a worker does."""
 
+import pickle
 import sys
 import types
 
@@ -314,3 +315,55 @@ def test_function_that_names_a_class_is_pickled_anew_when_the_class_changes(main
     assert worker.take(main.make)() == 2
     main.define("Item.get = lambda self: limit + 1")
     assert worker.take(main.make)() == 3
+
+
+def test_global_that_cannot_be_unpickled_is_an_error_where_it_is_used_only(main, worker):
+    main.define(
+        "class Bad:\n"
+        "    ready = False\n"
+        "    def __reduce__(self): return revive, ()\n"
+        "def revive():\n"
+        "    if not Bad.ready: raise OSError('no such bar')\n"
+        "    return 'revived'\n"
+        "bar = Bad()\n"
+        "held = [bar]\n"
+        "def use(really): return (bar, held) if really == 'pass' else bar.value if really else 7\n"
+    )
+
+    use = worker.take(main.use)
+
+    assert use(False) == 7
+    bar, _ = use("pass")
+    assert "'bar' is not in this process, because it cannot be unpickled (OSError: no such bar" in repr(bar)
+    with pytest.raises(pickle.PicklingError, match="no such bar"):
+        use(True)
+    main.Bad.ready = True
+    assert worker.take(main.use)("pass") == ("revived", ["revived"])
+
+
+def test_function_that_needs_what_cannot_be_unpickled_raises_its_error(main, worker):
+    main.define(
+        "class Bad:\n"
+        "    def __reduce__(self): return revive, ()\n"
+        "def revive(): raise OSError('no such bar')\n"
+        "bar = Bad()\n"
+        "def use(x=bar): return 7\n"
+    )
+
+    with pytest.raises(OSError, match="no such bar"):
+        worker.take(main.use)
+
+
+def test_what_unpickling_a_global_needs_may_come_after_it(main, worker):
+    main.define(
+        "class Item:\n"
+        "    def __init__(self): self.x = 0\n"
+        "    def __getstate__(self): return {}\n"
+        "    def __setstate__(self, state): self.x = helper()\n"
+        "def helper(): return later + 1\n"
+        "items = [Item()]\n"
+        "later = 4\n"
+        "def look(): return items[0].x\n"
+    )
+
+    assert worker.take(main.look)() == 5

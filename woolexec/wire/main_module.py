@@ -18,9 +18,8 @@ import threading
 from types import FunctionType, ModuleType
 from weakref import WeakKeyDictionary, WeakSet
 
-from woolexec.wire import pickling
+from woolexec.wire import pickling, stand_ins
 from woolexec.wire.modules import MAIN, note_by_path
-from woolexec.wire.stand_ins import ANEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,15 +157,35 @@ def global_of(*key: str) -> Any:
 
 
 class _Taker:
+    """
+    Takes in what is news in a bundle's table.
+
+    Unpickling a global may need what another one's pickle does not refer to, such as what a ``__setstate__`` names, so
+    those that fail are tried again when others have come.
+    """
+
     def __init__(self, table: Sequence[Any], needs: Sequence[Any]) -> None:
         self._needs = needs
         self._arrived = _arrived if pickling.is_worker else {}
         self._left = {key: group for group in table for key in group[0]}
+        self._failed: dict[Key, Exception] = {}
         while self._left:
-            self._take(next(iter(self._left)))
+            count = len(self._left)
+            self._failed.clear()
+            for key, group in tuple(self._left.items()):
+                if key in self._left:
+                    try:
+                        self._take(group)
+                    except Exception as exc:  # user code
+                        self._failed |= dict.fromkeys(group[0], exc)
+            if len(self._left) == count:
+                break
+        for key in self._left:
+            names_of(key[0], {})[key[1]] = stand_ins.StandIn(stand_ins.explain_failed(key[1], self._failed[key]))
+        self._left.clear()
 
-    def _take(self, first: Key) -> None:
-        keys, digest, body, buffers = self._left[first]
+    def _take(self, group: Any) -> None:
+        keys, digest, body, buffers = group
         for key in keys:
             del self._left[key]
         if all(self._arrived.get(key, _NEVER)[0] == digest for key in keys):
@@ -174,7 +193,13 @@ class _Taker:
         if isinstance(body, int):
             body, *buffers = self._needs[body].load()
             buffers = [bytearray(part) if type(part) is bytes else part for part in buffers]  # to be written to
-        for key, value in zip(keys, self.unpickle(body, buffers), strict=True):
+        try:
+            values = self.unpickle(body, buffers)
+        except Exception:
+            self._left |= dict.fromkeys(keys, group)
+            raise
+        for key, value in zip(keys, values, strict=True):
+            self._failed.pop(key, None)
             self._arrived[key] = digest, value
             names_of(key[0], {})[key[1]] = value
 
@@ -185,7 +210,9 @@ class _Taker:
 
     def find(self, key: Key) -> Any:
         if key in self._left:
-            self._take(key)
+            self._take(self._left[key])
+        elif key in self._failed:
+            raise self._failed[key]
         return self._arrived[key][1]
 
 
@@ -266,7 +293,7 @@ def _is_news(seen: dict[str, bytes], name: str, value: Any) -> bool:
     if isinstance(value, FunctionType | type) or hasattr(type(value), "__get__") or name == "_abc_impl":
         return True
     try:
-        data = b"anew" if type(value) in ANEW else pickling.dumps_inline(value)
+        data = b"anew" if type(value) in stand_ins.ANEW else pickling.dumps_inline(value)
     except BaseException:  # user code
         return True
     if seen.get(name) == data:

@@ -279,11 +279,22 @@ def explain(owner: str, name: str, value: object, error: BaseException, where: s
     :param where: what in it does not pickle
     """
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
-    try:
-        text = f": {error}"
-    except Exception:  # user code
-        text = ""
     return (
         f"{name!r} of {owner} is not in this process, because this {kind} cannot be pickled "
-        f"({type(error).__name__}{text}{where}); make it in the task, or in the pool's initializer"
+        f"({_said(error)}{where}); {_CURE}"
     )
+
+
+def explain_failed(name: str, error: BaseException) -> str:
+    """Say why a global is not there that was pickled, and could not be unpickled."""
+    return f"the global {name!r} is not in this process, because it cannot be unpickled ({_said(error)}); {_CURE}"
+
+
+_CURE = "make it in the task, or in the pool's initializer"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # user code
+        return type(error).__name__
