@@ -9,8 +9,17 @@ from __future__ import annotations
 import faulthandler
 import json
 import sys
+from dataclasses import dataclass
 
 from . import contenders, workloads
+
+
+@dataclass
+class Item:
+    """What a script passes around; this is the script, so it is of ``__main__``."""
+
+    number: int
+    name: str = "item"
 
 
 def main(order: str) -> None:

@@ -5,14 +5,13 @@ import collections
 import dataclasses
 import enum
 import functools
-import sys
 import types
 import typing
 
 import pytest
 
 from woolexec.wire import modules
-from woolexec.wire.unchanging import is_same, parts_of
+from woolexec.wire.unchanging import seen
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +98,9 @@ UNCHANGING = [Base, Child, Data, Named, Plain, Colour, Bits, Abstract, Decorated
 
 @pytest.mark.parametrize("defined", UNCHANGING, ids=lambda defined: defined.__qualname__)
 def test_definition_is_the_same_as_long_as_nothing_is_replaced(defined):
-    parts = parts_of(defined)
-    assert parts is not None
-    assert is_same(parts, parts_of(defined))
+    found = seen(defined)
+    assert found is not None
+    assert found.is_same()
 
 
 def changed(cls, name, value):
@@ -131,12 +130,11 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_is_seen(monkeypatch, change):
     defined, make = CHANGES[change]
-    before = parts_of(defined)
+    before = seen(defined)
 
     make(monkeypatch)
 
-    after = parts_of(defined)
-    assert after is None or not is_same(before, after)
+    assert not before.is_same()
 
 
 def of(source):
@@ -161,7 +159,7 @@ CHANGEABLE = {
 
 @pytest.mark.parametrize("kind", CHANGEABLE)
 def test_what_may_change_unseen_is_pickled_anew(kind):
-    assert parts_of(of(CHANGEABLE[kind])) is None
+    assert seen(of(CHANGEABLE[kind])) is None
 
 
 def test_classes_that_hold_each_other_are_looked_at_once():
@@ -169,5 +167,4 @@ def test_classes_that_hold_each_other_are_looked_at_once():
     one.__module__ = other.__module__ = __name__
     one.other, other.one = other, one
 
-    assert is_same(parts_of(one), parts_of(one))
-    assert sys.getrecursionlimit() > len(parts_of(one))
+    assert seen(one).is_same()

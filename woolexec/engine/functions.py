@@ -21,7 +21,7 @@ from woolexec.imported import imported
 from woolexec.wire.modules import comes_by_value, look, space_of
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, dumps_inline
-from woolexec.wire.unchanging import is_constant, is_same, parts_of
+from woolexec.wire.unchanging import Seen, is_constant, seen
 
 _CACHE_LIMIT = 512
 _MISSING = object()
@@ -34,7 +34,7 @@ class Functions:
         self._intern = intern
         self._is_nested = is_nested
         # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
-        self._known: Recent[FunctionType, tuple[Function, list[Any] | None]] = Recent(_CACHE_LIMIT)
+        self._known: Recent[FunctionType, tuple[Function, _References | None]] = Recent(_CACHE_LIMIT)
         self._with_needs: Recent[tuple[Any, int], Function] = Recent(_CACHE_LIMIT)
         self._large: dict[Any, Any] = {}
 
@@ -49,21 +49,17 @@ class Functions:
             return self._make(fn, *self._dumps(fn), backend)
         known = self._known.get(fn)
         if known is not None:
-            function, seen = known
-            if seen is None or _is_same(seen, fn):
+            function, references = known
+            if references is None or references.is_same():
                 if function.lane in _LOOPS and function.lane != loop_lane(backend):
                     return self._make(fn, function.payload, [], backend)
                 return function
+        references = None if _is_importable(fn) else _References()
+        may_change = references is not None and not references.add_all(fn)
         payload, needs = self._dumps(fn)
         function = self._make(fn, payload, needs, backend)
-        if needs or not isinstance(payload, bytes):  # large: pickling it anew costs about what sending it does
-            return function
-        seen = None
-        if not _is_importable(fn):
-            seen = _references(fn)
-            if seen is None:
-                return function
-        self._known.add(fn, (function, seen))
+        if not may_change and not needs and isinstance(payload, bytes):  # large ones cost about what sending them does
+            self._known.add(fn, (function, references))
         return function
 
     def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]]:
@@ -174,32 +170,41 @@ def _is_importable(fn: Any) -> bool:
     return found is fn
 
 
-def _is_same(seen: list[Any], fn: FunctionType) -> bool:
-    now = _references(fn)
-    return now is not None and is_same(now, seen)
+class _References:
+    """All that a function's pickle depends on, with the globals that it and those that it names may use."""
 
+    def __init__(self) -> None:
+        self._seen: list[Seen] = []
+        self._globals: list[tuple[dict[str, Any], str, Any]] = []
 
-def _references(fn: FunctionType) -> list[Any] | None:
-    """Return all that a function's pickle depends on; None if something of that may change unseen."""
-    found: list[Any] = []
-    waiting, visited = [fn], {id(fn)}
-    while waiting:
-        parts = parts_of(waiting.pop())
-        if parts is None:
-            return None
-        found += parts
-        for part in parts:
-            if part.__class__ is not FunctionType or space_of(part.__globals__) is None:
-                continue
-            for name in _names(part.__code__):
-                value = part.__globals__.get(name, _MISSING)
-                found.append(value)
-                if value is _MISSING or is_constant(value) or id(value) in visited:
+    def is_same(self) -> bool:
+        """Say whether all are what they were."""
+        for namespace, name, value in self._globals:
+            if namespace.get(name, _MISSING) is not value:
+                return False
+        return all(seen.is_same() for seen in self._seen)
+
+    def add_all(self, fn: FunctionType) -> bool:
+        """Look at all of them; False if something may change unseen."""
+        waiting: list[Any] = [fn]
+        visited = {id(fn)}
+        while waiting:
+            found = seen(waiting.pop())
+            if found is None:
+                return False
+            self._seen.append(found)
+            for part in found.functions:
+                if space_of(part.__globals__) is None:
                     continue
-                visited.add(id(value))
-                if not (value.__class__ is FunctionType and _is_importable(value)):
-                    waiting.append(value)
-    return found
+                for name in _names(part.__code__):
+                    value = part.__globals__.get(name, _MISSING)
+                    self._globals.append((part.__globals__, name, value))
+                    if value is _MISSING or is_constant(value) or id(value) in visited:
+                        continue
+                    visited.add(id(value))
+                    if not (value.__class__ is FunctionType and _is_importable(value)):
+                        waiting.append(value)
+        return True
 
 
 def _names(code: CodeType) -> Iterator[str]:

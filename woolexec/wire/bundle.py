@@ -129,7 +129,7 @@ class _Known(NamedTuple):
     """What was pickled of one function or class, which is good as long as its parts are the same objects."""
 
     key: Key
-    parts: list[Any]
+    seen: unchanging.Seen
     group: Group
     names: list[tuple[tuple[str, Key], dict[str, Any]]]
     """The globals that its functions name, by whom, and their namespaces."""
@@ -304,19 +304,16 @@ class _Bundler:
     def _pickle(self, owner: str, keys: tuple[Key, ...]) -> Group:
         values = [self._spaces[space][name] for space, name in keys]
         defined = values[0] if len(values) == 1 else None
-        parts = unchanging.parts_of(defined)
-        if parts is None:
-            group = self._pickle_values(owner, keys, values)
-            self._sign(owner, group)
-            return group
-        known = _known.get(defined)
-        if known is None or known.key != keys[0] or not unchanging.is_same(known.parts, parts):
-            functions = [part for part in parts if type(part) is FunctionType]
-            for fn in functions:
+        known = _known.get(defined) if unchanging.is_definition(defined) else None
+        if known is None or known.key != keys[0] or not known.seen.is_same():
+            seen = unchanging.seen(defined)
+            for fn in [] if seen is None else seen.functions:
                 self.add_space_of(fn)
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
-            _known.add(defined, _Known(keys[0], parts, group, [each for fn in functions for each in _names_in(fn)]))
+            if seen is not None:
+                names = [each for fn in seen.functions for each in _names_in(fn)]
+                _known.add(defined, _Known(keys[0], seen, group, names))
             return group
         for key in known.group.referred:
             self._group("", key)

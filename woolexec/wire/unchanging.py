@@ -13,7 +13,7 @@ from __future__ import annotations
 from _collections import _tuplegetter  # type: ignore[import-not-found]  # of named tuples: it has no public name
 from abc import ABCMeta
 from enum import EnumMeta
-from operator import is_
+from operator import attrgetter, is_
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -79,14 +79,19 @@ _MAKERS = frozenset(["collections", "dataclasses", "reprlib"])
 """Modules that make methods, of what cannot change."""
 
 
-def parts_of(defined: object) -> list[Any] | None:
-    """Return all that the pickle of a function or a class depends on; None if something of that may change unseen."""
-    kind = type(defined)
-    if kind is not FunctionType and kind not in _KINDS:
+def seen(defined: object) -> Seen | None:
+    """Look at all that the pickle of a function or a class depends on; None if something of that may change unseen."""
+    if not is_definition(defined):
         return None
-    parts: list[Any] = []
-    add = _add_function if kind is FunctionType else _add_class
-    return parts if add(defined, parts, {id(defined)}) else None
+    found = Seen()
+    add = found.add_function if type(defined) is FunctionType else found.add_class
+    return found if add(defined) else None
+
+
+def is_definition(value: object) -> bool:
+    """Say whether this is a function, or a class of a kind that is its attributes."""
+    kind = type(value)
+    return kind is FunctionType or kind in _KINDS
 
 
 def is_constant(value: object) -> bool:
@@ -105,60 +110,108 @@ def _is_member(cls: Any) -> bool:
     return type(cls) is EnumMeta and _comes_by_name(cls)
 
 
-def is_same(parts: list[Any], others: list[Any]) -> bool:
-    """Say whether two lists hold the same objects."""
-    return len(parts) == len(others) and all(map(is_, parts, others))
-
-
-def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
-    """Add a value and what it consists of; False if something of that may change unseen."""
-    parts.append(value)
-    cls = type(value)
-    if cls in _CONSTANTS or id(value) in seen:
-        return True
-    seen.add(id(value))
-    if cls is FunctionType:
-        return _add_function(value, parts, seen)
-    if cls is property:
-        return all(_add(each, parts, seen) for each in (value.fget, value.fset, value.fdel))
-    if cls is staticmethod or cls is classmethod:
-        return not value.__dict__.keys() - _WRAPPED and _add(value.__func__, parts, seen)
-    if cls is tuple or cls is frozenset:
-        return all(_add(each, parts, seen) for each in value)
-    return is_constant(value) or (cls in _KINDS and _add_class(value, parts, seen))
-
-
 _WRAPPED = frozenset(["__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"])
 """Attributes that methods of classes take from their functions."""
 
-
-def _add_function(fn: Any, parts: list[Any], seen: set[int]) -> bool:
-    parts += (fn, fn.__code__, fn.__defaults__)
-    if fn.__globals__.get("__name__") in _MAKERS:
-        return True
-    options = fn.__kwdefaults__ or {}
-    parts += options.values()
-    try:
-        contents = [cell.cell_contents for cell in fn.__closure__ or ()]
-    except ValueError:  # not filled yet
-        return False
-    values = (*(fn.__defaults__ or ()), *options.values(), *contents, *fn.__dict__.values())
-    return all(_add(value, parts, seen) for value in values)
+_codes, _defaults = attrgetter("__code__"), attrgetter("__defaults__")
+_options, _attributes = attrgetter("__kwdefaults__"), attrgetter("__dict__")
+_contents, _bases = attrgetter("cell_contents"), attrgetter("__bases__")
 
 
-def _add_class(cls: Any, parts: list[Any], seen: set[int]) -> bool:
-    if not all(_add(base, parts, seen) for base in cls.__bases__):
-        return False
-    members: Any = ()
-    if type(cls) is EnumMeta:
-        members = cls._member_map_  # with aliases
-        for member in members.values():
-            if not all(name == "__objclass__" or _add(each, parts, seen) for name, each in vars(member).items()):
-                return False
-    for name, value in list(cls.__dict__.items()):
-        if name in _SET_ONCE or name in members:
-            parts.append(value)
-        elif not _add(value, parts, seen):
+class Seen:
+    """The parts of a definition as they were, apart from those that are as they are for ever."""
+
+    def __init__(self) -> None:
+        self._visited: set[int] = set()
+        self.functions: list[Any] = []
+        self._codes: list[Any] = []
+        self._defaults: list[Any] = []
+        self._options: list[Any] = []
+        self._cells: list[Any] = []
+        self._contents: list[Any] = []
+        self._classes: list[Any] = []
+        self._bases: list[Any] = []
+        self._plain: list[Any] = []  # functions without attributes
+        self._mappings: list[tuple[Any, list[Any], list[Any]]] = []
+
+    def is_same(self) -> bool:
+        """Say whether all are what they were; this takes a few microseconds, for C does the comparing."""
+        try:
+            return (
+                all(map(is_, map(_codes, self.functions), self._codes))
+                and all(map(is_, map(_defaults, self.functions), self._defaults))
+                and all(map(is_, map(_options, self.functions), self._options))
+                and all(map(is_, map(_contents, self._cells), self._contents))
+                and all(map(is_, map(_bases, self._classes), self._bases))
+                and not any(map(_attributes, self._plain))
+                and all(map(_holds, self._mappings))
+            )
+        except (RuntimeError, ValueError):  # a dictionary that another thread changes, a cell that was emptied
             return False
-        parts.append(name)
-    return True
+
+    def add(self, value: Any) -> bool:
+        """Look at a value and what it consists of; False if something of that may change unseen."""
+        cls = type(value)
+        if cls in _CONSTANTS or id(value) in self._visited:
+            return True
+        if cls is FunctionType:
+            return self.add_function(value)
+        self._visited.add(id(value))
+        if cls is property:
+            return all(map(self.add, (value.fget, value.fset, value.fdel)))
+        if cls is staticmethod or cls is classmethod:
+            return not value.__dict__.keys() - _WRAPPED and self.add(value.__func__)
+        if cls is tuple or cls is frozenset:
+            return all(map(self.add, value))
+        return is_constant(value) or (cls in _KINDS and self.add_class(value))
+
+    def add_function(self, fn: Any) -> bool:
+        """Look at a function."""
+        self._visited.add(id(fn))
+        defaults, options = fn.__defaults__, fn.__kwdefaults__
+        self.functions.append(fn)
+        self._codes.append(fn.__code__)
+        self._defaults.append(defaults)
+        self._options.append(options)
+        if fn.__globals__.get("__name__") in _MAKERS:
+            return True
+        cells = fn.__closure__ or ()
+        try:
+            contents = list(map(_contents, cells))
+        except ValueError:  # not filled yet
+            return False
+        self._cells += cells
+        self._contents += contents
+        if fn.__dict__:
+            if not self._add_mapping(fn.__dict__):
+                return False
+        else:
+            self._plain.append(fn)
+        return all(map(self.add, (*(defaults or ()), *contents))) and (not options or self._add_mapping(options))
+
+    def add_class(self, cls: Any) -> bool:
+        """Look at a class."""
+        self._visited.add(id(cls))
+        self._classes.append(cls)
+        self._bases.append(cls.__bases__)
+        members: Any = ()
+        if type(cls) is EnumMeta:
+            members = cls._member_map_  # with aliases
+            for member in members.values():
+                if not self._add_mapping(vars(member), ("__objclass__",)):
+                    return False
+        return all(map(self.add, cls.__bases__)) and self._add_mapping(cls.__dict__, _SET_ONCE, members)
+
+    def _add_mapping(self, mapping: Any, *set_once: Any) -> bool:
+        names, values = list(mapping), list(mapping.values())
+        self._mappings.append((mapping, names, values))
+        return all(
+            self.add(value)
+            for name, value in zip(names, values, strict=True)
+            if not any(name in skipped for skipped in set_once)
+        )
+
+
+def _holds(entry: tuple[Any, list[Any], list[Any]]) -> bool:
+    mapping, names, values = entry
+    return len(mapping) == len(names) and all(map(is_, mapping.values(), values)) and all(map(is_, mapping, names))

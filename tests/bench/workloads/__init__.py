@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
-from .data import ARRAY, BYTES, VALUES
+from .data import ARRAY, BYTES, OWN, VALUES
 from .latency import ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
@@ -25,6 +25,7 @@ WORKLOADS: tuple[Workload, ...] = (
     ARRAY,
     BYTES,
     VALUES,
+    OWN,
     START,
     *SLEEPS,
     LONG_SUBMIT,

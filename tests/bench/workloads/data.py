@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import work
@@ -115,6 +116,41 @@ VALUES = Workload(
     size={"workers": 1, "trips": 20, "arrays": 500, "numbers": 100_000},
     quick={"trips": 2, "arrays": 50, "numbers": 1000},
     missing=no_numpy,
+)
+
+
+def own_rate(contender: Contender, *, workers: int, tasks: int, items: int) -> Sample:
+    """Send objects of a class of the script there and back: as tasks, pipelined, and as the items of a map."""
+    from tests.bench.probe import Item
+
+    make = getattr(sys.modules["__main__"], "Item", Item)
+
+    def submit(pool: Pool, count: int) -> list[Any]:
+        return pool.gather([pool.submit(work.same, make(number)) for number in range(count)])
+
+    def burst(pool: Pool, count: int) -> list[Any]:
+        return pool.map(work.same, [make(number) for number in range(count)])
+
+    sample = {}
+    with contender.warm(workers) as pool:
+        for name, send, count in (("submit", submit, tasks), ("map", burst, items)):
+            send(pool, count // 10)
+            took, results = timed(send, pool, count)
+            if results[-1] != make(count - 1):
+                raise RuntimeError("another object came back")
+            sample[name] = count / took
+    return sample
+
+
+OWN = Workload(
+    name="own",
+    probe=own_rate,
+    figures=(
+        Figure("submit", "submit 2,000 objects of a class of the script, gather", "tasks/s", "higher", (Goal(1),)),
+        Figure("map", "map 20,000 objects of a class of the script", "items/s", "higher", (Goal(3),)),
+    ),
+    size={"workers": 2, "tasks": 2_000, "items": 20_000},
+    quick={"tasks": 20, "items": 20},
 )
 
 ARRAY = Workload(
