@@ -3,6 +3,7 @@ import os
 import pickle
 import sys
 
+import numpy as np
 import pytest
 
 from woolexec.wire import payload as payloads
@@ -138,3 +139,57 @@ def test_without_descriptors_a_large_payload_stays_in_ordinary_memory(monkeypatc
 
 def test_inline_pickle_is_bytes_whatever_its_size():
     assert type(dumps_inline(bytes(LARGE * 2))) is bytes
+
+
+class Tagged(np.ndarray):
+    """An array of a class of the program: its memory leaves the pickle all the same."""
+
+    finalized = None
+
+    def __array_finalize__(self, obj):
+        type(self).finalized = obj
+
+
+class Wide(np.ndarray):
+    def __reduce__(self):
+        return (Wide, ((1,),))
+
+
+ARRAYS = {
+    "C order": lambda: np.arange(6000.0).reshape(60, 100),
+    "Fortran order": lambda: np.asfortranarray(np.arange(6000.0).reshape(60, 100)),
+    "every second": lambda: np.arange(12000.0)[::2],
+    "small": lambda: np.arange(3),
+    "objects": lambda: np.array([[1], "a"] * 3000, dtype=object),
+    "dates": lambda: np.arange(6000).astype("M8[s]"),
+    "records": lambda: np.zeros(2000, dtype=[("a", int), ("b", float)]),
+    "no dimension": lambda: np.array(7.0),
+    "not writable": lambda: np.frombuffer(bytes(48000)),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_array_of_a_class_of_the_program_arrives_as_from_pickle(monkeypatch, kind):
+    monkeypatch.setattr(Tagged, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Tagged", Tagged, raising=False)
+    array = ARRAYS[kind]().view(Tagged)
+    Tagged.finalized = array
+
+    payload = dumps_value(array)
+    got = loads(payload)
+
+    expected = pickle.loads(pickle.dumps(array, 4))
+    assert type(got) is Tagged
+    assert Tagged.finalized is None
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    assert got.flags.writeable
+    assert got.flags.f_contiguous == expected.flags.f_contiguous
+    assert np.array_equal(got, expected)
+
+
+def test_array_of_a_class_that_pickles_itself_does(monkeypatch):
+    monkeypatch.setattr(Wide, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Wide", Wide, raising=False)
+
+    assert loads(dumps_value(np.arange(6000.0).view(Wide))).shape == (1,)

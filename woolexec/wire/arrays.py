@@ -46,6 +46,34 @@ def reduce(array: Any) -> Any:
     return writable.__reduce_ex__(5)
 
 
+_LEAST = 4096
+_KINDS = "?biufc"
+
+
+def is_kind(cls: type) -> bool:
+    """Say whether instances of this class are numpy's arrays."""
+    ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return ndarray is not None and issubclass(cls, ndarray)
+
+
+def reduce_of_subclass(array: Any) -> Any:
+    """Reduce an array of a subclass that leaves pickling to numpy, so that its memory leaves the pickle."""
+    own: Any = sys.modules["numpy"].ndarray
+    cls = type(array)
+    if any(getattr(cls, name) is not getattr(own, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")):
+        return NotImplemented
+    plain = own.view(array, own)
+    if plain.nbytes < _LEAST or plain.dtype.kind not in _KINDS:
+        return NotImplemented
+    return (rebuild, (cls, plain)) if plain.flags.c_contiguous or plain.flags.f_contiguous else NotImplemented
+
+
+def rebuild(cls: Any, array: Any) -> Any:
+    """Make an array of a subclass as unpickling makes it: ``__array_finalize__`` is given None."""
+    order = "C" if array.flags.c_contiguous else "F"
+    return sys.modules["numpy"].ndarray.__new__(cls, array.shape, array.dtype, array, 0, None, order)
+
+
 class _Memory:
     """The memory of an array, for numpy, which is told that one may write there.  Nobody does: it is only read."""
 

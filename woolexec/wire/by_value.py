@@ -225,8 +225,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_class(obj)
         if cls is FunctionType:
             return self._reduce_function(obj)
-        if arrays.is_array(obj):
-            return arrays.reduce(obj)
+        if arrays.is_kind(cls):
+            return arrays.reduce(obj) if arrays.is_array(obj) else arrays.reduce_of_subclass(obj)
         if reduce is None and self.verdicts is None and not isinstance(cls, EnumMeta):
             self._usual.add(cls)
         return NotImplemented
