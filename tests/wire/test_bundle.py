@@ -367,3 +367,13 @@ def test_what_unpickling_a_global_needs_may_come_after_it(main, worker):
     )
 
     assert worker.take(main.look)() == 5
+
+
+def test_base_class_whose_name_stands_for_another_one_stays_the_base(main, worker):
+    main.define("class Base:\n    x = 1\nclass Child(Base): pass\ndef look(): return Child.x")
+    assert worker.take([main.Child])[0].x == 1
+    main.define("class Base:\n    x = 2")
+    assert worker.take([main.Child])[0].x == 1
+    del main.Base
+    assert worker.take([main.Child])[0].x == 1
+    assert worker.take(main.look)() == 1

@@ -59,7 +59,12 @@ class Group:
     __slots__ = ("body", "buffers", "digest", "keys", "large", "referred", "wanted")
 
     def __init__(
-        self, keys: tuple[Key, ...], body: bytes, buffers: list[Any], wanted: list[tuple[str, Key]], referred: list[Key]
+        self,
+        keys: tuple[Key, ...],
+        body: bytes,
+        buffers: list[Any],
+        wanted: list[tuple[str, Key]],
+        referred: list[tuple[Key, Any]],
     ) -> None:
         self.keys = keys
         self.body = body
@@ -133,6 +138,12 @@ class _Known(NamedTuple):
     group: Group
     names: list[tuple[tuple[str, Key], dict[str, Any]]]
     """The globals that its functions name, by whom, and their namespaces."""
+    referred: list[tuple[Key, Any, dict[str, Any]]]
+    """What its pickle refers to, and the namespaces that held it."""
+
+    def is_good(self) -> bool:
+        """Say whether it would be pickled so once more."""
+        return self.seen.is_same() and all(namespace.get(key[1]) is value for key, value, namespace in self.referred)
 
 
 _known: Recent[Any, _Known] = Recent(_CACHE_LIMIT)
@@ -305,7 +316,7 @@ class _Bundler:
         values = [self._spaces[space][name] for space, name in keys]
         defined = values[0] if len(values) == 1 else None
         known = _known.get(defined) if unchanging.is_definition(defined) else None
-        if known is None or known.key != keys[0] or not known.seen.is_same():
+        if known is None or known.key != keys[0] or not known.is_good():
             seen = unchanging.seen(defined)
             for fn in [] if seen is None else seen.functions:
                 self.add_space_of(fn)
@@ -313,9 +324,11 @@ class _Bundler:
             self._sign(owner, group)
             if seen is not None:
                 names = [each for fn in seen.functions for each in _names_in(fn)]
-                _known.add(defined, _Known(keys[0], seen, group, names))
+                referred = [(key, value, self._spaces[key[0]]) for key, value in group.referred]
+                _known.add(defined, _Known(keys[0], seen, group, names, referred))
             return group
-        for key in known.group.referred:
+        for key, _, namespace in known.referred:
+            self.add_space(key[0], namespace)
             self._group("", key)
         wanted = []
         for want, namespace in known.names:
@@ -455,7 +468,7 @@ class _References(_Collects):
         super().__init__(file, is_inline, verdicts, bundler, wanted)
         self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
         self._roots = {id(root) for root in roots}
-        self.referred: list[Key] = []
+        self.referred: list[tuple[Key, Any]] = []
         self._values_of: dict[int, Any] = {}
 
     def persistent_id(self, obj: Any) -> Any:
@@ -466,7 +479,7 @@ class _References(_Collects):
         key = self._keys.get(id(obj))
         if key is None or id(obj) in self._roots:
             return None
-        self.referred.append(key)
+        self.referred.append((key, obj))
         return key, self._bundler.digest_of(key)
 
     def wrap(self, value: Any) -> Any:
