@@ -77,7 +77,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def send(self, value: Any) -> T:
         """Send a value into the generator and return the next item; see `__next__`."""
-        return self._pull(self._command_with, Send(call=0), dumps_value(value, is_sent=True))
+        return self._pull(self._command_with, Send(call=0), dumps_value(value))
 
     def throw(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__next__`."""
@@ -105,7 +105,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     async def asend(self, value: Any) -> T:
         """Send a value into the generator and return the next item; see `__anext__`."""
-        return await self._apull(self._command_with, Send(call=0), dumps_value(value, is_sent=True))
+        return await self._apull(self._command_with, Send(call=0), dumps_value(value))
 
     async def athrow(self, exc: BaseException | type[BaseException]) -> T:
         """Raise an exception in the generator and return the next item; see `__anext__`."""
@@ -170,7 +170,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         error = exc() if isinstance(exc, type) else exc
         if self._over:
             raise error
-        self._command_with(Throw(call=0), dump_failure(error, is_sent=True))
+        self._command_with(Throw(call=0), dump_failure(error))
 
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:

@@ -638,6 +638,8 @@ def local():
     class Local(Point): pass
     return Local(3)
 def nested(fn, *args): return current_executor().submit(fn, *args).result()
+def stored_here(n): import sys; sys.stored = Point(n)
+def stored(): import sys; return sys.stored
 def made_there(): exec("class There:\\n    x = 5", globals()); return There()
 def keep():
     keep.point = Point(1)
@@ -672,6 +674,8 @@ with PeerPoolExecutor(2) as pool:
     tried("class that the worker has another one instead of", type(do(swap)) is OLD)
 with PeerPoolExecutor(1) as pool:
     do = lambda *task: pool.submit(*task).result(20)
+    do(stored_here, 7)
+    tried("stored by another task", do(nested, stored) == Point(7))
     tried("kept", do(keep) == do(kept) == Point(1))
     old = Point
     @dataclasses.dataclass

@@ -250,8 +250,8 @@ def test_outcome_refers_to_a_class_by_name_where_it_came_from(main, worker, monk
     main.define("class Item: pass\ndef make(): return Item()")
     item = worker.take(main.make)()
     monkeypatch.setattr(pickling, "is_worker", True)
-    payload = pickling.dumps_value([item])
-    sent = pickling.dumps_value([item], is_sent=True)
+    payload = pickling.dumps_value([item], goes_home=True)
+    sent = pickling.dumps_value([item])
     monkeypatch.setattr(pickling, "is_worker", False)
 
     assert len(payload) < 200 < len(sent)
@@ -268,7 +268,7 @@ def test_class_that_is_there_in_another_version_travels_home_itself(main, worker
     assert worker.take(main.make)().new
     monkeypatch.setattr(pickling, "is_worker", True)
 
-    assert len(pickling.dumps_value(item)) > 200
+    assert len(pickling.dumps_value(item, goes_home=True)) > 200
 
 
 def test_names_of_one_function_or_class_are_one_object_there(main, worker):

@@ -45,12 +45,12 @@ def type_name(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def dump_failure(exc: BaseException, *, skip: int = 0, is_sent: bool = False) -> bytes:
+def dump_failure(exc: BaseException, *, skip: int = 0, goes_home: bool = False) -> bytes:
     """
     Encode an exception with all that hangs on it.
 
     :param skip: leave out so many frames at the top of its traceback (our own)
-    :param is_sent: it is thrown into a stream: it goes to a task, not home
+    :param goes_home: see `pickling.dumps`
     """
     try:
         traceback = get(exc, "__traceback__")
@@ -58,7 +58,7 @@ def dump_failure(exc: BaseException, *, skip: int = 0, is_sent: bool = False) ->
             if traceback is not None:
                 traceback = traceback.tb_next
         put(exc, "__traceback__", traceback)
-        return pickle.dumps((_node(exc, set(), 0, goes_home=not is_sent), _format(exc)), 5)
+        return pickle.dumps((_node(exc, set(), 0, goes_home=goes_home), _format(exc)), 5)
     except BaseException as why:  # user code that we did not think of: at least say what it was
         name = type_name(type(exc)).replace(":", ".")
         node = {"name": name, "suppress": False, "parts": None, "text": "", "why": type(why).__name__}

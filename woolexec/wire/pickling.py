@@ -78,12 +78,8 @@ def _is_middling(value: object) -> bool:
     return value.__class__ is bytes and APART <= len(value) < LARGE - APART
 
 
-def dumps_value(value: object, *, is_sent: bool = False) -> bytes | File | Parts:
-    """
-    Pickle a result; see `dumps`.
-
-    :param is_sent: it is sent into a stream: it goes to a task, not home
-    """
+def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Parts:
+    """Pickle a result; see `dumps`."""
     if type(value) in ATOMS:
         body = pickle.dumps(value, 5)
         if len(body) < LARGE:
@@ -91,7 +87,7 @@ def dumps_value(value: object, *, is_sent: bool = False) -> bytes | File | Parts
     if _is_middling(value):
         return Parts([_ALONE, value])
     raw = _Raw(value) if value.__class__ is bytes and len(value) >= APART else value
-    return dumps(raw, is_outcome=True, goes_home=not is_sent)
+    return dumps(raw, is_outcome=True, goes_home=goes_home)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
@@ -139,7 +135,7 @@ def dumps(
     *,
     least: int = APART,
     is_outcome: bool = False,
-    goes_home: bool = True,
+    goes_home: bool = False,
     is_function: bool = False,
     needs: Needs | None = None,
 ) -> bytes | File | Parts:
@@ -149,7 +145,7 @@ def dumps(
     :param names: what the elements of `obj` are called where an error tells of them
     :param least: size in bytes from which on a buffer leaves the pickle
     :param is_outcome: it goes to another's task or future, where globals of functions are not to be changed
-    :param goes_home: as an outcome it goes to who submitted the task, who has the classes that came from there
+    :param goes_home: it goes to where this worker's classes of ``__main__`` came from, so that these need not travel
     :param is_function: it is a function that is to be called
     :param needs: takes the large globals that it names, if it travels by value; None: they are in the pickle
     :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code

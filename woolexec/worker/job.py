@@ -72,6 +72,11 @@ class Job:
         self.stays = False  # it has waited for tasks of its own in a way that keeps the main thread
 
     @property
+    def goes_home(self) -> bool:
+        """Whether its outcome goes to the caller's process, and not to a task that has submitted it."""
+        return not self.frame.parent
+
+    @property
     def name(self) -> str:
         """What the task is called."""
         function: Any = self.slot.function
@@ -132,7 +137,7 @@ class Job:
                     add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
         self.ended = True
         types = types_of(exc)
-        payload = dump_failure(exc, skip=0 if doing else 1)
+        payload = dump_failure(exc, skip=0 if doing else 1, goes_home=self.goes_home)
         road.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
         self.held = self.held, get(exc, "__traceback__")  # with the frames and all that they name
         put(exc, "__traceback__", None)  # they may name it
@@ -163,31 +168,34 @@ SAFE = ATOMS | {bytes}
 """Values of these types can always be loaded; others may run code then, and fail."""
 
 
-def dumps_span(values: list[Any], errors: dict[int, bytes], kinds: set[type]) -> bytes | File | Parts:
+def dumps_span(
+    values: list[Any], errors: dict[int, bytes], kinds: set[type], *, goes_home: bool
+) -> bytes | File | Parts:
     """
     Pickle the results of some items of a map: a list of them, or a tuple of `Pickled`; one that does not pickle fails
     alone.
 
     :param errors: the encoded exceptions of those that raised, by index
     :param kinds: the types of the values
+    :param goes_home: see `pickling.dumps`
     """
     try:
         if kinds <= SAFE:
             return dumps((values, errors), is_outcome=True)
     except BaseException:  # one of the values does not pickle, or may not load: find out which
         pass
-    return dumps((_pickled_alone(values, errors), errors), is_outcome=True)
+    return dumps((_pickled_alone(values, errors, goes_home=goes_home), errors), is_outcome=True)
 
 
-def _pickled_alone(values: list[Any], errors: dict[int, bytes]) -> tuple[Any, ...]:
+def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> tuple[Any, ...]:
     """Return a tuple: so whoever takes it need not look at each value."""
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
-            alone.append(value if type(value) in SAFE else Pickled.of(value, goes_home=True))
+            alone.append(value if type(value) in SAFE else Pickled.of(value, goes_home=goes_home))
         except BaseException as exc:
             add_note(exc, f"while {PICKLING} in {here()}")
-            errors[index] = dump_failure(exc)
+            errors[index] = dump_failure(exc, goes_home=goes_home)
             alone.append(None)
     return tuple(alone)
 

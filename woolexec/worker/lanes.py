@@ -149,7 +149,8 @@ class Lane:
         """Send what a call raised."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self, seconds, dumps_span([None], {0: dump_failure(exc, skip=1)}, {type(None)}))
+            errors = {0: dump_failure(exc, skip=1, goes_home=job.goes_home)}
+            job.succeed(self, seconds, dumps_span([None], errors, {type(None)}, goes_home=False))
         else:
             job.fail(self, seconds, exc)
 
@@ -157,10 +158,10 @@ class Lane:
         """Send what a call returned."""
         seconds = monotonic() - started
         if job.frame.count:
-            job.succeed(self, seconds, dumps_span([value], {}, {type(value)}))
+            job.succeed(self, seconds, dumps_span([value], {}, {type(value)}, goes_home=job.goes_home))
             return
         try:
-            payload = dumps_value(value)
+            payload = dumps_value(value, goes_home=job.goes_home)
             changed = variables.changed(job.frame.context) if job.frame.context_back else b""
         except BaseException as exc:
             job.fail(self, seconds, exc, doing=PICKLING)
@@ -196,7 +197,7 @@ class Outlet:
 
     def give(self, item: Any) -> None:
         """Send one item."""
-        self._send(dumps_value(item), 0)
+        self._send(dumps_value(item, goes_home=self._job.goes_home), 0)
 
     def go_on(self) -> None:
         """Items are wanted again: what time has passed meanwhile says nothing of how fast they come."""
@@ -230,9 +231,9 @@ class Outlet:
             return
         try:
             # Others by themselves, for one may fail to unpickle.
-            payload = dumps(
-                [item if type(item) in SAFE else Pickled.of(item, goes_home=True) for item in items], is_outcome=True
-            )
+            is_home = self._job.goes_home
+            alone = [item if type(item) in SAFE else Pickled.of(item, goes_home=is_home) for item in items]
+            payload = dumps(alone, is_outcome=True)
         except BaseException:
             for item in items:
                 self.give(item)

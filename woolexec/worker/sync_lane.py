@@ -200,7 +200,7 @@ class SyncLane:
         finally:
             seconds = monotonic() - started
         try:
-            payload = dumps_value(value)
+            payload = dumps_value(value, goes_home=job.goes_home)
         except BaseException as exc:
             job.fail(self._road, seconds, exc, doing=PICKLING)
             return
@@ -236,13 +236,15 @@ class SyncLane:
                         values.append(function(item))  # noqa: PERF401
                 break
             except BaseException as exc:
-                errors[len(values)] = dump_failure(exc, skip=1)
+                errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
                 values.append(None)
         kinds = set(map(type, values))
         if CoroutineType in kinds:
             values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
             kinds = set(map(type, values))
-        job.succeed(self._road, monotonic() - started, dumps_span(values, errors, kinds), self._page.up)
+        job.succeed(
+            self._road, monotonic() - started, dumps_span(values, errors, kinds, goes_home=job.goes_home), self._page.up
+        )
         if job.frame.first + job.frame.count >= len(chunk):  # that was all of it
             self._items = None
 
@@ -253,7 +255,7 @@ class SyncLane:
         try:
             return self._run_coroutine(job, value)
         except BaseException as exc:
-            errors[index] = dump_failure(exc)
+            errors[index] = dump_failure(exc, goes_home=job.goes_home)
             return None
 
 
