@@ -18,7 +18,7 @@ PROTO := protos/woolexec/v1/wire.proto
 LOWEST ?=
 # A test that hangs is ended by its own watchdog; this one ends a run whose watchdog hangs.
 # In the foreground: it would not hear Ctrl-C otherwise.
-TEST_LIMIT ?= 1800
+TEST_LIMIT ?= 2400
 LIMIT = timeout --foreground --kill-after=10 $(TEST_LIMIT)
 # Tests wait more than they compute: more processes than processors, each with whole files.
 JOBS ?= 4
