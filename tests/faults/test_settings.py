@@ -70,6 +70,11 @@ from woolexec import PeerPoolExecutor
 """
 
 
+def is_of_a_warning(line):
+    """A line that the program's filters let through; from Python 3.13 on its source is shown for `-c` as well."""
+    return "other" in line or line.strip() == "warnings.warn(*args)"
+
+
 def test_settings_of_the_program_hold_in_its_tasks(run):
     caller = run(
         TOP
@@ -84,7 +89,7 @@ with PeerPoolExecutor(1) as pool:
 """
     )
     code, out, err = caller.end()
-    assert (code, out.splitlines(), [line for line in err.splitlines() if "other" not in line]) == (
+    assert (code, out.splitlines(), [line for line in err.splitlines() if not is_of_a_warning(line)]) == (
         0,
         ["{}", "True", "True", "True"],
         [],

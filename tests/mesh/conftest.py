@@ -6,7 +6,10 @@ import pytest
 
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh import passage
+from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.server import Peer
+
+load_grpc()  # as pools do, before a test module imports grpc: tests fork
 
 PATIENCE = 20.0
 CREDENTIALS = Credentials(b"a token that only these tests have")

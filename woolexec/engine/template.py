@@ -257,4 +257,6 @@ def _authentication_key() -> bytes | None:
         from multiprocessing.process import current_process
     except ImportError:  # a Python without it
         return None
+    except SystemError:  # Python 3.13.0 cannot import it where the working directory is gone
+        return None
     return bytes(current_process().authkey)
