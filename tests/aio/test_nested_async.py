@@ -236,7 +236,7 @@ def test_nested_stream_that_is_left_cleans_up_at_once(run, kind, tmp_path):
         async with PeerPoolExecutor(1) as pool:
             item, seconds = await pool.run(tasks.first_of, kind("noting"), tmp_path / "journal", 9)
             assert (item, notes(tmp_path / "journal")) == (0, ["0", "finally"])
-            assert seconds < SOON / 4  # it does not wait for the next item
+            assert seconds < SOON / 4  # closing waits for nothing
 
     run(body)
 
@@ -245,7 +245,7 @@ def test_nested_stream_that_a_plain_task_leaves_cleans_up_at_once(kind, tmp_path
     with PeerPoolExecutor(1) as pool:
         item, seconds = pool.submit(tasks.first_of_plainly, kind("noting"), tmp_path / "journal", 9).result(SOON)
     assert (item, notes(tmp_path / "journal")) == (0, ["0", "finally"])
-    assert seconds < SOON / 4  # it does not wait for the next item
+    assert seconds < SOON / 4  # closing waits for nothing
 
 
 def test_what_closing_a_nested_stream_raises_is_the_closers(run, kind):
