@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def run_pytest(folder: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(folder: Path, source: str, *arguments: str, grace: float = 0.5) -> subprocess.CompletedProcess[str]:
     (folder / "conftest.py").write_text(
-        "import tests.conftest, tests.leaks\ntests.conftest.GRACE = 0.5\ntests.leaks.SETTLE = 0.3\n"
+        f"import tests.conftest, tests.leaks\ntests.conftest.GRACE = {grace}\ntests.leaks.SETTLE = 0.3\n"
     )
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: .\n  linux: .\n  leaks: .\n")
     (folder / "test_inner.py").write_text(source)
@@ -49,6 +49,7 @@ def test_a_test_over_its_time_fails_with_the_stacks_of_other_threads(tmp_path):
         "    threading.Thread(target=where_it_hangs, daemon=True).start()\n"
         "    threading.Event().wait()\n",
         "--timeout=1",
+        grace=30,
     )
     assert ran.returncode == 1
     assert re.search(r"Timeout \(?>1\.0s", ran.stdout)

@@ -27,6 +27,12 @@ def test_small_payload_is_what_the_c_pickler_writes():
     assert dumps([1, 2]) == pickle.dumps([1, 2], 5)
 
 
+def test_managers_of_multiprocessing_change_nothing_for_what_the_c_pickler_carries():
+    import multiprocessing.managers  # noqa: F401  # it registers reducers
+
+    assert dumps(os.getcwd) == pickle.dumps(os.getcwd, 5)
+
+
 def test_lambda_and_closure_travel_by_value():
     base = 40
     add = loads(dumps(lambda x: base + x))

@@ -8,8 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_OWN = ("multiprocessing", "functools", "builtins", "socket", "_socket")
-"""Modules whose classes multiprocessing and sockets bring reducers for."""
+_OWN = ("multiprocessing", "functools", "builtins", "socket", "_socket", "array")
+"""Modules whose classes multiprocessing, its managers and sockets bring reducers for."""
 
 _reduction: Any = None
 _seen = (0, False)
