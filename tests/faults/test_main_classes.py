@@ -688,16 +688,7 @@ print(json.dumps(seen))
 """
 
 
-def test_outcome_of_a_class_of_the_program_is_of_that_class(tmp_path):
-    (tmp_path / "app.py").write_text(HOME)
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=2 * SOON,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert [name for name, ok in json.loads(done.stdout).items() if not ok] == []
+def test_outcome_of_a_class_of_the_program_is_of_that_class(run):
+    code, out, err = run(HOME).end(2 * SOON)
+    assert code == 0, err
+    assert [name for name, ok in json.loads(out).items() if not ok] == []

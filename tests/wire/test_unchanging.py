@@ -11,7 +11,7 @@ import typing
 import pytest
 
 from woolexec.wire import modules
-from woolexec.wire.unchanging import seen
+from woolexec.wire.unchanging import Snapshot
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ UNCHANGING = [Base, Child, Data, Named, Plain, Colour, Bits, Abstract, Decorated
 
 @pytest.mark.parametrize("defined", UNCHANGING, ids=lambda defined: defined.__qualname__)
 def test_definition_is_the_same_as_long_as_nothing_is_replaced(defined):
-    found = seen(defined)
+    found = Snapshot.of(defined)
     assert found is not None
     assert found.is_same()
 
@@ -130,7 +130,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_change_is_seen(monkeypatch, change):
     defined, make = CHANGES[change]
-    before = seen(defined)
+    before = Snapshot.of(defined)
 
     make(monkeypatch)
 
@@ -159,7 +159,7 @@ CHANGEABLE = {
 
 @pytest.mark.parametrize("kind", CHANGEABLE)
 def test_what_may_change_unseen_is_pickled_anew(kind):
-    assert seen(of(CHANGEABLE[kind])) is None
+    assert Snapshot.of(of(CHANGEABLE[kind])) is None
 
 
 def test_classes_that_hold_each_other_are_looked_at_once():
@@ -167,4 +167,4 @@ def test_classes_that_hold_each_other_are_looked_at_once():
     one.__module__ = other.__module__ = __name__
     one.other, other.one = other, one
 
-    assert seen(one).is_same()
+    assert Snapshot.of(one).is_same()

@@ -21,7 +21,7 @@ from woolexec.imported import imported
 from woolexec.wire.modules import comes_by_value, look, space_of
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, dumps_inline
-from woolexec.wire.unchanging import Seen, is_constant, seen
+from woolexec.wire.unchanging import Snapshot, is_constant
 
 _CACHE_LIMIT = 512
 _MISSING = object()
@@ -174,7 +174,7 @@ class _References:
     """All that a function's pickle depends on, with the globals that it and those that it names may use."""
 
     def __init__(self) -> None:
-        self._seen: list[Seen] = []
+        self._snapshots: list[Snapshot] = []
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
 
     def is_same(self) -> bool:
@@ -182,18 +182,18 @@ class _References:
         for namespace, name, value in self._globals:
             if namespace.get(name, _MISSING) is not value:
                 return False
-        return all(seen.is_same() for seen in self._seen)
+        return all(snapshot.is_same() for snapshot in self._snapshots)
 
     def add_all(self, fn: FunctionType) -> bool:
         """Look at all of them; False if something may change unseen."""
         waiting: list[Any] = [fn]
         visited = {id(fn)}
         while waiting:
-            found = seen(waiting.pop())
-            if found is None:
+            snapshot = Snapshot.of(waiting.pop())
+            if snapshot is None:
                 return False
-            self._seen.append(found)
-            for part in found.functions:
+            self._snapshots.append(snapshot)
+            for part in snapshot.functions:
                 if space_of(part.__globals__) is None:
                     continue
                 for name in _names(part.__code__):

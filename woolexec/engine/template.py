@@ -255,8 +255,6 @@ def _authentication_key() -> bytes | None:
     """Return what `multiprocessing` signs its connections with, so that tasks can use the caller's managers."""
     try:  # while the template's interpreter starts; a program that loads it later finds the same key in its tasks
         from multiprocessing.process import current_process
-    except ImportError:  # a Python without it
-        return None
-    except SystemError:  # Python 3.13.0 cannot import it where the working directory is gone
+    except (ImportError, SystemError):  # a Python without it, or 3.13.0 where the working directory is gone
         return None
     return bytes(current_process().authkey)

@@ -6,6 +6,8 @@ import copyreg
 import io
 import sys
 
+from woolexec.wire.payload import APART
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
@@ -46,11 +48,11 @@ def reduce(array: Any) -> Any:
     return writable.__reduce_ex__(5)
 
 
-_LEAST = 4096
 _KINDS = "?biufc"
+"""Kinds of elements, as `numpy.dtype.kind`, whose memory numpy exports."""
 
 
-def is_kind(cls: type) -> bool:
+def is_array_class(cls: type) -> bool:
     """Say whether instances of this class are numpy's arrays."""
     ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     return ndarray is not None and issubclass(cls, ndarray)
@@ -63,7 +65,7 @@ def reduce_of_subclass(array: Any) -> Any:
     if any(getattr(cls, name) is not getattr(own, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")):
         return NotImplemented
     plain = own.view(array, own)
-    if plain.nbytes < _LEAST or plain.dtype.kind not in _KINDS:
+    if plain.nbytes < APART or plain.dtype.kind not in _KINDS:
         return NotImplemented
     return (rebuild, (cls, plain)) if plain.flags.c_contiguous or plain.flags.f_contiguous else NotImplemented
 

@@ -29,21 +29,21 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.core.recent import Recent
-from woolexec.wire import by_value, modules, unchanging
+from woolexec.wire import by_value, modules
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import comes_by_value, space_of
 from woolexec.wire.payload import APART, LARGE, File, Parts, offsets_of, store
 from woolexec.wire.pickling import Needs
 from woolexec.wire.stand_ins import Anew
-from woolexec.wire.unchanging import ATOMS
+from woolexec.wire.unchanging import ATOMS, Snapshot, is_definition
 
 if TYPE_CHECKING:
     from woolexec.wire.main_module import Key
 
 _WARNED_SIZE = 1 << 20
 _CACHE_LIMIT = 512
-_DEFINED = (FunctionType, type, _lru_cache_wrapper)
-_EMPTY: dict[str, Any] = {}
+_NAMED = (FunctionType, type)
+_DEFINED = (*_NAMED, _lru_cache_wrapper)
 
 
 class _Circle(BaseException):
@@ -134,7 +134,7 @@ class _Known(NamedTuple):
     """What was pickled of one function or class, which is good as long as its parts are the same objects."""
 
     key: Key
-    seen: unchanging.Seen
+    snapshot: Snapshot
     group: Group
     names: list[tuple[tuple[str, Key], dict[str, Any]]]
     """The globals that its functions name, by whom, and their namespaces."""
@@ -143,7 +143,9 @@ class _Known(NamedTuple):
 
     def is_good(self) -> bool:
         """Say whether it would be pickled so once more."""
-        return self.seen.is_same() and all(namespace.get(key[1]) is value for key, value, namespace in self.referred)
+        return self.snapshot.is_same() and all(
+            namespace.get(key[1]) is value for key, value, namespace in self.referred
+        )
 
 
 _known: Recent[Any, _Known] = Recent(_CACHE_LIMIT)
@@ -221,7 +223,7 @@ class _Bundler:
         self._wanted: deque[tuple[str, Key]] = deque()
         self._stack: list[Key] = []
         self._spaces: dict[str, dict[str, Any]] = {}
-        self._unread: list[str] = []
+        self._unread: list[str] = []  # spaces whose names `keys` has not read yet
         self._keys: dict[int, Key] = {}
         main = sys.modules["__main__"].__dict__
         space = space_of(main)
@@ -242,32 +244,26 @@ class _Bundler:
             space = self._unread.pop(0)
             for name, value in list(self._spaces[space].items()):
                 if type(value) not in ATOMS and _has_identity(name, value):
-                    key = self._keys.setdefault(id(value), (space, name))
-                    if key[1] != name and key[0] == space and _own_name(value) == name:
+                    known = self._keys.get(id(value))
+                    if known is None or (known[0] == space and _own_name(value) == name):
                         self._keys[id(value)] = space, name
         return self._keys
 
     def key_of(self, obj: Any) -> Key | None:
         """Return where a function or a class is held, if it travels by value."""
-        space: Any = None
-        if issubclass(type(obj), type):
-            space = obj.__module__ if comes_by_value(obj.__module__) else None
-        elif type(obj) is FunctionType:
-            space = space_of(obj.__globals__)
-        else:
-            return self.keys.get(id(obj))
-        if space is None:
-            return None
-        name = _own_name(obj)
-        if self._spaces.get(space, _EMPTY).get(name) is obj:  # nearly always: the namespace need not be read
-            return space, name
+        if issubclass(type(obj), _NAMED):
+            space, name = _space_of(obj), _own_name(obj)
+            if space is None:
+                return None
+            if self._spaces.get(space, {}).get(name) is obj:  # nearly always: the namespace need not be read
+                return space, name
         return self.keys.get(id(obj))
 
     def make_pickler(self, file: Any, is_inline: Any, verdicts: Any) -> Any:
         """Make the pickler for what the bundle is about."""
         if self._shares_all:
-            return _kind()(file, is_inline, verdicts, self, (), self._wanted)
-        return _kind(_Arguments)(file, is_inline, verdicts, self, self._wanted)
+            return _References(file, is_inline, verdicts, self, (), self._wanted)
+        return _Arguments(file, is_inline, verdicts, self, self._wanted)
 
     def digest_of(self, key: Key) -> bytes:
         """Pickle a global, unless that has been done; return its digest."""
@@ -315,17 +311,17 @@ class _Bundler:
     def _pickle(self, owner: str, keys: tuple[Key, ...]) -> Group:
         values = [self._spaces[space][name] for space, name in keys]
         defined = values[0] if len(values) == 1 else None
-        known = _known.get(defined) if unchanging.is_definition(defined) else None
+        known = _known.get(defined) if is_definition(defined) else None
         if known is None or known.key != keys[0] or not known.is_good():
-            seen = unchanging.seen(defined)
-            for fn in [] if seen is None else seen.functions:
+            snapshot = Snapshot.of(defined)
+            for fn in [] if snapshot is None else snapshot.functions:
                 self.add_space_of(fn)
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
-            if seen is not None:
-                names = [each for fn in seen.functions for each in _names_in(fn)]
+            if snapshot is not None:
+                names = [each for fn in snapshot.functions for each in _names_in(fn)]
                 referred = [(key, value, self._spaces[key[0]]) for key, value in group.referred]
-                _known.add(defined, _Known(keys[0], seen, group, names, referred))
+                _known.add(defined, _Known(keys[0], snapshot, group, names, referred))
             return group
         for key, _, namespace in known.referred:
             self.add_space(key[0], namespace)
@@ -351,17 +347,17 @@ class _Bundler:
         except Exception:  # user code
             pass
         try:
-            return self._try(keys, values, by_value._Verdicts())
+            return self._try(keys, values, by_value.Verdicts())
         except Exception:  # as above
             pass
         stand_ins = [by_value.substitute(owner, name, value) for (_, name), value in zip(keys, values, strict=True)]
-        return self._try(keys, stand_ins, by_value._Verdicts())
+        return self._try(keys, stand_ins, by_value.Verdicts())
 
     def _try(self, keys: tuple[Key, ...], values: list[Any], verdicts: Any) -> Group:
         file, buffers, wanted = io.BytesIO(), [], []  # type: ignore[var-annotated]
         known = self.keys
         roots = [value for key, value in zip(keys, values, strict=True) if known.get(id(value), key) == key]
-        pickler = _kind()(file, _taking(buffers), verdicts, self, roots, wanted)
+        pickler = _References(file, _taking(buffers), verdicts, self, roots, wanted)
         pickler.is_named = verdicts is not None
         pickler.dump([pickler.replace(value) for value in values])
         return Group(keys, file.getvalue(), buffers, wanted, pickler.referred)
@@ -390,7 +386,14 @@ class _Bundler:
 
 
 def _own_name(value: Any) -> Any:
-    return value.__name__ if issubclass(type(value), FunctionType | type) else None
+    return value.__name__ if issubclass(type(value), _NAMED) else None
+
+
+def _space_of(defined: Any) -> Any:
+    """Name the namespace that a function or a class is of, if it travels by value."""
+    if type(defined) is FunctionType:
+        return space_of(defined.__globals__)
+    return defined.__module__ if comes_by_value(defined.__module__) else None
 
 
 def _has_identity(name: str, value: Any) -> bool:
@@ -398,9 +401,7 @@ def _has_identity(name: str, value: Any) -> bool:
     cls = type(value)  # not `isinstance`: its class may say anything
     if name.startswith("__") or issubclass(cls, ModuleType | BuiltinFunctionType):
         return False
-    if cls is FunctionType:
-        return space_of(value.__globals__) is not None
-    return not issubclass(cls, type) or comes_by_value(value.__module__)
+    return not issubclass(cls, _NAMED) or _space_of(value) is not None
 
 
 def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
@@ -411,21 +412,11 @@ def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
     return [((fn.__qualname__, (space, name)), fn.__globals__) for name in by_value.named_in(fn.__code__)]
 
 
-_picklers: dict[Any, Any] = {}
-
-
-def _kind(role: type | None = None) -> Any:
-    role, base = role or _References, by_value._kind()
-    if (role, base) not in _picklers:
-        _picklers[role, base] = type("_BundlePickler", (role, base), {})
-    return _picklers[role, base]
-
-
-class _Collects:
-    """Makes of a pickler one that leaves globals to a bundle."""
+class _Collects(by_value.Pickler):
+    """Leaves globals to a bundle."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, wanted: Any) -> None:
-        super().__init__(file, is_inline, verdicts)  # type: ignore[call-arg]  # those of the other base
+        super().__init__(file, is_inline, verdicts)
         self._bundler = bundler
         self._wanted = wanted
 
@@ -433,7 +424,7 @@ class _Collects:
         """Leave the globals to the bundle."""
         space = space_of(fn.__globals__)
         if space is None:
-            super()._take_globals(fn, values)  # type: ignore[misc]
+            super()._take_globals(fn, values)
             return
         self._bundler.add_space_of(fn)
         self._wanted.extend((fn.__qualname__, (space, name)) for name in values)
@@ -442,9 +433,6 @@ class _Collects:
 
 class _Arguments(_Collects):
     """Refers to functions and classes by their keys; all else is copied, as arguments are."""
-
-    _usual: set[type]
-    met: deque[Any]
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
@@ -456,7 +444,7 @@ class _Arguments(_Collects):
             if key is not None:
                 self._bundler.digest_of(key)
                 return global_of, key
-        return super().reducer_override(obj)  # type: ignore[misc]
+        return super().reducer_override(obj)
 
 
 class _References(_Collects):
@@ -482,8 +470,8 @@ class _References(_Collects):
         self.referred.append((key, obj))
         return key, self._bundler.digest_of(key)
 
-    def wrap(self, value: Any) -> Any:
-        made = super().wrap(value)  # type: ignore[misc]
+    def wrap(self, value: Any) -> Anew | None:
+        made = super().wrap(value)
         if made is not None:
             self._values_of[id(made)] = value
         return made

@@ -67,10 +67,10 @@ def dumps_by_value(
     :param goes_home: it goes to where this worker's globals came from
     :raises Exception: what pickling it raises, with a note; `obj` may run any code
     """
-    make = make_pickler or (_go_home if goes_home else _kind())
+    make = make_pickler or (_go_home if goes_home else Pickler)
     pickler, data, error = _try(make, obj, is_inline, buffers, None)
     if data is None and pickler.named:
-        pickler, data, error = _try(make, obj, is_inline, buffers, _Verdicts())
+        pickler, data, error = _try(make, obj, is_inline, buffers, Verdicts())
     if data is not None:
         return data
     from woolexec.wire import culprit
@@ -85,7 +85,7 @@ def dumps_by_value(
 
 
 def _go_home(*arguments: Any) -> Any:
-    pickler = _kind()(*arguments)
+    pickler = Pickler(*arguments)
     pickler.goes_home = True
     return pickler
 
@@ -95,7 +95,7 @@ def _try(
     obj: object,
     is_inline: Callable[[pickle.PickleBuffer], bool] | None,
     buffers: list[Any] | None,
-    verdicts: _Verdicts | None,
+    verdicts: Verdicts | None,
 ) -> tuple[Any, bytes | None, Any]:
     if buffers is not None:
         buffers.clear()
@@ -115,7 +115,7 @@ class _Nowhere:
         return len(data)
 
 
-class _Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+class Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
     """What stands for a value in a pickle, by the value's identity: the value itself if it pickles."""
 
     def __init__(self) -> None:
@@ -130,15 +130,15 @@ class _Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's
         return self[key]
 
 
-def substitute(owner: str, name: str, value: Any, verdicts: _Verdicts | None = None) -> Any:
+def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = None) -> Any:
     """
     Try to pickle what a function or class names; return what goes in its place: itself, if that succeeds.
 
     :param owner: the function or class, for messages
     :param verdicts: what is known of other values that are to go into the same pickle
     """
-    verdicts = _Verdicts() if verdicts is None else verdicts
-    pickler = _kind()(_Nowhere(), lambda _: False, verdicts)
+    verdicts = Verdicts() if verdicts is None else verdicts
+    pickler = Pickler(_Nowhere(), lambda _: False, verdicts)
     pickler.is_named = True
     try:
         pickler.dump(pickler.replace(value))
@@ -179,32 +179,29 @@ def _forget(key: int, _: object, pop: Any = _refused.pop) -> None:
     pop(key, None)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Reduces as cloudpickle does, but has functions and classes completed by our own functions."""
 
-    def __init__(self, file: Any, is_inline: Any, verdicts: _Verdicts | None) -> None:
+    def __init__(self, file: Any, is_inline: Any, verdicts: Verdicts | None) -> None:
         super().__init__(file, 5, is_inline)
         self.lines_sent: dict[str, list[range]] = {}
         self.met: deque[Any] = deque(maxlen=_MET)
         self.named = False  # whether a function or class has come by that names something
         self.verdicts = verdicts
         self.is_named = False  # whether all this is what a function or class names
-        self.goes_home = False
+        self.goes_home = False  # see `dumps_by_value`
         self._anew: dict[int, Anew] = {}
-        self._usual: set[type] = set()
+        self._usual: set[type] = set()  # classes whose instances are reduced as they are by themselves
 
     @property
     def dispatch_table(self) -> dict[Any, Any]:
         """
-        Reducers by class; the C pickler asks for it once.
+        Reducers by class, with those that are registered with multiprocessing; the C pickler asks for it once.
 
         cloudpickle's own is a ChainMap, in which looking takes longer than pickling a small object.
         """
-        return self._joined()
-
-    def _joined(self, *more: dict[Any, Any]) -> dict[Any, Any]:
-        joined: dict[Any, Any] = {}
-        for table in (*more, *reversed(cloudpickle.Pickler.dispatch_table.maps)):
+        joined = dict(reducers.registered())
+        for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
             joined.update(table)
         return joined
 
@@ -225,7 +222,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_class(obj)
         if cls is FunctionType:
             return self._reduce_function(obj)
-        if arrays.is_kind(cls):
+        if arrays.is_array_class(cls):
             return arrays.reduce(obj) if arrays.is_array(obj) else arrays.reduce_of_subclass(obj)
         if reduce is None and self.verdicts is None and not isinstance(cls, EnumMeta):
             self._usual.add(cls)
@@ -337,25 +334,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return made
 
 
-class _WithRegistered(_Pickler):
-    """Obeys what is registered with multiprocessing as well."""
-
-    @property
-    def dispatch_table(self) -> dict[Any, Any]:
-        """See above."""
-        return self._joined(reducers.registered())
-
-
 _SAFE = (type(None), bool, int, float, complex, str, bytes)
 
 
 def _is_safe(value: Any) -> bool:
     return type(value) in _SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
-
-
-def _kind() -> Any:
-    """Return the pickler, with what is registered with multiprocessing if that has been loaded."""
-    return _WithRegistered if reducers.registered() else _Pickler
 
 
 def _reduce_foreign(cls: Any) -> Any:
@@ -373,11 +356,11 @@ _FOREIGN = ("ctypes", "msgspec", "pydantic", "sqlalchemy.orm")
 # -- values of some types ---------------------------------------------------------------------------------------------
 
 
-def _code(pickler: _Pickler, code: CodeType) -> Any:
+def _code(pickler: Pickler, code: CodeType) -> Any:
     return code_objects.reduce(code, pickler.lines_sent)
 
 
-def _cache(_: _Pickler, fn: Any) -> Any:
+def _cache(_: Pickler, fn: Any) -> Any:
     """Let a cached function of the program come by value: by itself it would travel as its name."""
     return None if _is_named(fn) else (_cached, (fn.__wrapped__, fn.cache_parameters()))
 
@@ -386,7 +369,7 @@ def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
     return lru_cache(**parameters)(fn)
 
 
-def _method(_: _Pickler, method: Any) -> Any:
+def _method(_: Pickler, method: Any) -> Any:
     """Let a method be found in its object, as pickle does, unless something else is found there under its name."""
     owner, fn = method.__self__, method.__func__
     if type(fn) is not FunctionType or _in_class(type(owner), "__getattribute__") is not _USUAL_LOOK:
@@ -404,19 +387,19 @@ def _in_class(cls: type, name: str) -> Any:
     return next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
 
 
-def _property(_: _Pickler, value: Any) -> Any:
+def _property(_: Pickler, value: Any) -> Any:
     if not hasattr(value, "lock"):  # from Python 3.12 on
         return None
     return cached_property, (value.func,), {"attrname": value.attrname}
 
 
-def _variable(_: _Pickler, variable: ContextVar[Any]) -> Any:
+def _variable(_: Pickler, variable: ContextVar[Any]) -> Any:
     from woolexec.wire import variables
 
     return variables.reduce(variable)
 
 
-def _type_object(_: _Pickler, obj: Any) -> Any:
+def _type_object(_: Pickler, obj: Any) -> Any:
     return type_objects.REDUCERS[type(obj)](obj)
 
 
@@ -438,11 +421,11 @@ def _annotations(owner: Any) -> dict[str, Any]:
         return dict(annotationlib.get_annotations(owner, format=annotationlib.Format.STRING))
 
 
-def _partial_method(_: _Pickler, method: Any) -> Any:
+def _partial_method(_: Pickler, method: Any) -> Any:
     return partial(partialmethod, method.func, *method.args, **method.keywords), ()
 
 
-def _dispatch_method(_: _Pickler, method: Any) -> Any:
+def _dispatch_method(_: Pickler, method: Any) -> Any:
     state = {name: value for name, value in method.__dict__.items() if name != "_method_cache"}
     return singledispatchmethod, (_nothing,), state
 
@@ -499,7 +482,7 @@ def _is_named(obj: Any) -> bool:
     return found is obj
 
 
-_REDUCERS: dict[type, Callable[[_Pickler, Any], Any]] = {
+_REDUCERS: dict[type, Callable[[Pickler, Any], Any]] = {
     CodeType: _code,
     MethodType: _method,
     ContextVar: _variable,

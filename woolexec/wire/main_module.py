@@ -61,6 +61,7 @@ class _Loading(threading.local):
     spaces: dict[str, dict[str, Any]] | None = None
     """Where this process is no worker: the namespaces of the bundle that is unpickled."""
     taker: Any = None
+    """Takes in the bundle that is unpickled."""
 
 
 _loading = _Loading()
@@ -142,13 +143,14 @@ def _load_with(payload: list[Any], needs: list[list[Any]]) -> Any:
 def unbundle(body: Any, buffers: Sequence[Any], table: Sequence[Any]) -> Any:
     """Take in the globals of a bundle that are news, then unpickle what it is about."""
     with _taking:
-        outer, _loading.spaces = _loading.spaces, {}
-        before = _loading.taker
+        outer = _loading.spaces, _loading.taker
+        taker = _Taker(table, _loading.needs)
+        _loading.spaces, _loading.taker = {}, taker
         try:
-            _loading.taker = _Taker(table, _loading.needs)
-            return _loading.taker.unpickle(body, buffers)
+            taker.take_all()
+            return taker.unpickle(body, buffers)
         finally:
-            _loading.spaces, _loading.taker = outer, before
+            _loading.spaces, _loading.taker = outer
 
 
 def global_of(*key: str) -> Any:
@@ -169,20 +171,26 @@ class _Taker:
         self._arrived = _arrived if pickling.is_worker else {}
         self._left = {key: group for group in table for key in group[0]}
         self._failed: dict[Key, Exception] = {}
-        while self._left:
-            count = len(self._left)
+
+    def take_all(self) -> None:
+        """Take in the table; what cannot be unpickled has a stand-in."""
+        before = len(self._left) + 1
+        while len(self._left) < before:
+            before = len(self._left)
             self._failed.clear()
-            for key, group in tuple(self._left.items()):
-                if key in self._left:
-                    try:
-                        self._take(group)
-                    except Exception as exc:  # user code
-                        self._failed |= dict.fromkeys(group[0], exc)
-            if len(self._left) == count:
-                break
+            for group in tuple(self._left.values()):
+                self._try(group)
         for key in self._left:
             names_of(key[0], {})[key[1]] = stand_ins.StandIn(stand_ins.explain_failed(key[1], self._failed[key]))
         self._left.clear()
+
+    def _try(self, group: Any) -> None:
+        if group[0][0] not in self._left:  # another one's pickle has referred to it
+            return
+        try:
+            self._take(group)
+        except Exception as exc:  # user code
+            self._failed |= dict.fromkeys(group[0], exc)
 
     def _take(self, group: Any) -> None:
         keys, digest, body, buffers = group

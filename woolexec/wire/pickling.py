@@ -233,7 +233,7 @@ def _dump(
         return False
 
     try:
-        if not _is_of_main(obj):
+        if not _is_by_value(obj):
             body = pickle.dumps(obj, 5, buffer_callback=is_inline)
             if not _needs_more(body):
                 return body
@@ -259,17 +259,17 @@ def _dump(
     return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
 
 
-def _is_of_main(obj: Any, depth: int = 3) -> bool:
-    """Say whether this is a function of ``__main__`` or of a class of it, or the first things that it holds are."""
+def _is_by_value(obj: Any, depth: int = 3) -> bool:
+    """Say whether this, or one of the first things that it holds, is certainly of a module that travels by value."""
     cls: Any = type(obj)
     if depth and (cls is tuple or cls is list):
-        return any(_is_of_main(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
+        return any(_is_by_value(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
     if cls is partial:
-        return depth > 0 and _is_of_main(obj.func, depth - 1)
+        return depth > 0 and _is_by_value(obj.func, depth - 1)
     if cls is MethodType:
-        return depth > 0 and _is_of_main(obj.__self__, depth - 1)
+        return depth > 0 and _is_by_value(obj.__self__, depth - 1)
     module: Any = (obj if cls is FunctionType else cls).__module__
-    return type(module) is str and module == "__main__"
+    return type(module) is str and modules.comes_by_value(module)
 
 
 def _needs_more(body: bytes) -> bool:

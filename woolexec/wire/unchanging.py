@@ -79,15 +79,6 @@ _MAKERS = frozenset(["collections", "dataclasses", "reprlib"])
 """Modules that make methods, of what cannot change."""
 
 
-def seen(defined: object) -> Seen | None:
-    """Look at all that the pickle of a function or a class depends on; None if something of that may change unseen."""
-    if not is_definition(defined):
-        return None
-    found = Seen()
-    add = found.add_function if type(defined) is FunctionType else found.add_class
-    return found if add(defined) else None
-
-
 def is_definition(value: object) -> bool:
     """Say whether this is a function, or a class of a kind that is its attributes."""
     kind = type(value)
@@ -118,8 +109,23 @@ _options, _attributes = attrgetter("__kwdefaults__"), attrgetter("__dict__")
 _contents, _bases = attrgetter("cell_contents"), attrgetter("__bases__")
 
 
-class Seen:
-    """The parts of a definition as they were, apart from those that are as they are for ever."""
+class Snapshot:
+    """The parts of a definition as they were, apart from those that can never change."""
+
+    @classmethod
+    def of(cls, defined: object) -> Snapshot | None:
+        """
+        Take one of a function or a class.
+
+        :return: None if something that its pickle depends on may change unseen
+        """
+        if not is_definition(defined):
+            return None
+        taken = cls()
+        add = taken._add_function if type(defined) is FunctionType else taken._add_class
+        is_whole = add(defined)
+        taken._visited.clear()
+        return taken if is_whole else None
 
     def __init__(self) -> None:
         self._visited: set[int] = set()
@@ -149,23 +155,23 @@ class Seen:
         except (RuntimeError, ValueError):  # a dictionary that another thread changes, a cell that was emptied
             return False
 
-    def add(self, value: Any) -> bool:
+    def _add(self, value: Any) -> bool:
         """Look at a value and what it consists of; False if something of that may change unseen."""
         cls = type(value)
         if cls in _CONSTANTS or id(value) in self._visited:
             return True
         if cls is FunctionType:
-            return self.add_function(value)
+            return self._add_function(value)
         self._visited.add(id(value))
         if cls is property:
-            return all(map(self.add, (value.fget, value.fset, value.fdel)))
+            return all(map(self._add, (value.fget, value.fset, value.fdel)))
         if cls is staticmethod or cls is classmethod:
-            return not value.__dict__.keys() - _WRAPPED and self.add(value.__func__)
+            return not value.__dict__.keys() - _WRAPPED and self._add(value.__func__)
         if cls is tuple or cls is frozenset:
-            return all(map(self.add, value))
-        return is_constant(value) or (cls in _KINDS and self.add_class(value))
+            return all(map(self._add, value))
+        return is_constant(value) or (cls in _KINDS and self._add_class(value))
 
-    def add_function(self, fn: Any) -> bool:
+    def _add_function(self, fn: Any) -> bool:
         """Look at a function."""
         self._visited.add(id(fn))
         defaults, options = fn.__defaults__, fn.__kwdefaults__
@@ -187,9 +193,9 @@ class Seen:
                 return False
         else:
             self._plain.append(fn)
-        return all(map(self.add, (*(defaults or ()), *contents))) and (not options or self._add_mapping(options))
+        return all(map(self._add, (*(defaults or ()), *contents))) and (not options or self._add_mapping(options))
 
-    def add_class(self, cls: Any) -> bool:
+    def _add_class(self, cls: Any) -> bool:
         """Look at a class."""
         self._visited.add(id(cls))
         self._classes.append(cls)
@@ -200,13 +206,13 @@ class Seen:
             for member in members.values():
                 if not self._add_mapping(vars(member), ("__objclass__",)):
                     return False
-        return all(map(self.add, cls.__bases__)) and self._add_mapping(cls.__dict__, _SET_ONCE, members)
+        return all(map(self._add, cls.__bases__)) and self._add_mapping(cls.__dict__, _SET_ONCE, members)
 
     def _add_mapping(self, mapping: Any, *set_once: Any) -> bool:
         names, values = list(mapping), list(mapping.values())
         self._mappings.append((mapping, names, values))
         return all(
-            self.add(value)
+            self._add(value)
             for name, value in zip(names, values, strict=True)
             if not any(name in skipped for skipped in set_once)
         )
