@@ -55,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    # A test that took its process with it has been run again by pytest-xdist, and is no last failure if it passed then.
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf"):
+        session.exitstatus = pytest.ExitCode.OK
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     faulthandler.cancel_dump_traceback_later()
     config.stash[_stderr].close()

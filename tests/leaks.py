@@ -103,8 +103,9 @@ def _difference(before: Snapshot) -> list[str]:
     open_files = _open_files()
     numbers = {target: fd for fd, target in open_files.items()}
     leaks += [
-        f"open file {numbers[target]} -> {target}" + (f" ({count} more than before)" if count > 1 else "")
+        f"open file {numbers[target]} -> {described}" + (f" ({count} more than before)" if count > 1 else "")
         for target, count in (Counter(open_files.values()) - before.files).items()
+        if (described := _described(target)) is not None
     ]
     leaks += [f"mapped memory file {name}" for name in _memory_files() - before.memory]
     leaks += [f"temporary file {path}" for path in _temporary() if path not in before.temporary]
@@ -169,6 +170,20 @@ def _open_files() -> dict[int, str]:
         getattr(multiprocessing.forkserver._forkserver, "_forkserver_alive_fd", None),
     }
     return {fd: target for fd, target in files.items() if fd not in servants and not _belongs_to_grpc(target)}
+
+
+def _described(target: str) -> str | None:
+    """Add to the name of a socket what the kernel knows of it; None for one that grpc closes when it polls next."""
+    if not target.startswith("socket:["):
+        return target
+    inode = target[len("socket:[") : -1]
+    for kind in ("unix", "tcp", "tcp6", "udp", "udp6", "netlink"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/self/net/{kind}").read_text().splitlines():
+                if inode in line.split():
+                    return f"{target} ({kind}: {' '.join(line.split())})"
+    # It was refused while the channel was closed: grpc without its own threads has not looked at it since.
+    return None if "grpc" in sys.modules else target
 
 
 def _belongs_to_grpc(target: str) -> bool:

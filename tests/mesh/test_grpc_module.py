@@ -41,6 +41,26 @@ def test_versions_that_were_not_measured_are_left_alone():
     assert loaded(measured="('0.1.',)") == ("None None", False)
 
 
+SHUT_DOWN = """
+import gc, os, sys, time
+from woolexec import Credentials, PeerPoolExecutor
+
+with PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(b"a token that only these tests have")) as pool:
+    pool.submit(abs, -1).result(20)
+del pool
+gc.collect()
+time.sleep(1)  # it would be shut down within milliseconds
+print(len(os.listdir("/proc/self/task")) > 1)
+"""
+
+
+@pytest.mark.linux
+def test_core_of_grpc_lives_on_when_the_last_link_has_ended(peer):
+    # One of its threads may still be at work for 10 s, and takes a lock then that a core that was shut down has not.
+    command = [sys.executable, "-c", SHUT_DOWN, peer.address]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "True\n"
+
+
 FORKS = """
 import gc, os, signal, subprocess, sys, threading, time, warnings
 {before}

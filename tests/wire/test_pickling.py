@@ -1,6 +1,8 @@
+import array
 import functools
 import os
 import pickle
+import pickletools
 import sys
 
 import numpy as np
@@ -31,6 +33,41 @@ def test_managers_of_multiprocessing_change_nothing_for_what_the_c_pickler_carri
     import multiprocessing.managers  # noqa: F401  # it registers reducers
 
     assert dumps(os.getcwd) == pickle.dumps(os.getcwd, 5)
+
+
+class Registered:
+    """Travels only by the reducer that is registered with multiprocessing."""
+
+    def __reduce__(self):
+        raise TypeError("ask the registered reducer")
+
+
+@pytest.fixture
+def foreign_reducer():
+    from multiprocessing.reduction import ForkingPickler
+
+    ForkingPickler.register(Registered, lambda _: (complex, (1, 2)))
+    yield
+    del ForkingPickler._extra_reducers[Registered]
+
+
+@pytest.mark.usefixtures("foreign_reducer")
+@pytest.mark.parametrize(
+    "value", [os.getcwd, functools.partial(int, "7"), [].append, array.array("i", [1])], ids=range(4)
+)
+def test_reducer_of_another_class_changes_nothing_for_what_the_c_pickler_carries(value):
+    assert pickletools.optimize(dumps(value)) == pickletools.optimize(pickle.dumps(value, 5))
+
+
+@pytest.mark.usefixtures("foreign_reducer")
+def test_registered_reducer_is_used_by_the_c_pickler_beside_arrays():
+    fixed = np.arange(3)
+    fixed.flags.writeable = False
+    payload = dumps([os.getcwd, Registered(), fixed])
+    assert b"cloudpickle" not in payload
+    got, number, array_ = loads(payload)
+    assert (got, number, array_.tolist()) == (os.getcwd, 1 + 2j, [0, 1, 2])
+    assert array_.flags.writeable
 
 
 def test_lambda_and_closure_travel_by_value():

@@ -12,6 +12,7 @@ The grpc module: how it is imported, and what becomes of it when the program for
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import shutil
@@ -51,11 +52,11 @@ class _State:
 
     def __init__(self, *, is_stale: bool = False) -> None:
         self.is_stale = is_stale  # the module was imported by a parent
-        self.second: Any = None
+        self.loaded: Any = None
         self.is_ours = False
         self.has_warned = False
         self.users: set[object] = set()
-        self.loading = threading.Lock()  # guards `second` and the environment; a fork waits for it
+        self.loading = threading.Lock()  # guards `loaded` and the environment; a fork waits for it
         self.holds = False
 
 
@@ -70,22 +71,18 @@ def load_grpc(*, quiet: bool = False) -> Any:
     :raises RuntimeError: in a child of a fork where it cannot be loaded a second time
     """
     state = _state
-    if state.second is not None:
-        return state.second
+    if state.loaded is not None:
+        return state.loaded
     with state.loading:
-        if state.is_stale:
-            if state.second is None:
-                with _settings(quiet=quiet):
-                    state.second = _load_second()
-            return state.second
-        if "grpc" in sys.modules:
-            import grpc
-
-            return grpc
-        with _settings(quiet=quiet) as given:
-            state.is_ours = FORK_SUPPORT in given
-            import grpc
-        return grpc
+        if state.loaded is not None:
+            return state.loaded
+        is_new = "grpc" not in sys.modules
+        with _settings(quiet=quiet) if is_new or state.is_stale else contextlib.nullcontext(()) as given:
+            grpc = _load_second() if state.is_stale else importlib.import_module("grpc")
+            state.is_ours = is_new and FORK_SUPPORT in given
+        _kept.append(grpc.insecure_server_credentials())  # the cheapest of what keeps the core from shutting down
+        state.loaded = grpc
+    return state.loaded
 
 
 def check_fork() -> None:
@@ -216,14 +213,15 @@ def _has_fork_support(state: _State) -> bool:
 
 def _in_child() -> None:
     global _state  # there is one grpc in a process
-    second = _state.second
-    _state = _State(is_stale=_EXTENSION in sys.modules or second is not None)
-    if second is not None:
-        _abandoned.append(second)
+    loaded = _state.loaded
+    _state = _State(is_stale=_EXTENSION in sys.modules or loaded is not None)
+    if loaded is not None:
+        _kept.append(loaded)
 
 
-_abandoned: list[Any] = []
-"""Modules of parents: what they hold must not be destroyed here, for that waits for threads that are gone."""
+_kept: list[Any] = []
+"""What keeps the core of grpc alive; and modules of parents, for to destroy what they hold waits for threads that are
+gone."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

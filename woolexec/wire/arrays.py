@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import copyreg
-import io
 import sys
 
 from woolexec.wire.payload import APART
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import pickle
-    from collections.abc import Callable
     from typing import Any
-else:  # sooner there: see `worker/template.py`
-    import _pickle as pickle
 
 
 def is_array(obj: object) -> bool:
     """Say whether this is one of numpy's arrays."""
     cls = type(obj)  # objects may say anything of their class
     return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
-
-
-def dumps_arrays(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
-    """
-    Pickle what holds arrays that are not writable.
-
-    :raises Exception: what pickling it raises; `obj` may run any code
-    """
-    file = io.BytesIO()
-    pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)
-    table: dict[Any, Any] = {sys.modules["numpy"].ndarray: reduce, **copyreg.dispatch_table}
-    pickler.dispatch_table = table
-    pickler.dump(obj)
-    return file.getvalue()
 
 
 def reduce(array: Any) -> Any:

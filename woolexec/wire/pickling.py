@@ -19,7 +19,7 @@ from functools import partial
 from types import FunctionType, MethodType
 
 from woolexec.wire import modules, reducers
-from woolexec.wire.arrays import dumps_arrays, is_array
+from woolexec.wire.arrays import is_array
 from woolexec.wire.payload import APART, LARGE, File, Parts, pack
 
 TYPE_CHECKING = False
@@ -205,8 +205,8 @@ class Pickled:
         return (Pickled, (self._body, self._buffers)) if self._buffers else (Pickled, (self._body,))
 
 
-class _ReadOnly(Exception):
-    """There is an array that is not writable: it needs a reduction of our own."""
+class _NeedsReducersError(Exception):
+    """There is something for which there is a reducer that is not its own."""
 
 
 def _dump(
@@ -218,15 +218,15 @@ def _dump(
     needs: Needs | None = None,
 ) -> bytes:
     """Pickle; what leaves the pickle is appended to `buffers`."""
-    are_writable = True
+    by_themselves = True
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
         try:
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.readonly and are_writable and is_array(view.obj):
-            raise _ReadOnly
+        if view.readonly and by_themselves and is_array(view.obj):
+            raise _NeedsReducersError
         if view.nbytes < least:
             return True
         buffers.append(view.obj if view.obj.__class__ is bytes else view)
@@ -235,20 +235,22 @@ def _dump(
     try:
         if not _is_by_value(obj):
             body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-            if not _needs_more(body):
+            if not _names_what_comes_by_value(body):
+                if _needs_reducers(body):
+                    raise _NeedsReducersError
                 return body
-    except _ReadOnly:
-        are_writable = False
+    except _NeedsReducersError:
+        by_themselves = False
         buffers.clear()
         try:
-            body = dumps_arrays(obj, is_inline)
-            if not _needs_more(body):
+            body = reducers.dumps(obj, is_inline)
+            if not _names_what_comes_by_value(body):
                 return body
         except Exception:  # as below
             pass
     except Exception:  # whatever the object's own code raises: cloudpickle may know better
-        are_writable = False
-    are_writable = False
+        pass
+    by_themselves = False
     buffers.clear()
     if kind in (_OUTCOME, _HOME):
         from woolexec.wire.by_value import dumps_by_value
@@ -272,15 +274,20 @@ def _is_by_value(obj: Any, depth: int = 3) -> bool:
     return type(module) is str and modules.comes_by_value(module)
 
 
-def _needs_more(body: bytes) -> bool:
-    """Say whether the C pickler did what must not be: refer to __main__, or send the number of a descriptor."""
+def _names_what_comes_by_value(body: bytes) -> bool:
+    """Say whether the C pickler did what must not be: refer to ``__main__``, or a module that nobody has there."""
     if _GLOBAL not in body:  # it names no class and no function: the usual case
         return False
     if _holds(body, _MAIN):
         return True
     modules.look()
-    if modules.by_path and any(_holds(body, name) for name in modules.by_path.values()):
-        return True
+    return bool(modules.by_path) and any(_holds(body, name) for name in modules.by_path.values())
+
+
+def _needs_reducers(body: bytes) -> bool:
+    """Say whether there may be something for which multiprocessing has a reducer: it sends descriptors, for example."""
+    if _GLOBAL not in body:
+        return False
     registered = reducers.registered()
     return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
 

@@ -1,15 +1,30 @@
-"""How the program has told multiprocessing to pickle things, which the standard library's pool obeys."""
+"""
+Reducers of classes that are not theirs: what the program has told multiprocessing, which the standard library's pool
+obeys, and ours of arrays that are not writable.
+"""
 
 from __future__ import annotations
 
+import copyreg
+import io
+import sys
+
 from woolexec.imported import imported
+from woolexec.wire import arrays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
     from typing import Any
+else:  # sooner there: see `worker/template.py`
+    import _pickle as pickle
 
-_OWN = ("multiprocessing", "functools", "builtins", "socket", "_socket", "array")
-"""Modules whose classes multiprocessing, its managers and sockets bring reducers for."""
+_NEEDLESS = frozenset({"functools", "builtins", "array"})
+"""Modules of classes for which multiprocessing and its managers bring reducers, though they pickle by themselves."""
+
+_USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket"}
+"""Modules for whose classes multiprocessing brings reducers by itself."""
 
 _reduction: Any = None
 _seen = (0, False)
@@ -30,5 +45,24 @@ def has_foreign(reducers: dict[type, Any]) -> bool:
     global _seen  # a cache, as above
     if _seen[0] != len(reducers):
         # A copy: another thread may be registering more.
-        _seen = len(reducers), any(cls.__module__.partition(".")[0] not in _OWN for cls in list(reducers))
+        _seen = len(reducers), any(cls.__module__.partition(".")[0] not in _USUAL for cls in list(reducers))
     return _seen[1]
+
+
+def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+    """
+    Pickle with the C pickler and all reducers.
+
+    :raises Exception: what pickling it raises; `obj` may run any code
+    """
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)
+    table: dict[Any, Any] = {
+        cls: reduce for cls, reduce in list(registered().items()) if cls.__module__ not in _NEEDLESS
+    }
+    table.update(copyreg.dispatch_table)
+    if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "ndarray"):
+        table[numpy.ndarray] = arrays.reduce
+    pickler.dispatch_table = table
+    pickler.dump(obj)
+    return file.getvalue()
