@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from woolexec import Credentials, PeerPoolExecutor, RoundRobin, current_executor
+from woolexec.api.task_executor import NestedExecutor
 from woolexec.checks import integer, positive_seconds, seconds, shown
-from woolexec.nested import NestedExecutor
 
 SOON = 30
 TOKEN = Credentials(b"0123456789abcdef")

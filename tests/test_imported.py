@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from woolexec.aio import mailbox_here
-from woolexec.engine import settings, template
-from woolexec.engine.functions import trio_token
+from woolexec.api.async_api import mailbox_here
+from woolexec.engine import fork_server, settings
+from woolexec.engine.function_cache import trio_token
 from woolexec.imported import imported
 from woolexec.wire import reducers, tracing
 from woolexec.wire.pickling import dumps, loads
@@ -35,7 +35,7 @@ def test_module_that_nobody_imports_is_not_imported():
     ("name", "ask", "answer"),
     [
         ("multiprocessing.reduction", reducers.registered, {}),
-        ("multiprocessing.process", template._authentication_key, None),
+        ("multiprocessing.process", fork_server._authentication_key, None),
         ("logging", settings._log_levels, None),
         ("trio", trio_token, None),
         ("opentelemetry.trace", tracing.is_on, False),

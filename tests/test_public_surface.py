@@ -154,7 +154,7 @@ def test_a_pool_is_made_without_what_takes_long_to_import():
         "print(sorted(set(sys.modules) - bare - {'__future__'}))\n"
         "pool = woolexec.PeerPoolExecutor(1)\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules) - bare))\n"
-        "print('woolexec.worker.main' in sys.modules)\n"
+        "print('woolexec.worker.process' in sys.modules)\n"
     )
     assert ran.stdout == "['woolexec']\n[]\nFalse\n", ran.stderr
 

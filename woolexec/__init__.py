@@ -11,11 +11,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from woolexec.api.map_async import AsyncMap as AsyncMap
+    from woolexec.api.propagation import propagate as propagate
+    from woolexec.api.routines import routine as routine
+    from woolexec.api.stream import Stream as Stream
+    from woolexec.api.task_executor import current_executor as current_executor
+    from woolexec.api.task_info import TaskInfo as TaskInfo
+    from woolexec.api.task_info import current_task as current_task
     from woolexec.core.placement import Candidate as Candidate
     from woolexec.core.placement import LeastOutstanding as LeastOutstanding
     from woolexec.core.placement import Placement as Placement
     from woolexec.core.placement import PowerOfTwoChoices as PowerOfTwoChoices
     from woolexec.core.placement import RoundRobin as RoundRobin
+    from woolexec.discovery.base import Discovery as Discovery
     from woolexec.errors import CredentialsError as CredentialsError
     from woolexec.errors import DiscoveryError as DiscoveryError
     from woolexec.errors import InitializerError as InitializerError
@@ -31,25 +39,17 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
-    from woolexec.mapping_async import AsyncMap as AsyncMap
-    from woolexec.mesh.credentials import Credentials as Credentials
-    from woolexec.mesh.discovery import Discovery as Discovery
-    from woolexec.nested import current_executor as current_executor
-    from woolexec.propagation import propagate as propagate
-    from woolexec.routines import routine as routine
-    from woolexec.streams import Stream as Stream
-    from woolexec.task_info import TaskInfo as TaskInfo
-    from woolexec.task_info import current_task as current_task
+    from woolexec.mesh.security.credentials import Credentials as Credentials
 
 __version__ = "0.1.0"
 
 # Loaded when first used: a worker imports this package too, and needs none of it.
 _WHERE = {
-    "AsyncMap": "woolexec.mapping_async",
+    "AsyncMap": "woolexec.api.map_async",
     "Candidate": "woolexec.core.placement",
-    "Credentials": "woolexec.mesh.credentials",
+    "Credentials": "woolexec.mesh.security.credentials",
     "CredentialsError": "woolexec.errors",
-    "Discovery": "woolexec.mesh.discovery",
+    "Discovery": "woolexec.discovery.base",
     "DiscoveryError": "woolexec.errors",
     "InitializerError": "woolexec.errors",
     "LeastOutstanding": "woolexec.core.placement",
@@ -64,16 +64,16 @@ _WHERE = {
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
     "RoundRobin": "woolexec.core.placement",
-    "Stream": "woolexec.streams",
-    "TaskInfo": "woolexec.task_info",
+    "Stream": "woolexec.api.stream",
+    "TaskInfo": "woolexec.api.task_info",
     "UnsatisfiableError": "woolexec.errors",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
-    "current_executor": "woolexec.nested",
-    "current_task": "woolexec.task_info",
-    "propagate": "woolexec.propagation",
-    "routine": "woolexec.routines",
+    "current_executor": "woolexec.api.task_executor",
+    "current_task": "woolexec.api.task_info",
+    "propagate": "woolexec.api.propagation",
+    "routine": "woolexec.api.routines",
 }
 
 __all__ = [  # the names of _WHERE

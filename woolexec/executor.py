@@ -26,37 +26,37 @@ from woolexec.errors import PlatformError
 if sys.platform == "win32":  # before the imports that fail there first
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
-from woolexec.base_executor import BaseExecutor
+from woolexec.api.base_executor import BaseExecutor
+from woolexec.api.map import map_chunks, map_futures
+from woolexec.api.map_batches import ChunkSender, FutureSender
+from woolexec.api.stream_buffer import Pipe
+from woolexec.api.task_executor import ambient, current_executor
 from woolexec.checks import count, integer, positive_seconds, seconds, wrong_type
 from woolexec.core.call import Call, Function
 from woolexec.cpus import usable_cpus
-from woolexec.engine.aside import COROUTINES
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
-from woolexec.engine.functions import Functions
-from woolexec.engine.outbound import Remote
-from woolexec.mapping import map_chunks, map_futures
-from woolexec.nested import ambient, current_executor
+from woolexec.engine.function_cache import Functions
+from woolexec.engine.lane import COROUTINES
+from woolexec.engine.transport import Remote
+from woolexec.futures.call_future import CallFuture
 from woolexec.options import TaskOptions
-from woolexec.pipe import Pipe
-from woolexec.senders import ChunkSender, FutureSender
-from woolexec.wire import variables
-from woolexec.wire.futures import CallFuture
+from woolexec.wire import context_vars
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.core.placement import Placement
+    from woolexec.discovery.base import Discovery
     from woolexec.engine.process import WorkerProcess
-    from woolexec.engine.workers import Worker
-    from woolexec.mapping_async import AsyncMap, Settings
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery import Discovery
-    from woolexec.mesh.peers import Peers
-    from woolexec.mesh.shipment import Shippable
-    from woolexec.worker.around import Around
+    from woolexec.engine.worker_process import Worker
+    from woolexec.mesh.client.code_archive import Shippable
+    from woolexec.mesh.client.peers import Peers
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.worker.setup import Around
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
 
@@ -109,7 +109,7 @@ class _Face(BaseExecutor):
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> dict[int | str, CallFuture[Any]]:
         """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
-        from woolexec.aio import all_done
+        from woolexec.api.async_api import all_done
 
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         await all_done([future for _, future in made], abandon=self._abandons)
@@ -344,7 +344,7 @@ class PeerPoolExecutor(_Face):
         When the block is left because it was cancelled, or by Ctrl-C, or when this waiting is, what has not been
         started is cancelled, and what runs is interrupted.
         """
-        from woolexec.aio import is_cancellation, join
+        from woolexec.api.async_api import is_cancellation, join
 
         self._leave()
         interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
@@ -395,7 +395,7 @@ class PeerPoolExecutor(_Face):
         try:
             function = self._functions.get(fn, None if options is None else options.backend)
             payload = dumps_call(args, kwargs)
-            context = variables.capture(function.name)
+            context = context_vars.capture(function.name)
         except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
             future.deliver_failure(None, exc)
             return future
@@ -417,7 +417,7 @@ class PeerPoolExecutor(_Face):
         function = self._functions.get(fn, None if options is None else options.backend)
         if function.is_stream:
             raise TypeError(f"run_on_all takes no generator functions: {function.name}")
-        payload, context = dumps_call(args, kwargs), variables.capture(function.name)
+        payload, context = dumps_call(args, kwargs), context_vars.capture(function.name)
 
         def make() -> Call:
             future: CallFuture[Any] = CallFuture(engine)
@@ -443,7 +443,7 @@ class PeerPoolExecutor(_Face):
         return map_chunks(sender, iterables, chunksize=chunksize, **how)
 
     def _map_items(self, face: _Face, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
-        from woolexec.mapping_async import AsyncMap
+        from woolexec.api.map_async import AsyncMap
 
         self._check()
         options = face._options
@@ -461,7 +461,7 @@ class PeerPoolExecutor(_Face):
             self._engine,
             function,
             options,
-            variables.capture(function.name),
+            context_vars.capture(function.name),
             self._max_workers,
             self._check,
             fixed=fixed,
@@ -520,7 +520,7 @@ def _key(place: Worker | Remote, number: int) -> int | str:
 
 
 def _check_credentials(credentials: object) -> None:
-    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.security.credentials import Credentials
 
     if not isinstance(credentials, Credentials):  # its repr may be the secret
         raise TypeError(f"credentials must be a Credentials or None, not {type(credentials).__name__}")
@@ -533,9 +533,9 @@ def _peers_at(
     around: Around | None,
     code: dict[str, bytes],
 ) -> Peers:
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery.urls import discoveries
-    from woolexec.mesh.peers import Peers
+    from woolexec.discovery.urls import discoveries
+    from woolexec.mesh.client.peers import Peers
+    from woolexec.mesh.security.credentials import Credentials
 
     credentials = credentials or Credentials.from_environment()
     return Peers(discoveries(peers), credentials, timeout=timeout, around=around, code=code.get)
@@ -557,9 +557,9 @@ def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> t
         return None, {}
     import secrets
 
-    from woolexec.mesh.road import parts_of
-    from woolexec.mesh.shipment import shipment
-    from woolexec.worker.around import Around
+    from woolexec.mesh.client.code_archive import shipment
+    from woolexec.mesh.link.outbox import parts_of
+    from woolexec.worker.setup import Around
 
     shipments = [shipment(each) for each in ship]
     parts = () if initializer is None else parts_of(initializer)
@@ -575,7 +575,7 @@ def _first(
         if initializer is None:
             return None
         return dumps((initializer, tuple(initargs)), ("initializer", "initargs"), least=LARGE)
-    from woolexec.worker.initialized import run_both
+    from woolexec.worker.initializer import run_both
 
     arguments = on_worker_start, initializer, tuple(initargs)
     return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from woolexec.checks import integer, positive_seconds, shown, wrong_type
-from woolexec.requirement import Line, Requirement
+from woolexec.resources import Line, Requirement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.faults.tasks import SOON, eventually, note, notes
 from woolexec import current_executor, current_task, propagate, routine
-from woolexec.worker import context
+from woolexec.worker import nested_tasks
 
 
 async def until(condition):
@@ -619,7 +619,7 @@ async def streamed(fn, *args, prefetch=0):
 
 async def streamed_with_an_early_answer(fn, *args):
     """Be held up while the stream is asked for, until it has begun."""
-    road = context.worker.road
+    road = nested_tasks.worker.road
     send = road.send
 
     def send_and_dawdle(*frame, **options):

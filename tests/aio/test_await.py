@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.tasks import SOON, eventually
 from woolexec import PeerPoolExecutor, Stream, current_executor
-from woolexec.wire.futures import CallFuture
+from woolexec.futures.call_future import CallFuture
 
 from . import stream_tasks, tasks
 

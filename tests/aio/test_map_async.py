@@ -10,7 +10,7 @@ import pytest
 from tests.faults.tasks import SOON
 from tests.memory import chunks, without_collector
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
-from woolexec.mapping_async import Settings, _Flow
+from woolexec.api.map_async import Settings, _Flow
 
 from . import stream_tasks, tasks
 

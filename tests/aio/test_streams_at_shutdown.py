@@ -10,7 +10,7 @@ import pytest
 from tests.faults.tasks import SOON, eventually, note, notes
 from tests.mesh.conftest import CREDENTIALS, joined
 from woolexec import PeerPoolExecutor, current_executor
-from woolexec.mesh.server import Peer
+from woolexec.mesh.server.peer import Peer
 
 from . import stream_tasks as tasks
 from .faces import FACES, Ended

@@ -11,9 +11,9 @@ import pytest
 from tests.mesh import fake_ssh
 from tests.mesh.certificates import issue_at
 from woolexec import Credentials, PeerPoolExecutor, cli
-from woolexec.mesh.authority import Authority
-from woolexec.mesh.discovery.directory import Directory
-from woolexec.mesh.server import Peer
+from woolexec.discovery.directory import Directory
+from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.server.peer import Peer
 
 
 @pytest.fixture(autouse=True)

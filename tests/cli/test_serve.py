@@ -26,7 +26,7 @@ from woolexec import (
     current_executor,
 )
 from woolexec.cli.settings import listening
-from woolexec.mesh.authority import Authority
+from woolexec.mesh.security.certificate_authority import Authority
 
 PATIENCE = 20.0
 
@@ -251,7 +251,7 @@ def test_probes_of_grpc_health_are_answered(tmp_path):
 
 
 def certificates(folder):
-    from woolexec.mesh.authority import Authority
+    from woolexec.mesh.security.certificate_authority import Authority
 
     authority = Authority.make(folder, name="the tests' own")
     for role in ("peer", "client"):
@@ -542,7 +542,7 @@ def test_second_signal_right_behind_the_first_ends_it(gap):
 STARTING = """
 import os, signal, sys
 from woolexec import cli
-from woolexec.mesh.discovery.directory import Directory
+from woolexec.discovery.directory import Directory
 
 async def never(self):
     os.write(1, b"announcing\\n")

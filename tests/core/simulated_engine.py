@@ -7,7 +7,7 @@ from functools import partial
 from tests.core.simulated_task import FLAW, Task
 from tests.core.simulated_worker import SimWorker
 from woolexec.core.call import SENT, Call, Chunk
-from woolexec.core.queue import ReadyQueue
+from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import BYTES, DEPTH, HORIZON
 

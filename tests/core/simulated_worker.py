@@ -1,7 +1,7 @@
 """
 A simulated worker process: it reads, marks, runs, waits for its own tasks, and dies.
 
-It mirrors `woolexec.worker.main`, `sync_lane` and `page`; each `yield` ends one atomic step.
+It mirrors `woolexec.worker.process`, `sync_lane` and `page`; each `yield` ends one atomic step.
 """
 
 import itertools

@@ -1,5 +1,5 @@
 """
-A seeded world around `woolexec.core.dispatch.Dispatch`: everything it meets in life, in an order that a seed chooses.
+A seeded world around `woolexec.core.scheduler.Dispatch`: everything it meets in life, in an order that a seed chooses.
 
 ::
 
@@ -24,7 +24,7 @@ from random import Random
 from tests.core.simulated_engine import REST, Conductor, has_prefetched
 from tests.core.simulated_task import Parts, Plan, Task, Violation
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.dispatch import Dispatch
+from woolexec.core.scheduler import Dispatch
 from woolexec.errors import ProtocolError
 
 STEPS = 30_000

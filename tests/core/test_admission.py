@@ -5,7 +5,7 @@ import pytest
 from woolexec.core.admission import Admission
 from woolexec.core.offer import Offer
 from woolexec.core.window import HORIZON
-from woolexec.requirement import Requirement
+from woolexec.resources import Requirement
 
 GPU = Requirement({"gpu": 1})
 

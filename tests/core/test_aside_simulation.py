@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from woolexec.core.call import ASYNCIO, QUEUED, SENT, Call, Function
-from woolexec.core.dispatch import Dispatch
+from woolexec.core.scheduler import Dispatch
 from woolexec.core.window import Place
 
 SEEDS = 10_000

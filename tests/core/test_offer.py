@@ -1,5 +1,5 @@
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.requirement import Requirement
+from woolexec.resources import Requirement
 
 GPU, ZONE, BOTH = Requirement({"gpu": 1}), Requirement({"zone": "b"}), Requirement({"gpu": 2, "zone": "b"})
 

@@ -4,7 +4,6 @@ from random import Random
 import pytest
 
 from woolexec.core.call import QUEUED, Call, Chunk, Function
-from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import Offer
 from woolexec.core.placement import (
     CREDIT,
@@ -18,6 +17,7 @@ from woolexec.core.placement import (
     PowerOfTwoChoices,
     RoundRobin,
 )
+from woolexec.core.scheduler import Dispatch
 from woolexec.core.window import HORIZON, Place
 from woolexec.options import TaskOptions
 

@@ -11,7 +11,7 @@ import pytest
 from tests.core.simulated_task import Violation
 from tests.core.simulation import World
 from woolexec.core.call import LIMBO
-from woolexec.core.dispatch import Dispatch
+from woolexec.core.scheduler import Dispatch
 
 SEEDS = int(os.environ.get("WOOLEXEC_SEEDS", "3000"))
 ONLY = os.environ.get("WOOLEXEC_SEED")

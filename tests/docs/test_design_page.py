@@ -6,7 +6,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "design.md"
 PACKAGE = Path(importlib.util.find_spec("woolexec").submodule_search_locations[0])
-ROW = re.compile(r"^\| \d \| `([\w/]+\.py)` \|", re.MULTILINE)
+ROW = re.compile(r"^\| \d+ \| `([\w/]+\.py)` \|", re.MULTILINE)
 
 
 def test_layout_names_every_file_and_no_other():

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.engine.crew import Crew
+from woolexec.engine.supervisor import Crew
 
 from . import tasks
 

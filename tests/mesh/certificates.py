@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from woolexec.mesh import authority
+from woolexec.mesh.security import certificate_authority
 
 
 def issue_at(made, role, days, *, name, lasts=10):
@@ -14,7 +14,7 @@ def issue_at(made, role, days, *, name, lasts=10):
             return dt.datetime.now(tz) + dt.timedelta(days=days)
 
     try:
-        authority.datetime = Then
+        certificate_authority.datetime = Then
         return made.issue(role, name=name, days=lasts)
     finally:
-        authority.datetime = dt.datetime
+        certificate_authority.datetime = dt.datetime

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from woolexec import Credentials, PeerPoolExecutor
-from woolexec.mesh import passage
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.server import Peer
+from woolexec.mesh.link import fd_passing
+from woolexec.mesh.server.peer import Peer
 
 load_grpc()  # as pools do, before a test module imports grpc: tests fork
 
@@ -48,7 +48,7 @@ def few_descriptors(limit):
 @pytest.fixture
 def apart(monkeypatch):
     """Clients take peers to be on other hosts, so that large payloads travel in parts."""
-    monkeypatch.setattr(passage, "boot_id", str)
+    monkeypatch.setattr(fd_passing, "boot_id", str)
 
 
 @pytest.fixture

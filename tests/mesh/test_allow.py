@@ -15,9 +15,9 @@ import pytest
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor, WorkerLostError
-from woolexec.mesh.audit import Audit
-from woolexec.mesh.server import Peer
-from woolexec.wire.allowed import loader
+from woolexec.mesh.server.audit_log import Audit
+from woolexec.mesh.server.peer import Peer
+from woolexec.wire.restricted import loader
 
 ALLOWED = ["tests.mesh.tasks:weigh", "tests.mesh.tasks:add", "tests.mesh.tasks:count", "tests.mesh.tasks:nest_with"]
 
@@ -73,7 +73,7 @@ def test_tasks_of_tasks_are_on_the_list_too(strict):
 
 def test_context_variables_are_held_to_the_list_too(strict, tmp_path, monkeypatch):
     evil = pickle.dumps({"tests.mesh.word": pickle.dumps(1), "evil": Evil(tmp_path / "evil")})
-    monkeypatch.setattr("woolexec.wire.variables.capture", lambda name: evil)
+    monkeypatch.setattr("woolexec.wire.context_vars.capture", lambda name: evil)
     with pytest.raises(pickle.UnpicklingError):
         strict.submit(tasks.weigh, b"12").result(PATIENCE)
     assert not (tmp_path / "evil").exists()

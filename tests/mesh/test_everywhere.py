@@ -12,8 +12,8 @@ import pytest
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import InitializerError, PeerPoolExecutor, current_executor
-from woolexec.mesh.discovery.urls import discoveries
-from woolexec.mesh.server import Peer
+from woolexec.discovery.urls import discoveries
+from woolexec.mesh.server.peer import Peer
 
 state = []
 

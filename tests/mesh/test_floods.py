@@ -24,13 +24,13 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descripto
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.errors import PeerRefusedError
-from woolexec.mesh.authority import Authority
-from woolexec.mesh.handshake import HELLO_KEY, Caller, Door
-from woolexec.mesh.health import _WATCHERS
-from woolexec.mesh.passage import _STRANGERS
-from woolexec.mesh.road import HELLO, LINK
-from woolexec.mesh.server import Peer
-from woolexec.mesh.tls import Tls
+from woolexec.mesh.link.fd_passing import _STRANGERS
+from woolexec.mesh.link.outbox import HELLO, LINK
+from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.security.handshake import HELLO_KEY, Caller, Door
+from woolexec.mesh.security.tls import Tls
+from woolexec.mesh.server.health import _WATCHERS
+from woolexec.mesh.server.peer import Peer
 from woolexec.wire.codec import KINDS, Submit, decode, varint
 from woolexec.wire.payload import LARGE
 from woolexec.wire.wire_pb2 import Welcome

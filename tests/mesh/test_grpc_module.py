@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
-from woolexec.mesh.server import Peer
+from woolexec.mesh.server.peer import Peer
 
 PROGRAM = """
 import os

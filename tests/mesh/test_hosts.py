@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests.mesh.conftest import PATIENCE
-from woolexec.mesh.authority import Authority
+from woolexec.mesh.security.certificate_authority import Authority
 
 LONG = 3 * PATIENCE
 

@@ -17,9 +17,9 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
 from woolexec.cli.local_peers import address_of, local_peer
-from woolexec.mesh import road
-from woolexec.mesh.road import Arriving, Outbox
-from woolexec.mesh.server import Peer
+from woolexec.mesh.link import outbox as road
+from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.server.peer import Peer
 from woolexec.wire.codec import Close, Next, Part, Return, Yield, decode, encode
 from woolexec.wire.payload import store
 

@@ -18,8 +18,8 @@ from woolexec import (
     UnsatisfiableError,
     current_executor,
 )
-from woolexec.mesh.discovery.urls import discoveries, discovery
-from woolexec.mesh.server import Peer
+from woolexec.discovery.urls import discoveries, discovery
+from woolexec.mesh.server.peer import Peer
 
 
 def peers(*settings):

@@ -29,14 +29,14 @@ from tests.mesh import fake_ssh, tasks
 from tests.mesh.conftest import PATIENCE, eventually
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError, cli
 from woolexec.cli.local_peers import local_peers
-from woolexec.mesh import ssh
-from woolexec.mesh.authority import Authority
-from woolexec.mesh.discovery import Discovery, Record
-from woolexec.mesh.discovery.directory import Directory
-from woolexec.mesh.probe import look
-from woolexec.mesh.server import Peer
-from woolexec.mesh.ssh import Ssh
-from woolexec.mesh.tls import Tls
+from woolexec.discovery import ssh
+from woolexec.discovery.base import Discovery, Record
+from woolexec.discovery.directory import Directory
+from woolexec.discovery.ssh import Ssh
+from woolexec.mesh.client.doctor import look
+from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.security.tls import Tls
+from woolexec.mesh.server.peer import Peer
 
 linux = pytest.mark.linux
 
@@ -691,7 +691,7 @@ def test_workers_beside_peers_do_not_have_the_token_in_their_environment(room, m
         assert len(seen) == 2
         (here,) = [key for key in ran if isinstance(key, int)]
         seen |= processes(here, "worker") | processes(os.getpid(), "client")
-    assert b"woolexec.worker.template" in seen["cmdline of worker"]
+    assert b"woolexec.worker.fork_server" in seen["cmdline of worker"]
     assert not found(seen, [TOKEN])
 
 
@@ -827,7 +827,7 @@ def dns_sd(record, _room):
     """Return the packet that tells the network of a record."""
     from zeroconf import DNSOutgoing
 
-    from woolexec.mesh.discovery.lan import _service_of
+    from woolexec.discovery.lan import _service_of
 
     service = asyncio.run(_service_of(record))
     packet = DNSOutgoing(0x8400)

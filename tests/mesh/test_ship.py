@@ -11,12 +11,12 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor
+from woolexec.discovery.urls import discoveries
 from woolexec.errors import ProtocolError
-from woolexec.mesh.archives import Archives
-from woolexec.mesh.discovery.urls import discoveries
-from woolexec.mesh.server import Peer
-from woolexec.mesh.shipment import shipment
-from woolexec.worker.around import Around
+from woolexec.mesh.client.code_archive import shipment
+from woolexec.mesh.server.code_store import Archives
+from woolexec.mesh.server.peer import Peer
+from woolexec.worker.setup import Around
 
 CLIENT = """
 import sys
@@ -137,7 +137,7 @@ def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
 
 def test_archive_that_is_there_counts_once(monkeypatch, parcel):
     one = shipment(parcel)
-    monkeypatch.setattr("woolexec.mesh.archives.LIMIT_OF_ALL", len(one.data))
+    monkeypatch.setattr("woolexec.mesh.server.code_store.LIMIT_OF_ALL", len(one.data))
     archives = Archives()
     try:
         for _ in range(3):
@@ -178,7 +178,7 @@ def test_what_cannot_be_shipped_is_a_value_error(what):
 
 
 def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):
-    monkeypatch.setattr("woolexec.mesh.link._PIECE", 100)
+    monkeypatch.setattr("woolexec.mesh.client.link._PIECE", 100)
     good = shipment(parcel)
     with joined(peer) as pool:
         pool._peers._around = Around([(good.name, "0" * 64)])

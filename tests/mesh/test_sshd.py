@@ -13,7 +13,7 @@ import pytest
 
 from tests.mesh.conftest import PATIENCE, eventually
 from woolexec import PeerPoolExecutor
-from woolexec.mesh.ssh import Ssh
+from woolexec.discovery.ssh import Ssh
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

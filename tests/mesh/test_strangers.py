@@ -7,9 +7,9 @@ import grpc
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
-from woolexec.mesh.handshake import HELLO_KEY, Caller
-from woolexec.mesh.road import HELLO, LINK
-from woolexec.mesh.server import Peer
+from woolexec.mesh.link.outbox import HELLO, LINK
+from woolexec.mesh.security.handshake import HELLO_KEY, Caller
+from woolexec.mesh.server.peer import Peer
 
 
 @pytest.fixture

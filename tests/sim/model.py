@@ -15,9 +15,9 @@ from random import Random
 
 from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Function
-from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import Offer
 from woolexec.core.placement import Candidate, Distant, IdleFirst
+from woolexec.core.scheduler import Dispatch
 from woolexec.core.window import HORIZON, Place
 
 LATENCY = 0.0005

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, assert_type
 
 from woolexec import AsyncMap, PeerPoolExecutor, Stream, TaskInfo, current_executor, current_task, propagate, routine
-from woolexec.base_executor import BaseExecutor
+from woolexec.api.base_executor import BaseExecutor
 
 
 def plain(text: str, times: int = 1) -> int:

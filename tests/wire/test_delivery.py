@@ -2,7 +2,8 @@
 A future that is delivered without a lock, while the standard library looks at it: every order of the steps.
 
 One thread delivers, the other waits; both stop before each line that touches the future, and the test says who goes on.
-What is tried is the shipped code and the standard library's, line by line; see the top of `woolexec/wire/futures.py`.
+What is tried is the shipped code and the standard library's, line by line; see the top of
+`woolexec/futures/call_future.py`.
 """
 
 import concurrent.futures
@@ -15,8 +16,8 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.wire import futures as wire_futures
-from woolexec.wire.futures import CallFuture
+from woolexec.futures import call_future as wire_futures
+from woolexec.futures.call_future import CallFuture
 from woolexec.wire.pickling import dumps
 
 OURS = wire_futures.__file__

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def init(arguments: argparse.Namespace) -> None:
     """Make an authority."""
-    from woolexec.mesh.authority import AUTHORITY_DAYS, Authority
+    from woolexec.mesh.security.certificate_authority import AUTHORITY_DAYS, Authority
 
     Authority.make(Path(arguments.folder), name=arguments.name or "woolexec", days=arguments.days or AUTHORITY_DAYS)
     print(f"{arguments.folder}/ca.pem goes to every host; {arguments.folder}/ca.key stays here, and secret")
@@ -32,10 +32,10 @@ def init(arguments: argparse.Namespace) -> None:
 
 def issue(arguments: argparse.Namespace) -> None:
     """Issue a certificate."""
-    from woolexec.mesh.authority import DAYS, Authority
+    from woolexec.mesh.security.certificate_authority import DAYS, Authority
 
-    authority = Authority(Path(arguments.folder))
-    made = authority.issue(arguments.role, name=arguments.name or "", days=arguments.days or DAYS)
+    certificate_authority = Authority(Path(arguments.folder))
+    made = certificate_authority.issue(arguments.role, name=arguments.name or "", days=arguments.days or DAYS)
     key = made.with_suffix(".key")
     if arguments.role == "peer":
         print(f"woolexec serve --tls-ca {made.with_name('ca.pem')} --tls-cert {made} --tls-key {key}")
@@ -45,7 +45,7 @@ def issue(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     """Print what a certificate says."""
-    from woolexec.mesh import authority
+    from woolexec.mesh.security import certificate_authority
 
-    for name, text in authority.show(Path(arguments.file)).items():
+    for name, text in certificate_authority.show(Path(arguments.file)).items():
         print(f"{name + ':':<13}{text}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from woolexec.errors import PeerStartError
 
 if TYPE_CHECKING:
-    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.security.credentials import Credentials
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentia
     :return: their addresses, and what they ask for
     :raises PeerStartError: if one of them does not start
     """
-    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.security.credentials import Credentials
 
     token = secrets.token_hex(32)
     with contextlib.ExitStack() as stack:

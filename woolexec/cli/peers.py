@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from woolexec.requirement import amounts
+from woolexec.resources import amounts
 
 if TYPE_CHECKING:
     import argparse
 
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery import Discovery, Event, Record
+    from woolexec.discovery.base import Discovery, Event, Record
+    from woolexec.mesh.security.credentials import Credentials
 
 T = TypeVar("T")
 
@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _prepare(command: str, where: list[str]) -> tuple[list[Discovery], Credentials] | None:
     """Make what finds the peers, and what is proved to them; None if that cannot be, and it has been said why."""
+    from woolexec.discovery.urls import discoveries
     from woolexec.errors import CredentialsError
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery.urls import discoveries
+    from woolexec.mesh.security.credentials import Credentials
 
     try:
         return discoveries(where), Credentials.from_environment(os.environ)
@@ -97,7 +97,7 @@ async def _look(
 
 async def _gather(events: AsyncIterator[Event], records: dict[str, Record], count: int | None) -> None:
     """Take what is heard of; no more than there can be."""
-    from woolexec.mesh.discovery import Left
+    from woolexec.discovery.base import Left
 
     async for event in events:
         if isinstance(event, Left):
@@ -110,7 +110,7 @@ async def _gather(events: AsyncIterator[Event], records: dict[str, Record], coun
 
 async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
     from woolexec.errors import CredentialsError, PeerRefusedError
-    from woolexec.mesh.probe import look
+    from woolexec.mesh.client.doctor import look
 
     row: dict[str, Any] = {"addresses": list(record.addresses), "pool": record.pool, "tags": list(record.tags)}
     reasons = []
@@ -157,7 +157,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 async def _examine(record: Record, credentials: Credentials) -> bool:
     """Try each address of a peer, until one works."""
-    from woolexec.mesh.probe import examine
+    from woolexec.mesh.client.doctor import examine
 
     for address in record.addresses:
         works = True

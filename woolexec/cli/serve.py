@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.cli.log import FORMATS, LEVELS, set_up
 from woolexec.cli.settings import Setting, SettingError, function, gather, listening, one_of, pair, positive, seconds
-from woolexec.requirement import amounts
+from woolexec.resources import amounts
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from woolexec.mesh.credentials import Credentials
-    from woolexec.mesh.discovery import Discovery
-    from woolexec.mesh.server import Peer
+    from woolexec.discovery.base import Discovery
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.server.peer import Peer
 
 ALONE = 60.0
 
@@ -115,8 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
     from woolexec.cpus import usable_cpus
-    from woolexec.mesh.audit import Audit
-    from woolexec.mesh.server import Peer
+    from woolexec.mesh.server.audit_log import Audit
+    from woolexec.mesh.server.peer import Peer
 
     set_up(settings["log-format"], settings["log-level"])
     for text in warnings:
@@ -171,7 +171,7 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
     """
     if not settings["announce"]:
         return []
-    from woolexec.mesh.discovery.urls import check_address, discovery
+    from woolexec.discovery.urls import check_address, discovery
 
     settings["advertise"] = [check_address(address) for address in settings["advertise"]]
     return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
@@ -185,7 +185,7 @@ def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     """
     if not settings["peers"]:
         return ()
-    from woolexec.mesh.discovery.urls import discoveries
+    from woolexec.discovery.urls import discoveries
 
     return discoveries(settings["peers"])
 
@@ -199,8 +199,8 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
     :raises CredentialsError: if the token or a certificate cannot be used
     :raises FileNotFoundError: if there is no token file
     """
-    from woolexec.mesh.channel import is_local
-    from woolexec.mesh.credentials import Credentials
+    from woolexec.mesh.client.channel import is_local
+    from woolexec.mesh.security.credentials import Credentials
 
     token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
     if settings["insecure"]:
@@ -242,7 +242,7 @@ def _check_certificate(credentials: Credentials, warn: Callable[[str], object]) 
 
     :raises CredentialsError: if it is of the wrong role, not valid now, or not of its authority
     """
-    from woolexec.mesh.tls import PEER
+    from woolexec.mesh.security.tls import PEER
 
     assert credentials.tls is not None
     left = credentials.tls.check_own(PEER)

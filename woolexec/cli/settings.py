@@ -191,7 +191,7 @@ def listening(text: str) -> str:
 
     :raises ValueError: if it is none
     """
-    from woolexec.mesh.discovery.urls import check_address
+    from woolexec.discovery.urls import check_address
 
     return check_address(text, lowest=0)
 

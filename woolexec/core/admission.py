@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
     from typing import Any
 
-    from woolexec.requirement import Requirement
+    from woolexec.resources import Requirement
 
 
 class _Turn:

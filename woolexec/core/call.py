@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from woolexec.options import TaskOptions
-    from woolexec.requirement import Line
+    from woolexec.resources import Line
 
     class Receiver(Protocol):
         """Where an outcome goes; called in the engine's thread, must not block or run user code."""

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from woolexec.requirement import Requirement
+    from woolexec.resources import Requirement
 
 _GRAIN = 1e-9
 """Amounts are sums of floats: what is missing by less than this is not missing."""

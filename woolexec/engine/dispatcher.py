@@ -16,21 +16,22 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
-from woolexec.core.dispatch import Dispatch
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.recent import Recent
 from woolexec.core.retry import LOST, retries_left
+from woolexec.core.scheduler import Dispatch
 from woolexec.core.window import Place
-from woolexec.engine.aside import Aside
-from woolexec.engine.crew import Crew
-from woolexec.engine.guarded import guarded
-from woolexec.engine.loop import Loop
+from woolexec.engine.diagnostics import unsatisfiable
+from woolexec.engine.event_loop import Loop
+from woolexec.engine.lane import Aside
 from woolexec.engine.nested import NESTED, NestedTasks
-from woolexec.engine.outbound import Outbound, Remote
 from woolexec.engine.permit import works
-from woolexec.engine.reports import unsatisfiable
-from woolexec.engine.workers import Worker
+from woolexec.engine.policy_guard import guarded
+from woolexec.engine.supervisor import Crew
+from woolexec.engine.transport import Outbound, Remote
+from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError, UnsatisfiableError
+from woolexec.futures.call_future import CallFuture, Nobody
 from woolexec.wire.codec import (
     Broken,
     Cancel,
@@ -45,13 +46,12 @@ from woolexec.wire.codec import (
     Wait,
     Yield,
 )
-from woolexec.wire.futures import CallFuture, Nobody
 from woolexec.wire.payload import File
 
 if TYPE_CHECKING:
     from woolexec.core.placement import Placement
     from woolexec.errors import WorkerLostError
-    from woolexec.requirement import Requirement
+    from woolexec.resources import Requirement
 
 FAR_REST = 0.02
 """A peer is asked at most this often (seconds) to give back what it has not started, so that it runs elsewhere."""

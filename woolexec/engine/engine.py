@@ -31,16 +31,16 @@ from woolexec import errors
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine import permit
-from woolexec.engine.aside import COROUTINES, Aside
-from woolexec.engine.crew import GRACE, INTERRUPT_GRACE, Crew
-from woolexec.engine.endings import Endings
-from woolexec.engine.loop import Loop
-from woolexec.engine.outbound import Remote
+from woolexec.engine.cancellation import Endings
+from woolexec.engine.event_loop import Loop
+from woolexec.engine.lane import COROUTINES, Aside
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.settings import settings_of_user
-from woolexec.engine.workers import Worker
+from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Crew
+from woolexec.engine.transport import Remote
+from woolexec.engine.worker_process import Worker
+from woolexec.futures.call_future import CallFuture
 from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
-from woolexec.wire.futures import CallFuture
 from woolexec.wire.payload import File, Parts
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Engine:
     ) -> None:
         self._guest = guest
         if guest is not None:
-            from woolexec.engine import beside  # noqa: F401  # a fork in the middle of an import would spoil the child
+            from woolexec.engine import asyncio_driver  # noqa: F401  # a fork in the middle of an import would spoil the child
         self._loop = Loop(self._is_outstanding)
         self._crew = Crew(
             self._loop,
@@ -299,9 +299,9 @@ class Engine:
                 while self._step():
                     self._loop.sleep()
             else:
-                from woolexec.engine import beside
+                from woolexec.engine import asyncio_driver
 
-                beside.run(self._step, self._loop, partial(self._guest, self))
+                asyncio_driver.run(self._step, self._loop, partial(self._guest, self))
         except BaseException as exc:  # a bug of ours: nobody may wait for ever because of it
             self._fail_everything(exc)
             raise

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Pulled
-from woolexec.engine.aside import Aside
+from woolexec.engine.lane import Aside
 from woolexec.options import TaskOptions
-from woolexec.requirement import Requirement
+from woolexec.resources import Requirement
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
-from woolexec.wire.failures import dump_failure
+from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.payload import File, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from woolexec.engine.dispatcher import Dispatcher
-    from woolexec.engine.workers import Worker
+    from woolexec.engine.worker_process import Worker
     from woolexec.wire.codec import Message, Options
 
 

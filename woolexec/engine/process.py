@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from woolexec.engine.crew import Crew
-    from woolexec.engine.loop import Loop
-    from woolexec.engine.workers import Worker
+    from woolexec.engine.event_loop import Loop
+    from woolexec.engine.supervisor import Crew
+    from woolexec.engine.worker_process import Worker
 
 _LOOK = 0.005
 

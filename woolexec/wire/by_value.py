@@ -394,9 +394,9 @@ def _property(_: Pickler, value: Any) -> Any:
 
 
 def _variable(_: Pickler, variable: ContextVar[Any]) -> Any:
-    from woolexec.wire import variables
+    from woolexec.wire import context_vars
 
-    return variables.reduce(variable)
+    return context_vars.reduce(variable)
 
 
 def _type_object(_: Pickler, obj: Any) -> Any:

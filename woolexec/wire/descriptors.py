@@ -20,7 +20,7 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-else:  # sooner there: see `worker/template.py`
+else:  # sooner there: see `worker/fork_server.py`
     import _socket as socket
 
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable, Sequence
     from typing import Any
-else:  # sooner there: see `worker/template.py`
+else:  # sooner there: see `worker/fork_server.py`
     import _pickle as pickle
 
 _MAIN = b"_main__"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable
     from typing import Any
-else:  # sooner there: see `worker/template.py`
+else:  # sooner there: see `worker/fork_server.py`
     import _pickle as pickle
 
 _NEEDLESS = frozenset({"functools", "builtins", "array"})

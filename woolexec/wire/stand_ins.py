@@ -91,9 +91,9 @@ _keys: dict[ContextVar[Any], tuple[str, int]] = {}
 
 
 def _variable(value: ContextVar[Any], _wrap: Wrap) -> Reduced:
-    from woolexec.wire import variables
+    from woolexec.wire import context_vars
 
-    reduced = variables.reduce(value)
+    reduced = context_vars.reduce(value)
     if reduced is not None:
         return reduced[0], reduced[1]
     key = _keys.get(value) or (value.name, id(value))

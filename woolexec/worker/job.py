@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return, encode_return_in_arena
-from woolexec.wire.failures import dump_failure, get, put, types_of
+from woolexec.wire.exceptions import dump_failure, get, put, types_of
 from woolexec.wire.payload import APART, File, Parts
 from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
-    from woolexec.wire.arena import Arena
-    from woolexec.worker.around import Around
+    from woolexec.wire.ring_buffer import Arena
+    from woolexec.worker.setup import Around
 
     class Road(Protocol):
         """What frames are given to."""
@@ -49,10 +49,10 @@ class Slot:
         """
         payload = self._payload
         if payload is not None:  # two lanes may do this at once, and get one each
-            from woolexec.worker import around
+            from woolexec.worker import setup
 
             fail = partial(job.fail, road, 0.0, doing=UNPICKLING)
-            self.function, self.around = around.load(payload, fail, [need._payload for need in self._needs])
+            self.function, self.around = setup.load(payload, fail, [need._payload for need in self._needs])
             self._payload, self._needs = None, ()
         return self.function  # type: ignore[return-value]  # None if that is what the user has us call
 
@@ -131,7 +131,7 @@ class Job:
         if doing:
             add_note(exc, f"while {doing} in {here()}")
             if isinstance(exc, ModuleNotFoundError):
-                from woolexec.worker.shipped import FOLDER
+                from woolexec.worker.code_import import FOLDER
 
                 if FOLDER in os.environ:  # it is a peer's worker
                     add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")

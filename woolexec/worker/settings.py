@@ -10,7 +10,7 @@ import os
 import sys
 
 from woolexec.imported import imported
-from woolexec.worker import hooks, relay
+from woolexec.worker import import_hooks, log_relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +31,14 @@ def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
     """
     sys.setrecursionlimit(settings["recursion"])
     sys.set_int_max_str_digits(settings["digits"])
-    hooks.when_imported("logging", lambda logging: _set_up_logging(logging, settings))
-    hooks.when_imported("multiprocessing.process", lambda process: _introduce(process, settings, number, lifeline))
+    import_hooks.when_imported("logging", lambda logging: _set_up_logging(logging, settings))
+    import_hooks.when_imported(
+        "multiprocessing.process", lambda process: _introduce(process, settings, number, lifeline)
+    )
     if "logger_class" in settings:
-        hooks.when_imported(_CLOUDPICKLE, lambda _: _set_logger_class(sys.modules["logging"], settings["logger_class"]))
+        import_hooks.when_imported(
+            _CLOUDPICKLE, lambda _: _set_logger_class(sys.modules["logging"], settings["logger_class"])
+        )
     for name, act in _ACTS.items():
         if name in settings:
             try:
@@ -50,7 +54,7 @@ def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:
         _set_logger_class(logging, settings["logger_class"])  # else cloudpickle is what imports it
     if "disabled" in settings:
         logging.disable(settings["disabled"])
-    relay.attach(logging, settings.get("levels", {}))
+    log_relay.attach(logging, settings.get("levels", {}))
 
 
 def _set_logger_class(logging: Any, payload: bytes) -> None:
@@ -176,16 +180,16 @@ def _start_coverage(configuration: str) -> None:
 
 
 def _set_field_limit(limit: int) -> None:
-    hooks.when_imported("_csv", lambda csv: csv.field_size_limit(limit))
+    import_hooks.when_imported("_csv", lambda csv: csv.field_size_limit(limit))
 
 
 def _set_socket_timeout(timeout: float) -> None:
     # Not before: the sockets of this process, which have been made by then, have none.
-    hooks.when_imported("socket", lambda socket: socket.setdefaulttimeout(timeout))
+    import_hooks.when_imported("socket", lambda socket: socket.setdefaulttimeout(timeout))
 
 
 def _set_decimal_context(values: tuple[Any, ...]) -> None:
-    hooks.when_imported("decimal", lambda decimal: _change_default(decimal, values))
+    import_hooks.when_imported("decimal", lambda decimal: _change_default(decimal, values))
 
 
 def _change_default(decimal: Any, values: tuple[Any, ...]) -> None:
@@ -200,7 +204,7 @@ def _register_reducers(reducers: list[tuple[str, str, bytes]]) -> None:
     for module, name, payload in reducers:
         # A class that travels by value comes with cloudpickle.
         by_value = module == "__main__" or "<locals>" in name
-        hooks.when_imported(_CLOUDPICKLE if by_value else module, _registering(payload))
+        import_hooks.when_imported(_CLOUDPICKLE if by_value else module, _registering(payload))
 
 
 def _registering(payload: bytes) -> Callable[[Any], None]:

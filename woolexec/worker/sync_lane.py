@@ -24,7 +24,7 @@ from time import monotonic, sleep
 from types import CoroutineType
 
 from woolexec.wire.codec import Recall, Recalled, Resume, Start, Wait, encode
-from woolexec.wire.failures import dump_failure
+from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import dumps_value, loads
 from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from woolexec.worker.page import Page
-    from woolexec.worker.road import Road
+    from woolexec.wire.shared_page import Page
+    from woolexec.worker.socket_transport import Road
 
 
 _LONGEST = 0.001
@@ -184,9 +184,9 @@ class SyncLane:
             args, kwargs = loads(job.payload)
             job.payload = None
             if job.frame.context:
-                from woolexec.wire import variables
+                from woolexec.wire import context_vars
 
-                function = variables.bind(job.frame.context, function, job.name)
+                function = context_vars.bind(job.frame.context, function, job.name)
         except BaseException as exc:  # unpickling runs user code, which may raise anything
             job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return
@@ -217,9 +217,9 @@ class SyncLane:
             star, chunk = self._items[1]
             items = chunk[job.frame.first : job.frame.first + job.frame.count]
             if job.frame.context:
-                from woolexec.wire import variables
+                from woolexec.wire import context_vars
 
-                function = variables.bind(job.frame.context, function, job.name)
+                function = context_vars.bind(job.frame.context, function, job.name)
         except BaseException as exc:
             job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
             return

@@ -43,8 +43,8 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
     credentials, more = Credentials(token.encode()), []
     with tempfile.TemporaryDirectory() as folder:
         if tls:
-            from woolexec.mesh.authority import Authority
-            from woolexec.mesh.tls import Tls
+            from woolexec.mesh.security.certificate_authority import Authority
+            from woolexec.mesh.security.tls import Tls
 
             authority = Authority.make(Path(folder), name="benchmark")
             made = authority.issue("peer")
@@ -61,11 +61,11 @@ class LinkedPool(ExecutorPool):
 
     def __init__(self, workers: int, *, tls: bool = False, apart: bool = False) -> None:
         from woolexec import PeerPoolExecutor
-        from woolexec.mesh import passage
+        from woolexec.mesh.link import fd_passing
 
         self._stack = contextlib.ExitStack()
         address, credentials = self._stack.enter_context(peer(workers, tls=tls))
-        with mock.patch.object(passage, "boot_id", str) if apart else contextlib.nullcontext():
+        with mock.patch.object(fd_passing, "boot_id", str) if apart else contextlib.nullcontext():
             executor = PeerPoolExecutor(peers=address, credentials=credentials)
             executor.wait_for_peers(1, 20)
         super().__init__(executor)
@@ -145,8 +145,8 @@ def first_result(workers: int) -> float:
 def first_use_on_lan() -> float:
     """Let a peer join a pool that looks for it by multicast, on this machine alone; seconds until the first result."""
     from woolexec import Credentials, PeerPoolExecutor
-    from woolexec.mesh.discovery import lan
-    from woolexec.mesh.server import Peer
+    from woolexec.discovery import lan
+    from woolexec.mesh.server.peer import Peer
 
     name, credentials = f"bench-{secrets.token_hex(4)}", Credentials(secrets.token_bytes(16))
     with (

@@ -1,0 +1,3 @@
+"""A peer to be found."""
+
+from tests.mesh.conftest import peer as peer

@@ -1,0 +1,202 @@
+import functools
+import os
+
+import pytest
+
+from woolexec.core.call import Function
+from woolexec.engine.function_cache import Functions, name_of
+from woolexec.wire.pickling import loads
+
+SETTING = 1
+TABLE = [1]
+
+
+class Interned:
+    """Stands for the engine's `intern`, and counts what was pickled anew."""
+
+    def __init__(self):
+        self.known = {}
+        self.asked = 0
+
+    def __call__(self, payload, name, lane):
+        self.asked += 1
+        return self.known.setdefault((payload, lane), Function(payload, name, lane))
+
+
+@pytest.fixture
+def interned():
+    return Interned()
+
+
+def defined(source, **names):
+    """Define a function as a REPL or notebook does."""
+    namespace = {"__name__": "__main__", **names}
+    exec(source, namespace)
+    return namespace["f"]
+
+
+def test_importable_function_is_pickled_once(interned):
+    functions = Functions(interned)
+
+    assert functions.get(os.path.join) is functions.get(os.path.join)
+    assert interned.asked == 1
+
+
+def test_function_by_value_is_pickled_once_while_all_it_refers_to_is_the_same(interned):
+    functions, fn = Functions(interned), defined("def f(x): return x + K", K=1)
+
+    assert functions.get(fn) is functions.get(fn)
+    assert interned.asked == 1
+
+
+def test_changed_global_is_seen_by_the_next_task(interned):
+    functions, fn = Functions(interned), defined("def f(x): return x + K", K=1)
+    before = loads(functions.get(fn).payload)
+
+    fn.__globals__["K"] = 2
+
+    assert before(1) == 2
+    assert loads(functions.get(fn).payload)(1) == 3
+
+
+def test_global_that_appears_later_is_seen(interned):
+    functions, fn = Functions(interned), defined("def f(x): return x + K")
+    functions.get(fn)
+
+    fn.__globals__["K"] = 5
+
+    assert loads(functions.get(fn).payload)(1) == 6
+
+
+def test_changed_closure_is_seen(interned):
+    functions, value = Functions(interned), 1
+
+    def fn():
+        return value
+
+    assert loads(functions.get(fn).payload)() == 1
+    value = 2
+    assert loads(functions.get(fn).payload)() == 2
+
+
+@pytest.mark.parametrize("attribute", ["__defaults__", "__kwdefaults__"])
+def test_changed_defaults_are_seen(interned, attribute):
+    functions, fn = Functions(interned), defined("def f(x=1, *, y=1): return x, y")
+    functions.get(fn)
+
+    setattr(fn, attribute, (7,) if attribute == "__defaults__" else {"y": 7})
+
+    assert 7 in loads(functions.get(fn).payload)()
+
+
+def test_changed_code_is_seen(interned):
+    functions, fn = Functions(interned), defined("def f(): return 1")
+    functions.get(fn)
+
+    fn.__code__ = defined("def f(): return 2").__code__
+
+    assert loads(functions.get(fn).payload)() == 2
+
+
+def test_mutable_thing_that_changes_unseen_is_pickled_anew_each_time(interned):
+    functions, fn = Functions(interned), defined("def f(): return T[0]", T=[1])
+    assert loads(functions.get(fn).payload)() == 1
+
+    fn.__globals__["T"][0] = 2
+
+    assert loads(functions.get(fn).payload)() == 2
+
+
+def test_function_called_by_a_function_is_followed(interned):
+    functions = Functions(interned)
+    inner = defined("def f(): return K", K=1)
+    outer = defined("def f(): return g()", g=inner)
+    assert loads(functions.get(outer).payload)() == 1
+
+    inner.__globals__["K"] = 2
+
+    assert loads(functions.get(outer).payload)() == 2
+
+
+def test_recursive_function_is_followed_to_its_end(interned):
+    fn = defined("def f(n): return n and n + f(n - 1)")
+
+    assert loads(Functions(interned).get(fn).payload)(3) == 6
+
+
+def test_function_with_attributes_is_pickled_anew(interned):
+    functions, fn = Functions(interned), defined("def f(): return f.count")
+    fn.count = 1
+    functions.get(fn)
+
+    fn.count = 2
+
+    assert loads(functions.get(fn).payload)() == 2
+
+
+def test_function_defined_anew_under_the_same_name_is_another(interned):
+    functions = Functions(interned)
+
+    assert functions.get(defined("def f(): return 1")) is not functions.get(defined("def f(): return 2"))
+
+
+def test_known_functions_are_bounded(interned):
+    functions = Functions(interned)
+    for number in range(600):
+        functions.get(defined(f"def f(): return {number}"))
+
+    assert len(functions._known) <= 512
+
+
+class Callable:
+    def __call__(self, x):
+        return x + 1
+
+    def method(self, x):
+        return x + 2
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [(len, 2), (int, 12), (functools.partial(int, base=16), 18), (Callable(), None), (Callable().method, None)],
+)
+def test_callables_of_every_kind_are_pickled(interned, fn, expected):
+    copy = loads(Functions(interned).get(fn).payload)
+
+    if expected is not None:
+        assert copy("12") == expected
+    else:
+        assert copy(1) in (2, 3)
+
+
+def test_what_pickling_raises_is_raised(interned):
+    class Odd:
+        def __reduce__(self):
+            raise RuntimeError("no")
+
+        def __call__(self):
+            pass
+
+    with pytest.raises(RuntimeError):
+        Functions(interned).get(Odd())
+
+
+@pytest.mark.parametrize(
+    ("fn", "name"),
+    [
+        (os.path.join, "join"),
+        (Callable.method, "Callable.method"),
+        (functools.partial(len), "len"),
+        (Callable(), "Callable"),
+    ],
+)
+def test_callables_are_named_for_messages(fn, name):
+    assert name_of(fn) == name
+
+
+def test_callable_that_hides_its_name_is_named_by_its_class():
+    class Hidden:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    assert name_of(Hidden()).endswith("Hidden")

@@ -1,0 +1,355 @@
+"""A client engine and a peer's engine, joined by one gRPC stream on a private Unix socket."""
+
+import contextlib
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.mesh import tasks
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
+from woolexec.mesh.server.peer import Peer
+
+
+def double(value):
+    return 2 * value
+
+
+def hold(room, name="held"):
+    """Say that it runs, and run until it is released."""
+    tasks.hold(room, name)
+    return name
+
+
+def fail(text):
+    raise LookupError(text)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Tattler:
+    """Says in which process it was unpickled first."""
+
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+def occupied(pool, room):
+    """Two calls that run, one for each worker of the peer."""
+    held = [pool.submit(hold, room, f"held-{number}") for number in range(2)]
+    eventually(lambda: all(Path(room, f"held-{number}").exists() for number in range(2)))
+    return held
+
+
+def test_socket_lies_in_a_private_folder(peer):
+    path = peer.address.removeprefix("unix:")
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+    assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
+
+
+def test_submitted_calls_run_in_the_peers_workers(pool, peer):
+    pids = {pool.submit(os.getpid).result(PATIENCE) for _ in range(20)}
+    assert pids <= set(peer.engine.pids)
+    assert not pool._engine.pids
+
+
+def test_many_calls_come_home_with_their_own_results(pool):
+    futures = [pool.submit(double, number) for number in range(5_000)]
+    assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(5_000)]
+
+
+def test_map_gives_results_in_order(pool):
+    assert list(pool.map(double, range(20_000), timeout=PATIENCE)) == list(range(0, 40_000, 2))
+
+
+def test_map_whose_iterator_is_not_kept_runs_all(peer, tmp_path):
+    with joined(peer) as pool:
+        pool.map(Path.touch, [tmp_path / str(number) for number in range(60)])
+    assert len(list(tmp_path.iterdir())) == 60
+
+
+def test_map_notes_the_item_that_failed(pool):
+    with pytest.raises(LookupError, match="text") as caught:
+        list(pool.map(fail, ["text"]))
+    assert caught.value.__notes__ == ["item 0 of the map"]
+
+
+def test_closing_a_map_cancels_its_rest(pool, tmp_path):
+    def task(number):
+        if number:
+            eventually((tmp_path / "release").exists)
+        (tmp_path / str(number)).touch()
+
+    results = pool.map(task, range(500), chunksize=1)
+    next(results)
+    eventually(lambda: pool._engine.statistics["outstanding"] >= 2)
+    results.close()
+    (tmp_path / "release").touch()
+    assert pool.submit(double, 1).result(PATIENCE) == 2
+    assert len(list(tmp_path.iterdir())) < 400
+
+
+def test_exception_arrives_as_itself_with_its_remote_traceback(pool):
+    with pytest.raises(LookupError, match="no such thing") as caught:
+        pool.submit(fail, "no such thing").result(PATIENCE)
+    assert "in fail" in str(caught.value.__cause__)
+
+
+def test_classes_of_an_exception_decide_about_a_retry(pool, tmp_path):
+    def flaky():
+        with (tmp_path / "tries").open("a") as tries:
+            tries.write("x")
+        if (tmp_path / "tries").stat().st_size < 3:
+            raise KeyError("not yet")
+        return "now"
+
+    assert pool.with_options(retries=5, retry_on=LookupError).submit(flaky).result(PATIENCE) == "now"
+
+
+@pytest.mark.parametrize("size", [0, 5_000, 100_000, 200_000, 6_000_000])
+def test_payload_of_any_size_goes_there_and_back(pool, size):
+    payload = os.urandom(size)
+    assert pool.submit(bytes, payload).result(PATIENCE) == payload
+
+
+def test_array_goes_there_and_back_and_is_writable(pool):
+    def increment(array):
+        array += 1
+        return array
+
+    result = pool.submit(increment, np.zeros(500_000)).result(PATIENCE)
+    result += 1
+    assert (result == 2).all()
+
+
+def test_large_function_travels(pool):
+    load = os.urandom(300_000)
+    assert pool.submit(lambda: len(load)).result(PATIENCE) == 300_000
+
+
+def test_peer_does_not_unpickle_what_it_passes_on(pool, peer):
+    assert pool.submit(double, Tattler()).result(PATIENCE) in [2 * pid for pid in peer.engine.pids]
+    assert pool.submit(Tattler).result(PATIENCE) == os.getpid()
+
+
+def test_task_may_submit_tasks_of_its_own(pool):
+    def outer():
+        from woolexec import current_executor
+
+        return current_executor().submit(double, 21).result()
+
+    assert pool.submit(outer).result(PATIENCE) == 42
+
+
+def test_running_call_is_known_to_run(pool, tmp_path):
+    held = occupied(pool, tmp_path)
+    eventually(lambda: all(future.running() for future in held))
+    assert not held[0].cancel()
+    (tmp_path / "release").touch()
+    assert [future.result(PATIENCE) for future in held] == ["held-0", "held-1"]
+
+
+def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
+    for _ in range(50):  # now they are known to be short, and are sent ahead
+        pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
+    calls = {name: pool.submit(tasks.hold_if, tmp_path, name) for name in ("a", "b", "c", "d")}
+    eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+    eventually(lambda: len(pool._engine._dispatcher.links[0].outstanding) == 4)
+    name = next(name for name in calls if not (tmp_path / name).exists())
+    assert calls[name].cancel()
+    assert calls[name].cancelled()
+    (tmp_path / "release").touch()
+    for future in calls.values():
+        assert future.cancelled() or future.result(PATIENCE) in peer.engine.pids
+    assert {path.name for path in tmp_path.iterdir()} == {*calls, "release"} - {name}
+
+
+def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
+    held = occupied(pool, tmp_path)
+    assert pool._engine.cancel(held[0], force=True)
+    (tmp_path / "release").touch()
+    assert held[1].result(PATIENCE) == "held-1"
+    assert pool.submit(double, 4).result(PATIENCE) == 8
+
+
+def test_client_that_goes_while_outcomes_come_leaves_nothing(peer, tmp_path, monkeypatch):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        (served,) = peer._served
+
+        def hear_meanwhile(_answer, *, force):
+            assert force
+            for number in list(served.outstanding):
+                served.forget(number, "returned")
+            return False
+
+        monkeypatch.setattr(served, "_drop", hear_meanwhile)
+        pool._engine._loop.tell(pool._peers.links[0].close)
+        assert all(isinstance(future.exception(PATIENCE), WorkerLostError) for future in held)
+        eventually(lambda: served not in peer._places.clients and served not in peer._served)
+        (tmp_path / "release").touch()
+
+
+def test_lost_worker_costs_its_own_call_and_no_other(pool, tmp_path):
+    futures = [pool.submit(double, number) for number in range(200)]
+    lost = pool.submit(die)
+    futures += [pool.submit(double, number) for number in range(200, 400)]
+    with pytest.raises(WorkerLostError, match="SIGKILL") as caught:
+        lost.result(PATIENCE)
+    assert caught.value.exitcode == -signal.SIGKILL
+    assert [future.result(PATIENCE) for future in futures] == [2 * number for number in range(400)]
+
+
+def test_lost_worker_is_made_good_by_a_retry(pool, tmp_path):
+    def dies_once():
+        try:
+            (tmp_path / "been here").touch(exist_ok=False)
+        except FileExistsError:
+            return "alive"
+        return die()
+
+    assert pool.with_options(idempotent=True).submit(dies_once).result(PATIENCE) == "alive"
+
+
+def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path):
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(Peer(1, credentials=CREDENTIALS))
+        pool = stack.enter_context(joined(peer))
+        held = pool.submit(hold, tmp_path)
+        waiting = pool.submit(double, 2)
+        eventually((tmp_path / "held").exists)
+        pool._engine._crew.limit = 1  # a worker of our own, which may only start when there is more work
+        peer.close()
+        with pytest.raises(WorkerLostError):
+            held.result(PATIENCE)
+        assert waiting.result(PATIENCE) == 4
+        (tmp_path / "release").touch()
+
+
+def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path):
+    code = (
+        "import sys; from woolexec import Credentials; from woolexec.mesh.server.peer import Peer\n"
+        f"with Peer(1, credentials=Credentials({CREDENTIALS.token!r})) as peer:\n"
+        "    print(peer.address, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        address = process.stdout.readline().strip()
+        try:
+            with PeerPoolExecutor(0, peers=address, credentials=CREDENTIALS) as pool:
+                held = pool.submit(hold, tmp_path)
+                eventually((tmp_path / "held").exists)
+                again = pool.with_options(idempotent=True).submit(double, 3)
+                pool._engine._crew.limit = 1
+                process.kill()
+                with pytest.raises(WorkerLostError, match="link"):
+                    held.result(PATIENCE)
+                assert again.result(PATIENCE) == 6
+        finally:
+            process.kill()
+            with contextlib.suppress(OSError):
+                os.unlink(address.removeprefix("unix:"))
+                os.rmdir(os.path.dirname(address.removeprefix("unix:")))
+
+
+def test_what_waits_after_the_last_link_broke_fails_when_no_peer_comes_back(peer, tmp_path):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        waiting = pool.submit(double, 2)
+        peer.close()
+        for future in held:
+            with pytest.raises(WorkerLostError):
+                future.result(PATIENCE)
+        with pytest.raises(NoPeersError, match=r"waited for 1 s.*unix:"):
+            waiting.result(PATIENCE)
+        (tmp_path / "release").touch()
+
+
+def test_shutdown_cancels_what_waits_at_the_peer(peer, tmp_path):
+    with joined(peer) as pool:
+        held = occupied(pool, tmp_path)
+        waiting = [pool.submit(double, number) for number in range(50)]
+        pool.shutdown(wait=False, cancel_futures=True)
+        (tmp_path / "release").touch()
+        assert [future.result(PATIENCE) for future in held] == ["held-0", "held-1"]
+        for future in waiting:
+            with pytest.raises(CancelledError):
+                future.result(PATIENCE)
+
+
+def test_own_workers_and_a_peer_share_the_work(peer):
+    with joined(peer, local=1) as pool:
+        futures = [pool.submit(whoami) for _ in range(40)]
+        pids = {future.result(PATIENCE) for future in futures}
+        assert pids & set(peer.engine.pids)
+        assert pids & set(pool._engine.pids)
+
+
+def whoami():
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def test_pool_without_peers_does_not_import_grpc():
+    code = (
+        "import sys, woolexec\n"
+        "with woolexec.PeerPoolExecutor(1) as pool:\n"
+        "    assert pool.submit(abs, -1).result() == 1\n"
+        "    assert list(pool.map(abs, [-1, -2])) == [1, 2]\n"
+        "    assert not pool.submit(lambda: [m for m in __import__('sys').modules if m.startswith('grpc')]).result()\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('grpc', 'zeroconf')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE * 2)
+
+
+def run_once(number, seconds, log):
+    with open(log, "a") as lines:
+        lines.write(f"{number}\n")
+    time.sleep(seconds)
+    if number % 97 == 5:
+        die()
+    return number
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_calls_run_once_or_are_cancelled_whatever_comes_between(peer, tmp_path, seed):
+    chance, log, cancelled = random.Random(seed), tmp_path / "log", set()
+    with joined(peer, local=seed % 2) as pool:
+        futures = []
+        for number in range(400):
+            futures.append(pool.submit(run_once, number, chance.choice([0, 0, 0, 0.001, 0.01]), log))
+            chosen = chance.randrange(len(futures))
+            if chance.random() < 0.3 and futures[chosen].cancel():
+                cancelled.add(chosen)
+        for number, future in enumerate(futures):
+            if number in cancelled:
+                assert future.cancelled()
+            elif number % 97 == 5:
+                with pytest.raises(WorkerLostError):
+                    future.result(PATIENCE)
+            else:
+                assert future.result(PATIENCE) == number
+    assert sorted(map(int, log.read_text().split())) == [n for n in range(400) if n not in cancelled]
+
+
+def test_stream_that_is_no_batch_ends_and_others_go_on(pool, peer):
+    import grpc
+
+    with grpc.insecure_channel(peer.address) as channel:
+        stream = channel.stream_stream("/woolexec.v1.Peer/Link")(iter([b"\xff\xff"]), timeout=PATIENCE)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stream)
+        assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+    assert pool.submit(double, 1).result(PATIENCE) == 2

@@ -1,0 +1,194 @@
+"""How batches get onto a stream: one write at a time, begun where the frames are put in line."""
+
+import asyncio
+import gc
+import logging
+from collections import deque
+
+import pytest
+
+from woolexec.mesh.link import outbox as road
+from woolexec.mesh.link.outbox import _MEMORY, Outbox
+
+pytestmark = pytest.mark.usefixtures("no_complaints")
+
+
+@pytest.fixture
+def no_complaints(caplog):
+    """Asyncio says nothing of outcomes that nobody has taken."""
+    caplog.set_level(logging.WARNING, "asyncio")
+    yield
+    gc.collect()
+    assert not caplog.records
+
+
+class Stream:
+    """Takes batches; each write is over when `let` says so."""
+
+    def __init__(self):
+        self.batches = []
+        self.failures = 0
+        self._ends = []
+
+    async def write(self, data):
+        self.batches.append(data)
+        self._ends.append(asyncio.get_running_loop().create_future())
+        await self._ends[-1]
+
+    async def let(self, error=None):
+        """End the write that was begun first."""
+        end = self._ends.pop(0)
+        if error is None:
+            end.set_result(None)
+        else:
+            end.set_exception(error)
+        del end, error
+        await asyncio.sleep(0)
+
+    def fail(self):
+        self.failures += 1
+
+
+def run(test):
+    async def main():
+        stream, outbox = Stream(), Outbox(set())
+        outbox.open(stream.write, stream.fail)
+        await test(stream, outbox)
+
+    asyncio.run(main())
+
+
+def test_write_begins_when_it_is_flushed_and_others_wait_for_its_end():
+    async def test(stream, outbox):
+        outbox.put(b"1")
+        assert outbox in outbox._due
+        assert not stream.batches
+        outbox.flush()
+        assert stream.batches == [b"1"]
+        outbox.put(b"2")
+        outbox.flush()
+        outbox.put(b"3")
+        outbox.flush()
+        assert stream.batches == [b"1"]
+        await stream.let()
+        assert stream.batches == [b"1", b"23"]
+
+    run(test)
+
+
+def test_nothing_runs_when_a_write_is_done_and_nothing_waits():
+    async def test(stream, outbox):
+        for batch in (b"1", b"2"):
+            outbox.put(batch)
+            outbox.flush()
+            await stream.let()
+            assert outbox._writing is not None
+        assert stream.batches == [b"1", b"2"]
+
+    run(test)
+
+
+def test_what_was_put_in_line_before_the_stream_was_there_goes_first():
+    async def test(stream, outbox):
+        early = Outbox(set())
+        early.put(b"1")
+        early.flush()
+        early.open(stream.write, stream.fail)
+        assert stream.batches == [b"1"]
+
+    run(test)
+
+
+def test_large_batch_leaves_memory_when_it_is_written():
+    async def test(stream, outbox):
+        outbox.put(b"1" * (_MEMORY + 1))
+        outbox.flush()
+        await stream.let()
+        assert outbox._writing is None
+
+    run(test)
+
+
+def test_failing_write_is_the_end_and_told_once():
+    async def test(stream, outbox):
+        outbox.put(b"1")
+        outbox.flush()
+        outbox.put(b"2")
+        outbox.flush()
+        await stream.let(OSError())
+        assert stream.failures == 1
+        outbox.put(b"3")
+        outbox.flush()
+        assert (stream.batches, stream.failures) == ([b"1"], 1)
+
+    run(test)
+
+
+def test_write_that_fails_at_once_is_the_end():
+    async def test(stream, outbox):
+        async def write(data):
+            raise asyncio.InvalidStateError
+
+        outbox._write = write
+        outbox.put(b"1")
+        outbox.flush()
+        assert stream.failures == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("error", [OSError, MemoryError])
+def test_batch_that_cannot_be_made_is_the_end(error, is_first, monkeypatch):
+    def fail(outbox):
+        raise error
+
+    async def test(stream, outbox):
+        if not is_first:
+            outbox.put(b"1")
+            outbox.flush()
+        outbox._behind[7] = deque()
+        monkeypatch.setattr(Outbox, "_part", fail)
+        outbox.flush()
+        if not is_first:
+            assert stream.failures == 0
+            await stream.let()
+        assert stream.failures == 1
+
+    run(test)
+
+
+@pytest.mark.parametrize("error", [None, OSError()])
+@pytest.mark.parametrize("rest", [[], [b"2"]])
+def test_end_of_a_write_after_closing_is_nobodys_matter(rest, error):
+    async def test(stream, outbox):
+        outbox.put(b"1")
+        outbox.flush()
+        for frames in rest:
+            outbox.put(frames)
+        outbox.close()
+        await stream.let(error)
+        assert (stream.batches, stream.failures, outbox._writing) == ([b"1"], 0, None)
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_over", [True, False])
+def test_end_is_waited_for_but_not_for_long(is_over, monkeypatch):
+    monkeypatch.setattr(road, "_ENDING", 30.0 if is_over else 0.01)
+
+    async def test(stream, outbox):
+        await outbox.ended()
+        outbox.put(b"1")
+        outbox.flush()
+        outbox.close()
+        waiting = asyncio.get_running_loop().create_task(outbox.ended())
+        if is_over:
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+            await stream.let()
+        async with asyncio.timeout(20.0):
+            await waiting
+        assert (outbox._writing is None) is is_over
+
+    run(test)

@@ -1,0 +1,88 @@
+import os
+import stat
+
+import pytest
+
+from woolexec import Credentials, CredentialsError
+from woolexec.mesh.security.credentials import state_folder
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    folder = tmp_path / "state"
+    monkeypatch.setenv("WOOLEXEC_STATE", str(folder))
+    return folder
+
+
+def test_processes_of_a_user_share_a_token(state):
+    first, second = Credentials.of_this_user(), Credentials.of_this_user()
+    assert first == second
+    assert len(bytes.fromhex(first.token.decode())) == 32
+    assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert os.listdir(state) == ["token"]
+
+
+def test_token_is_not_shown():
+    assert "secret" not in repr(Credentials(b"a secret that nobody sees"))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "text"),
+    [
+        (b"", 0o600, "holds no token"),
+        (b"  \n", 0o600, "holds no token"),
+        (b"short", 0o600, "holds no token"),
+        (b"0123456789abcdef", 0o644, "chmod 600"),
+        (b"0123456789abcdef", 0o660, "chmod 600"),
+    ],
+)
+def test_bad_token_file_is_refused_and_never_falls_back_to_none(tmp_path, content, mode, text):
+    path = tmp_path / "token"
+    path.write_bytes(content)
+    path.chmod(mode)
+    with pytest.raises(CredentialsError, match=text):
+        Credentials.from_file(path)
+
+
+def test_token_behind_a_link_is_refused(tmp_path):
+    (tmp_path / "real").write_bytes(b"0123456789abcdef")
+    (tmp_path / "real").chmod(0o600)
+    (tmp_path / "token").symlink_to(tmp_path / "real")
+    with pytest.raises(CredentialsError):
+        Credentials.from_file(tmp_path / "token")
+
+
+def test_folder_is_no_token(tmp_path):
+    with pytest.raises(CredentialsError):
+        Credentials.from_file(tmp_path)
+
+
+def test_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Credentials.from_file(tmp_path / "none")
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o707])
+def test_folder_that_is_open_to_others_is_refused(state, mode):
+    state.mkdir()
+    state.chmod(mode)
+    with pytest.raises(CredentialsError, match="chmod 700"):
+        state_folder()
+
+
+def test_folder_behind_a_link_is_refused(state, tmp_path):
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    state.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CredentialsError, match="must be a folder"):
+        state_folder()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_token_of_another_user_is_refused(tmp_path):
+    path = tmp_path / "token"
+    path.write_bytes(b"0123456789abcdef")
+    path.chmod(0o600)
+    os.chown(path, 12345, 12345)
+    with pytest.raises(CredentialsError, match="another user"):
+        Credentials.from_file(path)

@@ -1,0 +1,206 @@
+"""The template process, with the test in the engine's place."""
+
+import os
+import platform
+import resource
+import select
+import signal
+import time
+
+import pytest
+
+from tests.engine.test_worker_process import Pair, make_call, make_function
+from woolexec.engine.fork_server import THREAD_VARIABLES, Template
+from woolexec.wire.pickling import dumps, loads
+from woolexec.worker.records import EXITED, FORKED
+
+pytestmark = pytest.mark.linux
+PATIENCE = 30
+
+
+@pytest.fixture
+def template():
+    template = Template(threads=3)
+    yield template
+    template.close()
+
+
+class Running(Pair):
+    """A worker process, and what the template says of it."""
+
+    def __init__(self, template):
+        super().__init__()
+        self.template = template
+        template.spawn(1, [self.sock.fileno(), self.descriptors.fileno, self.page_fd])
+        self.sock.close()
+        [(operation, number, self.pid)] = reports(template)
+        assert (operation, number) == (FORKED, 1)
+
+    def run(self, fn, *args):
+        self.send(make_call(make_function_of(fn), dumps((args, {}))))
+        self.worker.flush()
+        returns, frames = [], []
+        deadline = time.monotonic() + PATIENCE
+        while not returns and not frames:
+            select.select([self.worker.sock], [], [], 1)
+            frames = self.worker.receive(returns)
+            assert time.monotonic() < deadline
+        return loads(returns[0][2] if returns else frames[0].payload)
+
+
+def make_function_of(fn):
+    function = make_function()
+    function.payload = dumps(fn)
+    return function
+
+
+def reports(template):
+    found = []
+    while not found:  # that its interpreter answers is no report
+        assert select.select([template.socket], [], [], PATIENCE)[0]
+        found = list(template.reports())
+    return found
+
+
+@pytest.fixture
+def running(template):
+    running = Running(template)
+    yield running
+    running.close()
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().split(")")[-1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_worker_runs_calls(running):
+    assert running.run(os.getpid) == running.pid
+    assert running.worker.page.started == 1
+
+
+def test_worker_is_the_childs_child_and_leads_a_group_of_its_own(template, running):
+    assert running.run(os.getppid) == template.pid
+    assert running.run(os.getpgrp) == running.pid
+
+
+@pytest.mark.parametrize("name", THREAD_VARIABLES)
+def test_thread_pools_are_given_their_share(running, name, monkeypatch):
+    if name in os.environ:
+        pytest.skip("the user has set it")
+
+    assert running.run(os.getenv, name) == "3"
+
+
+def test_worker_told_to_stop_leaves_with_code_0(template, running):
+    running.worker.send_stop()
+    running.worker.flush()
+
+    assert reports(template) == [(EXITED, 1, 0)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_signal_that_ended_a_worker_is_reported(template, running, number):
+    template.kill(1, number)
+
+    assert reports(template) == [(EXITED, 1, -number)]
+    assert not is_alive(running.pid)
+
+
+def test_signal_to_a_worker_that_has_ended_is_no_error(template, running):
+    template.kill(1, signal.SIGKILL)
+    reports(template)
+
+    template.kill(1, signal.SIGKILL)
+    template.kill(99, signal.SIGKILL)
+
+
+def test_children_of_a_worker_end_with_it(template, running):
+    child = running.run(start_sleeper)
+    assert is_alive(child)
+
+    template.kill(1, signal.SIGKILL)
+
+    reports(template)
+    wait_until(lambda: not is_alive(child))
+
+
+def start_sleeper():
+    import subprocess
+
+    return subprocess.Popen(["sleep", "1000"]).pid
+
+
+def test_when_the_engine_closes_all_workers_end():
+    template = Template(threads=1)
+    running = Running(template)
+
+    template.close()
+
+    wait_until(lambda: not is_alive(running.pid))
+    running.close()
+
+
+def test_end_of_a_killed_template_is_heard_and_its_workers_end_when_it_is_closed():
+    template = Template(threads=1)
+    running = Running(template)
+
+    os.kill(template.pid, signal.SIGKILL)
+
+    with pytest.raises(EOFError):
+        for _ in range(100):
+            reports(template)
+    template.close()
+    wait_until(lambda: not is_alive(running.pid))
+    running.close()
+
+
+def test_worker_inherits_no_descriptor_of_the_caller(running, tmp_path):
+    with open(tmp_path / "open", "w") as file:
+        os.set_inheritable(file.fileno(), True)
+        targets = running.run(open_targets)
+
+    assert str(tmp_path / "open") not in targets
+    assert len(targets) < 12, targets
+
+
+def test_worker_starts_without_modules_that_take_long(running):
+    loaded = set(running.run(eval, "list(__import__('sys').modules)"))
+
+    assert not loaded & {"asyncio", "cloudpickle", "enum", "inspect", "logging", "pickle", "re", "selectors", "typing"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+def test_worker_keeps_the_memory_of_one_payload_for_the_next(running):
+    running.run(faults_of_payloads)  # the heap grows once
+
+    assert running.run(faults_of_payloads) < 50
+
+
+def faults_of_payloads():
+    """Count the fresh pages that 50 times as many payloads as travel at once take, 16 pages each."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        several = [b"x" * size for size in [65_536] * 16]
+        del several
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def open_targets():
+    targets = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            targets.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue
+    return targets

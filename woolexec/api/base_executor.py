@@ -1,0 +1,193 @@
+"""What a pool, its views and the pool as a task sees it have in common: how tasks are handed over, with which types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+
+from woolexec.api.async_api import AsyncFace
+from woolexec.api.map import check_map
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from woolexec.api.async_api import Items
+    from woolexec.api.stream import Stream
+    from woolexec.futures.call_future import CallFuture
+    from woolexec.options import OptionValues, TaskOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class BaseExecutor(Executor, AsyncFace):
+    """
+    An executor that runs coroutine functions and generator functions as well.
+
+    This is what `current_executor` returns, whatever is around it.
+    """
+
+    _options: TaskOptions | None
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: TaskOptions | None,
+        *,
+        stream: bool = False,
+        prefetch: int = 0,
+    ) -> CallFuture[Any]:
+        raise NotImplementedError
+
+    def _map(
+        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
+    ) -> Generator[Any, None, None]:
+        raise NotImplementedError
+
+    def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
+        return self._submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
+
+    @property
+    def _abandons(self) -> bool:
+        return self._options is not None and self._options.abandon_on_cancel
+
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> CallFuture[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, Items[T]], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[Stream[T]]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]: ...
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> CallFuture[Any]:
+        """
+        Run ``fn(*args, **kwargs)`` on a worker.
+
+        Function and arguments are pickled before this returns, so later changes to them do not reach the task; what
+        does not pickle makes the future fail.
+
+        The result of a coroutine function is what it returns, that of a generator function is a `Stream`.
+
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
+        :raises BrokenProcessPool: if the initializer failed, or the workers were ended
+        """
+        return self._submit(fn, args, kwargs, self._options)
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Items[T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[Stream[T], None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Items[T]],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[Stream[T] | BaseException, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[T, None, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool,
+    ) -> Generator[T | BaseException, None, None]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Generator[Any, None, None]:
+        """
+        Apply `fn` to the items of the iterables; yield the results in order.
+
+        Items travel together in batches; results come one by one.  The first item that raised ends the iteration; its
+        exception has a note that says which item it was.  When the iteration ends before its time, or the iterator is
+        closed or collected after the first result was asked for, what has not been started never is; if none was asked
+        for, all tasks run.
+
+        :param timeout: seconds from this call until the last result is asked for
+        :param chunksize: items in a batch; None lets it be found by measuring
+        :param buffersize: maximum number of batches (items, if `chunksize` is None) that are taken from the iterables
+            ahead of the consumer; None takes all at once, as the standard library does
+        :param ordered: yield the results in the order of the items; else as they come
+        :param return_exceptions: yield an item's exception as its result, and go on
+        :raises TimeoutError: from the iterator, if a result is not there in time
+        :raises ValueError: for a size below 1
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        """
+        chunksize, buffersize, timeout = check_map(chunksize, buffersize, timeout)
+        return self._map(
+            fn,
+            iterables,
+            chunksize,
+            timeout=timeout,
+            buffersize=buffersize,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+        )
+
+    def with_options(self, **options: Unpack[OptionValues]) -> BaseExecutor:
+        """See `PeerPoolExecutor.with_options`."""
+        raise NotImplementedError

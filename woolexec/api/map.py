@@ -1,0 +1,434 @@
+"""
+``map``: items are pickled in chunks, sent in spans, and their results yielded in order, or as they come.
+
+::
+
+    items --pickle--> chunk (up to 64 KiB) --cut late, by measured run time--> span = one call --> its results, a part
+
+Without `buffersize` the source is read at once, as the standard library does; with it, at most that many items are
+between the source and the consumer.
+
+The results come from a generator, for two reasons.  One that was never begun runs nothing when it is closed or
+dropped, so all tasks run; one that was begun cancels what has not been started: both as the standard library's.  And
+``yield from`` the list of a part costs a quarter of a `__next__` in Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
+from itertools import repeat, starmap
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from woolexec.api.map_batches import Board, Unit
+from woolexec.checks import count, integer, seconds
+from woolexec.core.batching import next_pickle
+from woolexec.wire.exceptions import as_exception
+from woolexec.wire.pickling import Pickled, loads
+from woolexec.worker.job import add_note
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from woolexec.api.map_batches import ChunkSender
+
+_FIRST_PICKLE = 16
+"""Items in the first chunk."""
+
+
+def map_chunks(
+    sender: ChunkSender,
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None = None,
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+) -> Generator[Any, None, None]:
+    """Send the items in chunks; return the iterator over their results."""
+    source = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables)  # noqa: B905  # as map does
+    deadline = None if timeout is None else monotonic() + timeout
+    limit = None if buffersize is None else buffersize * (chunksize or 1)
+    reader = _Reader(sender, source, deadline, chunksize, limit, ordered=ordered)
+    reader.read()
+    return _results(reader, return_exceptions=return_exceptions)
+
+
+class _Reader:
+    """Reads the source, sends chunks, and takes their parts as they are due."""
+
+    def __init__(
+        self,
+        sender: ChunkSender,
+        source: Iterator[Any],
+        deadline: float | None,
+        chunksize: int | None,
+        limit: int | None,
+        *,
+        ordered: bool,
+    ) -> None:
+        self.limit = limit
+        self.buffered = 0
+        self._sender = sender
+        self._source = source
+        self._deadline = deadline
+        self._chunksize = chunksize
+        self._board = Board(ordered=ordered)
+        self._line: deque[Unit] = deque()
+        self._read_count = 0
+        self._error: BaseException | None = None
+        self._exhausted = False
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """
+        Read what may be read now.
+
+        :raises RuntimeError: if the pool takes no more
+        """
+        if self.limit is None:
+            items = self._chunksize or _FIRST_PICKLE
+            while not self._exhausted:
+                self._read(items)
+                if self._chunksize is None:
+                    items = next_pickle(items, self._sender.size)
+            self._sender.forget_pool()
+            return
+        items = self._chunksize or max(1, min(self.limit // 4, _FIRST_PICKLE * 16))
+        while not self._exhausted and self.buffered + items <= self.limit:
+            self._read(items)
+
+    def _read(self, count: int) -> None:
+        items: list[Any] = []
+        try:
+            items.extend(itertools.islice(self._source, count))
+        except Exception as exc:  # the source is user code: its error comes after the results that come before it
+            self._error = exc
+            self._exhausted = True
+        if len(items) < count:
+            self._exhausted = True
+        if items:
+            self.buffered += len(items)
+            self._line.extend(self._sender.send(self._board, items, self._read_count))
+            self._read_count += len(items)
+
+    def go_on(self) -> None:
+        """Read what there is room for now that an item was given; that the pool was shut down comes in its turn."""
+        self.buffered -= 1
+        try:
+            self.read()
+        except RuntimeError as exc:
+            self._error = exc
+            self._exhausted = True
+
+    # -- parts ----------------------------------------------------------------------------------------------------
+
+    def take(self) -> tuple[int, int, Any, bool] | None:
+        """
+        Wait for the next part: the index of its first item, how many there are, payload, whether all of it failed.
+
+        :return: None if there are no more
+        :raises TimeoutError: if it is not there by the deadline
+        """
+        line, board = self._line, self._board
+        while line and line[0].position >= line[0].count:
+            line.popleft()
+        if not line:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            return None
+        self._sender.check_process()
+        if board.ordered:
+            unit, first = line[0], line[0].position
+            self._wait(unit, lambda: first in unit.parts)
+        else:
+            self._wait(None, lambda: bool(board.arrived))
+            unit, first = board.arrived.popleft()
+        count, payload, failed = unit.parts.pop(first)
+        unit.position += count
+        return unit.index + first, count, payload, failed
+
+    def _wait(self, awaited: Unit | None, is_there: Callable[[], bool]) -> None:
+        board = self._board
+        while not is_there():
+            sleeper = Lock()
+            sleeper.acquire()
+            board.awaited, board.sleeper = awaited, sleeper
+            if is_there():  # who brings it puts it there, then looks for a sleeper: one of us sees the other
+                return
+            left = -1.0 if self._deadline is None else self._deadline - monotonic()
+            if self._deadline is not None and left <= 0:
+                raise TimeoutError
+            if not sleeper.acquire(timeout=left) and not is_there():
+                raise TimeoutError
+
+    def close(self) -> None:
+        """Keep what has not been started from running."""
+        rest = [unit for unit in self._line if unit.chunk is not None]
+        self._line.clear()
+        if rest:
+            self._sender.cancel(rest)
+
+
+def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None, None]:
+    try:
+        while (part := reader.take()) is not None:
+            first, count, payload, failed = part
+            del part
+            if failed:
+                yield from _failed(reader, first, count, payload, return_exceptions=return_exceptions)
+                continue
+            values, errors = loads(payload)
+            is_small = payload.__class__ is bytes  # so it does no harm that all values stay until the last is given
+            del payload
+            if errors or values.__class__ is tuple or reader.limit is not None or not is_small:
+                number = len(values)
+                take = _taking(reader, first, values, errors, return_exceptions=return_exceptions)
+                del values
+                yield from starmap(take, repeat((), number))  # nobody but the consumer refers to what was given
+            else:
+                yield from values
+    finally:
+        reader.close()
+
+
+def _failed(
+    reader: _Reader, first: int, count: int, payload: Any, *, return_exceptions: bool
+) -> Generator[Any, None, None]:
+    """Give the exception of a whole span."""
+    error = as_exception(payload)
+    is_shared = isinstance(payload, BaseException)
+    if not return_exceptions:
+        _raise(error, first, count, is_shared=is_shared)
+    with_item(error, first, count, is_shared=is_shared)
+    for _ in range(count):
+        if reader.limit is not None:
+            reader.go_on()
+        yield error
+
+
+def _taking(
+    reader: _Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
+) -> Callable[[], Any]:
+    """Make what gives the values of a part one by one: some failed, or were pickled alone, or make room for others."""
+    alone = values.__class__ is tuple
+    left = deque(values)
+    numbers = itertools.count()
+
+    def take() -> Any:
+        value, number = left.popleft(), next(numbers)
+        if reader.limit is not None:
+            reader.go_on()
+        if alone or number in errors:
+            value = value_of(value, errors.get(number))
+            if value.__class__ is Failed:
+                value = value.error
+                if not return_exceptions:
+                    _raise(value, first + number)
+                with_item(value, first + number)
+        return value
+
+    return take
+
+
+def _raise(error: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> NoReturn:
+    try:
+        raise with_item(as_raised(error), first, count, is_shared=is_shared)
+    finally:
+        del error  # break the cycle with the exception's traceback
+
+
+class Failed:
+    """Stands for the value of an item that failed."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def value_of(value: Any, error: bytes | None) -> Any:
+    """Decode one value of a part that has exceptions, or whose values were pickled one by one."""
+    try:
+        if error is not None:
+            return Failed(as_exception(error))
+        return value.load() if value.__class__ is Pickled else value
+    except KeyboardInterrupt:  # the user's Ctrl-C
+        raise
+    except BaseException as exc:  # unpickling runs user code
+        return Failed(exc)
+
+
+def with_item(exc: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> BaseException:
+    """
+    Note in an exception which item of a map it is of.
+
+    :param is_shared: one exception may have been given to several items: the first note stays the only one
+    """
+    note = f"item {first} of the map" if count == 1 else f"items {first} to {first + count - 1} of the map"
+    notes = getattr(exc, "__notes__", None)
+    if not (isinstance(notes, list) and (note in notes or (is_shared and any(map(_is_about_item, notes))))):
+        add_note(exc, note)
+    return exc
+
+
+def _is_about_item(note: object) -> bool:
+    return isinstance(note, str) and note.startswith("item") and note.endswith(" of the map")
+
+
+def as_raised(exc: BaseException, silent: tuple[type[BaseException], ...] = (StopIteration,)) -> BaseException:
+    """
+    Return what an iterator raises for an exception.
+
+    :param silent: what would end the iteration in silence: it becomes a cause
+    """
+    if isinstance(exc, silent):
+        error = RuntimeError(f"the task raised {type(exc).__name__}")
+        error.__cause__ = exc
+        return error
+    return exc
+
+
+# -- each item a task of its own ----------------------------------------------------------------------------------
+
+
+def map_futures(
+    submit: Callable[..., Future[Any]],
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None = None,
+    buffersize: int | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+) -> Generator[Any, None, None]:
+    """Submit each item as a task of its own; return the iterator over their results."""
+    deadline = None if timeout is None else monotonic() + timeout
+    futures = _Futures(submit, zip(*iterables), deadline, buffersize)  # noqa: B905  # as map does
+    futures.fill()
+    return _results_of(futures, ordered=ordered, return_exceptions=return_exceptions)
+
+
+class _Futures:
+    """Tasks that are outstanding, or whose results were not given yet, and the indices of their items."""
+
+    def __init__(
+        self,
+        submit: Callable[..., Future[Any]],
+        source: Iterator[tuple[Any, ...]],
+        deadline: float | None,
+        limit: int | None,
+    ) -> None:
+        self.line: dict[Future[Any], int] = {}
+        self._submit: Callable[..., Future[Any]] | None = submit
+        self._source = source
+        self._deadline = deadline
+        self._limit = limit
+        self._count = 0
+        self._error: BaseException | None = None
+
+    def fill(self) -> None:
+        """
+        Submit what there is room for.
+
+        :raises RuntimeError: if the pool takes no more
+        """
+        while self._submit is not None and (self._limit is None or len(self.line) < self._limit):
+            try:
+                args = next(self._source, None)
+            except Exception as exc:  # the source is user code: its error comes after the results before it
+                self._error, args = exc, None
+            if args is None:
+                self._submit = None  # which keeps the pool alive
+                return
+            self.line[self._submit(*args)] = self._count
+            self._count += 1
+
+    def in_order(self) -> Iterator[Future[Any]]:
+        """Wait for each in turn."""
+        while self.line:
+            self._wait_for_first()
+            yield next(iter(self.line))
+
+    def _wait_for_first(self) -> None:
+        with contextlib.suppress(CancelledError):
+            next(iter(self.line)).exception(self._left())
+
+    def as_they_come(self) -> Iterator[Future[Any]]:
+        """Wait for any."""
+        if self._limit is None:
+            yield from as_completed(list(self.line), self._left())
+            return
+        while self.line:
+            done, _ = wait(self.line, self._left(), FIRST_COMPLETED)
+            if not done:
+                raise TimeoutError
+            while done:
+                yield done.pop()
+
+    def pop(self, future: Future[Any]) -> int:
+        """Take out a future, and submit what there is room for now; return the index of its item."""
+        number = self.line.pop(future)
+        try:
+            self.fill()
+        except RuntimeError as exc:  # the pool was shut down: that comes in its turn
+            self._error, self._submit = exc, None
+        return number
+
+    def finish(self) -> None:
+        """Raise what the source raised."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+
+def _results_of(futures: _Futures, *, ordered: bool, return_exceptions: bool) -> Generator[Any, None, None]:
+    try:
+        for future in futures.in_order() if ordered else futures.as_they_come():
+            number = futures.pop(future)
+            value, error = _outcome(future)
+            del future
+            if error is not None:
+                if not return_exceptions:
+                    _raise(error, number)
+                value = with_item(error, number)
+            given = [value]
+            del value, error
+            yield given.pop()  # nobody but the consumer refers to it
+        futures.finish()
+    finally:
+        for future in futures.line:
+            future.cancel()
+
+
+def _outcome(future: Future[Any]) -> tuple[Any, BaseException | None]:
+    error = CancelledError() if future.cancelled() else future.exception()
+    return (future.result() if error is None else None), error
+
+
+def check_map(
+    chunksize: int | None, buffersize: int | None, timeout: float | None = None
+) -> tuple[int | None, int | None, float | None]:
+    """
+    Check the arguments of a map, as the standard library does; return them as plain numbers.
+
+    :raises ValueError: for a size below 1, or a time that is no number
+    :raises TypeError: for a size that is not an integer, or a time that is not a number
+    """
+    if chunksize is not None:
+        chunksize = count("chunksize", chunksize, "an integer or None")
+    if buffersize is not None:
+        buffersize = integer("buffersize", buffersize, "an integer or None")
+        if buffersize < 1:
+            raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
+    return chunksize, buffersize, seconds("timeout", timeout)

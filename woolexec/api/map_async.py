@@ -1,0 +1,437 @@
+"""
+``map_async``: a map whose source, function and consumer may all be asynchronous.
+
+::
+
+    source --pulled by the consumer, or, if it is asynchronous, by a task of its own--> batch --> workers
+                                                                                                     |
+    consumer <-- values <-- parts, in order or as they come <-- mailbox of the loop <-- engine <-----'
+
+At most `buffersize` items are between the source and the consumer, in either order; if that is not given, as many as
+keep the workers busy, and of an iterator at most 1,000.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from woolexec.api.async_api import GRACE, Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
+from woolexec.api.map import Failed, as_raised, value_of, with_item
+from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
+from woolexec.core.batching import next_pickle
+from woolexec.futures.latch import Gate
+from woolexec.wire.exceptions import as_exception
+from woolexec.wire.pickling import loads
+
+if TYPE_CHECKING:
+    from woolexec.api.async_api import Waiter
+
+T = TypeVar("T")
+
+UNSIZED_LIMIT = 1_000
+"""Items that are taken from an iterator ahead of the consumer, at most, if nothing is said: they may be gone from where
+they come from, and never be used.  From what has a length more are taken where that pays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The arguments of a `map_async`."""
+
+    ordered: bool
+    chunksize: int | None
+    buffersize: int | None
+    star: bool
+    timeout: float | None
+    return_exceptions: bool
+
+
+class _Failed:
+    """Stands among values for an item that failed, or for each of several that failed together."""
+
+    __slots__ = ("_count", "_error", "_index", "_is_shared")
+
+    def __init__(self, error: Any, index: int, count: int = 1) -> None:
+        self._error = error
+        self._index = index
+        self._count = count
+        self._is_shared = isinstance(error, BaseException)
+
+    def exception(self, *, is_raised: bool) -> BaseException:
+        """Decode the exception; note which item it is of."""
+        error = self._error = as_exception(self._error)
+        if is_raised:  # out of `__anext__` these would end the iteration in silence
+            error = as_raised(error, (StopAsyncIteration, StopIteration))
+        return with_item(error, self._index, self._count, is_shared=self._is_shared)
+
+
+class _Flow:
+    """The state of a map, without who consumes it: so that a map that nobody holds any more can go."""
+
+    def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
+        self.sender = sender
+        self.settings = settings
+        self.board = Board(ordered=settings.ordered)
+        self.line: deque[Unit] = deque()
+        self.pulled = self.taken = 0
+        self.error: BaseException | None = None
+        self.exhausted = False
+        self.stopped = False
+        self.mailbox: Mailbox | None = None
+        self.pending: list[Any] = []
+        self.room: Waiter | None = None
+        self._items = settings.chunksize or 1
+        self._single = len(iterables) == 1
+        self.is_async = any(hasattr(iterable, "__aiter__") for iterable in iterables)
+        self._is_sized = all(map(_has_length, iterables))
+        if self.is_async:
+            self._sources = [aiter(each) if hasattr(each, "__aiter__") else iter(each) for each in iterables]
+        elif self._single:
+            self._source = iter(iterables[0])
+        else:
+            self._source = zip(*iterables)  # noqa: B905  # as map does
+
+    @property
+    def limit(self) -> int:
+        """Items that may be ahead of the consumer."""
+        if self.settings.buffersize is not None:
+            return self.settings.buffersize
+        return self.sender.ahead if self._is_sized else min(self.sender.ahead, UNSIZED_LIMIT)
+
+    @property
+    def space(self) -> int:
+        """Items that may be taken from the source now."""
+        return self.limit - (self.pulled - self.taken)
+
+    # -- a source that is not asynchronous ------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Take from the source what there is room for."""
+        while not self.exhausted and (space := self.space) > 0:
+            step = self._items if self.settings.chunksize is None else min(self._items, max(1, self.limit // 2))
+            if step > space and self.pulled > self.taken:
+                return  # in larger steps: room for a whole batch will come
+            count = min(self._items, space)
+            items = []
+            try:
+                for item in self._source:
+                    items.append(item)
+                    if len(items) >= count:
+                        break
+            except Exception as exc:  # the source is user code: its error comes after the results before it
+                self.error = exc
+            self.pulled += len(items)
+            if len(items) < count:
+                self.exhausted = True
+            if items:
+                self._send(items)
+
+    def _send(self, items: list[Any]) -> None:
+        try:
+            self.line.extend(self.sender.send(self.board, items, self.pulled - len(items)))
+        except BaseException as exc:  # the pool has been shut down: that comes in its turn
+            self.error, self.exhausted = exc, True
+        if self.settings.chunksize is None:
+            self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, self.limit // 4))
+
+    # -- an asynchronous source -----------------------------------------------------------------------------------
+
+    async def pull(self) -> None:
+        """Take items from the source while there is room for them; in a task of its own."""
+        try:
+            await self._pull_all()
+        except StopAsyncIteration:
+            pass
+        except BaseException as exc:  # the source is user code; what it raises is the consumer's, whatever it is
+            if self.stopped:
+                raise
+            self.error = exc
+        finally:
+            self.flush()
+            self.exhausted = True
+            self.board.wake()
+            try:
+                await self._close_sources()
+            except BaseException as exc:
+                if is_cancellation(type(exc)):
+                    raise
+                self.error = self.error or exc
+
+    async def _pull_all(self) -> None:
+        soon = partial(copy_context().run, self.flush)
+        while self.error is None:
+            while self.space <= 0:
+                self.flush()
+                waiter = self.room = make_waiter()
+                if self.space <= 0:
+                    await waiter.wait()
+            item = await self._next()
+            self.pulled += 1
+            if not self.pending and self.mailbox is not None:
+                self.mailbox.put(soon)  # when the source next waits
+            self.pending.append(item)
+            if len(self.pending) >= self._items:
+                self.flush()
+                await checkpoint()
+
+    async def _close_sources(self) -> None:
+        """Close asynchronous generators, and maps, that were not read to their end: nobody else is to read them."""
+        import anyio
+
+        with anyio.move_on_after(GRACE, shield=True):
+            for source in self._sources:
+                close = getattr(source, "aclose", None)
+                if close is not None:
+                    await close()
+
+    async def _next(self) -> Any:
+        values = []
+        for source in self._sources:
+            value = await anext(source) if hasattr(source, "__anext__") else next(source, _END)
+            if value is _END:
+                raise StopAsyncIteration
+            values.append(value)
+        return values[0] if self._single else tuple(values)
+
+    def flush(self) -> None:
+        """Send what was taken."""
+        items, self.pending = self.pending, []
+        if items and not self.stopped:
+            self._send(items)
+            self.board.wake()
+
+
+class AsyncMap(AsyncIterator[T], Generic[T]):
+    """The results of a map; see `AsyncFace.map_async`."""
+
+    def __init__(self, sender: Any, iterables: tuple[Any, ...], settings: Settings) -> None:  # made by `map_async`
+        self._flow = _Flow(sender, iterables, settings)
+        self._settings = settings
+        self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
+        self._values: deque[Any] = deque()
+        self._puller: _Background | None = None
+        self._closed = self._busy = False
+
+    def __aiter__(self) -> AsyncMap[T]:
+        return self
+
+    async def __aenter__(self) -> AsyncMap[T]:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+    async def __anext__(self) -> T:
+        """
+        Return the next result.
+
+        :raises StopAsyncIteration: when there are no more
+        :raises TimeoutError: if it is not there in time
+        :raises RuntimeError: if another task waits for the next result
+        :raises Exception: what an item, or the source, raised
+        """
+        if self._busy:
+            raise RuntimeError("another task reads this map already")
+        if not self._values:
+            if self._closed:
+                raise StopAsyncIteration
+            self._busy = True
+            try:
+                await self._more()
+            except BaseException:
+                await self._stop()
+                raise
+            finally:
+                self._busy = False
+        value = self._values.popleft()
+        flow = self._flow
+        flow.taken += 1
+        if flow.room is not None:
+            room, flow.room = flow.room, None
+            room.release()
+        if value.__class__ is not _Failed:
+            return value  # type: ignore[no-any-return]  # pickle has no types
+        if self._settings.return_exceptions:
+            return value.exception(is_raised=False)  # type: ignore[return-value]  # as asked for
+        await self._stop()
+        raise value.exception(is_raised=True)
+
+    async def aclose(self) -> None:
+        """
+        Cancel what has not been started, and wait for what runs, at most two seconds.
+
+        :raises Exception: what the source raised when it was closed
+        """
+        await self._stop()
+        error, self._flow.error = self._flow.error, None
+        if error is not None:
+            raise error
+
+    async def _stop(self) -> None:
+        if self._closed:
+            return
+        self._closed = self._flow.stopped = True
+        ended = Gate()
+        units = self._outstanding()
+        self._values.clear()
+        self._flow.line.clear()
+        self._flow.board.wake()
+        self._flow.sender.cancel(units, ended)  # at once: neither the source nor a second cancellation may hold it up
+        try:
+            if self._puller is not None:
+                await self._puller.stop()
+        finally:
+            await see(ended, GRACE)
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True):
+            return
+        self._flow.stopped = True
+        if self._puller is not None:
+            self._puller.cancel()
+        units = self._outstanding()
+        if units:
+            self._flow.sender.cancel(units, Gate())
+
+    def _outstanding(self) -> list[Unit]:
+        return [unit for unit in self._flow.line if unit.position < unit.count]
+
+    async def _more(self) -> None:
+        """Wait until there is a value."""
+        flow = self._flow
+        if flow.is_async and self._puller is None:
+            flow.mailbox = mailbox_here()
+            self._puller = _Background(flow.pull)
+        await checkpoint()
+        while not self._values:
+            if self._closed:  # by another task
+                raise StopAsyncIteration
+            if not flow.is_async:
+                flow.fill()
+            while flow.line and flow.line[0].position >= flow.line[0].count:
+                flow.line.popleft().chunk = None  # which refers to it, and holds the items
+            if self._take_part():
+                continue
+            if not flow.line and not flow.pending and flow.exhausted:
+                self._closed = True
+                if flow.error is not None:
+                    error, flow.error = flow.error, None
+                    raise error
+                raise StopAsyncIteration
+            await self._wait()
+
+    def _take_part(self) -> bool:
+        """Open a part that has come and is due."""
+        flow = self._flow
+        if self._settings.ordered:
+            if not flow.line:
+                return False
+            unit = flow.line[0]
+            first = unit.position
+            part = unit.parts.pop(first, None)
+            if part is None:
+                return False
+        else:
+            if not flow.board.arrived:
+                return False
+            unit, first = flow.board.arrived.popleft()
+            part = unit.parts.pop(first)
+        count, payload, failed = part
+        unit.position += count
+        self._values.extend(_opened(unit.index + first, count, payload, failed=failed))
+        return True
+
+    async def _wait(self) -> None:
+        board, flow = self._flow.board, self._flow
+        board.awaited = flow.line[0] if flow.line else None
+        waiter = board.sleeper = make_waiter()
+        if self._settings.ordered:
+            ready = bool(flow.line) and flow.line[0].position in flow.line[0].parts
+        else:
+            ready = bool(board.arrived)
+        if ready or (flow.exhausted and not flow.line):
+            return
+        if self._deadline is None:
+            await waiter.wait()
+            return
+        import anyio
+
+        with anyio.move_on_after(max(0.0, self._deadline - monotonic())) as scope:
+            await waiter.wait()
+        if scope.cancelled_caught:
+            raise TimeoutError
+
+
+_END = object()
+
+
+def _has_length(iterable: Any) -> bool:
+    """Say whether these are items that lie somewhere, so that it does no harm to take some that are never used."""
+    cls = type(iterable)
+    return hasattr(cls, "__len__") and not (hasattr(cls, "__next__") or hasattr(cls, "__anext__"))
+
+
+def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
+    """Decode a part, whose first item has this index in the map."""
+    if failed:
+        return [_Failed(payload, index, count)] * count
+    if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
+        try:
+            return [payload.result()]
+        except BaseException as exc:  # what the task raised
+            return [_Failed(exc, index)]
+    try:
+        values, errors = loads(payload)
+    except BaseException as exc:  # unpickling runs user code
+        return [_Failed(exc, index, count)] * count
+    if errors or values.__class__ is tuple:
+        opened = (value_of(value, errors.get(number)) for number, value in enumerate(values))
+        return [
+            _Failed(value.error, number) if value.__class__ is Failed else value
+            for number, value in enumerate(opened, index)
+        ]
+    return values  # type: ignore[no-any-return]  # pickle has no types
+
+
+class _Background:
+    """
+    A task that outlives the call that began it, on asyncio or trio.
+
+    An iterator cannot hold a task group open between two items; whoever closes it stops this.
+    """
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._mailbox = mailbox_here()
+        self._ended = Gate()
+        if self._mailbox.is_trio:
+            trio = sys.modules["trio"]
+            self._scope = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._run_trio, work, context=copy_context())
+        else:
+            self._task = self._mailbox.loop.create_task(self._run(work))
+            self._task.add_done_callback(lambda _: self._ended.open())  # also if it never began
+
+    async def _run(self, work: Callable[[], Any]) -> None:
+        await work()
+
+    async def _run_trio(self, work: Callable[[], Any]) -> None:
+        try:
+            with self._scope:
+                await work()
+        finally:
+            self._ended.open()
+
+    def cancel(self) -> None:
+        """Cancel it; from any thread."""
+        self._mailbox.put(self._scope.cancel if self._mailbox.is_trio else self._task.cancel)
+
+    async def stop(self) -> None:
+        """Cancel it, and wait for its end."""
+        self.cancel()
+        await see(self._ended, GRACE)

@@ -1,0 +1,107 @@
+"""The engine's end of a stream: what has come of it, until somebody pulls."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from woolexec.core.call import Pulled
+from woolexec.futures.latch import Gate
+
+if TYPE_CHECKING:
+    from woolexec.futures.call_future import CallFuture
+    from woolexec.futures.latch import Sleeper
+    from woolexec.wire.payload import File
+
+
+class Commander(Protocol):
+    """Who can reach the call behind a stream."""
+
+    closes_streams: bool
+    """The pool has been shut down: nothing more can be pulled than is on its way."""
+
+    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
+        """Send a command to the call's worker; nothing happens if the call is over."""
+
+    def pull(self, call: Any) -> None:
+        """Send the command for one item."""
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """Wait in the owner's own way; False if it has none."""
+
+
+class Pipe(Pulled):
+    """
+    What the engine holds of a stream, and fills: items, and the end.
+
+    It does not refer to the stream, so that one that nobody holds any more can go, and closes its generator.
+    """
+
+    def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
+        self.items: deque[tuple[int, bytes, Any]] = deque()
+        self.end: tuple[bool, Any] | None = None
+        self.ended = Gate()
+        self.sleeper: Sleeper | None = None
+        self._future: CallFuture[Any] | None = future
+        self._commander = commander
+        self._prefetch = prefetch
+
+    @property
+    def outstanding_call(self) -> Any:
+        """The call, as the future of the stream knows it."""
+        return None if self._future is None else self._future.outstanding_call
+
+    @outstanding_call.setter
+    def outstanding_call(self, call: Any) -> None:
+        if self._future is not None:
+            self._future.outstanding_call = call
+
+    def deliver_start(self, call: Any) -> None:
+        """The generator has been made, and can be pulled."""
+        future, self._future = self._future, None
+        if future is None:
+            return
+        self.is_open = True
+        handle = future.outstanding_call if call is None else call
+        if call is not None and call.options is not None:  # it would begin anew
+            call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
+        from woolexec.api.stream import Stream
+
+        future.deliver_ready(Stream(self, self._commander, handle, self._prefetch))
+
+    def deliver_item(self, call: Any, frame: Any) -> None:
+        """Take an item, or several."""
+        self.items.append((frame.count, frame.context, frame.payload))
+        self.wake()
+
+    def deliver(self, call: Any, payload: Any) -> None:
+        """Take the end, and what the generator returned."""
+        self._take_end(payload, failed=False)
+
+    def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
+        """Take the end."""
+        self._take_end(payload, failed=False)
+
+    def deliver_failure(self, call: Any, payload: Any) -> None:
+        """Take the end: what the generator raised, or how it was lost; None if it was cancelled."""
+        future, self._future = self._future, None
+        if future is not None:
+            future.deliver_failure(call, payload)
+        self._take_end(payload, failed=True)
+
+    def _take_end(self, payload: Any, *, failed: bool) -> None:
+        self.end = failed, payload
+        self.ended.open()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let whoever pulls look."""
+        sleeper, self.sleeper = self.sleeper, None
+        if sleeper is not None:
+            sleeper.release()
+
+    @property
+    def has_news(self) -> bool:
+        """There is an item, or the end."""
+        return bool(self.items) or self.end is not None

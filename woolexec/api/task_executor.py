@@ -1,0 +1,233 @@
+"""
+The pool that a task runs in, as the task sees it.
+
+A task that waits for a task of its own, with `Future.result`, `concurrent.futures.wait` or `as_completed`, gives its
+place up meanwhile, so recursion may be deeper than the pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures._base import PENDING
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+from woolexec.api.base_executor import BaseExecutor
+from woolexec.api.map import map_futures
+from woolexec.api.stream_buffer import Pipe
+from woolexec.core.call import Function
+from woolexec.engine.function_cache import Functions
+from woolexec.futures.call_future import CallFuture
+from woolexec.options import TaskOptions
+from woolexec.wire import context_vars
+from woolexec.wire.codec import Next
+from woolexec.wire.pickling import dumps_call
+from woolexec.worker import nested_tasks
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import Unpack
+
+    from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.futures.latch import Gate
+    from woolexec.options import OptionValues
+    from woolexec.wire.payload import File
+
+_MOMENT = 0.001
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class NestedExecutor(BaseExecutor):
+    """Submits tasks to the pool that the calling task runs in."""
+
+    def __init__(self, options: TaskOptions | None = None) -> None:
+        self._options = options
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: TaskOptions | None,
+        *,
+        stream: bool = False,
+        prefetch: int = 0,
+    ) -> CallFuture[Any]:
+        future: _NestedFuture[Any] = _NestedFuture(options)
+        try:
+            function = _functions.get(fn, None if options is None else options.backend)
+            payload = dumps_call(args, kwargs)
+            values = context_vars.capture(function.name)
+        except BaseException as exc:  # pickling runs user code
+            future.deliver_failure(None, exc)
+            return future
+        if stream and not function.is_stream:
+            raise TypeError(f"{function.name} is not a generator function")
+        receiver: Any = future
+        future.is_aside = bool(function.lane)
+        if function.is_stream:
+            nested_tasks.open_worker()
+            receiver = Pipe(future, _OWNER, prefetch)
+        nested_tasks.submit(future, receiver, function, payload, options, values)
+        return future
+
+    def _map(
+        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
+    ) -> Generator[Any, None, None]:
+        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a task of its own
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        from woolexec.api.map_async import AsyncMap
+        from woolexec.api.map_batches import FutureSender
+
+        star = settings.star or len(iterables) > 1
+        return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
+
+    def with_options(self, **options: Unpack[OptionValues]) -> NestedExecutor:
+        """See `PeerPoolExecutor.with_options`."""
+        return NestedExecutor(TaskOptions(**options))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Do nothing, as `shutdown`."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+        """Do nothing: the pool belongs to the process that made it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return current_executor, ()
+
+
+_functions = Functions(Function, is_nested=True)
+
+
+class _NestedFuture(CallFuture[T]):
+    """A future in a worker: whoever waits for it reads the worker's socket meanwhile, if nobody else does."""
+
+    __slots__ = ("_abandons",)
+
+    def __init__(self, options: TaskOptions | None = None) -> None:
+        super().__init__(_OWNER)
+        self._abandons = options is not None and options.abandon_on_cancel
+
+    @property
+    def abandons(self) -> bool:
+        """A plain call that runs is left alone when who awaits it is cancelled."""
+        return self._abandons
+
+    def done(self) -> bool:
+        """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
+        if self._state is PENDING and self._gate is None and self._callbacks is None and nested_tasks.must_read():
+            nested_tasks.wait_until(lambda: self._state is not PENDING, _MOMENT)
+        return super().done()
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call a function when the task is done: who waits for that does not read."""
+        nested_tasks.wait_aside()
+        super().add_done_callback(fn)
+
+    @property
+    def gate(self) -> Gate:
+        """What opens when the future is done: who waits for it does not read."""
+        nested_tasks.wait_aside()
+        return super().gate
+
+    @staticmethod
+    def _make_waiters() -> list[Any]:
+        return _Waiters()
+
+
+class _Waiters(list[Any]):
+    """What `wait` and `as_completed` leave with a future; their events are replaced by ones that read."""
+
+    def append(self, waiter: Any) -> None:
+        """Take a waiter."""
+        if not isinstance(waiter.event, _ReadingEvent):
+            waiter.event = _ReadingEvent()
+        super().append(waiter)
+
+
+class _ReadingEvent(threading.Event):
+    """An event whose `wait` reads the worker's socket, or has it read."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, or for `timeout` seconds."""
+        if not nested_tasks.must_read():
+            nested_tasks.wait_aside()
+            return super().wait(timeout)
+        nested_tasks.wait_until(self.is_set, timeout)
+        return self.is_set()
+
+
+class _NestedOwner:
+    """Who owns the calls behind the futures and the streams of nested tasks."""
+
+    closes_streams = False
+
+    def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
+        """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
+        if future.outstanding_call is not None:
+            if force:
+                future.ended = nested_tasks.when_ended(future.outstanding_call)
+            nested_tasks.cancel(future.outstanding_call, force=force)
+        return force
+
+    def is_running(self, future: CallFuture[Any]) -> bool:
+        """Not known here."""
+        return False
+
+    def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
+        """Give the place up and wait, where that is for us to do."""
+        if not nested_tasks.must_read():
+            return False
+        nested_tasks.wait_until(lambda: not future.is_wanted, timeout)
+        return True
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """As `wait`, for a stream."""
+        if not nested_tasks.must_read():
+            return False
+        nested_tasks.wait_until(is_done, None)
+        return True
+
+    def command(self, call: int, frame: Any, file: File | None = None) -> None:
+        """Send a command up."""
+        frame.call = call
+        nested_tasks.send(frame, file)
+
+    def pull(self, call: int) -> None:
+        """Send the command for one item up."""
+        nested_tasks.send(Next(call=call))
+
+    def run_elsewhere(self, piece: Callable[[], object]) -> None:
+        """Do it in a thread of its own: whoever reads outcomes must not wait for user code."""
+        try:
+            threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
+        except RuntimeError:  # no thread to be had
+            piece()
+
+
+_OWNER = _NestedOwner()
+
+ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
+"""The pool whose ``with`` or ``async with`` block is the innermost one around the running code."""
+
+
+def current_executor() -> BaseExecutor:
+    """
+    Return the pool of the innermost ``with`` or ``async with`` block around, or else the one that this task runs in.
+
+    :raises RuntimeError: if there is neither
+    """
+    pool = ambient.get()
+    if pool is not None:
+        return pool
+    if nested_tasks.worker is None:
+        raise RuntimeError("neither in a task of a PeerPoolExecutor nor in the block of one")
+    return NestedExecutor()

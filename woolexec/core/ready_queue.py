@@ -1,0 +1,208 @@
+"""
+The ready queue: what waits for a worker.
+
+Guarantees:
+1. First in, first out; what is given back goes to the front; nested tasks go to the front too, newest first, so that
+   a recursion runs depth first and its memory stays small.
+2. `claim` decides between a dispatcher that takes a call and another thread that cancels it: exactly one wins.
+3. Calls that differ in priority, in what they require, or in the client that they come from stand in lines of their
+   own.  Of lines with the same priority each gives one in turn, and a line that a place cannot serve keeps nobody else
+   from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from woolexec.core.call import Call, Chunk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import Protocol
+
+    from woolexec.resources import Line, Requirement
+
+    class Offers(Protocol):
+        """What places have: see `woolexec.core.offer`."""
+
+        def has(self, requirement: Requirement | None) -> bool:
+            """Say whether one of them could run now what requires this."""
+
+
+class ReadyQueue:
+    """
+    Calls and chunks that wait.  One thread adds and takes; `claim` may be called from any.
+
+    :param beside: another queue with which it shares what may be claimed, so that either can be asked
+    """
+
+    def __init__(self, beside: ReadyQueue | None = None) -> None:
+        self._line: deque[Call | Chunk] = deque()
+        self._lines: dict[Line | None, deque[Call | Chunk]] = {}  # others than that one, and then that one too
+        self._unclaimed: set[Call] = set() if beside is None else beside._unclaimed
+        self._children: dict[int, dict[Call, None]] = {}
+        self._limit = 1024
+
+    def __len__(self) -> int:
+        """An upper bound: what was cancelled is still counted until it is met."""
+        return sum(map(len, self._lines.values())) if self._lines else len(self._line)
+
+    def offer(self, call: Call) -> None:
+        """Make a call claimable; from any thread, before it is added."""
+        self._unclaimed.add(call)
+
+    def claim(self, call: Call) -> bool:
+        """Take a call out of everybody else's reach.  Exactly one claim succeeds.  Atomic: one set operation."""
+        try:
+            self._unclaimed.remove(call)
+        except KeyError:
+            return False
+        return True
+
+    def add(self, call: Call | Chunk) -> None:
+        """Put a call (offered before) or a chunk in line."""
+        line = self._line if call.line is None else self._line_of(call.line)
+        if len(line) > self._limit:
+            self._drop_cancelled(line)
+        if isinstance(call, Call) and call.parent:
+            line.appendleft(call)
+            if call.ancestor:
+                self._children.setdefault(call.ancestor, {})[call] = None
+        else:
+            line.append(call)
+
+    def _line_of(self, key: Line | None) -> deque[Call | Chunk]:
+        if key is None:
+            return self._line
+        if not self._lines:
+            self._lines[None] = self._line
+        return self._lines.setdefault(key, deque())
+
+    def _drop_cancelled(self, line: deque[Call | Chunk]) -> None:
+        """Throw out what would only be met later; amortised, it costs as much as adding did."""
+        kept = [
+            entry for entry in line if (entry in self._unclaimed if isinstance(entry, Call) else not entry.cancelled)
+        ]
+        line.clear()
+        line.extend(kept)
+        self._limit = max(1024, 2 * len(kept))
+
+    def give_back(self, call: Call) -> None:
+        """Put a call that was taken before at the front."""
+        self._unclaimed.add(call)
+        self._line_of(call.line).appendleft(call)
+        if call.ancestor in self._children:
+            self._children[call.ancestor][call] = None
+
+    @property
+    def has_lines(self) -> bool:
+        """There are several lines."""
+        return bool(self._lines)
+
+    def head(self, offer: Offers | None = None, stuck: Container[Line | None] = ()) -> Call | Chunk | None:
+        """
+        Look at what comes next; drops what was cancelled or taken otherwise.
+
+        :param offer: of the place that it is for; None: what comes next for any
+        :param stuck: lines that are left out
+        """
+        if not self._lines:
+            return self._front(self._line) if self._line and None not in stuck else None
+        best = None
+        for key, line in list(self._lines.items()):
+            if key in stuck or (best is not None and _priority(key) <= best[0]):
+                continue
+            if offer is not None and key is not None and not offer.has(key.requirement):
+                continue
+            entry = self._front(line)
+            if entry is not None:
+                best = _priority(key), entry
+            elif key is not None:
+                del self._lines[key]
+        if len(self._lines) == 1:
+            self._lines.clear()
+        return None if best is None else best[1]
+
+    def _front(self, line: deque[Call | Chunk]) -> Call | Chunk | None:
+        while line:
+            entry = line[0]
+            if entry.__class__ is Call:
+                if entry in self._unclaimed:
+                    if entry.chunk is None or not entry.chunk.cancelled:
+                        return entry
+                    self._unclaimed.discard(entry)
+            elif not entry.cancelled and entry.next < entry.count:  # type: ignore[union-attr]  # a Chunk
+                return entry
+            line.popleft()
+        return None
+
+    def take(self, call: Call) -> bool:
+        """Take the head, a call; False if it was cancelled in this moment."""
+        if self._lines:
+            self.taken_from(call)
+            self._line_of(call.line).popleft()
+        else:
+            self._line.popleft()
+        return self.claim(call)
+
+    def taken_from(self, entry: Call | Chunk) -> None:
+        """Something of the line of this one was taken: it is the turn of the others."""
+        if entry.line in self._lines:
+            self._lines[entry.line] = self._lines.pop(entry.line)
+
+    def take_child(self, parent: int, offer: Offers) -> Call | None:
+        """
+        Take the newest waiting task below this call.
+
+        :param offer: of the place that it is for
+        """
+        children = self._children.get(parent)
+        if not children:
+            return None
+        for call in reversed(list(children)) if self._lines else ():
+            if call.line is not None and not offer.has(call.line.requirement):
+                continue
+            del children[call]
+            if self.claim(call):
+                return call
+        while children and not self._lines:
+            call, _ = children.popitem()
+            if self.claim(call):
+                return call
+        return None
+
+    def forget_parent(self, parent: int) -> None:
+        """Drop the index of a finished call's children; they stay in line."""
+        if self._children:
+            self._children.pop(parent, None)
+
+    def clear(self, requirement: Requirement | None = None) -> list[Call | Chunk]:
+        """
+        Take everything out.
+
+        :param requirement: only what requires this
+        """
+        taken: list[Call | Chunk] = []
+        for key, line in list(self._lines.items()) or [(None, self._line)]:
+            if requirement is not None and (key is None or key.requirement != requirement):
+                continue
+            while (entry := self._front(line)) is not None:
+                line.popleft()
+                if isinstance(entry, Chunk) or self.claim(entry):
+                    taken.append(entry)
+        if requirement is None:
+            self._children.clear()
+        return taken
+
+    def requirements(self) -> set[Requirement]:
+        """Return what is required by what waits."""
+        return {
+            key.requirement
+            for key, line in self._lines.items()
+            if key is not None and key.requirement is not None and self._front(line) is not None
+        }
+
+
+def _priority(key: Line | None) -> int:
+    return 0 if key is None else key.priority

@@ -1,0 +1,204 @@
+"""
+Peers that write a file each into a folder that their clients can read, for example on NFS.
+
+::
+
+    <folder>/<identity>.json    written anew every `BEAT` seconds, removed when the peer ends
+
+A peer that was killed leaves its file.  It counts as gone when nothing new has been written for `STALE` seconds of the
+watcher's own clock, so the hosts' clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import stat
+import threading
+from collections.abc import AsyncIterator
+from time import monotonic
+
+from woolexec.discovery.base import Discovery, Event, Known, Record
+from woolexec.errors import DiscoveryError
+
+BEAT, STALE = 10.0, 90.0
+"""Seconds; files on NFS may be seen a minute late."""
+
+_LOOK = 0.5
+_LARGEST = 64 << 10
+"""Bytes of a file that can be a record."""
+
+_OURS = re.compile(r"[0-9a-f]{32}\.json")
+"""Names that peers give their files."""
+
+_ABANDONED = 24 * 3600
+"""A file that has not been written for so long, by the clock of its own file system, is removed by the next peer."""
+
+
+class Directory(Discovery):
+    """
+    Peers that share a folder.
+
+    :param path: of the folder, which must exist
+    :param pool: only peers of this pool; empty: all
+    """
+
+    def __init__(self, path: str | os.PathLike[str], pool: str = "") -> None:
+        self.path = os.path.abspath(path)
+        self.pool = pool
+
+    def __str__(self) -> str:
+        return f"dir:{self.path}"
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """Yield what the files say."""
+        known = Known()
+        beats: dict[str, tuple[bytes, float]] = {}
+        while True:
+            files = await asyncio.to_thread(self._read)
+            now = monotonic()
+            records = {}
+            for name, data in files.items():
+                if name not in beats or beats[name][0] != data:
+                    beats[name] = data, now
+                record = _parse(data)
+                if record is not None and now - beats[name][1] < STALE and self.pool in ("", record.pool):
+                    records[record.key] = record
+            beats = {name: beats[name] for name in files}
+            for event in known.changes(records):
+                yield event
+            await asyncio.sleep(_LOOK)
+
+    def _read(self) -> dict[str, bytes]:
+        """
+        Return the contents of all files that may be records.
+
+        :raises DiscoveryError: if the folder cannot be read
+        """
+        files = {}
+        try:
+            names = [name for name in os.listdir(self.path) if name.endswith(".json") and name[0] != "."]
+        except OSError as exc:
+            raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
+        for name in names:
+            with contextlib.suppress(OSError):  # removed since, or not for us
+                data = _read(os.path.join(self.path, name))
+                if data is not None:
+                    files[name] = data
+        return files
+
+    @contextlib.asynccontextmanager
+    async def announce(self, record: Record) -> AsyncIterator[None]:
+        """
+        Write the peer's file, again and again; remove it at the end.
+
+        :raises DiscoveryError: if it cannot be written
+        """
+        own = _Own(self.path, record)
+        try:
+            await asyncio.to_thread(own.write)
+        except OSError as exc:
+            raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
+        beating = asyncio.get_running_loop().create_task(self._beat(own))
+        try:
+            yield
+        finally:
+            beating.cancel()
+            own.remove()
+
+    async def _beat(self, own: _Own) -> None:
+        await asyncio.to_thread(own.clear)
+        while True:
+            await asyncio.sleep(BEAT)
+            with contextlib.suppress(OSError):  # the file server may be back in time for the next one
+                await asyncio.to_thread(own.write)
+
+
+class _Own:
+    """The file of one peer."""
+
+    def __init__(self, folder: str, record: Record) -> None:
+        self._folder = folder
+        self._record = record
+        self._path = os.path.join(folder, f"{record.key}.json")
+        self._beat = 0
+        self._over = False
+        self._writing = threading.Lock()  # guards the file: nothing is written after `remove`
+
+    def write(self) -> None:
+        """Write it whole."""
+        record = self._record
+        with self._writing:
+            if self._over:
+                return
+            self._beat += 1
+            about = {
+                "key": record.key,
+                "addresses": record.addresses,
+                "pool": record.pool,
+                "tags": record.tags,
+                "fingerprint": record.fingerprint,
+                "beat": self._beat,
+            }
+            # Nobody is to see half of it, and nobody else in the folder is to choose where it goes.
+            new = os.path.join(self._folder, f".{record.key}.{secrets.token_hex(4)}")
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            try:
+                with open(fd, "w", encoding="utf-8") as file:
+                    json.dump(about, file)
+                os.replace(new, self._path)
+            except BaseException:
+                os.unlink(new)
+                raise
+
+    def remove(self) -> None:
+        """Remove it for good."""
+        with self._writing, contextlib.suppress(OSError):
+            self._over = True
+            os.unlink(self._path)
+
+    def clear(self) -> None:
+        """Remove what peers that were killed long ago have left, and nothing else: the folder may have other uses."""
+        with contextlib.suppress(OSError):
+            now = os.stat(self._path).st_mtime
+            for name in os.listdir(self._folder):
+                path = os.path.join(self._folder, name)
+                with contextlib.suppress(OSError):
+                    if _OURS.fullmatch(name) and os.lstat(path).st_mtime < now - _ABANDONED:
+                        record = _parse(_read(path) or b"")
+                        if record is not None and f"{record.key}.json" == name:
+                            os.unlink(path)
+
+
+def _read(path: str) -> bytes | None:
+    """
+    Read a file that may be a record; None if it is none.
+
+    :raises OSError: if it cannot be read
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        return os.read(fd, _LARGEST + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    finally:
+        os.close(fd)
+
+
+def _parse(data: bytes) -> Record | None:
+    """Make a record of a file; None if it is none."""
+    if len(data) > _LARGEST:
+        return None
+    try:
+        about = json.loads(data)
+        json.dumps(about, ensure_ascii=False).encode()  # no halves of characters
+        texts = [about["key"], about["pool"], about["fingerprint"], *about["addresses"], *about["tags"]]
+        if not (about["key"] and about["addresses"] and all(isinstance(text, str) for text in texts)):
+            return None
+        return Record(
+            about["key"], tuple(about["addresses"]), about["pool"], tuple(about["tags"]), about["fingerprint"]
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

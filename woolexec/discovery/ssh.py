@@ -1,0 +1,234 @@
+"""
+Peers that are started over ssh, for as long as somebody wants them.
+
+::
+
+    client --unix socket--> ssh ==encrypted==> sshd --unix socket--> woolexec serve, on the host
+       '----stdin of ssh: its token, then nothing; its end is the peer's end---'
+
+Both sockets lie in folders that only their users can enter, and the token is new each time; nothing listens on a
+network.  `WOOLEXEC_SSH` names another program to use than ``ssh``, as ``GIT_SSH`` does for git.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Self
+
+from woolexec.discovery.base import Discovery, Event, Joined, Left, Record
+from woolexec.errors import DiscoveryError
+from woolexec.mesh.security.credentials import Credentials
+
+_STARTING = 60.0
+"""Seconds until the peer must be there: sshd may take its time, and so may a cold disk."""
+
+_ENDING = 5.0
+"""Seconds that ssh has to end."""
+
+_LOOK = 0.01
+_LAST_WORDS = 4096
+
+_OPTIONS = (
+    *("-o", "BatchMode=yes"),  # nobody is there to type a password
+    *("-o", "ExitOnForwardFailure=yes"),
+    *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"),
+    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),  # a shared connection would keep the forwarding
+    *("-o", "StreamLocalBindMask=0177"),
+)
+
+
+class Ssh(Discovery):
+    """
+    A peer on a host that ssh reaches.
+
+    :param host: as ``[user@]host``
+    :param port: of sshd; None: what ssh's configuration says
+    :param workers: of the peer; None: the usable CPUs of the host
+    :param python: the interpreter on the host; None: the command ``woolexec`` is on its path
+    :raises ValueError: for a host that ssh would take for an option
+    """
+
+    def __init__(
+        self, host: str, port: int | None = None, *, workers: int | None = None, python: str | None = None
+    ) -> None:
+        if not host or host.startswith("-"):
+            raise ValueError(f"{host!r} is not the name of a host")
+        self.host = host
+        self.port = port
+        self.workers = workers
+        self.python = python
+
+    count = 1
+
+    def __str__(self) -> str:
+        return f"ssh://{self.host}{f':{self.port}' if self.port else ''}"
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """
+        Start the peer; yield that it has joined, and that it has left.
+
+        :raises DiscoveryError: if it cannot be started, or when it has ended
+        """
+        folder = tempfile.mkdtemp(prefix="woolexec-")  # 0700
+        try:
+            token = secrets.token_hex(32)
+            here = os.path.join(folder, "peer")
+            async with _Running(self._command(here), f"{token}\n".encode(), str(self)) as running:
+                await running.ready()
+                yield Joined(Record(self.host, (f"unix:{here}",), credentials=Credentials(token.encode())))
+                why = await running.end()
+            yield Left(self.host)
+            raise DiscoveryError(why)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _command(self, here: str) -> list[str]:
+        there = f"/tmp/woolexec-{secrets.token_hex(16)}/peer"  # noqa: S108  # the peer makes the folder, or refuses
+        program = [self.python, "-m", "woolexec"] if self.python else ["woolexec"]
+        serve = [
+            *program,
+            "serve",
+            "--json",
+            "--lifeline",
+            "--log-level=warning",
+            "--token-file=-",
+            f"--bind=unix:{there}",
+        ]
+        if self.workers:
+            serve.append(f"--workers={self.workers}")
+        port = ["-p", str(self.port)] if self.port else []
+        ssh = os.environ.get("WOOLEXEC_SSH", "ssh")
+        return [ssh, "-T", *_OPTIONS, *port, "-L", f"{here}:{there}", "--", self.host, f"exec {shlex.join(serve)}"]
+
+
+class _Running:
+    """An ssh that runs a peer."""
+
+    def __init__(self, command: list[str], stdin: bytes, name: str) -> None:
+        self._command = command
+        self._name = name
+        self._stdin = stdin
+        self._said = asyncio.StreamReader()
+        self._complained = asyncio.StreamReader()
+        self._complaints = b""
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # asyncio's own takes a watcher of the user's policy
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the client
+            )
+        except OSError as exc:
+            error = DiscoveryError(f"{self._name}: cannot run {self._command[0]!r} here: {exc.strerror}")
+            error.is_final = isinstance(exc, FileNotFoundError | PermissionError)
+            raise error from exc
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(self._stdin)
+        try:
+            await self._listen_to_all()
+        except BaseException:  # nobody will leave what has not been entered
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+                pipe.close()  # type: ignore[union-attr]  # all three are pipes
+            raise
+        return self
+
+    async def _listen_to_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        pipes = ((self._said, self._process.stdout), (self._complained, self._process.stderr))
+        self._transports = [
+            (await loop.connect_read_pipe(partial(asyncio.StreamReaderProtocol, reader), pipe))[0]
+            for reader, pipe in pipes
+        ]
+        self._listening = loop.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while data := await self._complained.read(_LAST_WORDS):
+            # Without what it was told before it is cut: of half a token nobody would know that it is one.
+            self._complaints = self._without_token(self._complaints + data)[-_LAST_WORDS:]
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.terminate()
+        try:
+            await self._ended()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+            self._listening.cancel()
+            for transport in self._transports:
+                transport.close()
+
+    async def _ended(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING):
+                while self._process.poll() is None:  # noqa: ASYNC110  # as above
+                    await asyncio.sleep(_LOOK)
+
+    async def ready(self) -> None:
+        """
+        Wait for the peer's ready line.
+
+        :raises DiscoveryError: if there comes another, or none
+        """
+        try:
+            async with asyncio.timeout(_STARTING):
+                line = await self._said.readline()
+        except TimeoutError as exc:
+            raise DiscoveryError(f"{self._name}: the peer was not ready within {_STARTING:g} s") from exc
+        try:
+            json.loads(line)["identity"]
+        except (ValueError, KeyError, TypeError) as exc:
+            said = self._quoted(line)
+            if said:
+                raise DiscoveryError(
+                    f"{self._name}: expected the ready line of woolexec serve, and got {said!r}: does the shell's "
+                    "profile there print something?"
+                ) from exc
+            error = DiscoveryError(await self.end())
+            error.is_final = self._is_hopeless
+            raise error from exc
+
+    def _quoted(self, said: bytes) -> str:
+        """Return what ssh said, but not what it was told."""
+        return self._without_token(said).decode(errors="replace").strip()
+
+    def _without_token(self, said: bytes) -> bytes:
+        return said.replace(self._stdin.strip(), b"...")
+
+    async def end(self) -> str:
+        """Wait until ssh has ended; say why."""
+        while await self._said.read(_LAST_WORDS):
+            pass
+        await self._ended()
+        await asyncio.wait({self._listening}, timeout=_ENDING)
+        code = self._process.poll()
+        last = " / ".join(self._quoted(self._complaints).splitlines()[-3:])
+        advice = ": woolexec is not there; install it, or name its interpreter: ?python=/path/to/python"
+        return (
+            f"{self._name}: ssh ended with exit code {code}{': ' if last else ''}{last}"
+            f"{advice if self._is_hopeless else ''}"
+        )
+
+    @property
+    def _is_hopeless(self) -> bool:
+        """The host was reached, and what was to run is not there (127, 126: see sh(1))."""
+        return self._process.poll() in (126, 127) or b"No module named woolexec" in self._complaints

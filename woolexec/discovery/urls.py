@@ -1,0 +1,181 @@
+"""
+What `peers=` may be: addresses, URLs, and objects that find peers.
+
+::
+
+    host:port   unix:/path                 an address
+    dir:/shared/folder[?pool=NAME]         a folder that peers write to
+    lan://[pool]                           the local network
+    dns://name[:port]                      a name, of hosts or of a service
+    ssh://[user@]host[:port][/n]           n workers on a host, started for this client; ?python= names the interpreter
+    <scheme>://...                         whatever a package offers as entry point <scheme> of `woolexec.discovery`
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from woolexec.checks import wrong_type
+from woolexec.discovery.base import PORT, Discovery
+from woolexec.discovery.directory import Directory
+from woolexec.discovery.dns import Dns
+from woolexec.discovery.lan import Lan
+from woolexec.discovery.ssh import Ssh
+from woolexec.discovery.static import Static
+
+GROUP = "woolexec.discovery"
+"""Entry points: functions that take a URL and return a `Discovery`."""
+
+_ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discovery"
+
+
+def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Discovery]:
+    """
+    Make what finds the peers that the user has named.
+
+    :raises ValueError: if one of them makes no sense, or there are none
+    :raises TypeError: if one of them is neither a text nor a `Discovery`
+    """
+    found: list[Discovery] = []
+    addresses = []
+    if isinstance(peers, str | Discovery):
+        peers = [peers]
+    elif isinstance(peers, bytes | Mapping) or not isinstance(peers, Iterable):
+        raise wrong_type("peers", f"{_ONE}, or several of these", peers)
+    for each in peers:
+        if isinstance(each, Discovery):
+            found.append(each)
+        elif not isinstance(each, str):
+            raise wrong_type("each of peers", _ONE, each)
+        elif _scheme(each):
+            found.append(discovery(each))
+        else:
+            addresses.append(check_address(each))
+    if addresses:
+        found.insert(0, Static(addresses))
+    if not found:
+        raise ValueError("peers is empty: name at least one, or leave it out for workers on this machine alone")
+    return found
+
+
+def discovery(url: str) -> Discovery:
+    """
+    Make what a URL stands for.
+
+    :raises ValueError: if it makes no sense
+    """
+    scheme = _scheme(url)
+    make = _SCHEMES.get(scheme) or _offered(scheme)
+    if make is None:
+        known = ", ".join(sorted(_SCHEMES))
+        raise ValueError(f"{_shown(url)!r}: no discovery is called {scheme!r}; there are {known}")
+    try:
+        return make(url)
+    except ValueError as exc:
+        raise ValueError(f"{_shown(url)!r}: {exc}") from None
+
+
+def check_address(address: str, *, lowest: int = 1) -> str:
+    """
+    Return the address of a peer, with a port.
+
+    :param lowest: port that makes sense; 0 stands for any that is free
+    :raises ValueError: if it is none
+    """
+    if address.startswith("unix:"):
+        if not address.removeprefix("unix:").startswith("/"):
+            raise ValueError(f"{address!r}: a Unix socket needs an absolute path, such as unix:/run/user/1000/peer")
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or address.endswith("]"):
+        host, port = address, str(PORT)
+    elif ":" in host and not host.startswith("["):
+        host, port = f"[{address}]", str(PORT)
+    if not _is_host(host) or not (port.isascii() and port.isdecimal()):
+        raise ValueError(f"{_shown(address)!r} is not an address: write HOST:PORT, such as node7:{PORT}, or unix:/PATH")
+    if not lowest <= int(port) < 1 << 16:
+        raise ValueError(f"{_shown(address)!r}: a port is between {lowest} and 65535")
+    return f"{host}:{port}"
+
+
+def _shown(url: str) -> str:
+    """Return what may be told of a URL: not a password, where somebody has put one."""
+    return re.sub(r":[^:/@]*@", ":...@", url)
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("["):
+        try:
+            return ipaddress.ip_address(text[1:-1].partition("%")[0]).version == 6
+        except ValueError:
+            return False
+    return bool(text) and not any(sign in text for sign in "/[]@ ")
+
+
+def _scheme(text: str) -> str:
+    scheme, colon, rest = text.partition(":")
+    return scheme if colon and (rest.startswith("//") or scheme == "dir") else ""
+
+
+def _offered(scheme: str) -> Callable[[str], Discovery] | None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=GROUP, name=scheme):
+        made: Any = entry.load()
+        return made  # type: ignore[no-any-return]  # what a package offers is what the docs ask for
+    return None
+
+
+def _query(parts: SplitResult, *allowed: str) -> dict[str, str]:
+    """
+    Read what stands behind the ``?``.
+
+    :raises ValueError: for names that are not allowed
+    """
+    given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    for name in given:
+        if name not in allowed:
+            raise ValueError(f"{name}= is not an option here{'; there are ' if allowed else ''}{', '.join(allowed)}")
+    return given
+
+
+def _directory(url: str) -> Discovery:
+    parts = urlsplit(url)
+    path = unquote(parts.netloc + parts.path)
+    if not path:
+        raise ValueError("dir: needs a path, such as dir:/shared/peers")
+    return Directory(path, **_query(parts, "pool"))
+
+
+def _lan(url: str) -> Discovery:
+    parts = urlsplit(url)
+    _query(parts)
+    if parts.path.strip("/"):
+        raise ValueError("lan:// takes the name of a pool and nothing else, such as lan://team")
+    return Lan(unquote(parts.netloc))
+
+
+def _dns(url: str) -> Discovery:
+    parts = urlsplit(url)
+    _query(parts)
+    if not parts.hostname or parts.path.strip("/"):
+        raise ValueError("dns:// needs a name, such as dns://workers.prod:7437 or dns://_woolexec._tcp.prod")
+    return Dns(parts.hostname, parts.port or PORT)
+
+
+def _ssh(url: str) -> Discovery:
+    parts = urlsplit(url)
+    if not parts.hostname or parts.password is not None:
+        raise ValueError("ssh:// needs a host and takes no password, such as ssh://ada@node7")
+    workers = parts.path.strip("/")
+    if workers and not (workers.isdecimal() and int(workers)):
+        raise ValueError(f"{workers!r} is not a number of workers; write ssh://host/4 for four")
+    host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
+    return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python"))
+
+
+_SCHEMES: dict[str, Callable[[str], Discovery]] = {"dir": _directory, "dns": _dns, "lan": _lan, "ssh": _ssh}

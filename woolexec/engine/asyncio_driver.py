@@ -1,0 +1,126 @@
+"""
+The engine's thread as an asyncio event loop, for engines that have links: grpc's coroutines run between the rounds.
+
+So a frame goes from a link to a worker, or back, without a change of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from woolexec.engine.event_loop import Loop
+
+_TRIES, _PATIENCE = 3, 1.0
+"""So often a guest is told to end, and so long each time it may take, in seconds."""
+
+Guest = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
+
+
+def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
+    """
+    Make rounds until `step` says that it was the last, beside a guest.
+
+    :param step: the part of a round before the sleep
+    :param guest: runs until it is cancelled; it is given what to call when it has brought news
+    :raises Exception: what the guest, or a round, raised
+    """
+    try:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # whatever the user's policy says
+            runner.run(_run(step, loop, guest))
+    finally:
+        # What the guest leaves behind is full of cycles, and the last object of grpc.aio that goes joins grpc's thread.
+        # If the program forks before the garbage collector comes, the child does that, without such a thread: it hangs.
+        gc.collect()
+
+
+async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
+    rounds = _Rounds(step, loop)
+    own = asyncio.get_running_loop()
+    own.set_exception_handler(_pass_over)
+    own.add_reader(loop.watched.fileno(), rounds.hear)
+    task = own.create_task(guest(rounds.make))
+    try:
+        own.call_soon(rounds.make)
+        await asyncio.wait({task, rounds.over}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        await rounds.over
+    finally:
+        own.remove_reader(loop.watched.fileno())
+        rounds.stop()
+        for _ in range(_TRIES):
+            task.cancel()
+            if (await asyncio.wait({task}, timeout=_PATIENCE))[0]:
+                break
+
+
+def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """
+    Say nothing of one error of grpc.aio, which cannot be prevented and harms nobody.
+
+    All loops of a process that use grpc.aio take events from one queue and pass on those of others; the last events of
+    a loop that has been closed meanwhile cannot be passed on.
+    """
+    if isinstance(context.get("exception"), RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
+        return
+    loop.default_exception_handler(context)
+
+
+class _Rounds:
+    """Rounds of the engine, made in callbacks: a task would cost each of them another turn of the event loop."""
+
+    def __init__(self, step: Callable[[], bool], loop: Loop) -> None:
+        self._step = step
+        self._loop = loop
+        self._own = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.over: asyncio.Future[None] = self._own.create_future()
+
+    def hear(self) -> None:
+        """Hear what there is, and make a round."""
+        self._make(self._loop.hear)
+
+    def make(self) -> None:
+        """Make a round: whoever calls this has brought news."""
+        self._make(None)
+
+    def _make(self, hear: Callable[[float], None] | None) -> None:
+        if self.over.done():
+            return
+        try:
+            if hear is not None:
+                hear(0.0)
+            if not self._step():
+                self.stop()
+                self.over.set_result(None)
+                return
+        except BaseException as exc:  # a bug of ours: the engine's thread is to hear of it
+            self.stop()
+            self.over.set_exception(exc)
+            return
+        self._sleep(self._loop.until_due())
+
+    def _sleep(self, timeout: float | None) -> None:
+        """See to it that there is a round in time; one that comes too early does no harm, and costs less."""
+        if timeout is None:
+            return
+        due = self._own.time() + timeout
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._own.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.hear()
+
+    def stop(self) -> None:
+        """Forget what was to come."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

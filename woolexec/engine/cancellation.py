@@ -1,0 +1,317 @@
+"""
+How a call ends before its outcome: by its timeout, by `cancel`, with its map, or with the executor.
+
+Ending a running call ends its worker, and must not hit the call that comes next there (a kill aimed at A arrives as A
+ends and B starts):
+
+1. nothing more is sent to the worker, and everything behind A is recalled: so it cannot start B;
+2. all that it has said is read: a worker says what became of A before it starts another;
+3. if A is outstanding still, and the page says that it was started, then A runs, or nothing does: now SIGTERM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
+from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.retry import retries_left
+from woolexec.engine.diagnostics import task_name
+from woolexec.engine.dispatcher import REST, Dispatcher
+from woolexec.engine.event_loop import Loop
+from woolexec.engine.lane import Aside
+from woolexec.engine.supervisor import GRACE, Crew
+from woolexec.engine.transport import Remote
+from woolexec.engine.worker_process import Worker
+from woolexec.futures.call_future import Nobody
+from woolexec.futures.latch import Gate
+from woolexec.wire.codec import Cancel, Close
+from woolexec.wire.exceptions import types_of
+from woolexec.worker.job import SHUT
+
+if TYPE_CHECKING:
+    from woolexec.core.placement import Placement
+
+_LOOK = 0.02
+"""While a pool that was shut down has not ended, it is looked this often (seconds) for streams that are open."""
+
+
+class Endings:
+    """Ends calls, in the engine's thread."""
+
+    def __init__(self, loop: Loop, crew: Crew, *, policy: Placement | None = None, offer: Offer = NOTHING) -> None:
+        self._loop = loop
+        self._crew = crew
+        end = partial(self.cancel, force=True)
+        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, end, policy=policy, offer=offer)
+        self._closing_streams = False
+        self._due: dict[int, float] = {}  # when a stream that was closed at the pool's end is left behind
+        self._left_behind: set[int] = set()
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The dispatcher whose calls these are."""
+        return self._dispatcher
+
+    # -- timeouts -----------------------------------------------------------------------------------------------
+
+    def watch(self, place: Worker | Aside, call: Call) -> None:
+        """A call with a timeout was sent."""
+        assert call.options is not None
+        assert call.options.timeout is not None
+        self._look_in(call.options.timeout, place.worker if isinstance(place, Aside) else place, call)
+
+    def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
+        # By number, not by reference: a call that is done is not to be kept until its timeout would have been over.
+        about = worker.id, call.number
+        self._loop.after(seconds, partial(self._look, *about), about)
+
+    def _look(self, worker_id: int, number: int) -> None:
+        """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
+        worker = self._crew.workers.get(worker_id)
+        call = None if worker is None else worker.place_of(number).outstanding.get(number)
+        if worker is None or call is None or call.options is None or call.options.timeout is None:
+            return
+        if isinstance(call.receiver, Nobody):  # it has been given up, and takes its time to end
+            return
+        seconds = call.options.timeout
+        if call.place is worker.aside:
+            self._end_aside(worker, call, seconds)
+            return
+        since = worker.began(number)
+        left = seconds if since is None else since + seconds - monotonic()
+        if left > 0:
+            self._look_in(left, worker, call)
+        elif self._end(worker, call):
+            error = TimeoutError(
+                f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended"
+            )
+            self._dispatcher.nested.end_children(call)
+            if retries_left(call.options, call.attempts, types_of(error)):
+                self._dispatcher.core.retry(call)
+            else:
+                call.move("fail")
+                call.receiver.deliver_failure(call, error)
+        elif worker.outstanding.get(number) is call:  # whether it was started is not known yet
+            self._look_in(REST, worker, call)
+
+    def _end_aside(self, worker: Worker, call: Call, seconds: float) -> None:
+        """Cancel a coroutine or a stream whose time is over, without waiting for what it makes of that."""
+        if call.number > worker.page.loop.started:  # its time counts from its start
+            self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
+            return
+        error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
+        receiver = self._let_go(call)
+        if not retries_left(call.options, call.attempts, types_of(error)):
+            receiver.deliver_failure(call, error)
+            return
+        again = call.anew(receiver)
+        if hasattr(receiver, "outstanding_call"):  # that of a map takes whatever call brings its items
+            receiver.outstanding_call = again
+        self._dispatcher.aside.queue.offer(again)
+        self._dispatcher.aside.queue.add(again)
+
+    def _look_for_start(self, worker_id: int, number: int) -> None:
+        worker = self._crew.workers.get(worker_id)
+        call = None if worker is None else worker.aside.outstanding.get(number)
+        if worker is None or call is None or call.options is None or call.options.timeout is None:
+            return
+        if number <= worker.page.loop.started:
+            self._look_in(call.options.timeout, worker, call)
+        else:
+            self._loop.after(REST, partial(self._look_for_start, worker_id, number), (worker_id, number))
+
+    def _let_go(self, call: Call) -> Any:
+        """
+        Have a coroutine or a stream cancelled, and its children; what it still says is nobody's any more.
+
+        :return: its receiver
+        """
+        receiver, call.receiver = call.receiver, Nobody()
+        self._dispatcher.command(call, Cancel(call=call.number))
+        return receiver
+
+    def _end(self, worker: Worker, call: Call) -> bool:
+        """
+        End a running call with its worker; False if it has ended by itself.  See the top of this file.
+
+        What runs on top of it in the same worker, its own tasks, ends with it.  Its outcome is ours from here on.
+        """
+        dispatcher = self._dispatcher
+        ready, worker.ready = worker.ready, False
+        dispatcher.recall(worker, since=call.number + 1)
+        while not worker.doomed and dispatcher.hear(worker):
+            pass
+        if worker.doomed or not dispatcher.core.is_running(worker, worker.page, call):
+            worker.ready = ready and not worker.doomed
+            return False
+        worker.gone(call.number, len(call.payload))
+        dispatcher.core.queue.forget_parent(call.number)
+        worker.ended_for = task_name(call)
+        self._crew.end(worker)
+        return True
+
+    # -- streams at the pool's end ------------------------------------------------------------------------------
+
+    def close_streams(self) -> None:
+        """
+        Close the streams that are open, and those that will be, until the engine ends.
+
+        A pull that is in progress gets its item.  Generators that do not end within the grace (`GRACE`) are left
+        behind.  Streams of tasks that run are theirs.
+        """
+        if not self._closing_streams:
+            self._closing_streams = True
+            self._look_at_streams()
+
+    def _look_at_streams(self) -> None:
+        since = monotonic()
+        for place in self._dispatcher.places:
+            if place.is_aside:
+                for call in tuple(place.outstanding.values()):
+                    self._close_stream(call)
+        self._loop.after(max(_LOOK, 20 * (monotonic() - since)), self._look_at_streams)
+
+    def _close_stream(self, call: Call) -> None:
+        receiver, due = call.receiver, self._due.get(call.number)
+        if isinstance(receiver, Nobody):
+            if due is None and call.function.lane == THREAD:  # it was given up, and does not end
+                self._due[call.number] = monotonic() + GRACE
+            elif due is not None and monotonic() > due:
+                self._left_behind.add(call.number)
+            return
+        if not isinstance(receiver, Pulled) or not receiver.is_open:
+            return
+        if not receiver.shut:
+            receiver.shut = GENTLY
+            self._dispatcher.command(call, Close(call=call.number, shutdown=True))
+        if receiver.is_awaited:
+            return
+        if due is None:
+            receiver.shut = AT_ONCE
+            self._dispatcher.command(call, Close(call=call.number))
+            self._due[call.number] = monotonic() + GRACE
+        elif monotonic() > due:
+            self._left_behind.add(call.number)
+            call.receiver.deliver_failure(call, RuntimeError(SHUT))
+            call.receiver = Nobody()
+
+    def is_busy(self, place: Worker | Remote) -> bool:
+        """Say whether calls run there that are waited for."""
+        if place.outstanding or (isinstance(place, Worker) and place.pinned):
+            return True
+        return not self._left_behind.issuperset(place.aside.outstanding)
+
+    # -- cancelling ---------------------------------------------------------------------------------------------
+
+    def cancel(self, call: Call, *, force: bool) -> bool | Future[bool]:
+        """
+        Cancel a call that is not in the queue: take it back from its worker, or, with `force`, end it there.
+
+        :return: whether that was done; of a call behind a link this is only known later
+        """
+        dispatcher = self._dispatcher
+        dispatcher.take_inbox()
+        dispatcher.revoke_permits()
+        if isinstance(call.place, Remote):
+            call.place.withdraw(call)
+        worker = call.place
+        if isinstance(worker, Remote) and not (force and worker.is_aside):
+            answer: Future[bool] = Future()
+            worker.take_back(call, answer.set_result, force=force)
+            return answer
+        if worker is not None and worker.is_aside:
+            if isinstance(worker, Aside) and call.state == SENT and call.number > worker.page.started:
+                dispatcher.recall(worker, since=call.number)
+            if force and call.place is worker:
+                self._let_go(call)
+                return True
+        if call.state == SENT and isinstance(worker, Worker):
+            if call.number > worker.page.started:
+                dispatcher.recall(worker, since=call.number)
+            if force and call.state == SENT and call.number <= worker.page.started and self._end(worker, call):
+                call.move("cancel")
+                dispatcher.nested.end_children(call)
+                return True
+        if dispatcher.core.queue.claim(call):
+            call.move("cancel")
+            return True
+        return False
+
+    def cancel_waiting(self, *, keep_first: bool = False) -> None:
+        """
+        Cancel everything that has not been started.
+
+        :param keep_first: leave to each worker here what it has been handed and will begin next, if nothing runs there
+        """
+        dispatcher = self._dispatcher
+        dispatcher.take_inbox()
+        dispatcher.revoke_permits()
+        for worker in self._crew.workers.values():
+            for place in (worker, worker.aside):
+                unstarted = place.unstarted(place.page.started)
+                kept = 0
+                if keep_first and len(unstarted) == len(place.outstanding):
+                    kept = len(unstarted) if place.is_aside else 1  # coroutines begin all at once
+                if len(unstarted) > kept:
+                    dispatcher.recall(place, since=unstarted[kept].number)
+        self._take_back_from_links()
+        for entry in dispatcher.take_waiting():
+            if isinstance(entry, Chunk):
+                entry.cancelled = True
+                entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
+                continue
+            entry.move("cancel")
+            self._taken_back(entry, cancelled=True)
+
+    def interrupt_links(self) -> None:
+        """End everything that was sent over links."""
+        self._take_back_from_links(force=True)
+        for link in self._dispatcher.links:
+            for call in list(link.aside.outstanding.values()):
+                self._dispatcher.command(call, Cancel(call=call.number))
+
+    def _take_back_from_links(self, *, force: bool = False) -> None:
+        for link in self._dispatcher.links:
+            for place in (link,) if force else (link, link.aside):
+                for call in list(place.outstanding.values()):
+                    if not place.withdraw(call) and (force or not place.is_running(call)):
+                        place.take_back(call, partial(self._taken_back, call), force=force)
+
+    def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
+        if cancelled:
+            call.receiver.deliver_failure(call, None)
+
+    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Gate | None = None) -> None:
+        """
+        Drop what is left of these chunks; plain calls that run are left alone.  From any thread.
+
+        :param ended: opened when none of them runs any more
+        """
+        for chunk in chunks:
+            chunk.cancelled = True
+        about = frozenset(map(id, chunks))
+        self._loop.tell(partial(self._recall_chunks, about))
+        if ended is not None:
+            self._loop.tell(partial(self._see_end, chunks, about, ended))
+
+    def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Gate) -> None:
+        """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
+        for place in self._dispatcher.places:
+            if any(id(call.chunk) in about for call in place.outstanding.values()):
+                self._loop.after(REST, partial(self._see_end, chunks, about, ended))
+                return
+        ended.open()
+
+    def _recall_chunks(self, chunks: frozenset[int]) -> None:
+        for place in self._dispatcher.places:
+            if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
+                self._dispatcher.recall(place)
+            if place.is_aside:
+                for call in place.outstanding.values():
+                    if id(call.chunk) in chunks:
+                        self._let_go(call).deliver_failure(call, None)

@@ -1,0 +1,112 @@
+"""What the engine says: errors for calls that were lost, and logging records."""
+
+from __future__ import annotations
+
+import os
+import signal
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from woolexec.core.call import Call
+    from woolexec.core.offer import Offer
+    from woolexec.engine.transport import Remote
+    from woolexec.engine.worker_process import Worker
+    from woolexec.resources import Requirement
+
+
+def task_name(call: Call) -> str:
+    """Name a call's task for messages."""
+    if call.options is not None and call.options.name is not None:
+        return call.options.name
+    return call.function.name
+
+
+def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
+    """Make the error of a call whose worker died, with all that is known of it."""
+    name, host = task_name(call), os.uname().nodename
+    began = call.cost if call.function.lane else worker.began(call.number)
+    seconds = monotonic() - (began or monotonic())
+    tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
+    text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)}"
+    text += f" while running {name}{tries}, after {seconds:.3f} s"
+    if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
+        text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
+    if worker.ended_for is not None:
+        text += f"; it was ended because {worker.ended_for}, which ran in the same worker, was to end"
+    report = worker.crash_report()
+    if report:
+        text += "\n" + report.rstrip()
+    if worker.log:
+        text += "\nlast log records:\n  " + "\n  ".join(worker.log)
+    error = errors.WorkerLostError(text)
+    error.task, error.pid, error.host = name, worker.pid, host
+    error.exitcode, error.seconds, error.attempts = worker.exitcode, seconds, call.attempts
+    return error
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """Say in words how a process ended."""
+    if exitcode is None:
+        return "was lost"
+    if exitcode >= 0:
+        return f"exited with code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"was killed by {name}"
+
+
+def oom_kills() -> int:
+    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
+def log_broken(error: BaseException) -> None:
+    """Say once that the executor is broken, with the cause's traceback."""
+    import logging
+
+    logging.getLogger("woolexec").critical("%s", error, exc_info=error.__cause__)
+
+
+def unsatisfiable(requirement: Requirement, here: Offer, links: Sequence[Remote]) -> str:
+    """Say that nobody meets a requirement, and what was seen."""
+    seen = [f"{link.name}: {str(link.offer) or 'nothing'}" for link in links[:10]]
+    if len(links) > 10:
+        seen.append(f"{len(links) - 10} more")
+    if str(here):
+        seen.append(f"here: {here}")
+    hints = [f"--resource {name}={amount:g}" for name, amount in requirement.resources]
+    hints += [f"--tag {tag}" for tag in sorted(requirement.tags)]
+    what = f"no peer offers {requirement}" + (f" (seen: {'; '.join(seen)})" if seen else " (no peers seen)")
+    return f"{what}; start one with: woolexec serve {' '.join(hints)}"
+
+
+def warn_dropped(count: int) -> None:
+    """Say how many records were not handled."""
+    import logging
+
+    logging.getLogger("woolexec").warning("%d log records of workers were dropped: a handler is too slow", count)
+
+
+def handle_record(data: bytes) -> None:
+    """Give a worker's logging record to the handlers here."""
+    import logging
+    import pickle
+
+    try:
+        record = logging.makeLogRecord(pickle.loads(data))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except BaseException:  # handlers and filters are user code
+        logging.getLogger("woolexec").exception("a handler failed on a record of a worker")

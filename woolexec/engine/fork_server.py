@@ -1,0 +1,260 @@
+"""The engine's end of the template process: see `woolexec.worker.fork_server`."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import sys
+import time
+
+from woolexec.engine.settings import limits, settings
+from woolexec.imported import imported
+from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    import signal
+    import socket
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+else:  # sooner there, as in `worker/fork_server.py`
+    import _pickle as pickle
+    import _signal as signal
+    import _socket as socket
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+)
+"""Libraries that make a thread pool of their own size it by these; a worker has its share of the processors."""
+
+_CLOSE_LOOKS = 1000
+
+_HANDED_ON = (
+    "debug",
+    "optimize",
+    "dont_write_bytecode",
+    "no_site",
+    "verbose",
+    "bytes_warning",
+    "quiet",
+    "isolated",
+    "ignore_environment",
+    "no_user_site",
+    "safe_path",
+    "dev_mode",
+)
+"""Those of `sys.flags` that a command line can say."""
+
+
+class Template:
+    """
+    A running template process.
+
+    :raises OSError: if it cannot be started
+    """
+
+    def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
+        ours, theirs = socket.socketpair()
+        self.answers = False  # its interpreter has run our code
+        self._settings = b""  # that it has been told
+        self._unsent = bytearray()
+        self.socket = ours
+        try:
+            self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES}, variables or {})
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.path = import_path()
+        self._limits = limits()
+        config = pickle.dumps(
+            {
+                "path": self.path,
+                "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
+            }
+        )
+        try:
+            ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
+        except BrokenPipeError:
+            self.close()
+            raise OSError(f"{interpreter()} ended at once") from None
+        ours.setblocking(False)
+        key = _authentication_key()
+        self._key = {} if key is None else {"authkey": key}
+
+    def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
+        """
+        Ask for a worker that holds these descriptors: a socket for frames, one for descriptors, the page.
+
+        :param of_user: settings that were collected before
+        :raises OSError: if the template is gone
+        """
+        packed = array.array("i", fds)
+        found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
+        self.socket.setblocking(True)  # a few bytes into an empty buffer
+        try:
+            if found != self._settings:
+                self._settings = found
+                self.socket.sendall(RECORD.pack(CONFIGURE, 0, len(found)) + found)
+            self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+        finally:
+            self.socket.setblocking(False)
+
+    def _changed_settings(self) -> dict[str, Any]:
+        found = settings()
+        if found.get("limits") == self._limits:  # which workers have from it
+            found.pop("limits", None)
+        return found
+
+    def kill(self, worker: int, number: int) -> None:
+        """Send a signal to a worker's process group; nothing happens if it has ended."""
+        with contextlib.suppress(OSError):
+            self.socket.send(RECORD.pack(KILL, worker, number))
+
+    def reports(self) -> Iterator[tuple[int, int, int]]:
+        """
+        Read what it has to say: (operation, worker, value).
+
+        :raises EOFError: if it is gone
+        """
+        try:
+            data = self.socket.recv(RECORD.size * 64)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            raise EOFError from exc
+        if not data:
+            raise EOFError
+        self._unsent += data
+        self.answers = True
+        whole = len(self._unsent) // RECORD.size * RECORD.size
+        records = bytes(self._unsent[:whole])
+        del self._unsent[:whole]
+        yield from (record for record in RECORD.iter_unpack(records) if record[0] != STARTED)
+
+    def close(self) -> None:
+        """End it, and all its workers with it."""
+        self.socket.close()
+        with contextlib.suppress(ChildProcessError, ProcessLookupError):
+            for _ in range(_CLOSE_LOOKS):
+                if os.waitpid(self.pid, os.WNOHANG)[0]:
+                    return
+                time.sleep(0.002)
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+    def forget(self) -> None:
+        """Close our ends in a forked child, which must not end what belongs to its parent."""
+        with contextlib.suppress(OSError):
+            self.socket.close()
+
+
+def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:
+    """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
+    program = interpreter()
+    if not program:
+        raise OSError(f"sys.executable is not set; {SAY_WHICH}")
+    # It would start the application anew, which makes a pool, which starts ...
+    if getattr(sys, "frozen", False) and program == sys.executable:
+        raise OSError(f"a frozen application has no interpreter to start workers with; {SAY_WHICH}")
+    environment = {**defaults, **os.environ, **variables}
+    flags = _interpreter_flags()
+    try:
+        os.getcwd()
+    except OSError:  # it is gone; Python 3.13.0 stumbles over that, unless it is not to look there
+        flags = [*flags, "-P"]
+    path = import_path()
+    code = (
+        "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'))\n"
+        f"try: os.write(3, {RECORD.pack(STARTED, 0, 0)!r})\n"
+        "except OSError: os._exit(0)\n"  # the caller is gone: nobody is left to hear of it
+        f"sys.path[:] = {path!r}; from woolexec.worker.fork_server import main; main(3)"
+    )
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return os.posix_spawn(
+            program,
+            [program, *flags, "-c", code],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, null, 0),
+                (os.POSIX_SPAWN_DUP2, fd, 3),
+            ],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE],
+        )
+    finally:
+        os.close(null)
+
+
+SAY_WHICH = "multiprocessing.set_executable(path) says which Python to use"
+
+
+def interpreter() -> str:
+    """Return the program that workers are started with: what multiprocessing was told, else this interpreter."""
+    spawn = imported("multiprocessing.spawn")
+    program = sys.executable if spawn is None else spawn.get_executable()
+    return os.fsdecode(program) if program else ""
+
+
+def _interpreter_flags() -> list[str]:
+    """Return the options that this interpreter was started with, as `multiprocessing` hands them on."""
+    flags = sys.flags
+    if not (sys.warnoptions or sys._xoptions or any(getattr(flags, name) for name in _HANDED_ON)):
+        return []  # the usual case: `subprocess` takes a tenth of the time until the first result to import
+    from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
+
+    return _args_from_interpreter_flags()  # type: ignore[no-any-return]
+
+
+_path: tuple[tuple[Any, ...], list[str]] = (), []
+"""What the import path was last, and what came of it."""
+
+
+def import_path() -> list[str]:
+    """Make the caller's import path independent of the working directory."""
+    global _path  # a cache: this is asked for with each function that a worker is sent
+    is_relative = any(isinstance(entry, str) and not entry.startswith("/") for entry in sys.path)
+    seen = (*sys.path, _working_directory() if is_relative else None)
+    if _path[0] != seen:
+        _path = seen, _absolute_path()
+    return _path[1]
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it is gone
+        return ""
+
+
+def _absolute_path() -> list[str]:
+    path = []
+    for entry in sys.path:
+        if isinstance(entry, str):
+            try:
+                path.append(os.path.abspath(entry))
+            except OSError:  # the working directory is gone, and so is what is relative to it
+                continue
+    return path
+
+
+def _authentication_key() -> bytes | None:
+    """Return what `multiprocessing` signs its connections with, so that tasks can use the caller's managers."""
+    try:  # while the template's interpreter starts; a program that loads it later finds the same key in its tasks
+        from multiprocessing.process import current_process
+    except (ImportError, SystemError):  # a Python without it, or 3.13.0 where the working directory is gone
+        return None
+    return bytes(current_process().authkey)

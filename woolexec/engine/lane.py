@@ -1,0 +1,70 @@
+"""
+The place of a worker's calls that do not run in its main thread: coroutines and streams, many at once.
+
+It is a place of its own, with its own window and its own marks on the worker's page, on the same socket.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec.core.call import Call
+from woolexec.engine.transport import Outbound
+
+if TYPE_CHECKING:
+    from woolexec.core.call import Function
+    from woolexec.engine.worker_process import Worker
+    from woolexec.wire.codec import Start
+    from woolexec.wire.payload import File, Parts
+
+COROUTINES = 10_000
+"""Coroutines and streams that one worker runs at once, unless the user says otherwise."""
+
+
+class Aside(Outbound):
+    """
+    What runs beside the main thread of a worker.
+
+    :param limit: calls that run at once
+    """
+
+    __slots__ = ("page", "worker")
+
+    is_aside = True
+
+    def __init__(self, worker: Worker, limit: int) -> None:
+        super().__init__()
+        self.worker = worker
+        self.limit = limit
+
+    @property
+    def pid(self) -> int | None:  # type: ignore[override]
+        """The worker's process id."""
+        return self.worker.pid
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Book a call; it counts as one of the worker's, and is started as soon as it is there."""
+        super().sent(call, number, cost, size)
+        call.cost = monotonic()
+        if self.worker.remaining is not None:
+            self.worker.remaining -= 1
+
+    @property
+    def is_used_up(self) -> bool:
+        """The worker has been sent as many calls as it may run."""
+        return self.worker.is_used_up
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Put encoded frames in line."""
+        self.worker.send(frames, file)
+
+    def flush(self) -> bool:
+        """Write what is in line."""
+        return self.worker.flush()
+
+    def _slot(self, function: Function) -> int:
+        return self.worker._slot(function)
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        self.worker._send_payload(frame, payload)

@@ -1,0 +1,202 @@
+"""
+What all places have in common to which frames are sent: workers beside us, and peers behind a link.
+
+A call leaves as a Start; its function goes ahead of it, once, as a Define that names a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from woolexec.core.call import Call, Function
+from woolexec.core.window import Place
+from woolexec.wire.codec import Define, Message, Recall, Start, encode, encode_slot, encode_start
+from woolexec.wire.payload import APART, File, Parts, fill
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from woolexec.core.scheduler import Page
+
+    class TimedPage(Page, Protocol):
+        """What is known of the calls that a place has started."""
+
+        @property
+        def since(self) -> float:
+            """When it started the last one, in monotonic seconds."""
+
+
+SLOTS = 128
+"""Functions that a place remembers, at most: a slot's number takes one byte."""
+
+
+class Outbound(Place):
+    """A place, and what it has been told.  Only the engine's thread uses it, where nothing else is said."""
+
+    __slots__ = ("_chunk", "_families", "_slot_of")
+
+    page: TimedPage
+    pid: int | None
+    is_aside = False
+    """It runs what does not run in a main thread: coroutines and streams."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._slot_of: dict[Function, bytes] = {}
+        self._families: dict[object, Function] = {}  # the last version of each function that was sent, if it has one
+        self._chunk: object = None
+
+    def place_of(self, number: int) -> Outbound:
+        """Return where this call is outstanding, if it is."""
+        return self
+
+    def send_calls(self, calls: Sequence[Call]) -> None:
+        """Send calls, those of one function together."""
+        run: list[Call] = []
+        for call in calls:
+            if (
+                not call.is_plain
+                or len(call.payload) >= APART
+                or call.payload.__class__ is not bytes
+                or call.attempts > 1
+            ):
+                self._send_run(run)
+                run = []
+                self._send_alone(call)
+            else:
+                if run and (run[0].function is not call.function or len(run) >= 256):
+                    self._send_run(run)
+                    run = []
+                run.append(call)
+        self._send_run(run)
+
+    def _send_run(self, run: list[Call]) -> None:
+        if run:
+            slot = self._slot(run[0].function)
+            numbers, payloads = [call.number for call in run], [call.payload for call in run]
+            self.send(encode_start(slot, numbers, payloads, run[0].function.lane))
+
+    def _send_alone(self, call: Call) -> None:
+        frame = Start(function=self._slot(call.function), call=(call.number,), count=call.count, first=call.first)
+        frame.attempt = call.attempts - 1
+        frame.lane = call.function.lane
+        frame.context = call.context
+        frame.parent = call.parent
+        frame.worker = call.pin
+        if call.options is not None:
+            frame.name = call.options.name or ""
+            frame.context_back = call.options.context_back
+            frame.timeout = call.options.timeout or 0.0
+        self._say_more(frame, call)
+        if call.chunk is not None:
+            frame.again = self._chunk is call.chunk
+            self._chunk = call.chunk
+        if frame.again:
+            self.send(encode(frame))
+        else:
+            self._send_payload(frame, call.payload)
+
+    def _say_more(self, frame: Start, call: Call) -> None:
+        """Add what only some places are told."""
+
+    def _slot(self, function: Function) -> int:
+        """Find the slot in which the place has this function; send the function first if it does not."""
+        field = self._slot_of.get(function)
+        if field is not None:
+            return field[1]
+        needs = self._slots_of_needs(function)
+        before = self._families.get(function.family)
+        if before is not None:
+            field = self._forget(before)
+        elif len(self._slot_of) >= SLOTS:
+            field = self._forget(next(iter(self._slot_of)))
+        else:
+            field = encode_slot(len(self._slot_of))
+        self._slot_of[function] = field
+        if function.family is not None:
+            self._families[function.family] = function
+        slot = field[1]
+        self._send_function(slot, function, needs)
+        return slot
+
+    def _slots_of_needs(self, function: Function) -> tuple[int, ...]:
+        """Find the slots of the large globals that a function needs."""
+        return tuple(self._slot(need) for need in function.needs)
+
+    def _forget(self, function: Function) -> bytes:
+        """Give a function's slot to another one."""
+        if self._families.get(function.family) is function:
+            del self._families[function.family]
+        return self._slot_of.pop(function)
+
+    def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
+        frame = Define(function=slot, needs=needs)
+        file = fill(frame, function.payload)
+        self.send(encode(frame), file)
+
+    def send_recall(self, number: int, waiting: int = 0) -> None:
+        """Send the mark that ends a recall."""
+        self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_aside)))
+
+    def send_command(self, frame: Message, file: File | None = None) -> None:
+        """Put a command for a call in line."""
+        self.send(encode(frame), file)
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Put encoded frames in line; `flush` writes them."""
+        raise NotImplementedError
+
+    def flush(self) -> bool:
+        """Write what is in line; False if there is no room for it now."""
+        raise NotImplementedError
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        """Send a Start with this payload."""
+        raise NotImplementedError
+
+
+class Remote(Outbound):
+    """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
+
+    __slots__ = ("asked_back", "sent_at")
+
+    asked_back: float
+    """When it was last asked to give back what it has not started, in monotonic seconds."""
+    sent_at: float
+    """When it was last sent a call."""
+
+    @property
+    def unbegun(self) -> float:
+        """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
+        raise NotImplementedError
+
+    aside: Remote
+    """What runs there beside the main threads."""
+    name: str
+    """Of the process at the other end."""
+
+    def withdraw(self, call: Call) -> bool:
+        """Have a call wait again that has not left, because its payload is large; False if it has."""
+        raise NotImplementedError
+
+    def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
+        """
+        Ask for an outstanding call back, or, with `force`, for its end.
+
+        :param answer: told, in the engine's thread, whether the call was cancelled
+        """
+        raise NotImplementedError
+
+    @property
+    def has_appetite(self) -> bool:
+        """A call that is submitted now might run there at once."""
+        raise NotImplementedError
+
+    def is_running(self, call: Call) -> bool:
+        """Say whether an outstanding call is known to have been started; from any thread."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give it up: what it still runs for us ends."""
+        raise NotImplementedError

@@ -1,0 +1,345 @@
+"""
+The engine's end of a worker: its socket, its page, what it knows and what it last said.
+
+A lone call takes the short way under a permit: see `woolexec.engine.permit`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from time import monotonic
+
+from woolexec.core.call import Call, Function
+from woolexec.engine.diagnostics import oom_kills
+from woolexec.engine.fork_server import import_path
+from woolexec.engine.lane import COROUTINES, Aside
+from woolexec.engine.permit import Permit
+from woolexec.engine.transport import Outbound
+from woolexec.errors import ProtocolError
+from woolexec.wire.codec import (
+    Initialize,
+    Message,
+    Start,
+    Stop,
+    encode,
+    encode_apart,
+    encode_start_in_arena,
+    split_start,
+)
+from woolexec.wire.descriptors import Descriptors, Reserve
+from woolexec.wire.payload import APART, File, Parts, fill, shared_file
+from woolexec.wire.pickling import dumps
+from woolexec.wire.shared_page import SIZE as PAGE_SIZE
+from woolexec.wire.shared_page import Page
+from woolexec.wire.socket_stream import Reader, enlarge, pieces, sized, write
+from woolexec.worker.import_path import follow_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+else:  # see `permit`
+    import _socket as socket
+
+_BATCH_SIZE = 1 << 17
+_DIRECT_LIMIT = 32 * 1024
+
+
+def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    ends = socket.socketpair()
+    for end in ends:
+        made.callback(end.close)
+    return ends
+
+
+class Worker(Outbound):
+    """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
+
+    __slots__ = (
+        "_began",
+        "_guard",
+        "_out",
+        "_permit",
+        "_reader",
+        "_used",
+        "aside",
+        "born",
+        "descriptors",
+        "doomed",
+        "ended_for",
+        "exitcode",
+        "id",
+        "is_closed",
+        "log",
+        "oom_kills",
+        "page",
+        "path",
+        "pid",
+        "process",
+        "sock",
+        "stopping",
+    )
+    page: Page
+
+    def __init__(self, number: int, limit: int | None, coroutines: int = COROUTINES) -> None:
+        super().__init__()
+        self.id = number
+        self.aside = Aside(self, coroutines)
+        self.remaining = limit
+        self.pid: int | None = None
+        self.exitcode: int | None = None
+        self.is_closed = False
+        self.path: list[str] | None = None  # where it imports from; None: from where it wants
+        self.process: Any = None  # how users see it, if one has asked
+        self.stopping = False
+        self.doomed = False
+        self.ended_for: str | None = None
+        self.born = monotonic()
+        self.log: deque[str] = deque(maxlen=5)
+        self._out: deque[tuple[list[Any], File | None]] = deque()
+        self._began: dict[int, float] = {}
+        self._permit: Permit | None = None
+        self._used: Permit | None = None  # the last one that was used, until its call is known to be written
+        self._guard = threading.Lock()  # guards writing from `_out`, and past it
+
+    def open(self, reserve: Reserve) -> tuple[socket.socket, socket.socket, int]:
+        """
+        Make what engine and worker share.
+
+        :param reserve: of the engine's thread
+        :return: the worker's sockets, for frames and for descriptors, and the page's descriptor; the caller closes them
+        :raises OSError: if there are no descriptors or no memory left
+        """
+        with contextlib.ExitStack() as made:
+            page_fd = shared_file(PAGE_SIZE)
+            made.callback(os.close, page_fd)
+            ours, theirs = _pair(made)
+            our_descriptors, their_descriptors = _pair(made)
+            self.page = Page(page_fd)
+            made.pop_all()
+        self.sock, self.descriptors = ours, Descriptors(our_descriptors, reserve)
+        self.aside.page = self.page.loop
+        ours.setblocking(False)
+        for end in (ours, theirs):
+            enlarge(end)
+        self._reader = Reader(ours, self.page.up, self.descriptors)
+        self.oom_kills = oom_kills()
+        return theirs, their_descriptors, page_fd
+
+    def follow_path(self, path: list[str]) -> None:
+        """Let imports of the worker go where they go here, as far as it has not been told."""
+        if self.path is not None and path != self.path:
+            self.path = path
+            self.initialize(dumps((follow_path, (path,))))
+
+    def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
+        self.follow_path(import_path())
+        super()._send_function(slot, function, needs)
+
+    # -- sending ------------------------------------------------------------------------------------------------
+
+    def _send_alone(self, call: Call) -> None:
+        payload = call.payload
+        if payload.__class__ is Parts and len(payload.parts) == 2 and call.is_plain and call.attempts <= 1:
+            slot = self._slot(call.function)
+            mark = 0 if call.function.lane else self.page.down.put(payload.parts, len(payload))
+            if mark:  # the usual way of a payload of middle size, in a fifth of the time
+                self.send(encode_start_in_arena(slot, call.number, payload.extent, mark))
+                return
+        super()._send_alone(call)
+
+    def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
+        if isinstance(payload, File):
+            frame.extent = payload.extent
+            self.send(encode(frame), payload)
+        else:
+            parts: list[Any] = [payload]
+            if isinstance(payload, Parts):
+                frame.extent = payload.extent
+                parts = payload.parts
+            frame.size = (len(payload),)
+            if len(payload) >= APART:
+                frame.arena = self.page.down.put(parts, len(payload))
+            if not frame.arena:
+                frame.payload = payload
+            if len(frame.payload) >= APART:
+                self._out.append((pieces(encode_apart(frame), payload), None))
+            else:
+                self.send(encode(frame))
+
+    def send_stop(self) -> None:
+        """Let the worker leave when it has done what it was sent."""
+        self.stopping = True
+        self.ready = False
+        self.send(encode(Stop()))
+
+    def initialize(self, payload: bytes | File | Parts) -> None:
+        """Let the worker run the initializer before anything else."""
+        frame = Initialize()
+        file = fill(frame, payload)
+        self.send(encode(frame), file)
+
+    def send(self, frames: bytes, file: File | None = None) -> None:
+        """Put encoded frames in line; `flush` writes them."""
+        out = self._out
+        rest, beside = out[-1] if out else ((), None)
+        # The rest of what was written in part is a view, to which nothing can be added.
+        if file is beside is None and len(rest) == 1 and len(rest[0]) < _BATCH_SIZE and rest[0].__class__ is bytes:
+            rest[0] += sized(frames)
+        else:
+            out.append((pieces(frames), file))
+
+    def flush(self) -> bool:
+        """Write what is in line; True if all is written, False if the socket is full."""
+        out = self._out
+        if self._used is not None:
+            if not self._used.is_written and self.page.started < self._used.number:
+                return False  # another thread is in the middle of writing a call that was booked before these
+            self._used = None
+        if not self._guard.acquire(blocking=False):
+            return not out
+        try:
+            return self._write_out()
+        finally:
+            self._guard.release()
+
+    def _write_out(self) -> bool:
+        out = self._out
+        while out:
+            try:
+                rest = write(self.sock, *out[0], self.descriptors)
+            except BlockingIOError:
+                return False
+            except OSError:
+                out.clear()  # it is gone; the end of its stream will tell
+                return True
+            if rest[0]:
+                out[0] = rest
+            else:
+                out.popleft()
+        return True
+
+    def say_directly(self, frames: bytes) -> bool:
+        """
+        Write a command for a stream past the engine, which saves the waking of its thread; from any thread.
+
+        A frame this small is written whole or not at all.
+
+        :return: False if it has to take the long way: the engine has something to write, or a call keeps the worker's
+            main thread busy, which then has to be told that there is something to read
+        """
+        if self._out or self.doomed or (self.is_busy_here and not self.page.is_open):
+            return False
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            return not self._out and self.sock.send(sized(frames)) > 0
+        except OSError:  # full, or gone
+            return False
+        finally:
+            self._guard.release()
+
+    # -- the short way ------------------------------------------------------------------------------------------
+
+    def grant_permit(self, number: int) -> None:
+        """Let a submitting thread write one call to this worker, under this number."""
+        self._permit = Permit(number)
+
+    def revoke_permit(self) -> tuple[Call, int] | None:
+        """End the permit; return the call that was sent under it and its number, if one was."""
+        permit, self._permit = self._permit, None
+        call = None if permit is None else permit.revoke()
+        if permit is None or call is None:
+            return None
+        self._used = permit
+        return call, permit.number
+
+    @property
+    def has_permit(self) -> bool:
+        """A permit was granted, or was used and is not booked yet."""
+        return self._permit is not None
+
+    def is_running_directly(self, call: Call) -> bool:
+        """Say whether a call sent under the permit, and not booked yet, has been started; from any thread."""
+        permit = self._permit
+        return permit is not None and permit.user is call and self.page.started >= permit.number
+
+    def send_directly(self, call: Call) -> bool:
+        """
+        Write a call to the worker, if there is a permit for it; from any thread.
+
+        :return: False if the call has to take the long way
+        """
+        payload = call.payload
+        if payload.__class__ is not bytes or len(payload) > _DIRECT_LIMIT:
+            return False
+        permit = self._permit
+        slot = self._slot_of.get(call.function)
+        if permit is None or slot is None:
+            return False
+        before, behind = split_start(payload)
+        return permit.use(self.sock, call, b"".join((before, slot, permit.ticket, behind)))
+
+    # -- receiving ----------------------------------------------------------------------------------------------
+
+    def receive(self, returns: list[tuple[int, float, bytes]]) -> list[Message]:
+        """
+        Read what is there.
+
+        :param returns: lone Returns are appended here
+        :return: other frames
+        :raises EOFError: if the worker is gone
+        :raises ProtocolError: if it sent what is not a batch
+        """
+        try:
+            return self._reader.read(returns)
+        except BlockingIOError:
+            return []
+        except ValueError as exc:
+            raise ProtocolError(f"worker {self.pid}: {exc}") from exc
+
+    def place_of(self, number: int) -> Outbound:
+        """Return where this call is outstanding, if it is: here, or beside the main thread."""
+        return self.aside if number in self.aside.outstanding else self
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is outstanding."""
+        return bool(self.outstanding or self.aside.outstanding or self.pinned)
+
+    @property
+    def is_busy_here(self) -> bool:
+        """Its main thread runs a call, one that was given up included, or is about to."""
+        return bool(self.outstanding) or self.ended_for is not None
+
+    def note_waiting(self, number: int) -> None:
+        """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
+        self._began = {call: since for call, since in self._began.items() if call in self.outstanding}
+        self._began.setdefault(number, self.page.since)
+
+    def began(self, number: int) -> float | None:
+        """Return when a call was started, in monotonic seconds; None if it has not been."""
+        if number > self.page.started:
+            return None
+        return self._began.get(number, self.page.since)
+
+    def crash_report(self) -> str:
+        """Return what faulthandler wrote when the worker crashed, or nothing."""
+        return self.page.crash_report.decode(errors="replace")
+
+    def let_go(self) -> None:
+        """Close its sockets."""
+        self.sock.close()
+        self.descriptors.close()
+
+    def close(self) -> None:
+        """Close what the engine holds of it."""
+        self.is_closed = True
+        self.let_go()
+        self.page.close()
+        self._chunk = self.aside._chunk = None
+        self._slot_of.clear()
+        self._out.clear()

@@ -1,0 +1,1 @@
+"""Futures, and the waits on them that are safe everywhere."""

@@ -1,0 +1,1 @@
+"""A client's links to its peers."""

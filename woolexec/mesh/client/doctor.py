@@ -1,0 +1,274 @@
+"""
+What works between here and a peer, step by step: ``woolexec doctor``.
+
+::
+
+    address --> names --> connection --> our certificate --> TLS --> token, versions --> link --> clock --> round trip
+
+No task is sent.  The first step that fails ends the walk, for what comes after would fail because of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import statistics
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import TYPE_CHECKING
+
+from woolexec.core.offer import Offer
+from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.mesh.client.channel import greet, open_channel, open_link
+from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
+from woolexec.mesh.security.tls import CLIENT
+from woolexec.resources import amounts
+
+if TYPE_CHECKING:
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.wire.wire_pb2 import Welcome
+
+PATIENCE = 5.0
+"""Seconds for each step."""
+
+_TRIPS = 20
+
+_SOON = 30 * 86400.0
+"""Seconds before the end of our certificate at which it is told of."""
+
+_ENDED = "the peer ended the connection"
+
+_CLOCK = 30.0
+"""Seconds that clocks may differ before certificates and logs begin to puzzle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One thing that was tried.
+
+    :param found: what was seen
+    :param advice: what to do when it does not work
+    """
+
+    name: str
+    works: bool
+    found: str
+    advice: str = ""
+
+
+async def look(address: str, credentials: Credentials, pool: str = "") -> Welcome:
+    """
+    Ask a peer what it is.
+
+    :raises PeerRefusedError: if it does not answer as a peer should
+    :raises CredentialsError: if a file of certificates cannot be read
+    """
+    grpc = load_grpc()
+
+    try:
+        async with open_channel(address, credentials) as channel, asyncio.timeout(PATIENCE):
+            return (await greet(channel, Caller(credentials.token, pool)))[0]
+    except TimeoutError as exc:
+        raise PeerRefusedError(f"no answer in {PATIENCE:g} s") from exc
+    except grpc.RpcError as exc:
+        raise PeerRefusedError(f"{exc.code().name}: {exc.details()}") from exc
+
+
+async def examine(address: str, credentials: Credentials) -> AsyncIterator[Step]:
+    """Yield what works, and what does not."""
+    steps = _Steps(address, credentials)
+    for step in (
+        steps.names,
+        steps.connection,
+        steps.certificate,
+        steps.encryption,
+        steps.handshake,
+        steps.clock,
+        steps.trips,
+    ):
+        async for done in step():
+            yield done
+            if not done.works:
+                return
+
+
+class _Steps:
+    def __init__(self, address: str, credentials: Credentials) -> None:
+        self._address = address
+        self._credentials = credentials
+        host, _, port = address.rpartition(":")
+        self._is_unix = address.startswith("unix:")
+        self._host, self._port = host.strip("[]"), int(port) if port.isdecimal() else 0
+        self._welcome: Welcome | None = None
+        self._seen = 0.0
+
+    async def names(self) -> AsyncIterator[Step]:
+        """Look up the host."""
+        if self._is_unix:
+            return
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError as exc:
+            advice = f"is {self._host!r} spelt right? Does `getent hosts {self._host}` know it?"
+            yield Step("name", works=False, found=str(exc), advice=advice)
+            return
+        yield Step("name", works=True, found=", ".join(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)))
+
+    async def connection(self) -> AsyncIterator[Step]:
+        """Connect."""
+        begun = perf_counter()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                _, writer = await self._open()
+        except TimeoutError:
+            advice = "a firewall drops what is sent there, or the host is down"
+            yield Step("connection", works=False, found=f"no answer in {PATIENCE:g} s", advice=advice)
+        except ConnectionRefusedError:
+            advice = "nobody listens there: is `woolexec serve` running, with this --bind?"
+            yield Step("connection", works=False, found="refused", advice=advice)
+        except OSError as exc:
+            advice = "is the path right?" if self._is_unix else "is there a route to that host?"
+            yield Step("connection", works=False, found=exc.strerror or str(exc), advice=advice)
+        else:
+            writer.close()
+            yield Step("connection", works=True, found=f"{(perf_counter() - begun) * 1e3:.1f} ms")
+
+    async def _open(self, **tls: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._is_unix:
+            path = self._address.removeprefix("unix:")
+            return await asyncio.open_unix_connection(path, **tls)  # type: ignore[arg-type]  # its own names
+        return await asyncio.open_connection(self._host, self._port, **tls)  # type: ignore[arg-type]  # as above
+
+    async def certificate(self) -> AsyncIterator[Step]:
+        """Look at the certificate that we are going to show."""
+        tls = self._credentials.tls
+        if tls is None or tls.certificate is None:
+            return
+        try:
+            left = tls.check_own(CLIENT)
+        except (CredentialsError, OSError) as exc:
+            advice = "WOOLEXEC_TLS_CERT names it; `woolexec certs issue client` makes one"
+            yield Step("our certificate", works=False, found=str(exc), advice=advice)
+            return
+        advice = "" if left > _SOON else "issue it anew with `woolexec certs issue client`"
+        yield Step("our certificate", works=True, found=f"valid for {left / 86400:.0f} days", advice=advice)
+
+    async def encryption(self) -> AsyncIterator[Step]:
+        """Shake hands by TLS, or see that the peer does not want to."""
+        tls = self._credentials.tls
+        context = ssl.create_default_context(cafile=tls.ca if tls else None)
+        context.set_alpn_protocols(["h2"])
+        if tls is None:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        elif tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+        error = await self._encrypt(context, (tls.name if tls else "") or self._host)
+        if tls is None:
+            if error is None:
+                advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
+                yield Step(
+                    "TLS", works=False, found="the peer speaks TLS, and no certificates are given", advice=advice
+                )
+            return
+        if error is None:
+            yield Step("TLS", works=True, found="the peer's certificate is right")
+        elif self._is_about_us(error):
+            shown = "none was shown" if tls.certificate is None else f"it does not accept {tls.certificate}"
+            found = f"the peer asks for a certificate of its authority, and {shown} ({error})"
+            advice = (
+                "set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY to a client's certificate: `woolexec certs issue client`"
+            )
+            yield Step("TLS", works=False, found=found, advice=advice)
+        else:
+            advice = (
+                "is the peer's certificate from this authority, valid now, and a peer's? `woolexec certs show FILE`"
+            )
+            yield Step("TLS", works=False, found=str(error), advice=advice)
+
+    async def _encrypt(self, context: ssl.SSLContext, name: str) -> Exception | None:
+        writer = None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                reader, writer = await self._open(ssl=context, server_hostname=name)
+                # With TLS 1.3 a peer looks at our certificate at the end, and sends its settings or why not.
+                if self._credentials.tls is not None and not await reader.read(1):
+                    raise ConnectionResetError(_ENDED)
+        except (OSError, TimeoutError) as exc:  # ssl's errors are OSErrors
+            return exc
+        finally:
+            if writer is not None:
+                writer.transport.abort()  # an end as TLS wants it waits for the peer
+                with contextlib.suppress(OSError, TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        await writer.wait_closed()
+        return None
+
+    @staticmethod
+    def _is_about_us(error: Exception) -> bool:
+        """The peer has ended the connection, and not we."""
+        return "ALERT" in str(getattr(error, "reason", "")) or isinstance(error, ConnectionResetError)
+
+    async def handshake(self) -> AsyncIterator[Step]:
+        """Prove to each other who we are, and compare versions."""
+        try:
+            self._welcome = await look(self._address, self._credentials)
+        except (PeerRefusedError, CredentialsError) as exc:
+            yield Step("peer", works=False, found=str(exc), advice=_advice(str(exc)))
+            return
+        self._seen = time()
+        welcome = self._welcome
+        offer = str(Offer(welcome.tag, amounts(welcome.resource)))
+        yield Step(
+            "peer",
+            works=True,
+            found=f"woolexec {welcome.woolexec or '(from sources)'}, Python {welcome.python} on {welcome.host}, pid "
+            f"{welcome.pid}, {welcome.workers} workers{f', pool {welcome.pool}' if welcome.pool else ''}"
+            f"{f', {offer}' if offer else ''}",
+        )
+        try:
+            async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(PATIENCE):
+                _, opening = await greet(channel, Caller(self._credentials.token))
+                stream, _ = await open_link(channel, opening)
+                free = dict(await stream.initial_metadata()).get(FREE_KEY)
+                stream.cancel()
+        except (PeerRefusedError, TimeoutError) as exc:
+            yield Step("link", works=False, found=str(exc) or "no answer", advice=_advice(str(exc)))
+            return
+        if free == "0":
+            advice = "tasks wait until others end; start another peer, or give it more --workers"
+            yield Step("link", works=True, found="the peer lets us in, and is full: no place is free", advice=advice)
+            return
+        yield Step("link", works=True, found=f"the peer lets us in{f'; {free} places are free' if free else ''}")
+
+    async def clock(self) -> AsyncIterator[Step]:
+        """Compare clocks; nothing of ours needs them, but certificates do."""
+        assert self._welcome is not None
+        ahead = self._welcome.clock - self._seen
+        works = abs(ahead) < _CLOCK
+        advice = "" if works else "certificates may seem to be expired, or not valid yet: does NTP run on both hosts?"
+        yield Step("clock", works=True, found=f"{ahead:+.2f} s", advice=advice)
+
+    async def trips(self) -> AsyncIterator[Step]:
+        """Measure the way there and back."""
+        took = []
+        async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(_TRIPS * PATIENCE):
+            for _ in range(_TRIPS):
+                begun = perf_counter()
+                await greet(channel, Caller(self._credentials.token))
+                took.append((perf_counter() - begun) * 1e3)
+        yield Step("round trip", works=True, found=f"{statistics.median(took):.2f} ms, at most {max(took):.1f} ms")
+
+
+def _advice(reason: str) -> str:
+    if "token" in reason:
+        return "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here"
+    if "Python" in reason or "cloudpickle" in reason or "protocol" in reason:
+        return "install the same minor version of Python, and of woolexec, at both ends"
+    if DRAINING in reason:
+        return "it was told to end and takes no new clients: start another"
+    return "is it a peer of woolexec? Its own messages on that host may say more"

@@ -1,0 +1,374 @@
+"""
+A client's peers: one link to each that has been found, made again when it breaks.
+
+::
+
+    discovery --Joined--> record --> connect, handshake --> Link, a place of the engine --> it ends --> wait --> again
+                            |                   |
+              Left: no more links to it         `- refused, or nobody there: remembered, for messages, and said once
+
+A link that has worked is made again at once, then ever more rarely, up to `SLOWEST`; each time a little at random, so
+that many clients of a peer that comes back do not come all at once.
+
+Of very many peers a client uses `MOST`, those that rendezvous hashing gives it (Thaler and Ravishankar, 1998): which
+those are changes little when peers come and go, and each peer gets about the same number of clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Condition
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec import errors
+from woolexec.discovery.base import Left
+from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError
+from woolexec.mesh.client.channel import greet, open_channel, open_link
+from woolexec.mesh.client.link import Link, no_code
+from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
+from woolexec.mesh.link import fd_passing as passages
+from woolexec.mesh.security.handshake import Caller
+from woolexec.mesh.security.tls import CLIENT
+
+if TYPE_CHECKING:
+    from woolexec.discovery.base import Discovery, Event, Record
+    from woolexec.engine.engine import Engine
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.security.tls import Tls
+    from woolexec.worker.setup import Around
+
+FIRST, SLOWEST = 0.1, 5.0
+"""Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
+
+_REPLAY = 10.0
+"""Seconds in which a discovery that is asked again names all that are there."""
+
+MOST = 100
+"""Links of one client."""
+
+_GREETING = 10.0
+"""Seconds that a peer may take for the handshake."""
+
+_AT_ONCE = 16
+"""So many handshakes go on at a time."""
+
+_LOOK = 0.25
+"""How often to look whether tasks wait in vain, in seconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """A peer that has been found: what is known of it, and what has become of it."""
+
+    record: Record
+    task: asyncio.Task[None] | None = None
+    link: Link | None = None
+    reason: str = ""
+    is_final: bool = False  # no later try can succeed
+    since: float = field(default_factory=monotonic)
+    said: bool = False  # that it cannot be reached
+
+
+class Peers:
+    """
+    The links of one client.
+
+    :param discoveries: how they are found
+    :param credentials: what both ends prove, unless the record of a peer has others
+    :param timeout: seconds that tasks wait while no peer is there; None: for ever
+    :param around: what each worker of the peers needs for our tasks, and runs before the first of them
+    :param code: archives of modules by their digests; None: there is no such archive
+    :param identity: our own, if we are a peer ourselves
+    :raises RuntimeError: in a child of a fork that can have no links
+    """
+
+    def __init__(
+        self,
+        discoveries: Sequence[Discovery],
+        credentials: Credentials,
+        *,
+        timeout: float | None = None,
+        around: Around | None = None,
+        code: Callable[[str], bytes | None] = no_code,
+        identity: str = "",
+    ) -> None:
+        check_fork()
+        self._discoveries = discoveries
+        self._credentials = credentials
+        self._timeout = timeout
+        self._identity = identity
+        self._changed = Condition()  # guards `_links`
+        self._links: dict[str, Link | None] = {}  # by the peer's identity; None: on the way to one
+        self._known: dict[tuple[Discovery, str], _Known] = {}
+        self._troubles: dict[Discovery, str] = {}
+        self._final: set[Discovery] = set()  # those that no later try makes better
+        self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
+        self._salt = self._random.randbytes(8)
+        self._over = False
+        self._around, self._code = around, code
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    def wait(self, count: int, timeout: float | None) -> int:
+        """
+        Wait until so many peers are linked.
+
+        :return: how many there are
+        :raises TimeoutError: if they are not there in time; it says why not
+        """
+
+        def is_over() -> bool:
+            return len(self.links) >= count or self._over or self._possible() < count
+
+        with self._changed:
+            self._changed.wait_for(is_over, timeout)
+            there = len(self.links)
+        if there < count or self._over:
+            raise TimeoutError(f"only {there} of {count} peers connected. {self.explain()}".rstrip())
+        return there
+
+    def _possible(self) -> float:
+        """Return how many peers there may be at most, as far as is known."""
+        if not all(discovery.count is not None for discovery in self._discoveries):
+            return float("inf")
+        hopeless = sum(known.is_final and known.link is None for known in tuple(self._known.values()))
+        named = sum(discovery.count or 0 for discovery in self._discoveries if discovery not in self._final)
+        return named - hopeless
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that there are."""
+        return [link for link in tuple(self._links.values()) if link is not None]
+
+    def explain(self) -> str:
+        """Say of each peer that is not there why not, and where none has been found."""
+        known = list(self._known.items())
+        reasons = list(self._troubles.values())
+        reasons += [
+            f"{each.record.addresses[0]}: {each.reason or f'connecting for {monotonic() - each.since:.1f} s'}"
+            for _, each in known
+            if each.link is None
+        ]
+        found = {place[0] for place, _ in known} | self._troubles.keys()
+        nowhere = ", ".join(str(discovery) for discovery in self._discoveries if discovery not in found)
+        if nowhere:
+            reasons.append(f"none has been found at {nowhere}")
+        return "; ".join(reasons)
+
+    # -- the engine's thread ------------------------------------------------------------------------------------
+
+    async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
+        """Keep the links until cancelled."""
+        self._engine = engine
+        self._wake = wake
+        self._few = asyncio.Semaphore(_AT_ONCE)
+        engine._dispatcher.expects_peers = True
+        asyncio.get_running_loop().call_later(_REPLAY, setattr, engine._dispatcher, "expects_peers", False)
+        try:
+            with in_use():
+                async with asyncio.TaskGroup() as group:
+                    for discovery in self._discoveries:
+                        group.create_task(self._follow(group, discovery))
+                    group.create_task(self._watch())
+        finally:
+            for known in self._known.values():
+                known.task = None  # how it ended holds all that it used
+            with self._changed:
+                self._over = True
+                self._changed.notify_all()
+
+    async def _follow(self, group: asyncio.TaskGroup, discovery: Discovery) -> None:
+        """Hear of peers."""
+        pause = FIRST
+        while True:
+            heard: set[str] = set()
+            forgetting = asyncio.get_running_loop().call_later(_REPLAY, self._forget, group, discovery, heard)
+            try:
+                async with contextlib.aclosing(discovery.watch()) as events:  # type: ignore[type-var]  # a generator
+                    async for event in events:
+                        self._troubles.pop(discovery, None)
+                        self._final.discard(discovery)
+                        pause = FIRST
+                        heard.add(event.key if isinstance(event, Left) else event.record.key)
+                        self._hear(group, discovery, event)
+            except DiscoveryError as exc:
+                self._complain(discovery, str(exc))
+                if exc.is_final:
+                    self._final.add(discovery)
+                    self._tell()
+            except Exception as exc:  # of somebody else's making: the others go on
+                self._complain(discovery, f"{type(discovery).__name__}: {exc!r}")
+            finally:
+                forgetting.cancel()
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, SLOWEST)
+
+    def _forget(self, group: asyncio.TaskGroup, discovery: Discovery, heard: set[str]) -> None:
+        """Whom a discovery that was asked again has not named again has left meanwhile."""
+        for place, key in list(self._known):
+            if place is discovery and key not in heard:
+                self._hear(group, discovery, Left(key))
+
+    def _complain(self, discovery: Discovery, trouble: str) -> None:
+        if self._troubles.get(discovery) != trouble:
+            self._troubles[discovery] = trouble
+            logging.getLogger("woolexec").warning("finding peers: %s", trouble)
+
+    def _hear(self, group: asyncio.TaskGroup, discovery: Discovery, event: Event) -> None:
+        if isinstance(event, Left):
+            known = self._known.pop((discovery, event.key), None)
+            if known is not None and known.task is not None and known.link is None:
+                known.task.cancel()
+        else:
+            record = event.record
+            try:
+                "".join((record.key, record.pool, *record.addresses)).encode()
+            except UnicodeEncodeError as exc:  # half a character: nobody can say that to grpc, or to the user
+                self._complain(discovery, f"a record makes no sense: {exc}")
+                return
+            place = discovery, record.key
+            self._known.setdefault(place, _Known(record)).record = record
+        self._choose(group)
+
+    def _choose(self, group: asyncio.TaskGroup) -> None:
+        """Keep links to those that are chosen, of all that are known."""
+        chosen = list(self._known.items())
+        if len(chosen) > MOST:
+            chosen.sort(key=lambda item: hashlib.blake2b(item[0][1].encode(), key=self._salt).digest())
+        for place, known in chosen[:MOST]:
+            if known.task is None:
+                known.task = group.create_task(self._keep(place, known))
+        for _, known in chosen[MOST:]:
+            if known.task is not None and known.link is None:
+                known.task.cancel()
+                known.task = None
+
+    async def _keep(self, place: tuple[Discovery, str], known: _Known) -> None:
+        """Have links to one peer, one after the other, for as long as it is known."""
+        pause = FIRST
+        while self._known.get(place) is known:
+            try:
+                linked = await self._link(known)
+            except Exception as exc:  # a bug of ours, or an address that grpc makes nothing of: other links go on
+                if not known.said:
+                    known.said = True
+                    logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
+                linked, known.reason, known.is_final = False, repr(exc), False
+            pause = FIRST if linked else min(2 * pause, SLOWEST)
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+
+    async def _link(self, known: _Known) -> bool:
+        """Have one link for as long as it lasts; False if there was none."""
+        reasons, finals = [], []
+        for address in known.record.addresses:
+            refusal = await self._link_to(known, address)
+            if refusal is None:
+                return True
+            reasons.append(str(refusal))
+            finals.append(getattr(refusal, "is_final", False))
+        known.reason, known.is_final = "; ".join(reasons), all(finals)
+        if not known.said:
+            known.said = True
+            logging.getLogger("woolexec").warning("peer %s: %s", known.record.addresses[0], known.reason)
+        if known.is_final:
+            self._tell()
+        return False
+
+    def _tell(self) -> None:
+        """Let those who wait for peers look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    async def _link_to(self, known: _Known, address: str) -> Exception | str | None:
+        """Have one link, and return None; or return why there was none."""
+        grpc = load_grpc()
+        credentials = known.record.credentials or self._credentials
+        try:
+            if known.record.fingerprint and credentials.tls is not None:
+                ours = credentials.tls.fingerprints
+                if ours and known.record.fingerprint not in ours:
+                    return "its certificates are from another authority"
+            channel = open_channel(address, credentials)
+        except CredentialsError as exc:
+            return exc
+        async with channel:
+            with contextlib.ExitStack() as taken:
+                try:
+                    async with self._few, asyncio.timeout(_GREETING):
+                        welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
+                        if welcome.identity == self._identity or welcome.identity in self._links:
+                            known.said = True
+                            return "there is a link to it already"  # found in two ways, or ourselves
+                        taken.enter_context(self._taking(welcome.identity))
+                        stream, told = await open_link(channel, opening)
+                        passage = await passages.enter(told)
+                        if passage is not None:
+                            taken.callback(passage.close)
+                except TimeoutError:
+                    return f"no answer in {_GREETING:g} s"
+                except PeerRefusedError as exc:
+                    return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
+                except grpc.RpcError as exc:
+                    return f"{exc.code().name}: {exc.details()}"
+                known.link = link = Link(self._engine, address, welcome, self._around, self._code)
+                known.said = known.is_final = False
+                self._note(welcome.identity, link)
+                try:
+                    known.reason = await link.run(stream, passage, self._wake)
+                finally:
+                    known.link = None
+        return None
+
+    @contextlib.contextmanager
+    def _taking(self, identity: str) -> Iterator[None]:
+        """Let nobody else have a link to this peer."""
+        self._links[identity] = None
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._links[identity]
+                self._changed.notify_all()
+
+    def _note(self, identity: str, link: Link) -> None:
+        with self._changed:
+            self._links[identity] = link
+            self._changed.notify_all()
+
+    async def _watch(self) -> None:
+        """Fail what waits in vain."""
+        alone_since = None
+        pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
+        while True:
+            dispatcher = self._engine._dispatcher
+            if dispatcher.waiting:
+                self._wake()  # while nobody could take a call, whoever submitted one has not
+            if dispatcher.links or self._engine.pids or not dispatcher.has_waiting:
+                alone_since = None
+            elif self._possible() <= 0 and self._discoveries:
+                text = f"no peer can be reached, and waiting would not help. {self.explain()}"
+                dispatcher.fail_waiting(errors.NoPeersError(text))
+            elif alone_since is None:
+                alone_since = monotonic()
+            elif self._timeout is not None and monotonic() - alone_since > self._timeout:
+                text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
+                dispatcher.fail_waiting(errors.NoPeersError(text))
+            await asyncio.sleep(pause)
+
+
+def _own_fault(tls: Tls) -> str:
+    """Return what is wrong with our own certificate, if anything is: grpc only says that the connection ended."""
+    if tls.certificate is None:
+        return " (no certificate was shown: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name one)"
+    try:
+        tls.check_own(CLIENT)
+    except (CredentialsError, OSError) as exc:
+        return f" ({exc})"
+    return ""

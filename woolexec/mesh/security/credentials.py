@@ -1,0 +1,178 @@
+"""
+Who may use a peer: whoever has its token, or a certificate of its authority, or both where both are asked for.
+
+Processes of one user share a token that the first of them makes, in a file that only that user can read; peers and
+clients on one machine find it by themselves.  Between hosts there is TLS beside it, or in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from woolexec.checks import wrong_type
+from woolexec.errors import CredentialsError
+
+if TYPE_CHECKING:
+    from woolexec.mesh.security.tls import Tls
+
+_SIZE = 32
+_LEAST = 16
+"""Bytes of a token that is made, and the fewest that are accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """
+    What a client and a peer prove to each other.
+
+    :param token: the secret that both have; None: none is asked for
+    :param tls: the certificates; None: what travels is neither encrypted nor signed
+    """
+
+    token: bytes | None = field(default=None, repr=False)
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token, bytes | None):  # and not what it is
+            raise TypeError(f"token must be bytes or None, not {type(self.token).__name__}")
+        if self.tls is not None and not hasattr(self.tls, "certificate"):
+            raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("credentials stay in their process: a pickle would take the token along")
+
+    @property
+    def are_mutual(self) -> bool:
+        """Each end proves who it is by its certificate."""
+        return self.tls is not None and None not in (self.tls.ca, self.tls.certificate, self.tls.key)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
+        """
+        Take the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name.
+
+        Where none of them is set it is the token of this user.
+
+        :raises FileNotFoundError: if a file is not there
+        :raises CredentialsError: if one cannot be used
+        """
+        names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY")]
+        for name in names:
+            if environment.get(name) == "":  # a template that went wrong is no reason to do with less
+                raise CredentialsError(f"{name} is empty: give it a file, or unset it")
+        token, *tls = map(environment.get, names)
+        return cls.from_files(token, *tls)
+
+    @classmethod
+    def from_files(
+        cls, token: str | None = None, ca: str | None = None, certificate: str | None = None, key: str | None = None
+    ) -> Credentials:
+        """
+        Take a token, certificates, or both, from files; without any it is the token of this user.
+
+        :raises FileNotFoundError: if a file is not there
+        :raises CredentialsError: if one cannot be used
+        """
+        own = cls.from_file(token).token if token else None
+        if not (ca or certificate or key):
+            return cls(own) if token else cls.of_this_user()
+        from woolexec.mesh.security.tls import Tls
+
+        tls = Tls(ca, certificate, key)
+        tls.check()
+        return cls(own, tls)
+
+    @classmethod
+    def of_this_user(cls) -> Credentials:
+        """
+        Take the token that the processes of this user share on this machine; make it if there is none.
+
+        :raises CredentialsError: if its file or folder is not this user's alone
+        """
+        path = state_folder() / "token"
+        try:
+            return cls.from_file(path)
+        except FileNotFoundError:
+            pass
+        # Under another name first, so that nobody ever sees half of it; whoever is first has made it.
+        own = path.with_name(f"token.{os.getpid()}.{secrets.token_hex(4)}")
+        fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(fd, "w") as file:
+                file.write(secrets.token_hex(_SIZE) + "\n")
+            try:
+                os.link(own, path)
+            except FileExistsError:
+                pass
+        finally:
+            own.unlink()
+        return cls.from_file(path)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Credentials:
+        """
+        Read a token from a file that only its owner can read.
+
+        :raises FileNotFoundError: if there is no such file
+        :raises CredentialsError: if others can read or write it, or there is no token in it
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise CredentialsError(f"token file {os.fspath(path)}: {exc.strerror}") from exc
+        try:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
+                raise CredentialsError(f"token file {os.fspath(path)} is not a file")
+            if about.st_uid not in (os.geteuid(), 0):
+                raise CredentialsError(f"token file {os.fspath(path)} belongs to another user")
+            if about.st_mode & 0o077:
+                raise CredentialsError(f"token file {os.fspath(path)} can be read by others: chmod 600 it")
+            token = os.read(fd, 4096).strip()
+        finally:
+            os.close(fd)
+        return cls.from_text(token, f"token file {os.fspath(path)}")
+
+    @classmethod
+    def from_text(cls, token: bytes, source: str = "the text") -> Credentials:
+        """
+        Take a token as it is.
+
+        :param source: where it is from, for messages
+        :raises CredentialsError: if it is too short to be one
+        """
+        if len(token) < _LEAST:
+            raise CredentialsError(f"{source} holds no token: at least {_LEAST} characters")
+        return cls(token)
+
+
+def state_folder() -> Path:
+    """
+    Return the folder for what processes of this user share on this machine, made if need be.
+
+    :raises CredentialsError: if it is not this user's alone
+    """
+    given = os.environ.get("WOOLEXEC_STATE")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if given:
+        path = Path(given)
+    elif runtime and os.path.isdir(runtime):
+        path = Path(runtime) / "woolexec"
+    else:
+        path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "woolexec"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = path.lstat()
+    except OSError as exc:
+        raise CredentialsError(f"folder {path}: {exc.strerror}") from exc
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        raise CredentialsError(f"{path} must be a folder of this user, and closed to others: chmod 700 it")
+    return path

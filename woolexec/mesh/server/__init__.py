@@ -1,0 +1,1 @@
+"""A peer: an engine behind a gRPC server."""

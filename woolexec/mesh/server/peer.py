@@ -1,0 +1,414 @@
+"""
+A peer: an engine behind a gRPC server, in one thread.
+
+::
+
+    stream --Define/Start/Next/...--> Served --> engine --> workers
+    stream <--Return/Raise/Yield/...-- outbox <-- receivers of the calls
+
+It never unpickles what users have pickled; it passes it on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import resource
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self
+
+from woolexec.core.offer import Offer
+from woolexec.core.window import DEPTH
+from woolexec.discovery.base import Record
+from woolexec.discovery.dns import with_port
+from woolexec.discovery.lan import addresses_here
+from woolexec.engine.engine import Engine
+from woolexec.engine.lane import COROUTINES
+from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.mesh.client.peers import Peers
+from woolexec.mesh.grpc_module import in_use, load_grpc
+from woolexec.mesh.link.fd_passing import Passages
+from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS, SERVICE, end, to_its_end
+from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
+from woolexec.mesh.security.tls import check_client
+from woolexec.mesh.server.capacity import Places
+from woolexec.mesh.server.code_store import Archives
+from woolexec.mesh.server.health import Health
+from woolexec.mesh.server.peer_log import PeerLog
+from woolexec.mesh.server.session import Served
+from woolexec.mesh.server.socket_dir import Room
+from woolexec.wire.restricted import ALLOW
+from woolexec.wire.wire_pb2 import Welcome
+from woolexec.worker.code_import import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from woolexec.discovery.base import Discovery
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.server.audit_log import Audit
+
+_STOPPING = 1.0
+"""Seconds that calls of grpc have to end when the peer stops."""
+
+_LOOK = 0.1
+"""How often to look whether a peer that starts is still wanted, in seconds."""
+
+
+_AGAINST_STRANGERS = [
+    ("grpc.so_reuseport", 0),
+    # R7: whoever connects and says nothing is shown out.  A client has its link for as long as it is there.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    # A client needs two, a probe one.
+    ("grpc.max_concurrent_streams", 100),
+]
+
+
+class Peer:
+    """
+    Serve an engine at an address; use it in a ``with``.
+
+    :param workers: worker processes, at most
+    :param bind: ``host:port`` (port 0: any that is free) or ``unix:/path``; None: a Unix socket in a private folder
+    :param credentials: what clients must prove
+    :param pool: the name of the pool that it belongs to
+    :param tags: what clients may require, as ``key=value``
+    :param resources: amounts that clients may require, of which calls take some for as long as they run
+    :param health: an address where the health service listens as well, without TLS and credentials, as probes want it
+    :param announce: where it says that it is there, when it is, and until it drains
+    :param advertise: addresses to announce; none: where it listens
+    :param peers: how other peers are found, for the tasks that tasks submit here; they are shown the same credentials
+    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; none: any
+    :param audit: where the end of each task is noted
+    :param is_wanted: asked again and again while it starts; when it says no, that is given up
+    :param quiet: what grpc's core says on stderr is left out
+    :raises PeerStartError: if the address cannot be had
+    :raises DiscoveryError: if the peer cannot be announced
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        bind: str | None = None,
+        credentials: Credentials,
+        pool: str = "",
+        tags: Sequence[str] = (),
+        resources: Mapping[str, float] | None = None,
+        health: str | None = None,
+        announce: Sequence[Discovery] = (),
+        advertise: Sequence[str] = (),
+        peers: Sequence[Discovery] = (),
+        allow: Sequence[str] = (),
+        audit: Audit | None = None,
+        coroutines: int = COROUTINES,
+        threads: int = 1,
+        is_wanted: Callable[[], bool] = lambda: True,
+        quiet: bool = False,
+    ) -> None:
+        self.width = workers
+        self.identity = uuid.uuid4().hex
+        self._room = Room(bind)
+        self._pool, self._tags = pool, tuple(tags)
+        self._health_bind = health
+        self._announce, self._advertise = announce, tuple(advertise)
+        self._silence = asyncio.Event()
+        self._credentials = credentials
+        self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
+        self._archives, self._passages = Archives(), Passages()
+        variables = {FOLDER: self._archives.folder} | ({ALLOW: " ".join(allow)} if allow else {})
+        self._takes_code = not allow
+        self._audit = audit
+        offer = Offer(tags, resources)
+        welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
+        welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
+        self._door = Door(credentials.token, welcome)
+        self._bind = self._room.bind
+        self._served: dict[Served, asyncio.Task[Any]] = {}
+        self._health = Health()
+        self._log, self._is_quiet = PeerLog(), quiet
+        self._stop = asyncio.Event()
+        self._stopped = threading.Event()
+        self._peers = Peers(peers, credentials, code=self._archives.get, identity=self.identity) if peers else None
+        bound: Future[str] = Future()
+        self.engine = Engine(
+            workers,
+            coroutines=coroutines,
+            threads=threads,
+            guest=partial(self._run, bound, offer),
+            offer=offer,
+            variables=variables,
+            for_others=True,
+        )
+        self.engine._crew.on_death = self._log.worker_died
+        try:
+            while not wait((bound,), _LOOK).done:
+                if not is_wanted():
+                    raise PeerStartError("the peer was told to end before it was ready")
+            self.address = bound.result()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def clients(self) -> int:
+        """How many clients are linked now."""
+        return len(self._served)
+
+    @property
+    def ended(self) -> bool:
+        """It serves no more."""
+        return self.engine._loop.stopped
+
+    def drain(self) -> None:
+        """Have clients send no more, and end when what they have sent is done; from any thread."""
+        self.engine._loop.tell(self._drain)
+
+    def _drain(self) -> None:
+        self._log.draining(self.clients)
+        self._health.serving = False
+        self._silence.set()
+        for served in self._served:
+            served.say_goodbye()
+        self._end_if_alone()
+
+    def _end_if_alone(self) -> None:
+        if not (self._health.serving or self._served):
+            self.engine.shutdown(wait=False, cancel=False)
+
+    def close(self) -> None:
+        """End what runs, and wait for the end of all."""
+        self.engine._loop.tell(self._stop.set)  # links first: what clients have not sent goes elsewhere
+        self._stopped.wait()
+        self.engine.end_workers(signal.SIGTERM)
+        self.engine.shutdown(wait=True, cancel=True)
+        self._room.leave()
+        self._archives.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # -- the engine's thread ------------------------------------------------------------------------------------
+
+    async def _run(self, bound: Future[str], offer: Offer, engine: Engine, wake: Callable[[], None]) -> None:
+        self._places = Places(engine._loop, self.width, offer, has_peers=self._peers is not None)
+        try:
+            with in_use():
+                await self._serve_beside(engine, wake, bound)
+        finally:
+            self._stopped.set()
+            if not bound.done():
+                bound.set_exception(PeerStartError("the peer ended before it was there"))
+
+    async def _serve_beside(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+        """Serve until cancelled, beside what hands payloads over and what keeps our own links."""
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._passages.run())]
+            if self._peers is not None:
+                beside.append(group.create_task(self._peers(engine, wake)))
+            try:
+                await self._serve(engine, wake, bound)
+            finally:
+                for task in beside:
+                    task.cancel()
+
+    async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+        """Serve until cancelled."""
+        grpc = load_grpc(quiet=self._is_quiet)
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
+        options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the rest is for payloads and workers
+        server = grpc.aio.server(options=options)
+        servers = [server]
+
+        server.add_generic_rpc_handlers((self._handlers(engine, wake), self._health.handlers()))
+        try:
+            port = self._listen(server)
+            if self._health_bind is not None:
+                probed = grpc.aio.server(options=options)
+                servers.append(probed)
+                probed.add_generic_rpc_handlers((self._health.handlers(),))
+                probed.add_insecure_port(self._health_bind)
+            for each in servers:
+                await each.start()
+        except (RuntimeError, CredentialsError) as exc:
+            bound.set_exception(PeerStartError(self._why_not(exc)))
+            await to_its_end(_stop(servers))
+            return
+        host, colon, wanted = self._bind.rpartition(":")
+        address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
+        announced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        announcing = asyncio.get_running_loop().create_task(self._announce_at(address, announced))
+        stopping = asyncio.get_running_loop().create_task(self._stop.wait())
+        try:
+            either: list[asyncio.Future[Any]] = [announced, stopping]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if announced.done():
+                try:
+                    announced.result()
+                except Exception as exc:
+                    bound.set_exception(exc)
+                    return
+                bound.set_result(address)
+                await stopping
+        finally:
+            stopping.cancel()
+            for task in self._served.values():
+                task.cancel()
+            self._silence.set()
+            # A server that is not stopped waits for its own end, for ever, when it is destroyed.
+            await to_its_end(self._close(servers, announcing))
+
+    async def _close(self, servers: Sequence[Any], announcing: asyncio.Task[None]) -> None:
+        stopped = asyncio.get_running_loop().create_task(_stop(servers))
+        await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
+        await end(announcing)
+        await stopped  # seldom so long: what there was has ended
+
+    def _why_not(self, exc: Exception) -> str:
+        """Say why the peer cannot listen where it should."""
+        if isinstance(exc, CredentialsError):
+            return f"cannot listen on {self._bind}: {exc}"
+        for address in filter(None, (self._bind, self._health_bind)):
+            if reason := why_not_bound(address):
+                return f"cannot listen on {address}: {reason}"
+        return f"cannot listen on {self._bind}: {exc}"
+
+    def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
+        """Return what answers the two calls of a client."""
+        grpc = load_grpc()
+
+        async def greet(_request: Any, context: Any) -> None:
+            try:
+                welcome = self._door.greet(context.invocation_metadata())
+            except PeerRefusedError as exc:
+                self._log.refused(context.peer(), str(exc))
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(exc))
+            context.set_trailing_metadata(((WELCOME_KEY, welcome),))
+
+        async def link(_request: Any, context: Any) -> None:
+            try:
+                names = ""
+                if self._credentials.are_mutual:
+                    names = f" ({check_client(context.auth_context())})"
+                hello = self._door.admit(context.invocation_metadata())
+            except PeerRefusedError as exc:
+                self._log.refused(context.peer(), str(exc))
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
+            if not self._health.serving:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
+            client = f"{hello.host}:{hello.pid}{names}"
+            served = Served(
+                engine,
+                client,
+                self._quota,
+                self._places,
+                archives=self._archives if self._takes_code else None,
+                audit=self._audit,
+            )
+            task = asyncio.current_task()
+            assert task is not None
+            self._served[served] = task
+            told, forget = self._passages.expect(served.enter)
+            self._log.joined(client, context.peer())
+            began = monotonic()
+            try:
+                free = str(max(0, self._places.admission.free))
+                await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
+                await served.run(context, wake)
+            except (ProtocolError, ValueError, OSError) as exc:
+                self._log.refused(context.peer(), f"{client}: {exc}")
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
+            finally:
+                self._log.left(client, monotonic() - began)
+                del self._served[served]
+                forget()
+                try:
+                    served.abandon()
+                finally:
+                    self._end_if_alone()
+                    wake()
+                    await served.outbox.ended()
+
+        methods = {
+            HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),
+            LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(link),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _listen(self, server: Any) -> int:
+        tls = self._credentials.tls
+        port: int = (
+            server.add_insecure_port(self._bind) if tls is None else server.add_secure_port(self._bind, tls.server())
+        )
+        return port
+
+    async def _announce_at(self, address: str, announced: asyncio.Future[None]) -> None:
+        """Be announced until there is to be silence; `announced` tells when it is, or why it cannot be."""
+        tls = self._credentials.tls
+        try:
+            fingerprint = next(iter(tls.fingerprints), "") if tls is not None else ""
+            where = self._advertise or reachable(address)
+            record = Record(self.identity, where, self._pool, self._tags, fingerprint)
+            async with contextlib.AsyncExitStack() as stack:
+                for discovery in self._announce:
+                    await stack.enter_async_context(discovery.announce(record))
+                announced.set_result(None)
+                await self._silence.wait()
+        except Exception as exc:
+            if not announced.done():
+                announced.set_exception(exc)
+
+
+async def _stop(servers: Sequence[Any]) -> None:
+    await asyncio.gather(*(server.stop(_STOPPING) for server in servers))
+
+
+def why_not_bound(address: str) -> str | None:
+    """Try to listen at an address; return why that does not work, or None if it does."""
+    if address.startswith("unix:"):
+        return None
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, proto, _, sockaddr in found:
+            with socket.socket(family, kind, proto) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(sockaddr)
+    except socket.gaierror as exc:
+        return f"the name {host!r} cannot be looked up ({exc.strerror})"
+    except OSError as exc:
+        reasons = {
+            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 stands for any that is free",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 stands for all that it has",
+            errno.EACCES: "this user may not listen on that port; choose one above 1023",
+        }
+        return reasons.get(exc.errno or 0, exc.strerror)
+    return None
+
+
+def reachable(address: str) -> tuple[str, ...]:
+    """Return the addresses at which others reach one that a peer listens on."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # looked for, not bound
+        return (address,)
+    found = [
+        with_port(about, port)
+        for _, about in addresses_here()
+        if not about.is_link_local and (about.version == 4 or ":" in host)
+    ]
+    return tuple(found) or (address,)

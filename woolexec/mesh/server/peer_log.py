@@ -1,0 +1,72 @@
+"""
+What a peer tells of itself: records of the logger ``woolexec.peer``.
+
+Clients that join and leave and the peer's drain are INFO, refusals and deaths of workers WARNING.  Each record has its
+parts as a dict, `about`, for handlers that write fields.  Strangers can be refused as often as they like, so only
+`MOST` refusals in `PERIOD` seconds are told, and the number of the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from woolexec.engine.diagnostics import describe_exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.engine.worker_process import Worker
+
+MOST, PERIOD = 10, 10.0
+
+_log = logging.getLogger("woolexec.peer")
+
+
+class PeerLog:
+    """
+    The events of one peer.
+
+    :param clock: monotonic, in seconds
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._told = self._untold = 0
+
+    def joined(self, client: str, address: str) -> None:
+        """A client has its link."""
+        self._tell(logging.INFO, "joined", f"client {client} joined from {address}", client=client, address=address)
+
+    def left(self, client: str, seconds: float) -> None:
+        """A client's link has ended."""
+        text = f"client {client} left after {seconds:.1f} s"
+        self._tell(logging.INFO, "left", text, client=client, seconds=round(seconds, 3))
+
+    def refused(self, address: str, reason: str) -> None:
+        """Somebody was not let in, or was shown out."""
+        if self._clock() - self._since > PERIOD:
+            if self._untold:
+                text = f"{self._untold} more refusals in {self._clock() - self._since:.0f} s"
+                self._tell(logging.WARNING, "refused", text, count=self._untold)
+            self._since = self._clock()
+            self._told = self._untold = 0
+        if self._told >= MOST:
+            self._untold += 1
+            return
+        self._told += 1
+        self._tell(logging.WARNING, "refused", f"refused {address}: {reason}", address=address, reason=reason)
+
+    def draining(self, clients: int) -> None:
+        """It was told to end."""
+        self._tell(logging.INFO, "draining", f"draining, with {clients} clients", clients=clients)
+
+    def worker_died(self, worker: Worker) -> None:
+        """A worker has ended that was not told to."""
+        text = f"worker {worker.pid} {describe_exit(worker.exitcode)}"
+        self._tell(logging.WARNING, "worker died", text, worker=worker.pid, exitcode=worker.exitcode)
+
+    def _tell(self, level: int, event: str, text: str, **about: Any) -> None:
+        _log.log(level, "%s", text, extra={"about": {"event": event, **about}})

@@ -1,0 +1,449 @@
+"""One link, at the peer: which of its calls are in the engine, under which numbers of the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import Call, Chunk, Function
+from woolexec.engine.diagnostics import task_name
+from woolexec.engine.dispatcher import Relayed
+from woolexec.errors import ProtocolError
+from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.link.outbox import Arriving, Outbox, inline
+from woolexec.mesh.server.code_store import Incoming
+from woolexec.options import TaskOptions
+from woolexec.resources import Requirement
+from woolexec.wire.codec import (
+    Cancel,
+    Close,
+    Code,
+    Define,
+    Handed,
+    Load,
+    Log,
+    Next,
+    Part,
+    Raise,
+    Recall,
+    Recalled,
+    Return,
+    Send,
+    Start,
+    Started,
+    Stop,
+    Throw,
+    Yield,
+    decode,
+    encode,
+    encode_return,
+    encode_yield,
+)
+from woolexec.wire.exceptions import dump_failure, types_of
+from woolexec.wire.payload import LARGE, File, Parts, fill
+from woolexec.wire.pickling import dumps_inline
+
+if TYPE_CHECKING:
+    from woolexec.engine.engine import Engine
+    from woolexec.mesh.link.fd_passing import Passage
+    from woolexec.mesh.server.audit_log import Audit
+    from woolexec.mesh.server.capacity import Places
+    from woolexec.mesh.server.code_store import Archives
+    from woolexec.wire.codec import Message
+
+_LOOK = 0.01
+"""While there are calls whose start has not been told, their workers' pages are looked at this often (seconds)."""
+
+_BACKLOG = 1000
+"""Batches that wait for the stream before logging records are dropped."""
+
+_COMMANDS = (Next, Send, Throw, Close)
+
+
+class Served:
+    """
+    Runs the calls of one client.
+
+    :param client: its name, for messages
+    :param quota: calls that it may have here; while there are more, nothing else is taken from it
+    :param places: what it shares with the other clients
+    :param archives: where the code goes that it sends; None: none is taken
+    :param audit: where the end of each of its tasks is noted
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: str,
+        quota: int,
+        places: Places,
+        *,
+        archives: Archives | None = None,
+        audit: Audit | None = None,
+    ) -> None:
+        self.client = client
+        self.places = places
+        places.clients.add(self)
+        self._quota = quota
+        self._room: asyncio.Event | None = None
+        self._dropped = 0
+        self.outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
+        self.outstanding: dict[int, _Answer] = {}
+        self.untold: dict[int, _Answer] = {}
+        self._code, self._audit = Incoming(archives), audit
+        self._engine = engine
+        self._dispatcher = engine._dispatcher
+        self._slots: dict[int, Function] = {}
+        self._families: dict[int, object] = {}  # of what comes under one slot workers keep the last
+        self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of what runs beside them
+        self._refused: list[int] = []
+        self._looking = False
+
+    def enter(self, passage: Passage) -> None:
+        """The client is on this host: hand large payloads over."""
+        self.outbox.passage = self._arriving.passage = passage
+
+    def say_goodbye(self) -> None:
+        """Have the client send no more, and take back what has not been started."""
+        self.outbox.put(encode(Stop()))
+
+    async def run(self, stream: Any, wake: Callable[[], None]) -> None:
+        """
+        Take in what comes until the stream ends.
+
+        :param stream: a bidirectional call of grpc's
+        :param wake: called when there is news for the engine
+        :raises ProtocolError: if it sends what it must not send
+        :raises ValueError: if it sends what cannot be decoded
+        """
+        grpc = load_grpc()
+
+        task = asyncio.current_task()
+        assert task is not None
+        self.outbox.open(stream.write, task.cancel)
+        try:
+            while (data := await stream.read()) is not grpc.aio.EOF:
+                for frame in decode(data):
+                    self._take(frame)
+                if self._refused:
+                    self.outbox.put(encode(Load(refused=self._refused)))
+                    self._refused = []
+                    self.places.tell()
+                wake()
+                if len(self.outstanding) > self._quota:
+                    await self._have_room()
+        finally:
+            self.outbox.close()
+            wake()  # for what has been said to others meanwhile
+
+    async def _have_room(self) -> None:
+        """Wait: grpc's flow control tells the client.  No client of ours sends so much."""
+        self._room = asyncio.Event()
+        await self._room.wait()
+
+    def _take(self, frame: Any) -> None:
+        if isinstance(frame, Start):
+            self._start(frame)
+        elif isinstance(frame, Define):
+            # Not interned: the run time of a function is measured for each link on its own.
+            name = frame.name or "a task of another process"
+            self._slots[frame.function] = function = Function(self._taken(frame), name)
+            function.family = self._families.setdefault(frame.function, object())
+        elif isinstance(frame, Part | Handed):
+            self._arriving.add(frame)
+        elif isinstance(frame, Code):
+            self._code.take(frame)
+        elif isinstance(frame, Recall):
+            self._recall(frame)
+        elif isinstance(frame, Cancel):
+            self._cancel(frame)
+        elif isinstance(frame, _COMMANDS):
+            self._command(frame)
+        else:
+            raise ProtocolError(f"{type(frame).__name__} is not for a peer")
+
+    def _start(self, frame: Start) -> None:
+        function = self._slots.get(frame.function)
+        if function is None:
+            raise ProtocolError(f"slot {frame.function} is empty")
+        if frame.lane != function.lane:
+            family = function.family
+            function = self._slots[frame.function] = Function(function.payload, function.name, frame.lane)
+            function.family = family
+        if frame.count:
+            self._start_span(function, frame)
+            return
+        if len(frame.call) == 1:
+            payload, answer = self._arriving.take(frame), _Answer(self, frame.call[0])
+            self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame)
+            return
+        pos = 0
+        for number, size in zip(frame.call, frame.size, strict=True):
+            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)), frame)
+            pos += size
+
+    def _start_span(self, function: Function, frame: Start) -> None:
+        if not frame.again:
+            self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
+        chunk = self._chunks.get(bool(frame.lane))
+        if chunk is None or len(frame.call) != 1:
+            raise ProtocolError("a span of no chunk")
+        answer = _Answer(self, frame.call[0])
+        self._submit(
+            Call(
+                function,
+                chunk.payload,
+                answer,
+                _options_of(frame),
+                0,
+                chunk,
+                frame.first,
+                frame.count,
+                frame.context,
+            ),
+            frame,
+        )
+
+    def _submit(self, call: Call, frame: Start) -> None:
+        answer, worker = call.receiver, frame.worker
+        if answer.number in self.outstanding:
+            raise ProtocolError(f"call {answer.number} is there already")
+        if not self._let_in(call, frame):
+            return
+        answer.outstanding_call = call
+        self.outstanding[answer.number] = self.untold[answer.number] = answer
+        error = call.payload if isinstance(call.payload, OSError) else self._engine.broken
+        if error is not None:
+            answer.deliver_failure(call, error)
+            return
+        if not self._looking:
+            self._looking = True
+            self._engine._loop.after(_LOOK, self._look)
+        if worker:
+            self._dispatcher.run_on(worker, call)
+            return
+        core = self._dispatcher.aside if call.function.lane else self._dispatcher.core
+        core.queue.offer(call)
+        core.queue.add(call)
+
+    def _let_in(self, call: Call, frame: Start) -> bool:
+        """Take what a call needs of our places; refuse it if they do not have that now."""
+        answer, seconds = call.receiver, call.function.seconds
+        answer.requirement = None if frame.worker else Requirement.of(frame.require)
+        weight = self.places.admission.admit(
+            self,
+            None if seconds is None else seconds * (call.count or 1),
+            answer.requirement,
+            offer=bool(frame.offer or frame.require),
+            aside=bool(call.function.lane),
+            pinned=bool(frame.worker),
+        )
+        if weight is None:
+            self._refused.append(answer.number)
+            return False
+        answer.weight = weight
+        call.line = self.places.line_of(self, frame.priority)
+        return True
+
+    def _look(self) -> None:
+        """Tell which calls have been started; look again while there are others."""
+        begun = [
+            number for number, answer in self.untold.items() if self._dispatcher.is_running(answer.outstanding_call)
+        ]
+        for number in begun:
+            self.untold.pop(number).note_start()
+        if begun:
+            self.outbox.put(encode(Started(call=begun)))
+        self._looking = bool(self.untold)
+        if self._looking:
+            self._engine._loop.after(_LOOK, self._look)
+
+    def _recall(self, frame: Recall) -> None:
+        """Give back what has not been started, from this call on."""
+        given = [
+            number
+            for number, answer in sorted(self.outstanding.items())
+            if number >= frame.call
+            and number in self.outstanding  # ending one may bring the outcomes of others
+            and not answer.outstanding_call.pin  # there is no other worker for it
+            and bool(answer.outstanding_call.function.lane) is frame.loop
+            and self._drop(answer, force=False)
+        ]
+        # Each goes to the front of the client's queue.
+        self.outbox.put(encode(Recalled(call=given[::-1], loop=frame.loop)))
+
+    def _cancel(self, frame: Cancel) -> None:
+        """End a call, running or not; a coroutine or a stream is cancelled, and says itself what becomes of that."""
+        self._arriving.forget(frame.call)
+        answer = self.outstanding.get(frame.call)
+        if answer is not None and answer.outstanding_call.function.lane:
+            self._command(frame)
+            return
+        ended = answer is not None and self._drop(answer, force=True)
+        self.outbox.put(encode(Recalled(call=(frame.call,) if ended else ())))
+
+    def _command(self, frame: Any) -> None:
+        """Pass a command on to a coroutine or a stream."""
+        answer = self.outstanding.get(frame.call)
+        if answer is None:
+            return
+        file = fill(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
+        call = answer.outstanding_call
+        if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
+            call.move("cancel")
+            answer.deliver_failure(call, None)
+            return
+        frame.call = call.number
+        self._dispatcher.command(call, frame, file)
+
+    def _taken(self, frame: Any) -> bytes | File | Parts:
+        """Return what no call can do without: there is no link without it."""
+        payload = self._arriving.take(frame)
+        if isinstance(payload, OSError):
+            raise payload
+        return payload
+
+    def _drop(self, answer: _Answer, *, force: bool) -> bool:
+        if self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
+            return False
+        self.forget(answer.number)
+        return True
+
+    def log(self, frame: Log) -> None:
+        """Send a logging record up; of a flood only so many that outcomes need not wait for it."""
+        if len(self.outbox) > _BACKLOG:
+            self._dropped += 1
+            return
+        if self._dropped:
+            text = f"{self._dropped} log records were dropped: the link is too slow for them"
+            about = {"name": "woolexec", "levelno": 30, "levelname": "WARNING", "msg": text, "args": None}
+            self.outbox.put(encode(Log(record=dumps_inline(about), text=text)))
+            self._dropped = 0
+        self.outbox.put(encode(Log(record=frame.record, text=frame.text)))
+
+    def forget(self, number: int, outcome: str = "cancelled") -> bool:
+        """A call is over; False if nobody waits for it."""
+        self.untold.pop(number, None)
+        if self._room is not None and len(self.outstanding) <= self._quota:
+            self._room.set()
+        answer = self.outstanding.pop(number, None)
+        if answer is None:
+            return False
+        self.places.admission.done(answer.weight, answer.requirement)
+        self.places.tell()
+        if self._audit is not None:
+            name = task_name(answer.outstanding_call)
+            self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
+        del answer.outstanding_call  # which refers to the answer, and holds the arguments
+        return True
+
+    def abandon(self) -> None:
+        """The client is gone, and with it whoever wants an outcome."""
+        self._slots.clear()
+        self._chunks.clear()
+        for number, answer in list(self.outstanding.items()):
+            if number in self.outstanding:  # ending one may bring the outcomes of others
+                self._drop(answer, force=True)
+        for number in list(self.outstanding):
+            self.forget(number)
+        self.untold.clear()
+        self.places.leave(self)
+        if self.outbox.passage is not None:
+            self.outbox.passage.close()
+
+
+def _options_of(frame: Start) -> TaskOptions | None:
+    if not (frame.name or frame.timeout or frame.context_back):
+        return None
+    return TaskOptions(name=frame.name or None, timeout=frame.timeout or None, context_back=frame.context_back)
+
+
+class _Answer(Relayed):
+    """Takes what becomes of one call, and sends it up the link."""
+
+    __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
+
+    outstanding_call: Call
+    requirement: Requirement | None
+    weight: float
+    """What it takes of the peer's places."""
+
+    def __init__(self, served: Served, number: int) -> None:
+        self.types = ()
+        self._began: float | None = None
+        self.served = served
+        self.number = number
+
+    def note_start(self) -> None:
+        """It has been seen to run."""
+        self._began = time()
+
+    def started_by(self, ended: float, outcome: str) -> float | None:
+        """Return when it was started, in seconds since 1970; None if it never was."""
+        if self._began is None and outcome != "cancelled":  # it was over before anybody looked
+            return ended - self._seconds(self.outstanding_call)
+        return self._began
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Send the encoded value up."""
+        if payload.__class__ is bytes:
+            if self.served.forget(self.number, "returned"):
+                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
+        else:
+            self.deliver_context(call, b"", payload)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Send the encoded value up, with changed context variables."""
+        frame = Return(call=(self.number,), seconds=(self._seconds(call),), size=(len(payload),), context=context)
+        self._end(frame, payload, "returned")
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Send the exception up."""
+        outcome = "cancelled" if payload is None else "raised"
+        if payload is None:
+            payload = CancelledError()
+        frame = Raise(call=self.number, seconds=0.0)
+        if isinstance(payload, BaseException):  # one of our own
+            frame.type = types_of(payload)
+            payload = dump_failure(payload)
+        else:
+            frame.type = self.types
+        self._end(frame, payload, " ".join((outcome, *frame.type[: outcome == "raised"])))
+
+    def deliver_start(self, call: Call) -> None:
+        """Say that a stream can be pulled."""
+        self.served.untold.pop(self.number, None)
+        self.note_start()
+        self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
+
+    def deliver_item(self, call: Call, frame: Yield) -> None:
+        """Send items of a stream up."""
+        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
+            self.deliver_failure(call, frame.payload)
+            return
+        if frame.payload.__class__ is bytes and not (frame.count or frame.context):
+            self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)
+            return
+        self._send(Yield(call=self.number, count=frame.count, context=frame.context), frame.payload)
+
+    def deliver_log(self, frame: Log) -> None:
+        """Send a logging record up."""
+        self.served.log(frame)
+
+    def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
+        if self.served.forget(self.number, outcome):
+            self._send(frame, payload)
+
+    def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
+        if isinstance(payload, File | Parts) and len(payload) >= LARGE:
+            self.served.outbox.put_large(self.number, frame, payload)
+            return
+        inline(frame, payload)
+        self.served.outbox.put(encode(frame), self.number)
+
+    @staticmethod
+    def _seconds(call: Call) -> float:
+        return (call.function.seconds or 0.0) * (call.count or 1)

@@ -1,0 +1,110 @@
+"""
+Context variables that travel with tasks: those that `propagate` was told of.
+
+They go from whoever submits to the task, under a name that is the same in all processes, and, if it is asked for, what
+a coroutine or a stream has changed comes back.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context, ContextVar, copy_context
+
+from woolexec.wire import tracing
+from woolexec.wire.pickling import dumps_inline, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pickle import dumps as pickle_small
+    from typing import Any
+else:  # sooner there: see `worker/fork_server.py`
+    from _pickle import dumps as pickle_small
+
+known: dict[str, ContextVar[Any]] = {}
+_names: dict[ContextVar[Any], str] = {}
+_bare: set[str] = set()
+"""Variables that came with a value, and so are known by name alone: what their default is, a function brings."""
+
+
+def register(var: ContextVar[Any], name: str) -> None:
+    """Let a variable travel under this name; a later one takes it over."""
+    other = known.setdefault(name, var)
+    if other is not var and _names.pop(other, None) is not None:
+        # A module that is loaded anew, or a variable that came by name before its module did.
+        known[name] = var
+    _names[var] = name
+
+
+def by_name(name: str, *default: Any) -> ContextVar[Any]:
+    """Return the variable of this name; made, with a default if there is one, when it is not known here."""
+    if name not in known or (default and name in _bare):
+        register(ContextVar(name, default=default[0]) if default else ContextVar(name), name)
+        (_bare.discard if default else _bare.add)(name)
+    return known[name]
+
+
+def reduce(var: ContextVar[Any]) -> tuple[Any, ...] | None:
+    """Say how a variable is pickled: as the one of its name; None if it has none."""
+    name = _names.get(var)
+    if name is None:
+        return None
+    try:
+        return by_name, (name, Context().run(var.get))  # where nothing is set there is the default
+    except LookupError:
+        return by_name, (name,)
+
+
+def capture(task: str) -> bytes:
+    """Encode the values that the registered variables have here, for a task of this name; empty if there is nothing."""
+    if not known and not tracing.is_on():
+        return b""
+    values = _values()
+    if tracing.is_on():
+        values[tracing.KEY] = dumps_inline(tracing.submitting(task))
+    return pickle_small(values, 5) if values else b""
+
+
+def _values() -> dict[str, bytes]:
+    values = {name: var.get(_UNSET) for name, var in known.items()}
+    return {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
+
+
+def restore(encoded: bytes) -> None:
+    """Set the variables in the current context."""
+    for name, value in loads(encoded).items():
+        if name != tracing.KEY:
+            by_name(name).set(loads(value))
+
+
+def span(encoded: bytes, task: str) -> AbstractContextManager[Any]:
+    """Make the span of a task that runs, if its submission was traced; to be entered where the variables are set."""
+    carrier = loads(encoded).get(tracing.KEY) if encoded else None
+    return tracing.running(None if carrier is None else loads(carrier), task)
+
+
+def changed(before: bytes) -> bytes:
+    """Encode the values that are not those that came; empty if there are none."""
+    if not known:
+        return b""
+    came: dict[str, bytes] = loads(before) if before else {}
+    news = {name: value for name, value in _values().items() if came.get(name) != value}
+    return pickle_small(news, 5) if news else b""
+
+
+def bind(encoded: bytes, function: Callable[..., Any], task: str) -> Callable[..., Any]:
+    """Make a function that runs in a context of its own, with these variables."""
+    ctx = copy_context()
+    ctx.run(restore, encoded)
+
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with span(encoded, task):
+            return function(*args, **kwargs)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return ctx.run(inside, *args, **kwargs)
+
+    return run
+
+
+_UNSET = object()

@@ -1,0 +1,229 @@
+"""
+Carry an exception to the caller: as itself where possible, as a `RemoteError` where not.
+
+An exception travels as a tree of nodes: itself, its ``__cause__``, its ``__context__``, the members of a group.
+Each node tries, in this order, when it is unpickled:
+1. the exception's own pickle;
+2. its class made without ``__init__``, from its arguments (for classes whose ``__init__`` takes others);
+3. a `RemoteError` with the type's name, the text and the traceback.
+"""
+
+from __future__ import annotations
+
+from woolexec.wire.payload import File
+from woolexec.wire.pickling import dumps_inline, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from typing import Any
+else:  # sooner there: see `worker/fork_server.py`
+    import _pickle as pickle
+
+_TEXT_LIMIT = 10_000
+_TRACEBACK_LIMIT = 100_000
+_DEPTH_LIMIT = 40
+
+
+def types_of(exc: BaseException) -> tuple[str, ...]:
+    """Name the classes of an exception, most specific first, as ``module:qualname``."""
+    return tuple(type_name(cls) for cls in type.__getattribute__(type(exc), "__mro__") if cls is not object)
+
+
+def get(exc: BaseException, name: str) -> Any:
+    """Read an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    return getattr(BaseException, name).__get__(exc)
+
+
+def put(exc: BaseException, name: str, value: object) -> None:
+    """Set an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    getattr(BaseException, name).__set__(exc, value)
+
+
+def type_name(cls: type) -> str:
+    """Name a class as ``module:qualname``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def dump_failure(exc: BaseException, *, skip: int = 0, goes_home: bool = False) -> bytes:
+    """
+    Encode an exception with all that hangs on it.
+
+    :param skip: leave out so many frames at the top of its traceback (our own)
+    :param goes_home: see `pickling.dumps`
+    """
+    try:
+        traceback = get(exc, "__traceback__")
+        for _ in range(skip):
+            if traceback is not None:
+                traceback = traceback.tb_next
+        put(exc, "__traceback__", traceback)
+        return pickle.dumps((_node(exc, set(), 0, goes_home=goes_home), _format(exc)), 5)
+    except BaseException as why:  # user code that we did not think of: at least say what it was
+        name = type_name(type(exc)).replace(":", ".")
+        node = {"name": name, "suppress": False, "parts": None, "text": "", "why": type(why).__name__}
+        return pickle.dumps((node, name), 5)
+
+
+def load_failure(payload: bytes | File) -> BaseException:
+    """Decode an exception; its remote traceback stands at the end of its chain of causes."""
+    from woolexec.errors import RemoteTraceback
+
+    node, text = loads(payload)
+    exc = _build(node)
+    end, seen = exc, {id(exc)}
+    while (cause := get(end, "__cause__")) is not None and id(cause) not in seen:
+        end = cause
+        seen.add(id(end))
+    if cause is None:
+        put(end, "__cause__", RemoteTraceback(text))
+    return exc
+
+
+def as_exception(payload: Any) -> BaseException:
+    """Return what a receiver was given as a failure: an exception of our own, an encoded one, or None if cancelled."""
+    if payload is None:
+        from concurrent.futures import CancelledError
+
+        return CancelledError()
+    return payload if isinstance(payload, BaseException) else load_failure(payload)
+
+
+def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) -> dict[str, Any] | None:
+    if id(exc) in seen or depth > _DEPTH_LIMIT:
+        return None
+    seen.add(id(exc))
+    node: dict[str, Any] = {
+        "name": type_name(type(exc)).replace(":", "."),
+        "suppress": get(exc, "__suppress_context__"),
+    }
+    if isinstance(exc, BaseExceptionGroup):
+        node["group"] = [_node(member, seen, depth + 1, goes_home=goes_home) for member in exc.exceptions]
+        node["message"] = _text(lambda: exc.message)
+    try:
+        node["pickle"] = dumps_inline(exc, goes_home=goes_home)
+    except BaseException as why:  # its own code may raise anything
+        node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
+    try:
+        node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)), goes_home=goes_home)
+    except BaseException:  # then the third way is left
+        node["parts"] = None
+    try:
+        notes = object.__getattribute__(exc, "__notes__")
+    except AttributeError:
+        notes = None
+    if isinstance(notes, list):
+        node["notes"] = [_text(lambda note=note: str(note)) for note in notes]
+    node["text"] = _text(lambda: str(exc))
+    for name in ("cause", "context"):
+        other = get(exc, f"__{name}__")
+        if other is not None:
+            node[name] = _node(other, seen, depth + 1, goes_home=goes_home)
+    return node
+
+
+def _attributes(exc: BaseException) -> dict[str, Any]:
+    """Take those of an exception's attributes that pickle."""
+    attributes = {}
+    for name, value in object.__getattribute__(exc, "__dict__").items():
+        if name == "__notes__":
+            continue
+        try:
+            dumps_inline(value)
+        except BaseException:  # user code
+            continue
+        attributes[name] = value
+    return attributes
+
+
+def _build(node: dict[str, Any]) -> BaseException:
+    exc = _revive(node)
+    _connect(exc, node)
+    return exc
+
+
+def _connect(exc: BaseException, node: dict[str, Any]) -> None:
+    for name in ("cause", "context"):
+        if node.get(name) is not None:
+            put(exc, f"__{name}__", _build(node[name]))
+    put(exc, "__suppress_context__", node["suppress"])
+
+
+def _revive(node: dict[str, Any]) -> BaseException:
+    why = node.get("why", "")
+    if "pickle" in node:
+        try:
+            exc = loads(node["pickle"])
+            if isinstance(exc, BaseException):
+                if node.get("group") is not None and isinstance(exc, BaseExceptionGroup):
+                    _graft(exc, node["group"])
+                return _fresh(exc)
+            why = f"it was unpickled as {type(exc).__name__}"
+        except BaseException as error:  # unpickling runs the exception's own code
+            why = f"{type(error).__name__}: {_text(lambda error=error: str(error))}"
+    if node.get("group") is not None:
+        members = [_build(member) for member in node["group"] if member is not None]
+        group = BaseExceptionGroup(node["message"], members)
+        return _annotate(group, node)
+    if node["parts"] is not None:
+        try:
+            cls, args, attributes = loads(node["parts"])
+            exc = cls.__new__(cls, *args)
+            if isinstance(exc, BaseException):
+                put(exc, "args", args)
+                object.__getattribute__(exc, "__dict__").update(attributes)
+                return _annotate(_fresh(exc), node)
+        except BaseException:  # as above
+            pass
+    from woolexec.errors import RemoteError
+
+    remote = RemoteError(f"{node['name']}: {node['text']} (could not be carried as itself: {why})")
+    remote.type_name = node["name"]
+    return _annotate(remote, node)
+
+
+def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -> None:
+    """Give a group's members back what pickling drops: their causes and contexts."""
+    for member, node in zip(group.exceptions, nodes, strict=False):
+        if node is None:
+            continue
+        _connect(member, node)
+        if node.get("group") is not None and isinstance(member, BaseExceptionGroup):
+            _graft(member, node["group"])
+
+
+def _fresh(exc: BaseException) -> BaseException:
+    for name in ("__traceback__", "__cause__", "__context__"):
+        put(exc, name, None)
+    return exc
+
+
+def _annotate(exc: BaseException, node: dict[str, Any]) -> BaseException:
+    for note in node.get("notes", ()):
+        try:
+            BaseException.add_note(exc, note)
+        except BaseException:  # it sets __notes__ through the class's own code
+            break
+    return exc
+
+
+def _text(get: Any) -> str:
+    """Call user code that should give a string; cut it, whatever it gives."""
+    try:
+        text = get()
+        text = text if type(text) is str else str(text)
+    except BaseException as why:
+        return f"<{type(why).__name__} in its text>"
+    return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}... ({len(text)} characters)"
+
+
+def _format(exc: BaseException) -> str:
+    import traceback  # 9 ms
+
+    try:
+        text = "".join(traceback.format_exception(exc))
+    except BaseException:  # __str__ and friends are user code
+        text = "".join(traceback.format_tb(exc.__traceback__)) + type_name(type(exc))
+    if len(text) > _TRACEBACK_LIMIT:
+        text = f"{text[: _TRACEBACK_LIMIT // 2]}\n... ({len(text)} characters) ...\n{text[-_TRACEBACK_LIMIT // 2 :]}"
+    return text

@@ -1,0 +1,154 @@
+"""
+Unpickling for workers of peers that run what is on a list, and nothing else.
+
+Guarantees:
+1. A reference is looked up only if it is on the list, or makes plain data.
+2. Nothing that is there already is changed: no state is set on what was looked up (the opcode BUILD).
+3. Arrays are made of numbers and text: numpy's own ways would take pointers for objects.
+
+It is Python's own unpickler in Python, several times slower than the one in C, which cannot be held to the second.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+ALLOW = "WOOLEXEC_WORKER_ALLOWS"
+"""The variable that holds the list; set for workers of such peers alone."""
+
+_DATA = frozenset(
+    {
+        *(f"builtins:{name}" for name in ("bytearray", "complex", "frozenset", "range", "set", "slice")),
+        *(f"collections:{name}" for name in ("Counter", "OrderedDict", "deque")),
+        *(f"datetime:{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+        *(
+            f"{module}:{name}"
+            for module in ("pathlib", "pathlib._local")  # from Python 3.13 on
+            for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")
+        ),
+        "decimal:Decimal",
+        "fractions:Fraction",
+        "woolexec.errors:_rebuild",
+        "woolexec.api.task_executor:current_executor",
+        "woolexec.wire.pickling:Pickled",
+    }
+)
+"""What makes nothing but data."""
+
+_EXCEPTIONS = frozenset({"builtins", "_pickle", "woolexec.errors"})
+"""Modules whose exceptions are data as well."""
+
+_InPython: Any = pickle._Unpickler  # documented by its source alone
+
+_KINDS = frozenset("biufcSU")
+"""Of the element types of arrays: none with objects or fields."""
+
+
+def loader(names: Iterable[str]) -> Callable[..., Any]:
+    """
+    Return what unpickles references to these functions, and plain data.
+
+    :param names: each as ``module:qualname``
+    """
+    allowed = _DATA | {*names}
+
+    class Unpickler(_InPython):  # type: ignore[misc]  # nobody says what it is
+        """Looks nothing up that is not on the list, and changes nothing."""
+
+        dispatch = _InPython.dispatch.copy()
+
+        def find_class(self, module: str, name: str) -> Any:
+            """
+            Look a reference up.
+
+            :raises UnpicklingError: if it is not on the list
+            """
+            stand_in = _STAND_INS.get(f"{module.replace('numpy._core', 'numpy.core')}:{name}")
+            if stand_in is not None:
+                return stand_in
+            if f"{module}:{name}" not in allowed and not _is_exception(module, name):
+                raise pickle.UnpicklingError(f"{module}:{name} is not on this peer's list (woolexec serve --allow)")
+            return super().find_class(module, name)
+
+        def load_build(self) -> None:
+            """
+            Set the state of what stands last on the stack.
+
+            :raises UnpicklingError: if that is anything but a stand-in of ours
+            """
+            state = self.stack.pop()
+            target = self.stack[-1]
+            if type(target) is not _Dtype:
+                raise pickle.UnpicklingError(f"the state of {type(target).__name__} is not on this peer's list")
+            target.set_state(state)
+
+        dispatch[pickle.BUILD[0]] = load_build
+
+    def load(data: Any, *, buffers: Any = None) -> Any:
+        return Unpickler(io.BytesIO(data), buffers=buffers).load()
+
+    return load
+
+
+def _is_exception(module: str, name: str) -> bool:
+    if module not in _EXCEPTIONS:
+        return False
+    found = getattr(sys.modules.get(module), name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+class _Dtype:
+    """An element type, as it is pickled."""
+
+    def __init__(self, text: object, *_: object) -> None:
+        self._text, self._order = str(text), "="
+
+    def set_state(self, state: Any) -> None:
+        """Take the byte order; what else there may be is for types with fields."""
+        if not (isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|")):
+            raise pickle.UnpicklingError("the state of an array's type makes no sense")
+        self._order = state[1]
+
+    def make(self) -> Any:
+        """
+        Make it.
+
+        :raises UnpicklingError: if its elements are more than numbers and text
+        """
+        import numpy as np
+
+        dtype = np.dtype(self._text)
+        if dtype.kind not in _KINDS or dtype.hasobject:
+            raise pickle.UnpicklingError(f"arrays of {self._text} are not on this peer's list")
+        return dtype if self._order in "=|" else dtype.newbyteorder(self._order)  # type: ignore[arg-type]
+
+
+def _array(buffer: Any, dtype: Any, shape: Any, order: Any, *_: object) -> Any:
+    import numpy as np
+
+    return np.frombuffer(buffer, dtype=_checked(dtype)).reshape(shape, order=order)
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    import numpy as np
+
+    return np.frombuffer(data, dtype=_checked(dtype), count=1)[0]
+
+
+def _checked(dtype: Any) -> Any:
+    if type(dtype) is not _Dtype:
+        raise pickle.UnpicklingError("an array of no type")
+    return dtype.make()
+
+
+_STAND_INS: dict[str, Callable[..., Any]] = {
+    "numpy:dtype": _Dtype,
+    "numpy.core.multiarray:scalar": _scalar,
+    "numpy.core.numeric:_frombuffer": _array,
+}

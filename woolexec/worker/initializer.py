@@ -1,0 +1,83 @@
+"""The initializers of executors in other processes, for workers that run tasks of several executors."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from woolexec import errors
+from woolexec.wire.payload import Parts
+from woolexec.wire.pickling import loads
+from woolexec.worker import nested_tasks
+from woolexec.worker.job import add_note, here
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from woolexec.worker.setup import Around
+
+_run: dict[bytes, errors.InitializerError | None] = {}
+_running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
+
+
+def run_both(
+    on_worker_start: Callable[[], object], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> None:
+    """Run what an executor has workers run before its initializer, and that."""
+    try:
+        on_worker_start()
+    except BaseException as exc:
+        add_note(exc, "while on_worker_start ran")
+        raise
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
+    """
+    Run an initializer, unless that has been done.
+
+    :param fail: says that the call cannot be run: called if the initializer takes too long, before the worker ends
+    :raises InitializerError: if it raised, now or before
+    """
+    with _running:
+        if around.key not in _run:
+            _run[around.key] = None  # also while it runs: for what it loads itself
+            try:
+                _run_once(around, fail)
+            except (KeyboardInterrupt, SystemExit):  # of the call that happened to come first
+                del _run[around.key]
+                raise
+            except BaseException as exc:  # user code
+                failure = errors.InitializerError(f"the initializer raised {type(exc).__name__} in {here()}: {exc}")
+                failure.__cause__ = exc
+                _run[around.key] = failure
+        known = _run[around.key]
+        if known is not None:  # each call gets its own, to which its notes are added
+            raise errors.InitializerError(str(known)) from known.__cause__
+
+
+def _run_once(around: Around, fail: Callable[[BaseException], object] | None) -> None:
+    over = threading.Lock()  # taken by whoever is first: the initializer's end, or that of its time
+
+    def give_up() -> None:
+        if over.acquire(blocking=False):
+            assert fail is not None
+            fail(errors.InitializerError(f"the initializer ran longer than {around.timeout:g} s in {here()}"))
+            nested_tasks.flush()
+            os._exit(1)
+
+    function, arguments = loads(Parts(around.initializer))
+    if around.timeout is None or fail is None:
+        function(*arguments)
+        return
+    timer = threading.Timer(around.timeout, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        function(*arguments)
+    finally:
+        over.acquire(blocking=False)
+        timer.cancel()

@@ -1,0 +1,60 @@
+"""Relay logging records to the caller's handlers."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from woolexec.worker import nested_tasks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def attach(logging: Any, levels: dict[str, int]) -> None:
+    """Make the module's records go up; `levels` are those of the caller's loggers."""
+
+    class Relay(logging.Handler):  # type: ignore[misc]  # its base is only known now
+        """Sends records up."""
+
+        def emit(self, record: Any) -> None:
+            from woolexec.wire.codec import Log, encode
+            from woolexec.wire.pickling import dumps_inline
+
+            worker = nested_tasks.worker
+            if worker is None:
+                return
+            try:
+                values = dict(record.__dict__)
+                values["msg"] = record.getMessage()
+                values["args"] = None
+                values.setdefault("host", os.uname().nodename)
+                if record.exc_info:
+                    formatter = logging.Formatter()
+                    values["exc_text"] = record.exc_text or formatter.formatException(record.exc_info)
+                    values["exc_info"] = None
+                text = f"{record.levelname} {record.name}: {values['msg']}"[:500]
+                try:
+                    data = dumps_inline(values)
+                except Exception:  # an extra that does not pickle
+                    plain = (str, int, float, bool, type(None))
+                    data = dumps_inline({k: v if isinstance(v, plain) else repr(v) for k, v in values.items()})
+                job = nested_tasks.current_job()
+                worker.road.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
+            except Exception:  # as every handler: user code in repr, full sockets
+                self.handleError(record)
+
+    root, relay, configure = logging.getLogger(), Relay(), logging.basicConfig
+
+    def basic_config(**options: Any) -> None:
+        root.removeHandler(relay)  # it does nothing where there is a handler
+        try:
+            configure(**options)
+        finally:
+            root.addHandler(relay)
+
+    root.addHandler(relay)
+    logging.basicConfig = functools.update_wrapper(basic_config, configure)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,178 @@
+"""
+What a task can ask about where it runs, and the tasks that it submits itself.
+
+A nested task travels up the worker's socketpair to its engine, which places it like any other; its outcome comes back
+as Return or Raise under the number that the worker gave it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from contextvars import ContextVar
+from time import monotonic, sleep
+
+from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode, encode_apart
+from woolexec.wire.payload import File, Parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from woolexec.core.call import Function
+    from woolexec.futures.latch import Gate
+    from woolexec.worker.job import Job
+    from woolexec.worker.process import Worker
+
+worker: Worker | None = None
+"""The worker that this process is, if it is one."""
+
+current: ContextVar[Job | None] = ContextVar("woolexec_current", default=None)
+"""The call that runs here, if it does not run in the main thread."""
+
+_FLUSHING = 1.0
+"""Seconds that a worker which is about to end waits for what it has said to leave."""
+
+_numbers = itertools.count(1)
+_tasks: dict[int, Any] = {}
+"""Nested tasks without an end yet, by number."""
+
+
+def current_job() -> Job | None:
+    """Return the call that runs here; in a thread that the user has made, the one in the main thread."""
+    job = current.get()
+    if job is None and worker is not None:
+        job = worker.lane.current
+    return job
+
+
+def resolve(frame: Any) -> None:
+    """Tell a nested task what became of it."""
+    number = frame.call if isinstance(frame.call, int) else frame.call[0]
+    if frame.__class__ is Yield or frame.__class__ is Started:
+        stream = _tasks.get(number)
+        if stream is None:
+            return
+        if frame.__class__ is Yield:
+            stream.deliver_item(None, frame)
+        else:
+            stream.deliver_start(None)
+        return
+    receiver = _tasks.pop(number, None)
+    if receiver is None:
+        return
+    if frame.__class__ is Raise:
+        receiver.deliver_failure(None, frame.payload or None)  # nothing: it was cancelled
+    elif frame.context:
+        receiver.deliver_context(None, frame.context, frame.payload)
+    else:
+        receiver.deliver(None, frame.payload)
+
+
+def submit(future: Any, receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> None:
+    """
+    Send a nested task up; its outcome is delivered to `receiver`.
+
+    :param future: is told the number under which the task travels, before anything can come of it
+    :raises RuntimeError: if this process is not a worker, or no call is running
+    """
+    if worker is None:
+        raise RuntimeError("not in a worker of a PeerPoolExecutor")
+    job = current_job()
+    if job is None:
+        raise RuntimeError("no call is running in this worker")
+    number = future.outstanding_call = next(_numbers)
+    _tasks[number] = receiver
+    frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
+    around = job.slot.around
+    if around is not None:
+        frame.function, frame.code = around.wrap([function.payload]), around.digests
+    if context:
+        frame.context = context
+    if options is not None:
+        frame.options = Options(
+            timeout=options.timeout or 0.0,
+            retries=options.retries,
+            idempotent=options.idempotent,
+            name=options.name or "",
+            retry_on=tuple(sorted(options.retry_on_names)),
+            context_back=options.context_back,
+            priority=options.priority,
+            require=options.require.texts if options.require is not None else (),
+            near=options.near,
+        )
+    if isinstance(payload, File):
+        frame.extent = payload.extent
+        worker.road.send(encode(frame), payload)
+        return
+    if isinstance(payload, Parts):
+        frame.extent = payload.extent
+    frame.payload = payload
+    worker.road.send(encode_apart(frame), payload=payload)
+
+
+def flush() -> None:
+    """Wait until what this worker has said is on its way; not for ever, for the engine may not read."""
+    deadline = monotonic() + _FLUSHING
+    while worker is not None and worker.road.is_sending and monotonic() < deadline:
+        sleep(0.001)
+
+
+def send(frame: Any, file: File | None = None) -> None:
+    """Send a frame about a nested task up."""
+    if worker is not None:
+        worker.road.send(encode(frame), file)
+
+
+def cancel(number: int, *, force: bool = False) -> None:
+    """Drop a nested task, if it has not been started; end it, with `force`."""
+    send(Close(call=number) if force else Cancel(call=number))
+
+
+def when_ended(number: int) -> Gate:
+    """Give up on a nested task; return what opens at its end."""
+    from woolexec.futures.call_future import Nobody
+
+    nobody = Nobody()
+    if number in _tasks:
+        _tasks[number] = nobody
+    else:
+        nobody.ended.open()
+    return nobody.ended
+
+
+def open_worker() -> None:
+    """Have a thread of its own read, for the sake of who waits without reading."""
+    if worker is not None:
+        worker.reading.open()
+
+
+def wait_aside() -> None:
+    """
+    Somebody waits for a nested task without reading: in an event loop of a plain call's own, or in a thread of it.
+
+    Its main thread can run none of its tasks meanwhile, so the engine is told that it needs another worker for them.
+    """
+    if worker is None:
+        return
+    worker.reading.open()
+    job = current_job()
+    if job is not None and job is worker.lane.current and not job.stays:
+        job.stays = True
+        worker.road.send(encode(Wait(call=job.number, stays=True)))
+
+
+def must_read() -> bool:
+    """Say whether who waits here for a nested task reads the socket, and runs what comes: a call in the main thread."""
+    assert worker is not None
+    return threading.current_thread() is threading.main_thread() and worker.lane.current is not None
+
+
+def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
+    """Wait, where `must_read`, until it is done, or for `timeout` seconds; tasks of the waiting call run meanwhile."""
+    assert worker is not None
+    was_open = worker.reading.is_open
+    worker.lane.wait_for(is_done, None if timeout is None else monotonic() + timeout)
+    if was_open:  # somebody relied on it, in an event loop of the task's own for example
+        worker.reading.open()

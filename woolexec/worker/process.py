@@ -1,0 +1,220 @@
+"""
+A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
+
+It ends when the engine says Stop and all calls are done, or when the engine is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from woolexec.wire import pickling
+from woolexec.wire.codec import (
+    Broken,
+    Cancel,
+    Close,
+    Define,
+    Initialize,
+    Next,
+    Raise,
+    Recall,
+    Recalled,
+    Return,
+    Send,
+    Start,
+    Started,
+    Stop,
+    Throw,
+    Yield,
+    encode,
+)
+from woolexec.wire.descriptors import Descriptors, Reserve
+from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.pickling import loads, restrict
+from woolexec.wire.shared_page import CRASH, Page
+from woolexec.worker import nested_tasks
+from woolexec.worker.frame_reader import Reading
+from woolexec.worker.import_path import follow_path
+from woolexec.worker.job import Job, Slot, jobs_of
+from woolexec.worker.socket_transport import Road
+from woolexec.worker.sync_lane import SyncLane
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    import socket
+    from typing import Any
+
+    from woolexec.worker.lane import Lane
+else:  # sooner there: see `worker/fork_server.py`
+    import _signal as signal
+
+LEAVING = 0.5
+"""Seconds that coroutines and streams have to end when the engine is gone."""
+
+
+_COMMANDS = frozenset({Next, Send, Throw, Close, Cancel})
+_NEWS = frozenset({Return, Raise, Yield, Started})
+"""What a call is told to do, and what becomes of a task that a call has submitted."""
+
+
+class Worker:
+    """The state of a worker process."""
+
+    def __init__(self, sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
+        self.page = Page(page_fd)
+        self.page.set_pid(os.getpid())
+        self.road = Road(sock, self.page.down, Descriptors(descriptors, Reserve()))
+        self.reading = Reading(self.road, self.page, self._take, self._finish_lanes)
+        self.lane = SyncLane(self.road, self.page, self.reading.receive, self._run_coroutine)
+        self.lanes: dict[int, Lane] = {}
+        self._slots: dict[int, Slot] = {}
+        self._making = threading.Lock()  # guards adding to `lanes`
+        self._chunk: Any = None
+        self._declined: list[int] = []
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the engine is gone."""
+        nested_tasks.worker = self
+        pickling.is_worker = True
+        while True:
+            try:
+                self.lane.run()
+            except EOFError:
+                break
+            except KeyboardInterrupt:  # between two calls: there is nothing to interrupt
+                continue
+        self._finish_lanes()
+
+    def _finish_lanes(self) -> None:
+        for lane in tuple(self.lanes.values()):
+            lane.finish(LEAVING if self.reading.gone else None)
+
+    def _run_coroutine(self, job: Job, coroutine: Any) -> Any:
+        """Run a coroutine for the main thread, which waits for it."""
+        from woolexec.core.call import ASYNCIO
+
+        return self._lane(ASYNCIO).run_for(job, coroutine)
+
+    def _lane(self, number: int) -> Lane:
+        with self._making:
+            lane = self.lanes.get(number)
+            if lane is None:
+                from woolexec.worker.lane import make_lane
+
+                self.reading.open()
+                lane = self.lanes[number] = make_lane(number, self)
+        return lane
+
+    # -- frames -------------------------------------------------------------------------------------------------
+
+    def _take(self, frame: Any) -> Lane | None:
+        """Act on a frame; return the event loop that it was for, if that can read as well."""
+        cls = frame.__class__
+        if cls is Start:
+            slot = self._slots[frame.function]
+            if frame.lane:
+                return self._start_aside(frame, slot)
+            self.lane.start(frame, slot)
+        elif cls is Define:
+            slot = Slot(frame.payload, [self._slots[need] for need in frame.needs])
+            self._slots[frame.function] = slot
+            slot.prepare()
+        elif cls is Recall:
+            if frame.loop:
+                self._give_back()
+            else:
+                self.lane.recall(frame)
+        elif cls in _COMMANDS:
+            return self._control(frame)
+        elif cls is Stop:
+            self.reading.stopping = True
+        elif cls is Initialize:
+            self._initialize(frame.payload)
+        elif cls in _NEWS:
+            nested_tasks.resolve(frame)
+        else:
+            os._exit(1)
+        return None
+
+    def _control(self, frame: Any) -> Lane | None:
+        known = None
+        for lane in tuple(self.lanes.values()):  # also those that have not begun the call yet, and so do not know it
+            if lane.can_borrow and frame.call in lane.tasks:
+                known = lane
+            lane.control(frame)
+        return known
+
+    def _start_aside(self, frame: Start, slot: Slot) -> Lane | None:
+        if frame.count and not frame.again:
+            self._chunk = frame.payload
+        lane = self._lane(frame.lane)  # making it takes its time, which is not the calls'
+        for job in jobs_of(frame, slot, self._chunk):
+            if self.page.loop.start(job.number):
+                lane.start(job)
+            else:
+                self._declined.append(job.number)
+        return lane if lane.can_borrow else None
+
+    def _give_back(self) -> None:
+        """Say which calls that do not run in the main thread were recalled in time."""
+        self.road.send(encode(Recalled(call=self._declined, loop=True)))
+        self._declined = []
+
+    def _initialize(self, payload: Any) -> None:
+        try:
+            initializer, initargs = loads(payload)
+            initializer(*initargs)
+            if initializer is not follow_path:
+                self.page.initialized()
+        except BaseException as exc:  # user code
+            self.road.send(encode(Broken(payload=dump_failure(exc, skip=1))))
+            self.reading.stopping = True
+            raise EOFError from None
+
+
+def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
+    """
+    Run a worker in this process, to its end.
+
+    :param descriptors: the socket on which memory files come and go
+    :param page_fd: of the shared page
+    """
+    import atexit
+    import faulthandler
+
+    os.set_blocking(sock.fileno(), True)  # its signature
+    os.lseek(page_fd, CRASH, os.SEEK_SET)
+    faulthandler.enable(page_fd, all_threads=False)
+    code = 0
+    if "WOOLEXEC_WORKER_ALLOWS" in os.environ:
+        from woolexec.wire.restricted import ALLOW, loader
+
+        restrict(loader(os.environ[ALLOW].split()))
+    try:
+        worker = Worker(sock, descriptors, page_fd)
+        signal.signal(signal.SIGURG, worker.reading.open)
+        worker.run()
+    except SystemExit:
+        pass
+    except BaseException:  # a bug of ours: say so where the user sees it
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end; we are killed if it takes long
+    except BaseException:  # the user's Ctrl-C
+        pass
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:  # user code
+        pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # closed, or replaced by the user
+            pass
+    os._exit(code)

@@ -1,0 +1,103 @@
+"""The worker's end of its socketpair."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from time import sleep
+
+from woolexec.wire.codec import Message
+from woolexec.wire.payload import File
+from woolexec.wire.socket_stream import DONT_WAIT, Reader, pieces, sized, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from typing import Any
+
+    from woolexec.wire.descriptors import Descriptors
+    from woolexec.wire.ring_buffer import Arena
+
+_MOMENT = 0.001
+"""Until a payload that is too large for a frame is tried again, in seconds."""
+
+
+class Road:
+    """
+    Send and receive frames.
+
+    Any thread may send, also one that was interrupted in the middle of sending (a signal handler that logs): frames
+    are put in line, and whoever holds `_sending` writes the line out.
+
+    :param arena: where payloads of middle size come
+    :param descriptors: on which memory files come and go
+    """
+
+    def __init__(self, sock: socket.socket, arena: Arena | None = None, descriptors: Descriptors | None = None) -> None:
+        self._sock = sock
+        self._descriptors = descriptors
+        self.fileno = sock.fileno()
+        self._reader = Reader(sock, arena, descriptors)
+        self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
+        self._sending = threading.Lock()  # guards writing to the socket
+
+    def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
+        """
+        Write encoded frames, all of which are gone when this returns, unless another thread is writing them.
+
+        :param payload: what the frames end with, apart from them because it is large
+        """
+        if file is None and not payload:
+            self._line.append(sized(frames))
+        else:
+            self._line.append((pieces(frames, payload), file))
+        self._write_out()
+
+    @property
+    def is_sending(self) -> bool:
+        """Something has not been written yet."""
+        return bool(self._line) or self._sending.locked()
+
+    def _write_out(self) -> None:
+        while self._line and self._sending.acquire(blocking=False):
+            try:
+                while self._line:
+                    entry = self._line.popleft()
+                    if entry.__class__ is bytes:  # the usual case: a frame after a call that has left all caches cold
+                        sent = self._sock.send(entry)
+                        if sent == len(entry):
+                            continue
+                        entry = [memoryview(entry)[sent:]], None
+                    rest: Any
+                    file: Any
+                    rest, file = entry
+                    while rest:
+                        try:
+                            rest, file = write(self._sock, rest, file, self._descriptors)
+                        except BlockingIOError:  # only by way of its descriptor, and too many are under way
+                            sleep(_MOMENT)
+            except ConnectionError:  # nobody listens: whoever reads hears of it, and lets the worker end
+                self._line.clear()
+            except BaseException:  # a signal handler raised in a frame's middle: no way to go on
+                os._exit(1)
+            finally:
+                self._sending.release()
+
+    def send_all(self, batches: Sequence[bytes]) -> None:
+        """Write several batches of encoded frames at once."""
+        self._line.append(b"".join(map(sized, batches)))
+        self._write_out()
+
+    def receive(self, *, wait: bool = True) -> list[Message]:
+        """
+        Read what is there.
+
+        :raises EOFError: if the other end is gone
+        :raises BlockingIOError: if nothing is there and `wait` is false
+        """
+        frames: list[Message] = []
+        while not frames:
+            frames = self._reader.read(None, 0 if wait else DONT_WAIT)
+        return frames
