@@ -1,3 +1,5 @@
 """A peer to be found."""
 
-from tests.mesh.conftest import peer as peer
+from tests.mesh.conftest import peer
+
+__all__ = ["peer"]
