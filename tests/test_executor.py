@@ -30,12 +30,12 @@ def pool():
 
 
 @pytest.fixture
-def gate(tmp_path):
+def latch(tmp_path):
     """A file that holds tasks up until it is there, and one that says that the first has begun."""
-    return Gate(tmp_path)
+    return Latch(tmp_path)
 
 
-class Gate:
+class Latch:
     def __init__(self, folder):
         self.folder = folder
 
@@ -293,12 +293,12 @@ def test_map_with_buffersize_takes_no_more_than_that(pool):
     results.close()
 
 
-def test_map_timeout(pool, gate):
-    results = pool.map(hold, [gate.folder] * 2, timeout=0.2)
+def test_map_timeout(pool, latch):
+    results = pool.map(hold, [latch.folder] * 2, timeout=0.2)
 
     with pytest.raises(TimeoutError):
         list(results)
-    gate.open()
+    latch.open()
 
 
 def test_map_error_loses_no_earlier_result(pool):
@@ -339,10 +339,10 @@ def test_map_whose_iterator_is_not_kept_runs_all(tmp_path, workers):
 
 
 @pytest.mark.parametrize("end", ["close", "drop", "fail"])
-def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing(tmp_path, gate, end):
+def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing(tmp_path, latch, end):
     def task(number):
         if number:
-            hold(gate.folder)
+            hold(latch.folder)
         count_in(tmp_path / "ran")
         if number == 1:
             raise LookupError(number)
@@ -350,29 +350,29 @@ def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing
     with PeerPoolExecutor(1) as pool:
         results = pool.map(task, range(50), chunksize=1)
         next(results)
-        gate.began()
+        latch.began()
         if end == "close":
             results.close()
         elif end == "fail":
-            gate.open()
+            latch.open()
             with pytest.raises(LookupError) as caught:
                 next(results)
             assert "item 1 of the map" in caught.value.__notes__
         del results
-        gate.open()
+        latch.open()
         assert pool.submit(abs, -1).result(WATCHDOG) == 1
     assert os.path.getsize(tmp_path / "ran") < 50
 
 
-def test_map_gives_exceptions_as_results_and_results_as_they_come(pool, gate):
+def test_map_gives_exceptions_as_results_and_results_as_they_come(pool, latch):
     got = list(pool.map(lambda n: 1 / n, [4, 0, 1], return_exceptions=True))
     assert [got[0], got[2]] == [0.25, 1.0]
     assert isinstance(got[1], ZeroDivisionError)
     assert got[1].__notes__ == ["item 1 of the map"]
 
-    results = pool.map(lambda n: n or hold(gate.folder, 0), range(3), chunksize=1, ordered=False)
+    results = pool.map(lambda n: n or hold(latch.folder, 0), range(3), chunksize=1, ordered=False)
     assert {next(results), next(results)} == {1, 2}
-    gate.open()
+    latch.open()
     assert list(results) == [0]
 
 
@@ -419,39 +419,39 @@ def test_map_arguments_are_checked_at_once(pool):
 # -- cancel ------------------------------------------------------------------------------------------------------------
 
 
-def test_waiting_calls_are_cancelled_in_any_order(gate):
+def test_waiting_calls_are_cancelled_in_any_order(latch):
     with PeerPoolExecutor(1) as pool:
         for _ in range(20):
             pool.submit(abs, -1).result(WATCHDOG)
-        running = pool.submit(hold, gate.folder)
-        gate.began()
+        running = pool.submit(hold, latch.folder)
+        latch.began()
         waiting = [pool.submit(abs, -n) for n in range(6)]
         time.sleep(0.02)
 
         cancelled = [future.cancel() for future in reversed(waiting)]
 
-        gate.open()
+        latch.open()
         assert cancelled == [True] * 6
         assert running.result(WATCHDOG) is None
         assert pool.submit(abs, -7).result(WATCHDOG) == 7
 
 
-def test_running_call_is_not_cancelled(gate):
+def test_running_call_is_not_cancelled(latch):
     with PeerPoolExecutor(1) as pool:
-        future = pool.submit(hold, gate.folder, 5)
-        gate.began()
+        future = pool.submit(hold, latch.folder, 5)
+        latch.began()
 
         assert future.running()
         assert not future.cancel()
 
-        gate.open()
+        latch.open()
         assert future.result(WATCHDOG) == 5
 
 
-def test_force_ends_a_running_call_and_nothing_else(gate):
+def test_force_ends_a_running_call_and_nothing_else(latch):
     with PeerPoolExecutor(1) as pool:
-        future = pool.submit(hold, gate.folder)
-        gate.began()
+        future = pool.submit(hold, latch.folder)
+        latch.began()
         behind = [pool.submit(abs, -n) for n in range(5)]
 
         assert future.cancel(force=True)
@@ -580,23 +580,23 @@ def test_shutdown_finishes_what_was_submitted():
     assert [future.result(0) for future in futures] == list(range(100))
 
 
-def test_shutdown_without_waiting_returns_and_the_work_goes_on(gate):
+def test_shutdown_without_waiting_returns_and_the_work_goes_on(latch):
     pool = PeerPoolExecutor(1)
-    future = pool.submit(hold, gate.folder, 3)
-    gate.began()
+    future = pool.submit(hold, latch.folder, 3)
+    latch.began()
 
     pool.shutdown(wait=False)
 
     assert not future.done()
-    gate.open()
+    latch.open()
     assert future.result(WATCHDOG) == 3
     pool.shutdown()
 
 
-def test_shutdown_can_cancel_what_waits(gate):
+def test_shutdown_can_cancel_what_waits(latch):
     pool = PeerPoolExecutor(1)
-    running = pool.submit(hold, gate.folder, 3)
-    gate.began()
+    running = pool.submit(hold, latch.folder, 3)
+    latch.began()
     waiting = [pool.submit(abs, -n) for n in range(20)]
 
     pool.shutdown(wait=False, cancel_futures=True)
@@ -604,7 +604,7 @@ def test_shutdown_can_cancel_what_waits(gate):
     for future in waiting:
         with pytest.raises(CancelledError):
             future.result(WATCHDOG)
-    gate.open()
+    latch.open()
     assert running.result(WATCHDOG) == 3
     pool.shutdown()
 
@@ -621,10 +621,10 @@ def test_after_shutdown_nothing_is_taken():
 
 
 @pytest.mark.parametrize("method", ["terminate_workers", "kill_workers"])
-def test_workers_are_ended_on_demand(gate, method):
+def test_workers_are_ended_on_demand(latch, method):
     pool = PeerPoolExecutor(1)
-    future = pool.submit(hold, gate.folder)
-    gate.began()
+    future = pool.submit(hold, latch.folder)
+    latch.began()
 
     getattr(pool, method)()
 

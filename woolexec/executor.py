@@ -29,7 +29,7 @@ if sys.platform == "win32":  # before the imports that fail there first
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks, map_futures
 from woolexec.api.map_batches import ChunkSender, FutureSender
-from woolexec.api.stream_buffer import Pipe
+from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.api.task_executor import ambient, current_executor
 from woolexec.checks import count, integer, positive_seconds, seconds, wrong_type
 from woolexec.core.call import Call, Function
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.client.peers import Peers
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.worker.setup import Around
+    from woolexec.worker.setup import Setup
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
 
@@ -262,8 +262,8 @@ class PeerPoolExecutor(_Face):
         first = _first(on_worker_start, initializer, initargs)
         self._peers = None
         if peers is not None:
-            around, code = _around(modules, first, initializer_timeout)
-            self._peers = _peers_at(peers, credentials, peers_timeout, around, code)
+            setup, code = _setup(modules, first, initializer_timeout)
+            self._peers = _peers_at(peers, credentials, peers_timeout, setup, code)
         self._refusal: str | None = None
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
@@ -401,8 +401,8 @@ class PeerPoolExecutor(_Face):
             return future
         if stream and not function.is_stream:
             raise TypeError(f"{function.name} is not a generator function")
-        future.is_aside = bool(function.lane)
-        receiver = Pipe(future, engine, prefetch) if function.is_stream else future
+        future.is_lane = bool(function.lane)
+        receiver = StreamBuffer(future, engine, prefetch) if function.is_stream else future
         call = Call(function, payload, receiver, options, context=context)
         future.outstanding_call = call
         engine.submit(call)
@@ -530,7 +530,7 @@ def _peers_at(
     peers: PeersArgument,
     credentials: Credentials | None,
     timeout: float | None,
-    around: Around | None,
+    setup: Setup | None,
     code: dict[str, bytes],
 ) -> Peers:
     from woolexec.discovery.urls import discoveries
@@ -538,7 +538,7 @@ def _peers_at(
     from woolexec.mesh.security.credentials import Credentials
 
     credentials = credentials or Credentials.from_environment()
-    return Peers(discoveries(peers), credentials, timeout=timeout, around=around, code=code.get)
+    return Peers(discoveries(peers), credentials, timeout=timeout, setup=setup, code=code.get)
 
 
 def _modules(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
@@ -551,20 +551,20 @@ def _modules(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
         raise wrong_type("ship", "a module, its name or path, or several of these", ship) from None
 
 
-def _around(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Around | None, dict[str, bytes]]:
+def _setup(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Setup | None, dict[str, bytes]]:
     """Return what is sent around functions, if anything is, and the archives that it names."""
     if initializer is None and not ship:
         return None, {}
     import secrets
 
-    from woolexec.mesh.client.code_archive import shipment
+    from woolexec.mesh.client.code_archive import code_archive
     from woolexec.mesh.link.outbox import parts_of
-    from woolexec.worker.setup import Around
+    from woolexec.worker.setup import Setup
 
-    shipments = [shipment(each) for each in ship]
+    code_archives = [code_archive(each) for each in ship]
     parts = () if initializer is None else parts_of(initializer)
-    around = Around([(each.name, each.digest) for each in shipments], parts, secrets.token_bytes(16), timeout)
-    return around, {each.digest: each.data for each in shipments}
+    setup = Setup([(each.name, each.digest) for each in code_archives], parts, secrets.token_bytes(16), timeout)
+    return setup, {each.digest: each.data for each in code_archives}
 
 
 def _first(

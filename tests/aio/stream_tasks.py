@@ -619,15 +619,15 @@ async def streamed(fn, *args, prefetch=0):
 
 async def streamed_with_an_early_answer(fn, *args):
     """Be held up while the stream is asked for, until it has begun."""
-    road = nested_tasks.worker.road
-    send = road.send
+    transport = nested_tasks.worker.transport
+    send = transport.send
 
     def send_and_dawdle(*frame, **options):
-        del road.send
+        del transport.send
         send(*frame, **options)
         time.sleep(0.2)
 
-    road.send = send_and_dawdle
+    transport.send = send_and_dawdle
     return await streamed(fn, *args)
 
 

@@ -88,7 +88,7 @@ def test_several_tasks_of_several_loops_may_await_one_future(run, tmp_path):
         threads = [threading.Thread(target=run, args=(several, future)) for _ in range(3)]
         for thread in threads:
             thread.start()
-        assert eventually(lambda: len(future.gate._sleepers) == 9)
+        assert eventually(lambda: len(future.latch._sleepers) == 9)
         (tmp_path / "go").touch()
         for thread in threads:
             thread.join(SOON)

@@ -182,7 +182,7 @@ class Conductor:
         self.core.finish(worker, number, seconds)
         call.receiver.deliver_failure(call, payload)
 
-    def bury(self, worker):
+    def reap(self, worker):
         if self.workers.get(worker.id) is not worker:
             return
         while worker.up:
@@ -264,11 +264,11 @@ class Conductor:
         self.core.queue.add(call)
 
     def finish_nested(self, task):
-        if not task.submitter.doomed:
+        if not task.submitter.is_dead:
             task.submitter.down.append(("outcome", task))
 
     def orphan_nested(self, worker):
-        worker.doomed = True
+        worker.is_dead = True
         for task in self.world.tasks:
             if task.submitter is worker and not task.settled:
                 if task.call is None:  # its Submit was never heard

@@ -11,7 +11,7 @@ from tests.core.simulated_task import Task
 from woolexec.core.window import Place
 
 
-class Page:
+class SharedPage:
     """The shared page: each word is written by one side; others may act before any access of the engine's."""
 
     def __init__(self, worker):
@@ -49,7 +49,7 @@ class SimWorker(Place):
         self.remaining = limit
         self.world = world
         self.id = next(world.worker_numbers)
-        self.page = Page(self)
+        self.page = SharedPage(self)
         self.down, self.up = deque(), deque()
         self.line = deque()
         self.marks = 0
@@ -63,7 +63,7 @@ class SimWorker(Place):
         self.dead = False
         self.leaving = False  # the worker's own: it has read Stop
         self.stopping = False  # the engine's
-        self.doomed = False
+        self.is_dead = False
         self.ended_for = None
         self.slowness = world.random.choice((1, 1, 1, 3, 10))
 

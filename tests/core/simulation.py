@@ -24,7 +24,7 @@ from random import Random
 from tests.core.simulated_engine import REST, Conductor, has_prefetched
 from tests.core.simulated_task import Parts, Plan, Task, Violation
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.scheduler import Scheduler
 from woolexec.errors import ProtocolError
 
 STEPS = 30_000
@@ -33,7 +33,7 @@ STEPS = 30_000
 class World:
     """One history: what the user does, who acts next, and what goes wrong, chosen by the seed."""
 
-    def __init__(self, seed, dispatch=Dispatch):
+    def __init__(self, seed, dispatch=Scheduler):
         self.seed = seed
         self.random = random = Random(seed)
         self.clock = 1.0
@@ -172,7 +172,7 @@ class World:
             worker = random.choice(speakers)
             conductor.hear(worker, random.randint(1, len(worker.up)))
         if self.exits and random.random() < 0.3:
-            conductor.bury(self.exits.popleft())
+            conductor.reap(self.exits.popleft())
         conductor.run_timers()
         conductor.round()
 

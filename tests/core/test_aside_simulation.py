@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from woolexec.core.call import ASYNCIO, QUEUED, SENT, Call, Function
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.scheduler import Scheduler
 from woolexec.core.window import Place
 
 SEEDS = 10_000
@@ -59,7 +59,7 @@ class Task:
 
 
 class World:
-    def __init__(self, seed, dispatch=Dispatch):
+    def __init__(self, seed, dispatch=Scheduler):
         self.random = Random(seed)
         self.core = dispatch(itertools.count(1).__next__)
         self.workers = [self.new_worker() for _ in range(self.random.randint(1, 3))]
@@ -208,14 +208,14 @@ def test_every_call_ends_once_and_none_starts_after_its_cancel():
             raise
 
 
-class ForgetsWhatWasStarted(Dispatch):
+class ForgetsWhatWasStarted(Scheduler):
     """Places again what may have been started."""
 
     def leave(self, place, started):
         return super().leave(place, 0)
 
 
-class TrustsTheFirstLook(Dispatch):
+class TrustsTheFirstLook(Scheduler):
     """Takes what is in doubt for recalled."""
 
     def recall(self, place, page, since=0):

@@ -1,6 +1,6 @@
 import pytest
 
-from woolexec.core.call import DONE, LIMBO, QUEUED, SENT, TABLE, Call, Chunk, Function
+from woolexec.core.call import DONE, QUEUED, SENT, TABLE, UNCERTAIN, Call, Chunk, Function
 from woolexec.errors import ProtocolError
 
 EVENTS = {event for row in TABLE.values() for event in row}
@@ -31,7 +31,7 @@ def test_every_state_is_reached_and_every_one_leads_to_the_end():
         reached |= {after for state in reached for after in TABLE[state].values()}
         ends |= {state for state in TABLE if ends & set(TABLE[state].values())}
 
-    assert reached == ends == set(TABLE) == {QUEUED, SENT, LIMBO, DONE}
+    assert reached == ends == set(TABLE) == {QUEUED, SENT, UNCERTAIN, DONE}
 
 
 def test_nothing_follows_the_end():

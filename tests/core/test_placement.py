@@ -17,7 +17,7 @@ from woolexec.core.placement import (
     PowerOfTwoChoices,
     RoundRobin,
 )
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.scheduler import Scheduler
 from woolexec.core.window import HORIZON, Place
 from woolexec.options import TaskOptions
 
@@ -36,7 +36,7 @@ class Engine:
     """A core with links."""
 
     def __init__(self, *links, policy=None):
-        self.core = Dispatch(itertools.count(1).__next__)
+        self.core = Scheduler(itertools.count(1).__next__)
         self.links = links
         self.policy = policy or IdleFirst(Random(1))
         for link in links:

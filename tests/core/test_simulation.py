@@ -10,8 +10,8 @@ import pytest
 
 from tests.core.simulated_task import Violation
 from tests.core.simulation import World
-from woolexec.core.call import LIMBO
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.call import UNCERTAIN
+from woolexec.core.scheduler import Scheduler
 
 SEEDS = int(os.environ.get("WOOLEXEC_SEEDS", "3000"))
 ONLY = os.environ.get("WOOLEXEC_SEED")
@@ -52,14 +52,14 @@ def test_histories_hold_what_they_are_meant_to_hold():
     assert any(part.ends for world in worlds for part in world.parts), "no map was run"
 
 
-class ForgetsWhatWasStarted(Dispatch):
+class ForgetsWhatWasStarted(Scheduler):
     """Places everything of a dead worker again."""
 
     def leave(self, place, started):
         return super().leave(place, 0)
 
 
-class LosesWhatWasNotStarted(Dispatch):
+class LosesWhatWasNotStarted(Scheduler):
     """Drops the prefetched calls of a dead worker."""
 
     def leave(self, place, started):
@@ -68,7 +68,7 @@ class LosesWhatWasNotStarted(Dispatch):
         return lost
 
 
-class TrustsTheFirstLook(Dispatch):
+class TrustsTheFirstLook(Scheduler):
     """Takes back by what the page said before the recall was made known: Dekker without the second half."""
 
     def recall(self, place, page, since=0):
@@ -80,32 +80,32 @@ class TrustsTheFirstLook(Dispatch):
         return since
 
 
-class DoubtsTheLastCallOnly(Dispatch):
+class DoubtsTheLastCallOnly(Scheduler):
     """Takes all but the last of the calls that were recalled too late for running."""
 
     def recall(self, place, page, since=0):
         since = super().recall(place, page, since)
-        doubtful = [call for call in place.outstanding.values() if call.state == LIMBO]
+        doubtful = [call for call in place.outstanding.values() if call.state == UNCERTAIN]
         for call in doubtful[:-1]:
             call.move("start")
         return since
 
 
-class KeepsThePlaceOfAWaitingCall(Dispatch):
+class KeepsThePlaceOfAWaitingCall(Scheduler):
     """Does not free the place of a call that waits for its own tasks."""
 
     def wait(self, place, number):
         place.waiting.append(number)
 
 
-class IgnoresWhatWasDeclined(Dispatch):
+class IgnoresWhatWasDeclined(Scheduler):
     """Does not place again what the worker gave back."""
 
     def recalled(self, place, page, numbers):
         super().recalled(place, page, ())
 
 
-class ClearsTheRecallEarly(Dispatch):
+class ClearsTheRecallEarly(Scheduler):
     """Forgets a recall before the worker has answered it."""
 
     def recall(self, place, page, since=0):
@@ -114,7 +114,7 @@ class ClearsTheRecallEarly(Dispatch):
         return since
 
 
-class SendsWhileRecalling(Dispatch):
+class SendsWhileRecalling(Scheduler):
     """Sends a waiting call's tasks before the worker has answered the recall."""
 
     def _assign_child(self, place):
@@ -125,14 +125,14 @@ class SendsWhileRecalling(Dispatch):
             place.recalling = recalling
 
 
-class EndsByThePageAlone(Dispatch):
+class EndsByThePageAlone(Scheduler):
     """Ends a worker for a call that has been started, whether or not that call still runs."""
 
     def is_running(self, place, page, call):
         return call.number <= page.started
 
 
-class SendsTooMuch(Dispatch):
+class SendsTooMuch(Scheduler):
     """Knows no window."""
 
     def assign(self, place):
@@ -140,7 +140,7 @@ class SendsTooMuch(Dispatch):
         return super().assign(place)
 
 
-class LetsEverybodyClaim(Dispatch):
+class LetsEverybodyClaim(Scheduler):
     """Lets a call be cancelled that has just been taken."""
 
     def __init__(self, number):
@@ -177,7 +177,7 @@ def test_simulator_catches(flawed, guarantees):
     assert any(f": {guarantee}" in message for guarantee in guarantees), message
 
 
-def violation(seed, dispatch=Dispatch):
+def violation(seed, dispatch=Scheduler):
     try:
         World(seed, dispatch).run()
     except Violation as exc:

@@ -35,11 +35,11 @@ def test_pieces_run_in_order_in_one_thread(relay):
 
 
 def test_piece_that_blocks_is_left_behind(relay):
-    gate, blocked, got = threading.Event(), threading.Event(), threading.Event()
+    latch, blocked, got = threading.Event(), threading.Event(), threading.Event()
 
     def block():
         blocked.set()
-        gate.wait(30)
+        latch.wait(30)
 
     relay.put(block)
     assert blocked.wait(20)
@@ -51,21 +51,21 @@ def test_piece_that_blocks_is_left_behind(relay):
             break
 
     assert got.is_set()
-    gate.set()
+    latch.set()
 
 
 def test_many_blocked_pieces_take_a_thread_each_and_no_more(relay):
-    gate, running = threading.Event(), []
+    latch, running = threading.Event(), []
 
     def block():
         running.append(threading.current_thread())
-        gate.wait(30)
+        latch.wait(30)
 
     for _ in range(4):
         relay.put(block)
     while len(running) < 4:
         time.sleep(relay.check() or 0.001)
-    gate.set()
+    latch.set()
 
     assert len(set(running)) == 4
 
@@ -108,9 +108,9 @@ def test_relay_that_was_never_used_is_closed_and_joined():
 
 
 def test_bounded_queue_counts_what_it_drops():
-    relay, gate = Relay(limit=3), threading.Event()
+    relay, latch = Relay(limit=3), threading.Event()
     blocked = threading.Event()
-    relay.put(lambda: (blocked.set(), gate.wait(30)))
+    relay.put(lambda: (blocked.set(), latch.wait(30)))
     assert blocked.wait(20)
 
     got = []
@@ -119,7 +119,7 @@ def test_bounded_queue_counts_what_it_drops():
     assert relay.dropped == 2
     relay.put(partial(got.append, "always"), always=True)
     assert relay.dropped == 2
-    gate.set()
+    latch.set()
     relay.close()
     relay.join()
     assert got == [0, 1, 2, "always"]
@@ -130,15 +130,15 @@ def test_every_record_that_is_dropped_is_counted_once(monkeypatch):
     monkeypatch.setattr(event_loop, "warn_dropped", said.append)
     monkeypatch.setattr(event_loop, "handle_record", handled.append)
     monkeypatch.setattr(event_loop, "_RECORDS_LIMIT", 2)
-    engine_loop, blocked, gate = event_loop.Loop(lambda about: False), threading.Event(), threading.Event()
+    engine_loop, blocked, latch = event_loop.Loop(lambda about: False), threading.Event(), threading.Event()
     engine_loop.prepare(lambda: None, lambda: None)
     engine_loop.begin()
-    engine_loop._records.put(lambda: (blocked.set(), gate.wait(30)))
+    engine_loop._records.put(lambda: (blocked.set(), latch.wait(30)))
     assert blocked.wait(20)
     for number in range(10):
         engine_loop.handle_record(number)
     engine_loop.close()
-    gate.set()
+    latch.set()
     engine_loop._records.join()
     assert (handled, said) == ([0, 1], [8])
 

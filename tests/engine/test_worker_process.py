@@ -15,7 +15,7 @@ from woolexec.wire.codec import Define, Initialize, Recall, Return, Start, Stop,
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import LARGE, store
 from woolexec.wire.pickling import dumps
-from woolexec.wire.shared_page import CRASH, Page
+from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.wire.socket_stream import DONT_WAIT, Reader
 
 
@@ -26,7 +26,7 @@ class Pair:
         self.worker = Worker(1, limit)
         self.reserve = Reserve()
         self.sock, descriptors, self.page_fd = self.worker.open(self.reserve)
-        self.page = Page(self.page_fd)
+        self.page = SharedPage(self.page_fd)
         self.descriptors = Descriptors(descriptors, Reserve())
         self.reader = Reader(self.sock, self.page.down, self.descriptors)
         self.numbers = itertools.count(1)

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.engine.supervisor import Crew
+from woolexec.engine.supervisor import Supervisor
 
 from . import tasks
 
@@ -36,7 +36,7 @@ def journal(tmp_path):
 @pytest.fixture
 def short_grace(monkeypatch):
     """Shorten the time between SIGTERM and SIGKILL, for tests that have to wait for both."""
-    monkeypatch.setattr(Crew.dismiss, "__defaults__", (0.2,))
+    monkeypatch.setattr(Supervisor.dismiss, "__defaults__", (0.2,))
 
 
 @pytest.fixture

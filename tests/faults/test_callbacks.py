@@ -12,7 +12,7 @@ from .tasks import SOON
 
 
 @pytest.fixture
-def gate(pool):
+def latch(pool):
     """An event on which callbacks block; it is open before the pool is shut down, whatever happens."""
     event = threading.Event()
     yield event
@@ -20,13 +20,13 @@ def gate(pool):
 
 
 @pytest.fixture
-def blocked(gate, pool):
+def blocked(latch, pool):
     """A future whose callback blocks until the gate is open."""
     inside = threading.Event()
 
     def block(future):
         inside.set()
-        gate.wait(SOON)
+        latch.wait(SOON)
 
     future = pool.submit(tasks.nap, 0.02)
     future.add_done_callback(block)
@@ -103,9 +103,9 @@ def test_callback_that_blocks_does_not_hold_up_the_result_of_its_own_future(bloc
     assert blocked.result(SOON) == 0.02
 
 
-def test_ten_callbacks_that_block_do_not_hold_up_an_eleventh(gate, pool):
+def test_ten_callbacks_that_block_do_not_hold_up_an_eleventh(latch, pool):
     for _ in range(10):
-        pool.submit(tasks.nap, 0.01).add_done_callback(lambda _: gate.wait(SOON))
+        pool.submit(tasks.nap, 0.01).add_done_callback(lambda _: latch.wait(SOON))
     box = Box()
     pool.submit(tasks.nap, 0.02).add_done_callback(box.put)
     assert box.take().done()

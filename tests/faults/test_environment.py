@@ -231,8 +231,8 @@ def test_task_that_floods_the_log_finishes_and_every_record_is_handled_or_counte
 
 
 def test_handler_that_blocks_holds_up_neither_tasks_nor_memory_nor_threads(handler, monkeypatch):
-    gate, inside = threading.Event(), threading.Event()
-    monkeypatch.setattr(handler, "emit", lambda record: (inside.set(), gate.wait(SOON)))
+    latch, inside = threading.Event(), threading.Event()
+    monkeypatch.setattr(handler, "emit", lambda record: (inside.set(), latch.wait(SOON)))
     with PeerPoolExecutor(1) as executor:
         try:
             assert executor.submit(tasks_b.flood_log, 50_000).result(SOON) == 50_000
@@ -241,7 +241,7 @@ def test_handler_that_blocks_holds_up_neither_tasks_nor_memory_nor_threads(handl
             assert executor.submit(tasks.nap, 0.3).result(SOON) == 0.3
             assert threading.active_count() == threads < 10
         finally:
-            gate.set()
+            latch.set()
 
 
 # -- what passes through ----------------------------------------------------------------------------------------------
@@ -360,10 +360,10 @@ def test_environment_directory_path_and_arguments_are_those_of_the_caller(monkey
     monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
     with PeerPoolExecutor(1) as executor:
         assert executor.submit(tasks_b.environment, "WOOLEXEC_TEST_WORD").result(SOON) == "tea"
-        around = executor.submit(tasks_b.surroundings).result(SOON)
-    assert around["cwd"] == str(tmp_path)
-    assert around["argv"] == ["prog", "--flag"]
-    assert around["path"] == [os.path.abspath(entry) for entry in sys.path]
+        setup = executor.submit(tasks_b.surroundings).result(SOON)
+    assert setup["cwd"] == str(tmp_path)
+    assert setup["argv"] == ["prog", "--flag"]
+    assert setup["path"] == [os.path.abspath(entry) for entry in sys.path]
 
 
 def test_changes_between_making_the_executor_and_the_first_task_are_seen(monkeypatch, tmp_path):

@@ -144,11 +144,11 @@ def test_unpickling_in_the_caller_may_submit_to_the_executor(lone, monkeypatch):
 
 
 def test_pickling_in_a_thread_that_blocks_does_not_hold_up_other_threads(lone):
-    gate, inside = threading.Event(), threading.Event()
+    latch, inside = threading.Event(), threading.Event()
 
     def block():
         inside.set()
-        assert gate.wait(SOON)
+        assert latch.wait(SOON)
         return 4
 
     futures = []
@@ -157,7 +157,7 @@ def test_pickling_in_a_thread_that_blocks_does_not_hold_up_other_threads(lone):
     thread.start()
     assert inside.wait(SOON)
     assert lone.submit(abs, -1).result(SOON) == 1
-    gate.set()
+    latch.set()
     thread.join()
     assert futures[0].result(SOON) == 4
 

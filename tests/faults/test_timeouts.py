@@ -146,7 +146,7 @@ def test_cancelled_call_behind_does_not_draw_the_next_one_in(short_grace, lone, 
 def test_call_sent_directly_is_not_overtaken(lone, journal):
     # Its thread loses the processor between using the permit and writing.
     lone.submit(tasks.note_and_return, os.devnull, 0).result(SOON)
-    (worker,) = lone._engine._crew.workers.values()
+    (worker,) = lone._engine._supervisor.workers.values()
     assert tasks.eventually(lambda: worker.has_permit)
     queued = []
 

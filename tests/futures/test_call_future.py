@@ -314,7 +314,7 @@ def test_future_that_somebody_else_completes_wakes_who_waits(complete):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    while future._gate is None:
+    while future._latch is None:
         pass
     complete(future)
     assert seen.wait(10)

@@ -2,34 +2,34 @@ import signal
 import threading
 import time
 
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 
 
 def test_open_gate_lets_through_at_once():
-    gate = Gate()
-    gate.open()
-    gate.open()
+    latch = Latch()
+    latch.open()
+    latch.open()
 
-    assert gate.wait()
-    assert gate.is_open
+    assert latch.wait()
+    assert latch.is_open
 
 
 def test_closed_gate_lets_nobody_through_in_time():
-    gate = Gate()
+    latch = Latch()
 
-    assert not gate.wait(0.0)
-    assert not gate.wait(0.01)
-    assert not gate.wait(-1.0)
-    assert not gate._sleepers
+    assert not latch.wait(0.0)
+    assert not latch.wait(0.01)
+    assert not latch.wait(-1.0)
+    assert not latch._sleepers
 
 
 def test_everybody_who_waits_is_let_through():
-    gate, through = Gate(), []
-    threads = [threading.Thread(target=lambda: through.append(gate.wait(30))) for _ in range(5)]
+    latch, through = Latch(), []
+    threads = [threading.Thread(target=lambda: through.append(latch.wait(30))) for _ in range(5)]
     for thread in threads:
         thread.start()
 
-    gate.open()
+    latch.open()
     for thread in threads:
         thread.join()
 
@@ -38,26 +38,26 @@ def test_everybody_who_waits_is_let_through():
 
 def test_opening_races_with_waiting():
     for _ in range(500):
-        gate, barrier, through = Gate(), threading.Barrier(2), []
+        latch, barrier, through = Latch(), threading.Barrier(2), []
 
-        def wait(gate=gate, barrier=barrier, through=through):
+        def wait(latch=latch, barrier=barrier, through=through):
             barrier.wait()
-            through.append(gate.wait(30))
+            through.append(latch.wait(30))
 
         thread = threading.Thread(target=wait)
         thread.start()
         barrier.wait()
-        gate.open()
+        latch.open()
         thread.join()
         assert through == [True]
 
 
 def test_signal_handler_opens_it_under_the_waiting_thread():
-    gate = Gate()
-    previous = signal.signal(signal.SIGALRM, lambda *_: gate.open())
+    latch = Latch()
+    previous = signal.signal(signal.SIGALRM, lambda *_: latch.open())
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     try:
-        assert gate.wait(30)
+        assert latch.wait(30)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -70,12 +70,12 @@ def test_signal_handler_that_raises_leaves_the_gate_usable():
     def stop(*_):
         raise Stop
 
-    gate = Gate()
+    latch = Latch()
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     started = time.monotonic()
     try:
-        gate.wait(30)
+        latch.wait(30)
     except Stop:
         pass
     finally:
@@ -83,5 +83,5 @@ def test_signal_handler_that_raises_leaves_the_gate_usable():
         signal.signal(signal.SIGALRM, previous)
     assert time.monotonic() - started < 25
 
-    gate.open()
-    assert gate.wait(0)
+    latch.open()
+    assert latch.wait(0)

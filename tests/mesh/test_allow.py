@@ -137,7 +137,7 @@ def test_code_is_neither_kept_nor_used():
         pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"])
         with pool, pytest.raises(pickle.UnpicklingError):
             pool.submit(tasks.weigh, b"").result(PATIENCE)
-        assert not os.path.exists(peer._archives.folder)
+        assert not os.path.exists(peer._code_store.folder)
 
 
 def test_nested_names_do_not_slip_through():

@@ -49,7 +49,7 @@ CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 
 
 @dataclass(frozen=True)
-class Watched:
+class Selector:
     """A peer in a process of its own."""
 
     pid: int
@@ -70,7 +70,7 @@ class Watched:
 @contextlib.contextmanager
 def serving(*more, credentials=CREDENTIALS):
     with local_peer("127.0.0.1:0", 1, TOKEN.decode(), *more) as process:
-        peer = Watched(process.pid, address_of(process), credentials)
+        peer = Selector(process.pid, address_of(process), credentials)
         assert is_served(peer)  # what its first client costs is not the strangers' doing
         yield peer
 

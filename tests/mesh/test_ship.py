@@ -13,10 +13,10 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor
 from woolexec.discovery.urls import discoveries
 from woolexec.errors import ProtocolError
-from woolexec.mesh.client.code_archive import shipment
-from woolexec.mesh.server.code_store import Archives
+from woolexec.mesh.client.code_archive import code_archive
+from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.peer import Peer
-from woolexec.worker.setup import Around
+from woolexec.worker.setup import Setup
 
 CLIENT = """
 import sys
@@ -110,7 +110,7 @@ def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tm
                 timeout=PATIENCE * 2,
             )
             assert done.stdout == "2\n", done.stderr
-        assert [path.name for path in Path(far._archives.folder).iterdir()] == [shipment(parcel).digest + ".zip"]
+        assert [path.name for path in Path(far._code_store.folder).iterdir()] == [code_archive(parcel).digest + ".zip"]
 
 
 def test_module_that_is_missing_is_named_with_its_host_and_what_to_do(peer, parcel):
@@ -129,46 +129,46 @@ def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
     with Peer(1, credentials=CREDENTIALS) as peer:
         run(parcel, peer, "['parcel']")
         run(parcel, peer, "['parcel']")
-        folder = peer._archives.folder
+        folder = peer._code_store.folder
         (archive,) = Path(folder).iterdir()
-        assert archive.name == shipment(parcel).digest + ".zip"
+        assert archive.name == code_archive(parcel).digest + ".zip"
     assert not archive.parent.exists()
 
 
 def test_archive_that_is_there_counts_once(monkeypatch, parcel):
-    one = shipment(parcel)
+    one = code_archive(parcel)
     monkeypatch.setattr("woolexec.mesh.server.code_store.LIMIT_OF_ALL", len(one.data))
-    archives = Archives()
+    code_store = CodeStore()
     try:
         for _ in range(3):
-            archives.add(one.digest, one.data)
+            code_store.add(one.digest, one.data)
         write(parcel, 3)
         with pytest.raises(ProtocolError, match="too much code"):
-            archives.add(shipment(parcel).digest, shipment(parcel).data)
+            code_store.add(code_archive(parcel).digest, code_archive(parcel).data)
     finally:
-        archives.close()
+        code_store.close()
 
 
 def test_folder_that_others_can_write_to_is_not_used(parcel):
     with Peer(1, credentials=CREDENTIALS) as peer:
         run(parcel, peer, "['parcel']")
-        Path(peer._archives.folder).chmod(0o777)
+        Path(peer._code_store.folder).chmod(0o777)
         with pytest.raises(PermissionError, match="open to others"):
-            peer._archives.add(shipment(parcel).digest, shipment(parcel).data)
-        Path(peer._archives.folder).chmod(0o700)
+            peer._code_store.add(code_archive(parcel).digest, code_archive(parcel).data)
+        Path(peer._code_store.folder).chmod(0o700)
 
 
 def test_what_is_the_same_has_the_same_digest(parcel):
-    before = shipment(parcel)
+    before = code_archive(parcel)
     (parcel / "__pycache__").mkdir()
     (parcel / "__pycache__" / "inner.pyc").write_bytes(b"")
     (parcel / "inner.py").touch()
-    assert shipment(str(parcel)) == before
+    assert code_archive(str(parcel)) == before
     assert zipfile.ZipFile(BytesIO(before.data)).namelist() == ["parcel/__init__.py", "parcel/inner.py"]
 
 
 def test_single_file_is_shipped_under_its_name(parcel):
-    assert shipment(parcel / "inner.py").name == "inner"
+    assert code_archive(parcel / "inner.py").name == "inner"
 
 
 @pytest.mark.parametrize("what", ["json", sys, "woolexec", "no_such_module", "./no/such/path", "__main__"])
@@ -179,9 +179,9 @@ def test_what_cannot_be_shipped_is_a_value_error(what):
 
 def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):
     monkeypatch.setattr("woolexec.mesh.client.link._PIECE", 100)
-    good = shipment(parcel)
+    good = code_archive(parcel)
     with joined(peer) as pool:
-        pool._peers._around = Around([(good.name, "0" * 64)])
+        pool._peers._setup = Setup([(good.name, "0" * 64)])
         pool._peers._code = {"0" * 64: good.data}.get
         (link,) = pool._peers.links
         link.close()

@@ -17,7 +17,7 @@ from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Function
 from woolexec.core.offer import Offer
 from woolexec.core.placement import Candidate, Distant, IdleFirst
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.scheduler import Scheduler
 from woolexec.core.window import HORIZON, Place
 
 LATENCY = 0.0005
@@ -156,7 +156,7 @@ class Client:
     def __init__(self, world, number, make_policy):
         self.world, self.number = world, number
         self.random = Random(world.scenario.seed * 7919 + number)
-        self.core = Dispatch(itertools.count(1).__next__)
+        self.core = Scheduler(itertools.count(1).__next__)
         self.policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
         self.function = Function(b"", "task")
         self.places = {}

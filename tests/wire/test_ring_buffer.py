@@ -4,13 +4,13 @@ from random import Random
 
 import pytest
 
-from woolexec.wire.ring_buffer import SIZE, Arena
+from woolexec.wire.ring_buffer import SIZE, RingBuffer
 
 
 @pytest.fixture
 def ends():
     memory, words = memoryview(bytearray(SIZE)), memoryview(bytearray(16)).cast("Q")
-    return Arena(memory, words, 1), Arena(memory, words, 1)
+    return RingBuffer(memory, words, 1), RingBuffer(memory, words, 1)
 
 
 def test_payload_comes_out_in_its_parts(ends):

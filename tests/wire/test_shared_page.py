@@ -6,14 +6,14 @@ import time
 import pytest
 
 from woolexec.wire.payload import shared_file
-from woolexec.wire.shared_page import SIZE, Page
+from woolexec.wire.shared_page import SIZE, SharedPage
 
 
 @pytest.fixture
 def ends():
     """The engine's end and the worker's: two maps of one file."""
     fd = shared_file(SIZE)
-    pages = Page(fd), Page(fd)
+    pages = SharedPage(fd), SharedPage(fd)
     os.close(fd)
     yield pages
     for page in pages:

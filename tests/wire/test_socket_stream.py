@@ -218,7 +218,7 @@ def test_descriptor_for_which_there_is_none_is_an_error_of_its_payload_alone(end
 
 def test_payload_in_an_arena_is_taken_out_of_it(ends):
     memory, words = memoryview(bytearray(ring_buffer.SIZE)), memoryview(bytearray(8)).cast("Q")
-    writer, reader = ring_buffer.Arena(memory, words, 0), ring_buffer.Arena(memory, words, 0)
+    writer, reader = ring_buffer.RingBuffer(memory, words, 0), ring_buffer.RingBuffer(memory, words, 0)
     plain = Return(call=(1,), size=(5000,), arena=writer.put([b"p" * 5000], 5000))
     cut = Return(call=(2,), size=(10,), extent=(4, 6), arena=writer.put([b"body", b"buffer"], 10))
     ends[0].sendall(sized(encode(plain)) + sized(encode(cut)))

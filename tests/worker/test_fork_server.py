@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.engine.test_worker_process import Pair, make_call, make_function
-from woolexec.engine.fork_server import THREAD_VARIABLES, Template
+from woolexec.engine.fork_server import THREAD_VARIABLES, ForkServer
 from woolexec.wire.pickling import dumps, loads
 from woolexec.worker.records import EXITED, FORKED
 
@@ -20,7 +20,7 @@ PATIENCE = 30
 
 @pytest.fixture
 def template():
-    template = Template(threads=3)
+    template = ForkServer(threads=3)
     yield template
     template.close()
 
@@ -142,7 +142,7 @@ def start_sleeper():
 
 
 def test_when_the_engine_closes_all_workers_end():
-    template = Template(threads=1)
+    template = ForkServer(threads=1)
     running = Running(template)
 
     template.close()
@@ -152,7 +152,7 @@ def test_when_the_engine_closes_all_workers_end():
 
 
 def test_end_of_a_killed_template_is_heard_and_its_workers_end_when_it_is_closed():
-    template = Template(threads=1)
+    template = ForkServer(threads=1)
     running = Running(template)
 
     os.kill(template.pid, signal.SIGKILL)

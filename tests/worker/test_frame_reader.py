@@ -11,10 +11,10 @@ from tests.faults.tasks import SOON, eventually
 from woolexec.wire.codec import Next, Resume, encode
 from woolexec.worker import frame_reader
 from woolexec.worker.frame_reader import STREAK, Reading
-from woolexec.worker.socket_transport import Road
+from woolexec.worker.socket_transport import SocketTransport
 
 
-class Page:
+class SharedPage:
     """As much of a page as reading needs."""
 
     def set_open(self, value):
@@ -71,7 +71,7 @@ class LoopThread:
 
 
 def make_reading(sock, take):
-    return Reading(Road(sock), Page(), take, lambda: None)
+    return Reading(SocketTransport(sock), SharedPage(), take, lambda: None)
 
 
 class Worker:
@@ -82,7 +82,7 @@ class Worker:
         self.loop = LoopThread()
         self.taken = []
         self.ended = threading.Event()
-        self.reading = Reading(Road(self._sock), Page(), self._take, self.ended.set)
+        self.reading = Reading(SocketTransport(self._sock), SharedPage(), self._take, self.ended.set)
         self.loop.reading = self.reading
         self.raised = None
         self.receives = count()
@@ -103,7 +103,7 @@ class Worker:
 
     def say(self, frame):
         """Let the engine send a frame; wait until it has been taken, and return in which thread."""
-        Road(self.engine).send(encode(frame))
+        SocketTransport(self.engine).send(encode(frame))
         assert eventually(lambda: self.taken and self.taken[-1][0] == frame.call)
         return self.taken[-1][1]
 
@@ -201,7 +201,7 @@ def test_wait_with_a_timeout_ends_with_what_another_thread_reads():
         thread.start()
         assert eventually(lambda: here._waits)
         here.open(signal.SIGURG, None)
-        Road(engine).send(encode(Resume(call=1)))
+        SocketTransport(engine).send(encode(Resume(call=1)))
         assert came_back.wait(SOON / 2)
         assert taken == [1]
         engine.close()

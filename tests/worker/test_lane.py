@@ -29,11 +29,11 @@ async def wait_for_ever():
 
 def end_a_stream_before_its_pull_has_begun(backend):
     said = queue.SimpleQueue()
-    road = SimpleNamespace(
+    transport = SimpleNamespace(
         send=lambda frames, file=None, payload=b"": said.put(bytes(frames) + bytes(payload)), send_all=None
     )
-    lane = make_lane(backend, SimpleNamespace(road=road))
-    slot = SimpleNamespace(get=lambda _job, _road: wait_for_ever)
+    lane = make_lane(backend, SimpleNamespace(transport=transport))
+    slot = SimpleNamespace(get=lambda _job, _transport: wait_for_ever)
     lane.start(Job(1, slot, dumps(((), {})), Start(function=0, call=(1,), lane=backend)))
     (started,) = decode(said.get(timeout=SOON))
     lane.put(lambda: (lane._control(Next(call=1)), lane._control(Close(call=1))))

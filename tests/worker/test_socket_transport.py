@@ -8,7 +8,7 @@ import pytest
 from woolexec.wire.codec import Log, Recall, Resume, encode
 from woolexec.wire.payload import store
 from woolexec.wire.socket_stream import Reader
-from woolexec.worker.socket_transport import Road
+from woolexec.worker.socket_transport import SocketTransport
 
 
 @pytest.fixture
@@ -23,22 +23,22 @@ def sized(data):
 
 
 def test_frames_arrive_both_ways(ends):
-    road, other = Road(ends[0]), Road(ends[1])
+    transport, other = SocketTransport(ends[0]), SocketTransport(ends[1])
 
-    road.send(encode(Resume(call=3)))
+    transport.send(encode(Resume(call=3)))
     other.send(encode(Recall(call=4)))
 
     assert other.receive() == [Resume(call=3)]
-    assert road.receive() == [Recall(call=4)]
+    assert transport.receive() == [Recall(call=4)]
 
 
 def test_memory_file_travels(ends):
     file = store([b"body", b"buffer"])
     from woolexec.wire.codec import Return
 
-    Road(ends[0]).send(encode(Return(call=(1,), extent=file.extent)), file)
+    SocketTransport(ends[0]).send(encode(Return(call=(1,), extent=file.extent)), file)
 
-    [frame] = Road(ends[1]).receive()
+    [frame] = SocketTransport(ends[1]).receive()
     assert [bytes(part) for part in frame.payload.load()] == [b"body", b"buffer"]
 
 
@@ -48,28 +48,28 @@ def test_reading_waits_for_a_whole_frame(ends):
     writer = threading.Timer(0.05, ends[0].sendall, [data[6:]])
     writer.start()
 
-    assert Road(ends[1]).receive() == [Recall(call=4)]
+    assert SocketTransport(ends[1]).receive() == [Recall(call=4)]
     writer.join()
 
 
 def test_reading_without_waiting_says_that_there_is_nothing(ends):
     with pytest.raises(BlockingIOError):
-        Road(ends[1]).receive(wait=False)
+        SocketTransport(ends[1]).receive(wait=False)
 
 
 def test_end_is_an_eof_error(ends):
     ends[0].close()
 
     with pytest.raises(EOFError):
-        Road(ends[1]).receive()
+        SocketTransport(ends[1]).receive()
 
 
 def test_frames_of_many_threads_arrive_whole(ends):
-    road, reader, got = Road(ends[0]), Reader(ends[1]), []
+    transport, reader, got = SocketTransport(ends[0]), Reader(ends[1]), []
 
     def send(name):
         for number in range(100):
-            road.send(encode(Log(record=bytes(3000), text=f"{name} {number}")))
+            transport.send(encode(Log(record=bytes(3000), text=f"{name} {number}")))
 
     threads = [threading.Thread(target=send, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -84,8 +84,8 @@ def test_frames_of_many_threads_arrive_whole(ends):
 
 
 def test_signal_handler_that_sends_in_the_middle_of_a_frame_does_not_break_it(ends):
-    road, reader, got = Road(ends[0]), Reader(ends[1]), []
-    previous = signal.signal(signal.SIGALRM, lambda *_: road.send(encode(Log(text="from the handler"))))
+    transport, reader, got = SocketTransport(ends[0]), Reader(ends[1]), []
+    previous = signal.signal(signal.SIGALRM, lambda *_: transport.send(encode(Log(text="from the handler"))))
     large = 50
 
     def read():
@@ -97,7 +97,7 @@ def test_signal_handler_that_sends_in_the_middle_of_a_frame_does_not_break_it(en
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
         for number in range(large):
-            road.send(encode(Log(record=os.urandom(300_000), text=str(number))))
+            transport.send(encode(Log(record=os.urandom(300_000), text=str(number))))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -110,7 +110,7 @@ def test_what_is_sent_to_an_engine_that_is_gone_is_dropped_and_the_reader_hears_
     one, other = socket.socketpair()
     other.close()
     with one:
-        road = Road(one)
-        road.send(b"frames")
+        transport = SocketTransport(one)
+        transport.send(b"frames")
         with pytest.raises(EOFError):
-            road.receive()
+            transport.receive()

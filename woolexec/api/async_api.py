@@ -22,7 +22,7 @@ from woolexec.api.map import check_map
 from woolexec.checks import integer
 from woolexec.engine.function_cache import trio_token
 from woolexec.futures.call_future import CallFuture
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 from woolexec.imported import imported
 from woolexec.wire import context_vars
 
@@ -161,14 +161,14 @@ async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
     :param abandon: leave a call that runs alone when the waiting is cancelled; None: as the call's options say
     :raises Exception: what the call raised
     """
-    gate = future.gate
+    latch = future.latch
     if not future.done():
         waiter = make_waiter()
-        if gate.add(waiter):
+        if latch.add(waiter):
             try:
                 await waiter.wait()
             except BaseException:
-                gate.remove(waiter)
+                latch.remove(waiter)
                 await _cancel(future, abandon=future.abandons if abandon is None else abandon)
                 raise
     else:
@@ -188,7 +188,7 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
     """Wait until all calls are done, whatever came of them; when the waiting is cancelled, cancel them."""
     for future in futures:
         waiter = make_waiter()
-        if not future.done() and future.gate.add(waiter):
+        if not future.done() and future.latch.add(waiter):
             try:
                 await waiter.wait()
             except BaseException:
@@ -199,23 +199,23 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
 
 async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
     call = future.outstanding_call
-    if future.cancel() or (abandon and not future.is_aside) or not future.cancel(force=True):
+    if future.cancel() or (abandon and not future.is_lane) or not future.cancel(force=True):
         return
-    ended: Gate | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
+    ended: Latch | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if ended is not None:  # a coroutine or a stream, which may have something to clean up
         await see(ended, GRACE)
 
 
-async def see(gate: Gate, timeout: float | None) -> bool:  # noqa: ASYNC109  # shielded, unlike the caller's scope
+async def see(latch: Latch, timeout: float | None) -> bool:  # noqa: ASYNC109  # shielded, unlike the caller's scope
     """Wait until a gate is open, also when the task is cancelled, for `timeout` seconds; say whether it is."""
     import anyio
 
     waiter = make_waiter()
-    if gate.add(waiter):
+    if latch.add(waiter):
         with anyio.move_on_after(timeout, shield=True):
             await waiter.wait()
-        gate.remove(waiter)
-    return gate.is_open
+        latch.remove(waiter)
+    return latch.is_open
 
 
 async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
@@ -224,7 +224,7 @@ async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
 
     :param interrupt: called when the waiting is cancelled, so that the end comes soon
     """
-    ended = Gate()
+    ended = Latch()
 
     def run() -> None:
         try:

@@ -26,7 +26,7 @@ from woolexec.api.async_api import GRACE, Mailbox, checkpoint, is_cancellation, 
 from woolexec.api.map import Failed, as_raised, value_of, with_item
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
 from woolexec.core.batching import next_pickle
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import as_exception
 from woolexec.wire.pickling import loads
 
@@ -277,7 +277,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         if self._closed:
             return
         self._closed = self._flow.stopped = True
-        ended = Gate()
+        ended = Latch()
         units = self._outstanding()
         self._values.clear()
         self._flow.line.clear()
@@ -297,7 +297,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             self._puller.cancel()
         units = self._outstanding()
         if units:
-            self._flow.sender.cancel(units, Gate())
+            self._flow.sender.cancel(units, Latch())
 
     def _outstanding(self) -> list[Unit]:
         return [unit for unit in self._flow.line if unit.position < unit.count]
@@ -408,7 +408,7 @@ class _Background:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._mailbox = mailbox_here()
-        self._ended = Gate()
+        self._ended = Latch()
         if self._mailbox.is_trio:
             trio = sys.modules["trio"]
             self._scope = trio.CancelScope()

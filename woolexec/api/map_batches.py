@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk
 from woolexec.engine.engine import FORKED_CHILD
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 from woolexec.wire.pickling import dumps
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ChunkSender:
         self._engine.submit_chunk(unit.chunk)
         return [unit]
 
-    def cancel(self, units: Iterable[Unit], ended: Gate | None = None) -> None:
+    def cancel(self, units: Iterable[Unit], ended: Latch | None = None) -> None:
         """Keep what has not been started from being so; open the gate when what runs has ended."""
         self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
 
@@ -188,17 +188,17 @@ class FutureSender:
     def _done(self, unit: Unit, future: CallFuture[Any]) -> None:
         unit.put(0, (1, future, False))
 
-    def cancel(self, units: Iterable[Unit], ended: Gate) -> None:
+    def cancel(self, units: Iterable[Unit], ended: Latch) -> None:
         """Cancel all, and close the streams that nobody was given; open the gate when they have ended."""
         gates = [_end(unit.future) for unit in units if unit.future is not None]
         countdown = _Countdown(ended)
-        for gate in gates:
-            if gate is not None:
-                countdown.watch(gate)
+        for latch in gates:
+            if latch is not None:
+                countdown.watch(latch)
         countdown.release()
 
 
-def _end(future: CallFuture[Any]) -> Gate | None:
+def _end(future: CallFuture[Any]) -> Latch | None:
     """End what is behind a future; return what opens at its end, if that is not known yet."""
     call = future.outstanding_call
     if future.cancel(force=True):
@@ -212,18 +212,18 @@ def _end(future: CallFuture[Any]) -> Gate | None:
 class _Countdown:
     """Opens a gate when several others are open, and nobody adds any more."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, latch: Latch) -> None:
+        self._latch = latch
         self._left = [None]
 
-    def watch(self, gate: Gate) -> None:
+    def watch(self, latch: Latch) -> None:
         """Wait for this gate as well."""
         self._left.append(None)
-        if not gate.add(self):
+        if not latch.add(self):
             self.release()
 
     def release(self) -> None:
         """Note that one of them is open, or that there will be no more."""
         self._left.pop()
         if not self._left:
-            self._gate.open()
+            self._latch.open()

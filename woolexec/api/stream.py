@@ -29,8 +29,8 @@ from woolexec.worker.job import SHUT
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from woolexec.api.stream_buffer import Commander, Pipe
-    from woolexec.futures.latch import Gate
+    from woolexec.api.stream_buffer import Commander, StreamBuffer
+    from woolexec.futures.latch import Latch
 
 GRACE = 2.0
 """Seconds that leaving a stream waits for the generator to clean up."""
@@ -47,7 +47,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     """
 
     def __init__(self, pipe: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by a `Pipe`
-        self._pipe: Pipe = pipe
+        self._pipe: StreamBuffer = pipe
         self._commander: Commander = commander
         self._handle = handle
         self._prefetch = prefetch
@@ -293,7 +293,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             raise RuntimeError(SHUT) from (None if type(error).__name__ in _LEAVING else error)
         raise error
 
-    def _close_soon(self) -> Gate | None:
+    def _close_soon(self) -> Latch | None:
         """Close the generator without waiting; return what opens at its end, None if that has come."""
         return self._pipe.ended if self._leave(Close) else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.call import Pulled
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 
 if TYPE_CHECKING:
     from woolexec.futures.call_future import CallFuture
@@ -31,7 +31,7 @@ class Commander(Protocol):
         """Wait in the owner's own way; False if it has none."""
 
 
-class Pipe(Pulled):
+class StreamBuffer(Pulled):
     """
     What the engine holds of a stream, and fills: items, and the end.
 
@@ -41,7 +41,7 @@ class Pipe(Pulled):
     def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
         self.items: deque[tuple[int, bytes, Any]] = deque()
         self.end: tuple[bool, Any] | None = None
-        self.ended = Gate()
+        self.ended = Latch()
         self.sleeper: Sleeper | None = None
         self._future: CallFuture[Any] | None = future
         self._commander = commander

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_futures
-from woolexec.api.stream_buffer import Pipe
+from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from woolexec.api.map_async import AsyncMap, Settings
-    from woolexec.futures.latch import Gate
+    from woolexec.futures.latch import Latch
     from woolexec.options import OptionValues
     from woolexec.wire.payload import File
 
@@ -68,10 +68,10 @@ class NestedExecutor(BaseExecutor):
         if stream and not function.is_stream:
             raise TypeError(f"{function.name} is not a generator function")
         receiver: Any = future
-        future.is_aside = bool(function.lane)
+        future.is_lane = bool(function.lane)
         if function.is_stream:
             nested_tasks.open_worker()
-            receiver = Pipe(future, _OWNER, prefetch)
+            receiver = StreamBuffer(future, _OWNER, prefetch)
         nested_tasks.submit(future, receiver, function, payload, options, values)
         return future
 
@@ -123,20 +123,20 @@ class _NestedFuture(CallFuture[T]):
 
     def done(self) -> bool:
         """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
-        if self._state is PENDING and self._gate is None and self._callbacks is None and nested_tasks.must_read():
+        if self._state is PENDING and self._latch is None and self._callbacks is None and nested_tasks.must_read():
             nested_tasks.wait_until(lambda: self._state is not PENDING, _MOMENT)
         return super().done()
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call a function when the task is done: who waits for that does not read."""
-        nested_tasks.wait_aside()
+        nested_tasks.wait_lane()
         super().add_done_callback(fn)
 
     @property
-    def gate(self) -> Gate:
+    def latch(self) -> Latch:
         """What opens when the future is done: who waits for it does not read."""
-        nested_tasks.wait_aside()
-        return super().gate
+        nested_tasks.wait_lane()
+        return super().latch
 
     @staticmethod
     def _make_waiters() -> list[Any]:
@@ -159,7 +159,7 @@ class _ReadingEvent(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, or for `timeout` seconds."""
         if not nested_tasks.must_read():
-            nested_tasks.wait_aside()
+            nested_tasks.wait_lane()
             return super().wait(timeout)
         nested_tasks.wait_until(self.is_set, timeout)
         return self.is_set()

@@ -58,7 +58,7 @@ class Admission:
         requirement: Requirement | None = None,
         *,
         offer: bool,
-        aside: bool = False,
+        lane_place: bool = False,
         pinned: bool = False,
     ) -> float | None:
         """
@@ -71,9 +71,9 @@ class Admission:
         :return: what it takes, for `done`; None if it is refused
         """
         # A short call waits for other short ones, and not behind long ones.
-        has_room = aside or pinned or (self.free > 0 if offer else self._long < self._width)
+        has_room = lane_place or pinned or (self.free > 0 if offer else self._long < self._width)
         if not (has_room and self.offer.has(requirement)):
-            self._refuse(client, requirement, aside=aside)
+            self._refuse(client, requirement, lane_place=lane_place)
             return None
         if self._waiting and (turn := self._waiting.get(client)) is not None and turn.told:
             turn.used = True
@@ -81,7 +81,7 @@ class Admission:
             if not turn.places:
                 del self._waiting[client]
         self.offer.take(requirement)
-        weight = 0.0 if aside else weigh(seconds)
+        weight = 0.0 if lane_place else weigh(seconds)
         self._load += weight
         self._long += weight >= HORIZON
         return weight
@@ -92,9 +92,9 @@ class Admission:
         self._load = max(0.0, self._load - weight)
         self._long -= weight >= HORIZON
 
-    def _refuse(self, client: Hashable, requirement: Requirement | None, *, aside: bool) -> None:
+    def _refuse(self, client: Hashable, requirement: Requirement | None, *, lane_place: bool) -> None:
         turn = self._waiting.setdefault(client, _Turn())
-        turn.wanted.add((requirement, aside))
+        turn.wanted.add((requirement, lane_place))
         if not turn.told:  # else it tries again what was refused before
             turn.places += 1
         turn.told = False
@@ -107,7 +107,7 @@ class Admission:
         """
         free = self.free > 0
         for client, turn in list(self._waiting.items()):
-            if any((free or aside) and self.offer.has(requirement) for requirement, aside in turn.wanted):
+            if any((free or lane_place) and self.offer.has(requirement) for requirement, lane_place in turn.wanted):
                 del self._waiting[client]
                 if turn.used or not turn.told:
                     turn.told, turn.used = True, False

@@ -56,12 +56,12 @@ class Pulled:
 
 GENTLY, AT_ONCE = "gently", "at once"
 
-QUEUED, SENT, LIMBO, DONE = "queued", "sent", "limbo", "done"
+QUEUED, SENT, UNCERTAIN, DONE = "queued", "sent", "limbo", "done"
 
 TABLE: dict[str, dict[str, str]] = {
     QUEUED: {"send": SENT, "cancel": DONE, "fail": DONE},
-    SENT: {"finish": DONE, "recall": QUEUED, "doubt": LIMBO, "retry": QUEUED, "fail": DONE, "cancel": DONE},
-    LIMBO: {"finish": DONE, "start": SENT, "recall": QUEUED, "retry": QUEUED, "fail": DONE, "cancel": DONE},
+    SENT: {"finish": DONE, "recall": QUEUED, "doubt": UNCERTAIN, "retry": QUEUED, "fail": DONE, "cancel": DONE},
+    UNCERTAIN: {"finish": DONE, "start": SENT, "recall": QUEUED, "retry": QUEUED, "fail": DONE, "cancel": DONE},
     DONE: {},
 }
 

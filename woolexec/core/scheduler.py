@@ -11,7 +11,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heapreplace
 
 from woolexec.core.batching import span_size
-from woolexec.core.call import LIMBO, SENT, Call, Chunk
+from woolexec.core.call import SENT, UNCERTAIN, Call, Chunk
 from woolexec.core.placement import CREDIT, PAUSE, PAUSES, weigh
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.window import HORIZON, Place
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from woolexec.core.placement import Candidate, Placement
 
-    class Page(Protocol):
+    class SharedPage(Protocol):
         """What is shared with a place: see `woolexec.wire.shared_page`."""
 
         @property
@@ -43,7 +43,7 @@ STEAL = 0.0005
 in seconds, or when the running call has overrun it."""
 
 
-class Dispatch:
+class Scheduler:
     """The queue, the places, and what passes between them."""
 
     def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
@@ -342,7 +342,7 @@ class Dispatch:
         self.queue.forget_parent(call.number)
         self.retry(call)
 
-    def recall(self, place: Place, page: Page, since: int = 0) -> int:
+    def recall(self, place: Place, page: SharedPage, since: int = 0) -> int:
         """
         Take back what the place has not started.
 
@@ -357,7 +357,7 @@ class Dispatch:
         for call in reversed(place.unstarted(max(started, since - 1))):
             self._requeue(place, call)
         for number, call in place.outstanding.items():
-            if since <= number <= started and call.state != LIMBO:
+            if since <= number <= started and call.state != UNCERTAIN:
                 call.move("doubt")
         place.recalling += 1
         return since
@@ -369,7 +369,7 @@ class Dispatch:
             if call is not None:
                 self._requeue(place, call)
 
-    def recalled(self, place: Place, page: Page, numbers: Iterable[int]) -> None:
+    def recalled(self, place: Place, page: SharedPage, numbers: Iterable[int]) -> None:
         """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
         self.withdraw(place, numbers)
         place.recalling = max(0, place.recalling - 1)
@@ -377,10 +377,10 @@ class Dispatch:
             return
         page.clear_recall()
         for call in place.outstanding.values():
-            if call.state == LIMBO:
+            if call.state == UNCERTAIN:
                 call.move("start")
 
-    def is_running(self, place: Place, page: Page, call: Call) -> bool:
+    def is_running(self, place: Place, page: SharedPage, call: Call) -> bool:
         """
         Say whether ending this place now would hit this call and no later one.
 

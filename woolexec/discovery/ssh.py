@@ -36,7 +36,7 @@ _ENDING = 5.0
 """Seconds that ssh has to end."""
 
 _LOOK = 0.01
-_LAST_WORDS = 4096
+_COMPLAINT_SIZE = 4096
 
 _OPTIONS = (
     *("-o", "BatchMode=yes"),  # nobody is there to type a password
@@ -159,9 +159,9 @@ class _Running:
         self._listening = loop.create_task(self._listen())
 
     async def _listen(self) -> None:
-        while data := await self._complained.read(_LAST_WORDS):
+        while data := await self._complained.read(_COMPLAINT_SIZE):
             # Without what it was told before it is cut: of half a token nobody would know that it is one.
-            self._complaints = self._without_token(self._complaints + data)[-_LAST_WORDS:]
+            self._complaints = self._without_token(self._complaints + data)[-_COMPLAINT_SIZE:]
 
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._process.stdin is not None
@@ -216,7 +216,7 @@ class _Running:
 
     async def end(self) -> str:
         """Wait until ssh has ended; say why."""
-        while await self._said.read(_LAST_WORDS):
+        while await self._said.read(_COMPLAINT_SIZE):
             pass
         await self._ended()
         await asyncio.wait({self._listening}, timeout=_ENDING)

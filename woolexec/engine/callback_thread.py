@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 
 PATIENCE = 0.05
 
@@ -33,7 +33,7 @@ class Relay:
         self._runner: threading.Thread | None = None
         self._since: float | None = None
         self._closed = False
-        self._ended = Gate()
+        self._ended = Latch()
 
     @property
     def has_room(self) -> bool:

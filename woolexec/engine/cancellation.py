@@ -23,12 +23,12 @@ from woolexec.core.retry import retries_left
 from woolexec.engine.diagnostics import task_name
 from woolexec.engine.dispatcher import REST, Dispatcher
 from woolexec.engine.event_loop import Loop
-from woolexec.engine.lane import Aside
-from woolexec.engine.supervisor import GRACE, Crew
+from woolexec.engine.lane import WorkerLane
+from woolexec.engine.supervisor import GRACE, Supervisor
 from woolexec.engine.transport import Remote
 from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import Nobody
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 from woolexec.wire.codec import Cancel, Close
 from woolexec.wire.exceptions import types_of
 from woolexec.worker.job import SHUT
@@ -40,14 +40,16 @@ _LOOK = 0.02
 """While a pool that was shut down has not ended, it is looked this often (seconds) for streams that are open."""
 
 
-class Endings:
+class Cancellation:
     """Ends calls, in the engine's thread."""
 
-    def __init__(self, loop: Loop, crew: Crew, *, policy: Placement | None = None, offer: Offer = NOTHING) -> None:
+    def __init__(
+        self, loop: Loop, supervisor: Supervisor, *, policy: Placement | None = None, offer: Offer = NOTHING
+    ) -> None:
         self._loop = loop
-        self._crew = crew
+        self._supervisor = supervisor
         end = partial(self.cancel, force=True)
-        self._dispatcher: Dispatcher = Dispatcher(loop, crew, self.watch, end, policy=policy, offer=offer)
+        self._dispatcher: Dispatcher = Dispatcher(loop, supervisor, self.watch, end, policy=policy, offer=offer)
         self._closing_streams = False
         self._due: dict[int, float] = {}  # when a stream that was closed at the pool's end is left behind
         self._left_behind: set[int] = set()
@@ -59,11 +61,11 @@ class Endings:
 
     # -- timeouts -----------------------------------------------------------------------------------------------
 
-    def watch(self, place: Worker | Aside, call: Call) -> None:
+    def watch(self, place: Worker | WorkerLane, call: Call) -> None:
         """A call with a timeout was sent."""
         assert call.options is not None
         assert call.options.timeout is not None
-        self._look_in(call.options.timeout, place.worker if isinstance(place, Aside) else place, call)
+        self._look_in(call.options.timeout, place.worker if isinstance(place, WorkerLane) else place, call)
 
     def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
         # By number, not by reference: a call that is done is not to be kept until its timeout would have been over.
@@ -72,14 +74,14 @@ class Endings:
 
     def _look(self, worker_id: int, number: int) -> None:
         """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
-        worker = self._crew.workers.get(worker_id)
+        worker = self._supervisor.workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
         if isinstance(call.receiver, Nobody):  # it has been given up, and takes its time to end
             return
         seconds = call.options.timeout
-        if call.place is worker.aside:
+        if call.place is worker.lane_place:
             self._end_aside(worker, call, seconds)
             return
         since = worker.began(number)
@@ -112,12 +114,12 @@ class Endings:
         again = call.anew(receiver)
         if hasattr(receiver, "outstanding_call"):  # that of a map takes whatever call brings its items
             receiver.outstanding_call = again
-        self._dispatcher.aside.queue.offer(again)
-        self._dispatcher.aside.queue.add(again)
+        self._dispatcher.lane_place.queue.offer(again)
+        self._dispatcher.lane_place.queue.add(again)
 
     def _look_for_start(self, worker_id: int, number: int) -> None:
-        worker = self._crew.workers.get(worker_id)
-        call = None if worker is None else worker.aside.outstanding.get(number)
+        worker = self._supervisor.workers.get(worker_id)
+        call = None if worker is None else worker.lane_place.outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
         if number <= worker.page.loop.started:
@@ -144,15 +146,15 @@ class Endings:
         dispatcher = self._dispatcher
         ready, worker.ready = worker.ready, False
         dispatcher.recall(worker, since=call.number + 1)
-        while not worker.doomed and dispatcher.hear(worker):
+        while not worker.is_dead and dispatcher.hear(worker):
             pass
-        if worker.doomed or not dispatcher.core.is_running(worker, worker.page, call):
-            worker.ready = ready and not worker.doomed
+        if worker.is_dead or not dispatcher.core.is_running(worker, worker.page, call):
+            worker.ready = ready and not worker.is_dead
             return False
         worker.gone(call.number, len(call.payload))
         dispatcher.core.queue.forget_parent(call.number)
         worker.ended_for = task_name(call)
-        self._crew.end(worker)
+        self._supervisor.end(worker)
         return True
 
     # -- streams at the pool's end ------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class Endings:
     def _look_at_streams(self) -> None:
         since = monotonic()
         for place in self._dispatcher.places:
-            if place.is_aside:
+            if place.is_lane:
                 for call in tuple(place.outstanding.values()):
                     self._close_stream(call)
         self._loop.after(max(_LOOK, 20 * (monotonic() - since)), self._look_at_streams)
@@ -204,7 +206,7 @@ class Endings:
         """Say whether calls run there that are waited for."""
         if place.outstanding or (isinstance(place, Worker) and place.pinned):
             return True
-        return not self._left_behind.issuperset(place.aside.outstanding)
+        return not self._left_behind.issuperset(place.lane_place.outstanding)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 
@@ -220,12 +222,12 @@ class Endings:
         if isinstance(call.place, Remote):
             call.place.withdraw(call)
         worker = call.place
-        if isinstance(worker, Remote) and not (force and worker.is_aside):
+        if isinstance(worker, Remote) and not (force and worker.is_lane):
             answer: Future[bool] = Future()
             worker.take_back(call, answer.set_result, force=force)
             return answer
-        if worker is not None and worker.is_aside:
-            if isinstance(worker, Aside) and call.state == SENT and call.number > worker.page.started:
+        if worker is not None and worker.is_lane:
+            if isinstance(worker, WorkerLane) and call.state == SENT and call.number > worker.page.started:
                 dispatcher.recall(worker, since=call.number)
             if force and call.place is worker:
                 self._let_go(call)
@@ -251,12 +253,12 @@ class Endings:
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
         dispatcher.revoke_permits()
-        for worker in self._crew.workers.values():
-            for place in (worker, worker.aside):
+        for worker in self._supervisor.workers.values():
+            for place in (worker, worker.lane_place):
                 unstarted = place.unstarted(place.page.started)
                 kept = 0
                 if keep_first and len(unstarted) == len(place.outstanding):
-                    kept = len(unstarted) if place.is_aside else 1  # coroutines begin all at once
+                    kept = len(unstarted) if place.is_lane else 1  # coroutines begin all at once
                 if len(unstarted) > kept:
                     dispatcher.recall(place, since=unstarted[kept].number)
         self._take_back_from_links()
@@ -272,12 +274,12 @@ class Endings:
         """End everything that was sent over links."""
         self._take_back_from_links(force=True)
         for link in self._dispatcher.links:
-            for call in list(link.aside.outstanding.values()):
+            for call in list(link.lane_place.outstanding.values()):
                 self._dispatcher.command(call, Cancel(call=call.number))
 
     def _take_back_from_links(self, *, force: bool = False) -> None:
         for link in self._dispatcher.links:
-            for place in (link,) if force else (link, link.aside):
+            for place in (link,) if force else (link, link.lane_place):
                 for call in list(place.outstanding.values()):
                     if not place.withdraw(call) and (force or not place.is_running(call)):
                         place.take_back(call, partial(self._taken_back, call), force=force)
@@ -286,7 +288,7 @@ class Endings:
         if cancelled:
             call.receiver.deliver_failure(call, None)
 
-    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Gate | None = None) -> None:
+    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Latch | None = None) -> None:
         """
         Drop what is left of these chunks; plain calls that run are left alone.  From any thread.
 
@@ -299,7 +301,7 @@ class Endings:
         if ended is not None:
             self._loop.tell(partial(self._see_end, chunks, about, ended))
 
-    def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Gate) -> None:
+    def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Latch) -> None:
         """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
         for place in self._dispatcher.places:
             if any(id(call.chunk) in about for call in place.outstanding.values()):
@@ -311,7 +313,7 @@ class Endings:
         for place in self._dispatcher.places:
             if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
                 self._dispatcher.recall(place)
-            if place.is_aside:
+            if place.is_lane:
                 for call in place.outstanding.values():
                     if id(call.chunk) in chunks:
                         self._let_go(call).deliver_failure(call, None)

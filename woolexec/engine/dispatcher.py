@@ -19,16 +19,16 @@ from woolexec.core.call import MAIN, SENT, Call, Chunk, Function
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.recent import Recent
 from woolexec.core.retry import LOST, retries_left
-from woolexec.core.scheduler import Dispatch
+from woolexec.core.scheduler import Scheduler
 from woolexec.core.window import Place
 from woolexec.engine.diagnostics import unsatisfiable
 from woolexec.engine.event_loop import Loop
-from woolexec.engine.lane import Aside
+from woolexec.engine.lane import WorkerLane
 from woolexec.engine.nested import NESTED, NestedTasks
 from woolexec.engine.permit import works
 from woolexec.engine.policy_guard import guarded
-from woolexec.engine.supervisor import Crew
-from woolexec.engine.transport import Outbound, Remote
+from woolexec.engine.supervisor import Supervisor
+from woolexec.engine.transport import Remote, Transport
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError, UnsatisfiableError
 from woolexec.futures.call_future import CallFuture, Nobody
@@ -100,16 +100,16 @@ class Dispatcher:
     def __init__(
         self,
         loop: Loop,
-        crew: Crew,
-        on_timed: Callable[[Worker | Aside, Call], None],
+        supervisor: Supervisor,
+        on_timed: Callable[[Worker | WorkerLane, Call], None],
         end: Callable[[Call], object],
         *,
         policy: Placement | None = None,
         offer: Offer = NOTHING,
     ) -> None:
         self._numbers = itertools.count(1)
-        self.core = Dispatch(self._numbers.__next__)
-        self.aside = Dispatch(self._numbers.__next__, self.core.queue)  # of what does not run in a main thread
+        self.core = Scheduler(self._numbers.__next__)
+        self.lane_place = Scheduler(self._numbers.__next__, self.core.queue)  # of what does not run in a main thread
         self.due: set[Any] = set()  # whatever has something to flush at the end of the round
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
@@ -122,36 +122,39 @@ class Dispatcher:
         self._unmet: set[Requirement] = set()
         self.expects_peers = False
         self._loop = loop
-        self._crew = crew
-        self._workers = crew.workers
+        self._supervisor = supervisor
+        self._workers = supervisor.workers
         self._on_timed = on_timed
         self._permitted: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
-        self._hungry = self._hungry_aside = True
+        self._wake_on_submit = self._wake_on_submit_lane = True
         self._rest_armed = False
-        crew.dispatcher = self
+        supervisor.dispatcher = self
 
     @property
-    def places(self) -> list[Outbound]:
+    def places(self) -> list[Transport]:
         """Wherever calls may be outstanding: workers, what is aside of their main threads, links; from any thread."""
         workers = tuple(self._workers.values())
         links = tuple(self.links)
-        asides: list[Outbound] = [*(worker.aside for worker in workers), *(link.aside for link in links)]
-        return [*workers, *links, *asides]
+        lane_places: list[Transport] = [
+            *(worker.lane_place for worker in workers),
+            *(link.lane_place for link in links),
+        ]
+        return [*workers, *links, *lane_places]
 
     @property
     def waiting(self) -> int:
         """How many calls and chunks have not been sent, at most; from any thread."""
-        return len(self.core.queue) + len(self.aside.queue) + len(self._loop.inbox)
+        return len(self.core.queue) + len(self.lane_place.queue) + len(self._loop.inbox)
 
     @property
     def has_waiting(self) -> bool:
         """Something in the queues has not been sent."""
-        return self.core.queue.head() is not None or self.aside.queue.head() is not None
+        return self.core.queue.head() is not None or self.lane_place.queue.head() is not None
 
     def take_waiting(self) -> list[Call | Chunk]:
         """Take everything out of the queues."""
-        return self.core.queue.clear() + self.aside.queue.clear()
+        return self.core.queue.clear() + self.lane_place.queue.clear()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -183,12 +186,12 @@ class Dispatcher:
 
     def _put(self, entry: Call | Chunk) -> None:
         self._loop.inbox.append(entry)
-        if self._hungry or (entry.function.lane and self._hungry_aside):
-            self._hungry = self._hungry_aside = False
+        if self._wake_on_submit or (entry.function.lane and self._wake_on_submit_lane):
+            self._wake_on_submit = self._wake_on_submit_lane = False
             try:
                 self._loop.wake()
             except BaseException:  # it cannot begin: there is no thread, or no descriptor, to be had
-                self._hungry = self._hungry_aside = True
+                self._wake_on_submit = self._wake_on_submit_lane = True
                 self._loop.inbox.remove(entry)
                 raise
         elif len(self._loop.inbox) == _BURST:
@@ -197,7 +200,7 @@ class Dispatcher:
     def is_running(self, call: Call) -> bool:
         """Say whether a call has been started and is not done."""
         place = call.place
-        if isinstance(place, Worker | Aside):
+        if isinstance(place, Worker | WorkerLane):
             return call.number <= place.page.started
         if isinstance(place, Remote):
             return place.is_running(call)
@@ -219,19 +222,19 @@ class Dispatcher:
         """Do all that can be done now."""
         if self.core.queue.head() is not None:
             self._feed()
-        self._feed_aside()
+        self._feed_lanes()
         if self.due:
             self.flush()  # somebody waits for it, and not for the rest
         self._balance()
-        if len(self._workers) > self._crew.limit:
+        if len(self._workers) > self._supervisor.limit:
             self._shrink()
         if self.due:
             self.flush()
-        self._hungry, self._hungry_aside = self._has_appetite(), True
+        self._wake_on_submit, self._wake_on_submit_lane = self._can_accept(), True
 
     def take_inbox(self) -> None:
         """Queue what was submitted, do what was asked."""
-        inbox, add, add_aside = self._loop.inbox, self.core.queue.add, self.aside.queue.add
+        inbox, add, add_lane = self._loop.inbox, self.core.queue.add, self.lane_place.queue.add
         if inbox and self._permitted:  # before the first entry leaves the inbox: nothing may overtake it
             self.revoke_permits()
         while inbox:
@@ -240,7 +243,7 @@ class Dispatcher:
                 entry()
                 continue
             if entry.function.lane:
-                add_aside(entry)
+                add_lane(entry)
             else:
                 add(entry)
             if entry.line is not None and entry.line.requirement is not None:
@@ -262,11 +265,15 @@ class Dispatcher:
             self._send(worker, core.assign(worker))
         if self.links:
             self._feed_links()
-        while len(self._workers) < self._crew.most and queue.head(offer) is not None and self._crew.broken is None:
+        while (
+            len(self._workers) < self._supervisor.most
+            and queue.head(offer) is not None
+            and self._supervisor.broken is None
+        ):
             idle = sum(1 for worker in self._workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
                 return
-            started = self._crew.start()
+            started = self._supervisor.start()
             if started is None:
                 return
             self._send(started, core.assign(started))
@@ -297,7 +304,7 @@ class Dispatcher:
         for link in self.links:
             for number in range(1, link.width + 1):
                 call = calls()
-                place = link.aside if call.function.lane else link
+                place = link.lane_place if call.function.lane else link
                 self._core_of(place).pin_far(place, call, number)
                 self._send(place, [call])
                 made.append((link, call))
@@ -310,77 +317,85 @@ class Dispatcher:
         if workers:
             self._run_on(workers[(number - 1) % len(workers)], call)
         else:  # none can be started: so it waits for one
-            core = self.aside if call.function.lane else self.core
+            core = self.lane_place if call.function.lane else self.core
             core.queue.offer(call)
             core.queue.add(call)
 
     def _all_workers(self) -> list[Worker]:
-        while len(self._workers) < self._crew.limit and self._crew.broken is None and self._crew.start() is not None:
+        while (
+            len(self._workers) < self._supervisor.limit
+            and self._supervisor.broken is None
+            and self._supervisor.start() is not None
+        ):
             pass
-        return [worker for worker in self._workers.values() if not worker.stopping and not worker.doomed]
+        return [worker for worker in self._workers.values() if not worker.stopping and not worker.is_dead]
 
     def _run_on(self, worker: Worker, call: Call) -> None:
-        place = worker.aside if call.function.lane else worker
+        place = worker.lane_place if call.function.lane else worker
         self.core.pin(place, call)
         self._send(place, self._core_of(place).assign(place))
-        self.be_heard(worker)
+        self.interrupt_reader(worker)
 
     def _shrink(self) -> None:
         """Let idle workers leave that were started beyond the limit, and are not needed any more."""
         staying = [worker for worker in self._workers.values() if not worker.stopping]
-        surplus = len(staying) - self._crew.most
+        surplus = len(staying) - self._supervisor.most
         for worker in reversed(staying):
             if surplus <= 0:
                 return
             self.revoke_permit(worker)
             if not worker.is_busy:
-                self._crew.dismiss(worker)
+                self._supervisor.dismiss(worker)
                 surplus -= 1
 
-    def _feed_aside(self) -> None:
+    def _feed_lanes(self) -> None:
         """Send coroutines and streams to the workers that run the fewest; start workers while none is free of them."""
-        queue = self.aside.queue
+        queue = self.lane_place.queue
         if queue.head() is None:
             return
-        free = sum(1 for worker in self._workers.values() if not worker.aside.outstanding and worker.ready)
-        most = self._crew.limit + self._crew.ending if queue.head(self._offer) is not None else 0
-        while free < len(queue) and len(self._workers) < most and self._crew.broken is None:
-            if self._crew.start() is None:
+        free = sum(1 for worker in self._workers.values() if not worker.lane_place.outstanding and worker.ready)
+        most = self._supervisor.limit + self._supervisor.ending if queue.head(self._offer) is not None else 0
+        while free < len(queue) and len(self._workers) < most and self._supervisor.broken is None:
+            if self._supervisor.start() is None:
                 break
             free += 1
-        for place, calls in self.aside.spread():
-            assert isinstance(place, Outbound)
+        for place, calls in self.lane_place.spread():
+            assert isinstance(place, Transport)
             self._send(place, calls)
-            if isinstance(place, Aside):
-                self.be_heard(place.worker)
+            if isinstance(place, WorkerLane):
+                self.interrupt_reader(place.worker)
 
-    def be_heard(self, worker: Worker, *, again: bool = True) -> None:
+    def interrupt_reader(self, worker: Worker, *, again: bool = True) -> None:
         """
         Have what was sent to a worker read although a call keeps its main thread busy.
 
         A worker that starts another call at this very moment may miss it: so look once more.
         """
-        if worker.doomed or worker.page.is_open or not worker.is_busy_here or not worker.aside.outstanding:
+        if worker.is_dead or worker.page.is_open or not worker.is_busy_here or not worker.lane_place.outstanding:
             return
         self.flush()  # so that a worker that is not listening to signals yet finds it when it first reads
-        self._crew.kill(worker, signal.SIGURG)
+        self._supervisor.kill(worker, signal.SIGURG)
         if again:
-            self._loop.after(OPENING, partial(self.be_heard, worker, again=bool(_unstarted(worker.aside))))
+            self._loop.after(OPENING, partial(self.interrupt_reader, worker, again=bool(_unstarted(worker.lane_place))))
 
-    def _send(self, worker: Outbound, calls: Sequence[Call]) -> None:
+    def _send(self, worker: Transport, calls: Sequence[Call]) -> None:
         if not calls:
             return
         worker.send_calls(calls)
         for call in calls:
             # Behind a link the engine of the peer watches the time.
-            if call.options is not None and call.options.timeout is not None and isinstance(worker, Worker | Aside):
+            if (
+                call.options is not None
+                and call.options.timeout is not None
+                and isinstance(worker, Worker | WorkerLane)
+            ):
                 self._on_timed(worker, call)
         self.due.add(worker)
 
     def flush(self) -> None:
         """Write what is due."""
         for place in self.due:
-            worker = place.worker if isinstance(place, Aside) else place
+            worker = place.worker if isinstance(place, WorkerLane) else place
             if not worker.flush() and isinstance(worker, Worker):
                 self._watch_writing(worker)
         self.due.clear()
@@ -389,42 +404,42 @@ class Dispatcher:
         """Go on writing when the socket has room again."""
 
         def go_on() -> None:
-            if worker.doomed:
+            if worker.is_dead:
                 return
             if worker.flush():
                 self._loop.watched.change(worker.sock.fileno(), partial(self.hear, worker))
             self.hear(worker)
 
-        if not worker.doomed:
+        if not worker.is_dead:
             self._loop.watched.change(worker.sock.fileno(), go_on, writing=True)
 
-    def _has_appetite(self) -> bool:
+    def _can_accept(self) -> bool:
         """Say whether a new call could be sent at once: then whoever brings one wakes us."""
-        if len(self._workers) < self._crew.most:
+        if len(self._workers) < self._supervisor.most:
             return True
         for worker in self._workers.values():  # in every round: a generator costs more than the loop
             if not worker.outstanding:
                 return True
         for link in self.links:  # noqa: SIM110  # as above
-            if link.has_appetite:
+            if link.can_accept:
                 return True
         return False
 
     def join(self, worker: Worker) -> None:
         """Take a new worker in."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
-        worker.offer = worker.aside.offer = self._offer
+        worker.offer = worker.lane_place.offer = self._offer
         self.core.join(worker)
-        self.aside.join(worker.aside)
+        self.lane_place.join(worker.lane_place)
 
     def leave(self, worker: Worker) -> list[Call]:
         """Take a dead worker out; return what it had started and not finished."""
         lost = self.core.leave(worker, worker.page.started)
-        return lost + self.aside.leave(worker.aside, worker.page.loop.started)
+        return lost + self.lane_place.leave(worker.lane_place, worker.page.loop.started)
 
     def retry(self, call: Call) -> None:
         """Queue a call once more that was started and did not end well."""
-        (self.aside if call.function.lane else self.core).retry(call)
+        (self.lane_place if call.function.lane else self.core).retry(call)
 
     # -- links ---------------------------------------------------------------------------------------------------
 
@@ -434,7 +449,7 @@ class Dispatcher:
         self._unmet = set()  # this one may not be the last that comes
         self.links.append(link)
         self.core.join(link)
-        self.aside.join(link.aside)
+        self.lane_place.join(link.lane_place)
 
     def hear_link(self, link: Remote, frame: Message) -> None:
         """
@@ -452,7 +467,7 @@ class Dispatcher:
     def _load_of(self, link: Remote, frame: Any) -> None:
         """A peer has refused calls, or has room again."""
         if frame.refused:
-            for core, place in ((self.core, link), (self.aside, link.aside)):
+            for core, place in ((self.core, link), (self.lane_place, link.lane_place)):
                 core.refuse(place, frame.refused)
         else:
             self.core.tell_room(link, frame.free)
@@ -466,10 +481,10 @@ class Dispatcher:
     def _check_requirements(self) -> None:
         self._checking = False
         offers = [self._offer, *(link.offer for link in self.links)]
-        queues = (self.core.queue, self.aside.queue)
+        queues = (self.core.queue, self.lane_place.queue)
         waiting = {requirement for queue in queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
-        if not self.links and (self.expects_peers or not self._crew.limit):
+        if not self.links and (self.expects_peers or not self._supervisor.limit):
             unmet = set()  # of the first peer `peers_timeout` says how long to wait for it
         for requirement in unmet & self._unmet:
             error = UnsatisfiableError(unsatisfiable(requirement, self._offer, self.links))
@@ -485,9 +500,9 @@ class Dispatcher:
         if link not in self.links:
             return
         self.links.remove(link)
-        self.due -= {link, link.aside}
+        self.due -= {link, link.lane_place}
         lost = self.core.leave(link, max(link.outstanding, default=0))
-        for call in lost + self.aside.leave(link.aside, max(link.aside.outstanding, default=0)):
+        for call in lost + self.lane_place.leave(link.lane_place, max(link.lane_place.outstanding, default=0)):
             if not self.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
                 self.retry(call)
             else:
@@ -528,11 +543,11 @@ class Dispatcher:
             idle = idle or others
             if idle and busy and self._take_back_from(busy):
                 return
-        if not prefetched or not (idle or len(self._workers) < self._crew.most):
+        if not prefetched or not (idle or len(self._workers) < self._supervisor.most):
             return
         victim = self.core.victim(_started, _has_overrun)
         if victim is not None:
-            assert isinstance(victim, Outbound)
+            assert isinstance(victim, Transport)
             self.recall(victim)
             self._feed()
         elif not self._rest_armed:
@@ -545,7 +560,7 @@ class Dispatcher:
         for link in self.links:
             if link.outstanding:
                 busy.append(link)
-            elif link.has_appetite:
+            elif link.can_accept:
                 others = True
         return busy, others
 
@@ -574,17 +589,17 @@ class Dispatcher:
         places: list[Place] = [*self._workers.values(), *self.links]
         return any(call.ancestor == parent for place in places for call in place.outstanding.values())
 
-    def recall(self, worker: Outbound, since: int = 0, waiting: int = 0) -> None:
+    def recall(self, worker: Transport, since: int = 0, waiting: int = 0) -> None:
         """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
         worker.send_recall(self._core_of(worker).recall(worker, worker.page, since), waiting)
         self.due.add(worker)
 
-    def withdraw(self, place: Outbound, call: Call) -> None:
+    def withdraw(self, place: Transport, call: Call) -> None:
         """A call that was sent has not left: it waits again."""
         self._core_of(place).withdraw(place, (call.number,))
 
-    def _core_of(self, place: Outbound) -> Dispatch:
-        return self.aside if place.is_aside else self.core
+    def _core_of(self, place: Transport) -> Scheduler:
+        return self.lane_place if place.is_lane else self.core
 
     # -- outcomes -----------------------------------------------------------------------------------------------
 
@@ -596,14 +611,14 @@ class Dispatcher:
         try:
             heard = self.read(worker)
         except EOFError:
-            self._crew.stream_ended(worker)
+            self._supervisor.stream_ended(worker)
             return False
         except ProtocolError as exc:
             worker.log.append(str(exc))
-            self._crew.kill(worker, signal.SIGKILL)
+            self._supervisor.kill(worker, signal.SIGKILL)
             return False
         if worker.is_used_up and not worker.is_busy:
-            self._crew.dismiss(worker)
+            self._supervisor.dismiss(worker)
         elif worker.pinned or self.core.queue.head() is not None:
             self._send(worker, self.core.assign(worker))
         return heard
@@ -622,11 +637,11 @@ class Dispatcher:
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
             if call is None:
-                call = self.aside.finish(worker.aside, number, seconds)
+                call = self.lane_place.finish(worker.lane_place, number, seconds)
             if call is not None:
                 call.receiver.deliver(call, payload)
         if returns:
-            self._crew.note_life()
+            self._supervisor.note_life()
         for frame in frames:
             if only is None or frame.__class__ in only:
                 self._take(worker, frame)
@@ -639,22 +654,22 @@ class Dispatcher:
         elif cls is Raise:
             self._raised(worker, frame)
         elif cls is Recalled:
-            place = worker.aside if frame.loop else worker
+            place = worker.lane_place if frame.loop else worker
             self._core_of(place).recalled(place, place.page, frame.call)
         elif cls is Wait:
             self._waits(worker, frame)
         elif cls is Resume:
             self.core.resume(worker, frame.call)
         elif cls is Yield:
-            self._gave(worker, frame.call, lambda call: call.receiver.deliver_item(call, frame))
+            self._forward_to_stream(worker, frame.call, lambda call: call.receiver.deliver_item(call, frame))
         elif cls is Started:
-            self._gave(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
+            self._forward_to_stream(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
         elif cls in NESTED:
-            self.nested.hear(worker, frame, self._crew.broken)
+            self.nested.hear(worker, frame, self._supervisor.broken)
         elif cls is Log:
             self._logged(worker, frame)
         elif cls is Broken:
-            self._crew.initializer_raised(worker, frame.payload)
+            self._supervisor.initializer_raised(worker, frame.payload)
         else:
             raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
 
@@ -674,7 +689,7 @@ class Dispatcher:
         """Return the call of this number, if it is outstanding."""
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
-    def returned(self, worker: Outbound, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
+    def returned(self, worker: Transport, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
         """A call returned, having run so long."""
         place = worker.place_of(number)
         call = place.outstanding.get(number)
@@ -682,7 +697,7 @@ class Dispatcher:
             return
         self._note(place, call, seconds)
         self._core_of(place).finish(place, number, seconds)
-        self._crew.note_life()
+        self._supervisor.note_life()
         if isinstance(payload, OSError):  # no descriptor was left to receive it
             call.receiver.deliver_failure(call, payload)
         elif context:
@@ -690,18 +705,18 @@ class Dispatcher:
         else:
             call.receiver.deliver(call, payload)
 
-    def _note(self, place: Outbound, call: Call, seconds: float) -> None:
+    def _note(self, place: Transport, call: Call, seconds: float) -> None:
         """Learn from a call that ended behind a link."""
-        if place.candidate is not None and not place.is_aside:
+        if place.candidate is not None and not place.is_lane:
             place.candidate.observe(seconds / (call.count or 1), call.function.seconds)
             self._policy.done(place.candidate, seconds)
 
-    def _raised(self, worker: Outbound, frame: Raise) -> None:
+    def _raised(self, worker: Transport, frame: Raise) -> None:
         place = worker.place_of(frame.call)
         core, call = self._core_of(place), place.outstanding.get(frame.call)
         if call is None:
             return
-        self._crew.note_life()
+        self._supervisor.note_life()
         if retries_left(call.options, call.attempts, frame.type) and not self.is_cancelled(call):
             core.again(place, call)
             return
@@ -711,9 +726,9 @@ class Dispatcher:
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, frame.payload)
 
-    def _gave(self, worker: Worker | Remote, number: int, tell: Callable[[Call], object]) -> None:
+    def _forward_to_stream(self, worker: Worker | Remote, number: int, tell: Callable[[Call], object]) -> None:
         """A stream can be pulled now, or has given something."""
-        call = worker.aside.outstanding.get(number)
+        call = worker.lane_place.outstanding.get(number)
         if call is not None:
             tell(call)
 
@@ -723,15 +738,15 @@ class Dispatcher:
         if place is not None and call.state == SENT:
             place.send_command(frame, file)
             self.due.add(place)
-            if isinstance(place, Aside):
-                self.be_heard(place.worker)
+            if isinstance(place, WorkerLane):
+                self.interrupt_reader(place.worker)
             if frame.__class__ is Cancel:
                 self.nested.end_children(call)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
         if frame.stays:
-            self._crew.kept.append((worker, frame.call))
+            self._supervisor.kept.append((worker, frame.call))
             return
         worker.note_waiting(frame.call)
         self.core.wait(worker, frame.call)
@@ -755,7 +770,7 @@ class Dispatcher:
 
     def fail_outstanding(self, worker: Worker | Remote, error: BaseException) -> None:
         """Fail everything that was sent to a worker."""
-        for place in (worker, worker.aside):
+        for place in (worker, worker.lane_place):
             for call in list(place.outstanding.values()):
                 place.gone(call.number, len(call.payload))
                 call.move("fail")
@@ -793,14 +808,14 @@ def _fail(entry: Call | Chunk, error: BaseException) -> None:
 
 
 def _started(place: Place) -> int:
-    assert isinstance(place, Outbound)
+    assert isinstance(place, Transport)
     return place.page.started
 
 
-def _unstarted(place: Aside) -> list[Call]:
+def _unstarted(place: WorkerLane) -> list[Call]:
     return place.unstarted(place.page.started)
 
 
 def _has_overrun(place: Place) -> bool:
-    assert isinstance(place, Outbound)
+    assert isinstance(place, Transport)
     return monotonic() - place.page.since > max(REST, 2 * place.load)

@@ -31,12 +31,12 @@ from woolexec import errors
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine import permit
-from woolexec.engine.cancellation import Endings
+from woolexec.engine.cancellation import Cancellation
 from woolexec.engine.event_loop import Loop
-from woolexec.engine.lane import COROUTINES, Aside
+from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.settings import settings_of_user
-from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Crew
+from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 from woolexec.engine.transport import Remote
 from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import CallFuture
@@ -94,7 +94,7 @@ class Engine:
         if guest is not None:
             from woolexec.engine import asyncio_driver  # noqa: F401  # a fork in the middle of an import would spoil the child
         self._loop = Loop(self._is_outstanding)
-        self._crew = Crew(
+        self._supervisor = Supervisor(
             self._loop,
             limit,
             initializer=initializer,
@@ -104,13 +104,13 @@ class Engine:
             coroutines=coroutines,
             variables=variables,
         )
-        self._endings = Endings(self._loop, self._crew, policy=policy, offer=offer)
-        self._dispatcher = self._endings.dispatcher
+        self._cancellation = Cancellation(self._loop, self._supervisor, policy=policy, offer=offer)
+        self._dispatcher = self._cancellation.dispatcher
         self._dispatcher.grants_permits = permit.works and not for_others
         self._dispatcher.handles_records = not for_others
         self.submit = self._dispatcher.submit
         self.submit_chunk = self._dispatcher.submit_chunk
-        self.cancel_chunks = self._endings.cancel_chunks
+        self.cancel_chunks = self._cancellation.cancel_chunks
         self.closes_streams = False
         self._state = "open"  # then "draining", then "stopped"
         self._loop.prepare(self._run, self._note_first_use)
@@ -120,14 +120,14 @@ class Engine:
 
     def _note_first_use(self) -> None:
         """Collect the settings of the thread that first uses it: here code of the user's may run."""
-        self._crew.settings_of_user = settings_of_user()
+        self._supervisor.settings_of_user = settings_of_user()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
     @property
     def broken(self) -> BaseException | None:
         """Why it takes no more calls, if it does not."""
-        return self._crew.broken
+        return self._supervisor.broken
 
     @property
     def has_begun(self) -> bool:
@@ -143,17 +143,17 @@ class Engine:
     def pids(self) -> list[int]:
         """Process ids of the workers."""
         # The template's word may come later than an outcome; the worker itself has told the page.
-        return [pid for worker in tuple(self._crew.workers.values()) if (pid := worker.pid or worker.page.pid)]
+        return [pid for worker in tuple(self._supervisor.workers.values()) if (pid := worker.pid or worker.page.pid)]
 
     @property
     def processes(self) -> dict[int, WorkerProcess]:
         """The workers that run, by process id."""
         found = {}
-        for worker in tuple(self._crew.workers.values()):
+        for worker in tuple(self._supervisor.workers.values()):
             pid = worker.pid or worker.page.pid
             if pid and not worker.is_closed:
                 if worker.process is None:
-                    worker.process = WorkerProcess(worker, pid, self._crew, self._loop)
+                    worker.process = WorkerProcess(worker, pid, self._supervisor, self._loop)
                 found[pid] = worker.process
         return found
 
@@ -168,7 +168,7 @@ class Engine:
         return {
             "queued": self._dispatcher.waiting,
             "outstanding": sum(len(place.outstanding) for place in self._dispatcher.places),
-            "workers": len(self._crew.workers),
+            "workers": len(self._supervisor.workers),
         }
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
@@ -210,7 +210,7 @@ class Engine:
         """Close everything in a forked child, which has no engine thread."""
         self._dispatcher.close()
         with contextlib.suppress(OSError):
-            self._crew.forget()
+            self._supervisor.forget()
         self._loop.forget()
 
     # -- what futures ask ---------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Engine:
             if len(self._loop.inbox) > _INBOX_LIMIT:  # it takes what was cancelled out
                 self._loop.wake()
             return True
-        answer = self._loop.ask(partial(self._endings.cancel, call, force=force), default=False)
+        answer = self._loop.ask(partial(self._cancellation.cancel, call, force=force), default=False)
         if isinstance(answer, Future):  # a link has been asked; a broken one answers too
             try:
                 return bool(answer.result(_LINK_PATIENCE))
@@ -250,7 +250,9 @@ class Engine:
         if not self.forked:
             frame.call = call.number  # type: ignore[attr-defined]  # every command names its call
             place = call.place
-            if file is None and isinstance(place, Aside) and frame.__class__ is not Cancel:  # whose children end too
+            if (
+                file is None and isinstance(place, WorkerLane) and frame.__class__ is not Cancel
+            ):  # whose children end too
                 frames = encode(frame)
                 if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
                     return
@@ -259,7 +261,7 @@ class Engine:
     def pull(self, call: Call) -> None:
         """Send the command for the next item of a stream."""
         place = call.place
-        if self.forked or not isinstance(place, Aside) or not place.worker.say_directly(encode_next(call.number)):
+        if self.forked or not isinstance(place, WorkerLane) or not place.worker.say_directly(encode_next(call.number)):
             self.command(call, Next())
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
@@ -318,7 +320,7 @@ class Engine:
         return True
 
     def _is_outstanding(self, about: tuple[int, int]) -> bool:
-        worker = self._crew.workers.get(about[0])
+        worker = self._supervisor.workers.get(about[0])
         return worker is not None and about[1] in worker.place_of(about[1]).outstanding
 
     def _shut(self, *, cancel: bool, close_streams: bool = True, hand_out: bool = False) -> None:
@@ -333,34 +335,36 @@ class Engine:
         self._state = "draining"
         self._dispatcher.grants_permits = False
         if cancel:
-            self._endings.cancel_waiting(keep_first=hand_out)
+            self._cancellation.cancel_waiting(keep_first=hand_out)
         if close_streams:
-            self._endings.close_streams()
+            self._cancellation.close_streams()
 
     def _is_drained(self) -> bool:
         """When nothing is left to do, let the workers leave; True when they have."""
-        workers = self._crew.workers
+        workers = self._supervisor.workers
         self._dispatcher.revoke_permits()
         if self._dispatcher.has_waiting:
             return False
-        if any(map(self._endings.is_busy, workers.values())) or any(map(self._endings.is_busy, self._dispatcher.links)):
+        if any(map(self._cancellation.is_busy, workers.values())) or any(
+            map(self._cancellation.is_busy, self._dispatcher.links)
+        ):
             return False
         for worker in workers.values():
-            self._crew.dismiss(worker, INTERRUPT_GRACE if worker.aside.outstanding else GRACE)
+            self._supervisor.dismiss(worker, INTERRUPT_GRACE if worker.lane_place.outstanding else GRACE)
         return not workers
 
     def _interrupt(self) -> None:
         self._shut(cancel=True)
-        self._crew.interrupt()
-        self._endings.interrupt_links()
+        self._supervisor.interrupt()
+        self._cancellation.interrupt_links()
 
     def _end_workers(self, number: int) -> None:
         self._shut(cancel=True)
-        for worker in self._crew.workers.values():
+        for worker in self._supervisor.workers.values():
             worker.stopping = True
-            self._crew.kill(worker, number)
+            self._supervisor.kill(worker, number)
         error = errors.WorkerLostError("the workers were ended by terminate_workers or kill_workers")
-        self._crew.give_up(error, quietly=True)
+        self._supervisor.give_up(error, quietly=True)
         for link in self._dispatcher.links:
             self._dispatcher.fail_outstanding(link, error)
             link.close()
@@ -368,7 +372,7 @@ class Engine:
     def _fail_everything(self, exc: BaseException) -> None:
         error = errors.WorkerLostError(f"the engine failed: {exc!r}")
         error.__cause__ = exc
-        self._crew.broken = error
+        self._supervisor.broken = error
         with contextlib.suppress(BaseException):
             self._dispatcher.take_inbox()
         with contextlib.suppress(BaseException):
@@ -381,7 +385,7 @@ class Engine:
     def _close(self) -> None:
         _engines.discard(self)
         self._dispatcher.close()
-        self._crew.close()
+        self._supervisor.close()
         self._loop.close()
         self._dispatcher.refuse_late()
         self._loop.ended()

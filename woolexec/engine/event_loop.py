@@ -19,8 +19,8 @@ from typing import Any
 
 from woolexec.engine.callback_thread import PATIENCE, Relay
 from woolexec.engine.diagnostics import handle_record, warn_dropped
-from woolexec.engine.selector import Watched
-from woolexec.futures.latch import Gate
+from woolexec.engine.selector import Selector
+from woolexec.futures.latch import Latch
 
 _LOOK = 0.1
 """Whoever waits for the end looks this often (seconds) for user code that has no thread to run in."""
@@ -49,12 +49,12 @@ class Loop:
 
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
         self.inbox: deque[Any] = deque()
-        self.watched: Watched
+        self.watched: Selector
         self.stopped = False
         self.forked = False
         self.thread: threading.Thread | None = None
         self._is_current = is_current
-        self._ended = Gate()
+        self._ended = Latch()
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
         self._serials = itertools.count()
@@ -75,7 +75,7 @@ class Loop:
         def begin() -> None:
             on_first()
             with contextlib.ExitStack() as undo:
-                self.watched = Watched()
+                self.watched = Selector()
                 undo.callback(self.watched.close)
                 self._woken, wake_fd = os.pipe()
                 undo.callback(os.close, self._woken)

@@ -56,7 +56,7 @@ _HANDED_ON = (
 """Those of `sys.flags` that a command line can say."""
 
 
-class Template:
+class ForkServer:
     """
     A running template process.
 

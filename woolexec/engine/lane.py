@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.core.call import Call
-from woolexec.engine.transport import Outbound
+from woolexec.engine.transport import Transport
 
 if TYPE_CHECKING:
     from woolexec.core.call import Function
@@ -22,7 +22,7 @@ COROUTINES = 10_000
 """Coroutines and streams that one worker runs at once, unless the user says otherwise."""
 
 
-class Aside(Outbound):
+class WorkerLane(Transport):
     """
     What runs beside the main thread of a worker.
 
@@ -31,7 +31,7 @@ class Aside(Outbound):
 
     __slots__ = ("page", "worker")
 
-    is_aside = True
+    is_lane = True
 
     def __init__(self, worker: Worker, limit: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Pulled
-from woolexec.engine.lane import Aside
+from woolexec.engine.lane import WorkerLane
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
@@ -64,14 +64,14 @@ class NestedTasks:
         receiver.outstanding_call = call = Call(
             function, frame.payload, receiver, options, frame.parent, context=frame.context
         )
-        parent = worker.aside.outstanding.get(frame.parent)
+        parent = worker.lane_place.outstanding.get(frame.parent)
         if parent is not None:  # it does not hold a main thread; what does is above it
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
         if trouble is not None:
             receiver.deliver_failure(call, trouble)
             return
-        queue = dispatcher.aside.queue if function.lane else dispatcher.core.queue
+        queue = dispatcher.lane_place.queue if function.lane else dispatcher.core.queue
         queue.offer(call)
         queue.add(call)
         if call.line is not None and call.line.requirement is not None:
@@ -86,7 +86,7 @@ class NestedTasks:
         if self._dispatcher.core.queue.claim(call):
             call.move("cancel")
             receiver.deliver_failure(call, None)
-        elif force and isinstance(call.place, Aside):
+        elif force and isinstance(call.place, WorkerLane):
             self._dispatcher.command(call, Cancel(call=call.number))  # it ends when it has cleaned up
         elif force and self._end(call) is True:
             receiver.deliver_failure(call, None)
@@ -125,11 +125,11 @@ class NestedTasks:
     def tell(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send a frame to the worker that submitted a task."""
         worker = receiver.worker
-        if not worker.doomed:
+        if not worker.is_dead:
             worker.send(encode(frame), file)
             self._dispatcher.due.add(worker)
-            if receiver.outstanding_call.parent in worker.aside.outstanding:
-                self._dispatcher.be_heard(worker)
+            if receiver.outstanding_call.parent in worker.lane_place.outstanding:
+                self._dispatcher.interrupt_reader(worker)
 
 
 class _Receiver(Pulled):

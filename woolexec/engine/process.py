@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
-    from woolexec.engine.supervisor import Crew
+    from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.worker_process import Worker
 
 _LOOK = 0.005
@@ -19,12 +19,12 @@ _LOOK = 0.005
 class WorkerProcess:
     """A worker process; any thread may use this, also after the worker's end."""
 
-    def __init__(self, worker: Worker, pid: int, crew: Crew, loop: Loop) -> None:
+    def __init__(self, worker: Worker, pid: int, supervisor: Supervisor, loop: Loop) -> None:
         self.pid = self.ident = pid
         self.name = f"PeerPoolProcess-{worker.id}"
         self.daemon = False
         self._worker = worker
-        self._crew = crew
+        self._supervisor = supervisor
         self._loop = loop
         self._sentinel = -1
 
@@ -87,4 +87,4 @@ class WorkerProcess:
 
     def _signal(self, number: int) -> None:
         if self.is_alive():
-            self._loop.tell(partial(self._crew.kill, self._worker, number))
+            self._loop.tell(partial(self._supervisor.kill, self._worker, number))

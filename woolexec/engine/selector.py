@@ -9,7 +9,7 @@ from typing import Any
 from woolexec.errors import PlatformError
 
 
-class Watched:
+class Selector:
     """
     The descriptors that the engine sleeps on, and what it does when they are ready.
 

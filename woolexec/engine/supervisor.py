@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec import errors
 from woolexec.core.retry import LOST, retries_left
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
-from woolexec.engine.fork_server import SAY_WHICH, Template, import_path, interpreter
+from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
@@ -52,7 +52,7 @@ _START_BUDGET = 5
 """So many workers in a row may die before their first call; then the executor is broken."""
 
 
-class Crew:
+class Supervisor:
     """
     The workers of one engine, and the template that they are forked from.
 
@@ -92,7 +92,7 @@ class Crew:
         self._coroutines = coroutines
         self._variables = variables
         self._ids = itertools.count(1)
-        self._template: Template | None = None
+        self._fork_server: ForkServer | None = None
         self._reserve = Reserve()
         self._early_deaths = 0
         self._ending: set[Worker] = set()  # for one of their calls, and there still
@@ -115,14 +115,14 @@ class Crew:
         """Start a worker; None if that is impossible now, then nobody waits in vain for one."""
         worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
         try:
-            if self._template is None:
-                self._template = Template(self._threads, self._variables)
-                self._loop.watched.add(self._template.socket.fileno(), self._hear_template)
-                self._loop.after(_START_PATIENCE, partial(self._check_template, self._template))
+            if self._fork_server is None:
+                self._fork_server = ForkServer(self._threads, self._variables)
+                self._loop.watched.add(self._fork_server.socket.fileno(), self._hear_fork_server)
+                self._loop.after(_START_PATIENCE, partial(self._check_fork_server, self._fork_server))
             frames, descriptors, page_fd = worker.open(self._reserve)
             fds = [frames.fileno(), descriptors.fileno(), page_fd]
             try:
-                self._template.spawn(worker.id, fds, self.settings_of_user)
+                self._fork_server.spawn(worker.id, fds, self.settings_of_user)
             except OSError:
                 worker.close()
                 raise
@@ -136,7 +136,7 @@ class Crew:
         self.workers[worker.id] = worker
         self.dispatcher.join(worker)
         if self._variables is None:  # those of a peer belong to nobody who changes it
-            worker.path = self._template.path
+            worker.path = self._fork_server.path
             worker.follow_path(import_path())
         if self._initializer is not None:
             worker.initialize(self._initializer)
@@ -150,10 +150,10 @@ class Crew:
         error.__cause__ = exc
         self.dispatcher.fail_waiting(error)
 
-    def _hear_template(self) -> None:
-        assert self._template is not None
+    def _hear_fork_server(self) -> None:
+        assert self._fork_server is not None
         try:
-            for operation, number, value in self._template.reports():
+            for operation, number, value in self._fork_server.reports():
                 worker = self.workers.get(number)
                 if worker is None:
                     continue
@@ -163,32 +163,32 @@ class Crew:
                         self._loop.after(self._initializer_timeout, partial(self._check_initializer, worker))
                 elif operation == EXITED:
                     worker.exitcode = value
-                    self.bury(worker)
+                    self.reap(worker)
                 elif operation == FAILED:
-                    self.bury(worker)
+                    self.reap(worker)
                     self._start_failed(OSError(value, os.strerror(value)))
         except EOFError:
-            self._template_died()
+            self._fork_server_died()
 
-    def _check_template(self, template: Template) -> None:
+    def _check_fork_server(self, template: ForkServer) -> None:
         """Give up on a program that runs, and is not Python."""
-        if self._template is not template or template.answers:
+        if self._fork_server is not template or template.answers:
             return
-        self._hear_template()  # it may have answered while this thread had no time
-        if self._template is not template or template.answers:
+        self._hear_fork_server()  # it may have answered while this thread had no time
+        if self._fork_server is not template or template.answers:
             return
         text = f"{interpreter()} has not run what it was given with -c within {_START_PATIENCE:g} s, as Python does"
         self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
         os.kill(template.pid, signal.SIGKILL)
 
-    def _template_died(self) -> None:
+    def _fork_server_died(self) -> None:
         """Its workers die with it, by their lifeline; the next call starts another."""
-        template, self._template = self._template, None
+        template, self._fork_server = self._fork_server, None
         if template is not None:
             self._loop.watched.remove(template.socket.fileno())
             template.close()
         for worker in list(self.workers.values()):
-            self.bury(worker)
+            self.reap(worker)
 
     # -- the initializer ----------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Crew:
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
         """The initializer raised: break, when its exception has been decoded where user code may run."""
         worker.stopping = True
-        worker.ready = worker.aside.ready = False
+        worker.ready = worker.lane_place.ready = False
         self._loop.run_user_code(partial(self._decode_failure, worker, payload))
 
     def _decode_failure(self, worker: Worker, payload: bytes) -> None:
@@ -231,13 +231,13 @@ class Crew:
 
     def kill(self, worker: Worker, number: int) -> None:
         """Send a signal to a worker and its children."""
-        if self._template is not None:
-            self._template.kill(worker.id, number)
+        if self._fork_server is not None:
+            self._fork_server.kill(worker.id, number)
 
     def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
         """Let a worker leave when it has done what it was sent; end it if it does not within the grace (seconds)."""
         if not worker.stopping:
-            worker.aside.ready = False
+            worker.lane_place.ready = False
             worker.send_stop()
             self.dispatcher.due.add(worker)
             self._loop.after(grace, partial(self._kill_for_good, worker))
@@ -249,15 +249,15 @@ class Crew:
         Coroutines and streams that run there have no part in it: they may take the time of a grace to end first.
         """
         self._ending.add(worker)
-        worker.ready = worker.aside.ready = False
-        if worker.aside.unstarted(worker.page.loop.started):
-            self.dispatcher.recall(worker.aside)
+        worker.ready = worker.lane_place.ready = False
+        if worker.lane_place.unstarted(worker.page.loop.started):
+            self.dispatcher.recall(worker.lane_place)
         self._end_when_alone(worker, monotonic() + GRACE)
 
     def _end_when_alone(self, worker: Worker, deadline: float) -> None:
         if self.workers.get(worker.id) is not worker:
             return
-        if worker.aside.outstanding and monotonic() < deadline:
+        if worker.lane_place.outstanding and monotonic() < deadline:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
         self.dismiss(worker)  # if its call answers SIGTERM with an exception, it leaves at once
@@ -266,7 +266,7 @@ class Crew:
     def interrupt(self) -> None:
         """Let every running task have a KeyboardInterrupt, and its worker leave."""
         for worker in self.workers.values():
-            for call in worker.aside.outstanding.values():
+            for call in worker.lane_place.outstanding.values():
                 self.dispatcher.command(call, Cancel(call=call.number))
             self.dismiss(worker, INTERRUPT_GRACE)
             if worker.outstanding:
@@ -278,25 +278,25 @@ class Crew:
 
     def stream_ended(self, worker: Worker) -> None:
         """A worker's stream has ended: its exit code is on the way."""
-        if not worker.doomed:
+        if not worker.is_dead:
             self._unwatch(worker)
-            worker.ready = worker.aside.ready = False
+            worker.ready = worker.lane_place.ready = False
             self.kill(worker, signal.SIGKILL)
-            self._loop.after(_STATUS_PATIENCE, partial(self.bury, worker))
+            self._loop.after(_STATUS_PATIENCE, partial(self.reap, worker))
 
     def _unwatch(self, worker: Worker) -> None:
-        if not worker.doomed:
-            worker.doomed = True
+        if not worker.is_dead:
+            worker.is_dead = True
             self._loop.watched.remove(worker.sock.fileno())
 
-    def bury(self, worker: Worker) -> None:
+    def reap(self, worker: Worker) -> None:
         """A worker is dead: deliver what it still said, place again what it had not started, report what is lost."""
         if self.workers.get(worker.id) is not worker:
             return
         dispatcher = self.dispatcher
         dispatcher.revoke_permit(worker)
         self._unwatch(worker)
-        self._read_last_words(worker)
+        self._drain_socket(worker)
         del self.workers[worker.id]
         self._ending.discard(worker)
         dispatcher.due.discard(worker)
@@ -315,7 +315,7 @@ class Crew:
         if not lost and not worker.stopping and started == 0:
             self._died_early(worker)
 
-    def _read_last_words(self, worker: Worker) -> None:
+    def _drain_socket(self, worker: Worker) -> None:
         with contextlib.suppress(EOFError, ProtocolError):
             while self.dispatcher.read(worker, only=(Return, Raise, Recalled, Broken, Log, Yield)):
                 pass
@@ -337,8 +337,8 @@ class Crew:
 
     def close(self) -> None:
         """End them all, and the template."""
-        if self._template is not None:
-            self._template.close()
+        if self._fork_server is not None:
+            self._fork_server.close()
         for worker in list(self.workers.values()):
             worker.close()
         self.workers.clear()
@@ -346,8 +346,8 @@ class Crew:
 
     def forget(self) -> None:
         """Close our descriptors in a forked child; the workers are the parent's."""
-        if self._template is not None:
-            self._template.forget()
+        if self._fork_server is not None:
+            self._fork_server.forget()
         for worker in self.workers.values():
             worker.let_go()
         self._reserve.lend()

@@ -17,9 +17,9 @@ from woolexec.wire.payload import APART, File, Parts, fill
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from woolexec.core.scheduler import Page
+    from woolexec.core.scheduler import SharedPage
 
-    class TimedPage(Page, Protocol):
+    class TimedPage(SharedPage, Protocol):
         """What is known of the calls that a place has started."""
 
         @property
@@ -31,14 +31,14 @@ SLOTS = 128
 """Functions that a place remembers, at most: a slot's number takes one byte."""
 
 
-class Outbound(Place):
+class Transport(Place):
     """A place, and what it has been told.  Only the engine's thread uses it, where nothing else is said."""
 
     __slots__ = ("_chunk", "_families", "_slot_of")
 
     page: TimedPage
     pid: int | None
-    is_aside = False
+    is_lane = False
     """It runs what does not run in a main thread: coroutines and streams."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Outbound(Place):
         self._families: dict[object, Function] = {}  # the last version of each function that was sent, if it has one
         self._chunk: object = None
 
-    def place_of(self, number: int) -> Outbound:
+    def place_of(self, number: int) -> Transport:
         """Return where this call is outstanding, if it is."""
         return self
 
@@ -137,7 +137,7 @@ class Outbound(Place):
 
     def send_recall(self, number: int, waiting: int = 0) -> None:
         """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_aside)))
+        self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_lane)))
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Put a command for a call in line."""
@@ -156,7 +156,7 @@ class Outbound(Place):
         raise NotImplementedError
 
 
-class Remote(Outbound):
+class Remote(Transport):
     """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
 
     __slots__ = ("asked_back", "sent_at")
@@ -171,7 +171,7 @@ class Remote(Outbound):
         """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
         raise NotImplementedError
 
-    aside: Remote
+    lane_place: Remote
     """What runs there beside the main threads."""
     name: str
     """Of the process at the other end."""
@@ -189,7 +189,7 @@ class Remote(Outbound):
         raise NotImplementedError
 
     @property
-    def has_appetite(self) -> bool:
+    def can_accept(self) -> bool:
         """A call that is submitted now might run there at once."""
         raise NotImplementedError
 

@@ -15,9 +15,9 @@ from time import monotonic
 from woolexec.core.call import Call, Function
 from woolexec.engine.diagnostics import oom_kills
 from woolexec.engine.fork_server import import_path
-from woolexec.engine.lane import COROUTINES, Aside
+from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
-from woolexec.engine.transport import Outbound
+from woolexec.engine.transport import Transport
 from woolexec.errors import ProtocolError
 from woolexec.wire.codec import (
     Initialize,
@@ -33,7 +33,7 @@ from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import APART, File, Parts, fill, shared_file
 from woolexec.wire.pickling import dumps
 from woolexec.wire.shared_page import SIZE as PAGE_SIZE
-from woolexec.wire.shared_page import Page
+from woolexec.wire.shared_page import SharedPage
 from woolexec.wire.socket_stream import Reader, enlarge, pieces, sized, write
 from woolexec.worker.import_path import follow_path
 
@@ -55,7 +55,7 @@ def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-class Worker(Outbound):
+class Worker(Transport):
     """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
 
     __slots__ = (
@@ -65,14 +65,14 @@ class Worker(Outbound):
         "_permit",
         "_reader",
         "_used",
-        "aside",
         "born",
         "descriptors",
-        "doomed",
         "ended_for",
         "exitcode",
         "id",
         "is_closed",
+        "is_dead",
+        "lane_place",
         "log",
         "oom_kills",
         "page",
@@ -82,12 +82,12 @@ class Worker(Outbound):
         "sock",
         "stopping",
     )
-    page: Page
+    page: SharedPage
 
     def __init__(self, number: int, limit: int | None, coroutines: int = COROUTINES) -> None:
         super().__init__()
         self.id = number
-        self.aside = Aside(self, coroutines)
+        self.lane_place = WorkerLane(self, coroutines)
         self.remaining = limit
         self.pid: int | None = None
         self.exitcode: int | None = None
@@ -95,7 +95,7 @@ class Worker(Outbound):
         self.path: list[str] | None = None  # where it imports from; None: from where it wants
         self.process: Any = None  # how users see it, if one has asked
         self.stopping = False
-        self.doomed = False
+        self.is_dead = False
         self.ended_for: str | None = None
         self.born = monotonic()
         self.log: deque[str] = deque(maxlen=5)
@@ -118,10 +118,10 @@ class Worker(Outbound):
             made.callback(os.close, page_fd)
             ours, theirs = _pair(made)
             our_descriptors, their_descriptors = _pair(made)
-            self.page = Page(page_fd)
+            self.page = SharedPage(page_fd)
             made.pop_all()
         self.sock, self.descriptors = ours, Descriptors(our_descriptors, reserve)
-        self.aside.page = self.page.loop
+        self.lane_place.page = self.page.loop
         ours.setblocking(False)
         for end in (ours, theirs):
             enlarge(end)
@@ -231,7 +231,7 @@ class Worker(Outbound):
         :return: False if it has to take the long way: the engine has something to write, or a call keeps the worker's
             main thread busy, which then has to be told that there is something to read
         """
-        if self._out or self.doomed or (self.is_busy_here and not self.page.is_open):
+        if self._out or self.is_dead or (self.is_busy_here and not self.page.is_open):
             return False
         if not self._guard.acquire(blocking=False):
             return False
@@ -301,14 +301,14 @@ class Worker(Outbound):
         except ValueError as exc:
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
 
-    def place_of(self, number: int) -> Outbound:
+    def place_of(self, number: int) -> Transport:
         """Return where this call is outstanding, if it is: here, or beside the main thread."""
-        return self.aside if number in self.aside.outstanding else self
+        return self.lane_place if number in self.lane_place.outstanding else self
 
     @property
     def is_busy(self) -> bool:
         """Something is outstanding."""
-        return bool(self.outstanding or self.aside.outstanding or self.pinned)
+        return bool(self.outstanding or self.lane_place.outstanding or self.pinned)
 
     @property
     def is_busy_here(self) -> bool:
@@ -340,6 +340,6 @@ class Worker(Outbound):
         self.is_closed = True
         self.let_go()
         self.page.close()
-        self._chunk = self.aside._chunk = None
+        self._chunk = self.lane_place._chunk = None
         self._slot_of.clear()
         self._out.clear()

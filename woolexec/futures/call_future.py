@@ -34,7 +34,7 @@ from functools import partial
 from types import FunctionType
 from typing import TypeVar
 
-from woolexec.futures.latch import Gate
+from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.pickling import loads
 
@@ -90,7 +90,7 @@ class CallFuture(Future[T]):
         "_exception",
         "_failed",
         "_first",
-        "_gate",
+        "_latch",
         "_lock",
         "_outcome",
         "_owner",
@@ -99,7 +99,7 @@ class CallFuture(Future[T]):
         "_waiting",
         "context",
         "ended",
-        "is_aside",
+        "is_lane",
         "outstanding_call",
     )
 
@@ -116,14 +116,14 @@ class CallFuture(Future[T]):
         self._result: Any = None
         self._exception = None
         self._lock: threading.Condition | None = None
-        self._gate: Gate | None = None
+        self._latch: Latch | None = None
         self._waiting: list[Any] | None = None
         self._callbacks: list[Any] | None = None
         self._owner = owner
         self.outstanding_call: Any = None
         self.context: bytes | None = None
-        self.is_aside: bool = False
-        self.ended: Gate | None = None
+        self.is_lane: bool = False
+        self.ended: Latch | None = None
 
     # -- what Future's methods find instead of attributes -----------------------------------------------------------
     # Threads and signal handlers that make one of these at the same time get the same one from `dict.setdefault`.
@@ -157,11 +157,11 @@ class CallFuture(Future[T]):
         return self._callbacks
 
     @property
-    def gate(self) -> Gate:
+    def latch(self) -> Latch:
         """What opens when the future is done; look at the future's state after asking for it."""
-        if self._gate is None:
-            self._gate = self.__dict__.setdefault("gate", Gate())
-        return self._gate
+        if self._latch is None:
+            self._latch = self.__dict__.setdefault("latch", Latch())
+        return self._latch
 
     # -- the engine's end -------------------------------------------------------------------------------------------
 
@@ -198,8 +198,8 @@ class CallFuture(Future[T]):
             if first[0] == end:
                 self._state = _END_OF[end]
                 self.outstanding_call = None
-                if self._gate is not None:
-                    self._gate.open()
+                if self._latch is not None:
+                    self._latch.open()
                 if self._callbacks:
                     self._announce()
                 return
@@ -245,8 +245,8 @@ class CallFuture(Future[T]):
 
     def _open(self) -> None:
         self.outstanding_call = None
-        if self._gate is not None:
-            self._gate.open()
+        if self._latch is not None:
+            self._latch.open()
 
     def _announce(self) -> None:
         """Have the callbacks called, elsewhere if they are user code."""
@@ -284,8 +284,8 @@ class CallFuture(Future[T]):
 
     def _invoke_callbacks(self) -> None:
         # What Future's methods do at the end where somebody completes the future himself, and what they let through.
-        if self._gate is not None:
-            self._gate.open()
+        if self._latch is not None:
+            self._latch.open()
         self._run_callbacks(Exception)
 
     @property
@@ -413,9 +413,9 @@ class CallFuture(Future[T]):
     def _await(self, timeout: float | None) -> None:
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
-            gate = self.gate
+            latch = self.latch
             if self._state not in _ENDS:
-                gate.wait(timeout)
+                latch.wait(timeout)
         state = self._state
         if state is FINISHED:
             return
@@ -451,7 +451,7 @@ class Nobody:
     __slots__ = ("ended",)
 
     def __init__(self) -> None:
-        self.ended = Gate()
+        self.ended = Latch()
 
     def deliver(self, call: Any, payload: Any) -> None:
         """Take the end."""

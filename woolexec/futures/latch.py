@@ -24,7 +24,7 @@ if TYPE_CHECKING:
             """Wake up."""
 
 
-class Gate:
+class Latch:
     """Waits until something has happened that happens once."""
 
     __slots__ = ("_sleepers", "is_open")

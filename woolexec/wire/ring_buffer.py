@@ -25,7 +25,7 @@ level of cache then: with twice as much 64 KiB payloads go a third slower."""
 _ALIGNMENT = 64
 
 
-class Arena:
+class RingBuffer:
     """
     One end of a ring.
 

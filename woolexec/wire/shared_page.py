@@ -88,7 +88,7 @@ class Marks:
         return self._times[self._since]
 
 
-class Page(Marks):
+class SharedPage(Marks):
     """Both ends of the page; its own marks are those of the main thread."""
 
     __slots__ = ("_map", "down", "loop", "up")
@@ -99,8 +99,8 @@ class Page(Marks):
         words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
         super().__init__(words, times, MAIN)
         self.loop = Marks(words, times, LOOP)
-        self.down = ring_buffer.Arena(view[_PAGE : _PAGE + ring_buffer.SIZE], words, DOWN)
-        self.up = ring_buffer.Arena(view[_PAGE + ring_buffer.SIZE : CRASH], words, UP)
+        self.down = ring_buffer.RingBuffer(view[_PAGE : _PAGE + ring_buffer.SIZE], words, DOWN)
+        self.up = ring_buffer.RingBuffer(view[_PAGE + ring_buffer.SIZE : CRASH], words, UP)
 
     def initialized(self) -> None:
         """Say that the initializer is done."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.wire.descriptors import Descriptors
-    from woolexec.wire.ring_buffer import Arena
+    from woolexec.wire.ring_buffer import RingBuffer
 else:  # sooner there: see `worker/fork_server.py`
     import _socket as socket
 
@@ -61,7 +61,9 @@ class Reader:
 
     __slots__ = ("_arena", "_buffer", "_descriptors", "_filled", "_huge", "_sock", "_start", "_view")
 
-    def __init__(self, sock: socket.socket, arena: Arena | None = None, descriptors: Descriptors | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, arena: RingBuffer | None = None, descriptors: Descriptors | None = None
+    ) -> None:
         self._sock = sock
         self._arena = arena
         self._descriptors = descriptors

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from woolexec.wire.shared_page import Page
-    from woolexec.worker.socket_transport import Road
+    from woolexec.wire.shared_page import SharedPage
+    from woolexec.worker.socket_transport import SocketTransport
 
     class Borrower(Protocol):
         """An event loop that can read the socket."""
@@ -65,15 +65,15 @@ class Reading:
 
     def __init__(
         self,
-        road: Road,
-        page: Page,
+        transport: SocketTransport,
+        page: SharedPage,
         take: Callable[[Any], Borrower | None],
         on_end: Callable[[], object],
     ) -> None:
         self.is_open = False  # the thread of its own reads
         self.stopping = False  # there will be no more, or nothing that matters
         self.gone = False  # the engine has closed its end
-        self._road = road
+        self._transport = transport
         self._page = page
         self._take = take
         self._on_end = on_end
@@ -141,7 +141,7 @@ class Reading:
     def _read(self, wait: bool) -> Borrower | None:  # noqa: FBT001  # as above
         """Read once; return the loop that the last frame was for, if that can borrow."""
         try:
-            frames = self._road.receive(wait=wait)
+            frames = self._transport.receive(wait=wait)
         except EOFError:
             self.gone = True
             raise
@@ -156,13 +156,13 @@ class Reading:
         assert borrower is not None
         try:
             self._borrower, heard = borrower, -1
-            borrower.borrow(self._road.fileno)
+            borrower.borrow(self._transport.fileno)
             while self._borrower is borrower and not self.is_open and heard != borrower.heard:
                 heard = borrower.heard
                 self._arrived.acquire(timeout=PAUSE)
         finally:
             self._borrower = None
-            borrower.give_back(self._road.fileno)
+            borrower.give_back(self._transport.fileno)
         # It may be in the middle of its last read, and what that brings is not to be missed.
         while not self.is_open:
             if not self._lock.locked():
@@ -179,7 +179,7 @@ class Reading:
             if self._borrower is not borrower:
                 return False
             try:
-                frames = self._road.receive(wait=False)
+                frames = self._transport.receive(wait=False)
             except BlockingIOError:
                 return True
             except EOFError:  # which the main thread finds as well

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from woolexec.worker.setup import Around
+    from woolexec.worker.setup import Setup
 
 _run: dict[bytes, errors.InitializerError | None] = {}
 _running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
@@ -35,7 +35,7 @@ def run_both(
         initializer(*initargs)
 
 
-def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
+def run(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
     """
     Run an initializer, unless that has been done.
 
@@ -43,37 +43,37 @@ def run(around: Around, fail: Callable[[BaseException], object] | None) -> None:
     :raises InitializerError: if it raised, now or before
     """
     with _running:
-        if around.key not in _run:
-            _run[around.key] = None  # also while it runs: for what it loads itself
+        if setup.key not in _run:
+            _run[setup.key] = None  # also while it runs: for what it loads itself
             try:
-                _run_once(around, fail)
+                _run_once(setup, fail)
             except (KeyboardInterrupt, SystemExit):  # of the call that happened to come first
-                del _run[around.key]
+                del _run[setup.key]
                 raise
             except BaseException as exc:  # user code
                 failure = errors.InitializerError(f"the initializer raised {type(exc).__name__} in {here()}: {exc}")
                 failure.__cause__ = exc
-                _run[around.key] = failure
-        known = _run[around.key]
+                _run[setup.key] = failure
+        known = _run[setup.key]
         if known is not None:  # each call gets its own, to which its notes are added
             raise errors.InitializerError(str(known)) from known.__cause__
 
 
-def _run_once(around: Around, fail: Callable[[BaseException], object] | None) -> None:
+def _run_once(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
     over = threading.Lock()  # taken by whoever is first: the initializer's end, or that of its time
 
     def give_up() -> None:
         if over.acquire(blocking=False):
             assert fail is not None
-            fail(errors.InitializerError(f"the initializer ran longer than {around.timeout:g} s in {here()}"))
+            fail(errors.InitializerError(f"the initializer ran longer than {setup.timeout:g} s in {here()}"))
             nested_tasks.flush()
             os._exit(1)
 
-    function, arguments = loads(Parts(around.initializer))
-    if around.timeout is None or fail is None:
+    function, arguments = loads(Parts(setup.initializer))
+    if setup.timeout is None or fail is None:
         function(*arguments)
         return
-    timer = threading.Timer(around.timeout, give_up)
+    timer = threading.Timer(setup.timeout, give_up)
     timer.daemon = True
     timer.start()
     try:

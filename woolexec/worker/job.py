@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
-    from woolexec.wire.ring_buffer import Arena
-    from woolexec.worker.setup import Around
+    from woolexec.wire.ring_buffer import RingBuffer
+    from woolexec.worker.setup import Setup
 
-    class Road(Protocol):
+    class SocketTransport(Protocol):
         """What frames are given to."""
 
         def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 class Slot:
     """A function as it came, unpickled at its first call."""
 
-    __slots__ = ("_needs", "_payload", "around", "function")
+    __slots__ = ("_needs", "_payload", "function", "setup")
 
     def __init__(self, payload: Any, needs: Sequence[Slot] = ()) -> None:
         self._payload: Any = payload
         self._needs = needs  # those of the large globals that it names
         self.function: Callable[..., Any] | None = None
-        self.around: Around | None = None
+        self.setup: Setup | None = None
 
     def prepare(self) -> None:
         """Import what it travels by, which takes longer than many a call, and is not to count as its time."""
         prepare(self._payload)
 
-    def get(self, job: Job, road: Road) -> Callable[..., Any]:
+    def get(self, job: Job, transport: SocketTransport) -> Callable[..., Any]:
         """
         Return the function.
 
@@ -51,8 +51,8 @@ class Slot:
         if payload is not None:  # two lanes may do this at once, and get one each
             from woolexec.worker import setup
 
-            fail = partial(job.fail, road, 0.0, doing=UNPICKLING)
-            self.function, self.around = setup.load(payload, fail, [need._payload for need in self._needs])
+            fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
+            self.function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
             self._payload, self._needs = None, ()
         return self.function  # type: ignore[return-value]  # None if that is what the user has us call
 
@@ -85,7 +85,12 @@ class Job:
         return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)
 
     def succeed(
-        self, road: Road, seconds: float, payload: Any, arena: Arena | None = None, context: bytes = b""
+        self,
+        transport: SocketTransport,
+        seconds: float,
+        payload: Any,
+        arena: RingBuffer | None = None,
+        context: bytes = b"",
     ) -> None:
         """
         Send the encoded value up.
@@ -95,19 +100,19 @@ class Job:
         self.ended = True
         number = self.number
         if payload.__class__ is bytes and len(payload) < APART and not context:
-            road.send(encode_return(number, seconds, payload))
+            transport.send(encode_return(number, seconds, payload))
             return
         if payload.__class__ is Parts and len(payload.parts) == 2 and arena is not None and not context:
             mark = arena.put(payload.parts, len(payload))
             if mark:
-                road.send(encode_return_in_arena(number, seconds, payload.extent, mark))
+                transport.send(encode_return_in_arena(number, seconds, payload.extent, mark))
                 return
         frame = Return(call=(number,), seconds=(seconds,))
         if context:
             frame.context = context
         if isinstance(payload, File):
             frame.extent = payload.extent
-            road.send(encode(frame), payload)
+            transport.send(encode(frame), payload)
             return
         parts: list[Any] = [payload]
         if isinstance(payload, Parts):
@@ -117,12 +122,12 @@ class Job:
         if arena is not None and len(payload) >= APART:
             frame.arena = arena.put(parts, len(payload))
         if frame.arena:
-            road.send(encode(frame))
+            transport.send(encode(frame))
         else:
             frame.payload = payload
-            road.send(encode_apart(frame), payload=payload)
+            transport.send(encode_apart(frame), payload=payload)
 
-    def fail(self, road: Road, seconds: float, exc: BaseException, *, doing: str = "") -> None:
+    def fail(self, transport: SocketTransport, seconds: float, exc: BaseException, *, doing: str = "") -> None:
         """
         Send an exception up.
 
@@ -138,7 +143,7 @@ class Job:
         self.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1, goes_home=self.goes_home)
-        road.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
+        transport.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
         self.held = self.held, get(exc, "__traceback__")  # with the frames and all that they name
         put(exc, "__traceback__", None)  # they may name it
 

@@ -84,7 +84,7 @@ class Lane:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.road = worker.road
+        self.transport = worker.transport
         self.streams: dict[int, Commands] = {}
         self.tasks: dict[int, Any] = {}
         self.heard = 0
@@ -118,7 +118,7 @@ class Lane:
 
     def prepare(self, job: Job) -> tuple[Callable[..., Any], Any, Any, Context]:
         """Unpickle a call; return its function, its arguments, and the context that it runs in."""
-        function = job.slot.get(job, self.road)
+        function = job.slot.get(job, self.transport)
         ctx = copy_context()
         ctx.run(nested_tasks.current.set, job)
         if job.frame.context:
@@ -143,7 +143,7 @@ class Lane:
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """Send what a call has to say."""
-        self.road.send(frames, file, payload)
+        self.transport.send(frames, file, payload)
 
     def failed(self, job: Job, started: float, exc: BaseException) -> None:
         """Send what a call raised."""
@@ -312,7 +312,7 @@ class ThreadLane(Lane):
             try:
                 function, args, kwargs, ctx = self.prepare(job)
             except BaseException as exc:
-                job.fail(self.road, 0.0, exc, doing=UNPICKLING)
+                job.fail(self.transport, 0.0, exc, doing=UNPICKLING)
                 return
             ctx.run(self._serve, job, function, args, kwargs, started)
         finally:
@@ -476,13 +476,13 @@ class LoopLane(Lane):
             self._said.append(frames)
             return
         self._speak()
-        self.road.send(frames, file, payload)
+        self.transport.send(frames, file, payload)
 
     def _speak(self) -> None:
         said, self._said = self._said, []
         held, self._held = self._held, []
         if said:
-            self.road.send_all(said)
+            self.transport.send_all(said)
         del held  # now
 
     def drain(self) -> None:

@@ -41,7 +41,7 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                     plain = (str, int, float, bool, type(None))
                     data = dumps_inline({k: v if isinstance(v, plain) else repr(v) for k, v in values.items()})
                 job = nested_tasks.current_job()
-                worker.road.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
+                worker.transport.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
             except Exception:  # as every handler: user code in repr, full sockets
                 self.handleError(record)
 

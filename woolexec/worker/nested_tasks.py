@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.call import Function
-    from woolexec.futures.latch import Gate
+    from woolexec.futures.latch import Latch
     from woolexec.worker.job import Job
     from woolexec.worker.process import Worker
 
@@ -85,9 +85,9 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
     number = future.outstanding_call = next(_numbers)
     _tasks[number] = receiver
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
-    around = job.slot.around
-    if around is not None:
-        frame.function, frame.code = around.wrap([function.payload]), around.digests
+    setup = job.slot.setup
+    if setup is not None:
+        frame.function, frame.code = setup.wrap([function.payload]), setup.digests
     if context:
         frame.context = context
     if options is not None:
@@ -104,25 +104,25 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
         )
     if isinstance(payload, File):
         frame.extent = payload.extent
-        worker.road.send(encode(frame), payload)
+        worker.transport.send(encode(frame), payload)
         return
     if isinstance(payload, Parts):
         frame.extent = payload.extent
     frame.payload = payload
-    worker.road.send(encode_apart(frame), payload=payload)
+    worker.transport.send(encode_apart(frame), payload=payload)
 
 
 def flush() -> None:
     """Wait until what this worker has said is on its way; not for ever, for the engine may not read."""
     deadline = monotonic() + _FLUSHING
-    while worker is not None and worker.road.is_sending and monotonic() < deadline:
+    while worker is not None and worker.transport.is_sending and monotonic() < deadline:
         sleep(0.001)
 
 
 def send(frame: Any, file: File | None = None) -> None:
     """Send a frame about a nested task up."""
     if worker is not None:
-        worker.road.send(encode(frame), file)
+        worker.transport.send(encode(frame), file)
 
 
 def cancel(number: int, *, force: bool = False) -> None:
@@ -130,7 +130,7 @@ def cancel(number: int, *, force: bool = False) -> None:
     send(Close(call=number) if force else Cancel(call=number))
 
 
-def when_ended(number: int) -> Gate:
+def when_ended(number: int) -> Latch:
     """Give up on a nested task; return what opens at its end."""
     from woolexec.futures.call_future import Nobody
 
@@ -148,7 +148,7 @@ def open_worker() -> None:
         worker.reading.open()
 
 
-def wait_aside() -> None:
+def wait_lane() -> None:
     """
     Somebody waits for a nested task without reading: in an event loop of a plain call's own, or in a thread of it.
 
@@ -160,7 +160,7 @@ def wait_aside() -> None:
     job = current_job()
     if job is not None and job is worker.lane.current and not job.stays:
         job.stays = True
-        worker.road.send(encode(Wait(call=job.number, stays=True)))
+        worker.transport.send(encode(Wait(call=job.number, stays=True)))
 
 
 def must_read() -> bool:

@@ -33,12 +33,12 @@ from woolexec.wire.codec import (
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import loads, restrict
-from woolexec.wire.shared_page import CRASH, Page
+from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.worker import nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
 from woolexec.worker.job import Job, Slot, jobs_of
-from woolexec.worker.socket_transport import Road
+from woolexec.worker.socket_transport import SocketTransport
 from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False
@@ -64,11 +64,11 @@ class Worker:
     """The state of a worker process."""
 
     def __init__(self, sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
-        self.page = Page(page_fd)
+        self.page = SharedPage(page_fd)
         self.page.set_pid(os.getpid())
-        self.road = Road(sock, self.page.down, Descriptors(descriptors, Reserve()))
-        self.reading = Reading(self.road, self.page, self._take, self._finish_lanes)
-        self.lane = SyncLane(self.road, self.page, self.reading.receive, self._run_coroutine)
+        self.transport = SocketTransport(sock, self.page.down, Descriptors(descriptors, Reserve()))
+        self.reading = Reading(self.transport, self.page, self._take, self._finish_lanes)
+        self.lane = SyncLane(self.transport, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
         self._slots: dict[int, Slot] = {}
         self._making = threading.Lock()  # guards adding to `lanes`
@@ -160,7 +160,7 @@ class Worker:
 
     def _give_back(self) -> None:
         """Say which calls that do not run in the main thread were recalled in time."""
-        self.road.send(encode(Recalled(call=self._declined, loop=True)))
+        self.transport.send(encode(Recalled(call=self._declined, loop=True)))
         self._declined = []
 
     def _initialize(self, payload: Any) -> None:
@@ -170,7 +170,7 @@ class Worker:
             if initializer is not follow_path:
                 self.page.initialized()
         except BaseException as exc:  # user code
-            self.road.send(encode(Broken(payload=dump_failure(exc, skip=1))))
+            self.transport.send(encode(Broken(payload=dump_failure(exc, skip=1))))
             self.reading.stopping = True
             raise EOFError from None
 

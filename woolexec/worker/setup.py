@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Around:
+class Setup:
     """
     What is sent around functions.
 
@@ -43,7 +43,7 @@ class Around:
         self.timeout = timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Around, (self.code, self.initializer, self.key, self.timeout)
+        return Setup, (self.code, self.initializer, self.key, self.timeout)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class _Wrapped:
 
 class _Loading(threading.local):
     fail: Callable[[BaseException], object] | None = None
-    found: Around | None = None
+    found: Setup | None = None
 
 
 _loading = _Loading()
@@ -77,7 +77,7 @@ _loading = _Loading()
 
 def load(
     payload: Any, fail: Callable[[BaseException], object], needs: Sequence[Any] = ()
-) -> tuple[Callable[..., Any], Around | None]:
+) -> tuple[Callable[..., Any], Setup | None]:
     """
     Unpickle a function.
 
@@ -98,21 +98,21 @@ def load(
         _loading.fail = _loading.found = None
 
 
-def _unwrap(around: Around, function: list[bytes]) -> Any:
+def _unwrap(setup: Setup, function: list[bytes]) -> Any:
     """
     Make the code importable, run the initializer, and return the function.
 
     :raises ModuleNotFoundError: if an archive has not come to this host
     :raises InitializerError: if the initializer raised, now or before
     """
-    if around.code:
+    if setup.code:
         from woolexec.worker import code_import
 
-        code_import.use(around.code)
-    if around.initializer:
+        code_import.use(setup.code)
+    if setup.initializer:
         from woolexec.worker import initializer as initialized
 
-        initialized.run(around, _loading.fail)
+        initialized.run(setup, _loading.fail)
     loaded = loads(Parts(function))
-    _loading.found = around
+    _loading.found = setup
     return loaded

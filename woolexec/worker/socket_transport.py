@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.wire.descriptors import Descriptors
-    from woolexec.wire.ring_buffer import Arena
+    from woolexec.wire.ring_buffer import RingBuffer
 
 _MOMENT = 0.001
 """Until a payload that is too large for a frame is tried again, in seconds."""
 
 
-class Road:
+class SocketTransport:
     """
     Send and receive frames.
 
@@ -35,7 +35,9 @@ class Road:
     :param descriptors: on which memory files come and go
     """
 
-    def __init__(self, sock: socket.socket, arena: Arena | None = None, descriptors: Descriptors | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, arena: RingBuffer | None = None, descriptors: Descriptors | None = None
+    ) -> None:
         self._sock = sock
         self._descriptors = descriptors
         self.fileno = sock.fileno()

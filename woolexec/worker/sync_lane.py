@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from woolexec.wire.shared_page import Page
-    from woolexec.worker.socket_transport import Road
+    from woolexec.wire.shared_page import SharedPage
+    from woolexec.worker.socket_transport import SocketTransport
 
 
 _LONGEST = 0.001
@@ -49,12 +49,12 @@ class SyncLane:
 
     def __init__(
         self,
-        road: Road,
-        page: Page,
+        transport: SocketTransport,
+        page: SharedPage,
         receive: Callable[..., None],
         run_coroutine: Callable[[Job, Any], Any],
     ) -> None:
-        self._road = road
+        self._transport = transport
         self._page = page
         self._receive = receive
         self._run_coroutine = run_coroutine
@@ -123,7 +123,7 @@ class SyncLane:
             return
         serial = next(self._serials)
         self._open.add(serial)
-        self._road.send(encode(Wait(call=job.number, serial=serial)))
+        self._transport.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
         while not is_done():
             if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
@@ -143,7 +143,7 @@ class SyncLane:
         self._answered.discard(serial)
         self._open.discard(serial)
         self.current = job
-        self._road.send(encode(Resume(call=job.number)))
+        self._transport.send(encode(Resume(call=job.number)))
 
     def _step(self, *, decline: bool = False) -> None:
         """Take the next entry of the line; with `decline`, a call is given back."""
@@ -153,7 +153,7 @@ class SyncLane:
             if job.waiting in self._open:
                 self._answered.add(job.waiting)
             if job.call:
-                self._road.send(encode(Recalled(call=self._declined)))
+                self._transport.send(encode(Recalled(call=self._declined)))
                 self._declined = []
             return
         assert isinstance(job, Job)
@@ -172,7 +172,7 @@ class SyncLane:
                 self._run_call(job)
         except KeyboardInterrupt as exc:  # it came between the task's code and ours
             if not job.ended:
-                job.fail(self._road, 0.0, exc)
+                job.fail(self._transport, 0.0, exc)
         finally:
             job.held = None
             self.current = outer
@@ -180,7 +180,7 @@ class SyncLane:
     def _run_call(self, job: Job) -> None:
         started = monotonic()
         try:
-            function = job.slot.get(job, self._road)
+            function = job.slot.get(job, self._transport)
             args, kwargs = loads(job.payload)
             job.payload = None
             if job.frame.context:
@@ -188,30 +188,30 @@ class SyncLane:
 
                 function = context_vars.bind(job.frame.context, function, job.name)
         except BaseException as exc:  # unpickling runs user code, which may raise anything
-            job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
+            job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
         try:
             value = function(*args, **kwargs)
             if value.__class__ is CoroutineType:  # of a lambda, or of another function that is not itself async
                 value = self._run_coroutine(job, value)
         except BaseException as exc:
-            job.fail(self._road, monotonic() - started, exc)
+            job.fail(self._transport, monotonic() - started, exc)
             return
         finally:
             seconds = monotonic() - started
         try:
             payload = dumps_value(value, goes_home=job.goes_home)
         except BaseException as exc:
-            job.fail(self._road, seconds, exc, doing=PICKLING)
+            job.fail(self._transport, seconds, exc, doing=PICKLING)
             return
         # Only now are the arguments dropped: a destructor may end this process.
-        job.succeed(self._road, seconds, payload, self._page.up)
+        job.succeed(self._transport, seconds, payload, self._page.up)
 
     def _run_span(self, job: Job) -> None:
         """Run some items of a chunk; an item that raises does not keep the others from running."""
         started = monotonic()
         try:
-            function = job.slot.get(job, self._road)
+            function = job.slot.get(job, self._transport)
             if self._items is None or self._items[0] is not job.payload:
                 self._items = (job.payload, loads(job.payload, again=True))
             star, chunk = self._items[1]
@@ -221,7 +221,7 @@ class SyncLane:
 
                 function = context_vars.bind(job.frame.context, function, job.name)
         except BaseException as exc:
-            job.fail(self._road, monotonic() - started, exc, doing=UNPICKLING)
+            job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
         values: list[Any] = []
         errors: dict[int, bytes] = {}
@@ -243,7 +243,10 @@ class SyncLane:
             values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
             kinds = set(map(type, values))
         job.succeed(
-            self._road, monotonic() - started, dumps_span(values, errors, kinds, goes_home=job.goes_home), self._page.up
+            self._transport,
+            monotonic() - started,
+            dumps_span(values, errors, kinds, goes_home=job.goes_home),
+            self._page.up,
         )
         if job.frame.first + job.frame.count >= len(chunk):  # that was all of it
             self._items = None

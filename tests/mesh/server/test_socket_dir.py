@@ -7,7 +7,7 @@ import pytest
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import PeerStartError
 from woolexec.mesh.server.peer import Peer
-from woolexec.mesh.server.socket_dir import Room
+from woolexec.mesh.server.socket_dir import SocketDir
 
 
 def listen(path):
@@ -21,7 +21,7 @@ def test_folder_that_is_not_there_is_made_for_nobody_else_and_removed(tmp_path):
     os.umask(umask := os.umask(0))
     os.umask(0)
     try:
-        room = Room(f"unix:{tmp_path}/own/peer")
+        room = SocketDir(f"unix:{tmp_path}/own/peer")
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "own").stat().st_mode) == 0o700
@@ -30,7 +30,7 @@ def test_folder_that_is_not_there_is_made_for_nobody_else_and_removed(tmp_path):
 
 
 def test_folder_of_the_user_stays(tmp_path):
-    Room(f"unix:{tmp_path}/peer").leave()
+    SocketDir(f"unix:{tmp_path}/peer").leave()
     assert tmp_path.exists()
 
 
@@ -38,14 +38,14 @@ def test_folder_of_the_user_stays(tmp_path):
 def test_folder_that_others_can_enter_is_refused(tmp_path, mode):
     tmp_path.chmod(mode)
     with pytest.raises(PeerStartError, match="closed to others"):
-        Room(f"unix:{tmp_path}/peer")
+        SocketDir(f"unix:{tmp_path}/peer")
 
 
 def test_link_to_a_folder_is_refused(tmp_path):
     (tmp_path / "real").mkdir(0o700)
     (tmp_path / "link").symlink_to("real")
     with pytest.raises(PeerStartError, match="must be a folder"):
-        Room(f"unix:{tmp_path}/link/peer")
+        SocketDir(f"unix:{tmp_path}/link/peer")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
@@ -53,7 +53,7 @@ def test_folder_of_another_user_is_refused(tmp_path):
     (tmp_path / "foreign").mkdir(0o700)
     os.chown(tmp_path / "foreign", 65534, 65534)
     with pytest.raises(PeerStartError, match="of this user"):
-        Room(f"unix:{tmp_path}/foreign/peer")
+        SocketDir(f"unix:{tmp_path}/foreign/peer")
 
 
 def test_socket_that_a_killed_peer_has_left_is_replaced(tmp_path):
@@ -64,18 +64,18 @@ def test_socket_that_a_killed_peer_has_left_is_replaced(tmp_path):
 
 def test_socket_of_a_living_peer_is_not_taken_from_it(tmp_path):
     with listen(tmp_path / "peer"), pytest.raises(PeerStartError, match="another peer"):
-        Room(f"unix:{tmp_path}/peer")
+        SocketDir(f"unix:{tmp_path}/peer")
 
 
 def test_file_in_the_way_is_not_removed(tmp_path):
     (tmp_path / "peer").write_text("mine")
     with pytest.raises(PeerStartError, match="in the way"):
-        Room(f"unix:{tmp_path}/peer")
+        SocketDir(f"unix:{tmp_path}/peer")
     assert (tmp_path / "peer").read_text() == "mine"
 
 
 def test_path_that_no_socket_can_have_is_refused(tmp_path):
     with pytest.raises(PeerStartError, match="at most"):
-        Room(f"unix:{tmp_path}/{'x' * 120}")
+        SocketDir(f"unix:{tmp_path}/{'x' * 120}")
     with pytest.raises(PeerStartError, match="No such file"):
-        Room(f"unix:{tmp_path}/a/b/peer")
+        SocketDir(f"unix:{tmp_path}/a/b/peer")

@@ -22,7 +22,7 @@ Shippable = ModuleType | str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class CodeArchive:
     """
     A module or package.
 
@@ -36,7 +36,7 @@ class Shipment:
     data: bytes
 
 
-def shipment(what: Shippable) -> Shipment:
+def code_archive(what: Shippable) -> CodeArchive:
     """
     Pack a module, with the package that it belongs to.
 
@@ -56,7 +56,7 @@ def shipment(what: Shippable) -> Shipment:
             entry = zipfile.ZipInfo(file.relative_to(path.parent).as_posix(), _EPOCH)
             archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
     data = buffer.getvalue()
-    return Shipment(name, hashlib.sha256(data).hexdigest(), data)
+    return CodeArchive(name, hashlib.sha256(data).hexdigest(), data)
 
 
 def _path_of(what: Shippable) -> Path:

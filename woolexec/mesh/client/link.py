@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
-from woolexec.core.call import LIMBO, SENT, Call, Function
+from woolexec.core.call import SENT, UNCERTAIN, Call, Function
 from woolexec.core.offer import Offer
 from woolexec.core.placement import Candidate, Distant
 from woolexec.core.window import HORIZON
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.wire.wire_pb2 import Welcome
-    from woolexec.worker.setup import Around
+    from woolexec.worker.setup import Setup
 
 _PIECE = 1 << 20
 """Bytes of code that travel as one frame."""
@@ -132,7 +132,7 @@ class _Far(Remote):
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """Ask for a call back, or for its end; the peer's Recalled decides."""
         dispatcher = self._engine._dispatcher
-        if call.state not in {SENT, LIMBO}:
+        if call.state not in {SENT, UNCERTAIN}:
             answer(False)
             return
         self._wanted[call] = answer
@@ -172,44 +172,44 @@ class Link(Distant, _Far):
 
     __slots__ = (
         "_address",
-        "_around",
         "_arriving",
         "_code",
         "_host",
         "_leaving",
         "_outbox",
         "_sent_code",
+        "_setup",
         "_stream",
-        "aside",
+        "lane_place",
     )
 
-    aside: LinkAside
+    lane_place: LinkLane
 
     def __init__(
         self,
         engine: Engine,
         address: str,
         welcome: Welcome,
-        around: Around | None = None,
+        setup: Setup | None = None,
         code: Callable[[str], bytes | None] = no_code,
     ) -> None:
         super().__init__(engine, self)
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self._around, self._code = around, code
+        self._setup, self._code = setup, code
         self._sent_code: set[str] = set()
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource))
         self.asked_back = self.sent_at = 0.0
         is_here = welcome.host == os.uname().nodename
         self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here)
-        self.aside = LinkAside(engine, self, welcome.coroutines)
+        self.lane_place = LinkLane(engine, self, welcome.coroutines)
         self._address = address
         self._host = welcome.host
         self._outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
         self._stream: Any = None
         self._leaving = False
-        if around is not None:
-            self._send_code(around.digests)
+        if setup is not None:
+            self._send_code(setup.digests)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
@@ -271,13 +271,13 @@ class Link(Distant, _Far):
         return sum(unbegun[max(0, self.width - len(self._begun)) :])
 
     @property
-    def has_appetite(self) -> bool:
+    def can_accept(self) -> bool:
         """A call that is submitted now might run there at once."""
         return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
 
     def place_of(self, number: int) -> _Far:
         """Return where this call is outstanding, if it is."""
-        return self.aside if number in self.aside.outstanding else self
+        return self.lane_place if number in self.lane_place.outstanding else self
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Give encoded frames to the stream."""
@@ -328,7 +328,7 @@ class Link(Distant, _Far):
             needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
             payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
         self._send_code(function.code)
-        inline(frame, payload if self._around is None else self._around.wrap(parts_of(payload)))
+        inline(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)))
         return encode(frame)
 
     def _send_code(self, digests: Sequence[str]) -> None:
@@ -378,18 +378,20 @@ class Link(Distant, _Far):
                 frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
             dispatcher.hear_link(self, frame)
             if isinstance(frame, Recalled):
-                (self.aside if frame.loop else self).answer()
+                (self.lane_place if frame.loop else self).answer()
             elif isinstance(frame, Load):
                 self.answer()
-                self.aside.answer()
-        if self._leaving and not (self.outstanding or self.aside.outstanding or self.recalling or self.aside.recalling):
+                self.lane_place.answer()
+        if self._leaving and not (
+            self.outstanding or self.lane_place.outstanding or self.recalling or self.lane_place.recalling
+        ):
             self.close()
 
     def _leave(self) -> None:
         """The peer is about to end: send no more, and take back what it has not started."""
         self._leaving = True
-        self.ready = self.aside.ready = False
-        for place in (self, self.aside):
+        self.ready = self.lane_place.ready = False
+        for place in (self, self.lane_place):
             self._engine._dispatcher.recall(place)
 
     def _started(self, frame: Started) -> None:
@@ -400,10 +402,10 @@ class Link(Distant, _Far):
 
     def _broke(self, why: str) -> None:
         """Lose what is outstanding; what waits goes elsewhere."""
-        self.ready = self.aside.ready = False
+        self.ready = self.lane_place.ready = False
         self._let_go()
         self._engine._dispatcher.unlink(self, partial(self._lost, why))
-        for place in (self, self.aside):
+        for place in (self, self.lane_place):
             place.answer(broken=True)
 
     def _lost(self, why: str, call: Call) -> errors.WorkerLostError:
@@ -415,17 +417,17 @@ class Link(Distant, _Far):
 
     def close(self) -> None:
         """End the stream: the peer ends what it still runs for us."""
-        self.ready = self.aside.ready = False
+        self.ready = self.lane_place.ready = False
         if self._stream is not None:
             self._stream.cancel()
 
     def _let_go(self) -> None:
         """What was sent may hold descriptors."""
         self._slot_of.clear()
-        self._chunk = self.aside._chunk = None
+        self._chunk = self.lane_place._chunk = None
 
 
-class LinkAside(_Far):
+class LinkLane(_Far):
     """
     What a peer runs beside the main threads of its workers: coroutines and streams.
 
@@ -434,7 +436,7 @@ class LinkAside(_Far):
 
     __slots__ = ()
 
-    is_aside = True
+    is_lane = True
 
     def __init__(self, engine: Engine, link: Link, limit: int) -> None:
         super().__init__(engine, link)

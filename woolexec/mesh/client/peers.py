@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.security.tls import Tls
-    from woolexec.worker.setup import Around
+    from woolexec.worker.setup import Setup
 
 FIRST, SLOWEST = 0.1, 5.0
 """Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
@@ -95,7 +95,7 @@ class Peers:
         credentials: Credentials,
         *,
         timeout: float | None = None,
-        around: Around | None = None,
+        setup: Setup | None = None,
         code: Callable[[str], bytes | None] = no_code,
         identity: str = "",
     ) -> None:
@@ -112,7 +112,7 @@ class Peers:
         self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
         self._salt = self._random.randbytes(8)
         self._over = False
-        self._around, self._code = around, code
+        self._setup, self._code = setup, code
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class Peers:
                     return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
                 except grpc.RpcError as exc:
                     return f"{exc.code().name}: {exc.details()}"
-                known.link = link = Link(self._engine, address, welcome, self._around, self._code)
+                known.link = link = Link(self._engine, address, welcome, self._setup, self._code)
                 known.said = known.is_final = False
                 self._note(welcome.identity, link)
                 try:

@@ -16,7 +16,7 @@ LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
 """Bytes that one archive may have, and all."""
 
 
-class Archives:
+class CodeStore:
     """The folder; it is made when the first one comes, and goes with the peer.  Nothing in it is opened here."""
 
     def __init__(self) -> None:
@@ -67,8 +67,8 @@ class Incoming:
     :param archives: where they go; None: nowhere, for only functions are run here that need none
     """
 
-    def __init__(self, archives: Archives | None) -> None:
-        self._archives = archives
+    def __init__(self, code_store: CodeStore | None) -> None:
+        self._code_store = code_store
         self._data = bytearray()
 
     def take(self, frame: Code) -> None:
@@ -77,11 +77,11 @@ class Incoming:
 
         :raises ProtocolError: if it is too much
         """
-        if self._archives is None:
+        if self._code_store is None:
             return
         self._data += frame.data
         if len(self._data) > LIMIT:
             raise ProtocolError("too much code")
         if frame.last:
             data, self._data = bytes(self._data), bytearray()
-            self._archives.add(frame.digest, data)
+            self._code_store.add(frame.digest, data)

@@ -40,11 +40,11 @@ from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS, SERVICE, end, to_its
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
 from woolexec.mesh.security.tls import check_client
 from woolexec.mesh.server.capacity import Places
-from woolexec.mesh.server.code_store import Archives
+from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
-from woolexec.mesh.server.socket_dir import Room
+from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.wire.restricted import ALLOW
 from woolexec.wire.wire_pb2 import Welcome
 from woolexec.worker.code_import import FOLDER
@@ -118,15 +118,15 @@ class Peer:
     ) -> None:
         self.width = workers
         self.identity = uuid.uuid4().hex
-        self._room = Room(bind)
+        self._room = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind = health
         self._announce, self._advertise = announce, tuple(advertise)
         self._silence = asyncio.Event()
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
-        self._archives, self._passages = Archives(), Passages()
-        variables = {FOLDER: self._archives.folder} | ({ALLOW: " ".join(allow)} if allow else {})
+        self._code_store, self._passages = CodeStore(), Passages()
+        variables = {FOLDER: self._code_store.folder} | ({ALLOW: " ".join(allow)} if allow else {})
         self._takes_code = not allow
         self._audit = audit
         offer = Offer(tags, resources)
@@ -139,7 +139,7 @@ class Peer:
         self._log, self._is_quiet = PeerLog(), quiet
         self._stop = asyncio.Event()
         self._stopped = threading.Event()
-        self._peers = Peers(peers, credentials, code=self._archives.get, identity=self.identity) if peers else None
+        self._peers = Peers(peers, credentials, code=self._code_store.get, identity=self.identity) if peers else None
         bound: Future[str] = Future()
         self.engine = Engine(
             workers,
@@ -150,7 +150,7 @@ class Peer:
             variables=variables,
             for_others=True,
         )
-        self.engine._crew.on_death = self._log.worker_died
+        self.engine._supervisor.on_death = self._log.worker_died
         try:
             while not wait((bound,), _LOOK).done:
                 if not is_wanted():
@@ -193,7 +193,7 @@ class Peer:
         self.engine.end_workers(signal.SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
         self._room.leave()
-        self._archives.close()
+        self._code_store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -316,7 +316,7 @@ class Peer:
                 client,
                 self._quota,
                 self._places,
-                archives=self._archives if self._takes_code else None,
+                code_store=self._code_store if self._takes_code else None,
                 audit=self._audit,
             )
             task = asyncio.current_task()

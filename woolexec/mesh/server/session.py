@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
-    from woolexec.mesh.server.code_store import Archives
+    from woolexec.mesh.server.code_store import CodeStore
     from woolexec.wire.codec import Message
 
 _LOOK = 0.01
@@ -81,7 +81,7 @@ class Served:
         quota: int,
         places: Places,
         *,
-        archives: Archives | None = None,
+        code_store: CodeStore | None = None,
         audit: Audit | None = None,
     ) -> None:
         self.client = client
@@ -93,7 +93,7 @@ class Served:
         self.outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
-        self._code, self._audit = Incoming(archives), audit
+        self._code, self._audit = Incoming(code_store), audit
         self._engine = engine
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
@@ -225,7 +225,7 @@ class Served:
         if worker:
             self._dispatcher.run_on(worker, call)
             return
-        core = self._dispatcher.aside if call.function.lane else self._dispatcher.core
+        core = self._dispatcher.lane_place if call.function.lane else self._dispatcher.core
         core.queue.offer(call)
         core.queue.add(call)
 
@@ -238,7 +238,7 @@ class Served:
             None if seconds is None else seconds * (call.count or 1),
             answer.requirement,
             offer=bool(frame.offer or frame.require),
-            aside=bool(call.function.lane),
+            lane_place=bool(call.function.lane),
             pinned=bool(frame.worker),
         )
         if weight is None:
@@ -307,7 +307,7 @@ class Served:
         return payload
 
     def _drop(self, answer: _Answer, *, force: bool) -> bool:
-        if self._engine._endings.cancel(answer.outstanding_call, force=force) is not True:
+        if self._engine._cancellation.cancel(answer.outstanding_call, force=force) is not True:
             return False
         self.forget(answer.number)
         return True

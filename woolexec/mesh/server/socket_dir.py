@@ -18,7 +18,7 @@ _LONGEST = 100
 """Bytes of a path that fit into a socket's address on every platform, with some room."""
 
 
-class Room:
+class SocketDir:
     """
     A place for a peer to listen at.
 
