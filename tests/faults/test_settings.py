@@ -185,11 +185,11 @@ except RuntimeError as exc: print(exc)
 SAYS = """
 import multiprocessing, os, sys, threading
 from woolexec import PeerPoolExecutor
-from woolexec.engine import crew
+from woolexec.engine import supervisor
 
 real, sys.executable = sys.executable, sys.argv[1]
 multiprocessing.set_executable(real if sys.argv[2] else sys.argv[1])
-crew._START_PATIENCE = 0.5
+supervisor._START_PATIENCE = 0.5
 with PeerPoolExecutor(1) as pool:
     try:
         print(pool.submit(pow, 2, 5).result(20))
