@@ -17,6 +17,7 @@ PACKAGE = Path(importlib.util.find_spec("woolexec").submodule_search_locations[0
 TESTS = Path(__file__).parent
 
 ROWS = {
+    "base_error": 0,
     "errors": 0,
     "broken_pool": 0,
     "checks": 0,

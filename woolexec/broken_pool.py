@@ -7,7 +7,7 @@ beside its own pool, and that module takes as long to import as all that a pool 
 
 from __future__ import annotations
 
-from woolexec.errors import WoolexecError, _rebuild
+from woolexec.base_error import WoolexecError, rebuild
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
     """How often the task was started."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return rebuild, (type(self), self.args, self.__dict__)
 
 
 class InitializerError(WoolexecError, BrokenProcessPool):

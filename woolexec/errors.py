@@ -23,13 +23,11 @@ Where Python has the word it is used: `TimeoutError` (a call ran longer than its
 
 from __future__ import annotations
 
+from woolexec.base_error import WoolexecError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
-
     from woolexec.broken_pool import InitializerError, NoPeersError, WorkerLostError, WorkerStartError
-
-    E = TypeVar("E", bound=BaseException)
 
 __all__ = [
     "CredentialsError",
@@ -50,10 +48,6 @@ __all__ = [
 
 # Defined when first used: `concurrent.futures.process`, which has BrokenProcessPool, loads 30 more modules.
 _BROKEN_POOL = ("InitializerError", "NoPeersError", "WorkerLostError", "WorkerStartError")
-
-
-class WoolexecError(Exception):
-    """The base of the exceptions that woolexec defines."""
 
 
 class UnsatisfiableError(WoolexecError):
@@ -113,12 +107,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.tb}"""'
-
-
-def _rebuild(cls: type[E], args: tuple[object, ...], state: dict[str, object]) -> E:
-    error = cls(*args)
-    error.__dict__.update(state)
-    return error
 
 
 def __getattr__(name: str) -> object:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec import errors
+from woolexec.engine.worker_process import oom_kills
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,15 +61,6 @@ def describe_exit(exitcode: int | None) -> str:
     except ValueError:
         name = f"signal {-exitcode}"
     return f"was killed by {name}"
-
-
-def oom_kills() -> int:
-    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
-    try:
-        with open("/proc/vmstat") as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0
 
 
 def log_broken(error: BaseException) -> None:

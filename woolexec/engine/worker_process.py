@@ -13,7 +13,6 @@ from collections import deque
 from time import monotonic
 
 from woolexec.core.call import Call, Function
-from woolexec.engine.diagnostics import oom_kills
 from woolexec.engine.fork_server import import_path
 from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
@@ -343,3 +342,12 @@ class Worker(Transport):
         self._chunk = self.lane_place._chunk = None
         self._slot_of.clear()
         self._out.clear()
+
+
+def oom_kills() -> int:
+    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0

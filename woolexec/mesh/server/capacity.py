@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.admission import Admission
 from woolexec.resources import Line
@@ -11,11 +11,20 @@ from woolexec.wire.codec import Load, encode
 if TYPE_CHECKING:
     from woolexec.core.offer import Offer
     from woolexec.engine.event_loop import Loop
-    from woolexec.mesh.server.session import Served
 
 _TELL, _LOOK = 0.01, 0.05
 """Seconds after which the next client in line is told of room that the one before has not used, and after which to look
 whether there is room."""
+
+
+class Client(Protocol):
+    """What a client is here."""
+
+    outbox: Any
+    """Takes frames for it."""
+
+    def __hash__(self) -> int:
+        """Each client is one of its own."""
 
 
 class Places:
@@ -29,12 +38,12 @@ class Places:
 
     def __init__(self, loop: Loop, width: int, offer: Offer, *, has_peers: bool = False) -> None:
         self.admission = Admission(width, offer)
-        self.clients: set[Served] = set()
+        self.clients: set[Client] = set()
         self._has_peers = has_peers
         self._loop = loop
         self._about_to = self._telling = False
 
-    def line_of(self, client: Served, priority: int) -> Line | None:
+    def line_of(self, client: Client, priority: int) -> Line | None:
         """Return where calls of a client wait for a worker: each client has a line of its own."""
         return Line(priority, client=client) if priority or self._has_peers or len(self.clients) > 1 else None
 
@@ -51,8 +60,8 @@ class Places:
             self._telling = True
             self._loop.after(_LOOK if client is None else _TELL, self._tell)
 
-    def _tell_next(self) -> Served | None:
-        client: Served | None = self.admission.next()
+    def _tell_next(self) -> Client | None:
+        client: Client | None = self.admission.next()
         if client is not None:
             client.outbox.put(encode(Load(free=max(1, self.admission.free))))
         return client
@@ -61,7 +70,7 @@ class Places:
         self._telling = False
         self._tell_now()
 
-    def leave(self, client: Served) -> None:
+    def leave(self, client: Client) -> None:
         """A client is gone."""
         self.clients.discard(client)
         self.admission.leave(client)

@@ -1,0 +1,23 @@
+"""The base of the exceptions of `woolexec.errors`, which are in two files."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    E = TypeVar("E", bound=BaseException)
+
+
+class WoolexecError(Exception):
+    """The base of the exceptions that woolexec defines."""
+
+
+WoolexecError.__module__ = "woolexec.errors"  # where users and pickles find it
+
+
+def rebuild(cls: type[E], args: tuple[object, ...], state: dict[str, object]) -> E:
+    """Make an exception as unpickling does, with its attributes."""
+    error = cls(*args)
+    error.__dict__.update(state)
+    return error
