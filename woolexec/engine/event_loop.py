@@ -40,7 +40,7 @@ class _Here(threading.local):
 
 class Loop:
     """
-    The inbox, the timers and the sleep of the engine's thread.
+    The inbox, the timers and the selector of the engine's thread.
 
     The thread is started and its descriptors are opened at the first use, so a process that is forked before that can
     start its own.

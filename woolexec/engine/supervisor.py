@@ -99,7 +99,7 @@ class Supervisor:
 
     @property
     def most(self) -> int:
-        """The current maximum number of workers; those that a waiting call keeps, or that are being ended, do not count."""
+        """The current maximum number of workers, including those that a waiting call keeps or that are being ended."""
         if self.kept:
             self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
         return self.limit + len(self.kept) + self.ending
