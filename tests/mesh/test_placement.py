@@ -282,7 +282,7 @@ def test_policy_that_fails_costs_no_task_and_is_complained_of_once(caplog):
             assert [pool.submit(divmod, n, 7).result(PATIENCE) for n in range(10)] == [divmod(n, 7) for n in range(10)]
     (record,) = caplog.records
     assert record.getMessage().startswith("a placement policy failed: Traceback")
-    assert record.getMessage().endswith("ValueError: 'somewhere' is none of the candidates")
+    assert record.getMessage().endswith("ValueError: 'somewhere' is not one of the candidates")
 
 
 def test_what_waits_behind_a_long_task_is_taken_back_for_a_peer_that_is_idle(tmp_path):

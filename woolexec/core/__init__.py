@@ -1,1 +1,1 @@
-"""The pure heart: decisions without await, clock, thread or randomness."""
+"""The pure core: it makes decisions without await, clock, thread or randomness."""

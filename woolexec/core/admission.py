@@ -1,8 +1,9 @@
 """
-Which offers a peer takes, and who is told when it has room again.
+Which offers a peer accepts, and which client it notifies when places are free again.
 
-Guarantee: a client that was refused is in line until it has been told of room, or has left.  So none waits for ever.
-It stays there for as many places as it was refused, as long as it uses those that it is told of.
+Guarantee: a client that was refused stays in line until it has been notified of a free place, or has left.  So no
+client waits indefinitely.  It stays in line for as many places as it was refused, as long as it uses the places that it
+is notified of.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ class _Turn:
 
     def __init__(self) -> None:
         self.wanted: set[tuple[Requirement | None, bool]] = set()
-        self.places = 0  # so many it was refused and has not had since
-        self.told = False  # of room since it was refused last
-        self.used = False  # what it was told of
+        self.places = 0  # the number it was refused and has not been given since
+        self.told = False  # notified of a free place since its last refusal
+        self.used = False  # it has used a place that it was notified of
 
 
 class Admission:
     """
-    The places of one peer, as far as its clients' calls take them.
+    The places of one peer, and how many of them its clients' calls take.
 
-    :param width: how many calls it runs at once
-    :param offer: what calls may require of it
+    :param width: number of calls that the peer runs at once
+    :param offer: what calls may require of the peer
     """
 
     def __init__(self, width: int, offer: Offer) -> None:
         self.offer = offer
         self._width = width
         self._load = 0.0
-        self._long = 0  # calls of which each has a worker for itself
+        self._long = 0  # calls that each occupy a whole worker
         self._waiting: dict[Hashable, _Turn] = {}
 
     @property
     def free(self) -> int:
-        """How many places no call takes."""
+        """The number of places that no call takes."""
         return max(0, self._width - taken_by(self._load))
 
     def admit(
@@ -62,15 +63,15 @@ class Admission:
         pinned: bool = False,
     ) -> float | None:
         """
-        Take a call, or refuse it and put its client in line.
+        Accept a call, or refuse it and put its client in line.
 
-        :param seconds: how long it is expected to run; None: not known
-        :param offer: it is to run at once, or not here
-        :param aside: it does not run in a main thread, and takes no place
-        :param pinned: it waits for one of the workers, however long
-        :return: what it takes, for `done`; None if it is refused
+        :param seconds: expected run time; None if unknown
+        :param offer: the call must run at once or be refused
+        :param lane_place: the call does not run in a main thread, and takes no place
+        :param pinned: the call waits for one particular worker, without limit
+        :return: the weight to pass to `done`; None if the call is refused
         """
-        # A short call waits for other short ones, and not behind long ones.
+        # A short call may wait behind other short ones, but not behind long ones.
         has_room = lane_place or pinned or (self.free > 0 if offer else self._long < self._width)
         if not (has_room and self.offer.has(requirement)):
             self._refuse(client, requirement, lane_place=lane_place)
@@ -87,7 +88,7 @@ class Admission:
         return weight
 
     def done(self, weight: float, requirement: Requirement | None = None) -> None:
-        """A call that was taken is over."""
+        """Note that an accepted call has ended."""
         self.offer.give(requirement)
         self._load = max(0.0, self._load - weight)
         self._long -= weight >= HORIZON
@@ -95,15 +96,15 @@ class Admission:
     def _refuse(self, client: Hashable, requirement: Requirement | None, *, lane_place: bool) -> None:
         turn = self._waiting.setdefault(client, _Turn())
         turn.wanted.add((requirement, lane_place))
-        if not turn.told:  # else it tries again what was refused before
+        if not turn.told:  # otherwise this is another attempt at what was refused before
             turn.places += 1
         turn.told = False
 
     def next(self) -> Any:
         """
-        Return the client that has waited longest for what is free now; None: nobody is to be told.
+        Return the client that has waited longest for what is free now; None if no client is to be notified.
 
-        One that was told before, and has not used that, leaves the line.
+        A client that was notified before, and has not used that place, leaves the line.
         """
         free = self.free > 0
         for client, turn in list(self._waiting.items()):
@@ -117,9 +118,9 @@ class Admission:
 
     @property
     def has_waiting(self) -> bool:
-        """Somebody is in line."""
+        """A client is in line."""
         return bool(self._waiting)
 
     def leave(self, client: Hashable) -> None:
-        """A client is gone."""
+        """Remove a client that has left."""
         self._waiting.pop(client, None)

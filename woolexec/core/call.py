@@ -1,18 +1,18 @@
 """
-A call: one attempt of a task on one worker, and the table of its life.
+A call: one attempt of a task on one worker, and the table of its states.
 
 ::
 
             send              finish
     QUEUED ------> SENT --------------------> DONE
        ^   recall   |  \\  doubt      finish    ^
-       |<-----------+   `------> LIMBO --------'
+       |<-----------+   `---> UNCERTAIN -------'
        |   retry    |              |  recall
        `------------+--------------'
 
-`SENT` covers "waiting in the worker" and "running": only the worker's page knows which, and it is asked when it
-matters.  `LIMBO` is the one doubtful case: the worker marked the call as started at the very moment in which it
-was recalled; the worker's next frame (its outcome, or Recalled) decides.
+`SENT` covers both "waiting in the worker" and "running".  Only the worker's shared page knows which of them it is; the
+page is read when it matters.  `UNCERTAIN` is the one ambiguous case: the worker marked the call as started while it was
+being recalled.  The worker's next frame (the call's outcome, or Recalled) decides.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ if TYPE_CHECKING:
     from woolexec.resources import Line
 
     class Receiver(Protocol):
-        """Where an outcome goes; called in the engine's thread, must not block or run user code."""
+        """Receives an outcome.  It is called in the engine's thread, and must not block or run user code."""
 
         def deliver(self, call: Call, payload: Any) -> None:
-            """Take the encoded value."""
+            """Receive the encoded value."""
 
         def deliver_failure(self, call: Call, payload: Any) -> None:
-            """Take an encoded exception, or an exception of our own; None: the call was cancelled."""
+            """Receive an encoded exception, or one that the engine raised; None: the call was cancelled."""
 
 
 class Pulled:
     """
-    A receiver that somebody pulls the items of a stream from.
+    A receiver from which a consumer pulls the items of a stream.
 
-    At the pool's end the engine sets `shut`, then looks whether somebody waits for an item; who pulls sets
-    `is_awaited`, then looks whether the stream is shut.  One of the two sees the other.
+    When the pool shuts down, the engine sets `shut`, then checks whether a consumer is waiting for an item.  A consumer
+    sets `is_awaited`, then checks whether the stream is shut.  At least one of the two sees the other.
     """
 
     is_open = False
-    """It can be pulled."""
+    """The stream can be pulled."""
 
     is_awaited = False
-    """A pull that began before the pool was shut down waits for its item."""
+    """A pull that began before the pool was shut down is waiting for its item."""
 
     shut = ""
-    """How the pool's end closes it: `GENTLY`, when the pull in progress has its item, or `AT_ONCE`."""
+    """How the pool's shutdown closes it: `GENTLY`, after the pull in progress has its item, or `AT_ONCE`."""
 
 
 GENTLY, AT_ONCE = "gently", "at once"
 
-QUEUED, SENT, UNCERTAIN, DONE = "queued", "sent", "limbo", "done"
+QUEUED, SENT, UNCERTAIN, DONE = "queued", "sent", "uncertain", "done"
 
 TABLE: dict[str, dict[str, str]] = {
     QUEUED: {"send": SENT, "cancel": DONE, "fail": DONE},
@@ -67,17 +67,17 @@ TABLE: dict[str, dict[str, str]] = {
 
 
 MAIN, ASYNCIO, TRIO, THREAD = range(4)
-"""Lanes, where in a worker a call runs: one after the other in its main thread, among others on an event loop, or in a
-thread of its own."""
+"""Lanes: where in a worker a call runs.  In the main thread, one call at a time; on an event loop, concurrently with
+others; or in a thread of its own."""
 
 
 class Function:
     """
-    What a call runs, pickled, where in a worker it runs, and what is known of how long it takes.
+    The pickled function of a call, its lane in a worker, and an estimate of its run time.
 
-    `seconds` is the moving average of one item's run time, None until the first has finished.  `code` names archives of
-    modules that it needs, wherever it goes.  `needs` are the large globals that it names, pickled like functions.
-    Versions of what is large have the same `family`: a place keeps the last one.
+    `seconds` is the moving average of one item's run time, None until the first has finished.  `code` names the code
+    archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, pickled
+    as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
     """
 
     __slots__ = ("code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
@@ -93,17 +93,18 @@ class Function:
         self.seconds: float | None = None
 
     def observe(self, seconds: float) -> None:
-        """Take the run time of one item into the average."""
+        """Include the run time of one item in the average."""
         mean = self.seconds
         self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
 
 
 class Call:
     """
-    What to run, and where it stands.  Plain slots: a hundred thousand of them may be alive.
+    What to run, and its state.  It uses plain slots because a hundred thousand calls may exist at once.
 
-    `parent` is the call that submitted this one, `ancestor` the nearest one above it that holds a worker's main thread:
-    it waits there for this one, directly or not.  `is_plain` says that a worker needs nothing but function and payload.
+    `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
+    thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
+    function and the payload.
     """
 
     __slots__ = (
@@ -144,7 +145,7 @@ class Call:
         self.ancestor = parent
         self.function = function
         self.payload = payload
-        self.receiver: Any = receiver  # that of a stream takes its start and its items as well
+        self.receiver: Any = receiver  # the receiver of a stream takes its start and its items as well
         self.options = options
         self.line: Line | None = None if options is None else options.line
         self.parent = parent
@@ -156,10 +157,10 @@ class Call:
         self.place: Any = None
         self.attempts = 0
         self.cost = 0.0
-        self.pin = 0  # > 0: it waits for one place, and behind a link for the worker of this number
+        self.pin = 0  # > 0: it waits for one place; behind a link, for the worker with this number
 
     def anew(self, receiver: Receiver) -> Call:
-        """Make a call for the next attempt, while this one has not ended yet."""
+        """Make a call for the next attempt before this one has ended."""
         again = Call(
             self.function,
             self.payload,
@@ -176,22 +177,23 @@ class Call:
 
     def move(self, event: str) -> None:
         """
-        Take one step of the table.
+        Change the state as the table says for this event.
 
-        :raises ProtocolError: if the table does not have it
+        :raises ProtocolError: if the table has no such transition
         """
         try:
             self.state = TABLE[self.state][event]
         except KeyError:
-            raise ProtocolError(f"call {self.number}: {event} while {self.state}") from None
+            raise ProtocolError(f"call {self.number}: {event} is not allowed while it is {self.state}") from None
 
 
 class Chunk:
     """
     Items of a map that were pickled together and are sent in spans.
 
-    How many items a span takes is decided when a worker is free for it, from what is known of their run time by then;
-    one, if the options say when a call is ended or started again, so that no item ends with its neighbour.
+    The number of items in a span is chosen when a worker is free for it, from the run time measured so far.  If the
+    options say when a call is ended or retried, each span has one item, so that none is ended or retried because of
+    another.
     """
 
     __slots__ = (

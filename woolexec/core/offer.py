@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
 _GRAIN = 1e-9
-"""Amounts are sums of floats: what is missing by less than this is not missing."""
+"""Amounts are sums of floats: a shortfall smaller than this is ignored."""
 
 
 class Offer:
     """
-    What a place has: tags, and resources of which calls take some for as long as they run.
+    What a place has: tags, and resources that calls take while they run.
 
-    :param tags: each as ``key=value``
+    :param tags: strings of the form ``key=value``
     :param resources: amounts by name
     """
 
@@ -31,31 +31,31 @@ class Offer:
         return ", ".join([*(f"{name}={amount:g}" for name, amount in self.resources.items()), *sorted(self.tags)])
 
     def meets(self, requirement: Requirement | None) -> bool:
-        """Say whether the place could ever run what requires this."""
+        """Return whether the place could ever run a call with this requirement."""
         return requirement is None or (
             requirement.tags <= self.tags
             and all(self.resources.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
     def has(self, requirement: Requirement | None) -> bool:
-        """Say whether the place could run it now."""
+        """Return whether the place could run such a call now."""
         return requirement is None or (
             requirement.tags <= self.tags
             and all(self._free.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
     def take(self, requirement: Requirement | None) -> None:
-        """Keep what a call requires for it."""
+        """Reserve what a call requires."""
         if requirement is not None:
             for name, amount in requirement.resources:
                 self._free[name] = self._free.get(name, 0.0) - amount
 
     def give(self, requirement: Requirement | None) -> None:
-        """A call that had taken it is over."""
+        """Release what a call required, when it has ended."""
         if requirement is not None:
             for name, amount in requirement.resources:
                 self._free[name] = self._free.get(name, 0.0) + amount
 
 
 NOTHING = Offer()
-"""Of a place that has nothing special.  It is asked only, never taken from: nothing that it meets takes anything."""
+"""The offer of a place without tags and resources.  It is shared: a requirement that it meets takes nothing from it."""

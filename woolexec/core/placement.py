@@ -1,23 +1,24 @@
 """
-Which peer gets a call: what a client knows of its peers, and the policies that choose.
+Which peer gets a call: what a client knows about its peers, and the policies that choose.
 
 ::
 
     client                                     peer
-      |--- Start, as an offer --------------->|  a place is free: it runs there
-      |<-- Load, refused ---------------------|  none is: the call waits at its client again,
-      |<-- Load, so many are free ------------|  which is told when one is: who waits longest is told first
+      |--- Start, as an offer --------------->|  a place is free: the call runs there
+      |<-- Load, refused ---------------------|  no place is free: the call waits at its client again
+      |<-- Load, number of free places -------|  a place is free again: the longest-waiting client is told first
 
-Binding is late: a call waits at its client until a peer has a place for it, as far as the client knows.  What it knows
-is never certain (others use the peer as well), so a peer may refuse.  What was heard last is the most likely to be true
-still.  After a refusal a client waits: for one of its own calls to end, to be told of room, or for a pause.  One that
-is refused often, and has no credit, offers calls to the peer that it heard of last and to those that nobody else uses,
-and tries one other after each pause.
+Binding is late: a call waits at its client until, as far as the client knows, a peer has a free place for it.  The
+client's knowledge is never certain, because other clients use the peer too, so a peer may refuse.  The most recent
+information is the most likely to be still true.  After a refusal a client waits until one of its own calls ends, until
+a peer reports free places, or for a pause.  A client that is refused often, and has no credit, offers calls only to the
+peer that it heard from last and to peers that no other client uses, and tries one other peer after each pause.
 
-Calls that are short against `HORIZON` are sent ahead and are not refused; what waits in vain behind others is recalled.
+Calls that are short compared with `HORIZON` are sent ahead and are not refused; those that wait too long behind others
+are recalled.
 
-Join-idle-queue (Lu et al., 2011) and late binding (Ousterhout et al., Sparrow, 2013) are where this comes from;
-`tests/sim` measures it against one ideal queue for all.
+The design follows join-idle-queue (Lu et al., 2011) and late binding (Ousterhout et al., Sparrow, 2013); `tests/sim`
+compares it with one ideal queue for all clients.
 """
 
 from __future__ import annotations
@@ -36,44 +37,44 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
 
 CREDIT = 6
-"""The most that a client has, and owes: a call that is placed earns one, one that is refused costs two, and a pause
-without a refusal pays what is owed.  A refusal costs three messages."""
+"""Largest credit and largest debt of a client.  A call that is placed earns one, a call that is refused costs two, and
+a pause without a refusal cancels the debt.  A refusal costs three messages."""
 
 PAUSE, PAUSES = 1 / 16, 5
-"""After how much of a call's run time, taken as a second at most, another peer is tried, and how often this is doubled
-while all is refused and none of our calls ends.  After that all peers are tried of which nothing is known, and if
-nothing of ours is anywhere all that are not known to be full."""
+"""The fraction of a call's run time (at most one second) after which another peer is tried, and how often this pause is
+doubled while every call is refused and none of the client's calls ends.  After that, all peers of which nothing is
+known are tried; if the client has no calls outstanding behind any link, all that are not known to be full."""
 
 AHEAD_BYTES = 8 << 20
-"""Payload outstanding behind a link, in bytes, at most, beyond the calls that run."""
+"""Maximum payload outstanding behind a link, in bytes, for calls sent beyond those that run."""
 
 SLOW = 4.0
-"""A peer that takes so many times longer than others gets only what these have no place for."""
+"""A peer that takes this many times longer than others gets only calls for which the others have no free place."""
 
 _EPSILON = 1e-9
 
 _LEARN = 0.1
 
 _NEVER_REFUSED = 1 << 62
-"""What is known of a peer that nobody else seems to use does not age."""
+"""Freshness of a peer that no other client seems to use: what is known about it does not age."""
 
 
 def weigh(seconds: float | None) -> float:
-    """Return how much of one worker's horizon a call of this expected run time takes, in seconds."""
+    """Return how much of one worker's horizon a call with this expected run time takes, in seconds."""
     return HORIZON if seconds is None or seconds > HORIZON else seconds
 
 
 def taken_by(load: float) -> int:
-    """Return how many places this much work takes."""
+    """Return the number of places that this much work takes."""
     return -int((_EPSILON - load) // HORIZON)
 
 
 class Candidate:
     """
-    What a client knows of one peer.
+    What a client knows about one peer.
 
-    `name` and `host` are what it has said of itself, `tags` and `resources` what it offers, `width` how many workers it
-    has.  `pace` is how long it takes for a task, as a multiple of what it takes elsewhere.
+    `name` and `host` are what the peer reported, `tags` and `resources` what it offers, `width` is its number of
+    workers.  `pace` is how long it takes for a task, as a multiple of the time taken elsewhere.
     """
 
     __slots__ = (
@@ -98,15 +99,15 @@ class Candidate:
     resources: dict[str, float]
     pace: float
     is_here: bool
-    """On this host."""
+    """The peer is on this host."""
     is_full: bool
-    """It has refused a task, and will tell when it has room."""
+    """It has refused a task, and will report when a place is free."""
     is_known: bool
-    """A call of ours has ended there."""
+    """One of this client's calls has ended there."""
     taken: int
-    """How many of its places others take, as far as we know."""
+    """The number of its places that other clients take, as far as is known."""
     fresh: int
-    """When it was heard of last, among all peers."""
+    """When it was last heard from, as a position in the order of reports from all peers."""
 
     def __init__(self, place: Any, name: str, host: str, *, is_here: bool = False) -> None:
         self._place = place
@@ -120,77 +121,77 @@ class Candidate:
 
     @property
     def outstanding(self) -> int:
-        """How many calls of ours are there."""
+        """The number of this client's calls that are outstanding there."""
         return len(self._place.outstanding)
 
     @property
     def load(self) -> float:
-        """How much of ours is there: of the places that it has, the part that this takes."""
+        """The fraction of its places that this client's calls take."""
         load: float = self._place.load
         return load / (HORIZON * self.width)
 
     @property
     def free(self) -> int:
-        """How many places are free, as far as we know."""
+        """The number of free places, as far as is known."""
         if self.is_full:
             return 0
         return max(0, self.width - self.taken - taken_by(self._place.load))
 
     def matches(self, near: str) -> bool:
-        """Say whether it is meant: by its host, its name, or a tag."""
+        """Return whether `near` is its host, its name or one of its tags."""
         return near in {self.host, self.name} or near in self.tags
 
     def heard(self, free: int, now: int) -> None:
-        """It says how many places are free; `now` grows with each time that anything is heard."""
+        """Note how many places it reports as free; `now` is a counter that grows with each report from any peer."""
         self._note(now)
         self.is_full = False
         self.taken = 0
         self.taken = max(0, self.free - free)
 
     def ended(self, now: int) -> None:
-        """A call of ours has ended there, and left its place."""
+        """Note that one of this client's calls has ended there and freed its place."""
         self._note(now)
         self.is_known = True
 
     def _note(self, now: int) -> None:
-        """What is known of it is as of now."""
+        """Note that what is known about it is current."""
         if self.is_contended:
             self.fresh = now
 
     @property
     def is_contended(self) -> bool:
-        """It has refused a call: others use it as well."""
+        """It has refused a call, so other clients use it too."""
         return self.fresh < _NEVER_REFUSED
 
     def refused(self) -> None:
-        """It has none, and will tell when it has."""
+        """Note that it has no free place, and will report when it has one."""
         self.fresh = 0
         self.is_full = True
         self.taken = self.width
 
     def observe(self, seconds: float, expected: float | None) -> None:
-        """A call has run so long there, where calls of its function take `expected` on the whole."""
+        """Note the run time of a call there, whose function takes `expected` seconds on average everywhere."""
         if expected and seconds > 0:
-            # Of the logarithm: one call in twenty that takes a hundred times as long makes no peer slow.
+            # The logarithm is averaged, so a peer is not slow because one call in twenty takes a hundred times as long.
             self.pace *= exp(_LEARN * (log(seconds / expected) - log(self.pace)))
 
 
 class Placement(Protocol):
     """
-    How peers are chosen.  Methods are called in the engine's thread: they must be quick, and not wait.
+    How peers are chosen.  The methods are called in the engine's thread: they must be quick and must not block.
 
-    Only peers that may have room for the task are candidates; there are at least two.
+    Only peers that may have a free place for the task are candidates; there are at least two.
     """
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes; `task` is its name."""
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Hear that a task has ended there, having run so long."""
+        """Note that a task has ended there after running for `seconds`."""
 
 
 class Distant:
-    """How much a place behind a link may be sent: a mixin for `Place`."""
+    """Limits on what may be sent to a place behind a link: a mixin for `Place`."""
 
     __slots__ = ()
 
@@ -203,7 +204,7 @@ class Distant:
     recalling: int
 
     def has_room(self, cost: float | None, size: int) -> bool:
-        """Say whether one more call, of this expected run time and payload size, may be sent."""
+        """Return whether one more call with this expected run time and payload size may be sent."""
         if not self.ready or self.recalling or self.candidate.is_full:
             return False
         ahead = len(self.outstanding)
@@ -215,15 +216,17 @@ class Distant:
 
     @property
     def is_supplied(self) -> bool:
-        """It has enough ahead: filling it up in larger steps costs fewer messages."""
+        """It has enough work ahead: refilling it in larger steps takes fewer messages."""
         return len(self.outstanding) > self.width and self.load > HORIZON * self.width / 2
 
 
 class IdleFirst:
     """
-    The default: where places are known to be free, on this host first; else one of two, the one with less of ours.
+    The default: a peer known to have free places, preferably on this host; else the better of two at random.
 
-    :param random: where its choices come from
+    The better one has fewer of this client's tasks per worker.
+
+    :param random: source of random choices
     """
 
     def __init__(self, random: Random | None = None) -> None:
@@ -246,22 +249,22 @@ class IdleFirst:
         return _better_of_two(candidates, random)
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: this policy does not learn."""
 
 
 class LeastOutstanding:
-    """Where the fewest of our tasks are, for each of its workers."""
+    """The peer with the fewest of this client's tasks per worker."""
 
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
         return min(candidates, key=_per_worker)
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: this policy does not learn."""
 
 
 class RoundRobin:
-    """One after the other, those with more workers as much oftener."""
+    """Each peer in turn, in proportion to its number of workers."""
 
     def __init__(self) -> None:
         self._given: dict[str, float] = {}
@@ -269,9 +272,9 @@ class RoundRobin:
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
         given = self._given
-        if len(given) > 4 * len(candidates) + 1000:  # those that are long gone
+        if len(given) > 4 * len(candidates) + 1000:  # drop peers that left long ago
             self._given = given = {each.name: given[each.name] for each in candidates if each.name in given}
-        start = min(given.values(), default=0.0)  # who is new has missed nothing
+        start = min(given.values(), default=0.0)  # a new peer starts level with the one that was given the least
         for candidate in candidates:
             given.setdefault(candidate.name, start)
         chosen = min(candidates, key=lambda candidate: given[candidate.name])
@@ -279,14 +282,14 @@ class RoundRobin:
         return chosen
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: this policy does not learn."""
 
 
 class PowerOfTwoChoices:
     """
-    Of two at random, the one with the fewer of our tasks for each worker (Mitzenmacher, 2001).
+    Of two peers chosen at random, the one with fewer of this client's tasks per worker (Mitzenmacher, 2001).
 
-    :param random: where its choices come from
+    :param random: source of random choices
     """
 
     def __init__(self, random: Random | None = None) -> None:
@@ -297,13 +300,13 @@ class PowerOfTwoChoices:
         return _better_of_two(candidates, self._random)
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Nothing to learn."""
+        """Do nothing: this policy does not learn."""
 
 
 def _own_random() -> Random:
-    from random import Random  # not before there is something to choose from
+    from random import Random  # imported only when there is something to choose from
 
-    return Random()  # noqa: S311  # no secret
+    return Random()  # noqa: S311  # not used for secrets
 
 
 def _better_of_two(candidates: Sequence[Candidate], random: Random) -> Candidate:

@@ -1,13 +1,12 @@
 """
-The ready queue: what waits for a worker.
+The ready queue: calls and chunks that wait for a worker.
 
 Guarantees:
-1. First in, first out; what is given back goes to the front; nested tasks go to the front too, newest first, so that
-   a recursion runs depth first and its memory stays small.
-2. `claim` decides between a dispatcher that takes a call and another thread that cancels it: exactly one wins.
-3. Calls that differ in priority, in what they require, or in the client that they come from stand in lines of their
-   own.  Of lines with the same priority each gives one in turn, and a line that a place cannot serve keeps nobody else
-   from it.
+1. First in, first out.  What is given back goes to the front.  Nested tasks also go to the front, newest first, so that
+   a recursion runs depth first and uses little memory.
+2. `claim` decides between a dispatcher that takes a call and another thread that cancels it: exactly one succeeds.
+3. Calls that differ in priority, requirement or client are in separate lines.  Lines of the same priority are served in
+   turn, and a line that a place cannot serve does not keep other lines from that place.
 """
 
 from __future__ import annotations
@@ -24,36 +23,36 @@ if TYPE_CHECKING:
     from woolexec.resources import Line, Requirement
 
     class Offers(Protocol):
-        """What places have: see `woolexec.core.offer`."""
+        """What places offer: see `woolexec.core.offer`."""
 
         def has(self, requirement: Requirement | None) -> bool:
-            """Say whether one of them could run now what requires this."""
+            """Return whether one of them could now run a call with this requirement."""
 
 
 class ReadyQueue:
     """
-    Calls and chunks that wait.  One thread adds and takes; `claim` may be called from any.
+    Calls and chunks that wait.  One thread adds and takes them; `claim` may be called from any thread.
 
-    :param beside: another queue with which it shares what may be claimed, so that either can be asked
+    :param beside: another queue that shares the set of claimable calls, so that a call can be claimed from either
     """
 
     def __init__(self, beside: ReadyQueue | None = None) -> None:
         self._line: deque[Call | Chunk] = deque()
-        self._lines: dict[Line | None, deque[Call | Chunk]] = {}  # others than that one, and then that one too
+        self._lines: dict[Line | None, deque[Call | Chunk]] = {}  # all lines, or empty if `_line` is alone
         self._unclaimed: set[Call] = set() if beside is None else beside._unclaimed
         self._children: dict[int, dict[Call, None]] = {}
         self._limit = 1024
 
     def __len__(self) -> int:
-        """An upper bound: what was cancelled is still counted until it is met."""
+        """Return an upper bound: cancelled calls are counted until they reach the front."""
         return sum(map(len, self._lines.values())) if self._lines else len(self._line)
 
     def offer(self, call: Call) -> None:
-        """Make a call claimable; from any thread, before it is added."""
+        """Make a call claimable, before it is added; from any thread."""
         self._unclaimed.add(call)
 
     def claim(self, call: Call) -> bool:
-        """Take a call out of everybody else's reach.  Exactly one claim succeeds.  Atomic: one set operation."""
+        """Claim a call; exactly one claim succeeds.  It is atomic because it is one set operation."""
         try:
             self._unclaimed.remove(call)
         except KeyError:
@@ -61,7 +60,7 @@ class ReadyQueue:
         return True
 
     def add(self, call: Call | Chunk) -> None:
-        """Put a call (offered before) or a chunk in line."""
+        """Add a chunk, or a call that was offered before."""
         line = self._line if call.line is None else self._line_of(call.line)
         if len(line) > self._limit:
             self._drop_cancelled(line)
@@ -80,7 +79,7 @@ class ReadyQueue:
         return self._lines.setdefault(key, deque())
 
     def _drop_cancelled(self, line: deque[Call | Chunk]) -> None:
-        """Throw out what would only be met later; amortised, it costs as much as adding did."""
+        """Remove cancelled entries before they reach the front; the amortised cost is that of adding them."""
         kept = [
             entry for entry in line if (entry in self._unclaimed if isinstance(entry, Call) else not entry.cancelled)
         ]
@@ -89,7 +88,7 @@ class ReadyQueue:
         self._limit = max(1024, 2 * len(kept))
 
     def give_back(self, call: Call) -> None:
-        """Put a call that was taken before at the front."""
+        """Put a call that was taken back at the front."""
         self._unclaimed.add(call)
         self._line_of(call.line).appendleft(call)
         if call.ancestor in self._children:
@@ -97,15 +96,15 @@ class ReadyQueue:
 
     @property
     def has_lines(self) -> bool:
-        """There are several lines."""
+        """There is more than one line."""
         return bool(self._lines)
 
     def head(self, offer: Offers | None = None, stuck: Container[Line | None] = ()) -> Call | Chunk | None:
         """
-        Look at what comes next; drops what was cancelled or taken otherwise.
+        Return the next entry without taking it; entries that were cancelled or claimed elsewhere are removed.
 
-        :param offer: of the place that it is for; None: what comes next for any
-        :param stuck: lines that are left out
+        :param offer: offer of the place that it is for; None: for any place
+        :param stuck: lines to skip
         """
         if not self._lines:
             return self._front(self._line) if self._line and None not in stuck else None
@@ -138,7 +137,7 @@ class ReadyQueue:
         return None
 
     def take(self, call: Call) -> bool:
-        """Take the head, a call; False if it was cancelled in this moment."""
+        """Take the head, which is a call; return False if it has just been cancelled."""
         if self._lines:
             self.taken_from(call)
             self._line_of(call.line).popleft()
@@ -147,15 +146,15 @@ class ReadyQueue:
         return self.claim(call)
 
     def taken_from(self, entry: Call | Chunk) -> None:
-        """Something of the line of this one was taken: it is the turn of the others."""
+        """Move the line of an entry that was taken behind the other lines."""
         if entry.line in self._lines:
             self._lines[entry.line] = self._lines.pop(entry.line)
 
     def take_child(self, parent: int, offer: Offers) -> Call | None:
         """
-        Take the newest waiting task below this call.
+        Take the newest waiting task that has this call as its ancestor.
 
-        :param offer: of the place that it is for
+        :param offer: offer of the place that it is for
         """
         children = self._children.get(parent)
         if not children:
@@ -173,15 +172,15 @@ class ReadyQueue:
         return None
 
     def forget_parent(self, parent: int) -> None:
-        """Drop the index of a finished call's children; they stay in line."""
+        """Drop the index of a finished call's children; the children stay in line."""
         if self._children:
             self._children.pop(parent, None)
 
     def clear(self, requirement: Requirement | None = None) -> list[Call | Chunk]:
         """
-        Take everything out.
+        Remove and return all entries.
 
-        :param requirement: only what requires this
+        :param requirement: only entries with this requirement
         """
         taken: list[Call | Chunk] = []
         for key, line in list(self._lines.items()) or [(None, self._line)]:
@@ -196,7 +195,7 @@ class ReadyQueue:
         return taken
 
     def requirements(self) -> set[Requirement]:
-        """Return what is required by what waits."""
+        """Return the requirements of all waiting entries."""
         return {
             key.requirement
             for key, line in self._lines.items()

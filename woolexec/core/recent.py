@@ -1,4 +1,4 @@
-"""A table of limited size that several threads may use at once."""
+"""A mapping of limited size that several threads may use at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ V = TypeVar("V")
 
 class Recent(OrderedDict[K, V]):
     """
-    What was added last, up to a limit; whoever adds more drops the oldest.
+    A mapping that keeps the entries added last, up to a limit; adding more removes the oldest.
 
-    Each step is one call of a C function, so threads that add, drop and look up at the same time do not disturb each
-    other.  (`next(iter(table))` would raise RuntimeError when another thread has changed the size in between.)
+    Each step is one call of a C function, so threads may add, remove and look up entries at the same time.
+    (`next(iter(table))` would raise RuntimeError if another thread changed the size in between.)
 
-    :param limit: entries, at most
+    :param limit: maximum number of entries
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,10 +24,10 @@ class Recent(OrderedDict[K, V]):
         self._limit = limit
 
     def add(self, key: K, value: V) -> None:
-        """Add an entry; drop the oldest if there are too many."""
+        """Add an entry; remove the oldest ones if there are too many."""
         self[key] = value
         while len(self) > self._limit:
             try:
                 self.popitem(last=False)
-            except KeyError:  # another thread has dropped the rest
+            except KeyError:  # another thread has removed the rest
                 return

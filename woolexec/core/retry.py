@@ -1,4 +1,4 @@
-"""Whether a call that failed is placed again."""
+"""Whether a call that failed is run again."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from woolexec.options import TaskOptions
 
 IDEMPOTENT_RETRIES = 3
-"""How often a task that is declared idempotent is placed again after losses, if `retries` does not say more."""
+"""How often a task declared idempotent is run again after worker losses, unless `retries` is larger."""
 
 LOST = "woolexec.errors:WorkerLostError"
 
 
 def retries_left(options: TaskOptions | None, attempts: int, types: Sequence[str]) -> bool:
     """
-    Say whether a task that failed may be started once more.
+    Return whether a task that failed may be started again.
 
-    :param attempts: how often it has been started
+    :param attempts: number of times it has been started
     :param types: names of the exception's classes, as ``module:qualname``
     """
     if options is None:

@@ -1,8 +1,8 @@
 """
 Which calls go where: the decisions of the engine, without its I/O.
 
-The engine tells what happened (`submit`, `finish`, `leave`, ...) and asks what to do (`assign`, `victim`).  One call
-of a method is one step; nothing happens between steps.  Every rule that I1-I7 of the fault list rest on is here, and
+The engine reports what happened (`submit`, `finish`, `leave`, ...) and asks what to do (`assign`, `victim`).  Each call
+of a method is one step; nothing happens between steps.  All rules on which I1-I7 of the fault list depend are here, and
 ``tests/core/test_simulation.py`` runs this class against thousands of seeded histories.
 """
 
@@ -25,49 +25,49 @@ if TYPE_CHECKING:
     from woolexec.core.placement import Candidate, Placement
 
     class SharedPage(Protocol):
-        """What is shared with a place: see `woolexec.wire.shared_page`."""
+        """The page shared with a place: see `woolexec.wire.shared_page`."""
 
         @property
         def started(self) -> int:
-            """Number of the call started last."""
+            """Return the number of the call started last."""
 
         def recall(self, number: int) -> int:
-            """Recall this call and all above it; return the number of the call started last."""
+            """Recall this call and all with higher numbers; return the number of the call started last."""
 
         def clear_recall(self) -> None:
-            """Forget the recalls."""
+            """Clear the recalls."""
 
 
 STEAL = 0.0005
-"""Work that waits behind a running call is taken back for an idle place when it is expected to last longer than this,
-in seconds, or when the running call has overrun it."""
+"""Work that waits behind a running call is taken back for an idle place if it is expected to last longer than this, in
+seconds, or if the running call has run longer than expected."""
 
 
 class Scheduler:
-    """The queue, the places, and what passes between them."""
+    """Decides which queued calls go to which places, and which come back."""
 
     def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
         self.queue = ReadyQueue(beside)
         self.places: list[Place] = []
-        self._width = 0  # of all of them: it is asked for with each call that is placed
+        self._width = 0  # the sum over all places, kept because it is needed for each call that is placed
         self._number = number
-        self.may_try = True  # a peer of which it is not known that it has room
+        self.may_try = True  # whether a peer that is not known to have a free place may be tried
         self._credit = CREDIT
         self._pause, self._failures, self._has_failed = PAUSE, 0, False
-        self._is_idle = True  # nothing of ours is behind a link
+        self._is_idle = True  # no call is outstanding behind a link
         self._heard = 0
 
     def join(self, place: Place) -> None:
-        """Take a place in; its width is not to change after that."""
+        """Add a place; its width must not change after that."""
         self.places.append(place)
         self._width += place.width
         if place.candidate is not None:
-            self._credit = max(1, self._credit)  # who is new may be idle
+            self._credit = max(1, self._credit)  # a new peer may be idle
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
     def assign(self, place: Place) -> list[Call]:
-        """Choose what is sent to this place now, and book it."""
+        """Choose the calls to send to this place now, and record them as outstanding there."""
         if place.waiting:
             return self._assign_child(place)
         if place.pinned:
@@ -82,7 +82,7 @@ class Scheduler:
             if entry is None:
                 break
             if place.outstanding and entry.line is not None and entry.line.requirement is not None:
-                break  # what it requires would lie idle while it waits behind another
+                break  # the resources that it takes would be unused while it waits behind another call
             seconds = entry.function.seconds
             if isinstance(entry, Chunk):
                 count = entry.count if entry.fixed else 1 if entry.alone else None
@@ -107,10 +107,10 @@ class Scheduler:
 
     def place(self, places: Collection[Any], policy: Placement, *, near: bool = False) -> list[tuple[Any, list[Call]]]:
         """
-        Choose what is sent to places behind links, and book it.
+        Choose the calls to send to places behind links, and record them as outstanding there.
 
         :param places: each a `Place` with the rules of `placement.Distant`
-        :param near: only of what is to run near one of them, and there
+        :param near: place only calls whose options name one of these places as `near`, and only there
         """
         able = [
             place
@@ -126,7 +126,7 @@ class Scheduler:
         while able and (entry := queue.head(offers, stuck)) is not None:
             line = entry.line
             if (near and (line is None or not line.near)) or (line is not None and line.client is not None):
-                stuck.add(line)  # what comes from a client has come far enough
+                stuck.add(line)  # a call that came from a client is not passed on to another peer
                 continue
             fitting = able
             named: list[Any] = []
@@ -145,7 +145,7 @@ class Scheduler:
                 stuck.add(line)
                 continue
             if self._credit <= 0 and _is_long(entry, count) and not self._is_sure(place.candidate):
-                stuck.add(line)  # one of each line may try
+                stuck.add(line)  # one call of each line may be tried
                 has_tried = True
             if isinstance(entry, Chunk):
                 call = entry.cut(count)
@@ -163,7 +163,7 @@ class Scheduler:
         return list(chosen.items())
 
     def _choose(self, places: list[Any], entry: Call | Chunk, count: int, policy: Placement) -> Any:
-        """Choose the place for a call; None if it is to wait.  Those without room for it leave the list."""
+        """Choose the place for a call; None if it must wait.  Places that cannot take it are removed from the list."""
         size = len(entry.payload)
         if _is_long(entry, count):
             self._pause = min(self._pause, PAUSE * (entry.function.seconds or 1.0) * (count or 1))
@@ -185,14 +185,14 @@ class Scheduler:
         return None
 
     def _is_sure(self, candidate: Candidate) -> bool:
-        """Say whether an offer there need not count as a try."""
+        """Return whether an offer to this peer does not count as a try."""
         if candidate.is_contended:
             is_last = candidate.fresh == self._heard and candidate.free > 0
             return is_last or (self._is_idle and self._failures > PAUSES)
         return candidate.is_known or self._credit > 0 or self._is_idle or self._failures > PAUSES
 
     def refuse(self, place: Any, numbers: Iterable[int]) -> None:
-        """A place behind a link has refused calls, and will tell when it has room: they wait again."""
+        """Queue again the calls that a place behind a link refused; it will report when a place is free."""
         place.candidate.refused()
         numbers = sorted(place.outstanding.keys() & set(numbers), reverse=True)
         if numbers:
@@ -201,17 +201,17 @@ class Scheduler:
         self.withdraw(place, numbers)
 
     def tell_room(self, place: Any, free: int) -> None:
-        """A place behind a link says how many calls it would take now."""
+        """Note how many calls a place behind a link can take now."""
         self._heard += 1
         place.candidate.heard(free, self._heard)
         self.may_try = self.may_try or self._credit > 0
 
     def pause(self) -> float:
-        """Return after how many seconds to `try_again`: twice as long after each pause with refusals in it."""
+        """Return the seconds to wait before `try_again`; they double after each pause with refusals in it."""
         return self._pause * (1 << min(self._failures, PAUSES))
 
     def try_again(self) -> None:
-        """Another peer may be tried: there was a pause."""
+        """Allow another peer to be tried, after a pause."""
         self.may_try = True
         if self._has_failed:
             self._failures += 1
@@ -220,13 +220,13 @@ class Scheduler:
         self._has_failed = False
 
     def pin(self, place: Place, call: Call) -> None:
-        """Let a call wait for this place and no other; nothing else is sent there before it."""
+        """Make a call wait for this place and no other; nothing else is sent there before it."""
         call.pin = 1
         self.queue.offer(call)
         place.pinned.append(call)
 
     def pin_far(self, place: Place, call: Call, worker: int) -> None:
-        """Send a call to a place that has several workers, for one of them, whatever else is there."""
+        """Send a call to one worker of a place that has several, regardless of what is outstanding there."""
         call.pin, call.is_plain = worker, False
         self.queue.offer(call)
         self.queue.claim(call)
@@ -241,7 +241,7 @@ class Scheduler:
         return []
 
     def spread(self) -> list[tuple[Place, list[Call]]]:
-        """Choose what is sent to places that run their calls all at once: each call goes where there are fewest."""
+        """Choose the calls for places that run all their calls concurrently: each goes where the fewest are."""
         queue, places = self.queue, self.places
         heap = [
             (len(place.outstanding) / place.width, at)
@@ -263,7 +263,7 @@ class Scheduler:
             _, at = heap[index]
             place = places[at]
             ahead = len(place.outstanding)
-            # What a call waits for that itself counts against the limit must not have to wait for it.
+            # A nested task is not held back by the limit, because its parent counts against the limit and waits for it.
             is_full = ahead >= place.limit and not (isinstance(entry, Call) and entry.parent)
             if place.is_used_up or is_full:
                 heap[index] = heap[0]
@@ -287,7 +287,7 @@ class Scheduler:
         return [(places[at], calls) for at, calls in chosen.items()]
 
     def _assign_child(self, place: Place) -> list[Call]:
-        """A place whose call waits for its own tasks runs one of those, and nothing else."""
+        """Choose a nested task for a place whose call waits for its own tasks; nothing else is sent there."""
         if place.above or place.recalling or not place.ready:
             return []
         call = self.queue.take_child(place.waiting[-1], place.offer)
@@ -298,7 +298,7 @@ class Scheduler:
         return [call]
 
     def victim(self, started: Callable[[Place], int], overrun: Callable[[Place], bool]) -> Place | None:
-        """Choose the worker that should give its unstarted calls back, because another is idle; None if none should."""
+        """Choose the worker that should give back its unstarted calls because another is idle; None if none should."""
         best, most = None, STEAL
         for place in self.places:
             if place.recalling or len(place.outstanding) < 2 or place.waiting or place.candidate is not None:
@@ -316,7 +316,7 @@ class Scheduler:
     # -- what happened ------------------------------------------------------------------------------------------
 
     def finish(self, place: Place, number: int, seconds: float) -> Call | None:
-        """A call ended, with whatever outcome.  None if the place does not have it (any more)."""
+        """Note that a call ended, with any outcome; return it, or None if it is not outstanding there (any more)."""
         call = place.outstanding.get(number)
         if call is None:
             return None
@@ -335,7 +335,7 @@ class Scheduler:
         return call
 
     def again(self, place: Place, call: Call) -> None:
-        """A call ended at its place, not well, and is queued once more."""
+        """Queue a call again that failed at its place."""
         place.gone(call.number, len(call.payload))
         if place.above == call.number:
             place.above = 0
@@ -344,13 +344,13 @@ class Scheduler:
 
     def recall(self, place: Place, page: SharedPage, since: int = 0) -> int:
         """
-        Take back what the place has not started.
+        Take back the calls that the place has not started.
 
-        May be done at any time, also while earlier recalls are not answered.  The caller then sends the mark that the
-        place answers with `recalled`; nothing else is sent to it in between.
+        This may be called at any time, even while earlier recalls are unanswered.  The caller then sends the mark that
+        the place answers with Recalled (see `recalled`); nothing else is sent to it in between.
 
-        :param since: the first call to take back; 0: all that are not started
-        :return: the first call that was recalled
+        :param since: number of the first call to take back; 0: all that have not been started
+        :return: number of the first call that was recalled
         """
         since = since or page.started + 1
         started = page.recall(since)
@@ -363,14 +363,14 @@ class Scheduler:
         return since
 
     def withdraw(self, place: Place, numbers: Iterable[int]) -> None:
-        """Calls were sent, and are not started there: those that the place still has wait again."""
+        """Queue again those of these calls that are outstanding at the place, which has not started them."""
         for number in numbers:
             call = place.outstanding.get(number)
             if call is not None:
                 self._requeue(place, call)
 
     def recalled(self, place: Place, page: SharedPage, numbers: Iterable[int]) -> None:
-        """The place has read a mark, and says which calls before it it did not start; those in limbo wait again."""
+        """Note that the place has read a mark; queue again the uncertain calls that it did not start (`numbers`)."""
         self.withdraw(place, numbers)
         place.recalling = max(0, place.recalling - 1)
         if place.recalling:
@@ -382,18 +382,18 @@ class Scheduler:
 
     def is_running(self, place: Place, page: SharedPage, call: Call) -> bool:
         """
-        Say whether ending this place now would hit this call and no later one.
+        Return whether ending this place now would end this call and no later one.
 
-        It can only be asked when everything behind the call has been recalled, nothing was sent since, and all that the
-        place said has been read: a place says what became of a call before it starts another.
+        The answer is valid only if everything behind the call has been recalled, nothing has been sent since, and all
+        frames from the place have been read: a place sends the outcome of a call before it starts another.
         """
         return place.outstanding.get(call.number) is call and call.state == SENT and call.number <= page.started
 
     def leave(self, place: Place, started: int) -> list[Call]:
         """
-        A place is gone: what it had not started waits again; return what it had, still booked as sent.
+        Remove a place that is gone: queue its unstarted calls again; return its other calls, their states unchanged.
 
-        :param started: the last call that it started
+        :param started: number of the last call that it started
         """
         if place in self.places:
             self.places.remove(place)
@@ -409,24 +409,24 @@ class Scheduler:
         return lost + [call for call in pinned if self.queue.claim(call)]
 
     def retry(self, call: Call) -> None:
-        """Queue a call once more that was started and did not end well."""
+        """Queue a call again that was started and failed."""
         call.move("retry")
-        call.pin = 0  # where it was to run there is no place any more
+        call.pin = 0  # the place where it was to run is gone
         self.queue.give_back(call)
 
     def wait(self, place: Place, number: int) -> None:
-        """A call of this place waits for its own tasks: the place is free for those."""
+        """Note that a call of this place waits for its own tasks: the place can run those."""
         place.waiting.append(number)
         place.above = 0
 
     def resume(self, place: Place, number: int) -> None:
-        """The call that waits goes on."""
+        """Note that the waiting call continues."""
         if place.waiting and place.waiting[-1] == number:
             place.waiting.pop()
             place.above = number if place.waiting and number in place.outstanding else 0
 
     def _requeue(self, place: Place, call: Call) -> None:
-        """Queue a call again that was sent and not started."""
+        """Queue a call again that was sent but not started."""
         call.attempts -= 1
         place.gone(call.number, len(call.payload))
         if place.above == call.number:
@@ -442,7 +442,7 @@ class Scheduler:
 
 
 class _AnyOf:
-    """What several places offer."""
+    """The offers of several places."""
 
     __slots__ = ("_places",)
 
@@ -450,7 +450,7 @@ class _AnyOf:
         self._places = places
 
     def has(self, requirement: Any) -> bool:
-        """Say whether one of them could run it now."""
+        """Return whether one of them could now run a call with this requirement."""
         return requirement is None or any(_has(place, requirement) for place in self._places)
 
 
@@ -469,11 +469,11 @@ def _is_near(place: Any, line: Line) -> bool:
 
 
 def _is_long(entry: Call | Chunk, count: int) -> bool:
-    """Say whether a call, or so many items, is offered, and may be refused."""
+    """Return whether a call, or this many items of a chunk, is sent as an offer, which may be refused."""
     return weigh(entry.function.seconds) * (count or 1) >= HORIZON
 
 
 def _cost_of(entry: Call | Chunk, count: int, place: Any) -> float:
-    """Return what a call, or so many items, would take of a place behind a link."""
+    """Return what a call, or this many items of a chunk, would take of a place behind a link."""
     seconds = entry.function.seconds
     return weigh(None if seconds is None else seconds * (count or 1) * place.candidate.pace)

@@ -1,13 +1,14 @@
 """
-How much may be sent to a place before its answers come back.
+How much may be sent to a place before its outcomes arrive.
 
-A place runs one call; more are sent ahead so that it never waits for us, as long as they are short.  Because what is
-not started can be taken back at once (see `dispatch`), sending ahead costs no balance.
+A place runs one call at a time.  More calls are sent ahead if they are short, so that it never waits for the engine.
+Sending ahead does not harm the balance between workers, because calls that have not been started can be taken back at
+once (see `scheduler`).
 
-Figures, measured on two cores: the client's other threads may hold the GIL for 5 ms (the switch interval), so
-about that much work has to lie ready with each worker for a burst of tiny tasks to run without a gap.  Each refill
-costs the worker 60-100 µs between two calls, so a window of eight times that is filled in large steps: in half as large
-ones 2,000 sleeps of 1 ms take 1 % longer.
+Figures, measured on two cores: the client's other threads may hold the GIL for 5 ms (the switch interval), so each
+worker needs about that much work queued to run a burst of tiny tasks without a gap.  Each refill costs the worker
+60-100 µs between two calls, so the window is eight times as large and is filled in large steps: with steps half as
+large, 2,000 sleeps of 1 ms take 1 % longer.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ HORIZON = 0.040
 """Work sent ahead to one worker, in seconds of expected run time."""
 
 LOW = 0.005
-"""With more than this ahead, in seconds, a worker is not sent more yet."""
+"""A worker with more work ahead than this, in seconds of expected run time, is not sent more yet."""
 
 DEPTH = 1024
-"""Calls outstanding at one worker, at most."""
+"""Maximum number of calls outstanding at one worker."""
 
 BYTES = 1 << 19
-"""Payload outstanding at one worker beyond its first two calls, in bytes, at most."""
+"""Maximum payload outstanding at one worker, in bytes, for calls beyond the first two."""
 
 
 class Place:
     """
-    Something that runs calls, in the order sent, `limit` at once, and what is outstanding there.
+    Something that runs calls in the order sent, `limit` at once, together with the calls outstanding there.
 
-    `width` counts the workers that stand behind it.
-    `recalling` counts the recalls that it has not answered: nothing is sent meanwhile, so what was recalled is all
-    there was.  `waiting` is the stack of its calls that wait for tasks of their own, `above` the call that runs on top.
-    `pinned` calls wait for this place and no other.  `offer` is what it has that calls may require, `candidate` what is
-    known of it if it lies behind a link.
+    `width` is the number of workers that it stands for.
+    `recalling` counts the recalls that it has not answered.  Nothing is sent meanwhile, so the recall covers all
+    unstarted calls.  `waiting` is the stack of its calls that wait for tasks of their own; `above` is the call that
+    runs on top of them.  `pinned` calls wait for this place and no other.  `offer` is what calls may require of it;
+    `candidate` is what is known of it if it is behind a link.
     """
 
     __slots__ = (
@@ -74,7 +75,7 @@ class Place:
         self.candidate: Any = None
 
     def has_room(self, cost: float | None, size: int) -> bool:
-        """Say whether one more call, of this expected run time and payload size, may be sent."""
+        """Return whether one more call with this expected run time and payload size may be sent."""
         if not self.ready or self.waiting or self.recalling or self.is_used_up:
             return False
         ahead = len(self.outstanding)
@@ -86,12 +87,12 @@ class Place:
 
     @property
     def is_supplied(self) -> bool:
-        """It has enough ahead: filling it up in larger steps costs fewer messages than one for each call that ends."""
-        # Of payloads that fill the window a worker has few: it would run dry before a refill at half of it comes.
+        """It has enough work ahead: refilling in larger steps takes fewer messages than one for each call that ends."""
+        # If payloads fill the window, a worker has few calls: it would run out before a refill at half the window.
         return len(self.outstanding) > 2 and (self.load > LOW or self.size > BYTES * 3 / 4)
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Book a call at the moment of the decision."""
+        """Record a call as outstanding here, at the moment of the decision."""
         call.number = number
         call.place = self
         call.cost = cost
@@ -106,7 +107,7 @@ class Place:
             self.remaining -= 1
 
     def gone(self, number: int, size: int) -> Call | None:
-        """Take a call off the books."""
+        """Remove a call from those outstanding here."""
         call = self.outstanding.pop(number, None)
         if call is None:
             return None
@@ -122,15 +123,15 @@ class Place:
         return call
 
     def unstarted(self, started: int) -> list[Call]:
-        """List what the place has not started, given the number of the last call that it did start."""
+        """Return the calls that the place has not started, given the number of the last call that it did start."""
         return [call for number, call in self.outstanding.items() if number > started]
 
     @property
     def idle(self) -> bool:
-        """Nothing is outstanding, and it would take something."""
+        """Nothing is outstanding, and it can take a call."""
         return not self.outstanding and self.ready and not self.recalling and not self.is_used_up
 
     @property
     def is_used_up(self) -> bool:
-        """It has been sent as many calls as it may run; tasks of its own that a waiting call runs are not counted."""
+        """It has been sent as many calls as it may run; the nested tasks of a waiting call do not count."""
         return self.remaining is not None and self.remaining <= 0

@@ -1,1 +1,1 @@
-"""The part of a process that owns all state: queue, workers, links."""
+"""The part of a process that owns all state: the queue, the workers and the links."""

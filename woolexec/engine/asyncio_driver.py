@@ -1,7 +1,7 @@
 """
 The engine's thread as an asyncio event loop, for engines that have links: grpc's coroutines run between the rounds.
 
-So a frame goes from a link to a worker, or back, without a change of threads.
+So a frame passes from a link to a worker, or back, without a switch of threads.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
 
 _TRIES, _PATIENCE = 3, 1.0
-"""So often a guest is told to end, and so long each time it may take, in seconds."""
+"""How often a guest is cancelled, and how many seconds it has to end each time."""
 
 Guest = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 
 
 def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     """
-    Make rounds until `step` says that it was the last, beside a guest.
+    Run rounds of the engine, concurrently with a guest, until `step` returns False.
 
     :param step: the part of a round before the sleep
-    :param guest: runs until it is cancelled; it is given what to call when it has brought news
-    :raises Exception: what the guest, or a round, raised
+    :param guest: runs until it is cancelled; its argument is a function to call when it has brought something to act on
+    :raises Exception: what the guest or a round raised
     """
     try:
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # whatever the user's policy says
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # ignores the user's policy
             runner.run(_run(step, loop, guest))
     finally:
-        # What the guest leaves behind is full of cycles, and the last object of grpc.aio that goes joins grpc's thread.
-        # If the program forks before the garbage collector comes, the child does that, without such a thread: it hangs.
+        # The guest leaves many reference cycles, and the last object of grpc.aio to be freed joins grpc's thread.
+        # If the program forks before the garbage collector runs, the child joins a thread that it lacks, and hangs.
         gc.collect()
 
 
@@ -60,10 +60,10 @@ async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
 
 def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """
-    Say nothing of one error of grpc.aio, which cannot be prevented and harms nobody.
+    Ignore one error of grpc.aio, which is harmless and cannot be prevented.
 
-    All loops of a process that use grpc.aio take events from one queue and pass on those of others; the last events of
-    a loop that has been closed meanwhile cannot be passed on.
+    All loops of a process that use grpc.aio take events from one queue and pass on those of other loops.  The last
+    events of a loop that has been closed meanwhile cannot be passed on.
     """
     if isinstance(context.get("exception"), RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
         return
@@ -71,7 +71,7 @@ def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 class _Rounds:
-    """Rounds of the engine, made in callbacks: a task would cost each of them another turn of the event loop."""
+    """Runs the engine's rounds in callbacks: with a task, each round would take another iteration of the event loop."""
 
     def __init__(self, step: Callable[[], bool], loop: Loop) -> None:
         self._step = step
@@ -81,11 +81,11 @@ class _Rounds:
         self.over: asyncio.Future[None] = self._own.create_future()
 
     def hear(self) -> None:
-        """Hear what there is, and make a round."""
+        """Handle ready descriptors and timers, then run a round."""
         self._make(self._loop.hear)
 
     def make(self) -> None:
-        """Make a round: whoever calls this has brought news."""
+        """Run a round, because the caller has brought something to act on."""
         self._make(None)
 
     def _make(self, hear: Callable[[float], None] | None) -> None:
@@ -98,14 +98,14 @@ class _Rounds:
                 self.stop()
                 self.over.set_result(None)
                 return
-        except BaseException as exc:  # a bug of ours: the engine's thread is to hear of it
+        except BaseException as exc:  # a bug in Woolexec: it is raised in the engine's thread
             self.stop()
             self.over.set_exception(exc)
             return
         self._sleep(self._loop.until_due())
 
     def _sleep(self, timeout: float | None) -> None:
-        """See to it that there is a round in time; one that comes too early does no harm, and costs less."""
+        """Schedule the next round; one that runs too early is harmless, and cheaper than setting the timer again."""
         if timeout is None:
             return
         due = self._own.time() + timeout
@@ -120,7 +120,7 @@ class _Rounds:
         self.hear()
 
     def stop(self) -> None:
-        """Forget what was to come."""
+        """Cancel the next round."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

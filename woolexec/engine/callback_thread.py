@@ -1,13 +1,13 @@
 """
 Run user code (done-callbacks, log handlers) outside the engine's thread.
 
-One thread runs what comes, in order.  For callbacks: when it has been at the same piece for longer than `PATIENCE` and
-more is waiting, a new thread takes the queue over, and the old one leaves after its piece.  So a callback that blocks
-holds up nobody else, and there are as many threads as there are blocked callbacks, plus one.  For log records, which
-all meet in the same handlers, one thread is enough; there the queue is bounded, and what does not fit is counted.
+One thread runs all pieces in order.  For callbacks: if it has run the same piece for longer than `PATIENCE` and more
+pieces wait, a new thread takes over the queue, and the old one exits after its piece.  So a callback that blocks does
+not delay the others, and there are as many threads as blocked callbacks, plus one.  For log records, which all go to
+the same handlers, one thread is enough; their queue is bounded, and records that do not fit are counted.
 
-Where no thread is to be had, as at the interpreter's end from Python 3.12 on, whoever waits for the engine's end runs
-what comes.
+If no thread can be started, as at interpreter exit from Python 3.12 on, the thread that waits for the engine's end runs
+the pieces.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Relay:
         """
         Queue a piece of user code, which must not raise.  Only the engine's thread calls this.
 
-        :param always: also if the queue is full; else it is dropped then, and counted
+        :param always: queue it even if the queue is full; otherwise it is then dropped and counted
         """
         if not (always or self.has_room):
             self.dropped += 1
@@ -58,7 +58,7 @@ class Relay:
         """
         Replace a runner that is stuck; only the engine's thread calls this.
 
-        :return: seconds after which to check again, None if there is no need
+        :return: seconds after which to check again; None if that is not necessary
         """
         if not self._pieces:
             return None
@@ -74,12 +74,12 @@ class Relay:
         return left
 
     def close(self) -> None:
-        """Let the runner leave when the queue is empty."""
+        """Let the runner exit when the queue is empty."""
         self._closed = True
         self._arrived.release()
 
     def join(self) -> None:
-        """Wait until the queue is empty; returns at once in a callback."""
+        """Wait until the queue is empty; return at once in a callback."""
         runner = self._runner
         if runner is not None and not self.running_here:
             self._ended.wait()
@@ -87,7 +87,7 @@ class Relay:
         self.run_here()
 
     def run_here(self) -> None:
-        """Run what is queued in the calling thread, if there is no other for it."""
+        """Run the queued pieces in the calling thread, if there is no other thread for them."""
         if self._runner is not None or not self._pieces:
             return
         me = threading.current_thread()
@@ -101,17 +101,17 @@ class Relay:
 
     @property
     def running_here(self) -> bool:
-        """Say whether the current thread is one of the relay's."""
+        """Whether the current thread is one of the relay's."""
         return getattr(threading.current_thread(), "woolexec_relay", None) is self
 
     def _take_over(self) -> None:
         self._since = None
         runner = threading.Thread(target=self._run, name="woolexec-callbacks", daemon=True)
-        runner.woolexec_relay = self  # type: ignore[attr-defined]  # how `running_here` knows it
+        runner.woolexec_relay = self  # type: ignore[attr-defined]  # for `running_here`
         previous, self._runner = self._runner, runner
         try:
             runner.start()
-        except RuntimeError:  # no thread to be had: the old one goes on
+        except RuntimeError:  # no thread can be started: the old one continues
             self._runner = previous
 
     def _run(self) -> None:

@@ -1,12 +1,13 @@
 """
 How a call ends before its outcome: by its timeout, by `cancel`, with its map, or with the executor.
 
-Ending a running call ends its worker, and must not hit the call that comes next there (a kill aimed at A arrives as A
-ends and B starts):
+Ending a running call ends its worker, and must not end the next call there (a signal meant for A may arrive when A has
+ended and B has started):
 
-1. nothing more is sent to the worker, and everything behind A is recalled: so it cannot start B;
-2. all that it has said is read: a worker says what became of A before it starts another;
-3. if A is outstanding still, and the page says that it was started, then A runs, or nothing does: now SIGTERM.
+1. Nothing more is sent to the worker, and everything behind A is recalled, so it cannot start B.
+2. All frames that it has sent are read: a worker sends the outcome of A before it starts another call.
+3. If A is still outstanding and the shared page says that it was started, then either A is running or nothing is: now
+   SIGTERM is sent.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from woolexec.core.placement import Placement
 
 _LOOK = 0.02
-"""While a pool that was shut down has not ended, it is looked this often (seconds) for streams that are open."""
+"""While a pool is shutting down, it checks this often (seconds) for open streams."""
 
 
 class Cancellation:
@@ -51,34 +52,34 @@ class Cancellation:
         end = partial(self.cancel, force=True)
         self._dispatcher: Dispatcher = Dispatcher(loop, supervisor, self.watch, end, policy=policy, offer=offer)
         self._closing_streams = False
-        self._due: dict[int, float] = {}  # when a stream that was closed at the pool's end is left behind
+        self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is left behind
         self._left_behind: set[int] = set()
 
     @property
     def dispatcher(self) -> Dispatcher:
-        """The dispatcher whose calls these are."""
+        """The dispatcher of these calls."""
         return self._dispatcher
 
     # -- timeouts -----------------------------------------------------------------------------------------------
 
     def watch(self, place: Worker | WorkerLane, call: Call) -> None:
-        """A call with a timeout was sent."""
+        """Watch a call with a timeout that was sent."""
         assert call.options is not None
         assert call.options.timeout is not None
         self._look_in(call.options.timeout, place.worker if isinstance(place, WorkerLane) else place, call)
 
     def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
-        # By number, not by reference: a call that is done is not to be kept until its timeout would have been over.
+        # By number, not by reference, so that a finished call is not kept until its timeout would have expired.
         about = worker.id, call.number
         self._loop.after(seconds, partial(self._look, *about), about)
 
     def _look(self, worker_id: int, number: int) -> None:
-        """End a call whose time is over; if it was started later than it was sent, look again when it is due."""
+        """End a call whose timeout has expired; if it started later than it was sent, check again when it is due."""
         worker = self._supervisor.workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
-        if isinstance(call.receiver, Nobody):  # it has been given up, and takes its time to end
+        if isinstance(call.receiver, Nobody):  # it has been cancelled, and has not ended yet
             return
         seconds = call.options.timeout
         if call.place is worker.lane_place:
@@ -98,12 +99,12 @@ class Cancellation:
             else:
                 call.move("fail")
                 call.receiver.deliver_failure(call, error)
-        elif worker.outstanding.get(number) is call:  # whether it was started is not known yet
+        elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
             self._look_in(REST, worker, call)
 
     def _end_aside(self, worker: Worker, call: Call, seconds: float) -> None:
-        """Cancel a coroutine or a stream whose time is over, without waiting for what it makes of that."""
-        if call.number > worker.page.loop.started:  # its time counts from its start
+        """Cancel a coroutine or a stream whose timeout has expired, without waiting for it to end."""
+        if call.number > worker.page.loop.started:  # the timeout counts from its start
             self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
             return
         error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
@@ -112,7 +113,7 @@ class Cancellation:
             receiver.deliver_failure(call, error)
             return
         again = call.anew(receiver)
-        if hasattr(receiver, "outstanding_call"):  # that of a map takes whatever call brings its items
+        if hasattr(receiver, "outstanding_call"):  # the receiver of a map accepts any call that brings its items
             receiver.outstanding_call = again
         self._dispatcher.lane_place.queue.offer(again)
         self._dispatcher.lane_place.queue.add(again)
@@ -129,9 +130,9 @@ class Cancellation:
 
     def _let_go(self, call: Call) -> Any:
         """
-        Have a coroutine or a stream cancelled, and its children; what it still says is nobody's any more.
+        Cancel a coroutine or a stream and its children; anything that it still sends is ignored.
 
-        :return: its receiver
+        :return: the receiver that it had
         """
         receiver, call.receiver = call.receiver, Nobody()
         self._dispatcher.command(call, Cancel(call=call.number))
@@ -139,9 +140,9 @@ class Cancellation:
 
     def _end(self, worker: Worker, call: Call) -> bool:
         """
-        End a running call with its worker; False if it has ended by itself.  See the top of this file.
+        End a running call with its worker; return False if it has ended by itself.  See the module docstring.
 
-        What runs on top of it in the same worker, its own tasks, ends with it.  Its outcome is ours from here on.
+        Nested tasks that run on top of it in the same worker end with it.  After this the caller decides its outcome.
         """
         dispatcher = self._dispatcher
         ready, worker.ready = worker.ready, False
@@ -161,10 +162,10 @@ class Cancellation:
 
     def close_streams(self) -> None:
         """
-        Close the streams that are open, and those that will be, until the engine ends.
+        Close the streams that are open, and those that will be opened, until the engine ends.
 
-        A pull that is in progress gets its item.  Generators that do not end within the grace (`GRACE`) are left
-        behind.  Streams of tasks that run are theirs.
+        A pull that is in progress gets its item.  Generators that do not end within `GRACE` seconds are left behind.
+        Streams that were opened by tasks are closed by those tasks while they run.
         """
         if not self._closing_streams:
             self._closing_streams = True
@@ -181,7 +182,7 @@ class Cancellation:
     def _close_stream(self, call: Call) -> None:
         receiver, due = call.receiver, self._due.get(call.number)
         if isinstance(receiver, Nobody):
-            if due is None and call.function.lane == THREAD:  # it was given up, and does not end
+            if due is None and call.function.lane == THREAD:  # it was cancelled, and does not end
                 self._due[call.number] = monotonic() + GRACE
             elif due is not None and monotonic() > due:
                 self._left_behind.add(call.number)
@@ -203,7 +204,7 @@ class Cancellation:
             call.receiver = Nobody()
 
     def is_busy(self, place: Worker | Remote) -> bool:
-        """Say whether calls run there that are waited for."""
+        """Return whether calls are outstanding there that must be waited for."""
         if place.outstanding or (isinstance(place, Worker) and place.pinned):
             return True
         return not self._left_behind.issuperset(place.lane_place.outstanding)
@@ -212,9 +213,9 @@ class Cancellation:
 
     def cancel(self, call: Call, *, force: bool) -> bool | Future[bool]:
         """
-        Cancel a call that is not in the queue: take it back from its worker, or, with `force`, end it there.
+        Cancel a call that is not in the queue: take it back from its worker or, with `force`, end it there.
 
-        :return: whether that was done; of a call behind a link this is only known later
+        :return: whether it was cancelled; a future for a call behind a link, because this is known only later
         """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
@@ -248,7 +249,7 @@ class Cancellation:
         """
         Cancel everything that has not been started.
 
-        :param keep_first: leave to each worker here what it has been handed and will begin next, if nothing runs there
+        :param keep_first: keep what each local worker has been sent and starts next, if nothing runs there
         """
         dispatcher = self._dispatcher
         dispatcher.take_inbox()
@@ -258,7 +259,7 @@ class Cancellation:
                 unstarted = place.unstarted(place.page.started)
                 kept = 0
                 if keep_first and len(unstarted) == len(place.outstanding):
-                    kept = len(unstarted) if place.is_lane else 1  # coroutines begin all at once
+                    kept = len(unstarted) if place.is_lane else 1  # coroutines start all at once
                 if len(unstarted) > kept:
                     dispatcher.recall(place, since=unstarted[kept].number)
         self._take_back_from_links()
@@ -271,7 +272,7 @@ class Cancellation:
             self._taken_back(entry, cancelled=True)
 
     def interrupt_links(self) -> None:
-        """End everything that was sent over links."""
+        """End all calls that were sent over links."""
         self._take_back_from_links(force=True)
         for link in self._dispatcher.links:
             for call in list(link.lane_place.outstanding.values()):
@@ -290,9 +291,9 @@ class Cancellation:
 
     def cancel_chunks(self, chunks: Sequence[Chunk], ended: Latch | None = None) -> None:
         """
-        Drop what is left of these chunks; plain calls that run are left alone.  From any thread.
+        Cancel the remaining items of these chunks; from any thread.  Running calls in a main thread are not ended.
 
-        :param ended: opened when none of them runs any more
+        :param ended: opened when no call of these chunks runs any more
         """
         for chunk in chunks:
             chunk.cancelled = True
@@ -302,7 +303,7 @@ class Cancellation:
             self._loop.tell(partial(self._see_end, chunks, about, ended))
 
     def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Latch) -> None:
-        """Look until none of the chunks has a call outstanding; `chunks` keeps their identities from being reused."""
+        """Check until no chunk has a call outstanding; holding `chunks` keeps their identities from being reused."""
         for place in self._dispatcher.places:
             if any(id(call.chunk) in about for call in place.outstanding.values()):
                 self._loop.after(REST, partial(self._see_end, chunks, about, ended))

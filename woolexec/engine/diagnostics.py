@@ -1,4 +1,4 @@
-"""What the engine says: errors for calls that were lost, and logging records."""
+"""Messages of the engine: errors of lost calls, and logging records."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def task_name(call: Call) -> str:
-    """Name a call's task for messages."""
+    """Return the name of a call's task for messages."""
     if call.options is not None and call.options.name is not None:
         return call.options.name
     return call.function.name
 
 
 def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
-    """Make the error of a call whose worker died, with all that is known of it."""
+    """Make the error of a call whose worker died, with everything that is known about it."""
     name, host = task_name(call), os.uname().nodename
     began = call.cost if call.function.lane else worker.began(call.number)
     seconds = monotonic() - (began or monotonic())
@@ -38,7 +38,7 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
-        text += f"; it was ended because {worker.ended_for}, which ran in the same worker, was to end"
+        text += f"; the worker was ended to stop {worker.ended_for}, which ran in it too"
     report = worker.crash_report()
     if report:
         text += "\n" + report.rstrip()
@@ -51,7 +51,7 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
 
 
 def describe_exit(exitcode: int | None) -> str:
-    """Say in words how a process ended."""
+    """Describe how a process ended."""
     if exitcode is None:
         return "was lost"
     if exitcode >= 0:
@@ -64,14 +64,14 @@ def describe_exit(exitcode: int | None) -> str:
 
 
 def log_broken(error: BaseException) -> None:
-    """Say once that the executor is broken, with the cause's traceback."""
+    """Log that the executor is broken, with the traceback of the cause."""
     import logging
 
     logging.getLogger("woolexec").critical("%s", error, exc_info=error.__cause__)
 
 
 def unsatisfiable(requirement: Requirement, here: Offer, links: Sequence[Remote]) -> str:
-    """Say that nobody meets a requirement, and what was seen."""
+    """Return the message for a requirement that no worker meets, with what was seen."""
     seen = [f"{link.name}: {str(link.offer) or 'nothing'}" for link in links[:10]]
     if len(links) > 10:
         seen.append(f"{len(links) - 10} more")
@@ -84,14 +84,14 @@ def unsatisfiable(requirement: Requirement, here: Offer, links: Sequence[Remote]
 
 
 def warn_dropped(count: int) -> None:
-    """Say how many records were not handled."""
+    """Log how many records were dropped."""
     import logging
 
-    logging.getLogger("woolexec").warning("%d log records of workers were dropped: a handler is too slow", count)
+    logging.getLogger("woolexec").warning("dropped %d log records from workers: a logging handler is too slow", count)
 
 
 def handle_record(data: bytes) -> None:
-    """Give a worker's logging record to the handlers here."""
+    """Pass a worker's logging record to the handlers of this process."""
     import logging
     import pickle
 
@@ -101,4 +101,4 @@ def handle_record(data: bytes) -> None:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
     except BaseException:  # handlers and filters are user code
-        logging.getLogger("woolexec").exception("a handler failed on a record of a worker")
+        logging.getLogger("woolexec").exception("a logging handler failed on a record from a worker")

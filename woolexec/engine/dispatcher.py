@@ -1,8 +1,8 @@
 """
-The dispatcher: the core's decisions, and the frames that carry them out.
+The dispatcher: it carries out the core's decisions by sending frames.
 
-All of it runs in the engine's thread, but for `submit` and `submit_chunk`.  A submitting thread wakes the engine only
-if a worker could take the call now; when all are busy, the next outcome wakes it anyway.
+All of it runs in the engine's thread, except methods marked otherwise, such as `submit` and `submit_chunk`.  A
+submitting thread wakes the engine only if a worker could take the call now; if all are busy, the next outcome wakes it.
 """
 
 from __future__ import annotations
@@ -54,20 +54,21 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
 FAR_REST = 0.02
-"""A peer is asked at most this often (seconds) to give back what it has not started, so that it runs elsewhere."""
+"""Minimum seconds between two requests to a peer to give back unstarted calls, so that they run elsewhere."""
 
 SEEN = 1.0
-"""A task whose requirement nobody meets fails when that is seen twice, so many seconds apart."""
+"""A task whose requirement no worker meets fails when two checks, this many seconds apart, have found that."""
 
 REST = 0.002
-"""While work waits behind a running call and a worker is idle, the engine looks this often whether to move it."""
+"""While work waits behind a running call and a worker is idle, the engine checks this often (seconds) whether to move
+it."""
 
 OPENING = 0.05
-"""Seconds after which a worker is asked again to read while its main thread is busy."""
+"""Seconds after which a worker whose main thread is busy is signalled again to read."""
 
 _BURST, _MOMENT = 64, 1e-6
-"""Whoever submits so many calls before the engine's thread has taken the first sleeps for so long (seconds): otherwise
-it keeps the GIL for 5 ms at a time, and workers stand idle meanwhile."""
+"""A thread that submits this many calls before the engine's thread has taken the first one sleeps for this long
+(seconds).  Otherwise it would hold the GIL for 5 ms at a time while workers are idle."""
 
 _FUNCTIONS_LIMIT = 1024
 
@@ -78,23 +79,23 @@ _LINK_KINDS = frozenset({Return, Raise, Recalled, Yield, Log, Load})
 
 
 class Relayed:
-    """A receiver that passes failures on, and is told the classes of the exception before it gets one."""
+    """A receiver that passes failures on; the classes of an exception are set before the exception is delivered."""
 
     types: tuple[str, ...] = ()
 
     def deliver_log(self, frame: Log) -> None:
-        """Pass a logging record on."""
+        """Pass on a logging record."""
         raise NotImplementedError
 
 
 class Dispatcher:
     """
-    Sends calls to workers and brings outcomes home.
+    Sends calls to workers and delivers their outcomes.
 
-    :param on_timed: told of each call with a timeout that was sent, and its place
+    :param on_timed: called with the place and the call for each call with a timeout that was sent
     :param end: ends a call by force
     :param policy: chooses among links
-    :param offer: what the workers here have that calls may require
+    :param offer: what calls may require of the local workers
     """
 
     def __init__(
@@ -109,8 +110,8 @@ class Dispatcher:
     ) -> None:
         self._numbers = itertools.count(1)
         self.core = Scheduler(self._numbers.__next__)
-        self.lane_place = Scheduler(self._numbers.__next__, self.core.queue)  # of what does not run in a main thread
-        self.due: set[Any] = set()  # whatever has something to flush at the end of the round
+        self.lane_place = Scheduler(self._numbers.__next__, self.core.queue)  # of calls outside main threads
+        self.due: set[Any] = set()  # places with frames to flush at the end of the round
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
         self.grants_permits = works
@@ -133,7 +134,7 @@ class Dispatcher:
 
     @property
     def places(self) -> list[Transport]:
-        """Wherever calls may be outstanding: workers, what is aside of their main threads, links; from any thread."""
+        """All places where calls may be outstanding: workers, links, and the lanes of both; from any thread."""
         workers = tuple(self._workers.values())
         links = tuple(self.links)
         lane_places: list[Transport] = [
@@ -144,29 +145,29 @@ class Dispatcher:
 
     @property
     def waiting(self) -> int:
-        """How many calls and chunks have not been sent, at most; from any thread."""
+        """The number of calls and chunks that have not been sent, as an upper bound; from any thread."""
         return len(self.core.queue) + len(self.lane_place.queue) + len(self._loop.inbox)
 
     @property
     def has_waiting(self) -> bool:
-        """Something in the queues has not been sent."""
+        """Something is queued."""
         return self.core.queue.head() is not None or self.lane_place.queue.head() is not None
 
     def take_waiting(self) -> list[Call | Chunk]:
-        """Take everything out of the queues."""
+        """Remove and return everything that is queued."""
         return self.core.queue.clear() + self.lane_place.queue.clear()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
     def submit(self, call: Call) -> None:
         """
-        Take a call over.
+        Submit a call.
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
-        # Past an inbox that is not empty a call would overtake others.
+        # If the inbox is not empty, a call that is sent directly would overtake others.
         if call.is_plain and not call.function.lane and not self._loop.inbox:
-            for worker in reversed(tuple(self._permitted.values())):  # the one that was busy last is awake
+            for worker in reversed(tuple(self._permitted.values())):  # the worker that was busy last is still awake
                 if worker.send_directly(call):
                     return
         self.core.queue.offer(call)
@@ -176,7 +177,7 @@ class Dispatcher:
 
     def submit_chunk(self, chunk: Chunk) -> None:
         """
-        Take the items of a map over.
+        Submit the items of a map.
 
         :raises RuntimeError: if the engine has stopped meanwhile
         """
@@ -190,7 +191,7 @@ class Dispatcher:
             self._wake_on_submit = self._wake_on_submit_lane = False
             try:
                 self._loop.wake()
-            except BaseException:  # it cannot begin: there is no thread, or no descriptor, to be had
+            except BaseException:  # the engine cannot start: no thread or descriptor is available
                 self._wake_on_submit = self._wake_on_submit_lane = True
                 self._loop.inbox.remove(entry)
                 raise
@@ -198,7 +199,7 @@ class Dispatcher:
             sleep(_MOMENT)
 
     def is_running(self, call: Call) -> bool:
-        """Say whether a call has been started and is not done."""
+        """Return whether a call has been started and is not done."""
         place = call.place
         if isinstance(place, Worker | WorkerLane):
             return call.number <= place.page.started
@@ -207,7 +208,7 @@ class Dispatcher:
         return any(worker.is_running_directly(call) for worker in tuple(self._workers.values()))
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
-        """Return the function with this pickle for this lane, so that each worker is sent it once."""
+        """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
         if not isinstance(payload, bytes):
             return Function(payload, name, lane)
         function = self._functions.get((payload, lane))
@@ -216,15 +217,15 @@ class Dispatcher:
             self._functions.add((payload, lane), function)
         return function
 
-    # -- a round of the engine's thread -------------------------------------------------------------------------
+    # -- rounds of the engine's thread -------------------------------------------------------------------------
 
     def act(self) -> None:
-        """Do all that can be done now."""
+        """Do everything that can be done now."""
         if self.core.queue.head() is not None:
             self._feed()
         self._feed_lanes()
         if self.due:
-            self.flush()  # somebody waits for it, and not for the rest
+            self.flush()  # flush now: latency beats batching here
         self._balance()
         if len(self._workers) > self._supervisor.limit:
             self._shrink()
@@ -233,9 +234,9 @@ class Dispatcher:
         self._wake_on_submit, self._wake_on_submit_lane = self._can_accept(), True
 
     def take_inbox(self) -> None:
-        """Queue what was submitted, do what was asked."""
+        """Queue submitted calls and chunks, and run the requests of other threads."""
         inbox, add, add_lane = self._loop.inbox, self.core.queue.add, self.lane_place.queue.add
-        if inbox and self._permitted:  # before the first entry leaves the inbox: nothing may overtake it
+        if inbox and self._permitted:  # before the first entry leaves the inbox, so that nothing overtakes it
             self.revoke_permits()
         while inbox:
             entry = inbox.popleft()
@@ -250,7 +251,7 @@ class Dispatcher:
                 self.check_requirements()
 
     def _feed(self) -> None:
-        """Give every worker what it has room for, idle ones first; start workers if there is more."""
+        """Send each worker the calls that it can take, idle workers first; start workers if more calls wait."""
         core, queue, offer = self.core, self.core.queue, self._offer
         if queue.has_lines:
             self._feed_links(near=True)
@@ -288,12 +289,12 @@ class Dispatcher:
             self._loop.after(pause, self._try_again)
 
     def _try_again(self) -> None:
-        if monotonic() >= self._tries_at:  # else it was to be sooner meanwhile
+        if monotonic() >= self._tries_at:  # else an earlier try has been scheduled meanwhile
             self._tries_at = inf
             self.core.try_again()
 
     def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
-        """Have each worker run a call of its own, those behind links too; start those that are not there yet."""
+        """Have each worker run a call of its own, including those behind links; start the workers that are missing."""
         self.take_inbox()
         self.revoke_permits()
         made: list[tuple[Worker | Remote, Call]] = []
@@ -311,12 +312,12 @@ class Dispatcher:
         return made
 
     def run_on(self, number: int, call: Call) -> None:
-        """Have one worker run a call, the one of this number of all that there may be."""
+        """Have one worker run a call: the one with this number, counted modulo the number of workers."""
         self.revoke_permits()
         workers = self._all_workers()
         if workers:
             self._run_on(workers[(number - 1) % len(workers)], call)
-        else:  # none can be started: so it waits for one
+        else:  # no worker can be started: the call waits for one
             core = self.lane_place if call.function.lane else self.core
             core.queue.offer(call)
             core.queue.add(call)
@@ -337,7 +338,7 @@ class Dispatcher:
         self.interrupt_reader(worker)
 
     def _shrink(self) -> None:
-        """Let idle workers leave that were started beyond the limit, and are not needed any more."""
+        """Dismiss idle workers that were started beyond the limit and are no longer needed."""
         staying = [worker for worker in self._workers.values() if not worker.stopping]
         surplus = len(staying) - self._supervisor.most
         for worker in reversed(staying):
@@ -349,7 +350,7 @@ class Dispatcher:
                 surplus -= 1
 
     def _feed_lanes(self) -> None:
-        """Send coroutines and streams to the workers that run the fewest; start workers while none is free of them."""
+        """Send coroutines and streams to the workers that run the fewest; start workers while each one runs some."""
         queue = self.lane_place.queue
         if queue.head() is None:
             return
@@ -367,13 +368,13 @@ class Dispatcher:
 
     def interrupt_reader(self, worker: Worker, *, again: bool = True) -> None:
         """
-        Have what was sent to a worker read although a call keeps its main thread busy.
+        Signal a worker to read its frames although a call keeps its main thread busy.
 
-        A worker that starts another call at this very moment may miss it: so look once more.
+        A worker that is just starting another call may miss the signal, so this is done once more, after `OPENING`.
         """
         if worker.is_dead or worker.page.is_open or not worker.is_busy_here or not worker.lane_place.outstanding:
             return
-        self.flush()  # so that a worker that is not listening to signals yet finds it when it first reads
+        self.flush()  # so that a worker that does not handle signals yet finds the frames when it first reads
         self._supervisor.kill(worker, signal.SIGURG)
         if again:
             self._loop.after(OPENING, partial(self.interrupt_reader, worker, again=bool(_unstarted(worker.lane_place))))
@@ -383,7 +384,7 @@ class Dispatcher:
             return
         worker.send_calls(calls)
         for call in calls:
-            # Behind a link the engine of the peer watches the time.
+            # Behind a link, the engine of the peer enforces the timeout.
             if (
                 call.options is not None
                 and call.options.timeout is not None
@@ -393,7 +394,7 @@ class Dispatcher:
         self.due.add(worker)
 
     def flush(self) -> None:
-        """Write what is due."""
+        """Write the queued frames of all places in `due`."""
         for place in self.due:
             worker = place.worker if isinstance(place, WorkerLane) else place
             if not worker.flush() and isinstance(worker, Worker):
@@ -401,7 +402,7 @@ class Dispatcher:
         self.due.clear()
 
     def _watch_writing(self, worker: Worker) -> None:
-        """Go on writing when the socket has room again."""
+        """Continue to write when the socket is writable again."""
 
         def go_on() -> None:
             if worker.is_dead:
@@ -414,10 +415,10 @@ class Dispatcher:
             self._loop.watched.change(worker.sock.fileno(), go_on, writing=True)
 
     def _can_accept(self) -> bool:
-        """Say whether a new call could be sent at once: then whoever brings one wakes us."""
+        """Return whether a new call could be sent at once; if so, a submitting thread wakes the engine."""
         if len(self._workers) < self._supervisor.most:
             return True
-        for worker in self._workers.values():  # in every round: a generator costs more than the loop
+        for worker in self._workers.values():  # this runs in every round, and a generator costs more than the loop
             if not worker.outstanding:
                 return True
         for link in self.links:  # noqa: SIM110  # as above
@@ -426,46 +427,46 @@ class Dispatcher:
         return False
 
     def join(self, worker: Worker) -> None:
-        """Take a new worker in."""
+        """Add a new worker."""
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
         worker.offer = worker.lane_place.offer = self._offer
         self.core.join(worker)
         self.lane_place.join(worker.lane_place)
 
     def leave(self, worker: Worker) -> list[Call]:
-        """Take a dead worker out; return what it had started and not finished."""
+        """Remove a dead worker; return the calls that it had started and not finished."""
         lost = self.core.leave(worker, worker.page.started)
         return lost + self.lane_place.leave(worker.lane_place, worker.page.loop.started)
 
     def retry(self, call: Call) -> None:
-        """Queue a call once more that was started and did not end well."""
+        """Queue a call again that was started and failed."""
         (self.lane_place if call.function.lane else self.core).retry(call)
 
     # -- links ---------------------------------------------------------------------------------------------------
 
     def link(self, link: Remote) -> None:
-        """Take a link in: calls are placed there as well."""
+        """Add a link, so that calls are placed there too."""
         self.expects_peers = False
-        self._unmet = set()  # this one may not be the last that comes
+        self._unmet = set()  # more peers may follow this one
         self.links.append(link)
         self.core.join(link)
         self.lane_place.join(link.lane_place)
 
     def hear_link(self, link: Remote, frame: Message) -> None:
         """
-        Act on what came over a link.
+        Handle a frame that came over a link.
 
-        :raises ProtocolError: if it is nothing for us
+        :raises ProtocolError: if a frame of this kind is not expected here
         """
         if frame.__class__ not in _LINK_KINDS:
-            raise ProtocolError(f"{frame.__class__.__name__} is not for us")
+            raise ProtocolError(f"{frame.__class__.__name__} frames are not accepted from a peer")
         if frame.__class__ is Load:
             self._load_of(link, frame)
         else:
             self._take(link, frame)
 
     def _load_of(self, link: Remote, frame: Any) -> None:
-        """A peer has refused calls, or has room again."""
+        """Handle the report of a peer that it refused calls, or that places are free."""
         if frame.refused:
             for core, place in ((self.core, link), (self.lane_place, link.lane_place)):
                 core.refuse(place, frame.refused)
@@ -473,7 +474,7 @@ class Dispatcher:
             self.core.tell_room(link, frame.free)
 
     def check_requirements(self) -> None:
-        """In a while, fail the tasks whose requirements nobody meets."""
+        """Schedule a check that fails the tasks whose requirements no worker meets."""
         if not self._checking:
             self._checking = True
             self._loop.after(SEEN, self._check_requirements)
@@ -485,7 +486,7 @@ class Dispatcher:
         waiting = {requirement for queue in queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
         if not self.links and (self.expects_peers or not self._supervisor.limit):
-            unmet = set()  # of the first peer `peers_timeout` says how long to wait for it
+            unmet = set()  # `peers_timeout` limits the wait for the first peer
         for requirement in unmet & self._unmet:
             error = UnsatisfiableError(unsatisfiable(requirement, self._offer, self.links))
             for queue in queues:
@@ -496,7 +497,7 @@ class Dispatcher:
             self.check_requirements()
 
     def unlink(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
-        """A link is gone, and nobody can tell what was started there: all that was sent is lost."""
+        """Remove a link that is gone; all calls sent there are lost, because it is not known which were started."""
         if link not in self.links:
             return
         self.links.remove(link)
@@ -512,7 +513,7 @@ class Dispatcher:
     # -- permits and balance -----------------------------------------------------------------------------------
 
     def revoke_permit(self, worker: Worker) -> None:
-        """Revoke a worker's permit; book the call that was sent under it."""
+        """Revoke a worker's permit; record the call that was sent under it, if any, as outstanding."""
         self._permitted.pop(worker.id, None)
         used = worker.revoke_permit()
         if used is not None:
@@ -525,7 +526,7 @@ class Dispatcher:
             self.revoke_permit(worker)
 
     def _balance(self) -> None:
-        """Grant permits for idle workers; move work to them that waits behind a running call elsewhere."""
+        """Grant permits for idle workers; move work to them that waits behind running calls elsewhere."""
         idle = prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
@@ -555,7 +556,7 @@ class Dispatcher:
             self._loop.after(REST, self._rest)
 
     def _busy_links(self) -> tuple[list[Remote], bool]:
-        """Return the links with outstanding calls, and whether another one would take some."""
+        """Return the links with outstanding calls, and whether a link without any can take some."""
         busy, others = [], False
         for link in self.links:
             if link.outstanding:
@@ -565,7 +566,7 @@ class Dispatcher:
         return busy, others
 
     def _take_back_from(self, busy: list[Remote]) -> bool:
-        """Because somebody is idle, take back what waits longest at a peer; False if nothing does."""
+        """Take back the calls that wait at a peer, because a worker is idle; return False if none wait long enough."""
         now = monotonic()
         for link in busy:
             if link.recalling or not link.ready or (waiting := link.unbegun) < 0.0:
@@ -582,7 +583,7 @@ class Dispatcher:
         return False
 
     def _rest(self) -> None:
-        """The thread has woken, and looks again in this round."""
+        """Wake the thread, which checks the balance again in this round."""
         self._rest_armed = False
 
     def _has_children_elsewhere(self, parent: int) -> bool:
@@ -590,12 +591,12 @@ class Dispatcher:
         return any(call.ancestor == parent for place in places for call in place.outstanding.values())
 
     def recall(self, worker: Transport, since: int = 0, waiting: int = 0) -> None:
-        """Take back what a worker has not started, from call `since` on (default: all), and mark the end."""
+        """Take back the calls that a worker has not started, from call `since` on (default: all), and send the mark."""
         worker.send_recall(self._core_of(worker).recall(worker, worker.page, since), waiting)
         self.due.add(worker)
 
     def withdraw(self, place: Transport, call: Call) -> None:
-        """A call that was sent has not left: it waits again."""
+        """Queue a call again that has been placed but not yet written to its place."""
         self._core_of(place).withdraw(place, (call.number,))
 
     def _core_of(self, place: Transport) -> Scheduler:
@@ -604,7 +605,7 @@ class Dispatcher:
     # -- outcomes -----------------------------------------------------------------------------------------------
 
     def hear(self, worker: Worker) -> bool:
-        """Read what a worker says, act on it, and give it more; False if there was nothing."""
+        """Read a worker's frames, handle them, and send it more calls; return False if there were none."""
         if worker.has_permit:
             self.take_inbox()
             self.revoke_permit(worker)
@@ -625,11 +626,11 @@ class Dispatcher:
 
     def read(self, worker: Worker, only: tuple[type, ...] | None = None) -> bool:
         """
-        Read once and act on it; False if there was nothing.
+        Read once and handle the frames; return False if there were none.
 
-        :param only: act on frames of these kinds alone, beside lone Returns
+        :param only: handle only frames of these kinds, and lone Returns
         :raises EOFError: if the worker is gone
-        :raises ProtocolError: if it sent what it must not send
+        :raises ProtocolError: if the worker sent an invalid frame
         """
         returns: list[tuple[int, float, bytes]] = []
         frames = worker.receive(returns)
@@ -671,10 +672,10 @@ class Dispatcher:
         elif cls is Broken:
             self._supervisor.initializer_raised(worker, frame.payload)
         else:
-            raise ProtocolError(f"worker {worker.pid}: {cls.__name__} is not for us")
+            raise ProtocolError(f"worker {worker.pid}: {cls.__name__} frames are not accepted from a worker")
 
     def _logged(self, worker: Worker | Remote, frame: Log) -> None:
-        """Hand a record to the handlers here, or to those of the process whose call logged it, or a child of that."""
+        """Pass a record to the client whose call, or a descendant of that, logged it; else to the handlers here."""
         if isinstance(worker, Worker):
             worker.log.append(frame.text)
         call = worker.place_of(frame.call).outstanding.get(frame.call)
@@ -686,11 +687,11 @@ class Dispatcher:
             self._loop.handle_record(frame.record)
 
     def outstanding(self, number: int) -> Call | None:
-        """Return the call of this number, if it is outstanding."""
+        """Return the call with this number, if it is outstanding."""
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
     def returned(self, worker: Transport, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
-        """A call returned, having run so long."""
+        """Handle the return of a call, which ran for `seconds`."""
         place = worker.place_of(number)
         call = place.outstanding.get(number)
         if call is None:
@@ -706,7 +707,7 @@ class Dispatcher:
             call.receiver.deliver(call, payload)
 
     def _note(self, place: Transport, call: Call, seconds: float) -> None:
-        """Learn from a call that ended behind a link."""
+        """Let the policy learn from a call that ended behind a link."""
         if place.candidate is not None and not place.is_lane:
             place.candidate.observe(seconds / (call.count or 1), call.function.seconds)
             self._policy.done(place.candidate, seconds)
@@ -727,13 +728,13 @@ class Dispatcher:
         call.receiver.deliver_failure(call, frame.payload)
 
     def _forward_to_stream(self, worker: Worker | Remote, number: int, tell: Callable[[Call], object]) -> None:
-        """A stream can be pulled now, or has given something."""
+        """Tell the receiver of a stream that it can be pulled, or that it has yielded."""
         call = worker.lane_place.outstanding.get(number)
         if call is not None:
             tell(call)
 
     def command(self, call: Call, frame: Message, file: File | None = None) -> None:
-        """Send a command to where a call is outstanding."""
+        """Send a command to the place where a call is outstanding."""
         place = call.place
         if place is not None and call.state == SENT:
             place.send_command(frame, file)
@@ -744,7 +745,7 @@ class Dispatcher:
                 self.nested.end_children(call)
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
-        """A call waits for its own tasks: take back what stands behind it, then its place is free for them."""
+        """Note that a call waits for its own tasks; take back the calls behind it, so that its place can run them."""
         if frame.stays:
             self._supervisor.kept.append((worker, frame.call))
             return
@@ -757,14 +758,14 @@ class Dispatcher:
             self.due.add(worker)
 
     def is_cancelled(self, call: Call) -> bool:
-        """Say whether nobody wants the outcome any more."""
+        """Return whether the outcome is no longer wanted."""
         receiver = call.receiver
         return isinstance(receiver, Nobody) or (isinstance(receiver, CallFuture) and not receiver.is_wanted)
 
     # -- failing ------------------------------------------------------------------------------------------------
 
     def fail_waiting(self, error: BaseException) -> None:
-        """Fail everything in the queue."""
+        """Fail everything that is queued."""
         for entry in self.take_waiting():
             _fail(entry, error)
 
@@ -778,10 +779,10 @@ class Dispatcher:
 
     def refuse_late(self) -> None:
         """
-        Fail what was submitted after the end.
+        Fail calls that were submitted after the engine stopped.
 
-        Somebody may have passed the executor's check before it was shut down.  `submit` appends, then looks whether we
-        have stopped; we have stopped, then look what was appended.
+        A thread may have passed the executor's check before the shutdown.  `submit` appends the call, then checks
+        whether the engine has stopped; the engine stops, then checks what was appended.  One of them sees the other.
         """
         error = RuntimeError(AFTER_SHUTDOWN)
         while self._loop.inbox:
@@ -796,7 +797,7 @@ class Dispatcher:
                 entry()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release all references."""
         self._permitted.clear()
         self._functions.clear()
 

@@ -5,14 +5,14 @@ The engine: owns the queue, the workers and every call until its outcome is deli
 
     caller's threads                    the engine's thread (never blocks, never runs user code)
     ----------------                    --------------------------------------------------------
-    submit ---------- inbox ---------->  Loop        inbox, timers, what it sleeps on
-       |                                 Dispatcher  the core's decisions, frames out, outcomes in
-       `-- permit -> an idle worker     Endings     timeouts, cancel
-    cancel ---------- ask ------------>  Crew        workers started, ended, buried
-    done-callbacks <- a thread of their own
+    submit ---------- inbox ---------->  Loop          inbox, timers, selector
+       |                                 Dispatcher    the core's decisions, frames out, outcomes in
+       `-- permit -> an idle worker      Cancellation  timeouts, cancel
+    cancel ---------- ask ------------>  Supervisor    workers started, ended, reaped
+    done-callbacks <- a separate thread
 
-A round: take the inbox; give workers what they have room for; sleep until a socket or a timer is due; read outcomes and
-deliver them.
+One round: take the inbox; send workers the calls that they can take; sleep until a socket is ready or a timer is due;
+read outcomes and deliver them.
 """
 
 from __future__ import annotations
@@ -55,24 +55,25 @@ FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make anothe
 _INBOX_LIMIT = 1000
 
 _DIRECT_LIMIT = 4096
-"""Commands of streams that are larger than this, in bytes, are written by the engine's thread."""
+"""Commands for streams that are at least this large, in bytes, are written by the engine's thread."""
 
 _LINK_PATIENCE = 10.0
-"""Seconds that `cancel` waits for the word of a peer."""
+"""Seconds that `cancel` waits for the answer of a peer."""
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 class Engine:
     """
-    Run calls on worker processes; for the parameters see `Crew`.
+    Run calls on worker processes; for the other parameters see `Supervisor`.
 
     :param policy: chooses among links
-    :param offer: what the workers have that calls may require
-    :param for_others: all calls come from other processes: none is submitted here, and what nobody has asked for, as a
-        worker's own logging records, is not unpickled
-    :param guest: what brings links: it runs in the engine's thread, which is an asyncio event loop then, until the
-        engine ends, and is given the engine and what to call when it has brought it news
+    :param offer: what calls may require of the workers
+    :param for_others: all calls come from other processes: none is submitted here, and data that no client has asked
+        for, such as a worker's own logging records, is not unpickled
+    :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
+        event loop, until the engine ends.  Its arguments are the engine, and a function to call when it has brought
+        something for the engine to act on
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Engine:
     ) -> None:
         self._guest = guest
         if guest is not None:
-            from woolexec.engine import asyncio_driver  # noqa: F401  # a fork in the middle of an import would spoil the child
+            from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
         self._loop = Loop(self._is_outstanding)
         self._supervisor = Supervisor(
             self._loop,
@@ -114,40 +115,40 @@ class Engine:
         self.closes_streams = False
         self._state = "open"  # then "draining", then "stopped"
         self._loop.prepare(self._run, self._note_first_use)
-        if guest is not None:  # it looks for peers before there is anything to do
+        if guest is not None:  # it looks for peers before there are any calls
             self._loop.begin()
         _engines.add(self)
 
     def _note_first_use(self) -> None:
-        """Collect the settings of the thread that first uses it: here code of the user's may run."""
+        """Collect the settings of the thread that first uses the engine; user code may run here."""
         self._supervisor.settings_of_user = settings_of_user()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
     @property
     def broken(self) -> BaseException | None:
-        """Why it takes no more calls, if it does not."""
+        """The reason why no more calls are accepted, if the engine is broken."""
         return self._supervisor.broken
 
     @property
     def has_begun(self) -> bool:
-        """Somebody has used it, or has shut it down."""
+        """The engine has been used or shut down."""
         return self._loop.has_begun
 
     @property
     def forked(self) -> bool:
-        """This is a copy in a forked child."""
+        """This is the copy of an engine in a forked child."""
         return self._loop.forked
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        # The template's word may come later than an outcome; the worker itself has told the page.
+        # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
         return [pid for worker in tuple(self._supervisor.workers.values()) if (pid := worker.pid or worker.page.pid)]
 
     @property
     def processes(self) -> dict[int, WorkerProcess]:
-        """The workers that run, by process id."""
+        """The running workers, by process id."""
         found = {}
         for worker in tuple(self._supervisor.workers.values()):
             pid = worker.pid or worker.page.pid
@@ -159,12 +160,12 @@ class Engine:
 
     @property
     def thread(self) -> threading.Thread | None:
-        """The engine's thread; None if it has not begun, or has ended."""
+        """The engine's thread; None if it has not started, or has ended."""
         return None if self._loop.stopped else self._loop.thread
 
     @property
     def statistics(self) -> dict[str, int]:
-        """Count what is queued, what is outstanding, and the workers."""
+        """The numbers of queued calls, of outstanding calls and of workers."""
         return {
             "queued": self._dispatcher.waiting,
             "outstanding": sum(len(place.outstanding) for place in self._dispatcher.places),
@@ -172,18 +173,18 @@ class Engine:
         }
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
-        """Return the function with this pickle for this lane, so that each worker is sent it once."""
+        """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
         return self._dispatcher.intern(payload, name, lane)
 
     def shutdown(self, *, wait: bool, cancel: bool, close_streams: bool = True) -> None:
         """
-        Take no more calls; end the workers when what was taken is done, or cancelled.
+        Accept no more calls; end the workers when all accepted calls are done or cancelled.
 
-        :param close_streams: close the streams that are open; else they can be pulled to their ends
+        :param close_streams: close the open streams; otherwise they can be pulled to their ends
         """
         if self.forked:
             return
-        if self._loop.retire():  # nobody has used it
+        if self._loop.retire():  # it has not been used
             _engines.discard(self)
             self._dispatcher.refuse_late()
             self._loop.ended()
@@ -194,20 +195,20 @@ class Engine:
             self.join()
 
     def join(self) -> None:
-        """Wait until everything has ended; returns at once in a callback, or in the engine's own thread."""
+        """Wait until everything has ended; return at once if called in a callback or in the engine's own thread."""
         if threading.current_thread() is not self._loop.thread:
             self._loop.join()
 
     def interrupt(self) -> None:
-        """After the user's Ctrl-C: cancel what was not started, and interrupt what runs."""
+        """Cancel calls that have not been started and interrupt those that run, after the user's Ctrl-C."""
         self._loop.ask(self._interrupt)
 
     def end_workers(self, number: int) -> None:
-        """Cancel what was not started, send a signal to all workers, and be broken."""
+        """Cancel calls that have not been started, send a signal to all workers, and mark the engine as broken."""
         self._loop.ask(partial(self._end_workers, number))
 
     def forget(self) -> None:
-        """Close everything in a forked child, which has no engine thread."""
+        """Close all descriptors in a forked child, which has no engine thread."""
         self._dispatcher.close()
         with contextlib.suppress(OSError):
             self._supervisor.forget()
@@ -216,18 +217,18 @@ class Engine:
     # -- what futures ask ---------------------------------------------------------------------------------------
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-        """Keep the call of a future from running; with `force`, end it if it runs."""
+        """Cancel the call of a future before it starts; with `force`, end it if it is running."""
         call = future.outstanding_call
         if call is None or self.forked:
             return False
         if self._dispatcher.core.queue.claim(call):
             call.move("cancel")
             call.payload = b""
-            if len(self._loop.inbox) > _INBOX_LIMIT:  # it takes what was cancelled out
+            if len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
                 self._loop.wake()
             return True
         answer = self._loop.ask(partial(self._cancellation.cancel, call, force=force), default=False)
-        if isinstance(answer, Future):  # a link has been asked; a broken one answers too
+        if isinstance(answer, Future):  # a peer has been asked; a link that breaks answers too
             try:
                 return bool(answer.result(_LINK_PATIENCE))
             except TimeoutError:
@@ -238,7 +239,7 @@ class Engine:
         """
         Have each worker run a call of its own.
 
-        :param calls: makes one; called in the engine's thread
+        :param calls: makes one call; called in the engine's thread
         """
         made: list[tuple[Worker | Remote, Call]] = self._loop.ask(
             partial(self._dispatcher.run_on_all, calls), default=[]
@@ -246,13 +247,13 @@ class Engine:
         return made
 
     def command(self, call: Call, frame: Message, file: File | None = None) -> None:
-        """Send a command to where a stream runs, if it is not over."""
+        """Send a command to the place where a stream runs, if it has not ended."""
         if not self.forked:
-            frame.call = call.number  # type: ignore[attr-defined]  # every command names its call
+            frame.call = call.number  # type: ignore[attr-defined]  # every command frame has this field
             place = call.place
             if (
                 file is None and isinstance(place, WorkerLane) and frame.__class__ is not Cancel
-            ):  # whose children end too
+            ):  # a Cancel ends the call's children too
                 frames = encode(frame)
                 if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
                     return
@@ -266,31 +267,31 @@ class Engine:
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
         """
-        Leave it to who waits: what comes is brought by another thread.
+        Return False: the caller must wait, because another thread delivers what it waits for.
 
-        :raises RuntimeError: in a forked child, where nothing will come
+        :raises RuntimeError: in a forked child, where nothing will be delivered
         """
         if self.forked:
             raise RuntimeError(FORKED_CHILD)
         return False
 
     def is_running(self, future: CallFuture[Any]) -> bool:
-        """Say whether the call of a future has been started."""
+        """Return whether the call of a future has been started."""
         call = future.outstanding_call
         return call is not None and self._dispatcher.is_running(call)
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
         """
-        Leave it to the future: outcomes come from another thread.
+        Return False: the future must wait, because another thread delivers outcomes.
 
-        :raises RuntimeError: in a forked child, where none will come
+        :raises RuntimeError: in a forked child, where no outcome will be delivered
         """
         if self.forked:
             raise RuntimeError(FORKED_CHILD)
         return False
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
-        """Run what is left of a future's delivery in a thread of its own; only the engine's thread calls this."""
+        """Run the rest of a future's delivery in the callback thread; only the engine's thread calls this."""
         self._loop.run_user_code(piece)
 
     # -- the engine's thread ------------------------------------------------------------------------------------
@@ -304,14 +305,14 @@ class Engine:
                 from woolexec.engine import asyncio_driver
 
                 asyncio_driver.run(self._step, self._loop, partial(self._guest, self))
-        except BaseException as exc:  # a bug of ours: nobody may wait for ever because of it
+        except BaseException as exc:  # a bug in Woolexec: no caller may wait indefinitely because of it
             self._fail_everything(exc)
             raise
         finally:
             self._close()
 
     def _step(self) -> bool:
-        """Do what there is to do before the next sleep; False at the end."""
+        """Do all work that is due before the next sleep; return False when the engine has drained."""
         if self._loop.inbox:
             self._dispatcher.take_inbox()
         if self._state == "draining" and self._is_drained():
@@ -325,10 +326,10 @@ class Engine:
 
     def _shut(self, *, cancel: bool, close_streams: bool = True, hand_out: bool = False) -> None:
         """
-        Take no more calls.
+        Accept no more calls.
 
-        :param hand_out: with `cancel`, what an idle worker has been handed counts as started, also while that worker
-            starts: as in the standard library, where some tasks run although the pool is shut down right after them
+        :param hand_out: with `cancel`, a call that was sent to an idle worker counts as started, even while that worker
+            is starting.  In the standard library, too, some tasks run although the pool is shut down right after them
         """
         if cancel and hand_out and self._state == "open":
             self._dispatcher.act()
@@ -340,7 +341,7 @@ class Engine:
             self._cancellation.close_streams()
 
     def _is_drained(self) -> bool:
-        """When nothing is left to do, let the workers leave; True when they have."""
+        """Dismiss the workers when no calls are left; return True when all workers have ended."""
         workers = self._supervisor.workers
         self._dispatcher.revoke_permits()
         if self._dispatcher.has_waiting:
@@ -393,14 +394,14 @@ class Engine:
 
 def _forget_all() -> None:
     for engine in list(_engines):
-        if engine.has_begun:  # one that nobody has used yet has nothing of its process
+        if engine.has_begun:  # one that has not been used yet holds nothing of the parent process
             engine.forget()
 
 
 def _finish_all() -> None:
-    """At the interpreter's end: as the standard library's executors, finish what was submitted."""
+    """Finish all submitted calls at interpreter exit, as the standard library's executors do."""
     engines = [engine for engine in _engines if not engine.forked]
-    # An unhandled Ctrl-C ends the program (it has set sys.last_type by now), not what it left running.
+    # An unhandled Ctrl-C (it has set sys.last_type by now) ends the program, but not the calls that still run.
     ended_by = getattr(sys, "last_type", None)
     interrupted = ended_by is not None and issubclass(ended_by, KeyboardInterrupt) and not hasattr(sys, "ps1")
     for engine in engines:
@@ -413,5 +414,5 @@ def _finish_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
-# Before threads are joined, as concurrent.futures does it; atexit would run after that.
+# This runs before threads are joined, as in concurrent.futures; atexit handlers run after that.
 getattr(threading, "_register_atexit", __import__("atexit").register)(_finish_all)

@@ -1,7 +1,7 @@
 """
-The engine's thread: how others reach it, what it sleeps on, its timers, and where user code goes instead.
+The engine's thread: its inbox, its selector, its timers, and the threads that run user code instead of it.
 
-Everything that the engine decides happens in this one thread, so none of its state has a lock.
+The engine makes all its decisions in this one thread, so none of its state has a lock.
 """
 
 from __future__ import annotations
@@ -23,28 +23,30 @@ from woolexec.engine.selector import Selector
 from woolexec.futures.latch import Latch
 
 _LOOK = 0.1
-"""Whoever waits for the end looks this often (seconds) for user code that has no thread to run in."""
+"""A thread that waits for the end checks this often (seconds) for user code that has no thread to run in."""
 
 _MOMENT = 0.001
-"""Whoever waits for the end of a thread that another one begins looks this often (seconds)."""
+"""A thread that waits for the end checks this often (seconds) whether another thread has started the engine's
+thread."""
 
 _RECORDS_LIMIT = 10_000
-"""Logging records of workers that wait for the handlers here; what is over it is counted and dropped."""
+"""Maximum number of workers' logging records that wait for the handlers here; more are counted and dropped."""
 
 
 class _Here(threading.local):
     begins = 0
-    """How often this thread is in the middle of `Loop.begin`."""
+    """Number of calls of `Loop.begin` in progress in this thread."""
 
 
 class Loop:
     """
-    The inbox, the timers and the sleep of the engine's thread.
+    The inbox, the timers and the selector of the engine's thread.
 
-    The thread, and what it sleeps on, begin when somebody first wants something of it: so a process that is forked
-    before can begin its own.
+    The thread is started and its descriptors are opened at the first use, so a process that is forked before that can
+    start its own.
 
-    :param is_current: says whether what a timer is about (see `after`) still exists; the others are dropped in time
+    :param is_current: returns whether the subject of a timer (see `after`) still exists; other timers are dropped in
+        time
     """
 
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
@@ -63,13 +65,13 @@ class Loop:
         self._records = Relay(limit=_RECORDS_LIMIT)
         self._woken = self._wake_fd = -1
         self._here = _Here()
-        self._first: list[Callable[[], None]] = []  # taken by whoever begins the thread
+        self._first: list[Callable[[], None]] = []  # taken by the thread that starts the engine's thread
 
     def prepare(self, run: Callable[[], None], on_first: Callable[[], object]) -> None:
         """
-        Say what the thread is to run.
+        Set what the thread runs.
 
-        :param on_first: called before it begins, by the thread that first wants something
+        :param on_first: called before the thread starts, in the thread that first uses the engine
         """
 
         def begin() -> None:
@@ -86,7 +88,7 @@ class Loop:
                 self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
                 undo.callback(setattr, self, "thread", None)
                 undo.callback(setattr, self, "_wake_fd", -1)
-                self._wake_fd = wake_fd  # before it runs: whoever comes next wakes it
+                self._wake_fd = wake_fd  # before it runs, so that other threads can wake it from now on
                 self.thread.start()
                 undo.pop_all()
 
@@ -94,15 +96,15 @@ class Loop:
 
     @property
     def has_begun(self) -> bool:
-        """Somebody has wanted something."""
+        """The engine has been used."""
         return not self._first
 
     def begin(self) -> None:
         """
-        Begin the thread, unless that has been done.
+        Start the thread, unless it has been started.
 
-        :raises OSError: if there is no descriptor left
-        :raises RuntimeError: if there is no thread to be had
+        :raises OSError: if no descriptor is left
+        :raises RuntimeError: if no thread can be started
         """
         here = self._here
         here.begins += 1
@@ -110,7 +112,8 @@ class Loop:
             try:
                 begin = self._first.pop()
             except IndexError:
-                # Another thread does it, or a signal has come in its middle: the inbox is looked at first.
+                # Another thread is starting it, or this is a signal handler that interrupted the start: the new thread
+                # looks at the inbox first.
                 return
             try:
                 begin()
@@ -121,7 +124,7 @@ class Loop:
             here.begins -= 1
 
     def retire(self) -> bool:
-        """Stop if the thread has not begun, for good; False if it has."""
+        """Stop for good if the thread has not started; return False if it has."""
         try:
             self._first.pop()
         except IndexError:
@@ -132,22 +135,22 @@ class Loop:
     # -- from any thread ----------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Let the thread look at the inbox; begin it if that has not been done."""
-        with contextlib.suppress(OSError):  # full: it wakes anyway; none: it has stopped, or not begun
+        """Wake the thread to look at the inbox; start it if it has not been started."""
+        with contextlib.suppress(OSError):  # pipe full: it wakes anyway; no pipe: it has stopped, or not started
             os.write(self._wake_fd, b"\0")
             return
         self.begin()
 
     def tell(self, piece: Callable[[], object]) -> None:
-        """Run a piece of the engine's code in its thread, some time soon."""
+        """Run a function in the engine's thread soon; do not wait for it."""
         self.inbox.append(piece)
         self.wake()
 
     def ask(self, question: Callable[[], Any], default: Any = None) -> Any:
         """
-        Run a piece of the engine's code in its thread; return its answer.
+        Run a function in the engine's thread, wait for it, and return its result.
 
-        :param default: the answer when the engine has stopped, or its own thread asks (a destructor may run anywhere)
+        :param default: returned if the engine has stopped, or in its own thread (a destructor may run in any thread)
         """
         if threading.current_thread() is self.thread or self.stopped or self.forked:
             return default
@@ -158,7 +161,7 @@ class Loop:
         def respond() -> None:
             try:
                 answer.append(question())
-            except Exception as exc:  # whoever asked what makes no sense hears of it, and nobody else
+            except Exception as exc:  # raised in the thread that asked, not in the engine's
                 failed.append(exc)
             finally:
                 answered.set()
@@ -172,12 +175,12 @@ class Loop:
         return answer[0] if answer else default
 
     def join(self) -> None:
-        """Wait until the thread, and the user code that it gave away, have ended; returns at once in a callback."""
+        """Wait until the thread and the user code that it passed on have ended; return at once in a callback."""
         if self._callbacks.running_here or self._records.running_here:
             return
-        while self.thread is None or self.thread.ident is None:  # it has not begun, or is about to
+        while self.thread is None or self.thread.ident is None:  # it has not started, or is about to
             if self._first or self.stopped or self._here.begins:
-                return  # the last: this is a signal handler, and what it interrupted begins the thread
+                return  # `begins`: this is a signal handler that interrupted the start of the thread
             sleep(_MOMENT)
         while not self._ended.wait(_LOOK):
             self._callbacks.run_here()
@@ -189,24 +192,24 @@ class Loop:
     # -- from the engine's thread -------------------------------------------------------------------------------
 
     def sleep(self) -> None:
-        """Sleep until there is something to do, and do it."""
+        """Sleep until a descriptor is ready or a timer is due, and handle it."""
         self.hear(self.until_due())
 
     def until_due(self) -> float | None:
-        """Return how long there is nothing to do, in seconds; None: until something comes."""
+        """Return the seconds until the next timer is due; 0.0 if the inbox is not empty, None if there is no timer."""
         if self.inbox:
             return 0.0
         return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
 
     def hear(self, timeout: float | None) -> None:
-        """Sleep at most for so many seconds until there is something to do, and do it."""
+        """Sleep for at most `timeout` seconds until a descriptor is ready or a timer is due, and handle it."""
         for act in self.watched.wait(timeout):
             act()
         while self._timers and self._timers[0][0] <= monotonic():
             heapq.heappop(self._timers)[3]()
 
     def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
-        """Do something later, unless what it is about is gone by then."""
+        """Run `piece` after this many seconds, unless its subject `about` is gone by then."""
         if len(self._timers) > self._timers_limit:
             self._timers = [timer for timer in self._timers if timer[2] is None or self._is_current(timer[2])]
             heapq.heapify(self._timers)
@@ -214,7 +217,7 @@ class Loop:
         heapq.heappush(self._timers, (monotonic() + seconds, next(self._serials), about, piece))
 
     def run_user_code(self, piece: Callable[[], object]) -> None:
-        """Run a piece of user code, which must not raise, in a thread of its own."""
+        """Run a piece of user code, which must not raise, in the callback thread."""
         self._callbacks.put(piece)
         if not self._callbacks_watched:
             self._callbacks_watched = True
@@ -227,7 +230,7 @@ class Loop:
             self.after(left, self._check_callbacks)
 
     def handle_record(self, record: bytes) -> None:
-        """Give a worker's logging record to the handlers here."""
+        """Pass a worker's logging record to the handlers of this process."""
         if self._records.has_room:
             self._say_dropped()
         self._records.put(partial(handle_record, record))
@@ -239,10 +242,10 @@ class Loop:
             records.put(partial(warn_dropped, dropped), always=True)
 
     def close(self) -> None:
-        """Release what the thread slept on."""
+        """Close the selector and the wake pipe, and let the threads for user code exit."""
         self.watched.close()
         os.close(self._woken)
-        wake_fd, self._wake_fd = self._wake_fd, -1  # first: the number may soon be that of a file of the program's
+        wake_fd, self._wake_fd = self._wake_fd, -1  # first: the program may soon reuse the number for a file of its own
         os.close(wake_fd)
         self._timers.clear()
         self._callbacks.close()
@@ -251,13 +254,13 @@ class Loop:
         self.stopped = True
 
     def ended(self) -> None:
-        """Say that the thread has done its last."""
+        """Signal that the thread has finished."""
         self._ended.open()
 
     def forget(self) -> None:
-        """Close our descriptors in a forked child, which has no engine thread."""
+        """Close the descriptors in a forked child, which has no engine thread."""
         self.forked = True
-        if self._wake_fd < 0:  # another thread was about to begin
+        if self._wake_fd < 0:  # another thread was just starting it
             return
         with contextlib.suppress(OSError, ValueError):
             self.watched.close()

@@ -1,4 +1,4 @@
-"""The engine's end of the template process: see `woolexec.worker.fork_server`."""
+"""The engine's end of the fork server: see `woolexec.worker.fork_server`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
-else:  # sooner there, as in `worker/fork_server.py`
+else:  # quicker to import, as in `worker/fork_server.py`
     import _pickle as pickle
     import _signal as signal
     import _socket as socket
@@ -35,7 +35,7 @@ THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
     "RAYON_NUM_THREADS",
 )
-"""Libraries that make a thread pool of their own size it by these; a worker has its share of the processors."""
+"""Environment variables by which libraries size their thread pools; they give a worker its share of the processors."""
 
 _CLOSE_LOOKS = 1000
 
@@ -53,20 +53,20 @@ _HANDED_ON = (
     "safe_path",
     "dev_mode",
 )
-"""Those of `sys.flags` that a command line can say."""
+"""Flags of `sys.flags` that can be set on the command line."""
 
 
 class ForkServer:
     """
-    A running template process.
+    A running fork server process.
 
     :raises OSError: if it cannot be started
     """
 
     def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
         ours, theirs = socket.socketpair()
-        self.answers = False  # its interpreter has run our code
-        self._settings = b""  # that it has been told
+        self.answers = False  # whether its interpreter has run the code below
+        self._settings = b""  # the settings that were sent to it last
         self._unsent = bytearray()
         self.socket = ours
         try:
@@ -88,21 +88,21 @@ class ForkServer:
             ours.sendall(RECORD.pack(CONFIGURE, 0, len(config)) + config)
         except BrokenPipeError:
             self.close()
-            raise OSError(f"{interpreter()} ended at once") from None
+            raise OSError(f"{interpreter()} exited as soon as it was started") from None
         ours.setblocking(False)
         key = _authentication_key()
         self._key = {} if key is None else {"authkey": key}
 
     def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
         """
-        Ask for a worker that holds these descriptors: a socket for frames, one for descriptors, the page.
+        Ask for a worker that has these descriptors: a socket for frames, one for descriptors, and the shared page.
 
-        :param of_user: settings that were collected before
-        :raises OSError: if the template is gone
+        :param of_user: settings that were collected earlier
+        :raises OSError: if the fork server is gone
         """
         packed = array.array("i", fds)
         found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
-        self.socket.setblocking(True)  # a few bytes into an empty buffer
+        self.socket.setblocking(True)  # does not block: a few bytes go into an empty buffer
         try:
             if found != self._settings:
                 self._settings = found
@@ -113,20 +113,20 @@ class ForkServer:
 
     def _changed_settings(self) -> dict[str, Any]:
         found = settings()
-        if found.get("limits") == self._limits:  # which workers have from it
+        if found.get("limits") == self._limits:  # workers inherit these from the fork server
             found.pop("limits", None)
         return found
 
     def kill(self, worker: int, number: int) -> None:
-        """Send a signal to a worker's process group; nothing happens if it has ended."""
+        """Send a signal to a worker's process group; do nothing if it has ended."""
         with contextlib.suppress(OSError):
             self.socket.send(RECORD.pack(KILL, worker, number))
 
     def reports(self) -> Iterator[tuple[int, int, int]]:
         """
-        Read what it has to say: (operation, worker, value).
+        Read its reports, as tuples (operation, worker, value).
 
-        :raises EOFError: if it is gone
+        :raises EOFError: if the fork server is gone
         """
         try:
             data = self.socket.recv(RECORD.size * 64)
@@ -144,7 +144,7 @@ class ForkServer:
         yield from (record for record in RECORD.iter_unpack(records) if record[0] != STARTED)
 
     def close(self) -> None:
-        """End it, and all its workers with it."""
+        """End the fork server and all its workers."""
         self.socket.close()
         with contextlib.suppress(ChildProcessError, ProcessLookupError):
             for _ in range(_CLOSE_LOOKS):
@@ -155,30 +155,30 @@ class ForkServer:
             os.waitpid(self.pid, 0)
 
     def forget(self) -> None:
-        """Close our ends in a forked child, which must not end what belongs to its parent."""
+        """Close the socket in a forked child, which must not end its parent's fork server."""
         with contextlib.suppress(OSError):
             self.socket.close()
 
 
 def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:
-    """Start the interpreter with descriptor 3 as its control socket; everything else of the caller's is closed."""
+    """Start the interpreter with its control socket as descriptor 3; it closes all other descriptors of the caller."""
     program = interpreter()
     if not program:
         raise OSError(f"sys.executable is not set; {SAY_WHICH}")
-    # It would start the application anew, which makes a pool, which starts ...
+    # It would start the application again, which would make a pool, which would start ...
     if getattr(sys, "frozen", False) and program == sys.executable:
         raise OSError(f"a frozen application has no interpreter to start workers with; {SAY_WHICH}")
     environment = {**defaults, **os.environ, **variables}
     flags = _interpreter_flags()
     try:
         os.getcwd()
-    except OSError:  # it is gone; Python 3.13.0 stumbles over that, unless it is not to look there
+    except OSError:  # it is gone; Python 3.13.0 fails at that unless told with -P not to look there
         flags = [*flags, "-P"]
     path = import_path()
     code = (
         "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'))\n"
         f"try: os.write(3, {RECORD.pack(STARTED, 0, 0)!r})\n"
-        "except OSError: os._exit(0)\n"  # the caller is gone: nobody is left to hear of it
+        "except OSError: os._exit(0)\n"  # the caller is gone: there is no one to report to
         f"sys.path[:] = {path!r}; from woolexec.worker.fork_server import main; main(3)"
     )
     null = os.open(os.devnull, os.O_RDONLY)
@@ -199,33 +199,33 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         os.close(null)
 
 
-SAY_WHICH = "multiprocessing.set_executable(path) says which Python to use"
+SAY_WHICH = "choose the Python to use with multiprocessing.set_executable(path)"
 
 
 def interpreter() -> str:
-    """Return the program that workers are started with: what multiprocessing was told, else this interpreter."""
+    """Return the program that workers are started with: the one set in multiprocessing, else this interpreter."""
     spawn = imported("multiprocessing.spawn")
     program = sys.executable if spawn is None else spawn.get_executable()
     return os.fsdecode(program) if program else ""
 
 
 def _interpreter_flags() -> list[str]:
-    """Return the options that this interpreter was started with, as `multiprocessing` hands them on."""
+    """Return the options that this interpreter was started with, as `multiprocessing` passes them on."""
     flags = sys.flags
     if not (sys.warnoptions or sys._xoptions or any(getattr(flags, name) for name in _HANDED_ON)):
-        return []  # the usual case: `subprocess` takes a tenth of the time until the first result to import
+        return []  # the usual case: importing `subprocess` takes a tenth of the time until the first result
     from subprocess import _args_from_interpreter_flags  # type: ignore[attr-defined]
 
     return _args_from_interpreter_flags()  # type: ignore[no-any-return]
 
 
 _path: tuple[tuple[Any, ...], list[str]] = (), []
-"""What the import path was last, and what came of it."""
+"""The last import path seen, and the absolute path made from it."""
 
 
 def import_path() -> list[str]:
-    """Make the caller's import path independent of the working directory."""
-    global _path  # a cache: this is asked for with each function that a worker is sent
+    """Return the caller's import path, made independent of the working directory."""
+    global _path  # a cache: this is called for each function that is sent to a worker
     is_relative = any(isinstance(entry, str) and not entry.startswith("/") for entry in sys.path)
     seen = (*sys.path, _working_directory() if is_relative else None)
     if _path[0] != seen:
@@ -246,14 +246,14 @@ def _absolute_path() -> list[str]:
         if isinstance(entry, str):
             try:
                 path.append(os.path.abspath(entry))
-            except OSError:  # the working directory is gone, and so is what is relative to it
+            except OSError:  # the working directory is gone, so relative entries are useless
                 continue
     return path
 
 
 def _authentication_key() -> bytes | None:
-    """Return what `multiprocessing` signs its connections with, so that tasks can use the caller's managers."""
-    try:  # while the template's interpreter starts; a program that loads it later finds the same key in its tasks
+    """Return the authentication key of `multiprocessing`, with which tasks can use the caller's managers."""
+    try:  # done while the fork server starts; a program that imports it later finds the same key in its tasks
         from multiprocessing.process import current_process
     except (ImportError, SystemError):  # a Python without it, or 3.13.0 where the working directory is gone
         return None

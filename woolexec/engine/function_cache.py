@@ -1,10 +1,10 @@
 """
 Pickle functions once.
 
-An importable function is pickled by name, once for all.  A function that travels by value (of ``__main__``, a REPL, a
-notebook, a lambda) takes cloudpickle 50-300 µs; its pickle is used again only as long as everything that it refers to
-is the same, immutable object: its code, defaults, closure and globals.  If it refers to anything that can change
-unseen, it is pickled anew for each task, so that a task always sees the present state, as its arguments do.
+An importable function is pickled by name, only once.  A function that is pickled by value (one of ``__main__``, a REPL
+or a notebook, or a lambda) takes cloudpickle 50-300 µs.  Its pickle is reused only while everything that it refers to
+is the same immutable object: its code, defaults, closure and globals.  If it refers to anything that can change without
+being noticed, it is pickled again for each task, so that a task always sees the current state, as its arguments do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MISSING = object()
 
 
 class Functions:
-    """What is known of the functions that one executor was given."""
+    """Pickles of the functions that were submitted to one executor."""
 
     def __init__(self, intern: Callable[[Any, str, int], Function], *, is_nested: bool = False) -> None:
         self._intern = intern
@@ -40,10 +40,11 @@ class Functions:
 
     def get(self, fn: Callable[..., Any], backend: str | None = None) -> Function:
         """
-        Return the pickled form of `fn`, for the lane on which it runs.
+        Return the pickled form of `fn`, for the lane in which it runs.
 
-        :param backend: the event loop for a coroutine function or an asynchronous generator function; None: as here
-        :raises Exception: what pickling it raises
+        :param backend: the event loop for a coroutine function or an asynchronous generator function; None: the kind
+            that runs here
+        :raises Exception: any exception raised by pickling
         """
         if fn.__class__ is not FunctionType:
             return self._make(fn, *self._dumps(fn), backend)
@@ -58,20 +59,20 @@ class Functions:
         may_change = references is not None and not references.add_all(fn)
         payload, needs = self._dumps(fn)
         function = self._make(fn, payload, needs, backend)
-        if not may_change and not needs and isinstance(payload, bytes):  # large ones cost about what sending them does
+        if not may_change and not needs and isinstance(payload, bytes):  # pickling large ones costs like sending them
             self._known.add(fn, (function, references))
         return function
 
     def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]]:
-        """Pickle a function; return that and the large globals that it needs, which are payloads of their own."""
+        """Pickle a function; return the pickle and the large globals that it needs, which are separate payloads."""
         is_function = fn.__class__ is FunctionType
-        if self._is_nested:  # it travels inside a frame
+        if self._is_nested:  # it is sent inside a frame
             return dumps_inline(fn, is_function=is_function), []
         needs = Needs(self._large)
         return dumps(fn, least=LARGE, is_function=is_function, needs=needs), needs
 
     def clear(self) -> None:
-        """Let go of what was pickled."""
+        """Forget all pickles."""
         self._known.clear()
         self._with_needs.clear()
         self._large.clear()
@@ -88,7 +89,7 @@ class Functions:
         return function
 
     def _find(self, fn: Any, payload: Any, needs: list[Any], lane: int) -> Function:
-        """Return what was made the last time, if it is the same: older large globals are not to be kept."""
+        """Return the Function made last time if it is the same, else a new one; older large globals are not kept."""
         key = (fn if fn.__class__ is FunctionType else name_of(fn)), lane
         function = self._with_needs.get(key)
         if function is not None and function.payload == payload:
@@ -109,42 +110,42 @@ def _as_function(large: Any) -> Function:
 
 
 _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
-"""Flags of code objects (`inspect`, which takes long to import, names them CO_GENERATOR and so on)."""
+"""Flags of code objects: CO_GENERATOR and so on in `inspect`, which takes long to import."""
 
 _LOOPS = (ASYNCIO, TRIO)
 
 
 def _flags(fn: Any) -> int:
-    """Tell what calling `fn` gives: the flags of the code behind methods, partials and callable objects."""
+    """Return the flags of the code that `fn` runs, looking through methods, partials and callable objects."""
     while isinstance(fn, partial):
         fn = fn.func
     fn = getattr(fn, "__func__", fn)
     code = getattr(fn, "__code__", None)
     if not isinstance(code, CodeType):
-        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  # its code, not whether
+        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  # the code is needed
     return code.co_flags if isinstance(code, CodeType) else 0
 
 
 def loop_lane(backend: str | None) -> int:
-    """Choose the event loop for coroutines: the given one, else the one that runs here, else asyncio's."""
+    """Return the lane for coroutines: that of the given backend, else of the loop that runs here, else asyncio."""
     if backend is not None:
         return TRIO if backend == "trio" else ASYNCIO
     return ASYNCIO if trio_token() is None else TRIO
 
 
 def trio_token() -> Any:
-    """Return the token of the trio that runs here; None if none does."""
+    """Return the token of the trio run in this thread; None if there is none."""
     trio = imported("trio")
     if trio is None:
         return None
     try:
         return trio.lowlevel.current_trio_token()
-    except RuntimeError:  # none runs here
+    except RuntimeError:  # trio does not run here
         return None
 
 
 def name_of(fn: object) -> str:
-    """Name a callable for messages."""
+    """Return the name of a callable for messages."""
     for attribute in ("__qualname__", "__name__"):
         try:
             name = getattr(fn, attribute)
@@ -157,7 +158,7 @@ def name_of(fn: object) -> str:
 
 
 def _is_importable(fn: Any) -> bool:
-    """Say whether pickle takes this function or class by its name."""
+    """Return whether this function or class is pickled by name."""
     module = sys.modules.get(getattr(fn, "__module__", None) or "")
     if module is None:
         return False
@@ -171,21 +172,21 @@ def _is_importable(fn: Any) -> bool:
 
 
 class _References:
-    """All that a function's pickle depends on, with the globals that it and those that it names may use."""
+    """Everything that a function's pickle depends on, including globals used by it and by functions that it names."""
 
     def __init__(self) -> None:
         self._snapshots: list[Snapshot] = []
         self._globals: list[tuple[dict[str, Any], str, Any]] = []
 
     def is_same(self) -> bool:
-        """Say whether all are what they were."""
+        """Return whether everything is unchanged."""
         for namespace, name, value in self._globals:
             if namespace.get(name, _MISSING) is not value:
                 return False
         return all(snapshot.is_same() for snapshot in self._snapshots)
 
     def add_all(self, fn: FunctionType) -> bool:
-        """Look at all of them; False if something may change unseen."""
+        """Record everything that `fn` refers to; return False if some of it may change without being noticed."""
         waiting: list[Any] = [fn]
         visited = {id(fn)}
         while waiting:

@@ -1,7 +1,7 @@
 """
-The place of a worker's calls that do not run in its main thread: coroutines and streams, many at once.
+The lane of a worker: the place of its calls that do not run in its main thread, which are coroutines and streams.
 
-It is a place of its own, with its own window and its own marks on the worker's page, on the same socket.
+It is a separate place with its own window and its own words on the worker's shared page, but it uses the same socket.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from woolexec.wire.payload import File, Parts
 
 COROUTINES = 10_000
-"""Coroutines and streams that one worker runs at once, unless the user says otherwise."""
+"""Default number of coroutines and streams that one worker runs at once."""
 
 
 class WorkerLane(Transport):
     """
-    What runs beside the main thread of a worker.
+    The calls of a worker that run outside its main thread.
 
-    :param limit: calls that run at once
+    :param limit: maximum number of calls that run at once
     """
 
     __slots__ = ("page", "worker")
@@ -44,7 +44,7 @@ class WorkerLane(Transport):
         return self.worker.pid
 
     def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Book a call; it counts as one of the worker's, and is started as soon as it is there."""
+        """Record a call as outstanding; it counts as one of the worker's, and starts as soon as it arrives there."""
         super().sent(call, number, cost, size)
         call.cost = monotonic()
         if self.worker.remaining is not None:
@@ -56,11 +56,11 @@ class WorkerLane(Transport):
         return self.worker.is_used_up
 
     def send(self, frames: bytes, file: File | None = None) -> None:
-        """Put encoded frames in line."""
+        """Queue encoded frames."""
         self.worker.send(frames, file)
 
     def flush(self) -> bool:
-        """Write what is in line."""
+        """Write what is queued."""
         return self.worker.flush()
 
     def _slot(self, function: Function) -> int:

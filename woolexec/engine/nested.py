@@ -1,4 +1,4 @@
-"""Tasks that running calls submit: they take the way of any other, and their outcomes go to the worker that asked."""
+"""Nested tasks: running calls submit them; they are queued like others, and outcomes go to the submitting worker."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 NESTED = frozenset({Submit, Cancel, Close, Next, Send, Throw})
-"""What a call says of the tasks that it has submitted."""
+"""Frames that a call sends about the tasks that it submits."""
 
 
 class NestedTasks:
     """
     The nested tasks of all workers that have not ended yet.
 
-    :param end: ends a call by force, wherever it is
+    :param end: ends a call by force, wherever it runs
     """
 
     def __init__(self, dispatcher: Dispatcher, end: Callable[[Call], object]) -> None:
@@ -37,7 +37,7 @@ class NestedTasks:
         self._tasks: dict[tuple[int, int], _Receiver] = {}
 
     def hear(self, worker: Worker, frame: Any, broken: BaseException | None) -> None:
-        """Act on what a worker's call says of its tasks."""
+        """Handle a frame that a worker's call sent about its tasks."""
         cls = frame.__class__
         if cls is Submit:
             self.submit(worker, frame, broken)
@@ -65,7 +65,7 @@ class NestedTasks:
             function, frame.payload, receiver, options, frame.parent, context=frame.context
         )
         parent = worker.lane_place.outstanding.get(frame.parent)
-        if parent is not None:  # it does not hold a main thread; what does is above it
+        if parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
         if trouble is not None:
@@ -78,7 +78,7 @@ class NestedTasks:
             dispatcher.check_requirements()
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
-        """Drop a task, or, with `force`, end it where it runs; whoever submitted it hears of its end."""
+        """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
         receiver = self._tasks.get((worker.id, task))
         if receiver is None:
             return
@@ -87,12 +87,12 @@ class NestedTasks:
             call.move("cancel")
             receiver.deliver_failure(call, None)
         elif force and isinstance(call.place, WorkerLane):
-            self._dispatcher.command(call, Cancel(call=call.number))  # it ends when it has cleaned up
+            self._dispatcher.command(call, Cancel(call=call.number))  # it ends after its clean-up
         elif force and self._end(call) is True:
             receiver.deliver_failure(call, None)
 
     def command(self, worker: Worker, frame: Any) -> None:
-        """Pass a command on to a stream."""
+        """Pass on a command to a stream."""
         receiver = self._tasks.get((worker.id, frame.call))
         if receiver is None:
             return
@@ -101,7 +101,7 @@ class NestedTasks:
         self._dispatcher.command(receiver.outstanding_call, frame, file)
 
     def is_orphan(self, call: Call) -> bool:
-        """Say whether the task that submitted this call has ended."""
+        """Return whether the task that submitted this call has ended."""
         return self._dispatcher.outstanding(call.parent) is None
 
     def end_children(self, parent: Call) -> None:
@@ -112,7 +112,7 @@ class NestedTasks:
             self.end(receiver.worker, task)
 
     def orphan(self, worker: Worker) -> None:
-        """End the tasks of a dead worker's calls, for which nobody waits."""
+        """End the tasks of a dead worker's calls, because nothing waits for them any more."""
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
             self._tasks.pop((worker_id, task), None)
@@ -133,7 +133,7 @@ class NestedTasks:
 
 
 class _Receiver(Pulled):
-    """Takes what becomes of one nested task."""
+    """Receives the outcome and the items of one nested task."""
 
     outstanding_call: Call
 
@@ -144,16 +144,16 @@ class _Receiver(Pulled):
         self.has_started = False
 
     @property
-    def is_open(self) -> bool:  # type: ignore[override]  # it is seen when it is asked for
-        """It is a stream, and the task that opened it has ended, and with it who would close it."""
+    def is_open(self) -> bool:  # type: ignore[override]  # computed when it is read
+        """It is a stream, and the task that opened it, and would have closed it, has ended."""
         return self.has_started and self._tasks.is_orphan(self.outstanding_call)
 
     def deliver(self, call: Call, payload: Any) -> None:
-        """Send the encoded value down."""
+        """Send the encoded value to the worker."""
         self.deliver_context(call, b"", payload)
 
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
-        """Send the encoded value down, with changed context variables."""
+        """Send the encoded value to the worker, with changed context variables."""
         frame = Return(call=(self.task,), seconds=(0.0,))
         frame.context = context
         file = fill(frame, payload)
@@ -162,7 +162,7 @@ class _Receiver(Pulled):
         self._tasks.finish(self, frame, file)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception down; None, which is sent as nothing: the task was cancelled."""
+        """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
         if payload is None:
             payload = b""
         elif isinstance(payload, BaseException):
@@ -170,12 +170,12 @@ class _Receiver(Pulled):
         self._tasks.finish(self, Raise(call=self.task, payload=payload))
 
     def deliver_start(self, call: Call) -> None:
-        """Say that a stream can be pulled."""
+        """Tell the worker that a stream can be pulled."""
         self.has_started = True
         self._tasks.tell(self, Started(call=(self.task,)))
 
     def deliver_item(self, call: Call, frame: Yield) -> None:
-        """Pass items of a stream on."""
+        """Pass on items of a stream."""
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
         self._tasks.tell(self, below, fill(below, frame.payload))
@@ -183,9 +183,9 @@ class _Receiver(Pulled):
 
 def _options_of(asked: Options | None) -> TaskOptions | None:
     """
-    Make options as a task has asked for them.
+    Make the options that a task has asked for.
 
-    :raises ValueError: if they make no sense
+    :raises ValueError: if they are invalid
     """
     if asked is None:
         return None

@@ -1,24 +1,24 @@
 """
-A permit: lets one submitting thread write one call to an idle worker by itself, so that no engine thread wakes.
+The direct-send permit: lets one submitting thread write one call to an idle worker itself, without waking the engine.
 
 The engine grants a permit, with the number of the call that may use it, when a worker is idle and nothing waits.  It
-revokes the permit before it sends that worker anything else.  One `dict.setdefault`, which is atomic, decides who comes
-first: it stores the call that uses the permit, or that the engine has revoked it, and tells everybody which.
+revokes the permit before it sends that worker anything else.  One `dict.setdefault`, which is atomic, decides who is
+first: it stores either the call that uses the permit or the fact that it was revoked, and returns what was stored.
 
 ::
 
     submitting thread                              the engine
     1. read the permit                             a. setdefault(key, None): revoked, or the call that used it
-    2. read the slot of the function               b. book that call
-    3. in one C call:                              c. wait with writing until `is_written`, or until the worker
+    2. read the slot of the function               b. record that call as outstanding
+    3. in one C call:                              c. do not write until `is_written`, or until the worker
          setdefault(key, call)                        has started the call
-         write, if that gave back this call        d. change slots, write
+         write, if that returned this call         d. change slots, write
     4. is_written = True
 
-- The slot is still right when 3 uses the permit: slots change in d only, after a, and then 3 is too late.
-- Nothing comes between using the permit and writing, neither another thread nor a signal handler, which could wait for
-  the engine while the engine waits for the end of the write.  `sendmsg` draws its pieces from iterators of C functions
-  alone, and so runs no bytecode.  A permit that was used already gives an empty piece, which writes nothing.
+- The slot is still valid when 3 uses the permit: slots change only in d, after a, and then 3 is too late.
+- Nothing runs between using the permit and writing: no other thread, and no signal handler, which could wait for the
+  engine while the engine waits for the end of the write.  `sendmsg` takes its buffers from iterators of C functions
+  only, and so runs no bytecode.  A permit that was used already gives an empty buffer, which writes nothing.
 - Where `sendmsg` does not do that, `works` is false: no permits are granted, and every call goes through the queue.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.call import Call
-else:  # `socket` takes longer to import than most of what a pool begins with
+else:  # `socket` takes longer to import than most modules that a pool needs at its start
     import _socket as socket
 
 _KEY = (0,)
@@ -42,9 +42,9 @@ _KEY = (0,)
 
 class Permit:
     """
-    The permission to write the call of this number.
+    The permission to write one call, under this number.
 
-    `is_written` says that the call which used it has been written, or that its worker is gone.
+    `is_written` is true when the call that used the permit has been written, or its worker is gone.
     """
 
     __slots__ = ("_first", "is_written", "number", "ticket")
@@ -57,15 +57,15 @@ class Permit:
 
     @property
     def user(self) -> Call | None:
-        """The call that has used it."""
+        """The call that has used the permit, if any."""
         return self._first.get(0)
 
     def use(self, sock: socket.socket, call: Call, frames: bytes) -> bool:
-        """Write frames for a call, unless the permit was used or revoked; say whether the call used it."""
+        """Write frames for a call, unless the permit was used or revoked; return whether the call used it."""
         used = map(is_, (call,), map(self._first.setdefault, _KEY, (call,)))
         try:
             sock.sendmsg(map(mul, (frames,), used))
-        except OSError:  # the worker died: the engine finds the call, and that it was not started
+        except OSError:  # the worker died: the engine finds the call, and sees that it was not started
             pass
         if self._first.get(0) is not call:
             return False
@@ -73,19 +73,19 @@ class Permit:
         return True
 
     def revoke(self) -> Call | None:
-        """End it; return the call that has used it, if one has."""
+        """Revoke the permit; return the call that has used it, if any."""
         return self._first.setdefault(0, None)
 
 
 def _works() -> bool:
-    """Try it."""
+    """Return whether a permit works here, by using one."""
     near, far = socket.socketpair()
     far.setblocking(False)
     permit, one, other = Permit(1), object(), object()
     try:
         answers = [permit.use(near, call, b"frames") for call in (one, other)]  # type: ignore[arg-type]
         return answers == [True, False] and far.recv(64) == b"frames"
-    except Exception:  # whatever another implementation of `sendmsg` makes of it
+    except Exception:  # another implementation of `sendmsg` may raise anything
         return False
     finally:
         near.close()

@@ -1,4 +1,4 @@
-"""Placement policies of users: what one gets wrong costs no task."""
+"""Guard for the placement policies of users: an error in a policy costs no task."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _OURS = (IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin)
 
 
 def guarded(policy: Placement | None) -> Placement:
-    """Return what the engine can rely on: a policy of ours, or another with a guard around it."""
+    """Return a policy that the engine can rely on: a built-in one, or a guard around any other."""
     if policy is None:
         return IdleFirst()
     return policy if type(policy) in _OURS else _Guarded(policy)
 
 
 class _Guarded:
-    """Asks a policy, and does without it when it fails; says so once."""
+    """Asks a policy, and uses the default when it fails; the first failure is logged."""
 
     def __init__(self, policy: Placement) -> None:
         self._policy = policy
@@ -31,16 +31,16 @@ class _Guarded:
     def choose(self, candidates: Sequence[Candidate], task: str) -> Candidate:
         """Choose where the next task goes."""
         try:
-            chosen = self._policy.choose(tuple(candidates), task)  # it may do with them what it likes
+            chosen = self._policy.choose(tuple(candidates), task)  # a copy, which the policy may keep
             if any(chosen is candidate for candidate in candidates):
                 return chosen
-            raise ValueError(f"{chosen!r} is none of the candidates")
+            raise ValueError(f"{chosen!r} is not one of the candidates")
         except Exception as exc:
             self._complain(exc)
         return self._instead.choose(candidates, task)
 
     def done(self, candidate: Candidate, seconds: float) -> None:
-        """Hear that a task has ended there, having run so long."""
+        """Note that a task has ended there after running for `seconds`."""
         try:
             self._policy.done(candidate, seconds)
         except Exception as exc:

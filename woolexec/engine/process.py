@@ -1,4 +1,4 @@
-"""A worker as the standard library's pools show theirs: what `multiprocessing.Process` has of a process that runs."""
+"""A worker in the form that the standard library's pools show theirs: like a running `multiprocessing.Process`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOK = 0.005
 
 
 class WorkerProcess:
-    """A worker process; any thread may use this, also after the worker's end."""
+    """A worker process; any thread may use this object, even after the worker has ended."""
 
     def __init__(self, worker: Worker, pid: int, supervisor: Supervisor, loop: Loop) -> None:
         self.pid = self.ident = pid
@@ -40,20 +40,20 @@ class WorkerProcess:
     def exitcode(self) -> int | None:
         """The exit code, or the negative number of the signal that ended it; None while it runs."""
         worker = self._worker
-        if worker.exitcode is None and worker.is_closed:  # it was seen to be gone, and nobody could tell how
+        if worker.exitcode is None and worker.is_closed:  # it is gone, and its exit code is not known
             return -signal.SIGKILL
         return worker.exitcode
 
     @property
     def sentinel(self) -> int:
         """
-        A descriptor that can be read when it has ended, for `multiprocessing.connection.wait`.
+        A descriptor that can be read when the process has ended, for `multiprocessing.connection.wait`.
 
-        :raises OSError: if there is no descriptor left, or the platform has no such thing
+        :raises OSError: if no descriptor is left, or the platform has no `os.pidfd_open`
         """
         if self._sentinel < 0:
             if not hasattr(os, "pidfd_open"):
-                raise OSError("this platform has no descriptors of processes")
+                raise OSError("sentinel needs os.pidfd_open, which this platform does not have; use join()")
             try:
                 self._sentinel = os.pidfd_open(self.pid)
             except ProcessLookupError:
@@ -62,11 +62,11 @@ class WorkerProcess:
         return self._sentinel
 
     def is_alive(self) -> bool:
-        """Say whether it runs."""
+        """Return whether the process is running."""
         return self.exitcode is None
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, or for `timeout` seconds."""
+        """Wait until the process has ended, or for `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.is_alive():
             left = _LOOK if deadline is None else min(_LOOK, deadline - time.monotonic())
@@ -75,15 +75,15 @@ class WorkerProcess:
             time.sleep(left)
 
     def terminate(self) -> None:
-        """Send SIGTERM to it and its children; what it runs is lost."""
+        """Send SIGTERM to the process and its children; the calls that it runs are lost."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to it and its children; what it runs is lost."""
+        """Send SIGKILL to the process and its children; the calls that it runs are lost."""
         self._signal(signal.SIGKILL)
 
     def close(self) -> None:
-        """Do nothing: its end is the pool's matter."""
+        """Do nothing: the pool cleans up after its workers."""
 
     def _signal(self, number: int) -> None:
         if self.is_alive():

@@ -1,4 +1,4 @@
-"""What the engine's thread sleeps on."""
+"""The selector on which the engine's thread sleeps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from woolexec.errors import PlatformError
 
 class Selector:
     """
-    The descriptors that the engine sleeps on, and what it does when they are ready.
+    The descriptors that the engine waits for, and the callbacks to run when they are ready.
 
-    `select.epoll` where there is one, else `select.poll`: `selectors` takes 2-3 µs more in each round.
+    It uses `select.epoll` where available, else `select.poll`: `selectors` takes 2-3 µs more in each round.
     """
 
     def __init__(self) -> None:
@@ -25,31 +25,31 @@ class Selector:
         self._acts: dict[int, Callable[[], object]] = {}
 
     def add(self, fd: int, act: Callable[[], object]) -> None:
-        """Do this when the descriptor can be read."""
+        """Run `act` when the descriptor can be read."""
         self._acts[fd] = act
         self._poll.register(fd, select.POLLIN)
 
     def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
-        """Do something else, also when the descriptor can be written, if asked."""
+        """Run `act` instead; with `writing`, also when the descriptor can be written."""
         self._acts[fd] = act
         self._poll.modify(fd, select.POLLIN | select.POLLOUT if writing else select.POLLIN)
 
     def remove(self, fd: int) -> None:
-        """Forget the descriptor, if it is known."""
+        """Remove the descriptor, if it is registered."""
         if self._acts.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
     def wait(self, timeout: float | None) -> list[Callable[[], object]]:
-        """Sleep until something is ready, or for `timeout` seconds; return what to do."""
+        """Wait until a descriptor is ready, or for `timeout` seconds; return the callbacks to run."""
         ready = self._poll.poll(None if timeout is None else timeout * self._unit)
         acts = self._acts
         return [acts[fd] for fd, _ in ready if fd in acts]
 
     def fileno(self) -> int:
         """
-        Return what another loop may sleep on: it can be read when something here is ready.
+        Return a descriptor for another event loop: it can be read when a descriptor here is ready.
 
-        :raises PlatformError: where the kernel has no such thing
+        :raises PlatformError: if the platform has no epoll
         """
         if not hasattr(self._poll, "fileno"):
             raise PlatformError("links to peers need epoll, which this platform does not have")
@@ -57,6 +57,6 @@ class Selector:
         return number
 
     def close(self) -> None:
-        """Release what the kernel holds."""
+        """Close the epoll descriptor, if there is one."""
         if hasattr(self._poll, "close"):
             self._poll.close()

@@ -1,8 +1,8 @@
 """
-The settings of this process that its workers start with: what a fork would have handed on.
+The settings of this process that its workers start with, as they would be inherited by a fork.
 
-Only what differs from a fresh interpreter is sent, and only of modules that the program has imported.
-`woolexec.worker.settings` makes them true in a worker; `docs/differences.md` has the list for users.
+Only settings that differ from those of a fresh interpreter are sent, and only of modules that the program has imported.
+`woolexec.worker.settings` applies them in a worker; `docs/differences.md` lists them for users.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
-"""Those of the locale in which a fresh interpreter has ``C``."""
+"""The locale categories that are ``C`` in a fresh interpreter."""
 
 _FIELD_LIMIT = 131072
-"""What `csv.field_size_limit` is in a fresh interpreter."""
+"""The value of `csv.field_size_limit` in a fresh interpreter."""
 
 _LEVELS = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 _FILTERS = [
@@ -36,20 +36,20 @@ _FILTERS = [
 
 
 def settings() -> dict[str, Any]:
-    """Collect those that need no code of the user's; from any thread.  Pickling them needs builtins alone."""
+    """Collect the settings that run no user code; from any thread.  Pickling them needs only builtins."""
     found: dict[str, Any] = {"recursion": sys.getrecursionlimit(), "digits": sys.get_int_max_str_digits()}
     return found | _collect(_OF_THE_PROCESS)
 
 
 def settings_of_user() -> dict[str, Any]:
-    """Collect those of the calling thread, and those whose pickling runs code of the user's: it is done already."""
+    """Collect the settings of the calling thread, and those whose pickling runs user code: these are pickled here."""
     return _collect(_OF_THE_USER)
 
 
 def _collect(table: dict[str, Callable[[], Any]]) -> dict[str, Any]:
     found = {}
     for name, collect in table.items():
-        with contextlib.suppress(Exception):  # other threads change these meanwhile; classes of users may do anything
+        with contextlib.suppress(Exception):  # other threads may change these; user classes may raise anything
             value = collect()
             if value is not None:
                 found[name] = value
@@ -57,7 +57,7 @@ def _collect(table: dict[str, Callable[[], Any]]) -> dict[str, Any]:
 
 
 def _decimal() -> tuple[Any, ...] | None:
-    """Describe this thread's decimal context; if that is as ever, the default."""
+    """Describe this thread's decimal context or, if that is unchanged, the default context; None if both are."""
     decimal = imported("decimal")
     if decimal is None:
         return None
@@ -111,10 +111,10 @@ def _locale() -> dict[str, str] | None:
 
 
 def _reducers() -> list[tuple[str, str, bytes]] | None:
-    """Collect what was registered with `copyreg` by others than the class's own module."""
+    """Collect the reducers registered with `copyreg` by a package other than that of the class."""
     found = []
     for cls, reducer in _foreign_reducers():
-        with contextlib.suppress(Exception):  # one that does not pickle keeps no other from it
+        with contextlib.suppress(Exception):  # one that cannot be pickled does not affect the others
             found.append((cls.__module__, cls.__qualname__, dumps_inline((cls, reducer))))
     return found or None
 
@@ -159,7 +159,7 @@ def _disabled_level() -> int | None:
 
 
 def _process() -> tuple[Any, ...] | None:
-    """Say which process of `multiprocessing`'s this is, for the names of its children."""
+    """Return the identity of this process in `multiprocessing`, for the names of its children."""
     process = imported("multiprocessing.process")
     if process is None:
         return None
@@ -168,14 +168,14 @@ def _process() -> tuple[Any, ...] | None:
 
 
 def _coverage() -> str | None:
-    """Return the configuration of a coverage that measures the children of `multiprocessing`."""
+    """Return the configuration of coverage.py, if it measures the child processes of `multiprocessing`."""
     if imported("coverage.multiproc") is None or not hasattr(imported("multiprocessing"), "_coverage$patched"):
         return None
     return os.environ.get("COVERAGE_RCFILE", "")
 
 
 def _niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, os.getpid())  # of the main thread: elsewhere it may be another on Linux
+    return os.getpriority(os.PRIO_PROCESS, os.getpid())  # of the main thread: on Linux, others may differ
 
 
 def _affinity() -> tuple[int, ...] | None:
@@ -183,7 +183,7 @@ def _affinity() -> tuple[int, ...] | None:
 
 
 def limits() -> dict[str, tuple[int, int]] | None:
-    """Collect the limits of resources, if the program may have set some."""
+    """Collect the resource limits, if the program may have set some."""
     resource = imported("resource")
     if resource is None:
         return None

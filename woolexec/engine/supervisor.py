@@ -1,8 +1,8 @@
 """
-The workers' lives: started when there is work for them, buried when they have ended, replaced when there is more work.
+The workers' lifecycle: they are started when there is work, reaped when they have ended, and replaced if work is left.
 
-What a dead worker costs is decided in `bury`: its page says what it had started.  What it had not started is placed
-again; what it had is lost, each call for itself, unless its options say that it is tried again.
+What is lost with a dead worker is decided in `reap`: its shared page says which calls it had started.  Calls that it
+had not started are placed again.  Each call that it had started is lost, unless the options of that call allow a retry.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ if TYPE_CHECKING:
     from woolexec.wire.payload import File, Parts
 
 GRACE = 2.0
-"""Seconds that a worker has between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL for a worker."""
 
 INTERRUPT_GRACE = 1.0
 """Seconds that a task has to end after the user's Ctrl-C."""
 
 _LOOK = 0.01
-"""How often a worker that is to be ended is looked at while coroutines run there, in seconds."""
+"""Seconds between two checks of a worker that is being ended while coroutines still run there."""
 
 _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
 
 _START_PATIENCE = 15.0
-"""Seconds that the program which is to be Python has to run the first line that it was given."""
+"""Seconds that the program started as the fork server's interpreter has to run its first line of code."""
 
 _START_BUDGET = 5
-"""So many workers in a row may die before their first call; then the executor is broken."""
+"""Number of workers that die in a row before their first call after which the executor is broken."""
 
 
 class Supervisor:
     """
-    The workers of one engine, and the template that they are forked from.
+    The workers of one engine, and the fork server from which they are forked.
 
-    :param limit: workers, at most
-    :param initializer: pickled ``(function, arguments)`` for each worker to run first
-    :param initializer_timeout: seconds that it may take; None for as long as it takes
-    :param calls_limit: calls that one worker runs, at most
-    :param threads: what thread-pool variables are set to in workers
-    :param coroutines: coroutines and streams that one worker runs at once
-    :param variables: of the workers' environment, beside those of this process
+    :param limit: maximum number of workers
+    :param initializer: pickled ``(function, arguments)`` that each worker runs first
+    :param initializer_timeout: maximum seconds that the initializer may take; None for no limit
+    :param calls_limit: maximum number of calls that one worker runs
+    :param threads: value of the thread-pool variables in workers
+    :param coroutines: maximum number of coroutines and streams that one worker runs at once
+    :param variables: environment variables for the workers, in addition to those of this process
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Supervisor:
         self.kept: list[tuple[Worker, int]] = []  # calls that keep their workers while they wait for tasks of their own
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
-        self.on_death: Callable[[Worker], object] | None = None  # of a worker that was not told to end
-        self.dispatcher: Dispatcher  # set when it is made
+        self.on_death: Callable[[Worker], object] | None = None  # called for a worker that was not told to end
+        self.dispatcher: Dispatcher  # set by the dispatcher itself
         self._loop = loop
         self._initializer = initializer
         self._initializer_timeout = initializer_timeout
@@ -95,24 +95,24 @@ class Supervisor:
         self._fork_server: ForkServer | None = None
         self._reserve = Reserve()
         self._early_deaths = 0
-        self._ending: set[Worker] = set()  # for one of their calls, and there still
+        self._ending: set[Worker] = set()  # being ended because of one of their calls, and not gone yet
 
     @property
     def most(self) -> int:
-        """Workers, at most now: one whose call keeps it while it waits, or that is being ended, does not count."""
+        """The current maximum number of workers, including those that a waiting call keeps or that are being ended."""
         if self.kept:
             self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
         return self.limit + len(self.kept) + self.ending
 
     @property
     def ending(self) -> int:
-        """How many workers are being ended for one of their calls, and are there still."""
+        """The number of workers that are being ended because of one of their calls, and are not gone yet."""
         return len(self._ending)
 
-    # -- birth --------------------------------------------------------------------------------------------------
+    # -- starting -----------------------------------------------------------------------------------------------
 
     def start(self) -> Worker | None:
-        """Start a worker; None if that is impossible now, then nobody waits in vain for one."""
+        """Start a worker; None if that is impossible now, in which case no call is left waiting for one."""
         worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
         try:
             if self._fork_server is None:
@@ -135,7 +135,7 @@ class Supervisor:
             return None
         self.workers[worker.id] = worker
         self.dispatcher.join(worker)
-        if self._variables is None:  # those of a peer belong to nobody who changes it
+        if self._variables is None:  # not at a peer, where no program changes the import path
             worker.path = self._fork_server.path
             worker.follow_path(import_path())
         if self._initializer is not None:
@@ -144,7 +144,7 @@ class Supervisor:
         return worker
 
     def _start_failed(self, exc: OSError) -> None:
-        if self.workers:  # go on with those there are; try again when one ends
+        if self.workers:  # continue with the existing workers; try again when one ends
             return
         error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
         error.__cause__ = exc
@@ -171,18 +171,18 @@ class Supervisor:
             self._fork_server_died()
 
     def _check_fork_server(self, template: ForkServer) -> None:
-        """Give up on a program that runs, and is not Python."""
+        """Give up on a program that runs but is not Python."""
         if self._fork_server is not template or template.answers:
             return
-        self._hear_fork_server()  # it may have answered while this thread had no time
+        self._hear_fork_server()  # it may have answered while this thread was busy
         if self._fork_server is not template or template.answers:
             return
-        text = f"{interpreter()} has not run what it was given with -c within {_START_PATIENCE:g} s, as Python does"
+        text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
         self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
         os.kill(template.pid, signal.SIGKILL)
 
     def _fork_server_died(self) -> None:
-        """Its workers die with it, by their lifeline; the next call starts another."""
+        """Reap the workers, which end with the fork server by their lifeline; the next call starts another one."""
         template, self._fork_server = self._fork_server, None
         if template is not None:
             self._loop.watched.remove(template.socket.fileno())
@@ -195,11 +195,11 @@ class Supervisor:
     def _check_initializer(self, worker: Worker) -> None:
         if self.workers.get(worker.id) is worker and worker.page.since == 0.0:
             text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
-            self.give_up(errors.InitializerError(text))  # before its worker is seen to be gone
+            self.give_up(errors.InitializerError(text))  # before its worker is reaped
             self.kill(worker, signal.SIGKILL)
 
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
-        """The initializer raised: break, when its exception has been decoded where user code may run."""
+        """Break the executor because the initializer raised, after decoding its exception in a thread for user code."""
         worker.stopping = True
         worker.ready = worker.lane_place.ready = False
         self._loop.run_user_code(partial(self._decode_failure, worker, payload))
@@ -216,7 +216,7 @@ class Supervisor:
         self._loop.tell(partial(self.give_up, failure))
 
     def give_up(self, error: BaseException, *, quietly: bool = False) -> None:
-        """Be broken: fail everything that waits or runs, and whatever comes."""
+        """Break the executor: fail everything that waits or runs, and all later calls."""
         if self.broken is None:
             self.broken = error
             if not quietly:
@@ -227,7 +227,7 @@ class Supervisor:
             self.dispatcher.fail_outstanding(worker, error)
             self.kill(worker, signal.SIGTERM)
 
-    # -- death --------------------------------------------------------------------------------------------------
+    # -- ending -------------------------------------------------------------------------------------------------
 
     def kill(self, worker: Worker, number: int) -> None:
         """Send a signal to a worker and its children."""
@@ -235,7 +235,7 @@ class Supervisor:
             self._fork_server.kill(worker.id, number)
 
     def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
-        """Let a worker leave when it has done what it was sent; end it if it does not within the grace (seconds)."""
+        """Let a worker exit when it has finished its calls; kill it if it has not exited after `grace` seconds."""
         if not worker.stopping:
             worker.lane_place.ready = False
             worker.send_stop()
@@ -244,9 +244,9 @@ class Supervisor:
 
     def end(self, worker: Worker) -> None:
         """
-        End a worker: SIGTERM, then, after the grace, SIGKILL.
+        End a worker: send SIGTERM, then, after the grace period, SIGKILL.
 
-        Coroutines and streams that run there have no part in it: they may take the time of a grace to end first.
+        Coroutines and streams that run there are not the reason, so they first have a grace period to finish.
         """
         self._ending.add(worker)
         worker.ready = worker.lane_place.ready = False
@@ -260,11 +260,11 @@ class Supervisor:
         if worker.lane_place.outstanding and monotonic() < deadline:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
-        self.dismiss(worker)  # if its call answers SIGTERM with an exception, it leaves at once
+        self.dismiss(worker)  # if its call turns SIGTERM into an exception, the worker exits at once
         self.kill(worker, signal.SIGTERM)
 
     def interrupt(self) -> None:
-        """Let every running task have a KeyboardInterrupt, and its worker leave."""
+        """Interrupt running tasks (KeyboardInterrupt; in lanes, cancellation) and dismiss the workers."""
         for worker in self.workers.values():
             for call in worker.lane_place.outstanding.values():
                 self.dispatcher.command(call, Cancel(call=call.number))
@@ -277,7 +277,7 @@ class Supervisor:
             self.kill(worker, signal.SIGKILL)
 
     def stream_ended(self, worker: Worker) -> None:
-        """A worker's stream has ended: its exit code is on the way."""
+        """Note that a worker's stream has ended; its exit code follows."""
         if not worker.is_dead:
             self._unwatch(worker)
             worker.ready = worker.lane_place.ready = False
@@ -290,7 +290,7 @@ class Supervisor:
             self._loop.watched.remove(worker.sock.fileno())
 
     def reap(self, worker: Worker) -> None:
-        """A worker is dead: deliver what it still said, place again what it had not started, report what is lost."""
+        """Settle the calls of a dead worker: deliver its last outcomes, queue unstarted calls again, fail lost ones."""
         if self.workers.get(worker.id) is not worker:
             return
         dispatcher = self.dispatcher
@@ -329,14 +329,14 @@ class Supervisor:
         if self._initializer is not None:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
-            self.give_up(errors.WorkerStartError(f"{text}. Does {interpreter()} run, and can it import woolexec?"))
+            self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
 
     def note_life(self) -> None:
-        """A worker has given an outcome: they do start."""
+        """Note that a worker has sent an outcome, so workers do start."""
         self._early_deaths = 0
 
     def close(self) -> None:
-        """End them all, and the template."""
+        """End all workers and the fork server."""
         if self._fork_server is not None:
             self._fork_server.close()
         for worker in list(self.workers.values()):
@@ -345,7 +345,7 @@ class Supervisor:
         self._reserve.lend()
 
     def forget(self) -> None:
-        """Close our descriptors in a forked child; the workers are the parent's."""
+        """Close the descriptors in a forked child; the workers belong to the parent."""
         if self._fork_server is not None:
             self._fork_server.forget()
         for worker in self.workers.values():

@@ -1,7 +1,7 @@
 """
-What all places have in common to which frames are sent: workers beside us, and peers behind a link.
+What is common to all places to which frames are sent: local workers, and peers behind a link.
 
-A call leaves as a Start; its function goes ahead of it, once, as a Define that names a slot.
+A call is sent as a Start frame.  Its function is sent before it, once, as a Define frame that names a slot.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from woolexec.core.scheduler import SharedPage
 
     class TimedPage(SharedPage, Protocol):
-        """What is known of the calls that a place has started."""
+        """What is known about the calls that a place has started."""
 
         @property
         def since(self) -> float:
-            """When it started the last one, in monotonic seconds."""
+            """Return when it started the last call, in monotonic seconds."""
 
 
 SLOTS = 128
-"""Functions that a place remembers, at most: a slot's number takes one byte."""
+"""Maximum number of functions that a place remembers: a slot number takes one byte."""
 
 
 class Transport(Place):
-    """A place, and what it has been told.  Only the engine's thread uses it, where nothing else is said."""
+    """A place, and what has been sent to it.  Unless stated otherwise, only the engine's thread uses it."""
 
     __slots__ = ("_chunk", "_families", "_slot_of")
 
     page: TimedPage
     pid: int | None
     is_lane = False
-    """It runs what does not run in a main thread: coroutines and streams."""
+    """It runs calls that do not run in a main thread: coroutines and streams."""
 
     def __init__(self) -> None:
         super().__init__()
         self._slot_of: dict[Function, bytes] = {}
-        self._families: dict[object, Function] = {}  # the last version of each function that was sent, if it has one
+        self._families: dict[object, Function] = {}  # by family: the version of a large function that was sent last
         self._chunk: object = None
 
     def place_of(self, number: int) -> Transport:
-        """Return where this call is outstanding, if it is."""
+        """Return the place where this call would be outstanding."""
         return self
 
     def send_calls(self, calls: Sequence[Call]) -> None:
-        """Send calls, those of one function together."""
+        """Send calls; consecutive calls of one function are sent together."""
         run: list[Call] = []
         for call in calls:
             if (
@@ -98,10 +98,10 @@ class Transport(Place):
             self._send_payload(frame, call.payload)
 
     def _say_more(self, frame: Start, call: Call) -> None:
-        """Add what only some places are told."""
+        """Add fields that only some places need."""
 
     def _slot(self, function: Function) -> int:
-        """Find the slot in which the place has this function; send the function first if it does not."""
+        """Return the slot in which the place has this function; send the function first if it does not have it."""
         field = self._slot_of.get(function)
         if field is not None:
             return field[1]
@@ -121,11 +121,11 @@ class Transport(Place):
         return slot
 
     def _slots_of_needs(self, function: Function) -> tuple[int, ...]:
-        """Find the slots of the large globals that a function needs."""
+        """Return the slots of the large globals that a function needs."""
         return tuple(self._slot(need) for need in function.needs)
 
     def _forget(self, function: Function) -> bytes:
-        """Give a function's slot to another one."""
+        """Free a function's slot for another function, and return it."""
         if self._families.get(function.family) is function:
             del self._families[function.family]
         return self._slot_of.pop(function)
@@ -140,63 +140,63 @@ class Transport(Place):
         self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_lane)))
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
-        """Put a command for a call in line."""
+        """Queue a command for a call."""
         self.send(encode(frame), file)
 
     def send(self, frames: bytes, file: File | None = None) -> None:
-        """Put encoded frames in line; `flush` writes them."""
+        """Queue encoded frames; `flush` writes them."""
         raise NotImplementedError
 
     def flush(self) -> bool:
-        """Write what is in line; False if there is no room for it now."""
+        """Write what is queued; return False if it cannot all be written now."""
         raise NotImplementedError
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
-        """Send a Start with this payload."""
+        """Send a Start frame with this payload."""
         raise NotImplementedError
 
 
 class Remote(Transport):
-    """A place behind a link.  What it has started is known late, so a cancel is answered when it has spoken."""
+    """A place behind a link.  What it has started is known late, so a cancel is answered when the peer has replied."""
 
     __slots__ = ("asked_back", "sent_at")
 
     asked_back: float
-    """When it was last asked to give back what it has not started, in monotonic seconds."""
+    """When it was last asked to give back unstarted calls, in monotonic seconds."""
     sent_at: float
-    """When it was last sent a call."""
+    """When a call was last sent to it, in monotonic seconds."""
 
     @property
     def unbegun(self) -> float:
-        """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
+        """Expected run time of all calls known to wait there, in seconds; -1.0 if none waits."""
         raise NotImplementedError
 
     lane_place: Remote
-    """What runs there beside the main threads."""
+    """The place of its calls that do not run in a main thread."""
     name: str
-    """Of the process at the other end."""
+    """Name of the process at the other end."""
 
     def withdraw(self, call: Call) -> bool:
-        """Have a call wait again that has not left, because its payload is large; False if it has."""
+        """Queue a call again whose large payload has not been sent yet; return False if the call has been sent."""
         raise NotImplementedError
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """
-        Ask for an outstanding call back, or, with `force`, for its end.
+        Ask the peer to give an outstanding call back or, with `force`, to end it.
 
-        :param answer: told, in the engine's thread, whether the call was cancelled
+        :param answer: called in the engine's thread with whether the call was cancelled
         """
         raise NotImplementedError
 
     @property
     def can_accept(self) -> bool:
-        """A call that is submitted now might run there at once."""
+        """A call that is submitted now might start there at once."""
         raise NotImplementedError
 
     def is_running(self, call: Call) -> bool:
-        """Say whether an outstanding call is known to have been started; from any thread."""
+        """Return whether an outstanding call is known to have been started; from any thread."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Give it up: what it still runs for us ends."""
+        """Close the link: the calls that the peer still runs for this client end."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """
-The engine's end of a worker: its socket, its page, what it knows and what it last said.
+The engine's end of a worker: its socket, its shared page, the functions that it has, and its last log records.
 
-A lone call takes the short way under a permit: see `woolexec.engine.permit`.
+A single call may be sent directly under a permit: see `woolexec.engine.permit`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
 
 
 class Worker(Transport):
-    """A worker process, as the engine sees it.  Only the engine's thread uses it, but for `send_directly`."""
+    """A worker process, as the engine sees it.  Unless stated otherwise, only the engine's thread uses it."""
 
     __slots__ = (
         "_began",
@@ -91,8 +91,8 @@ class Worker(Transport):
         self.pid: int | None = None
         self.exitcode: int | None = None
         self.is_closed = False
-        self.path: list[str] | None = None  # where it imports from; None: from where it wants
-        self.process: Any = None  # how users see it, if one has asked
+        self.path: list[str] | None = None  # its import path; None: it keeps its own
+        self.process: Any = None  # the object for users, made when it is first asked for
         self.stopping = False
         self.is_dead = False
         self.ended_for: str | None = None
@@ -101,16 +101,16 @@ class Worker(Transport):
         self._out: deque[tuple[list[Any], File | None]] = deque()
         self._began: dict[int, float] = {}
         self._permit: Permit | None = None
-        self._used: Permit | None = None  # the last one that was used, until its call is known to be written
-        self._guard = threading.Lock()  # guards writing from `_out`, and past it
+        self._used: Permit | None = None  # the permit used last, until its call is known to be written
+        self._guard = threading.Lock()  # guards writing to the socket, from `_out` and past it
 
     def open(self, reserve: Reserve) -> tuple[socket.socket, socket.socket, int]:
         """
-        Make what engine and worker share.
+        Create the sockets and the shared page of engine and worker.
 
-        :param reserve: of the engine's thread
+        :param reserve: the reserve of the engine's thread
         :return: the worker's sockets, for frames and for descriptors, and the page's descriptor; the caller closes them
-        :raises OSError: if there are no descriptors or no memory left
+        :raises OSError: if no descriptor or no memory is left
         """
         with contextlib.ExitStack() as made:
             page_fd = shared_file(PAGE_SIZE)
@@ -129,7 +129,7 @@ class Worker(Transport):
         return theirs, their_descriptors, page_fd
 
     def follow_path(self, path: list[str]) -> None:
-        """Let imports of the worker go where they go here, as far as it has not been told."""
+        """Send the worker this import path, if it differs from the one that it has."""
         if self.path is not None and path != self.path:
             self.path = path
             self.initialize(dumps((follow_path, (path,))))
@@ -145,7 +145,7 @@ class Worker(Transport):
         if payload.__class__ is Parts and len(payload.parts) == 2 and call.is_plain and call.attempts <= 1:
             slot = self._slot(call.function)
             mark = 0 if call.function.lane else self.page.down.put(payload.parts, len(payload))
-            if mark:  # the usual way of a payload of middle size, in a fifth of the time
+            if mark:  # the common case for a payload of medium size, in a fifth of the time
                 self.send(encode_start_in_arena(slot, call.number, payload.extent, mark))
                 return
         super()._send_alone(call)
@@ -170,33 +170,33 @@ class Worker(Transport):
                 self.send(encode(frame))
 
     def send_stop(self) -> None:
-        """Let the worker leave when it has done what it was sent."""
+        """Let the worker exit when it has finished the calls that it was sent."""
         self.stopping = True
         self.ready = False
         self.send(encode(Stop()))
 
     def initialize(self, payload: bytes | File | Parts) -> None:
-        """Let the worker run the initializer before anything else."""
+        """Have the worker run the initializer before anything else."""
         frame = Initialize()
         file = fill(frame, payload)
         self.send(encode(frame), file)
 
     def send(self, frames: bytes, file: File | None = None) -> None:
-        """Put encoded frames in line; `flush` writes them."""
+        """Queue encoded frames; `flush` writes them."""
         out = self._out
         rest, beside = out[-1] if out else ((), None)
-        # The rest of what was written in part is a view, to which nothing can be added.
+        # The rest of a partial write is a memoryview, to which nothing can be added.
         if file is beside is None and len(rest) == 1 and len(rest[0]) < _BATCH_SIZE and rest[0].__class__ is bytes:
             rest[0] += sized(frames)
         else:
             out.append((pieces(frames), file))
 
     def flush(self) -> bool:
-        """Write what is in line; True if all is written, False if the socket is full."""
+        """Write what is queued; return True if all is written, False if it cannot be written now."""
         out = self._out
         if self._used is not None:
             if not self._used.is_written and self.page.started < self._used.number:
-                return False  # another thread is in the middle of writing a call that was booked before these
+                return False  # another thread is still writing a call that was recorded before these frames
             self._used = None
         if not self._guard.acquire(blocking=False):
             return not out
@@ -213,7 +213,7 @@ class Worker(Transport):
             except BlockingIOError:
                 return False
             except OSError:
-                out.clear()  # it is gone; the end of its stream will tell
+                out.clear()  # the worker is gone; the end of its stream will show that
                 return True
             if rest[0]:
                 out[0] = rest
@@ -223,12 +223,12 @@ class Worker(Transport):
 
     def say_directly(self, frames: bytes) -> bool:
         """
-        Write a command for a stream past the engine, which saves the waking of its thread; from any thread.
+        Write a command for a stream directly, without waking the engine's thread; from any thread.
 
         A frame this small is written whole or not at all.
 
-        :return: False if it has to take the long way: the engine has something to write, or a call keeps the worker's
-            main thread busy, which then has to be told that there is something to read
+        :return: False if the engine's thread must send it: because frames are queued, or because a call keeps the
+            worker's main thread busy, which must then be signalled to read
         """
         if self._out or self.is_dead or (self.is_busy_here and not self.page.is_open):
             return False
@@ -241,14 +241,14 @@ class Worker(Transport):
         finally:
             self._guard.release()
 
-    # -- the short way ------------------------------------------------------------------------------------------
+    # -- direct sends -------------------------------------------------------------------------------------------
 
     def grant_permit(self, number: int) -> None:
-        """Let a submitting thread write one call to this worker, under this number."""
+        """Allow a submitting thread to write one call to this worker, under this number."""
         self._permit = Permit(number)
 
     def revoke_permit(self) -> tuple[Call, int] | None:
-        """End the permit; return the call that was sent under it and its number, if one was."""
+        """Revoke the permit; return the call that was sent under it and its number, if one was."""
         permit, self._permit = self._permit, None
         call = None if permit is None else permit.revoke()
         if permit is None or call is None:
@@ -258,11 +258,11 @@ class Worker(Transport):
 
     @property
     def has_permit(self) -> bool:
-        """A permit was granted, or was used and is not booked yet."""
+        """A permit has been granted and not revoked; it may have been used."""
         return self._permit is not None
 
     def is_running_directly(self, call: Call) -> bool:
-        """Say whether a call sent under the permit, and not booked yet, has been started; from any thread."""
+        """Return whether a call sent under the permit, and not yet recorded, has been started; from any thread."""
         permit = self._permit
         return permit is not None and permit.user is call and self.page.started >= permit.number
 
@@ -270,7 +270,7 @@ class Worker(Transport):
         """
         Write a call to the worker, if there is a permit for it; from any thread.
 
-        :return: False if the call has to take the long way
+        :return: False if the call must go through the queue
         """
         payload = call.payload
         if payload.__class__ is not bytes or len(payload) > _DIRECT_LIMIT:
@@ -286,12 +286,12 @@ class Worker(Transport):
 
     def receive(self, returns: list[tuple[int, float, bytes]]) -> list[Message]:
         """
-        Read what is there.
+        Read the frames that have arrived.
 
         :param returns: lone Returns are appended here
         :return: other frames
         :raises EOFError: if the worker is gone
-        :raises ProtocolError: if it sent what is not a batch
+        :raises ProtocolError: if it sent something that is not a batch
         """
         try:
             return self._reader.read(returns)
@@ -301,21 +301,21 @@ class Worker(Transport):
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
 
     def place_of(self, number: int) -> Transport:
-        """Return where this call is outstanding, if it is: here, or beside the main thread."""
+        """Return the place where this call would be outstanding: the worker itself, or its lane."""
         return self.lane_place if number in self.lane_place.outstanding else self
 
     @property
     def is_busy(self) -> bool:
-        """Something is outstanding."""
+        """Calls are outstanding or pinned."""
         return bool(self.outstanding or self.lane_place.outstanding or self.pinned)
 
     @property
     def is_busy_here(self) -> bool:
-        """Its main thread runs a call, one that was given up included, or is about to."""
+        """Its main thread runs a call, even one that was given up, or is about to run one."""
         return bool(self.outstanding) or self.ended_for is not None
 
     def note_waiting(self, number: int) -> None:
-        """A call waits for tasks of its own: keep when it was started, for others may be started on top of it."""
+        """Keep the start time of a call that waits for its own tasks, because others may be started on top of it."""
         self._began = {call: since for call, since in self._began.items() if call in self.outstanding}
         self._began.setdefault(number, self.page.since)
 
@@ -326,16 +326,16 @@ class Worker(Transport):
         return self._began.get(number, self.page.since)
 
     def crash_report(self) -> str:
-        """Return what faulthandler wrote when the worker crashed, or nothing."""
+        """Return what faulthandler wrote when the worker crashed, or an empty string."""
         return self.page.crash_report.decode(errors="replace")
 
     def let_go(self) -> None:
-        """Close its sockets."""
+        """Close the engine's sockets to the worker."""
         self.sock.close()
         self.descriptors.close()
 
     def close(self) -> None:
-        """Close what the engine holds of it."""
+        """Close the sockets and the shared page, and drop what is queued."""
         self.is_closed = True
         self.let_go()
         self.page.close()
@@ -345,7 +345,7 @@ class Worker(Transport):
 
 
 def oom_kills() -> int:
-    """Count what the kernel has ended for lack of memory, of the machine or of a cgroup."""
+    """Return how many processes the kernel has killed for lack of memory, of the machine or of a cgroup."""
     try:
         with open("/proc/vmstat") as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
