@@ -79,7 +79,7 @@ with PeerPoolExecutor(1) as pool:
     for fn, arg, name in ((work, True, "'connection' of work"), (source, Config(), "'source' of Config")):
         error = pool.submit(fn, arg).exception()
         assert type(error) is pickle.PicklingError and name in str(error), error
-        assert "cannot pickle" in str(error) and "make it in the task" in str(error)
+        assert "cannot pickle" in str(error) and "create it in the task" in str(error)
     assert isinstance(pool.submit(started).exception(), pickle.PicklingError)
     connection = 5  # now it can be
     def work(): return connection

@@ -86,7 +86,7 @@ class Parts:
         return cls(parts)
 
     def load(self) -> list[Any]:
-        """Return the body and each buffer; parts that are not `bytes` may be written to, if they are not loaded again."""
+        """Return the body and each buffer; parts that are not `bytes` may be written to if loaded only once."""
         return self.parts
 
 

@@ -86,7 +86,7 @@ def loader(names: Iterable[str]) -> Callable[..., Any]:
             state = self.stack.pop()
             target = self.stack[-1]
             if type(target) is not _Dtype:
-                raise pickle.UnpicklingError(f"setting the state of {type(target).__name__} is not allowed here")
+                raise pickle.UnpicklingError(f"setting state of {type(target).__name__} is not allowed on this peer")
             target.set_state(state)
 
         dispatch[pickle.BUILD[0]] = load_build
@@ -126,7 +126,7 @@ class _Dtype:
 
         dtype = np.dtype(self._text)
         if dtype.kind not in _KINDS or dtype.hasobject:
-            raise pickle.UnpicklingError(f"arrays of {self._text} are not allowed here, only numbers and text")
+            raise pickle.UnpicklingError(f"arrays of {self._text} are not allowed on this peer, only numbers and text")
         return dtype if self._order in "=|" else dtype.newbyteorder(self._order)  # type: ignore[arg-type]
 
 
