@@ -206,7 +206,7 @@ def test_what_the_module_there_does_not_hold_is_a_stand_in(program, monkeypatch)
     payload = dumps(main.work)
     monkeypatch.delattr(sys.modules[__name__], "HELD")
 
-    with pytest.raises(pickle.PicklingError, match=r"'HELD' of work .* test_stand_ins.HELD is not available here"):
+    with pytest.raises(pickle.PicklingError, match=r"'HELD' of work .*test_stand_ins.HELD is not available here"):
         loads(payload)().start()
 
 

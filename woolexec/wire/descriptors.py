@@ -131,12 +131,12 @@ class Descriptors:
         try:
             _, fds, is_lost = receive(self._sock, 1, self.reserve)
         except OSError as exc:
-            raise ValueError("no descriptor came for a frame's memory file") from exc
+            raise ValueError("the descriptor of a frame's memory file is missing") from exc
         if fds:
             return fds[0]
         if is_lost:
             raise OSError(errno.EMFILE, "no descriptor was left to receive a large payload; raise ulimit -n")
-        raise ValueError("no descriptor came for a frame's memory file")
+        raise ValueError("the descriptor of a frame's memory file is missing")
 
     def close(self) -> None:
         """Close the socket, and with it the descriptors that were not received."""

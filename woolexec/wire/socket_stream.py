@@ -160,7 +160,7 @@ class Reader:
         """Return the next memory file received, or an error if no descriptor was left for it."""
         descriptors = self._descriptors
         if descriptors is None:
-            raise ValueError("a frame refers to a memory file, but this connection cannot receive any")
+            raise ValueError("the memory file of a frame is missing: this connection has no socket for descriptors")
         try:
             file = File(descriptors.take(), extent)
         except OSError as exc:
