@@ -79,7 +79,7 @@ with PeerPoolExecutor(1) as pool:
     for fn, arg, name in ((work, True, "'connection' of work"), (source, Config(), "'source' of Config")):
         error = pool.submit(fn, arg).exception()
         assert type(error) is pickle.PicklingError and name in str(error), error
-        assert "cannot pickle" in str(error) and "make it in the task" in str(error)
+        assert "cannot pickle" in str(error) and "create it in the task" in str(error)
     assert isinstance(pool.submit(started).exception(), pickle.PicklingError)
     connection = 5  # now it can be
     def work(): return connection
@@ -104,7 +104,7 @@ with PeerPoolExecutor(1) as pool:
     assert "args[1][0].lock, a _thread.lock" in notes(pool.submit(use, 1, [client]).exception())
     assert "kwargs['key'].lock" in notes(pool.submit(use, key=client).exception())
     assert "value is a captured variable of capture.<locals>" in notes(pool.submit(capture(Client())).exception())
-    assert "what does not pickle: value[0].lock, a _thread.lock" in notes(pool.submit(make, 1).exception())
+    assert "cannot be pickled: value[0].lock, a _thread.lock" in notes(pool.submit(make, 1).exception())
     for fn, items, text in ((use, [client], "item.lock"), (make, [1], "value[0].lock")):
         try:
             list(pool.map(fn, items))

@@ -332,7 +332,7 @@ def test_time_to_decode_grows_with_the_size(repeated):
 
 
 def test_more_texts_than_any_frame_has_are_refused():
-    with pytest.raises(ValueError, match="more than 1000 texts"):
+    with pytest.raises(ValueError, match="more than 1000 strings"):
         decode(batch(1, inside(20, b"") * 1001))
 
 

@@ -71,7 +71,7 @@ def note(pickle_it, *args):
     with pytest.raises((TypeError, LookupError, pickle.PicklingError)) as raised:
         pickle_it(*args)
     [text] = ours(raised.value)
-    return text.removeprefix("what does not pickle: ")
+    return text.removeprefix("cannot be pickled: ")
 
 
 PLACES = {
@@ -147,7 +147,7 @@ def test_object_whose_own_pickling_raises_is_named():
 
 def test_object_whose_pickling_makes_what_does_not_pickle_is_named():
     assert note(dumps_call, (Box(Made()),), {}) == (
-        f"args[0].content, a {__name__}.Made, of which pickling makes a generator"
+        f"args[0].content, a {__name__}.Made, whose pickling creates a generator"
     )
 
 

@@ -232,7 +232,7 @@ def test_payload_in_an_arena_is_taken_out_of_it(ends):
 def test_payload_in_an_arena_that_is_not_there_is_a_value_error(ends):
     ends[0].sendall(sized(encode(Return(call=(1,), size=(5,), arena=1))))
 
-    with pytest.raises(ValueError, match="arena"):
+    with pytest.raises(ValueError, match="ring buffer"):
         Reader(ends[1]).read()
 
 

@@ -152,7 +152,7 @@ def test_stand_in_names_function_global_reason_and_path(program):
     assert "'client' of work is not in this process" in text
     assert "TypeError: cannot pickle 'generator' object: client.connections[1], a generator" in text
     assert "Client cannot be pickled" in text
-    assert "make it in the task, or in the pool's initializer" in text
+    assert "create it in the task, or in the pool's initializer" in text
 
 
 def test_what_is_fine_beside_it_arrives(program):
@@ -206,7 +206,7 @@ def test_what_the_module_there_does_not_hold_is_a_stand_in(program, monkeypatch)
     payload = dumps(main.work)
     monkeypatch.delattr(sys.modules[__name__], "HELD")
 
-    with pytest.raises(pickle.PicklingError, match=r"'HELD' of work .* tests.wire.test_stand_ins.HELD is not here"):
+    with pytest.raises(pickle.PicklingError, match=r"'HELD' of work .*test_stand_ins.HELD is not available here"):
         loads(payload)().start()
 
 

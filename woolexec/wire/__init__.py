@@ -1,1 +1,1 @@
-"""What travels: pickles, their buffers, and the frames that carry them."""
+"""The wire format: pickles, their out-of-band buffers, and the frames that carry them."""

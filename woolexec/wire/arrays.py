@@ -1,4 +1,4 @@
-"""numpy's arrays in pickles: those that are not writable here arrive writable, as from protocol 4."""
+"""Pickling of numpy arrays: read-only arrays arrive writable, as they do with pickle protocol 4."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def is_array(obj: object) -> bool:
-    """Say whether this is one of numpy's arrays."""
-    cls = type(obj)  # objects may say anything of their class
+    """Return whether an object is a numpy array, not of a subclass."""
+    cls = type(obj)  # not `__class__`, which an object can override
     return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
 
 
 def reduce(array: Any) -> Any:
-    """Reduce an array; as one that is writable."""
+    """Reduce an array so that it arrives writable."""
     flags = array.flags
     if flags.writeable or array.dtype.hasobject or not array.nbytes or not (flags.c_contiguous or flags.f_contiguous):
-        return array.__reduce_ex__(5)  # writable there by itself
+        return array.__reduce_ex__(5)  # it arrives writable without our help
     numpy = sys.modules["numpy"]
     memory = numpy.asarray(_Memory(array))
     writable = numpy.ndarray(array.shape, array.dtype, memory, order="C" if flags.c_contiguous else "F")
@@ -29,17 +29,17 @@ def reduce(array: Any) -> Any:
 
 
 _KINDS = "?biufc"
-"""Kinds of elements, as `numpy.dtype.kind`, whose memory numpy exports."""
+"""Element types whose memory numpy exports as a buffer, as `numpy.dtype.kind`."""
 
 
 def is_array_class(cls: type) -> bool:
-    """Say whether instances of this class are numpy's arrays."""
+    """Return whether a class is `numpy.ndarray` or a subclass."""
     ndarray: Any = getattr(sys.modules.get("numpy"), "ndarray", None)
     return ndarray is not None and issubclass(cls, ndarray)
 
 
 def reduce_of_subclass(array: Any) -> Any:
-    """Reduce an array of a subclass that leaves pickling to numpy, so that its memory leaves the pickle."""
+    """Reduce an array of a subclass that does not customize pickling, so that its memory is pickled out of band."""
     own: Any = sys.modules["numpy"].ndarray
     cls = type(array)
     if any(getattr(cls, name) is not getattr(own, name) for name in ("__reduce__", "__reduce_ex__", "__setstate__")):
@@ -51,16 +51,16 @@ def reduce_of_subclass(array: Any) -> Any:
 
 
 def rebuild(cls: Any, array: Any) -> Any:
-    """Make an array of a subclass as unpickling makes it: ``__array_finalize__`` is given None."""
+    """Create an array of a subclass as unpickling does: ``__array_finalize__`` is given None."""
     order = "C" if array.flags.c_contiguous else "F"
     return sys.modules["numpy"].ndarray.__new__(cls, array.shape, array.dtype, array, 0, None, order)
 
 
 class _Memory:
-    """The memory of an array, for numpy, which is told that one may write there.  Nobody does: it is only read."""
+    """The memory of an array, declared writable to numpy.  Nothing writes to it: it is only read."""
 
     def __init__(self, array: Any) -> None:
-        self.array = array  # it is to live as long as this
+        self.array = array  # keeps the memory alive
         self.__array_interface__ = {
             "version": 3,
             "typestr": "|u1",

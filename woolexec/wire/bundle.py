@@ -1,17 +1,17 @@
 """
-Bundles: what travels by value, and the globals that it needs, each pickled for itself.
+Bundles: an object pickled by value, and the globals that it needs, each pickled separately.
 
 ::
 
     bundle = the pickle of a function, or of arguments
              + for each global that functions in it name: its key, a digest, its pickle
 
-1. A function's globals are not part of its own pickle: they are wanted, and come with the bundle.
-2. A pickle refers to another global, where it holds that very object, by key and digest.  So what is one object here is
-   one object there, and a value whose parts have changed has another digest.
-3. Globals that refer to each other in a circle are pickled together, under one digest.
-4. Arguments are copies, as they are in the standard library: in them only functions and classes are such references.
-5. A large global of a function is a payload of its own, made once while its content is the same: see `Large`.
+1. A function's globals are not part of its own pickle: they are recorded as wanted, and added to the bundle.
+2. Where a pickle contains the same object as another global, it refers to that global by key and digest.  So one object
+   in the sender is one object in the receiver, and a value whose parts have changed has another digest.
+3. Globals that refer to each other in a cycle are pickled together, under one digest.
+4. Arguments are copies, as in the standard library: in them only functions and classes are such references.
+5. A large global of a function is a separate payload, reused as long as its content does not change: see `Large`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _DEFINED = (*_NAMED, _lru_cache_wrapper)
 
 
 class _Circle(BaseException):
-    """Globals that refer to each other; not an Exception, which user code might catch."""
+    """Globals that refer to each other in a cycle; not an Exception, which user code might catch."""
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
         self.keys = keys
 
 
 class Group:
-    """Globals that are pickled together: most often one."""
+    """Globals that are pickled together: usually only one."""
 
     __slots__ = ("body", "buffers", "digest", "keys", "large", "referred", "wanted")
 
@@ -69,18 +69,18 @@ class Group:
         self.keys = keys
         self.body = body
         self.buffers = buffers
-        self.wanted = wanted  # by whom, and what
-        self.referred = referred  # what its pickle refers to
+        self.wanted = wanted  # pairs of the function that names a global, and the global's key
+        self.referred = referred  # the globals that its pickle refers to
         self.large: Large | None = None
         self.digest = b""
 
     @property
     def size(self) -> int:
-        """Bytes of its pickle and buffers."""
+        """Size of its pickle and buffers, in bytes."""
         return len(self.body) + sum(map(len, self.buffers))
 
     def wanting(self, wanted: list[tuple[str, Key]]) -> Group:
-        """Return the same with other wants: a global may have appeared since."""
+        """Return a copy with other wanted globals: one may have been defined since."""
         group = Group(self.keys, self.body, self.buffers, wanted, self.referred)
         group.digest, group.large = self.digest, self.large
         return group
@@ -95,9 +95,9 @@ class Group:
 
 class Large:
     """
-    The payload of a large global, kept to see whether its content is the same the next time.
+    The payload of a large global, kept to detect whether its content has changed the next time.
 
-    All versions of a global have the same `family`: a worker needs to keep only the last one.
+    All versions of a global have the same `family`: a worker needs to keep only the latest one.
     """
 
     __slots__ = ("_map", "_offsets", "digest", "family", "function", "payload")
@@ -105,18 +105,18 @@ class Large:
     def __init__(self, group: Group, family: object) -> None:
         self.digest = group.digest
         self.family = family
-        self.function: Any = None  # as what it is sent
+        self.function: Any = None  # the engine's `Function` that sends it
         self._map: Any = None
         try:
             file = store([group.body, *group.buffers])
             self.payload: File | Parts = file
             self._offsets, end = offsets_of(file.extent)
             self._map = mmap.mmap(file.fd, end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
-        except OSError:  # no descriptor is left
+        except OSError:  # out of file descriptors
             self.payload = Parts([group.body, *map(bytes, group.buffers)])
 
     def is_same(self, group: Group) -> bool:
-        """Say whether a group has this content; one look at the memory, without a copy."""
+        """Return whether a group has this content; compares the memory once, without copying it."""
         parts, extent = [group.body, *group.buffers], self.payload.extent
         if tuple(map(len, parts)) != extent:
             return False
@@ -131,18 +131,18 @@ class Large:
 
 
 class _Known(NamedTuple):
-    """What was pickled of one function or class, which is good as long as its parts are the same objects."""
+    """The cached pickle of a function or class, valid as long as its parts are the same objects."""
 
     key: Key
     snapshot: Snapshot
     group: Group
     names: list[tuple[tuple[str, Key], dict[str, Any]]]
-    """The globals that its functions name, by whom, and their namespaces."""
+    """The globals that its functions name, each with the function that names it, and their namespaces."""
     referred: list[tuple[Key, Any, dict[str, Any]]]
-    """What its pickle refers to, and the namespaces that held it."""
+    """The globals that its pickle refers to, and the namespaces that contained them."""
 
     def is_good(self) -> bool:
-        """Say whether it would be pickled so once more."""
+        """Return whether pickling it again would give the same result."""
         return self.snapshot.is_same() and all(
             namespace.get(key[1]) is value for key, value, namespace in self.referred
         )
@@ -163,14 +163,14 @@ def dumps_bundle(
     needs: Needs | None = None,
 ) -> bytes:
     """
-    Pickle for a worker what travels by value.
+    Pickle for a worker an object that travels by value.
 
-    :param is_inline: says of a buffer whether it stays in the pickle
-    :param buffers: what `is_inline` adds buffers to
-    :param names: what the elements of `obj` are called in messages
-    :param is_function: it is a function that is to be called; else what it holds is copied, as arguments are
-    :param needs: takes the large globals; None: they are in the pickle
-    :raises Exception: what pickling it raises, with a note; `obj` may run any code
+    :param is_inline: returns whether a buffer stays in the pickle
+    :param buffers: the list that `is_inline` appends buffers to
+    :param names: names of the elements of `obj`, for messages
+    :param is_function: `obj` is the function to call; otherwise its contents are copied, as arguments are
+    :param needs: receives the large globals; None: they are part of the pickle
+    :raises Exception: whatever pickling raises, with a note; `obj` may run any code
     """
     modules.look()
     bundler = _Bundler(None if needs is None else needs.known, shares_all=is_function)
@@ -212,8 +212,8 @@ class _Bundler:
     """
     Collects the globals for one bundle.
 
-    :param large: the large globals that were made before; None: they are part of the bundle
-    :param shares_all: what it is about refers to globals by key; else only to functions and classes
+    :param large: the large globals that were pickled before; None: they are part of the bundle
+    :param shares_all: the pickled object refers to all globals by key; otherwise only to functions and classes
     """
 
     def __init__(self, large: dict[Key, Large] | None, *, shares_all: bool) -> None:
@@ -223,7 +223,7 @@ class _Bundler:
         self._wanted: deque[tuple[str, Key]] = deque()
         self._stack: list[Key] = []
         self._spaces: dict[str, dict[str, Any]] = {}
-        self._unread: list[str] = []  # spaces whose names `keys` has not read yet
+        self._unread: list[str] = []  # namespaces that `keys` has not read yet
         self._keys: dict[int, Key] = {}
         main = sys.modules["__main__"].__dict__
         space = space_of(main)
@@ -231,7 +231,7 @@ class _Bundler:
             self.add_space(space, main)
 
     def add_space(self, space: str, namespace: dict[str, Any]) -> None:
-        """Have what this namespace holds referred to by its names."""
+        """Refer to the values in this namespace by their names."""
         if space in self._spaces:
             return
         self._spaces[space] = namespace
@@ -239,7 +239,7 @@ class _Bundler:
 
     @property
     def keys(self) -> dict[int, Key]:
-        """Where a global is held, by its identity, if that matters."""
+        """The key of each global whose identity matters, by its `id`."""
         while self._unread:
             space = self._unread.pop(0)
             for name, value in list(self._spaces[space].items()):
@@ -250,27 +250,27 @@ class _Bundler:
         return self._keys
 
     def key_of(self, obj: Any) -> Key | None:
-        """Return where a function or a class is held, if it travels by value."""
+        """Return the key of a function or class, if it travels by value."""
         if issubclass(type(obj), _NAMED):
             space, name = _space_of(obj), _own_name(obj)
             if space is None:
                 return None
-            if self._spaces.get(space, {}).get(name) is obj:  # nearly always: the namespace need not be read
+            if self._spaces.get(space, {}).get(name) is obj:  # the usual case: no need to read the namespace
                 return space, name
         return self.keys.get(id(obj))
 
     def make_pickler(self, file: Any, is_inline: Any, verdicts: Any) -> Any:
-        """Make the pickler for what the bundle is about."""
+        """Create the pickler for the object that the bundle is made for."""
         if self._shares_all:
             return _References(file, is_inline, verdicts, self, (), self._wanted)
         return _Arguments(file, is_inline, verdicts, self, self._wanted)
 
     def digest_of(self, key: Key) -> bytes:
-        """Pickle a global, unless that has been done; return its digest."""
+        """Pickle a global, unless it has been pickled already; return its digest."""
         return self._group("", key).digest
 
     def collect(self, needs: Needs | None) -> list[Any]:
-        """Pickle all that is wanted, and what that wants; return the table of the bundle."""
+        """Pickle all wanted globals, and those that they want in turn; return the table of the bundle."""
         table: list[Any] = []
         while self._wanted:
             owner, key = self._wanted.popleft()
@@ -330,12 +330,12 @@ class _Bundler:
         for want, namespace in known.names:
             space, name = want[1]
             self.add_space(space, namespace)
-            if name in namespace:  # it may have appeared since
+            if name in namespace:  # it may have been defined since
                 wanted.append(want)
         return known.group.wanting(wanted)
 
     def add_space_of(self, fn: FunctionType) -> None:
-        """Have what the namespace of a function holds referred to by its names, if it travels by value."""
+        """Refer to the values in a function's namespace by their names, if the namespace travels by value."""
         space = space_of(fn.__globals__)
         if space is not None:
             self.add_space(space, fn.__globals__)
@@ -363,7 +363,7 @@ class _Bundler:
         return Group(keys, file.getvalue(), buffers, wanted, pickler.referred)
 
     def _sign(self, owner: str, group: Group) -> None:
-        """Compute the digest; a large group whose content is that of the last time has the same."""
+        """Compute the digest; a large group with unchanged content keeps its digest."""
         key = group.keys[0]
         large = None if self._large is None or group.size < LARGE else self._large.get(key)
         if large is not None and large.is_same(group):
@@ -390,22 +390,22 @@ def _own_name(value: Any) -> Any:
 
 
 def _space_of(defined: Any) -> Any:
-    """Name the namespace that a function or a class is of, if it travels by value."""
+    """Return the name of the namespace in which a function or class is defined, if it travels by value."""
     if type(defined) is FunctionType:
         return space_of(defined.__globals__)
     return defined.__module__ if comes_by_value(defined.__module__) else None
 
 
 def _has_identity(name: str, value: Any) -> bool:
-    """Say whether it matters that what a namespace holds is one object: functions, instances and so on."""
-    cls = type(value)  # not `isinstance`: its class may say anything
+    """Return whether the identity of a value matters, as it does for functions and instances."""
+    cls = type(value)  # not `isinstance`: `__class__` can be overridden
     if name.startswith("__") or issubclass(cls, ModuleType | BuiltinFunctionType):
         return False
     return not issubclass(cls, _NAMED) or _space_of(value) is not None
 
 
 def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
-    """Return the globals that a function names, whether they are there or not, and their namespace."""
+    """Return the globals that a function names, whether they are defined or not, and their namespace."""
     space = space_of(fn.__globals__)
     if space is None:
         return []
@@ -413,7 +413,7 @@ def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
 
 
 class _Collects(by_value.Pickler):
-    """Leaves globals to a bundle."""
+    """Leaves the globals of functions to a bundle."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, wanted: Any) -> None:
         super().__init__(file, is_inline, verdicts)
@@ -432,7 +432,7 @@ class _Collects(by_value.Pickler):
 
 
 class _Arguments(_Collects):
-    """Refers to functions and classes by their keys; all else is copied, as arguments are."""
+    """Refers to functions and classes by their keys; copies everything else, as arguments are."""
 
     def reducer_override(self, obj: Any) -> Any:
         cls = type(obj)
@@ -454,7 +454,7 @@ class _References(_Collects):
         self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, roots: Sequence[Any], wanted: Any
     ) -> None:
         super().__init__(file, is_inline, verdicts, bundler, wanted)
-        self._keys = dict(bundler.keys)  # namespaces that are found meanwhile do not count: this has begun without them
+        self._keys = dict(bundler.keys)  # a copy: namespaces that are added while pickling are not used here
         self._roots = {id(root) for root in roots}
         self.referred: list[tuple[Key, Any]] = []
         self._values_of: dict[int, Any] = {}

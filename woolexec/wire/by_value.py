@@ -1,12 +1,12 @@
 """
-Pickle by value, with cloudpickle: functions, classes and what is of them, where the other side cannot import them.
+Pickle by value, with cloudpickle: functions, classes and their instances that the receiver cannot import.
 
-1. All is pickled as it is, but for what each process makes anew.
-2. If that fails, what functions and classes name is tried value by value, and what fails has a stand-in: see
-   `stand_ins`.
-3. If it still fails, what is raised has a note that says what did not pickle: see `culprit`.
+1. Everything is pickled unchanged, except for what each process recreates for itself.
+2. If that fails, the values that functions and classes name are tried one by one, and those that fail are replaced by
+   stand-ins: see `stand_ins`.
+3. If it still fails, the exception has a note that says what could not be pickled: see `culprit`.
 
-It is imported where the C pickler does not do, so that what needs none of it starts without it.
+This module is imported only when the C pickler is not enough, so that programs that do not need it start faster.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _MET = 16
-"""Objects that a pickler keeps, of those it met last."""
+"""Number of objects that a pickler remembers, of those that it met last."""
 
 
 def dumps_by_value(
@@ -58,14 +58,14 @@ def dumps_by_value(
     goes_home: bool = False,
 ) -> bytes:
     """
-    Pickle with cloudpickle, and with what is registered with multiprocessing, as the stdlib's pool does.
+    Pickle with cloudpickle, and with the reducers registered with multiprocessing, as the standard library's pool does.
 
-    :param is_inline: says of a buffer whether it stays in the pickle
-    :param buffers: what `is_inline` adds buffers to
-    :param names: what the elements of `obj` are called in messages
-    :param make_pickler: makes another pickler of our kind; see `bundle`
-    :param goes_home: it goes to where this worker's globals came from
-    :raises Exception: what pickling it raises, with a note; `obj` may run any code
+    :param is_inline: returns whether a buffer stays in the pickle
+    :param buffers: the list that `is_inline` appends buffers to
+    :param names: names of the elements of `obj`, for messages
+    :param make_pickler: creates the pickler, of a subclass of `Pickler`; see `bundle`
+    :param goes_home: the pickle goes to the process that this worker's globals came from
+    :raises Exception: whatever pickling raises, with a note; `obj` may run any code
     """
     make = make_pickler or (_go_home if goes_home else Pickler)
     pickler, data, error = _try(make, obj, is_inline, buffers, None)
@@ -76,12 +76,12 @@ def dumps_by_value(
     from woolexec.wire import culprit
 
     culprit.annotate(error, obj, names, reversed(pickler.met))
-    pickler.met.clear()  # what is raised holds the pickler
+    pickler.met.clear()  # the exception refers to the pickler
     pickler.clear_memo()
     try:
         raise error
     finally:
-        del error, pickler  # they hold each other
+        del error, pickler  # they refer to each other
 
 
 def _go_home(*arguments: Any) -> Any:
@@ -109,33 +109,33 @@ def _try(
 
 
 class _Nowhere:
-    """A file that nobody reads."""
+    """A file that discards what is written to it."""
 
     def write(self, data: Any) -> int:
         return len(data)
 
 
 class Verdicts(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
-    """What stands for a value in a pickle, by the value's identity: the value itself if it pickles."""
+    """The replacement for each value in a pickle, by the value's `id`: the value itself if it can be pickled."""
 
     def __init__(self) -> None:
         self.anew: set[int] = set()  # locks in objects that functions name
 
     def find(self, owner: str, name: str, value: Any) -> Any:
-        """Say what is to be pickled in the place of what a function or class names."""
+        """Return what to pickle in place of a value that a function or class names."""
         key = id(value)
         if key not in self:
-            self[key] = value  # as long as it is being tried: functions name each other
+            self[key] = value  # while it is being tried: functions may name each other
             self[key] = substitute(owner, name, value, self)
         return self[key]
 
 
 def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = None) -> Any:
     """
-    Try to pickle what a function or class names; return what goes in its place: itself, if that succeeds.
+    Try to pickle a value that a function or class names; return the value if that succeeds, else its replacement.
 
     :param owner: the function or class, for messages
-    :param verdicts: what is known of other values that are to go into the same pickle
+    :param verdicts: known replacements of other values that go into the same pickle
     """
     verdicts = Verdicts() if verdicts is None else verdicts
     pickler = Pickler(_Nowhere(), lambda _: False, verdicts)
@@ -155,22 +155,22 @@ def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = No
 
 
 _refused: dict[int, tuple[ref[Any], Any, float]] = {}
-"""What did not pickle a moment ago, by identity, what went in its place, and until when that is good."""
+"""Values that recently failed to pickle, by `id`: a weak reference, the replacement, and the time when it expires."""
 
 _MOMENT = 1.0
-"""Seconds: many calls of a function pay for the search once, and what has been mended since is soon seen."""
+"""Seconds: many calls of a function pay for the search once, and a value that has been fixed since is soon noticed."""
 
 
 def _remember(value: Any, replaced: Any) -> None:
     key = id(value)
     try:
         _refused[key] = ref(value, partial(_forget, key)), replaced, monotonic() + _MOMENT
-    except TypeError:  # of a class without weak references
+    except TypeError:  # its class does not support weak references
         return
 
 
 def refused(value: Any) -> Any:
-    """Return what went in the place of a value that did not pickle a moment ago; else itself."""
+    """Return the replacement of a value that recently failed to pickle; the value itself if there is none."""
     known = _refused.get(id(value))
     return known[1] if known is not None and known[0]() is value and monotonic() < known[2] else value
 
@@ -180,25 +180,25 @@ def _forget(key: int, _: object, pop: Any = _refused.pop) -> None:
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """Reduces as cloudpickle does, but has functions and classes completed by our own functions."""
+    """Reduces as cloudpickle does, except that functions and classes are completed by our own functions."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Verdicts | None) -> None:
         super().__init__(file, 5, is_inline)
         self.lines_sent: dict[str, list[range]] = {}
         self.met: deque[Any] = deque(maxlen=_MET)
-        self.named = False  # whether a function or class has come by that names something
+        self.named = False  # whether a function or class that names a value has been met
         self.verdicts = verdicts
-        self.is_named = False  # whether all this is what a function or class names
+        self.is_named = False  # whether the pickled object is itself a value that a function or class names
         self.goes_home = False  # see `dumps_by_value`
         self._anew: dict[int, Anew] = {}
-        self._usual: set[type] = set()  # classes whose instances are reduced as they are by themselves
+        self._usual: set[type] = set()  # classes whose instances need no reducer of ours
 
     @property
     def dispatch_table(self) -> dict[Any, Any]:
         """
-        Reducers by class, with those that are registered with multiprocessing; the C pickler asks for it once.
+        Reducers by class, with those registered with multiprocessing; the C pickler reads this attribute once.
 
-        cloudpickle's own is a ChainMap, in which looking takes longer than pickling a small object.
+        cloudpickle's own table is a ChainMap, in which a lookup takes longer than pickling a small object.
         """
         joined = dict(reducers.registered())
         for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
@@ -229,7 +229,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return NotImplemented
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
-        """Reduce the locks of objects that functions and classes name, if these are of classes that come by value."""
+        """Reduce the locks in objects that functions and classes name, if the objects' classes travel by value."""
         if id(obj) in anew:
             wrapped = self.wrap(obj)
             return None if wrapped is None else wrapped.reduced
@@ -240,7 +240,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return None
 
     def _reduce_defined(self, obj: Any) -> Any:
-        """Reduce a function or a class, by value if its module cannot be imported there."""
+        """Reduce a function or a class, by value if the receiver cannot import its module."""
         if obj.__class__ is not FunctionType:
             by_value = comes_by_value(obj.__module__)
             return cloudpickle._dynamic_class_reduce(obj) if by_value else super().reducer_override(obj)
@@ -252,7 +252,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return self._dynamic_function_reduce(obj)
 
     def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
-        """Say which globals travel with a function."""
+        """Choose the globals that travel with a function."""
         self._replace_all(fn.__qualname__, values)
 
     def _reduce_function(self, fn: Any) -> Any:
@@ -260,7 +260,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return NotImplemented
         try:
             reduced = self._reduce_defined(fn)
-        except NameError:  # from Python 3.14 on annotations are evaluated when they are asked for
+        except NameError:  # Python 3.14 and later evaluate annotations on access
             reduced = self._dynamic_function_reduce(_with_annotations_as_text(fn))
         if reduced is NotImplemented:
             return reduced
@@ -300,7 +300,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             names = arguments[3]
             names["__qualname__"] = cls.__qualname__
             if "__slots__" in cls.__dict__ and "_fields" not in cls.__dict__:  # not a NamedTuple, whose base has them
-                names["__slots__"] = cls.__slots__  # by itself it comes without
+                names["__slots__"] = cls.__slots__  # cloudpickle leaves them out
         if sys.version_info >= (3, 14) and cls.__dict__.get("__annotate_func__") is not None:
             state[0].pop("__annotations_cache__", None)
             state[0]["__annotations__"] = _annotations(cls)
@@ -320,11 +320,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 values[name] = replaced
 
     def replace(self, value: Any) -> Any:
-        """Return what goes in the place of what a function or class names: itself, if it is not made anew there."""
+        """Return the replacement of a value that a function or class names; the value if it is not to be recreated."""
         return self.wrap(value) or value
 
     def wrap(self, value: Any) -> Anew | None:
-        """Say how a value is made anew; None if it is not."""
+        """Return how the receiver recreates a value; None if it does not."""
         key = id(value)
         if key in self._anew:
             return self._anew[key]
@@ -342,7 +342,7 @@ def _is_safe(value: Any) -> bool:
 
 
 def _reduce_foreign(cls: Any) -> Any:
-    """Reduce a class that is more than its attributes, if a package that makes such classes is loaded."""
+    """Reduce a class that consists of more than its attributes, if a package that makes such classes is loaded."""
     if sys.modules.keys().isdisjoint(_FOREIGN):
         return None
     from woolexec.wire import foreign_classes
@@ -361,7 +361,7 @@ def _code(pickler: Pickler, code: CodeType) -> Any:
 
 
 def _cache(_: Pickler, fn: Any) -> Any:
-    """Let a cached function of the program come by value: by itself it would travel as its name."""
+    """Reduce a cached function of the program by value: by default it would be pickled by name."""
     return None if _is_named(fn) else (_cached, (fn.__wrapped__, fn.cache_parameters()))
 
 
@@ -370,7 +370,7 @@ def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
 
 
 def _method(_: Pickler, method: Any) -> Any:
-    """Let a method be found in its object, as pickle does, unless something else is found there under its name."""
+    """Reduce a method to a lookup on its object, as pickle does, unless the lookup would find something else."""
     owner, fn = method.__self__, method.__func__
     if type(fn) is not FunctionType or _in_class(type(owner), "__getattribute__") is not _USUAL_LOOK:
         return None
@@ -388,7 +388,7 @@ def _in_class(cls: type, name: str) -> Any:
 
 
 def _property(_: Pickler, value: Any) -> Any:
-    if not hasattr(value, "lock"):  # from Python 3.12 on
+    if not hasattr(value, "lock"):  # Python 3.12 and later
         return None
     return cached_property, (value.func,), {"attrname": value.attrname}
 
@@ -413,7 +413,7 @@ def _with_annotations_as_text(fn: Any) -> Any:
 
 
 def _annotations(owner: Any) -> dict[str, Any]:
-    """Return annotations, as text if they name what is not there."""
+    """Return annotations; as strings if they cannot be evaluated."""
     try:
         return dict(owner.__annotations__)
     except Exception:  # user code
@@ -431,21 +431,21 @@ def _dispatch_method(_: Pickler, method: Any) -> Any:
 
 
 def _nothing(_: object) -> None:
-    """Stand for a function that is about to come."""
+    """Stand in for a function that is set afterwards."""
 
 
 _COPY: Any = copyreg
 _IMPORTABLE = frozenset(
     [_COPY.__newobj__, _COPY._reconstructor, classes.find_at_home, classes.find_member, global_of],
 )
-"""Functions that are in nearly all pickles."""
+"""Functions that nearly all pickles refer to."""
 
 _example: Any = singledispatch(_nothing)
 _DISPATCHING = _example.__code__
 
 
 def _dispatch(fn: Any) -> Any:
-    """Reduce what `singledispatch` makes: its cache holds weak references."""
+    """Reduce a function made by `singledispatch`, without its cache, which contains weak references."""
     names = {name: getattr(fn, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
     more = {name: value for name, value in fn.__dict__.items() if name not in _OF_DISPATCH}
     return _make_dispatch, (), (names | more, dict(fn.registry)), None, None, _set_dispatch
@@ -468,12 +468,12 @@ def _set_dispatch(fn: Any, state: Any) -> Any:
 
 
 def named_in(code: CodeType) -> Iterable[str]:
-    """Return the names of the globals that code may use, that of functions inside of it too."""
+    """Return the names of the globals that code may use, including the code of nested functions."""
     return {*cloudpickle._extract_code_globals(code), *code_objects.names_in_classes(code)}
 
 
 def _is_named(obj: Any) -> bool:
-    """Say whether what has a module and a qualified name is found by them, where it can be imported."""
+    """Return whether an object can be imported by its module and qualified name."""
     if comes_by_value(obj.__module__) or obj.__module__ not in sys.modules:
         return False
     found: Any = sys.modules[obj.__module__]
@@ -492,4 +492,4 @@ _REDUCERS: dict[type, Callable[[Pickler, Any], Any]] = {
     singledispatchmethod: _dispatch_method,
     **dict.fromkeys(type_objects.REDUCERS, _type_object),
 }
-"""By the type of a value; None says that there is nothing to do about this one."""
+"""Reducers by exact type; a reducer returns None if the value needs no special treatment."""

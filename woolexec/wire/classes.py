@@ -1,11 +1,12 @@
 """
-Classes that travel by value: made once in each process, whatever is called when a class is made.
+Classes that travel by value: created once in each process, without running the program's class hooks again.
 
-A class comes in two steps, since what is in it may refer to it: first an empty one, then its attributes.  What a
-program's own metaclass or ``__init_subclass__`` has done is among the attributes: they are not called again.
+A class is created in two steps, since its attributes may refer to it: first an empty class, then its attributes.
+The effects of a program's own metaclass or ``__init_subclass__`` are among the attributes, so they are not called
+again.
 
-An enumeration is made with its members, by its own metaclass; the members are made as copies are, by neither
-``__new__`` nor ``__init__`` nor ``auto``.
+An enumeration is created with its members, by its own metaclass; the members are created as copies are, without
+``__new__``, ``__init__`` or ``auto``.
 """
 
 from __future__ import annotations
@@ -25,38 +26,38 @@ if TYPE_CHECKING:
     from typing import Any
 
 _making = threading.RLock()
-"""Guards making a class: two threads that were sent the same make one."""
+"""Guards the creation of classes: two threads that receive the same class create it once."""
 
 
 def find(tracker: str) -> Any:
-    """Return the class of this number, if it has been here."""
+    """Return the class with this tracker id, if this process knows it."""
     return cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(tracker)
 
 
 def find_at_home(module: str, name: str, tracker: str) -> Any:
     """
-    Return the class that was sent from here under this name.
+    Return the class that this process sent under this name.
 
-    :raises AttributeError: if it is gone
+    :raises AttributeError: if it no longer exists
     """
     cls = find(tracker)
-    if cls is None:  # it was defined once more since, and nobody has the old one any longer
+    if cls is None:  # it has been redefined, and the old class has been collected
         cls = getattr(sys.modules[module], name)
     return cls
 
 
 def keep(tracker: str, cls: Any) -> Any:
-    """Give a class that came its number."""
+    """Register a received class under its tracker id."""
     main_module.came(cls)
     return cloudpickle._lookup_class_or_track(tracker, cls)
 
 
 def make_class(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str, _: Any) -> Any:
     """
-    Make an empty class, or return the one that was made before.
+    Create an empty class, or return the existing one.
 
     :param names: attributes that it must have from the start
-    :param tracker: which class it is, in all processes
+    :param tracker: identifies the class in all processes
     """
     with _making:
         cls = find(tracker)
@@ -72,7 +73,7 @@ def _make(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any]) 
         if _is_own(maker):
             return _make_quietly(kind, name, bases, names, maker)
         return _make_loudly(kind, name, bases, names)
-    except Exception:  # of a metaclass or a base that wants arguments, or the attributes
+    except Exception:  # a metaclass or a base needs arguments, or the attributes
         if kind is type and maker is object:
             raise
     try:
@@ -85,7 +86,7 @@ def _make_loudly(kind: type, name: str, bases: tuple[Any, ...], names: dict[str,
     importable: Any = next(each for each in kind.__mro__ if not _is_own(each))
     if importable is kind:
         return types.new_class(name, bases, {"metaclass": kind}, lambda namespace: namespace.update(names))
-    resolved = types.resolve_bases(bases)  # what the program's own metaclass has done is among the attributes
+    resolved = types.resolve_bases(bases)  # the effects of the program's own metaclass are among the attributes
     made: type = importable.__new__(kind, name, resolved, _with_origin(names, bases, resolved))
     return made
 
@@ -99,7 +100,7 @@ def _is_own(cls: type) -> bool:
 
 
 def _make_quietly(kind: type, name: str, bases: tuple[Any, ...], names: dict[str, Any], maker: Any) -> type:
-    """Make a class without calling the ``__init_subclass__`` of `maker`."""
+    """Create a class without calling the ``__init_subclass__`` of `maker`."""
     own = maker.__dict__["__init_subclass__"]
     maker.__init_subclass__ = classmethod(_do_nothing)
     try:
@@ -138,7 +139,7 @@ _OF_MEMBER = frozenset({"__objclass__", "_name_", "_sort_order_", "_value_"})
 
 
 def reduce_member(member: Any) -> tuple[Any, ...] | None:
-    """Say how a member of an enumeration is pickled: by its name; None if it has none."""
+    """Reduce a member of an enumeration to its name; return None if it has none."""
     cls: Any = type(member)
     name = member.__dict__.get("_name_")
     if type(name) is str and cls._member_map_.get(name) is member:
@@ -147,12 +148,12 @@ def reduce_member(member: Any) -> tuple[Any, ...] | None:
 
 
 def find_member(cls: Any, name: str) -> Any:
-    """Return the member of this name, whatever the enumeration's own ways of finding one."""
+    """Return the member with this name, without calling the enumeration's own lookup methods."""
     return cls._member_map_[name]
 
 
 def reduce_enum(cls: Any) -> tuple[Any, ...] | None:
-    """Say how an enumeration is pickled; None if it is made in ways that are not known here."""
+    """Reduce an enumeration; return None if its members cannot be recreated from their arguments."""
     members, attributes = [], {}
     for name, member in cls._member_map_.items():
         args = _arguments(cls, member)
@@ -178,7 +179,7 @@ def reduce_enum(cls: Any) -> tuple[Any, ...] | None:
 
 
 def _arguments(cls: Any, member: Any) -> tuple[Any, ...] | None:
-    """Return what the member's data type needs to make a copy of it."""
+    """Return the arguments that the member's data type needs to create a copy of it."""
     if cls._member_type_ is object:
         return ()
     reduced: Any = object.__reduce_ex__(member, 4)
@@ -191,7 +192,7 @@ def _arguments(cls: Any, member: Any) -> tuple[Any, ...] | None:
 def make_enum(
     kind: Any, name: str, qualname: str, module: str, bases: Any, boundary: Any, members: list[Any], tracker: str
 ) -> Any:
-    """Make an enumeration, without what its members have beside their values, or return the one made before."""
+    """Create an enumeration, without its members' further attributes, or return the existing one."""
     with _making:
         cls = find(tracker)
         if cls is not None:
@@ -217,17 +218,17 @@ def make_enum(
 
 
 class _Member:
-    """Stands for a member until that is made."""
+    """A placeholder for a member until it is created."""
 
 
 def set_enum_state(cls: Any, state: Any) -> Any:
-    """Complete an enumeration, unless it has come home."""
+    """Complete an enumeration, unless this process is where it came from."""
     names, slots, attributes, values = state
     if cls in main_module._ours:
         return cls
     main_module.set_class_state(cls, (names, slots))
     data = pickling.dumps_inline(attributes) if attributes else b""
-    if cls.__dict__.get("_woolexec_members") != data:  # what a task has set stays, as attributes of classes do
+    if cls.__dict__.get("_woolexec_members") != data:  # values set by a task are kept, as for other classes
         type.__setattr__(cls, "_woolexec_members", data)
         for name, more in attributes.items():
             for key, value in more.items():

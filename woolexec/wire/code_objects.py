@@ -1,10 +1,10 @@
 """
-Code objects that travel by value, with their file, their lines and their source.
+Code objects that travel by value, with their file name, line numbers and source.
 
-A traceback in a worker, a log record, a warning and `inspect` show then what they would show where the function was
-written.  The lines of a function travel with it, from Python's own cache of lines: the worker may not have the file
-(a peer), and nobody has one for what was typed (a notebook, a REPL).  Where the worker has the very file, as told by
-its size and time, it reads that.
+Tracebacks, log records, warnings and `inspect` then show the same in a worker as in the process where the function was
+defined.  The source lines of a function travel with it, taken from `linecache`: the worker may not have the file
+(a peer), and there is no file for code that was typed (a notebook, a REPL).  If the worker has the same file, judged by
+its size and modification time, it reads that.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
     Stat = tuple[int, float]
     Segment = tuple[int, str | bytes, Stat | None, bool]
-    """The number of the first line, the lines, the size and time of the file, and whether they are the code's alone."""
+    """First line number, source lines, size and time of the file, and whether the lines belong to this code alone."""
 
 _PLAIN = 1 << 10
-"""Characters up to which lines travel as they are, and not compressed."""
+"""Source up to this size, in characters, is not compressed."""
 
 _LONGEST = 10_000
-"""Lines of one function that travel at most."""
+"""Maximum number of lines that travel with one function."""
 
 _segments: dict[int, tuple[ref[CodeType], Segment | None]] = {}
-"""What was found in the cache of lines, by the identity of code: equal code may stand in several files."""
+"""Segments found in `linecache`, by the `id` of the code object: equal code may come from several files."""
 
 _arrived: dict[str, dict[int, str | bytes]] = {}
-"""The lines that have come, by file and first line."""
+"""The source lines received, by file and first line."""
 
 _arriving = threading.Lock()
 """Guards merging lines into `linecache.cache`."""
@@ -46,14 +46,14 @@ _arriving = threading.Lock()
 
 def reduce(code: CodeType, sent: dict[str, list[range]]) -> tuple[Any, ...]:
     """
-    Say how code is pickled.
+    Reduce a code object.
 
-    :param sent: the lines that this pickle has already, by file
+    :param sent: the lines that this pickle already contains, by file
     """
     segment = find(code, None)
     if segment is not None and not segment[3]:
         ranges = sent.setdefault(code.co_filename, [])
-        if any(code.co_firstlineno in lines for lines in ranges):  # of the code around it
+        if any(code.co_firstlineno in lines for lines in ranges):  # sent with the enclosing code
             segment = None
         else:
             ranges.append(range(segment[0], _end(code) + 1))
@@ -81,7 +81,7 @@ def reduce(code: CodeType, sent: dict[str, list[range]]) -> tuple[Any, ...]:
 
 
 def make(segment: Segment | None, *parts: Any) -> CodeType:
-    """Make code of its parts, and have its lines known."""
+    """Create a code object from its parts, and register its source lines."""
     code = CodeType(*parts)
     if segment is not None:
         start, text, stat, alone = segment
@@ -96,7 +96,7 @@ _class_names: WeakKeyDictionary[CodeType, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def names_in_classes(code: CodeType) -> tuple[str, ...]:
-    """Return the names that the bodies of classes in this code load; they may be globals, which cloudpickle misses."""
+    """Return the names that class bodies in this code load; they may be globals, which cloudpickle misses."""
     names = _class_names.get(code)
     if names is None:
         inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
@@ -115,16 +115,16 @@ _LOADS = ("LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 def find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
     """
-    Find the source of code in the cache of lines.
+    Find the source of a code object in `linecache`.
 
-    :param namespace: of the function, whose loader may know the source
+    :param namespace: the function's globals, whose loader may provide the source
     """
     key = id(code)
     known = _segments.get(key)
     if known is None or known[0]() is not code:
         try:
             segment = _find(code, namespace)
-        except Exception:  # of a loader, or of whoever has replaced parts of `linecache`
+        except Exception:  # raised by a loader, or by a replacement for a part of `linecache`
             segment = None
         known = _segments[key] = ref(code, partial(_forget, key)), segment
     return known[1]
@@ -139,7 +139,7 @@ def _find(code: CodeType, namespace: dict[str, Any] | None) -> Segment | None:
     if not filename.startswith("<frozen "):
         lines = linecache.getlines(filename) or linecache.getlines(filename, namespace)
     alone = False
-    if not lines:  # what was typed, or given with -c, from Python 3.14 on
+    if not lines:  # code that was typed or given with -c, on Python 3.14 and later
         of_code: dict[Any, Any] = getattr(linecache, "_interactive_cache", {})
         entry = of_code.get((filename, code.co_qualname, start), (0, None, [], ""))
         lines, alone = entry[2], True
@@ -160,7 +160,7 @@ def _end(code: CodeType) -> int:
     for _, last, _, _ in code.co_positions():
         if last is not None and last > end:
             end = last
-    for _, _, line in code.co_lines():  # with -X no_debug_ranges there is nothing else
+    for _, _, line in code.co_lines():  # the only source of lines under -X no_debug_ranges
         if line is not None and line > end:
             end = line
     return max([end, *(_end(constant) for constant in code.co_consts if isinstance(constant, CodeType))])
@@ -170,7 +170,7 @@ def _end(code: CodeType) -> int:
 
 
 def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> None:
-    """Put lines where Python looks for them, unless it would find them by itself."""
+    """Add lines to `linecache`, unless Python would find them without it."""
     with _arriving:
         cached = filename in linecache.cache and filename not in _arrived
         try:
@@ -180,7 +180,7 @@ def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> No
         if (here is not None and stat == (here.st_size, here.st_mtime)) or (
             not pickling.is_worker and (cached or here is not None)
         ):
-            lines = None  # it is here
+            lines = None  # the file is available here
         else:
             lines = [*linecache.getlines(filename)]
         of_file = _arrived.setdefault(filename, {})
@@ -190,12 +190,12 @@ def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> No
         segment = _lines(text)
         lines += ["\n"] * (start + len(segment) - 1 - len(lines))
         lines[start - 1 : start - 1 + len(segment)] = segment
-        # Without a time it stays, whatever is on the disk.
+        # An entry without a time stays valid, whatever is on the disk.
         linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
 
 
 def _keep_alone(code: CodeType, text: str | bytes) -> None:
-    """Put lines where Python looks for those of this code only: others have the same file name."""
+    """Add lines to the cache for this code object alone: other code has the same file name."""
     of_code: dict[Any, Any] | None = getattr(linecache, "_interactive_cache", None)
     if of_code is None:
         return

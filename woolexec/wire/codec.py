@@ -1,11 +1,11 @@
 """
 Turn frames into bytes and back, in the protobuf encoding of ``protos/woolexec/v1/wire.proto``.
 
-The encoder is our own because of start-up: importing the protobuf runtime takes 22-34 ms, twice (caller and
-template), which is more than a whole pool may take to give its first result.  Frames that hold a run of calls
-keep their numbers and sizes in packed fixed-width columns, so that one ``struct`` call reads or writes a whole
-run (0.1 µs a call, as fast as upb), and the two frames of a lone call have a layout known in advance.
-``tests/wire/test_codec.py`` holds both implementations against each other.
+The encoder is our own because of start-up time: importing the protobuf runtime takes 22-34 ms, in the caller and again
+in the fork server, which is more than a pool may take until its first result.  Frames for a run of calls keep the
+calls' numbers and sizes in packed fixed-width columns, so that one ``struct`` call reads or writes a whole run (0.1 µs
+per call, as fast as upb), and the two frames of a single call have a layout known in advance.
+``tests/wire/test_codec.py`` compares the two implementations.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
     from collections.abc import Callable, Sequence
     from typing import Any, ClassVar
 
-    # A field's value: which type it has is said by the field's Kind.
+    # The value of a field; the field's Kind determines its type.
     Value = Any
 
 
@@ -39,7 +39,7 @@ _BYTES = [bytes((n,)) for n in range(256)]
 
 
 def read_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
-    """Read an unsigned integer at `pos`; return it and the position behind it."""
+    """Read an unsigned integer at `pos`; return it and the position after it."""
     value = shift = 0
     while True:
         byte = data[pos]
@@ -53,7 +53,7 @@ def read_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
 
 
 class Kind:
-    """How one type of field is written behind its tag, and read."""
+    """How a type of field is read, and written after its tag."""
 
     __slots__ = ("read", "wire", "write")
 
@@ -96,23 +96,23 @@ SINT = Kind(0, lambda value: varint(value << 1 ^ value >> 31), lambda value: val
 FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
-# A large payload stays a view until its frame is complete: then it is copied once, whole or cut.
+# A large payload stays a view until its frame is complete: then it is copied once, as a whole or in parts.
 BYTES = Kind(2, _sized, lambda data: data if data.__class__ is memoryview else bytes(data))
-BLOB = Kind(2, _sized, bytes)  # bytes that are nobody's payload
+BLOB = Kind(2, _sized, bytes)  # bytes that are not a payload
 STRING = Kind(2, lambda text: _sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
 FLOATS = _packed("f")
-# One tag for each element, unlike the packed columns.
+# Each element has its own tag, unlike in the packed columns.
 STRINGS = Kind(2, STRING.write, STRING.read)
 
 
 _WIDTHS = {1: 8, 5: 4}
-"""Bytes of the fields of fixed width, by their wire type."""
+"""Sizes of fixed-width fields in bytes, by wire type."""
 
 
 class Message:
-    """The base of all frames: named fields; one that is not set is the class's, its proto3 default."""
+    """The base class of all frames.  A field that is not set is a class attribute, its proto3 default."""
 
     FIELDS: ClassVar[dict[str, tuple[bytes, Kind]]] = {}
     DEFAULTS: ClassVar[dict[str, Value]] = {}
@@ -162,7 +162,7 @@ class Message:
         while pos < end:
             tag = data[pos]
             pos += 1
-            if tag > 127:  # here and below: calling `read_varint` takes longer than what it does for one byte
+            if tag > 127:  # here and below: for one byte, the call of `read_varint` would cost more than its work
                 tag, pos = read_varint(data, pos - 1)
             wire = tag & 7
             if wire == 2:
@@ -177,15 +177,15 @@ class Message:
             else:
                 width = _WIDTHS.get(wire)
                 if width is None:
-                    raise ValueError(f"wire type {wire}")
+                    raise ValueError(f"unknown wire type {wire}")
                 raw = data[pos : pos + width]
                 pos += width
             if pos > end:
-                raise IndexError("field reaches past its frame")
+                raise IndexError("a field extends past the end of its frame")
             field = by_tag.get(tag)
             if field is None:
                 if tag >> 3 in cls.NUMBERS:
-                    raise ValueError(f"{cls.__name__}: field {tag >> 3} has wire type {wire}")
+                    raise ValueError(f"{cls.__name__}: field {tag >> 3} has the wrong wire type {wire}")
                 continue
             name, kind = field
             value = kind.read(raw)
@@ -199,12 +199,12 @@ class Message:
 
 
 _TEXTS = 1000
-"""Elements of a field of texts: no frame of ours has so many, and each copies those before it."""
+"""Maximum number of strings in a field: no frame of ours has as many, and adding one copies those before it."""
 
 
 def _one_more(texts: tuple[str, ...], text: str) -> tuple[str, ...]:
     if len(texts) == _TEXTS:
-        raise ValueError(f"more than {_TEXTS} texts")
+        raise ValueError(f"more than {_TEXTS} strings in one field")
     return (*texts, text)
 
 
@@ -265,7 +265,7 @@ class Raise(Message):
 
 
 class Define(Message):
-    """Remember this function, or this large global of functions, in a slot."""
+    """Store this function, or this large global of functions, in a slot."""
 
     function: int
     payload: Any
@@ -275,7 +275,7 @@ class Define(Message):
 
 
 class Recall(Message):
-    """Give back this call and all behind it that have not been started."""
+    """Give back this call and all later ones that have not been started."""
 
     call: int
     waiting: int
@@ -290,7 +290,7 @@ class Recalled(Message):
 
 
 class Options(Message):
-    """What a nested task asks for."""
+    """The options of a nested task."""
 
     timeout: float
     retries: int
@@ -304,7 +304,7 @@ class Options(Message):
 
 
 class Submit(Message):
-    """A running call wants a task run."""
+    """A running call submits a task."""
 
     task: int
     parent: int
@@ -327,7 +327,7 @@ class Wait(Message):
 
 
 class Resume(Message):
-    """It goes on."""
+    """The call that was waiting continues."""
 
     call: int
 
@@ -339,11 +339,11 @@ class Cancel(Message):
 
 
 class Stop(Message):
-    """Finish what was sent, then leave."""
+    """Finish the calls that were sent, then exit."""
 
 
 class Load(Message):
-    """So many places are free, these calls were refused; links only."""
+    """The number of free places, and the calls that were refused; links only."""
 
     free: int
     refused: tuple[int, ...]
@@ -357,14 +357,14 @@ class Part(Message):
 
 
 class Handed(Message):
-    """A large payload that went beside the link; its frame comes next."""
+    """A large payload was passed as a file descriptor, outside the link; its frame comes next."""
 
     call: int
     file: int
 
 
 class Code(Message):
-    """The next bytes of an archive of modules; links only."""
+    """The next bytes of a code archive; links only."""
 
     digest: str
     data: Any
@@ -393,14 +393,14 @@ class Broken(Message):
 
 
 class Started(Message):
-    """These calls were started; on one machine, where a shared page tells it, only said of streams."""
+    """These calls were started; on one machine sent for streams only, since the shared page shows the others."""
 
     call: tuple[int, ...]
     open: bool
 
 
 class Yield(Message):
-    """A stream's next item, or several."""
+    """The next item of a stream, or several items."""
 
     call: int
     payload: Any
@@ -410,7 +410,7 @@ class Yield(Message):
 
 
 class Next(Message):
-    """Pull the next item, or so many."""
+    """Pull the next item, or several items."""
 
     call: int
     credits: int
@@ -432,7 +432,7 @@ class Throw(Message):
 
 
 class Close(Message):
-    """Close a stream; because the pool is shut down, a pull that is in progress gets its item first."""
+    """Close a stream; if the pool is shutting down, a pull in progress gets its item first."""
 
     call: int
     shutdown: bool
@@ -568,14 +568,14 @@ _TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 
 
 def encode(frame: Message) -> bytes:
-    """Encode one frame as a batch of its own; batches may be joined end to end."""
+    """Encode one frame as a separate batch; batches may be concatenated."""
     body = frame.body()
     inner = _TAGS[type(frame)] + varint(len(body)) + body
     return b"\n" + varint(len(inner)) + inner
 
 
 def encode_apart(frame: Any) -> bytes:
-    """Encode a frame up to its payload, which has to be written behind it."""
+    """Encode a frame up to its payload, which must be written after it."""
     assert isinstance(frame, Start | Return | Submit)  # their payload is field 4
     payload, frame.payload = frame.payload, b""
     body = frame.body() + b"\x22" + varint(len(payload))
@@ -586,13 +586,13 @@ def encode_apart(frame: Any) -> bytes:
 
 
 def encode_part(call: int, data: bytes) -> bytes:
-    """Encode a Part with one copy of its bytes, where `encode` makes four."""
+    """Encode a Part, copying its bytes once; `encode` would copy them four times."""
     head = b"\x09" + FIXED64.write(call) + b"\x12" + varint(len(data))
     inner = _TAGS[Part] + varint(len(head) + len(data)) + head
     return b"".join((b"\n", varint(len(inner) + len(data)), inner, data))
 
 
-# A lone Return or Start whose payload is shorter than this has every length in one byte.
+# In a single-call Return or Start whose payload is shorter than this, each length takes one byte.
 _SHORT = 96
 _COLUMNS = struct.Struct("<BBQBBfBBIB")
 RETURN = struct.Struct("<BBBBBBQBBfBBIBB")
@@ -612,7 +612,7 @@ def encode_return(call: int, seconds: float, payload: bytes) -> bytes:
 
 
 def encode_start(slot: int, calls: Sequence[int], payloads: Sequence[bytes], lane: int = 0) -> bytes:
-    """Encode the Start of a run of plain calls: field by field, in a third of the time that `encode` takes."""
+    """Encode the Start of a run of plain calls, in a third of the time that `encode` takes."""
     count, payload = len(calls), b"".join(payloads)
     size = len(payload)
     if count == 1 and size < _SHORT and slot < 128 and not lane:
@@ -629,20 +629,20 @@ _TICKET = struct.Struct("<BBQ")
 
 
 def encode_slot(slot: int) -> bytes:
-    """Encode the part of a lone Start that names its function: two bytes for a slot below 128."""
+    """Encode the function slot of a single-call Start: two bytes for a slot below 128."""
     return b"\x08" + varint(slot)
 
 
 def encode_ticket(call: int) -> bytes:
-    """Encode the part of a lone Start that names its call."""
+    """Encode the call number of a single-call Start, its ticket."""
     return _TICKET.pack(18, 8, call)
 
 
 def split_start(payload: bytes) -> tuple[bytes, bytes]:
     """
-    Encode a lone Start, preceded by its size, but for its slot and ticket.
+    Encode a single-call Start, preceded by its size, without its slot and ticket.
 
-    :return: what stands before and behind them
+    :return: the bytes before the slot and the bytes after the ticket
     """
     size = len(payload)
     behind = b"\x1a\x04" + size.to_bytes(4, "little") + b'"' + varint(size) + payload
@@ -655,7 +655,7 @@ def split_start(payload: bytes) -> tuple[bytes, bytes]:
 
 _ARENA_START = struct.Struct("<4sBBHQHIHQQBQ")
 _ARENA_RETURN = struct.Struct("<4sHQHfHIHQQBQ")
-# How they begin, up to the first field; what stands before the other fields, as little-endian numbers.
+# The first bytes of each frame, up to its first field; then those before the other fields, as little-endian numbers.
 _ARENA_START_HEAD, _ARENA_RETURN_HEAD = b"\x0a\x2f\x0a\x2d", b"\x0a\x33\x12\x31"
 _IN_ARENA = (0x2F, 0x33)
 _START_TAGS, _RETURN_TAGS = (0x0812, 0x041A, 0x1042, 0x59), (0x080A, 0x0412, 0x041A, 0x102A, 0x31)
@@ -663,7 +663,7 @@ _START_TAGS, _RETURN_TAGS = (0x0812, 0x041A, 0x1042, 0x59), (0x080A, 0x0412, 0x0
 
 def encode_start_in_arena(slot: int, call: int, extent: Sequence[int], arena: int) -> bytes:
     """
-    Encode the Start of one plain call whose payload, of two parts, is in the arena.
+    Encode the Start of one plain call whose payload, of two parts, is in the ring buffer.
 
     :param slot: below 128
     """
@@ -675,7 +675,7 @@ def encode_start_in_arena(slot: int, call: int, extent: Sequence[int], arena: in
 
 
 def encode_return_in_arena(call: int, seconds: float, extent: Sequence[int], arena: int) -> bytes:
-    """Encode the Return of one call whose payload, of two parts, is in the arena."""
+    """Encode the Return of one call whose payload, of two parts, is in the ring buffer."""
     body, buffer = extent
     numbers, times, sizes, extents, mark = _RETURN_TAGS
     return _ARENA_RETURN.pack(
@@ -684,7 +684,7 @@ def encode_return_in_arena(call: int, seconds: float, extent: Sequence[int], are
 
 
 def _in_arena(data: bytes | bytearray, pos: int, end: int) -> Start | Return | None:
-    """Decode one of these two; None if it is another frame."""
+    """Decode a frame of one of these two forms; return None for any other."""
     head = data[pos : pos + 4]
     if head == _ARENA_START_HEAD and end - pos >= _ARENA_START.size:
         _, t0, slot, t1, call, t2, size, t3, body, buffer, t4, arena = _ARENA_START.unpack_from(data, pos)
@@ -719,12 +719,12 @@ _NEXT = struct.Struct("<BBBBBBQ")
 
 
 def encode_next(call: int) -> bytes:
-    """Encode the pull of one item."""
+    """Encode the Next that pulls one item of a stream."""
     return _NEXT.pack(10, 12, 0x8A, 1, 9, 9, call)
 
 
 def encode_yield(call: int, payload: bytes) -> bytes:
-    """Encode one item of a stream."""
+    """Encode the Yield of one item of a stream."""
     body = b"".join((b"\t", call.to_bytes(8, "little"), b"\x12", varint(len(payload)), payload))
     length = varint(len(body))
     return b"\n" + varint(2 + len(length) + len(body)) + b"\x82\x01" + length + body
@@ -734,10 +734,10 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
     """
     Decode a batch.
 
-    Nothing in the frames refers to `data` afterwards, but for large payloads that have an extent: those are views, to
-    be cut before `data` changes.
+    Nothing in the frames refers to `data` afterwards, except for large payloads that have an extent: these are views,
+    and must be copied before `data` changes.
 
-    :raises ValueError: if it is not one
+    :raises ValueError: if `data` is not a valid batch
     """
     frames: list[Message] = []
     if end is None:
@@ -745,7 +745,7 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
     try:
         while pos < end:
             if data[pos] != 10:
-                raise ValueError(f"tag {data[pos]}")
+                raise ValueError(f"unexpected tag {data[pos]}")
             length = data[pos + 1]
             if length in _IN_ARENA and (frame := _in_arena(data, pos, end)) is not None:
                 frames.append(frame)
@@ -760,10 +760,10 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
             tag, pos = read_varint(data, pos)
             size, pos = read_varint(data, pos)
             if pos + size != stop or stop > end:
-                raise ValueError("frame does not fit")
+                raise ValueError("the size of a frame does not match its batch")
             cls = KINDS.get(tag >> 3)
             if tag & 7 != 2 or cls is None:
-                raise ValueError(f"frame kind {tag >> 3}")
+                raise ValueError(f"unknown frame kind {tag >> 3}")
             frames.append(cls.parse(data, pos, stop))
             pos = stop
     except (IndexError, struct.error, UnicodeDecodeError) as exc:
@@ -772,7 +772,7 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
 
 
 def _short_start(data: bytes | bytearray, pos: int, end: int) -> Start | None:
-    """Decode the Start of one plain call, in a third of the time that `parse` takes; None if it is not a short one."""
+    """Decode a short Start of one plain call, in a third of the time that `parse` takes; None for any other frame."""
     if end - pos < _START.size:
         return None
     t0, inner, t1, body, t2, slot, t3, t4, call, t5, t6, size, t7, short = _START.unpack_from(data, pos)
@@ -794,11 +794,11 @@ def decode_returns(
     layout: struct.Struct = SIZED_RETURN,
 ) -> int:
     """
-    Decode the lone short Returns that stand at `pos`.
+    Decode the short single-call Returns from `pos` on.
 
     :param out: (call, seconds, payload) of each is appended here
-    :param layout: `SIZED_RETURN`: each is a batch, preceded by its size; `RETURN`: they are frames of one
-    :return: the position of the first batch, or frame, of another form, or of an incomplete one
+    :param layout: `SIZED_RETURN`: each is a batch, preceded by its size; `RETURN`: they are frames of one batch
+    :return: the position of the first batch (or frame) that has another form or is incomplete
     """
     unpack = layout.unpack_from
     last = end - layout.size

@@ -1,8 +1,8 @@
 """
-Context variables that travel with tasks: those that `propagate` was told of.
+Context variables that travel with tasks: those that were registered with `propagate`.
 
-They go from whoever submits to the task, under a name that is the same in all processes, and, if it is asked for, what
-a coroutine or a stream has changed comes back.
+Their values go from the submitter to the task, under a name that is the same in all processes.  On request, the values
+that a coroutine or a stream has changed come back.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pickle import dumps as pickle_small
     from typing import Any
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     from _pickle import dumps as pickle_small
 
 known: dict[str, ContextVar[Any]] = {}
 _names: dict[ContextVar[Any], str] = {}
 _bare: set[str] = set()
-"""Variables that came with a value, and so are known by name alone: what their default is, a function brings."""
+"""Names of variables that arrived with a value only; their default is known once a function brings it."""
 
 
 def register(var: ContextVar[Any], name: str) -> None:
-    """Let a variable travel under this name; a later one takes it over."""
+    """Register a variable under this name; it replaces an earlier one with the same name."""
     other = known.setdefault(name, var)
     if other is not var and _names.pop(other, None) is not None:
-        # A module that is loaded anew, or a variable that came by name before its module did.
+        # A module was reloaded, or the variable arrived by name before its module was imported.
         known[name] = var
     _names[var] = name
 
 
 def by_name(name: str, *default: Any) -> ContextVar[Any]:
-    """Return the variable of this name; made, with a default if there is one, when it is not known here."""
+    """Return the variable with this name; if it is not known here, create it, with the default if one is given."""
     if name not in known or (default and name in _bare):
         register(ContextVar(name, default=default[0]) if default else ContextVar(name), name)
         (_bare.discard if default else _bare.add)(name)
@@ -45,18 +45,18 @@ def by_name(name: str, *default: Any) -> ContextVar[Any]:
 
 
 def reduce(var: ContextVar[Any]) -> tuple[Any, ...] | None:
-    """Say how a variable is pickled: as the one of its name; None if it has none."""
+    """Reduce a variable to its registered name; return None if it has none."""
     name = _names.get(var)
     if name is None:
         return None
     try:
-        return by_name, (name, Context().run(var.get))  # where nothing is set there is the default
+        return by_name, (name, Context().run(var.get))  # in an empty context, this is the default
     except LookupError:
         return by_name, (name,)
 
 
 def capture(task: str) -> bytes:
-    """Encode the values that the registered variables have here, for a task of this name; empty if there is nothing."""
+    """Encode the current values of the registered variables, for a task with this name; empty if there are none."""
     if not known and not tracing.is_on():
         return b""
     values = _values()
@@ -78,13 +78,13 @@ def restore(encoded: bytes) -> None:
 
 
 def span(encoded: bytes, task: str) -> AbstractContextManager[Any]:
-    """Make the span of a task that runs, if its submission was traced; to be entered where the variables are set."""
+    """Return the span of a running task, if its submission was traced; enter it where the variables are set."""
     carrier = loads(encoded).get(tracing.KEY) if encoded else None
     return tracing.running(None if carrier is None else loads(carrier), task)
 
 
 def changed(before: bytes) -> bytes:
-    """Encode the values that are not those that came; empty if there are none."""
+    """Encode the values that differ from those that arrived; empty if there are none."""
     if not known:
         return b""
     came: dict[str, bytes] = loads(before) if before else {}
@@ -93,7 +93,7 @@ def changed(before: bytes) -> bytes:
 
 
 def bind(encoded: bytes, function: Callable[..., Any], task: str) -> Callable[..., Any]:
-    """Make a function that runs in a context of its own, with these variables."""
+    """Return a function that runs in its own context, with these variables."""
     ctx = copy_context()
     ctx.run(restore, encoded)
 

@@ -1,8 +1,9 @@
 """
-Say what it was that did not pickle: which variable, argument or attribute.
+Find what could not be pickled: which variable, argument or attribute.
 
-The pickler keeps what it met last.  When it has failed, the way there is searched for, breadth first, so that the
-shortest is found: by looking at attributes, elements and variables, never by calling the user's code again.
+The pickler remembers the objects that it met last.  After a failure, the path to them is searched for breadth first, so
+that the shortest one is found.  The search looks at attributes, elements and variables; it does not run the pickling
+code of the user's classes again.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     Edge = tuple[object, str, str]
-    """A value, its name as an expression, and what a variable in that is."""
+    """A value, the expression that leads to it, and an explanation of the variable in that expression."""
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _MOST = 200_000
-"""Values that are looked at before the search is given up."""
+"""Number of values after which the search gives up."""
 
 _DEEPEST = 12
-"""Attributes and elements of an expression that are shown."""
+"""Number of attributes and elements of an expression that are shown."""
 
 
 def annotate(exc: BaseException, root: object, names: tuple[str, ...] | str, met: Iterable[object]) -> None:
     """
-    Add a note to what a pickler has raised, which names what did not pickle.
+    Add a note to an exception raised by a pickler, which names what could not be pickled.
 
-    :param names: what the elements of the root are called, or the root itself
-    :param met: what the pickler met last, the last first
+    :param names: the names of the root's elements, or of the root itself
+    :param met: the objects that the pickler met last, most recent first
     """
     try:
         note = _note(root, names, [*met])
@@ -43,14 +44,14 @@ def annotate(exc: BaseException, root: object, names: tuple[str, ...] | str, met
 
 
 def where(exc: BaseException) -> str:
-    """Return the note that `annotate` has added, as the end of a sentence."""
+    """Return the note that `annotate` added, as the end of a sentence."""
     for note in getattr(exc, "__notes__", ()):
         if type(note) is str and note.startswith(_SAID):
             return f": {note.removeprefix(_SAID)}"
     return ""
 
 
-_SAID = "what does not pickle: "
+_SAID = "cannot be pickled: "
 
 
 def _note(root: object, names: tuple[str, ...] | str, met: list[object]) -> str:
@@ -58,7 +59,7 @@ def _note(root: object, names: tuple[str, ...] | str, met: list[object]) -> str:
     if found is None:
         return f"{_SAID}{_a(met[0])}" if met else f"{_SAID}{_a(root)}"
     value, expression, variable, rank = found
-    of = "" if rank == 0 else f", of which pickling makes {_a(met[0])}"
+    of = "" if rank == 0 else f", whose pickling creates {_a(met[0])}"
     return f"{_SAID}{_short(expression)}, {_a(value)}{of}{variable}"
 
 
@@ -76,7 +77,7 @@ def _short(expression: str) -> str:
 
 
 def _search(root: object, names: tuple[str, ...] | str, ranks: dict[int, int]) -> tuple[object, str, str, int] | None:
-    """Find the best-ranked of some values that can be reached."""
+    """Find the best-ranked value that can be reached from the root."""
     pending: deque[Edge] = deque(_roots(root, names))
     visited: set[int] = set()
     best: tuple[object, str, str, int] | None = None
@@ -105,7 +106,7 @@ def _roots(root: Any, names: tuple[str, ...] | str) -> Iterator[Edge]:
         yield root, names, ""
         return
     for name, value in zip(names, root, strict=False):
-        if name == "item":  # a list of items: one fails alone
+        if name == "item":  # a list of items, one of which fails
             for element in value:
                 yield element, name, ""
         elif name:
@@ -142,7 +143,7 @@ def _inside(value: Any, expression: str, variable: str) -> Iterator[Edge]:
 
 def _of_function(fn: FunctionType, expression: str) -> Iterator[Edge]:
     if fn.__module__ != "__main__" and "<" not in fn.__qualname__:
-        return  # it travels as its name
+        return  # it is pickled by name
     of = f" of {_name(fn)}" if expression == _name(fn) else f" of {_name(fn)}, which is {expression}"
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
         yield cell, name, f"; {name} is a captured variable{of}"
@@ -206,7 +207,7 @@ def _attributes(value: Any, expression: str, variable: str) -> Iterator[Edge]:
             except AttributeError:  # not set
                 continue
     if not attributes and not seen and not _is(value, dict | list | tuple | set | frozenset | FunctionType):
-        import gc  # what C code keeps inside
+        import gc  # finds what is referred to from C code
 
         for each in gc.get_referents(value):
             if not _is(each, type | ModuleType):
@@ -218,7 +219,7 @@ def _attributes(value: Any, expression: str, variable: str) -> Iterator[Edge]:
 
 
 def _is(value: Any, kinds: Any) -> bool:
-    """Do what `isinstance` does, but believe nothing that an object says of its class."""
+    """Do what `isinstance` does, but ignore an overridden ``__class__``."""
     return issubclass(type(value), kinds)
 
 

@@ -1,12 +1,14 @@
 """
-Descriptors of memory files: which of a process's few they may be, and how they get to the other end of a socketpair.
+File descriptors of memory files: how many a process uses, and how they get to the other end of a socketpair.
 
-1. Payloads take descriptors of the lower half only.  The lowest free one is always taken, so a number in the upper half
-   says that half of them are in use, whoever uses them: then a payload stays in ordinary memory, or is read into it.
-2. Descriptors travel on a socket of their own, each ahead of its frame, and are received when the frame has come.  What
-   cannot be sent (its queue is full, too many are under way) goes as bytes in its frame: nobody waits.
-3. The kernel drops what it has no free descriptor for, so whoever receives looks at the message first (MSG_PEEK), which
-   leaves it where it is.  One descriptor is kept in reserve, and let go of when there is no other.
+1. Payloads use only the lower half of the descriptors that the process may open.  The system always assigns the lowest
+   free number, so a number in the upper half means that half of them are in use, by any part of the process: then a
+   payload stays in ordinary memory, or is read into it.
+2. Descriptors travel on a separate socket, each before its frame, and are received when the frame has arrived.  A file
+   whose descriptor cannot be sent (the socket's queue is full, too many are in flight) goes as bytes in its frame, so
+   sending never blocks.
+3. The kernel drops descriptors for which the receiver has no free number.  So the receiver first looks at the message
+   with MSG_PEEK, which leaves it in the queue.  One descriptor is kept in reserve, and released when no other is free.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _socket as socket
 
 _CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
 _ANCILLARY = socket.CMSG_SPACE(array.array("i").itemsize)
-_PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take what was let go of, and give it back
+_PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take the released descriptor, and close it again
 
 
 def is_scarce(fd: int) -> bool:
     """
-    Say whether descriptors are scarce: the number that the next one has tells.
+    Return whether file descriptors are scarce, judged by the number that the next one gets.
 
-    :param fd: one that is open; it may have been the last low one, which somebody else had let go of for a moment
+    :param fd: an open descriptor; its own number is no measure: it may be a low one that was free only for a moment
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
@@ -47,13 +49,13 @@ def is_scarce(fd: int) -> bool:
 
 
 class Reserve:
-    """One descriptor that is kept for when one has to be received; nothing is kept before `hold`."""
+    """A spare file descriptor, released when one must be received; empty until `hold` is called."""
 
     def __init__(self) -> None:
         self._fd = -1
 
     def hold(self) -> bool:
-        """Keep one; False if there is none left."""
+        """Open the spare descriptor, unless it is open; return False if there is none left."""
         if self._fd < 0:
             try:
                 self._fd = os.open(os.devnull, os.O_RDONLY)
@@ -62,7 +64,7 @@ class Reserve:
         return True
 
     def lend(self) -> None:
-        """Let go of it."""
+        """Close the spare descriptor, so that another can be received."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -70,12 +72,12 @@ class Reserve:
 
 def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, array.array[int], bool]:
     """
-    Receive a message that has come with a descriptor, and the descriptor.
+    Receive a message that was sent with a file descriptor, and the descriptor.
 
-    :param size: of the message at most, in bytes
-    :param reserve: of the thread that receives
-    :return: the message, its descriptors, and whether one was sent for which none was left here
-    :raises OSError: if nothing has come
+    :param size: maximum size of the message, in bytes
+    :param reserve: the receiving thread's reserve
+    :return: the message, its descriptors, and whether a descriptor was lost because none was free here
+    :raises OSError: if no message has arrived
     """
     reserve.hold()
     for pause in _PAUSES:
@@ -94,11 +96,11 @@ def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, ar
 
 class Descriptors:
     """
-    One end of the socket for descriptors; owns it.
+    One end of the socket for file descriptors; owns it.
 
-    Descriptors arrive in the order in which they were given, so whoever gives one does so right before its frame.
+    Descriptors arrive in the order in which they were sent, so each must be sent right before its frame.
 
-    :param reserve: of the thread that takes them
+    :param reserve: the reserve of the thread that receives them
     """
 
     def __init__(self, sock: socket.socket, reserve: Reserve) -> None:
@@ -108,11 +110,11 @@ class Descriptors:
 
     @property
     def fileno(self) -> int:
-        """Its descriptor."""
+        """The file descriptor of the socket itself."""
         return self._sock.fileno()
 
     def give(self, fd: int) -> bool:
-        """Send a descriptor; False if that cannot be done now."""
+        """Send a descriptor; return False if that cannot be done now."""
         try:
             self._sock.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))], _DONT_WAIT)
         except OSError:
@@ -123,19 +125,19 @@ class Descriptors:
         """
         Receive the next descriptor.
 
-        :raises OSError: if there was none left for it
+        :raises OSError: if this process had no free descriptor for it
         :raises ValueError: if none was sent
         """
         try:
             _, fds, is_lost = receive(self._sock, 1, self.reserve)
         except OSError as exc:
-            raise ValueError("a memory file is missing") from exc
+            raise ValueError("the descriptor of a frame's memory file is missing") from exc
         if fds:
             return fds[0]
         if is_lost:
-            raise OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
-        raise ValueError("a memory file is missing")
+            raise OSError(errno.EMFILE, "no descriptor was left to receive a large payload; raise ulimit -n")
+        raise ValueError("the descriptor of a frame's memory file is missing")
 
     def close(self) -> None:
-        """Give and take no more; what was not taken is closed."""
+        """Close the socket, and with it the descriptors that were not received."""
         self._sock.close()

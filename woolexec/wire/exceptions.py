@@ -1,10 +1,10 @@
 """
-Carry an exception to the caller: as itself where possible, as a `RemoteError` where not.
+Transfer an exception to the caller: as itself where possible, otherwise as a `RemoteError`.
 
 An exception travels as a tree of nodes: itself, its ``__cause__``, its ``__context__``, the members of a group.
-Each node tries, in this order, when it is unpickled:
+Unpickling a node tries, in this order:
 1. the exception's own pickle;
-2. its class made without ``__init__``, from its arguments (for classes whose ``__init__`` takes others);
+2. an instance created without ``__init__``, from its `args` (for classes whose ``__init__`` takes other arguments);
 3. a `RemoteError` with the type's name, the text and the traceback.
 """
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
     from typing import Any
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
 _TEXT_LIMIT = 10_000
@@ -26,30 +26,30 @@ _DEPTH_LIMIT = 40
 
 
 def types_of(exc: BaseException) -> tuple[str, ...]:
-    """Name the classes of an exception, most specific first, as ``module:qualname``."""
+    """Return the names of an exception's classes, most specific first, as ``module:qualname``."""
     return tuple(type_name(cls) for cls in type.__getattribute__(type(exc), "__mro__") if cls is not object)
 
 
 def get(exc: BaseException, name: str) -> Any:
-    """Read an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    """Read an attribute that `BaseException` defines, bypassing the attribute access of the exception's class."""
     return getattr(BaseException, name).__get__(exc)
 
 
 def put(exc: BaseException, name: str, value: object) -> None:
-    """Set an attribute that `BaseException` defines, past what the exception's class does to attributes."""
+    """Set an attribute that `BaseException` defines, bypassing the attribute access of the exception's class."""
     getattr(BaseException, name).__set__(exc, value)
 
 
 def type_name(cls: type) -> str:
-    """Name a class as ``module:qualname``."""
+    """Return the name of a class as ``module:qualname``."""
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def dump_failure(exc: BaseException, *, skip: int = 0, goes_home: bool = False) -> bytes:
     """
-    Encode an exception with all that hangs on it.
+    Encode an exception with its causes, contexts, notes and group members.
 
-    :param skip: leave out so many frames at the top of its traceback (our own)
+    :param skip: number of frames to leave out at the top of its traceback (our own)
     :param goes_home: see `pickling.dumps`
     """
     try:
@@ -59,14 +59,14 @@ def dump_failure(exc: BaseException, *, skip: int = 0, goes_home: bool = False) 
                 traceback = traceback.tb_next
         put(exc, "__traceback__", traceback)
         return pickle.dumps((_node(exc, set(), 0, goes_home=goes_home), _format(exc)), 5)
-    except BaseException as why:  # user code that we did not think of: at least say what it was
+    except BaseException as why:  # unforeseen user code: transfer at least the name of the class
         name = type_name(type(exc)).replace(":", ".")
         node = {"name": name, "suppress": False, "parts": None, "text": "", "why": type(why).__name__}
         return pickle.dumps((node, name), 5)
 
 
 def load_failure(payload: bytes | File) -> BaseException:
-    """Decode an exception; its remote traceback stands at the end of its chain of causes."""
+    """Decode an exception; the remote traceback is added at the end of its chain of causes."""
     from woolexec.errors import RemoteTraceback
 
     node, text = loads(payload)
@@ -81,7 +81,7 @@ def load_failure(payload: bytes | File) -> BaseException:
 
 
 def as_exception(payload: Any) -> BaseException:
-    """Return what a receiver was given as a failure: an exception of our own, an encoded one, or None if cancelled."""
+    """Return a failure as an exception; it is given as an exception, in encoded form, or as None if cancelled."""
     if payload is None:
         from concurrent.futures import CancelledError
 
@@ -106,7 +106,7 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
         node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
     try:
         node["parts"] = dumps_inline((type(exc), get(exc, "args"), _attributes(exc)), goes_home=goes_home)
-    except BaseException:  # then the third way is left
+    except BaseException:  # a `RemoteError` is still possible
         node["parts"] = None
     try:
         notes = object.__getattribute__(exc, "__notes__")
@@ -123,7 +123,7 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
 
 
 def _attributes(exc: BaseException) -> dict[str, Any]:
-    """Take those of an exception's attributes that pickle."""
+    """Return those of an exception's attributes that can be pickled."""
     attributes = {}
     for name, value in object.__getattribute__(exc, "__dict__").items():
         if name == "__notes__":
@@ -158,7 +158,7 @@ def _revive(node: dict[str, Any]) -> BaseException:
                 if node.get("group") is not None and isinstance(exc, BaseExceptionGroup):
                     _graft(exc, node["group"])
                 return _fresh(exc)
-            why = f"it was unpickled as {type(exc).__name__}"
+            why = f"unpickling it returned an instance of {type(exc).__name__}"
         except BaseException as error:  # unpickling runs the exception's own code
             why = f"{type(error).__name__}: {_text(lambda error=error: str(error))}"
     if node.get("group") is not None:
@@ -177,13 +177,13 @@ def _revive(node: dict[str, Any]) -> BaseException:
             pass
     from woolexec.errors import RemoteError
 
-    remote = RemoteError(f"{node['name']}: {node['text']} (could not be carried as itself: {why})")
+    remote = RemoteError(f"{node['name']}: {node['text']} (the exception itself could not be transferred: {why})")
     remote.type_name = node["name"]
     return _annotate(remote, node)
 
 
 def _graft(group: BaseExceptionGroup[Any], nodes: list[dict[str, Any] | None]) -> None:
-    """Give a group's members back what pickling drops: their causes and contexts."""
+    """Restore what pickling drops from a group's members: their causes and contexts."""
     for member, node in zip(group.exceptions, nodes, strict=False):
         if node is None:
             continue
@@ -202,18 +202,18 @@ def _annotate(exc: BaseException, node: dict[str, Any]) -> BaseException:
     for note in node.get("notes", ()):
         try:
             BaseException.add_note(exc, note)
-        except BaseException:  # it sets __notes__ through the class's own code
+        except BaseException:  # it sets __notes__ through the class's own attribute access
             break
     return exc
 
 
 def _text(get: Any) -> str:
-    """Call user code that should give a string; cut it, whatever it gives."""
+    """Call user code that should return a string; return what it returns as a string of limited length."""
     try:
         text = get()
         text = text if type(text) is str else str(text)
     except BaseException as why:
-        return f"<{type(why).__name__} in its text>"
+        return f"<{type(why).__name__} while getting the text>"
     return text if len(text) <= _TEXT_LIMIT else f"{text[:_TEXT_LIMIT]}... ({len(text)} characters)"
 
 

@@ -1,4 +1,4 @@
-"""Classes that are more than their attributes, and travel by value: those of ctypes, msgspec and pydantic."""
+"""Classes that consist of more than their attributes, and travel by value: those of ctypes, msgspec and pydantic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def reduce(cls: Any) -> tuple[Any, ...] | None:
-    """Say how such a class is pickled; None if it is an ordinary one."""
+    """Reduce such a class; return None for an ordinary class."""
     for module, reduce_one in _KINDS.items():
         if module in sys.modules:
             reduced = reduce_one(cls, sys.modules[module])
@@ -50,7 +50,7 @@ def _reduce_ctypes(cls: Any, ctypes: Any) -> tuple[Any, ...] | None:
 
 
 _BEFORE = ("_pack_", "_align_", "_layout_", "_anonymous_")
-"""What a structure must have before its fields."""
+"""Attributes that a structure must have before its fields are set."""
 
 
 def _reduce_simple(cls: Any) -> tuple[Any, ...] | None:
@@ -62,13 +62,13 @@ def _reduce_simple(cls: Any) -> tuple[Any, ...] | None:
 
 
 def make_structure(name: str, bases: tuple[Any, ...], names: dict[str, Any], tracker: str) -> Any:
-    """Make a structure or union without fields, or return the one that was made before."""
+    """Create a structure or union without fields, or return the existing one."""
     known = classes.find(tracker)
     return known or classes.keep(tracker, type(bases[0])(name, bases, names))
 
 
 def set_structure(cls: Any, state: Any) -> Any:
-    """Complete a structure; fields can be given once."""
+    """Complete a structure; its fields can be set only once."""
     names, slots, fields = state
     if fields and "_fields_" not in cls.__dict__:
         cls._fields_ = fields
@@ -125,7 +125,7 @@ _CONFIG = (
 def make_struct(
     kind: Any, name: str, bases: Any, names: dict[str, Any], fields: Any, field: Any, config: Any, tracker: str
 ) -> Any:
-    """Make a struct whose fields have no types yet, or return the one that was made before."""
+    """Create a struct whose fields have no types yet, or return the existing one."""
     known = classes.find(tracker)
     if known is not None:
         return known
@@ -140,7 +140,7 @@ def make_struct(
 
 def _reduce_generic(cls: Any, _: Any) -> tuple[Any, ...] | None:
     made = cls.__dict__.get("__pydantic_generic_metadata__")
-    if type(made) is dict and made.get("origin") is not None:  # pydantic itself keeps these
+    if type(made) is dict and made.get("origin") is not None:  # pydantic itself caches these
         return operator.getitem, (made["origin"], made["args"][0] if len(made["args"]) == 1 else tuple(made["args"]))
     return None
 

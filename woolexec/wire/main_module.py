@@ -1,13 +1,14 @@
 """
-The names of the caller's ``__main__`` in a worker: one namespace, as they are there.
+The names of the caller's ``__main__`` in a worker: one namespace, as in the caller.
 
-Functions and classes of ``__main__`` travel by value.  What they name comes beside them in a bundle (see `bundle`),
-each global for itself, with a digest of its pickle.  A worker takes a global only if its digest is another one than
-when it last came.  So a sentinel, a cache or a function that has not changed stays the object that it is, whatever else
-comes, and what a task or an initializer has stored under a name stays until the caller's value changes.
+Functions and classes of ``__main__`` travel by value.  The globals that they name come with them in a bundle (see
+`bundle`), each separately, with a digest of its pickle.  A worker takes a global only if its digest differs from the
+last one received for that name.  So a sentinel, a cache or a function that has not changed remains the same object,
+whatever else arrives, and a value that a task or an initializer has stored under a name remains until the caller's
+value changes.
 
-The same holds for other modules that a worker cannot import (see `modules`), and for namespaces that call themselves
-``__main__`` and are not: those of a profiler, or of `exec`.
+The same applies to other modules that a worker cannot import (see `modules`), and to namespaces that have the name
+``__main__`` without being that module: those of a profiler, or of `exec`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ else:
 
 
 def import_cloudpickle() -> None:
-    """Import what unpickling by value needs; not with this module, which must be whole when that import is noticed."""
+    """Import what unpickling by value needs; only once this module is complete, because import hooks may use it."""
     import cloudpickle  # noqa: F401
 
 
@@ -42,7 +43,7 @@ def import_cloudpickle() -> None:
 
 
 class Names(dict):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
-    """Stands for the names of a namespace in a pickle."""
+    """Represents the names of a namespace in a pickle."""
 
     def __init__(self, space: str, namespace: dict[str, Any]) -> None:
         self._space = space
@@ -57,22 +58,22 @@ _OWN = ("__name__", "__file__", "__package__")
 
 class _Loading(threading.local):
     needs: Sequence[Any] = ()
-    """Payloads of the large globals that the function which is unpickled needs."""
+    """Payloads of the large globals that the function being unpickled needs."""
     spaces: dict[str, dict[str, Any]] | None = None
-    """Where this process is no worker: the namespaces of the bundle that is unpickled."""
+    """Outside workers: the namespaces of the bundle being unpickled."""
     taker: Any = None
-    """Takes in the bundle that is unpickled."""
+    """The `_Taker` of the bundle being unpickled."""
 
 
 _loading = _Loading()
 
 _spaces: dict[str, dict[str, Any]] = {}
-"""Namespaces that came, but for that of ``__main__``."""
+"""Namespaces received, except that of ``__main__``."""
 
 
 def names_of(space: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Return the names of a namespace here; `own` are those that it begins with."""
-    if not pickling.is_worker:  # a function that comes home must not change what is there
+    """Return this process's dictionary for a namespace; `own` are the names that it starts with."""
+    if not pickling.is_worker:  # a function that returns to the caller must not change the caller's globals
         names = {"__name__": space.partition("#")[0], **own}
         return names if _loading.spaces is None else _loading.spaces.setdefault(space, names)
     if space == MAIN:
@@ -88,34 +89,34 @@ def names_of(space: str, own: dict[str, Any]) -> dict[str, Any]:
 
 def _new_space(space: str) -> dict[str, Any]:
     module = ModuleType(space.partition("#")[0])
-    if "#" not in space and sys.modules.setdefault(space, module) is module:  # else another one was imported here
-        note_by_path(space)  # what is of it travels on by value
+    if "#" not in space and sys.modules.setdefault(space, module) is module:  # else the name was imported here
+        note_by_path(space)  # its functions and classes are sent on by value
     return module.__dict__
 
 
 # -- bundles ----------------------------------------------------------------------------------------------------------
 
 _arrived: dict[Key, tuple[bytes, Any]] = {}
-"""What came under each name: the digest of its pickle, and the object, whatever the name stands for by now."""
+"""The last global received under each key: the digest of its pickle, and the object, even if the name was rebound."""
 
 
 def key_of_arrived(cls: Any) -> Key | None:
-    """Return the key under which a class came; None if it did not, or another one has come since."""
+    """Return the key under which a class was received; None if it was not, or has been replaced since."""
     key = cls.__module__, cls.__qualname__
     try:
         return key if _arrived.get(key, _NEVER)[1] is cls else None
-    except TypeError:  # names that are none
+    except TypeError:  # the names are not hashable
         return None
 
 
-_taking = threading.RLock()  # guards `_arrived`: of two lanes that unpickle at once one waits
+_taking = threading.RLock()  # guards `_arrived`: if two lanes unpickle at the same time, one of them waits
 
 
 def load(payload: Any, needs: Sequence[Any]) -> Any:
     """
     Unpickle a function whose bundle refers to large globals.
 
-    :param needs: their payloads, in the order in which the bundle counts them
+    :param needs: their payloads, in the order in which the bundle numbers them
     """
     _loading.needs = needs
     try:
@@ -125,7 +126,7 @@ def load(payload: Any, needs: Sequence[Any]) -> Any:
 
 
 class WithNeeds:
-    """A function's payload and those of the large globals that it needs, in one."""
+    """A function's payload together with those of the large globals that it needs."""
 
     def __init__(self, *parts: Any) -> None:
         self._parts = parts
@@ -141,7 +142,7 @@ def _load_with(payload: list[Any], needs: list[list[Any]]) -> Any:
 
 
 def unbundle(body: Any, buffers: Sequence[Any], table: Sequence[Any]) -> Any:
-    """Take in the globals of a bundle that are news, then unpickle what it is about."""
+    """Store the globals of a bundle that have changed, then unpickle its object."""
     with _taking:
         outer = _loading.spaces, _loading.taker
         taker = _Taker(table, _loading.needs)
@@ -154,16 +155,16 @@ def unbundle(body: Any, buffers: Sequence[Any], table: Sequence[Any]) -> Any:
 
 
 def global_of(*key: str) -> Any:
-    """Return what the bundle that is unpickled has brought under this key."""
+    """Return the global with this key from the bundle being unpickled."""
     return _loading.taker.find(key)
 
 
 class _Taker:
     """
-    Takes in what is news in a bundle's table.
+    Stores the globals in a bundle's table that have changed.
 
-    Unpickling a global may need what another one's pickle does not refer to, such as what a ``__setstate__`` names, so
-    those that fail are tried again when others have come.
+    Unpickling a global may need another one that its pickle does not refer to, such as one that a ``__setstate__``
+    names, so globals that fail are tried again after others have been stored.
     """
 
     def __init__(self, table: Sequence[Any], needs: Sequence[Any]) -> None:
@@ -173,7 +174,7 @@ class _Taker:
         self._failed: dict[Key, Exception] = {}
 
     def take_all(self) -> None:
-        """Take in the table; what cannot be unpickled has a stand-in."""
+        """Store all globals of the table; those that cannot be unpickled are replaced by stand-ins."""
         before = len(self._left) + 1
         while len(self._left) < before:
             before = len(self._left)
@@ -185,7 +186,7 @@ class _Taker:
         self._left.clear()
 
     def _try(self, group: Any) -> None:
-        if group[0][0] not in self._left:  # another one's pickle has referred to it
+        if group[0][0] not in self._left:  # done already, because another global refers to it
             return
         try:
             self._take(group)
@@ -200,7 +201,7 @@ class _Taker:
             return
         if isinstance(body, int):
             body, *buffers = self._needs[body].load()
-            buffers = [bytearray(part) if type(part) is bytes else part for part in buffers]  # to be written to
+            buffers = [bytearray(part) if type(part) is bytes else part for part in buffers]  # writable
         try:
             values = self.unpickle(body, buffers)
         except Exception:
@@ -228,7 +229,7 @@ _NEVER = (b"", None)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds the globals that a pickle refers to."""
+    """Resolves the globals that a pickle refers to."""
 
     find: Any
 
@@ -236,35 +237,35 @@ class _Unpickler(pickle.Unpickler):
         return self.find(pid[0])
 
 
-# -- what comes without a bundle: outcomes ----------------------------------------------------------------------------
+# -- outcomes, which come without a bundle ----------------------------------------------------------------------------
 
 _seen: dict[str, bytes] = {}
-"""What the globals were that last came with an outcome of a task of a task, pickled."""
+"""The pickles of the globals that last arrived with an outcome of a nested task."""
 
 _seen_of: WeakKeyDictionary[type, dict[str, bytes]] = WeakKeyDictionary()
-"""What the attributes of the caller's classes were when they last came, pickled."""
+"""The pickles of the attributes of the caller's classes, as they last arrived."""
 
 _ours: WeakSet[type] = WeakSet()
 _foreign: WeakSet[type] = WeakSet()
-"""Classes that this process has sent by value, and those that it made when it unpickled them."""
+"""Classes that this process has sent by value (`_ours`), and those that it created by unpickling (`_foreign`)."""
 
 
 def sent(cls: type) -> None:
-    """Remember that this class leaves by value: if it comes home it stays as it is."""
+    """Record that this class was sent by value: if it comes back, it is not changed."""
     if cls not in _foreign:
         _ours.add(cls)
 
 
 def came(cls: type) -> None:
-    """Remember that this class was made here because it came, before anything that names it is sent."""
+    """Record that this class was created here by unpickling, before anything that names it is sent."""
     _foreign.add(cls)
 
 
 def set_class_state(cls: type, state: Any) -> type:
     """
-    Complete a class, unless it is one of ours that has come home: it is as its owner wants it.
+    Complete a class, unless it originated in this process and has come back: then it is complete already.
 
-    An attribute that a task has set stays, as a global does: see `set_state`.
+    An attribute that a task has set is kept, as a global is: see `set_state`.
     """
     from cloudpickle.cloudpickle import _class_setstate
 
@@ -275,7 +276,7 @@ def set_class_state(cls: type, state: Any) -> type:
         attributes, slots = state
         seen = _seen_of.setdefault(cls, {})
         state = {name: value for name, value in attributes.items() if _is_news(seen, name, value)}, slots
-        if cls.__module__ == MAIN and "." not in cls.__qualname__:  # so that tasks can pickle what is of it
+        if cls.__module__ == MAIN and "." not in cls.__qualname__:  # so that tasks can pickle its instances
             setattr(sys.modules[MAIN], cls.__name__, cls)
     _class_setstate(cls, state)
     return cls
@@ -285,8 +286,8 @@ def set_state(fn: Any, state: Any) -> None:
     """
     Complete a function of ``__main__``, as cloudpickle does.
 
-    A global that came with it is stored only if it has changed since it last came: what a task has stored under that
-    name stays.
+    A global that came with it is stored only if it differs from the one that came last: a value that a task has stored
+    under the name is kept.
     """
     from cloudpickle.cloudpickle import _function_setstate
 
@@ -297,7 +298,7 @@ def set_state(fn: Any, state: Any) -> None:
 
 
 def _is_news(seen: dict[str, bytes], name: str, value: Any) -> bool:
-    """Say whether this came for the first time, or is another value than when it last came."""
+    """Return whether a value arrives for the first time, or differs from the one that arrived last."""
     if isinstance(value, FunctionType | type) or hasattr(type(value), "__get__") or name == "_abc_impl":
         return True
     try:

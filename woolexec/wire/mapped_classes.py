@@ -1,9 +1,9 @@
 """
 Classes that SQLAlchemy maps to tables, and travel by value.
 
-They are mapped anew where they arrive, to tables with the same columns: what SQLAlchemy keeps of a mapped class belongs
-to its process.  What the program's classes say of columns, keys, relationships and inheritance goes along; joins that a
-relationship spells out as expressions do not.
+They are mapped again where they arrive, to tables with the same columns: SQLAlchemy's own data about a mapped class
+belongs to its process.  The classes' columns, keys, relationships and inheritance are transferred; joins that a
+relationship spells out as expressions are not.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OF_SQLALCHEMY = ("__mapper__", "__table__", "_sa_class_manager", "_sa_registry"
 
 
 def reduce(cls: Any, orm: Any) -> tuple[Any, ...] | None:
-    """Say how a mapped class, or the base of some, is pickled; None if it is neither."""
+    """Reduce a mapped class, or a declarative base; return None for any other class."""
     if "__mapper__" in cls.__dict__:
         return _reduce_mapped(cls, orm)
     registry = cls.__dict__.get("registry")
@@ -56,7 +56,7 @@ def _reduce_base(cls: Any, orm: Any) -> tuple[Any, ...]:
 
 
 def make_base(make: Any, name: str, bases: Any, names: Any, kind: Any, of_metadata: Any, tracker: str) -> Any:
-    """Make a base without tables, or return the one that was made before."""
+    """Create a declarative base without tables, or return the existing one."""
     known = classes.find(tracker)
     if known is not None:
         return known
@@ -94,7 +94,7 @@ def _reduce_mapped(cls: Any, orm: Any) -> tuple[Any, ...]:
 
 
 def _alone(table: Any) -> Any:
-    """Copy a table into a collection of its own: by itself it takes all others along."""
+    """Copy a table into separate metadata: otherwise all other tables would be pickled with it."""
     return table.to_metadata(type(table.metadata)())
 
 
@@ -119,14 +119,14 @@ def make_mapped(
     name: str,
     bases: Any,
     names: dict[str, Any],
-    has_table: bool,  # noqa: FBT001  # what a pickle calls
+    has_table: bool,  # noqa: FBT001  # called by a pickle
     tables: list[Any],
     columns: dict[str, str],
     relationship: Any,
     related: dict[str, dict[str, Any]],
     tracker: str,
 ) -> Any:
-    """Make a class that is mapped, or return the one that was made before."""
+    """Create a mapped class, or return the existing one."""
     known = classes.find(tracker)
     if known is not None:
         return known
@@ -153,7 +153,7 @@ def set_mapped(cls: Any, state: Any) -> Any:
     if "__init__" in names and cls.__init__ is names["__init__"]:
         mapper.class_manager.original_init = cls.__init__
         mapper.class_manager._instrument_init()
-    for method in names.values():  # as the mapper does, which had none of these when it was made
+    for method in names.values():  # as the mapper does, but it was created before these methods were set
         for key in getattr(method, "__sa_validators__", ()):
             if key not in mapper.validators:
                 options = method.__sa_validation_opts__

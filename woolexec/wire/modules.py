@@ -1,4 +1,4 @@
-"""Which modules a worker cannot import, so that what is of them travels by value."""
+"""Find the modules that a worker cannot import, whose functions and classes therefore travel by value."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 MAIN = "__main__"
 _MAINS = (MAIN, "__mp_main__")
-"""What the module of a script is called, in the process that runs it and in children of multiprocessing."""
+"""Names of a script's module, in the process that runs it and in children of multiprocessing."""
 
 _MARK = "__woolexec_namespace__"
 
 _looked_at = 0
 _importable: dict[str, tuple[ModuleType, bool]] = {}
 by_path: dict[str, bytes] = {}
-"""Modules that were loaded from their files, in directories that are not on the import path: of each, how a pickle
-names it."""
+"""Modules that were loaded by path, from directories that are not on the import path, with the encoding of each name in
+a pickle."""
 
 
 def space_of(namespace: dict[str, Any]) -> str | None:
     """
-    Name the namespace of a function, if it travels by value.
+    Return the name of a function's namespace, if it travels by value.
 
-    :return: a module's name, or, of another namespace that calls itself ``__main__``, a name that nothing else has
+    :return: a module's name, or a unique name for another namespace whose ``__name__`` is ``__main__``
     """
     name: Any = namespace.get("__name__")
     is_module = getattr(sys.modules.get(name), "__dict__", None) is namespace
@@ -41,13 +41,13 @@ def space_of(namespace: dict[str, Any]) -> str | None:
 
 
 def comes_by_value(module: object) -> bool:
-    """Say whether classes of the module with this name travel by value."""
+    """Return whether classes of the module with this name travel by value."""
     return module in _MAINS or module in by_path
 
 
 def look() -> None:
-    """Look at the modules that were loaded since the last time."""
-    global _looked_at  # a cache: this is asked for every pickle
+    """Check the modules that were loaded since the last call."""
+    global _looked_at  # a cache: this is called for every pickle
     if len(sys.modules) == _looked_at:
         return
     _looked_at = len(sys.modules)
@@ -62,25 +62,25 @@ def look() -> None:
 
 
 def note_by_path(name: str) -> None:
-    """Have what is of this module travel by value."""
+    """Make the functions and classes of this module travel by value."""
     encoded = name.encode()
     by_path[name] = b"\x8c" + bytes([len(encoded)]) + encoded if len(encoded) < 256 else encoded
 
 
 def _roots() -> set[str]:
-    """Return the folders and archives in which modules are searched."""
+    """Return the directories and archives in which modules are searched."""
     roots = set()
     for entry in sys.path:
         if type(entry) is str:
             try:
                 roots.add(os.path.abspath(entry).rstrip(os.sep))
-            except OSError:  # the working directory is gone, and what is relative to it
+            except OSError:  # a relative path, and the working directory has been removed
                 continue
     return roots
 
 
 def _is_below(name: str, module: Any, roots: Container[str]) -> bool:
-    """Say whether a module's file lies where its name says, seen from the import path: a quick look."""
+    """Return whether a module's file is where its name says, relative to the import path: a quick check."""
     file = getattr(module, "__dict__", {}).get("__file__")
     if type(file) is not str:
         return False
@@ -90,7 +90,7 @@ def _is_below(name: str, module: Any, roots: Container[str]) -> bool:
 
 
 def _is_importable(name: str, module: Any, roots: Container[str]) -> bool:
-    """Say whether importing this name in a new interpreter with our import path gives this module."""
+    """Return whether importing this name in a new interpreter with our import path gives this module."""
     place = _place_of(name, module)
     if place is None:
         return True
@@ -101,13 +101,13 @@ def _is_importable(name: str, module: Any, roots: Container[str]) -> bool:
 
 
 def _place_of(name: str, module: Any) -> str | None:
-    """Return the path of a module's file without what follows its name, or of its folder; None: it has neither."""
+    """Return the path of a module's file without its suffix, or of a package's directory; None if there is neither."""
     try:
         spec, file = module.__spec__, getattr(module, "__file__", None)
         if name in _MAINS or spec.name != name:
             return None
         return _place(spec if file is None else file, spec)
-    except Exception:  # it is no ordinary module, and may raise anything
+    except Exception:  # not an ordinary module: it may raise anything
         return None
 
 
@@ -123,7 +123,7 @@ def _place(file: Any, spec: Any) -> str | None:
 
 
 def _is_found(name: str, place: str, roots: Container[str]) -> bool:
-    """Ask who finds modules, as an import would."""
+    """Return whether the finders on `sys.meta_path` find this module, as an import would."""
     parent = name.rpartition(".")[0]
     path = None
     if parent:

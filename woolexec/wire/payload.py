@@ -1,11 +1,11 @@
 """
 Payloads: pickled bytes with their out-of-band buffers.
 
-A small payload is plain `bytes` and travels inside its frame, or `Parts` if it has buffers.  A large one is a `File`:
+A small payload is plain `bytes`, or `Parts` if it has buffers, and travels inside its frame.  A large one is a `File`:
 its body and buffers one after the other in a memory file, of which only the descriptor travels.  The kernel frees the
-memory with the last holder, also after SIGKILL.  Where descriptors are scarce (see `descriptors`) a large one travels
-as a small one does.  Where there are no memory files (macOS) an unlinked file in the temporary directory takes their
-place.
+memory when its last user closes it or dies, even by SIGKILL.  If descriptors are scarce (see `descriptors`), a large
+payload travels like a small one.  Where memory files do not exist (macOS), an unlinked file in the temporary directory
+is used instead.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from typing import Any
 
 LARGE = 128 * 1024
-"""From this size on, in bytes, a payload travels as a memory file."""
+"""Minimum size, in bytes, of a payload that travels as a memory file."""
 
 APART = 4096
-"""From this size on, in bytes, a payload is written as a piece of its own, and read as a view of what was read."""
+"""Minimum size, in bytes, of a payload that is written as a separate piece, and read as a view of the read buffer."""
 
 _MAPPED = 1024 * 1024
-"""From this size on a payload is mapped; below, a copy is cheaper than the page faults."""
+"""Minimum size, in bytes, of a payload that is mapped; for smaller ones a copy is cheaper than the page faults."""
 
 _WARM = 32
-"""Large buffers below that size that may lie in the heap at once."""
+"""Maximum number of large buffers below that size in the heap at the same time."""
 
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 INLINE_LIMIT = 2**31 - 2**20
-"""More than this, in bytes, does not fit into a frame."""
+"""Maximum size, in bytes, of a payload inside a frame."""
 
 _PIECES = 1000
-"""Pieces written at once, at most: what systems take."""
+"""Maximum number of pieces in one write: what operating systems accept."""
 
 _FEW = 4
-"""Up to so many parts are each read by themselves."""
+"""Maximum number of parts that are read separately."""
 
 _ALIGNMENT = 64
-"""Of each buffer, so that arrays are as aligned as numpy makes them itself."""
+"""Alignment of each buffer, in bytes: arrays are then aligned as numpy's own are."""
 
 _PADDING = bytes(_ALIGNMENT)
 
 
 class Parts:
     """
-    A payload in ordinary memory: body and buffers, none of which anybody changes here.
+    A payload in ordinary memory: body and buffers, which nothing in this process changes.
 
-    `extent` holds their sizes in bytes.
+    `extent` is the sizes of the parts, in bytes.
     """
 
     __slots__ = ("_size", "extent", "parts")
@@ -71,9 +71,9 @@ class Parts:
     @classmethod
     def cut(cls, data: Any, extent: Sequence[int], *, is_ours: bool = False) -> Parts:
         """
-        Cut what was read into body and buffers.
+        Split data that was read into body and buffers.
 
-        :param is_ours: it is in memory of its own, so it need not be copied
+        :param is_ours: the data is in memory of its own, so large parts need not be copied
         :raises ValueError: if the sizes do not add up
         """
         view, parts, pos = memoryview(data), [], 0
@@ -82,11 +82,11 @@ class Parts:
             parts.append(part if is_ours and size >= LARGE else bytes(part))
             pos += size
         if pos != len(view):
-            raise ValueError(f"payload of {len(view)} bytes where {pos} were told")
+            raise ValueError(f"payload of {len(view)} bytes, but the sizes of its parts add up to {pos}")
         return cls(parts)
 
     def load(self) -> list[Any]:
-        """Return the body and each buffer; to those that are no `bytes` one may write, if nobody loads them again."""
+        """Return the body and each buffer; parts that are not `bytes` may be written to if loaded only once."""
         return self.parts
 
 
@@ -94,7 +94,7 @@ class File:
     """
     A payload in a memory file; owns the descriptor.
 
-    `extent` holds the size in bytes of the body, then of each buffer.
+    `extent` is the size of the body, then of each buffer, in bytes.
     """
 
     __slots__ = ("extent", "fd")
@@ -115,20 +115,20 @@ class File:
 
     def lay_out(self, extent: Sequence[int]) -> None:
         """
-        Say what is in the file, and keep it as it is.
+        Set the sizes of the parts in the file, and seal it against changes.
 
-        :raises ValueError: if it is too short for that
+        :raises ValueError: if the file is too short for them
         """
         self.extent = tuple(extent)
         if os.fstat(self.fd).st_size < offsets_of(self.extent)[1]:
-            raise ValueError("a memory file is shorter than what it is to hold")
+            raise ValueError("a memory file is shorter than its payload")
         seal(self.fd)
 
     def take_in(self) -> Parts:
         """
-        Read it into ordinary memory and close the descriptor, of which there are not enough.
+        Read the file into ordinary memory and close the descriptor, because descriptors are scarce.
 
-        :raises ValueError: if it is too short
+        :raises ValueError: if the file is too short
         """
         parts = self._read()
         fd, self.fd = self.fd, -1
@@ -137,33 +137,33 @@ class File:
 
     def load(self) -> list[Any]:
         """
-        Return the body and each buffer: private and writable.
+        Return the body and each buffer, in private and writable memory.
 
-        Large buffers share one map; each of the others has memory of its own, so that it does not keep all of it.
+        Large buffers share one map; each of the others has memory of its own, so that it does not keep the map alive.
 
         :raises ValueError: if the file is too short
         """
         offsets, end = offsets_of(self.extent)
         if os.fstat(self.fd).st_size < end:
-            raise ValueError(f"memory file is shorter than its {end} bytes")
+            raise ValueError(f"a memory file is shorter than its payload of {end} bytes")
         if end < _MAPPED:
             return self._read()
         try:
             whole = memoryview(_map(self.fd, end))
-        except OSError:  # no descriptor, or no address space left for it
+        except OSError:  # out of descriptors or address space
             return self._read()
         cuts = [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
         return [cuts[0], *(cut if len(cut) >= LARGE else bytearray(cut) for cut in cuts[1:])]
 
     def _read(self) -> list[Any]:
         offsets, end = offsets_of(self.extent)
-        if len(offsets) > _FEW and end < _MAPPED:  # one system call for all
+        if len(offsets) > _FEW and end < _MAPPED:  # one system call for all parts
             whole = bytearray(end)
             _read_all(self.fd, memoryview(whole), 0)
             return [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
         parts: list[Any] = []
         for start, size in zip(offsets, self.extent, strict=True):
-            part = _block(size) if parts else bytearray(size)  # the body goes when it has been unpickled
+            part = _block(size) if parts else bytearray(size)  # the body is freed once it has been unpickled
             _read_all(self.fd, memoryview(part), start)
             parts.append(part)
         return parts
@@ -171,7 +171,7 @@ class File:
 
 def _map(fd: int, size: int) -> mmap.mmap:
     """
-    Map a file, privately.
+    Map a file as private memory.
 
     :raises OSError: if there is no descriptor or no address space left for it
     """
@@ -183,7 +183,7 @@ def _map(fd: int, size: int) -> mmap.mmap:
 
 
 class _Block(bytearray):
-    """Memory of the heap, counted while it lives."""
+    """Memory in the heap, counted while it is alive."""
 
     __slots__ = ()
 
@@ -202,8 +202,8 @@ def _block(size: int) -> bytearray | mmap.mmap:
     """
     Return private memory for a buffer.
 
-    A few large ones are of the heap, which is warm.  Many of them would make it grow, and it hardly ever shrinks: those
-    are maps, whose memory the system has back when they go.
+    A few large buffers are allocated in the heap, whose pages are already warm.  Many of them would make the heap grow,
+    and it hardly ever shrinks: further ones are maps, whose memory returns to the system when they are freed.
     """
     if size < LARGE:
         return bytearray(size)
@@ -211,15 +211,15 @@ def _block(size: int) -> bytearray | mmap.mmap:
         return _Block(size)
     try:
         return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=_READ_WRITE)
-    except OSError:  # too many of them
+    except OSError:  # too many maps
         return bytearray(size)
 
 
 def pack(body: bytes, buffers: Sequence[Any]) -> bytes | File | Parts:
     """
-    Put a pickle and the buffers that left it where they can wait and travel; they are copied here, once.
+    Make a payload of a pickle and its out-of-band buffers, which are copied once.
 
-    :raises OSError: if it is too large for anything but a memory file, and there can be none
+    :raises OSError: if it is too large for anything but a memory file, and none can be created
     """
     size = len(body) + sum(map(len, buffers))
     if size >= LARGE:
@@ -237,8 +237,8 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False) -> File:
     """
     Write a body and its buffers to a memory file.
 
-    :param at_all_costs: also if descriptors are scarce
-    :raises OSError: if there is no descriptor or no memory left
+    :param at_all_costs: write it even if descriptors are scarce
+    :raises OSError: if no descriptor or no memory is left
     """
     extent = [memoryview(part).nbytes for part in parts]
     offsets, end = offsets_of(extent)
@@ -263,23 +263,23 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False) -> File:
 
 
 def seal(fd: int) -> None:
-    """Keep a memory file as it is, whoever has it: a reader that has mapped it would die if it got shorter."""
+    """Make a memory file immutable for all processes: a reader that has mapped it would crash if it were truncated."""
     import fcntl
 
     if hasattr(fcntl, "F_ADD_SEALS"):
         try:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
-        except OSError:  # it is sealed, or a temporary file
+        except OSError:  # it is sealed already, or a temporary file
             pass
 
 
 def is_sealed(fd: int) -> bool:
-    """Say whether a descriptor is that of a memory file that stays as it is."""
+    """Return whether a descriptor belongs to a memory file that is sealed against changes."""
     import fcntl
 
     try:
         return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _seals() == _seals()
-    except OSError:  # it is something else
+    except OSError:  # not a memory file
         return False
 
 
@@ -290,7 +290,7 @@ def _seals() -> int:
 
 
 def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
-    """Return where body and buffers lie in a memory file, and how large it is."""
+    """Return the offsets of body and buffers in a memory file, and the size of the file."""
     offsets, end = [], 0
     for size in extent:
         offsets.append(end)
@@ -299,7 +299,7 @@ def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
 
 
 def fill(frame: Any, payload: bytes | File | Parts) -> File | None:
-    """Put a payload into its frame; return the file that has to travel beside it, if it is one."""
+    """Put a payload into its frame; if it is a file, return the file, which must be sent separately."""
     if isinstance(payload, File):
         frame.extent, frame.payload = payload.extent, b""
         return payload
@@ -348,6 +348,6 @@ def _read_all(fd: int, view: memoryview, offset: int) -> None:
     while view:
         done = os.preadv(fd, [view], offset)
         if not done:
-            raise ValueError("memory file ended early")
+            raise ValueError("unexpected end of a memory file")
         view = view[done:]
         offset += done

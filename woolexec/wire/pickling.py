@@ -1,15 +1,15 @@
 """
-Pickle with the C pickler where it can, with cloudpickle (`by_value`) only where needed.
+Pickle with the C pickler where possible, with cloudpickle (`by_value`) only where needed.
 
 Guarantees:
-1. What the C pickler can carry by itself costs nothing more than ``pickle.dumps`` and a search for one word.
-2. Nothing is ever pickled as a reference into ``__main__``: workers never import it, so such things travel by value.
-3. Buffers of at least `payload.APART` bytes leave the pickle and are copied once, into a memory file or to where the
-   payload waits.
-4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself leave the pickle and are not
-   copied at all before they are written: nobody can change them.
-5. Arrays arrive writable, as they do from the standard library's pool up to Python 3.13, also those that are not
-   writable here; none shares its memory with anything.
+1. An object that the C pickler can handle costs no more than ``pickle.dumps`` and a search for one word.
+2. Nothing is ever pickled as a reference into ``__main__``: workers never import it, so such objects travel by value.
+3. Buffers of at least `payload.APART` bytes are pickled out of band and copied once, into a memory file or into the
+   payload.
+4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself are pickled out of band and not
+   copied at all before they are written: they cannot change.
+5. Arrays arrive writable, even if they are read-only here, as they do from the standard library's pool up to Python
+   3.13; no array shares its memory with another object.
 """
 
 from __future__ import annotations
@@ -27,30 +27,31 @@ if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable, Sequence
     from typing import Any
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
 _MAIN = b"_main__"
-"""How a pickle names ``__main__`` and ``__mp_main__``, at the end.  Looking for it costs 0.3 µs a KiB."""
+"""The common end of ``__main__`` and ``__mp_main__`` in a pickle.  Searching for it costs 0.3 µs per KiB."""
 
 _GLOBAL = b"\x93"
-"""The opcode without which a pickle refers to nothing by name (STACK_GLOBAL)."""
+"""The opcode STACK_GLOBAL, without which a pickle refers to nothing by name."""
 
 _MEMOIZE = 0x94
 
 _WALKED = 1 << 16
-"""From this size on, in bytes, a pickle has more than one frame."""
+"""Minimum size, in bytes, of a pickle that has more than one frame."""
 
 _CONNECTION = b"multiprocessing.connection"
 
 _BY_VALUE = "woolexec.wire.code_objects"
 
 is_worker = False
-"""In a worker the functions of the caller's ``__main__`` share one namespace, as they do there: see `main_module`."""
+"""Whether this process is a worker, in which functions of the caller's ``__main__`` share one namespace, as they do in
+the caller: see `main_module`."""
 
 
 class _Raw:
-    """Stands for large `bytes` in a pickle; arrives as them."""
+    """Represents large `bytes` in a pickle; arrives as `bytes`."""
 
     __slots__ = ("data",)
 
@@ -62,16 +63,16 @@ class _Raw:
 
 
 ATOMS = frozenset({type(None), bool, int, float, complex, str})
-"""What refers to nothing and has no buffers, so `dumps` need not look: that saves 1 µs of the 5 that a tiny task takes
-in its worker, and of those in its caller."""
+"""Types whose instances refer to nothing and have no buffers, so `dumps` need not examine them: that saves 1 µs of the
+5 µs that a tiny task takes in its worker, and again in its caller."""
 
 
 _ALL_BYTES = b"b"
-"""Behind the end of a pickle (what is there is ignored): each of its buffers was `bytes`, and is wanted as that."""
+"""A mark after the end of a pickle (ignored by the unpickler): all its buffers were `bytes` and must arrive as such."""
 
 _ALONE = pickle.dumps(_Raw(b""), 5, buffer_callback=lambda _: False) + _ALL_BYTES
 _ALONE_IN_CALL = pickle.dumps(((_Raw(b""),), {}), 5, buffer_callback=lambda _: False) + _ALL_BYTES
-"""What is left in the pickle where `bytes` of middle size are the result, or the only argument: always the same."""
+"""The constant pickle that remains when medium-sized `bytes` are the result, or the only argument."""
 
 
 def _is_middling(value: object) -> bool:
@@ -119,9 +120,9 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
 
 class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
     """
-    Takes the large globals that a function names, as payloads of their own; see `bundle`.
+    Collects the large globals that a function names, as separate payloads; see `bundle`.
 
-    :param known: those that were made before; what is made is added
+    :param known: those that were pickled before; new ones are added
     """
 
     def __init__(self, known: dict[Any, Any]) -> None:
@@ -140,15 +141,16 @@ def dumps(
     needs: Needs | None = None,
 ) -> bytes | File | Parts:
     """
-    Pickle `obj`, whatever it is.
+    Pickle any object.
 
-    :param names: what the elements of `obj` are called where an error tells of them
-    :param least: size in bytes from which on a buffer leaves the pickle
-    :param is_outcome: it goes to another's task or future, where globals of functions are not to be changed
-    :param goes_home: it goes to where this worker's classes of ``__main__`` came from, so that these need not travel
-    :param is_function: it is a function that is to be called
-    :param needs: takes the large globals that it names, if it travels by value; None: they are in the pickle
-    :raises Exception: what pickling it raises, with a note that says of what; `obj` may run any code
+    :param names: names of the elements of `obj`, for error messages
+    :param least: minimum size in bytes of a buffer that is pickled out of band
+    :param is_outcome: the pickle goes to another task or to a future, where it must not change globals of functions
+    :param goes_home: the pickle goes to the process that this worker's classes of ``__main__`` came from, so that these
+        need not travel
+    :param is_function: `obj` is a function that is to be called
+    :param needs: receives the large globals that `obj` names, if it travels by value; None: they are part of the pickle
+    :raises Exception: whatever pickling raises, with a note that says what failed; `obj` may run any code
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
@@ -160,20 +162,20 @@ def dumps(
 
 def dumps_inline(obj: object, *, is_function: bool = False, goes_home: bool = False) -> bytes:
     """
-    Pickle `obj` into bytes, whatever its size.
+    Pickle `obj` into `bytes`, whatever its size.
 
-    :param is_function: it is a function that a task of a task calls
+    :param is_function: `obj` is a function that a nested task calls
     :param goes_home: see `dumps`
     """
     return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _HOME if goes_home else _OUTCOME)
 
 
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
-"""What is pickled: it matters where something travels by value."""
+"""Kinds of pickled objects: they are treated differently when something travels by value."""
 
 
 class Pickled:
-    """A value that was pickled alone, because its neighbours could not be, or might not be unpickled."""
+    """A value pickled separately, because others that travel with it cannot be pickled, or may fail to unpickle."""
 
     __slots__ = ("_body", "_buffers")
 
@@ -187,7 +189,7 @@ class Pickled:
         Pickle a value.
 
         :param goes_home: see `dumps`
-        :raises Exception: what pickling it raises
+        :raises Exception: whatever pickling raises
         """
         buffers: list[Any] = []
         body = _dump(value, buffers, APART, kind=_HOME if goes_home else _OUTCOME)
@@ -197,7 +199,7 @@ class Pickled:
         """
         Unpickle it.
 
-        :raises Exception: what unpickling it raises; it may run any code
+        :raises Exception: whatever unpickling raises; it may run any code
         """
         return _load(self._body, buffers=self._buffers) if self._buffers else _load(self._body)
 
@@ -206,7 +208,7 @@ class Pickled:
 
 
 class _NeedsReducersError(Exception):
-    """There is something for which there is a reducer that is not its own."""
+    """The object contains something that needs a reducer other than its own."""
 
 
 def _dump(
@@ -217,7 +219,7 @@ def _dump(
     kind: int = _OUTCOME,
     needs: Needs | None = None,
 ) -> bytes:
-    """Pickle; what leaves the pickle is appended to `buffers`."""
+    """Pickle an object; append its out-of-band buffers to `buffers`."""
     by_themselves = True
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
@@ -246,9 +248,9 @@ def _dump(
             body = reducers.dumps(obj, is_inline)
             if not _names_what_comes_by_value(body):
                 return body
-        except Exception:  # as below
+        except Exception:  # see below
             pass
-    except Exception:  # whatever the object's own code raises: cloudpickle may know better
+    except Exception:  # whatever the object's own code raises: cloudpickle may succeed
         pass
     by_themselves = False
     buffers.clear()
@@ -262,7 +264,7 @@ def _dump(
 
 
 def _is_by_value(obj: Any, depth: int = 3) -> bool:
-    """Say whether this, or one of the first things that it holds, is certainly of a module that travels by value."""
+    """Return whether an object, or one of the first objects in it, is known to be of a module that travels by value."""
     cls: Any = type(obj)
     if depth and (cls is tuple or cls is list):
         return any(_is_by_value(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
@@ -275,7 +277,7 @@ def _is_by_value(obj: Any, depth: int = 3) -> bool:
 
 
 def _names_what_comes_by_value(body: bytes) -> bool:
-    """Say whether the C pickler did what must not be: refer to ``__main__``, or a module that nobody has there."""
+    """Return whether a pickle refers to ``__main__``, or to another module that the receiver cannot import."""
     if _GLOBAL not in body:  # it names no class and no function: the usual case
         return False
     if _holds(body, _MAIN):
@@ -285,7 +287,7 @@ def _names_what_comes_by_value(body: bytes) -> bool:
 
 
 def _needs_reducers(body: bytes) -> bool:
-    """Say whether there may be something for which multiprocessing has a reducer: it sends descriptors, for example."""
+    """Return whether a pickle may contain an object that multiprocessing has a reducer for, such as a connection."""
     if _GLOBAL not in body:
         return False
     registered = reducers.registered()
@@ -294,12 +296,12 @@ def _needs_reducers(body: bytes) -> bool:
 
 _FRAME = 0x95
 _LARGE_OPCODES = {0x42: 4, 0x58: 4, 0x8E: 8, 0x8D: 8, 0x96: 8}
-"""BINBYTES, BINUNICODE, BINBYTES8, BINUNICODE8 and BYTEARRAY8, and how many bytes tell their size."""
+"""BINBYTES, BINUNICODE, BINBYTES8, BINUNICODE8 and BYTEARRAY8, with the width of their size in bytes."""
 
 
 def _holds(body: bytes, word: bytes) -> bool:
     """
-    Say whether a word stands in a pickle; it may be overlooked in `bytes`, texts and buffers from 64 KiB on.
+    Return whether a word occurs in a pickle; it may be missed inside `bytes`, strings and buffers of 64 KiB or more.
 
     The pickler writes those between its frames, where they are skipped.  `rfind` takes half the time of `in`.
     """
@@ -316,15 +318,15 @@ def _holds(body: bytes, word: bytes) -> bool:
             pos += 1 + width + int.from_bytes(body[pos + 1 : pos + 1 + width], "little")
         elif opcode == _MEMOIZE:
             pos += 1
-        else:  # something small, of which the sizes are not worth knowing
+        else:  # small opcodes, whose sizes are not worth tracking
             return body.rfind(word, pos) >= 0
     return False
 
 
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
-    """Import what unpickling this will need."""
+    """Import the modules that unpickling this payload will need."""
     if _BY_VALUE not in sys.modules and (payload.__class__ is not bytes or b"cloudpickle" in payload):
-        from woolexec.wire import code_objects, main_module  # noqa: F401  # code is made by it
+        from woolexec.wire import code_objects, main_module  # noqa: F401  # recreates code objects
 
         main_module.import_cloudpickle()
 
@@ -333,8 +335,8 @@ _load = pickle.loads
 
 
 def restrict(load: Callable[..., Any]) -> None:
-    """From now on, unpickle in this process with another function."""
-    global _load  # once, when a worker begins
+    """Unpickle with another function from now on, in this process."""
+    global _load  # once, when a worker starts
     _load = load
 
 
@@ -342,8 +344,8 @@ def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) ->
     """
     Unpickle a payload.
 
-    :param again: it may be wanted once more, and what was unpickled may be changed meanwhile
-    :raises Exception: what unpickling it raises; it may run any code
+    :param again: the payload may be unpickled again, after the objects made from it have been changed
+    :raises Exception: whatever unpickling raises; it may run any code
     """
     if payload.__class__ is bytes:
         return _load(payload)

@@ -1,6 +1,6 @@
 """
-Reducers of classes that are not theirs: what the program has told multiprocessing, which the standard library's pool
-obeys, and ours of arrays that are not writable.
+Reducers from outside a class: those registered with multiprocessing, which the standard library's pool uses too, and
+our own for arrays that are not writable.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable
     from typing import Any
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
 _NEEDLESS = frozenset({"functools", "builtins", "array"})
-"""Modules of classes for which multiprocessing and its managers bring reducers, though they pickle by themselves."""
+"""Modules of classes that multiprocessing and its managers register reducers for, although they do not need them."""
 
 _USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket"}
-"""Modules for whose classes multiprocessing brings reducers by itself."""
+"""Modules of classes that multiprocessing itself registers reducers for."""
 
 _reduction: Any = None
 _seen = (0, False)
 
 
 def registered() -> dict[type, Any]:
-    """Return the reducers by class; empty while multiprocessing is not used."""
-    global _reduction  # a cache: this is asked for every pickle that names a class
+    """Return the registered reducers by class; empty if `multiprocessing.reduction` has not been imported."""
+    global _reduction  # a cache: this is called for every pickle that names a class
     if _reduction is None:
         _reduction = imported("multiprocessing.reduction")
         if _reduction is None:
@@ -41,10 +41,10 @@ def registered() -> dict[type, Any]:
 
 
 def has_foreign(reducers: dict[type, Any]) -> bool:
-    """Say whether there are others than those that multiprocessing and sockets bring."""
+    """Return whether there are reducers other than those that multiprocessing registers itself, also for sockets."""
     global _seen  # a cache, as above
     if _seen[0] != len(reducers):
-        # A copy: another thread may be registering more.
+        # Use a copy: another thread may be registering more.
         _seen = len(reducers), any(cls.__module__.partition(".")[0] not in _USUAL for cls in list(reducers))
     return _seen[1]
 
@@ -53,7 +53,7 @@ def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> byte
     """
     Pickle with the C pickler and all reducers.
 
-    :raises Exception: what pickling it raises; `obj` may run any code
+    :raises Exception: whatever pickling raises; `obj` may run any code
     """
     file = io.BytesIO()
     pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)

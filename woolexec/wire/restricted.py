@@ -1,12 +1,13 @@
 """
-Unpickling for workers of peers that run what is on a list, and nothing else.
+Unpickling for workers of peers that run only the functions on an allow list.
 
 Guarantees:
-1. A reference is looked up only if it is on the list, or makes plain data.
-2. Nothing that is there already is changed: no state is set on what was looked up (the opcode BUILD).
-3. Arrays are made of numbers and text: numpy's own ways would take pointers for objects.
+1. A reference is looked up only if it is on the list, or creates plain data.
+2. No existing object is changed: the opcode BUILD, which sets an object's state, works only on our stand-ins.
+3. Arrays consist of numbers and text only: numpy's own functions would accept pointers as objects.
 
-It is Python's own unpickler in Python, several times slower than the one in C, which cannot be held to the second.
+It is based on Python's unpickler written in Python, several times slower than the one in C, in which the second
+guarantee cannot be enforced.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 ALLOW = "WOOLEXEC_WORKER_ALLOWS"
-"""The variable that holds the list; set for workers of such peers alone."""
+"""The environment variable with the list; set only for workers of such peers."""
 
 _DATA = frozenset(
     {
@@ -39,33 +40,33 @@ _DATA = frozenset(
         "woolexec.wire.pickling:Pickled",
     }
 )
-"""What makes nothing but data."""
+"""References that create nothing but data."""
 
 _EXCEPTIONS = frozenset({"builtins", "_pickle", "woolexec.errors"})
-"""Modules whose exceptions are data as well."""
+"""Modules whose exceptions count as data."""
 
-_InPython: Any = pickle._Unpickler  # documented by its source alone
+_InPython: Any = pickle._Unpickler  # documented only by its source
 
 _KINDS = frozenset("biufcSU")
-"""Of the element types of arrays: none with objects or fields."""
+"""Allowed element types of arrays, as `numpy.dtype.kind`: none with objects or fields."""
 
 
 def loader(names: Iterable[str]) -> Callable[..., Any]:
     """
-    Return what unpickles references to these functions, and plain data.
+    Return a function that unpickles references to these functions, and plain data.
 
     :param names: each as ``module:qualname``
     """
     allowed = _DATA | {*names}
 
-    class Unpickler(_InPython):  # type: ignore[misc]  # nobody says what it is
-        """Looks nothing up that is not on the list, and changes nothing."""
+    class Unpickler(_InPython):  # type: ignore[misc]  # it has no type information
+        """Looks up only what is on the list, and changes no existing object."""
 
         dispatch = _InPython.dispatch.copy()
 
         def find_class(self, module: str, name: str) -> Any:
             """
-            Look a reference up.
+            Look up a reference.
 
             :raises UnpicklingError: if it is not on the list
             """
@@ -78,14 +79,14 @@ def loader(names: Iterable[str]) -> Callable[..., Any]:
 
         def load_build(self) -> None:
             """
-            Set the state of what stands last on the stack.
+            Set the state of the object on top of the stack.
 
             :raises UnpicklingError: if that is anything but a stand-in of ours
             """
             state = self.stack.pop()
             target = self.stack[-1]
             if type(target) is not _Dtype:
-                raise pickle.UnpicklingError(f"the state of {type(target).__name__} is not on this peer's list")
+                raise pickle.UnpicklingError(f"setting state of {type(target).__name__} is not allowed on this peer")
             target.set_state(state)
 
         dispatch[pickle.BUILD[0]] = load_build
@@ -104,28 +105,28 @@ def _is_exception(module: str, name: str) -> bool:
 
 
 class _Dtype:
-    """An element type, as it is pickled."""
+    """A stand-in for an element type while it is unpickled."""
 
     def __init__(self, text: object, *_: object) -> None:
         self._text, self._order = str(text), "="
 
     def set_state(self, state: Any) -> None:
-        """Take the byte order; what else there may be is for types with fields."""
+        """Store the byte order; the rest of the state matters only for types with fields."""
         if not (isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|")):
-            raise pickle.UnpicklingError("the state of an array's type makes no sense")
+            raise pickle.UnpicklingError("invalid state for the element type of an array")
         self._order = state[1]
 
     def make(self) -> Any:
         """
-        Make it.
+        Create the numpy element type.
 
-        :raises UnpicklingError: if its elements are more than numbers and text
+        :raises UnpicklingError: if its elements are not numbers or text
         """
         import numpy as np
 
         dtype = np.dtype(self._text)
         if dtype.kind not in _KINDS or dtype.hasobject:
-            raise pickle.UnpicklingError(f"arrays of {self._text} are not on this peer's list")
+            raise pickle.UnpicklingError(f"arrays of {self._text} are not allowed on this peer, only numbers and text")
         return dtype if self._order in "=|" else dtype.newbyteorder(self._order)  # type: ignore[arg-type]
 
 
@@ -143,7 +144,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
 
 def _checked(dtype: Any) -> Any:
     if type(dtype) is not _Dtype:
-        raise pickle.UnpicklingError("an array of no type")
+        raise pickle.UnpicklingError("array without an element type")
     return dtype.make()
 
 

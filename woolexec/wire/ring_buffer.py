@@ -1,12 +1,14 @@
 """
-An arena: memory that two processes share, through which payloads too large for frames and too small for files pass.
+A ring buffer in shared memory, for payloads that are too large for frames and too small for memory files.
 
-A ring with one writer and one reader.  The writer copies a payload in and names the place in a frame; the frame's own
-way through the socket is the fence.  The reader copies it out and says, in a word that both see, up to where it has
-read.  When there is no room the payload travels inside its frame instead: nobody waits.
+It has one writer and one reader.  The writer copies a payload in and sends its position in a frame; sending the frame
+through the socket is the memory fence.  The reader copies the payload out and stores the position up to which it has
+read in a word that both sides see.  If there is no free space, the payload travels inside its frame instead, so the
+writer never waits.
 
 A 64 KiB payload through the socket costs the copy into the kernel, fresh kernel pages, the copy out and the copy out of
-the read buffer, 8-16 µs each way on the machine where it was measured; through the arena two plain copies, 3 µs.
+the read buffer, 8-16 µs in each direction on the machine where it was measured; through the ring buffer it costs two
+plain copies, 3 µs.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 SIZE = 1 << 19
-"""Bytes; a worker's window of outstanding payloads is of the same size.  Both directions fit into a processor's second
-level of cache then: with twice as much 64 KiB payloads go a third slower."""
+"""Size in bytes, the same as a worker's window of outstanding payloads.  Both directions then fit into a processor's
+second-level cache: with twice this size, 64 KiB payloads are a third slower."""
 
 _ALIGNMENT = 64
 
 
 class RingBuffer:
     """
-    One end of a ring.
+    One end of a ring buffer.
 
     :param view: the shared memory, `SIZE` bytes
-    :param words: shared 64-bit words; number `word` is written by the reader alone
+    :param words: shared 64-bit words; the one at index `word` is written only by the reader
     """
 
     __slots__ = ("_fence", "_head", "_view", "_word", "_words")
@@ -40,10 +42,10 @@ class RingBuffer:
         self._words = words
         self._word = word
         self._head = 0
-        self._fence = threading.Lock()  # an atomic operation orders the reading before the word that tells of it
+        self._fence = threading.Lock()  # an atomic operation: orders the reads before the write of the word
 
     def put(self, parts: Sequence[Any], size: int) -> int:
-        """Copy a payload of `size` bytes in; return the mark under which it is taken out, 0 if there is no room."""
+        """Copy a payload of `size` bytes in; return the mark to pass to `take`, or 0 if there is no free space."""
         start = self._head % SIZE
         head = self._head if start + size <= SIZE else self._head + SIZE - start
         end = head + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
@@ -61,12 +63,12 @@ class RingBuffer:
         """
         Copy the parts of a payload out.
 
-        :raises ValueError: if they cannot be there
+        :raises ValueError: if there cannot be such a payload at this mark
         """
         head, size = mark - 1, sum(sizes)
         start = head % SIZE
         if start + size > SIZE or head < self._words[self._word]:
-            raise ValueError(f"no payload of {size} bytes at {head}")
+            raise ValueError(f"no payload of {size} bytes at position {head} of the ring buffer")
         parts = []
         for part in sizes:
             parts.append(bytes(self._view[start : start + part]))
@@ -77,5 +79,5 @@ class RingBuffer:
         return parts
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         self._view.release()

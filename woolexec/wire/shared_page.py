@@ -1,25 +1,25 @@
 """
-The shared page: what engine and worker know of each other without a message.
+The shared page: the state that engine and worker share without messages.
 
-It is one page of memory that both map, and it outlives the worker.  Behind it lie the two arenas, then what
-`faulthandler` writes when the worker crashes.
+It is one page of memory that both map, and it outlives the worker.  It is followed by the two ring buffers, then by the
+report that `faulthandler` writes if the worker crashes.
 
 ====  =========  ==================================================================
 word  written by  holds
 ====  =========  ==================================================================
 0     worker     number of the call that it started last
-1     engine     calls with this number or a higher one are recalled; 0: none is
-2     worker     when that call was started (monotonic seconds, as a double)
-3     worker     up to where it has read the arena down
-4     engine     up to where it has read the arena up
+1     engine     calls with this number or a higher one are recalled; 0: none
+2     worker     when the call of word 0 was started (monotonic seconds, as a double)
+3     worker     position up to which it has read the ring buffer from the engine
+4     engine     position up to which it has read the ring buffer to the engine
 5-7   (as 0-2)   the same as words 0-2, for calls that do not run in the main thread
-8     worker     1: another thread than the main one reads frames, so that a call there holds up none
+8     worker     1: a thread other than the main thread reads frames, so a call does not delay them
 9     worker     its process id
 ====  =========  ==================================================================
 
-Either side writes its own word, passes a fence, then reads the other's.  So at least one of them sees the other: a
-call is never both started and taken back.  The fence is a lock taken and released: an atomic read-modify-write,
-which is a full barrier on x86 and on ARM with LSE.
+Each side writes its own word, passes a fence, then reads the other side's word.  So at least one side sees the other's
+write: a call is never both started and recalled.  The fence is a lock that is acquired and released: an atomic
+read-modify-write, which is a full barrier on x86 and on ARM with LSE.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from woolexec.wire import ring_buffer
 
 _PAGE = 4096
 CRASH = _PAGE + 2 * ring_buffer.SIZE
-"""Where the report of a crash begins in the shared file: behind the page, and an arena for each direction."""
+"""Offset of the crash report in the shared file: after the page and a ring buffer for each direction."""
 
 SIZE = CRASH + _PAGE
-"""Bytes of the shared file."""
+"""Size of the shared file in bytes."""
 
 MAIN, DOWN, UP, LOOP, OPEN, PID = 0, 3, 4, 5, 8, 9
 
 
 class Marks:
-    """Both ends of three words: what was started, what is recalled, and when the last one was started."""
+    """Both ends of three words: the call started last, the calls recalled, and when the last call was started."""
 
     __slots__ = ("_fence", "_recalled", "_since", "_started", "_times", "_words")
 
@@ -54,7 +54,7 @@ class Marks:
     # -- the worker's end ---------------------------------------------------------------------------------------
 
     def start(self, number: int) -> bool:
-        """Mark a call as started; False if it has been recalled, then it must not run."""
+        """Mark a call as started; return False if it has been recalled and must not run."""
         words = self._words
         self._times[self._since] = monotonic()
         words[self._started] = number
@@ -66,7 +66,7 @@ class Marks:
     # -- the engine's end ---------------------------------------------------------------------------------------
 
     def recall(self, number: int) -> int:
-        """Recall this call and all above it, beside what is already; return the number of the call started last."""
+        """Recall this call and all with higher numbers, in addition to earlier recalls; return the last one started."""
         recalled = self._words[self._recalled]
         self._words[self._recalled] = min(recalled, number) if recalled else number
         self._fence.acquire()
@@ -74,7 +74,7 @@ class Marks:
         return self._words[self._started]
 
     def clear_recall(self) -> None:
-        """Forget the recalls: the worker has answered all of them."""
+        """Clear the recalls: the worker has answered all of them."""
         self._words[self._recalled] = 0
 
     @property
@@ -84,12 +84,12 @@ class Marks:
 
     @property
     def since(self) -> float:
-        """When that was, in monotonic seconds."""
+        """When the last call was started, in monotonic seconds."""
         return self._times[self._since]
 
 
 class SharedPage(Marks):
-    """Both ends of the page; its own marks are those of the main thread."""
+    """Both ends of the page; its inherited marks are those of the main thread."""
 
     __slots__ = ("_map", "down", "loop", "up")
 
@@ -103,30 +103,30 @@ class SharedPage(Marks):
         self.up = ring_buffer.RingBuffer(view[_PAGE + ring_buffer.SIZE : CRASH], words, UP)
 
     def initialized(self) -> None:
-        """Say that the initializer is done."""
+        """Record that the initializer has finished."""
         self._times[self._since] = monotonic()
 
     def set_pid(self, pid: int) -> None:
-        """Say which process this is."""
+        """Store the worker's process id."""
         self._words[PID] = pid
 
     @property
     def pid(self) -> int:
-        """The worker's process id; 0 before it has said so, which it does before its first call."""
+        """The worker's process id; 0 until the worker has stored it, which it does before its first call."""
         return self._words[PID]
 
     @property
     def crash_report(self) -> bytes:
-        """What faulthandler wrote when the worker crashed; nothing if it did not."""
+        """What `faulthandler` wrote when the worker crashed; empty if it has not crashed."""
         return self._map[CRASH:].partition(b"\0")[0]
 
     @property
     def is_open(self) -> bool:
-        """The worker reads frames also while its main thread runs a call."""
+        """Whether the worker reads frames while its main thread runs a call."""
         return bool(self._words[OPEN])
 
     def set_open(self, value: int) -> None:
-        """Say whether it does: 1, or 0."""
+        """Set whether the worker reads frames while its main thread runs a call: 1 or 0."""
         self._words[OPEN] = value
 
     def close(self) -> None:
@@ -137,5 +137,5 @@ class SharedPage(Marks):
         self._times.release()
         try:
             self._map.close()
-        except BufferError:  # a view of it is still alive; it goes with that
+        except BufferError:  # a view of it is still alive; the map is closed with the view
             pass

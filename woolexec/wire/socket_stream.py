@@ -1,8 +1,8 @@
 """
-Batches on a stream socket: each preceded by its size; descriptors of memory files come beside it (see `descriptors`).
+Batches on a stream socket, each preceded by its size; memory files' descriptors use another socket: see `descriptors`.
 
-Both ends write with `sendmsg`, a large payload as a piece of its own, and read a large batch into a buffer of its size:
-so its bytes are copied once out of the pickler's hands and once into the unpickler's, beside the kernel's own copy.
+Both ends write with `sendmsg`, a large payload as a separate piece, and read a large batch into a buffer of its size.
+So its bytes are copied once from the pickler and once to the unpickler, in addition to the kernel's own copy.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
     from woolexec.wire.descriptors import Descriptors
     from woolexec.wire.ring_buffer import RingBuffer
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _socket as socket
 
 LIMIT = 2**31 - 1
-"""The largest batch, in bytes: what protobuf accepts."""
+"""Maximum size of a batch, in bytes: what protobuf accepts."""
 
 _BUFFER = 1 << 19
-"""Bytes read at once, at most."""
+"""Maximum number of bytes read at once."""
 
 _ROOM = 1 << 16
-"""Less than this free behind what was read, in bytes, and the unfinished rest is moved to the front."""
+"""If less space than this is free at the end of the read buffer, in bytes, the incomplete batch moves to its start."""
 
 BUFFER_SIZE = 1 << 20
-"""What is asked for as the socket's buffer, in bytes: room for a worker's window of 64 KiB payloads."""
+"""Requested size of the socket's buffers, in bytes: enough for a worker's window of 64 KiB payloads."""
 
 _PIECES = 64
-"""Pieces written at once, at most."""
+"""Maximum number of pieces in one write."""
 
 DONT_WAIT = int(socket.MSG_DONTWAIT)
 
@@ -53,10 +53,10 @@ class Reader:
     """
     Reads batches from a socket, and the memory files that belong to them.
 
-    It reads into one buffer that it keeps, and decodes there: what a frame holds is copied out of it once.
+    It reads into one buffer that it reuses, and decodes in place: the contents of a frame are copied out once.
 
-    :param arena: where payloads of middle size come
-    :param descriptors: on which memory files come
+    :param arena: the ring buffer from which payloads of medium size are read
+    :param descriptors: the socket on which memory files arrive
     """
 
     __slots__ = ("_arena", "_buffer", "_descriptors", "_filled", "_huge", "_sock", "_start", "_view")
@@ -76,10 +76,10 @@ class Reader:
         """
         Read once; return the frames that are complete now.
 
-        :param returns: the lone Returns that come before any other frame are appended here, as (call, seconds, payload)
-        :raises EOFError: if the other end is gone
-        :raises BlockingIOError: if nothing is there and the socket or the flags say not to wait
-        :raises ValueError: if what came is not a batch, or is over the limit
+        :param returns: single-call Returns before any other frame are appended here, as (call, seconds, payload)
+        :raises EOFError: if the other end has closed the connection
+        :raises BlockingIOError: if there is nothing to read and the socket or the flags do not allow waiting
+        :raises ValueError: if the data is not a batch, or exceeds the limit
         """
         huge = self._huge
         target = self._view if huge is None else memoryview(huge)
@@ -103,7 +103,7 @@ class Reader:
         buffer, pos, end, stop = self._buffer, self._start, self._filled, 0
         frames: list[Message] = []
         while True:
-            if returns is not None and not frames:  # their order among other frames matters
+            if returns is not None and not frames:  # only then: the order relative to other frames matters
                 pos = decode_returns(buffer, pos, end, returns)
             if end - pos < 4:
                 break
@@ -116,19 +116,19 @@ class Reader:
             frames += decode(buffer, pos + 4, stop)
             pos = stop
         if frames:
-            self._attach(frames)  # before anything is moved, for they may be views
+            self._attach(frames)  # before data in the buffer moves, because payloads may be views of it
         if pos == end:
             pos = self._filled = 0
-        elif len(buffer) - end < max(_ROOM, stop - end):  # make room for the rest, and more
+        elif len(buffer) - end < max(_ROOM, stop - end):  # make space for the rest of the batch, and more
             buffer[: end - pos] = buffer[pos:end]
             pos, self._filled = 0, end - pos
         self._start = pos
         return frames
 
     def _begin_huge(self, pos: int, stop: int) -> None:
-        """Read the rest of a batch that is larger than our buffer into one of its size."""
+        """Read the rest of a batch that is larger than the read buffer into a buffer of its size."""
         if stop - pos > LIMIT:
-            raise ValueError(f"batch of {stop - pos} bytes")
+            raise ValueError(f"batch of {stop - pos} bytes exceeds the limit of {LIMIT} bytes")
         self._huge = bytearray(stop - pos)
         self._huge[: self._filled - pos] = self._buffer[pos : self._filled]
         self._filled -= pos
@@ -136,9 +136,9 @@ class Reader:
 
     def _attach(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
         """
-        Put the payloads together that did not come as plain bytes.
+        Attach to frames those payloads that did not come as plain bytes.
 
-        :param is_ours: what was read is in memory of its own
+        :param is_ours: the data is in memory of its own, not in the read buffer
         """
         for frame in frames:
             extent = getattr(frame, "extent", ())
@@ -151,16 +151,16 @@ class Reader:
 
     def _take_out(self, frame: Any) -> bytes | Parts:
         if self._arena is None:
-            raise ValueError("a payload in an arena, and there is none")
+            raise ValueError("a frame refers to a ring buffer, but this connection has none")
         if frame.extent:
             return Parts(self._arena.take(frame.arena, frame.extent))
         return self._arena.take(frame.arena, frame.size)[0]
 
     def _take_file(self, extent: Sequence[int]) -> File | Parts | OSError:
-        """Return the next memory file that came, or an error if there was no descriptor left for it."""
+        """Return the next memory file received, or an error if no descriptor was left for it."""
         descriptors = self._descriptors
         if descriptors is None:
-            raise ValueError("a memory file is missing")
+            raise ValueError("the memory file of a frame is missing: this connection has no socket for descriptors")
         try:
             file = File(descriptors.take(), extent)
         except OSError as exc:
@@ -173,12 +173,12 @@ class Reader:
 
 
 def sized(frames: bytes) -> bytes:
-    """Put the size of a batch in front of it."""
+    """Prepend the size of a batch to it."""
     return len(frames).to_bytes(4, "little") + frames
 
 
 def pieces(frames: bytes, payload: Any = b"") -> list[Any]:
-    """Make what is written for a batch: encoded frames, of which a large payload may stand apart, at their end."""
+    """Return the pieces to write for a batch: encoded frames, with a large payload as a separate piece at the end."""
     size = (len(frames) + len(payload)).to_bytes(4, "little")
     if isinstance(payload, Parts):
         return [size + frames, *payload.parts]
@@ -189,12 +189,12 @@ def write(
     sock: socket.socket, rest: list[Any], file: File | None, descriptors: Descriptors | None = None
 ) -> tuple[list[Any], File | None]:
     """
-    Write pieces once; return what is left of them, and the file if it is still to be sent.
+    Write pieces once; return the pieces that are left, and the file if it still has to be sent.
 
-    A file that cannot be sent now goes as bytes.
+    A file whose descriptor cannot be sent now is written as bytes.
 
-    :raises BlockingIOError: if the socket is full, and does not wait
-    :raises OSError: if the other end is gone
+    :raises BlockingIOError: if the socket is full and non-blocking
+    :raises OSError: if the other end has closed the connection
     """
     if file is not None:
         if descriptors is None or not descriptors.give(file.fd):
@@ -213,9 +213,9 @@ def write(
 
 def _inlined(rest: list[Any], file: File) -> list[Any]:
     """
-    Put the payload into its frame after all.
+    Put the payload of a file into its frame.
 
-    :raises BlockingIOError: if it is too large for that
+    :raises BlockingIOError: if it is too large for a frame
     """
     if len(file) > INLINE_LIMIT:
         raise BlockingIOError
@@ -229,6 +229,6 @@ def _inlined(rest: list[Any], file: File) -> list[Any]:
 
 
 def enlarge(sock: socket.socket) -> None:
-    """Ask for large socket buffers; the system gives what it allows."""
+    """Request large socket buffers; the system may grant less."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)

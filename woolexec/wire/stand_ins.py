@@ -1,11 +1,13 @@
 """
-What does not travel with a function or a class that names it, and what the other process has in its place.
+Replacements for values that do not travel with a function or class that names them.
 
-1. What each process should have for itself is made anew there: locks, thread-locals, context variables, log handlers.
-2. What a module holds that can be imported is taken from that module.
-3. For anything else there is a stand-in, which raises when it is used, and says what it stands for and why.
+1. Values that each process should have for itself are recreated there: locks, thread-locals, context variables, log
+   handlers.
+2. Values that an importable module contains are taken from that module.
+3. Anything else is replaced by a stand-in, which raises an exception when used, and says what it replaces and why.
 
-The first is always so, for the values of globals and of class attributes.  The others are for what does not pickle.
+The first rule always applies to the values of globals and of class attributes.  The others apply to values that cannot
+be pickled.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
     Wrap = Callable[[Any], "Anew | None"]
     Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
 
-# -- made anew --------------------------------------------------------------------------------------------------------
+# -- recreated --------------------------------------------------------------------------------------------------------
 
 
 class Anew:
-    """Stands in a pickle for what is made anew where it arrives."""
+    """Represents in a pickle a value that is recreated where it arrives."""
 
     __slots__ = ("reduced",)
 
@@ -39,9 +41,9 @@ class Anew:
 
 def anew(value: Any, wrap: Wrap) -> Anew | None:
     """
-    Say how a value is made anew; None if it is not.
+    Return how the receiver recreates a value; None if it does not.
 
-    :param wrap: does the same for what is inside, so that what two share is shared there
+    :param wrap: does the same for a value inside, so that a value shared by two others stays shared
     """
     make = ANEW.get(type(value))
     if make is None:
@@ -70,15 +72,15 @@ def _event(value: threading.Event, _wrap: Wrap) -> Reduced:
 
 def _semaphore(value: threading.Semaphore, _wrap: Wrap) -> Reduced | None:
     free: int = value._value
-    return (threading.Semaphore, (free,)) if free else None  # one of 0 waits for somebody over here
+    return (threading.Semaphore, (free,)) if free else None  # at 0, it waits for a thread of this process
 
 
 def _bounded_semaphore(value: threading.BoundedSemaphore, _wrap: Wrap) -> Reduced:
     return threading.BoundedSemaphore, (value._initial_value,)  # type: ignore[attr-defined]
 
 
-def make_event(is_set: bool) -> threading.Event:  # noqa: FBT001  # what a pickle calls
-    """Make an event that is in this state."""
+def make_event(is_set: bool) -> threading.Event:  # noqa: FBT001  # called by a pickle
+    """Create an event in this state."""
     event = threading.Event()
     if is_set:
         event.set()
@@ -87,7 +89,7 @@ def make_event(is_set: bool) -> threading.Event:  # noqa: FBT001  # what a pickl
 
 _variables: dict[tuple[str, int], ContextVar[Any]] = {}
 _keys: dict[ContextVar[Any], tuple[str, int]] = {}
-"""Context variables that came, so that all functions that name one find the same."""
+"""Context variables received, and their keys, so that all functions that name one find the same object."""
 
 
 def _variable(value: ContextVar[Any], _wrap: Wrap) -> Reduced:
@@ -98,13 +100,13 @@ def _variable(value: ContextVar[Any], _wrap: Wrap) -> Reduced:
         return reduced[0], reduced[1]
     key = _keys.get(value) or (value.name, id(value))
     try:
-        return make_variable, (key, Context().run(value.get))  # where nothing is set there is the default
+        return make_variable, (key, Context().run(value.get))  # in an empty context, this is the default
     except LookupError:
         return make_variable, (key,)
 
 
 def make_variable(key: tuple[str, int], *default: Any) -> ContextVar[Any]:
-    """Make a context variable; always the same for the same one over there."""
+    """Create a context variable, or return the existing one for this key."""
     if key not in _variables:
         made: ContextVar[Any] = ContextVar(key[0], default=default[0]) if default else ContextVar(key[0])
         _keys[_variables.setdefault(key, made)] = key
@@ -112,7 +114,7 @@ def make_variable(key: tuple[str, int], *default: Any) -> ContextVar[Any]:
 
 
 def is_handler(value: Any) -> bool:
-    """Say whether this is a log handler that leaves it to us how it is pickled."""
+    """Return whether a value is a log handler that does not customize pickling."""
     logging: Any = sys.modules.get("logging")
     cls: Any = type(value)
     return (
@@ -129,7 +131,7 @@ def _handler(value: Any, _wrap: Wrap) -> Reduced:
     state.pop("lock", None)
     for name in _OPENED:
         if name in state:
-            state[name] = None  # opened again by the next record
+            state[name] = None  # reopened for the next record
     if "baseFilename" not in state and "stream" in value.__dict__:
         state["stream"] = value.stream
     return make_handler, (type(value), state)
@@ -139,7 +141,7 @@ _OPENED = ("stream", "sock", "socket")
 
 
 def make_handler(cls: type, state: dict[str, Any]) -> Any:
-    """Make a log handler that does what the one over there does: a file is opened again, to be appended to."""
+    """Recreate a log handler; a file is reopened in append mode."""
     handler: Any = object.__new__(cls)
     handler.__dict__.update(state)
     if state.get("baseFilename") is not None:
@@ -149,7 +151,7 @@ def make_handler(cls: type, state: dict[str, Any]) -> Any:
 
 
 def is_library(value: Any) -> bool:
-    """Say whether this is a shared library that ctypes has loaded."""
+    """Return whether a value is a shared library loaded by ctypes."""
     ctypes: Any = sys.modules.get("ctypes")
     return ctypes is not None and issubclass(type(value), ctypes.CDLL)
 
@@ -186,8 +188,8 @@ ANEW: dict[type, Callable[[Any, Wrap], Reduced | None]] = {
     threading.BoundedSemaphore: _bounded_semaphore,
     ContextVar: _variable,
 }
-"""What each process has for itself, where a global of a function or an attribute of a class is one: where these are
-imported there is a new one as well."""
+"""Types of which each process has its own instance, when a global of a function or an attribute of a class is one;
+importing the module of such a function or class would create a new instance as well."""
 
 
 # -- imported ---------------------------------------------------------------------------------------------------------
@@ -195,10 +197,10 @@ imported there is a new one as well."""
 
 def imported(name: str, value: object, explain: str) -> Anew | None:
     """
-    Say of which module a value is to be taken there; None if no module that can be imported holds it.
+    Return how the receiver takes a value from a module; None if no importable module contains it.
 
-    :param name: what it is called here
-    :param explain: what a stand-in says if the other process cannot import it
+    :param name: the name of the value here
+    :param explain: the message of the stand-in that is used if the receiver cannot import it
     """
     found = None
     package = type(value).__module__.partition(".")[0]
@@ -208,26 +210,26 @@ def imported(name: str, value: object, explain: str) -> Anew | None:
         namespace = getattr(module, "__dict__", {})
         if namespace.get(name) is value:
             if module_name.partition(".")[0] == package:
-                return Anew((take, (module_name, name, explain)))  # of the package that made it
+                return Anew((take, (module_name, name, explain)))  # the package that defines its type
             found = found or Anew((take, (module_name, name, explain)))
     return found
 
 
 def take(module: str, name: str, explain: str) -> Any:
-    """Take a value from a module of this process; a stand-in if there is none."""
+    """Return a value from a module of this process, or a stand-in if it cannot be imported."""
     from importlib import import_module
 
     try:
         return getattr(import_module(module), name)
     except Exception as exc:  # importing runs user code
-        return StandIn(f"{explain}; {module}.{name} is not here: {type(exc).__name__}: {exc}")
+        return StandIn(f"{explain}; {module}.{name} is not available here: {type(exc).__name__}: {exc}")
 
 
 # -- stand-ins --------------------------------------------------------------------------------------------------------
 
 
 class StandIn:
-    """Raises when it is used in any way but to be passed on, compared by identity, and shown."""
+    """Raises when it is used in any way, except to be passed on, compared by identity or shown."""
 
     __slots__ = ("_StandIn__why", "__weakref__")
 
@@ -241,7 +243,7 @@ class StandIn:
         return StandIn, (_why(self),)
 
     def __getattribute__(self, name: str) -> Any:
-        if name not in ("__class__", "__reduce_ex__"):  # all picklers ask for these, and `isinstance`
+        if name not in ("__class__", "__reduce_ex__"):  # read by picklers and `isinstance`
             _fail(self)
         return object.__getattribute__(self, name)
 
@@ -273,10 +275,10 @@ for _name in [
 
 def explain(owner: str, name: str, value: object, error: BaseException, where: str) -> str:
     """
-    Say why something is not there.
+    Return the message of a stand-in, for a value that cannot be pickled.
 
     :param owner: the function or class that names it
-    :param where: what in it does not pickle
+    :param where: the part of it that cannot be pickled
     """
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return (
@@ -286,11 +288,11 @@ def explain(owner: str, name: str, value: object, error: BaseException, where: s
 
 
 def explain_failed(name: str, error: BaseException) -> str:
-    """Say why a global is not there that was pickled, and could not be unpickled."""
+    """Return the message of a stand-in, for a global that was pickled but cannot be unpickled."""
     return f"the global {name!r} is not in this process, because it cannot be unpickled ({_said(error)}); {_CURE}"
 
 
-_CURE = "make it in the task, or in the pool's initializer"
+_CURE = "create it in the task, or in the pool's initializer"
 
 
 def _said(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """
-Traces of OpenTelemetry: the W3C trace context goes with each task; one span where it is submitted, one where it runs.
+OpenTelemetry traces: the W3C trace context travels with each task; one span for its submission, one for its execution.
 
-Nothing of OpenTelemetry is imported unless the caller's program has done so.
+OpenTelemetry is imported only if the caller's program has imported it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 KEY = "traceparent"
-"""Under this name the context travels among the context variables."""
+"""The name under which the trace context travels among the context variables."""
 
 
 def is_on() -> bool:
-    """Say whether the caller's program uses OpenTelemetry."""
+    """Return whether the caller's program uses OpenTelemetry."""
     return imported("opentelemetry.trace") is not None
 
 
 def submitting(name: str) -> dict[str, str]:
-    """Make the span of a submission; return what its children have to know."""
+    """Create the span of a submission; return the carrier that its child spans need."""
     from opentelemetry import propagate, trace
 
     carrier: dict[str, str] = {}
@@ -35,12 +35,12 @@ def submitting(name: str) -> dict[str, str]:
 
 
 def running(carrier: dict[str, str] | None, name: str) -> AbstractContextManager[Any]:
-    """Make the span of a run, below the submission's; it is the current one in the ``with``."""
+    """Return a context manager for the span of an execution, a child of the submission's span."""
     if not carrier:
         return nullcontext()
     try:
         from opentelemetry import propagate, trace
-    except ImportError:  # the caller has it, and this worker does not
+    except ImportError:  # installed for the caller, but not for this worker
         return nullcontext()
     return trace.get_tracer("woolexec").start_as_current_span(
         f"run {name}", context=propagate.extract(carrier), kind=trace.SpanKind.CONSUMER

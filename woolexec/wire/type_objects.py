@@ -1,7 +1,8 @@
 """
-What typing makes, and travels by value: type variables of all kinds, aliases and new types of the program.
+Objects of `typing` that travel by value: the program's type variables of all kinds, type aliases and new types.
 
-Each is made once in a process, under a number that it has in all of them: two functions that name one find the same.
+Each is created once per process, under a tracker id that it has in all processes, so two functions that name it find
+the same object.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 _trackers: dict[int, tuple[Any, str]] = {}
 _tracked: dict[str, Any] = {}
-"""Those that have left or arrived, and their numbers; the first by identity.  They are few, and stay."""
+"""Objects that were sent or received, and their tracker ids: the first by `id`, the second by tracker id.  They are
+few, and are never removed."""
 
 
 def _tracker(obj: Any) -> str:
@@ -37,7 +39,7 @@ def _is_named(obj: Any) -> bool:
 
 
 def reduce_parameter(obj: Any) -> tuple[Any, ...]:
-    """Say how a type variable, a parameter specification or a tuple of type variables is pickled."""
+    """Reduce a `TypeVar`, `ParamSpec` or `TypeVarTuple`."""
     if _is_named(obj):
         return getattr, (sys.modules[obj.__module__], obj.__name__)
     args: list[Any] = []
@@ -53,7 +55,7 @@ def reduce_parameter(obj: Any) -> tuple[Any, ...]:
 
 
 def reduce_new_type(obj: Any) -> tuple[Any, ...] | None:
-    """Say how a new type is pickled; None if it has a name that can be imported."""
+    """Reduce a `NewType`; return None if it can be imported by name."""
     if _is_named(obj):
         return None
     return make, (type(obj), _tracker(obj), obj.__module__, (obj.__name__, obj.__supertype__), {})
@@ -62,12 +64,12 @@ def reduce_new_type(obj: Any) -> tuple[Any, ...] | None:
 def _get(obj: Any, name: str) -> Any:
     try:
         return getattr(obj, name, None)
-    except Exception:  # from Python 3.12 on these are evaluated when they are asked for, and may name nothing
+    except Exception:  # Python 3.12 and later evaluate these on access, which may fail
         return None
 
 
 def make(kind: Any, tracker: str, module: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Make one, or return the one that was made before."""
+    """Create such an object, or return the existing one."""
     made = _tracked.get(tracker)
     if made is None:
         made = kind(*args, **kwargs)
@@ -83,7 +85,7 @@ def make(kind: Any, tracker: str, module: str, args: tuple[Any, ...], kwargs: di
 
 
 def reduce_alias(obj: Any) -> tuple[Any, ...]:
-    """Say how an alias is pickled: with a value that is given to it later, since it may name the alias itself."""
+    """Reduce a type alias; its value is set afterwards, since it may refer to the alias itself."""
     if _is_named(obj):
         return getattr, (sys.modules[obj.__module__], obj.__name__)
     parameters = tuple((type(each), each.__name__, _tracker(each)) for each in obj.__type_params__)
@@ -96,12 +98,12 @@ _values: dict[str, list[Any]] = {}
 
 
 def make_alias(tracker: str, module: str, name: str, parameters: tuple[tuple[type, str, str], ...]) -> Any:
-    """Make an alias whose value is not known yet, or return the one that was made before."""
+    """Create an alias whose value is not known yet, or return the existing one."""
     if tracker in _tracked:
         return _tracked[tracker]
     declared = ", ".join(f"{_STARS[kind.__name__]}{each}" for kind, each, _ in parameters)
     space: dict[str, Any] = {"__name__": module, "_value": _values.setdefault(tracker, [])}
-    # The statement alone makes one that is evaluated later, and so may name itself.
+    # Only the statement creates an alias that is evaluated lazily, and so may refer to itself.
     exec(f"type {name}{f'[{declared}]' if declared else ''} = _value[0]", space)  # noqa: S102
     alias = space[name]
     for each, (_, _, number) in zip(alias.__type_params__, parameters, strict=True):
@@ -111,7 +113,7 @@ def make_alias(tracker: str, module: str, name: str, parameters: tuple[tuple[typ
 
 
 def set_alias(alias: Any, value: Any) -> Any:
-    """Give an alias its value, unless it has one."""
+    """Set the value of an alias, unless it has one."""
     values = _values.get(_tracker(alias))
     if values is not None and not values:
         values.append(value)

@@ -1,11 +1,11 @@
 """
-What the pickle of a function or a class depends on, if nothing of that can change unseen.
+The parts that the pickle of a function or class depends on, if none of them can change without being noticed.
 
-A function is its code, defaults and closure; a class is what it defines itself.  Whatever takes the place of one of
-these is another object, so a pickle is good as long as all of them are the objects that they were.  What holds a list
-or an instance may change unseen, and is pickled anew each time.
+A function consists of its code, defaults and closure; a class of the attributes that it defines itself.  A part can
+only be changed by replacing it with another object, so a pickle is valid as long as all parts are the same objects.
+A function or class that contains a list or an instance may change unnoticed, and is pickled again each time.
 
-The globals that functions name are not part of this: whoever uses it looks at them too.
+The globals that functions name are not covered: users of this module must check them too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CONSTANTS = frozenset(
 )
 
 _KINDS = (type, ABCMeta, EnumMeta)
-"""Metaclasses whose classes are their attributes."""
+"""Metaclasses whose classes are fully described by their attributes."""
 
 _SET_ONCE = frozenset(
     [
@@ -73,20 +73,20 @@ _SET_ONCE = frozenset(
         "_value2member_map_",
     ]
 )
-"""Attributes of classes that Python and its library set, and nobody changes."""
+"""Attributes of classes that Python and its standard library set once and that do not change."""
 
 _MAKERS = frozenset(["collections", "dataclasses", "reprlib"])
-"""Modules that make methods, of what cannot change."""
+"""Modules that generate methods, from data that cannot change."""
 
 
 def is_definition(value: object) -> bool:
-    """Say whether this is a function, or a class of a kind that is its attributes."""
+    """Return whether a value is a function, or a class that is fully described by its attributes."""
     kind = type(value)
     return kind is FunctionType or kind in _KINDS
 
 
 def is_constant(value: object) -> bool:
-    """Say whether nothing that is in a value's pickle can change; functions are asked for their parts instead."""
+    """Return whether nothing in a value's pickle can change; for functions, their parts are checked instead."""
     cls: Any = type(value)
     if issubclass(cls, type):
         return _comes_by_name(value)
@@ -102,7 +102,7 @@ def _is_member(cls: Any) -> bool:
 
 
 _WRAPPED = frozenset(["__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__wrapped__"])
-"""Attributes that methods of classes take from their functions."""
+"""Attributes that `classmethod` and `staticmethod` objects copy from their functions."""
 
 _codes, _defaults = attrgetter("__code__"), attrgetter("__defaults__")
 _options, _attributes = attrgetter("__kwdefaults__"), attrgetter("__dict__")
@@ -110,14 +110,14 @@ _contents, _bases = attrgetter("cell_contents"), attrgetter("__bases__")
 
 
 class Snapshot:
-    """The parts of a definition as they were, apart from those that can never change."""
+    """The parts of a definition at one point in time, apart from those that can never change."""
 
     @classmethod
     def of(cls, defined: object) -> Snapshot | None:
         """
-        Take one of a function or a class.
+        Take a snapshot of a function or class.
 
-        :return: None if something that its pickle depends on may change unseen
+        :return: None if something that its pickle depends on may change unnoticed
         """
         if not is_definition(defined):
             return None
@@ -141,7 +141,7 @@ class Snapshot:
         self._mappings: list[tuple[Any, list[Any], list[Any]]] = []
 
     def is_same(self) -> bool:
-        """Say whether all are what they were; this takes a few microseconds, for C does the comparing."""
+        """Return whether all parts are the same objects; takes a few microseconds, since the comparison runs in C."""
         try:
             return (
                 all(map(is_, map(_codes, self.functions), self._codes))
@@ -152,11 +152,11 @@ class Snapshot:
                 and not any(map(_attributes, self._plain))
                 and all(map(_holds, self._mappings))
             )
-        except (RuntimeError, ValueError):  # a dictionary that another thread changes, a cell that was emptied
+        except (RuntimeError, ValueError):  # another thread changes a dictionary, or a cell was emptied
             return False
 
     def _add(self, value: Any) -> bool:
-        """Look at a value and what it consists of; False if something of that may change unseen."""
+        """Add a value and its parts; return False if any of them may change unnoticed."""
         cls = type(value)
         if cls in _CONSTANTS or id(value) in self._visited:
             return True
@@ -172,7 +172,7 @@ class Snapshot:
         return is_constant(value) or (cls in _KINDS and self._add_class(value))
 
     def _add_function(self, fn: Any) -> bool:
-        """Look at a function."""
+        """Add a function and its parts; return False if any of them may change unnoticed."""
         self._visited.add(id(fn))
         defaults, options = fn.__defaults__, fn.__kwdefaults__
         self.functions.append(fn)
@@ -196,13 +196,13 @@ class Snapshot:
         return all(map(self._add, (*(defaults or ()), *contents))) and (not options or self._add_mapping(options))
 
     def _add_class(self, cls: Any) -> bool:
-        """Look at a class."""
+        """Add a class and its parts; return False if any of them may change unnoticed."""
         self._visited.add(id(cls))
         self._classes.append(cls)
         self._bases.append(cls.__bases__)
         members: Any = ()
         if type(cls) is EnumMeta:
-            members = cls._member_map_  # with aliases
+            members = cls._member_map_  # including aliases
             for member in members.values():
                 if not self._add_mapping(vars(member), ("__objclass__",)):
                     return False
