@@ -150,7 +150,7 @@ class Worker:
     def _start_aside(self, frame: Start, slot: Slot) -> Lane | None:
         if frame.count and not frame.again:
             self._chunk = frame.payload
-        lane = self._lane(frame.lane)  # before the calls start: creating a lane takes a while, which must not count as their time
+        lane = self._lane(frame.lane)  # first: making it takes a while, which is not part of the calls
         for job in jobs_of(frame, slot, self._chunk):
             if self.page.loop.start(job.number):
                 lane.start(job)
@@ -205,7 +205,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         traceback.print_exc()
         code = 1
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end; the engine kills us if it takes long
+        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; we are killed if it takes long
     except BaseException:  # Ctrl-C
         pass
     try:
