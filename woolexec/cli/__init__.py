@@ -67,9 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     from woolexec.cli import completion
 
-    script = commands.add_parser(
-        "completion", help="print a completion script for a shell", description=_COMPLETION
-    )
+    script = commands.add_parser("completion", help="print a completion script for a shell", description=_COMPLETION)
     script.add_argument("shell", choices=completion.SHELLS, help="the shell")
     script.set_defaults(run=lambda options: completion.run(options, parser))
     return parser

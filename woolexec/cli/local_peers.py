@@ -64,7 +64,7 @@ def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subp
         "--log-level=warning",
     ]
     command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # Ctrl-C must reach this process only
+    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer
         assert peer.stdin is not None
         peer.stdin.write(f"{token}\n".encode())
         peer.stdin.flush()

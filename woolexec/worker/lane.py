@@ -169,7 +169,7 @@ class Lane:
         job.succeed(self, seconds, payload, context=changed)
 
     def closed(self, job: Job, started: float, frame: Any) -> None:
-        """Send the end of a closed stream: a return after the caller's Close, an error for the next pull at shutdown."""
+        """Send the end of a closed stream: a return for the caller's Close, an error for the next pull at shutdown."""
         if frame.__class__ is Close and frame.shutdown:
             self.failed(job, started, RuntimeError(SHUT))
         else:
