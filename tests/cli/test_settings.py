@@ -69,7 +69,7 @@ def test_flags_and_lists_are_read_from_each_source(file):
         (["--drain-timeout", "soon"], {}, "", "--drain-timeout: 'soon' is not a number of seconds"),
         (["--tag", "gpu"], {}, "", "--tag: 'gpu' is not key=value"),
         ([], {"WOOLEXEC_WORKERS": "many"}, "", "WOOLEXEC_WORKERS: 'many'"),
-        ([], {"WOOLEXEC_INSECURE": "perhaps"}, "", "neither yes nor no"),
+        ([], {"WOOLEXEC_INSECURE": "perhaps"}, "", "must be yes or no, not 'perhaps'"),
         ([], {"WOOLEXEC_WORKER": "2"}, "", "there is no setting WOOLEXEC_WORKER"),
         ([], {}, "worker = 2", "there is no setting 'worker'; there are drain-timeout"),
         ([], {}, "workers = [2]", "workers: \\[2\\] is not N"),

@@ -78,7 +78,7 @@ class NestedExecutor(BaseExecutor):
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
-        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a task of its own
+        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a separate task
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.api.map_async import AsyncMap
