@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 class _Face(BaseExecutor):
-    """What an executor and its views have in common."""
+    """Base class of an executor and its views."""
 
     _pool: PeerPoolExecutor
 
@@ -294,7 +294,7 @@ class PeerPoolExecutor(_Face):
         :raises RuntimeError: in a forked child
         """
         if self._peers is None:
-            raise ValueError("this executor was made without peers=")
+            raise ValueError("cannot wait for peers: this executor was created without peers=")
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(integer("count", count), seconds("timeout", timeout))

@@ -146,7 +146,7 @@ def mailbox_here() -> Mailbox:
 
 def make_waiter() -> Waiter:
     """
-    Make a waiter for the running task.
+    Create a waiter for the running task.
 
     :raises RuntimeError: outside of an event loop
     """
@@ -421,7 +421,7 @@ class AsyncFace:
         """
         chunksize, buffersize, timeout = check_map(chunksize, buffersize, timeout)
         if not iterables:
-            raise ValueError("map_async needs an iterable")
+            raise ValueError("map_async needs at least one iterable")
         from woolexec.api.map_async import Settings
 
         settings = Settings(ordered, chunksize, buffersize, star, timeout, return_exceptions)

@@ -248,7 +248,7 @@ def _raise(error: BaseException, first: int, count: int = 1, *, is_shared: bool 
 
 
 class Failed:
-    """Stands for the value of an item that failed."""
+    """Placeholder for the value of an item that failed."""
 
     __slots__ = ("error",)
 

@@ -23,6 +23,6 @@ def propagate(var: ContextVar[T], name: str | None = None) -> ContextVar[T]:
     :raises TypeError: if it is not a context variable
     """
     if not isinstance(var, ContextVar):
-        raise TypeError(f"not a context variable: {var!r}")
+        raise TypeError(f"propagate needs a context variable, not {var!r}")
     context_vars.register(var, name or var.name)
     return var

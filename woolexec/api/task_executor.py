@@ -229,5 +229,5 @@ def current_executor() -> BaseExecutor:
     if pool is not None:
         return pool
     if nested_tasks.worker is None:
-        raise RuntimeError("neither in a task of a PeerPoolExecutor nor in the block of one")
+        raise RuntimeError("no current executor: neither in a task of a PeerPoolExecutor nor in its with block")
     return NestedExecutor()

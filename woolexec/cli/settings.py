@@ -100,11 +100,11 @@ def gather(
     path = getattr(arguments, "config", None) or environment.get("WOOLEXEC_CONFIG")
     file = _read(path) if path else {}
     for name in file.keys() - known.keys():
-        raise SettingError(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(known))}")
+        raise SettingError(f"{path}: unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
     variables = {setting.variable for setting in settings} | _OTHERS
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in variables:
-            raise SettingError(f"environment: there is no setting {name}")
+            raise SettingError(f"environment: unknown setting {name}")
     values = {}
     for name, setting in known.items():
         given = getattr(arguments, name, None)

@@ -58,4 +58,4 @@ def check(folder: str) -> None:
     """
     about = os.lstat(folder)
     if about.st_uid != os.geteuid() or about.st_mode & 0o077:
-        raise PermissionError(f"{folder} is open to others")
+        raise PermissionError(f"cannot import code from {folder}: it must belong to this user, with mode 0700")

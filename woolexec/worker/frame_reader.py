@@ -84,7 +84,7 @@ class Reading:
         self._duty = threading.Lock()  # held while that thread has nothing to read
         self._duty.acquire()
         self._waits = False  # the main thread waits while the reader thread reads
-        self._arrived = threading.Lock()  # held while there is nothing new for the main thread
+        self._arrived = threading.Lock()  # held while no read of another thread is announced
         self._arrived.acquire()
         self._last: Borrower | None = None  # the loop that the main thread's last read was for
         self._streak = 0  # number of consecutive reads before it for the same loop

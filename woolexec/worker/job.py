@@ -188,7 +188,7 @@ def dumps_span(
     try:
         if kinds <= SAFE:
             return dumps((values, errors), is_outcome=True)
-    except BaseException:  # one of the values cannot be pickled: pickle each alone
+    except BaseException:  # one of the values cannot be pickled, or may fail to unpickle: pickle each alone
         pass
     return dumps((_pickled_alone(values, errors, goes_home=goes_home), errors), is_outcome=True)
 

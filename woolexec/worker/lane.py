@@ -299,7 +299,7 @@ class ThreadLane(Lane):
             pass
 
     def finish(self, timeout: float | None) -> None:
-        """Wait until all streams have ended."""
+        """Wait until all streams have ended; with a timeout (seconds), close them and wait no longer than that."""
         if timeout is not None:
             for number in tuple(self.streams):
                 self.control(Close(call=number))
@@ -452,7 +452,7 @@ class LoopLane(Lane):
         return value
 
     def finish(self, timeout: float | None) -> None:
-        """Wait until all calls are done."""
+        """Wait until all calls are done; with a timeout (seconds), cancel them and wait no longer than that."""
         done = threading.Event()
 
         def look() -> None:
