@@ -1,5 +1,5 @@
 """
-Import code that an executor in another process has shipped: archives on this host, which its functions name.
+Import code that an executor in another process has shipped: code archives on this host, which its functions name.
 
 Using an archive puts it first on the import path.  If another version of its module was imported before, that one is
 removed from `sys.modules`, so the next import finds the new one.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER = "WOOLEXEC_CODE"
-"""The environment variable that names the folder of the archives; set only for workers of peers."""
+"""The environment variable that names the folder of the code archives; set only for workers of peers."""
 
 _used: dict[str, str] = {}
 _using = threading.RLock()  # guards `_used` and the import path
@@ -26,7 +26,7 @@ def use(code: Sequence[tuple[str, str]]) -> None:
     """
     Make code importable.
 
-    :param code: for each archive the name of its module and its digest
+    :param code: for each code archive the name of its module and its digest
     :raises ModuleNotFoundError: if an archive was not sent to this host
     """
     with _using:

@@ -23,7 +23,7 @@ class Setup:
     """
     The code and the initializer that are sent with functions.
 
-    :param code: for each archive the name of its module and its digest
+    :param code: for each code archive the name of its module and its digest
     :param initializer: the pickled initializer and its arguments: body and buffers; empty: there is no initializer
     :param key: identifies the executor whose initializer it is
     :param timeout: seconds that the initializer may take; None: no limit
