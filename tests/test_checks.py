@@ -153,7 +153,7 @@ OPTIONS = [
     ({"require": ["gpu"]}, TypeError, r"require must be a mapping such as .*, not list: \['gpu'\]"),
     ({"require": ""}, TypeError, "require must be a mapping such as .*, not str: ''"),
     ({"require": {3: 1}}, TypeError, "a key of require must be a str, not int: 3"),
-    ({"require": {"gpu": None}}, TypeError, r"require\['gpu'\] must be a number, .*, not NoneType: None"),
+    ({"require": {"gpu": None}}, TypeError, r"require\['gpu'\] must be a number .*, not NoneType: None"),
     ({"require": {"gpu": math.nan}}, ValueError, r"require\['gpu'\] must be an amount above 0, not nan"),
     ({"priority": "high"}, TypeError, "priority must be an integer, not str: 'high'"),
     ({"priority": 1.5}, TypeError, "priority must be an integer, not float: 1.5"),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when first used: a worker imports this package too, and needs none of it.
+# Imported on first use: a worker imports this package too, and needs none of these names.
 _WHERE = {
     "AsyncMap": "woolexec.api.map_async",
     "Candidate": "woolexec.core.placement",

@@ -1,4 +1,4 @@
-"""The base of the exceptions of `woolexec.errors`, which are in two files."""
+"""The base class of the exceptions of `woolexec.errors`, which are in two files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class WoolexecError(Exception):
-    """The base of the exceptions that woolexec defines."""
+    """Base class of the exceptions that woolexec defines."""
 
 
 WoolexecError.__module__ = "woolexec.errors"  # where users and pickles find it

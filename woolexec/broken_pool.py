@@ -1,8 +1,8 @@
 """
-The exceptions that are also a `BrokenProcessPool`: see `woolexec.errors`, which has them from here.
+The exceptions that are also a `BrokenProcessPool`; `woolexec.errors` re-exports them.
 
-A file of their own, which is loaded when one of them is first named: the standard library defines `BrokenProcessPool`
-beside its own pool, and that module takes as long to import as all that a pool of ours needs.
+They are in a module of their own, imported when one of them is first used: the standard library defines
+`BrokenProcessPool` in the module of its own pool, which takes as long to import as everything that our pool needs.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ else:
     try:
         from concurrent.futures.process import BrokenProcessPool
     except Exception:
-        # When the interpreter ends (the module registers an exit function, which is too late then), or where
-        # multiprocessing does not work, nobody else can have that class either, so nobody can catch it.
+        # At interpreter shutdown (the module registers an exit function, which is no longer allowed then), or where
+        # multiprocessing does not work, no other code can import that class either, so none can catch it.
         from concurrent.futures import BrokenExecutor as BrokenProcessPool
 
 
 class WorkerLostError(WoolexecError, BrokenProcessPool):
     """
-    A call was started, and its worker died before the outcome arrived.
+    The worker died after it started the call and before the outcome arrived.
 
-    Only this call is lost; the pool goes on with a new worker.
-    A call is tried again only if its options say so: see `PeerPoolExecutor.with_options`.
+    Only this call is lost; the pool replaces the worker and continues.
+    A call is retried only if its options say so: see `PeerPoolExecutor.with_options`.
     """
 
     task: str | None = None
@@ -36,27 +36,27 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
     host: str | None = None
     """Name of the host it ran on."""
     exitcode: int | None = None
-    """As `multiprocessing.Process.exitcode`: minus the signal's number if a signal ended it; None if not known."""
+    """As `multiprocessing.Process.exitcode`: minus the signal number if a signal ended it; None if not known."""
     seconds: float | None = None
-    """For how long the call had run."""
+    """How long the call had run, in seconds."""
     attempts: int = 1
-    """How often the task was started."""
+    """Number of times that the task was started."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return rebuild, (type(self), self.args, self.__dict__)
 
 
 class InitializerError(WoolexecError, BrokenProcessPool):
-    """The initializer failed, hung or killed its worker again and again; its exception is the ``__cause__``."""
+    """The initializer raised, timed out or ended its worker repeatedly; its exception is the ``__cause__``."""
 
 
 class WorkerStartError(WoolexecError, BrokenProcessPool):
-    """No worker could be started: no descriptors, processes or memory left, or an interpreter that does not start."""
+    """No worker could be started: out of descriptors, processes or memory, or the interpreter does not start."""
 
 
 class NoPeersError(WoolexecError, BrokenProcessPool):
-    """Tasks waited for longer than `peers_timeout`, and no peer was there to run them; the message says why not."""
+    """Tasks waited longer than `peers_timeout` and no peer was connected to run them; the message says why."""
 
 
 for _class in (WorkerLostError, InitializerError, WorkerStartError, NoPeersError):
-    _class.__module__ = "woolexec.errors"  # where users, pickles and `retry_on` find them
+    _class.__module__ = "woolexec.errors"  # users, pickles and `retry_on` look them up there

@@ -1,8 +1,8 @@
 """
-Arguments of the wrong type or out of range: each kind is checked in one place.
+Checks of arguments: each kind of check is written once.
 
-A message says what was expected and what came.  As in Python, a wrong type is a TypeError and a wrong value of the
-right type is a ValueError; what numpy and others have in place of `int` and `float` is taken as these.
+A message says what was expected and what was given.  As in Python, a wrong type is a TypeError and a wrong value of
+the right type is a ValueError; the integer and float types of numpy and other libraries are accepted.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def wrong_type(name: str, expected: str, value: object) -> TypeError:
-    """Make the error that says that an argument has the wrong type."""
+    """Return the TypeError for an argument of the wrong type."""
     if isinstance(value, type):
         return TypeError(f"{name} must be {expected}, not the class {value.__qualname__}")
     return TypeError(f"{name} must be {expected}, not {type(value).__name__}: {shown(value)}")
 
 
 def shown(value: object) -> str:
-    """Return what a message shows of a value: its repr, cut, which is user code and may raise."""
+    """Return the repr of a value for a message, shortened; the repr is user code and may raise."""
     try:
         text = repr(value)
     except Exception:
@@ -33,9 +33,9 @@ def shown(value: object) -> str:
 
 def integer(name: str, value: Any, expected: str = "an integer") -> int:
     """
-    Return an integer argument as `int`; a `bool` is none.
+    Return an integer argument as `int`; a `bool` is refused.
 
-    :raises TypeError: if it is no integer
+    :raises TypeError: if it is not an integer
     """
     if value.__class__ is int:
         return value
@@ -49,9 +49,9 @@ def integer(name: str, value: Any, expected: str = "an integer") -> int:
 
 def count(name: str, value: Any, expected: str = "an integer") -> int:
     """
-    Return an argument that says how many, at least one.
+    Return an argument that is a count of at least 1.
 
-    :raises TypeError: if it is no integer
+    :raises TypeError: if it is not an integer
     :raises ValueError: if it is below 1
     """
     number = integer(name, value, expected)
@@ -62,10 +62,10 @@ def count(name: str, value: Any, expected: str = "an integer") -> int:
 
 def seconds(name: str, value: Any) -> float | None:
     """
-    Return a number of seconds; None, which infinity means as well, if there is no limit.
+    Return a number of seconds, or None for no limit; infinity also means no limit.
 
-    :raises TypeError: if it is no number
-    :raises ValueError: if it is not a number (NaN)
+    :raises TypeError: if it is not a number
+    :raises ValueError: if it is NaN
     """
     if value is None:
         return None
@@ -80,9 +80,9 @@ def seconds(name: str, value: Any) -> float | None:
 
 def positive_seconds(name: str, value: Any) -> float | None:
     """
-    As `seconds`, of a time that must be above 0.
+    Like `seconds`, for a time that must be above 0.
 
-    :raises ValueError: if it is not
+    :raises ValueError: if it is not above 0
     """
     number = seconds(name, value)
     if number is not None and number <= 0:

@@ -7,7 +7,7 @@ import os
 
 
 def usable_cpus() -> int:
-    """Count the processors in our affinity mask, and no more than the quota of our cgroup (version 1 or 2) is worth."""
+    """Count the processors in this process's affinity mask, limited by the quota of its cgroup (version 1 or 2)."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota()
     if quota is not None:
@@ -16,7 +16,7 @@ def usable_cpus() -> int:
 
 
 def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float | None:
-    """Return the processors' worth of time that our cgroup and its parents allow, None if there is no limit."""
+    """Return the quota of this process's cgroup and its parents, in processors; None if there is no limit."""
     quotas: list[float] = []
     for folder in _folders(root, membership):
         quota = _read_v2(folder) or _read_v1(folder)

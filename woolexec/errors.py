@@ -1,23 +1,23 @@
 """
-Every public exception.
+All public exceptions.
 
 WoolexecError
-├── WorkerLostError     a call was started and its worker died (also a BrokenProcessPool)
+├── WorkerLostError     the worker died while it ran the call (also a BrokenProcessPool)
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
-├── NoPeersError        tasks waited, and no peer was there (also a BrokenProcessPool)
-├── UnsatisfiableError  nobody offers what a task requires
-├── PeerRefusedError    the other end of a link does not fit, or has not proved who it is
-├── PeerStartError      a peer cannot listen where it should
-├── CredentialsError    a token or a certificate that cannot be used
-├── DiscoveryError      peers cannot be found, or not be announced
-├── RemoteError         stands for an exception that could not travel
+├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
+├── UnsatisfiableError  neither this process nor any peer offers what a task requires
+├── PeerRefusedError    the other end of a link is not compatible, or failed to authenticate
+├── PeerStartError      a peer cannot listen at its address
+├── CredentialsError    a token or a certificate cannot be used
+├── DiscoveryError      peers cannot be found or announced
+├── RemoteError         replaces an exception that could not be pickled or unpickled
 ├── PlatformError       this platform cannot run the pool (also an ImportError)
-└── ProtocolError       the other end sent what it must not send
+└── ProtocolError       the other end sent something that the protocol does not allow
 
-RemoteTraceback         the ``__cause__`` of an exception that came from a worker: where it was raised there
+RemoteTraceback         the ``__cause__`` of an exception that came from a worker: its traceback there
 
-Where Python has the word it is used: `TimeoutError` (a call ran longer than its ``timeout``),
+Where Python has an exception it is used: `TimeoutError` (a call ran longer than its ``timeout``),
 `concurrent.futures.CancelledError`, `RuntimeError` (submit after shutdown), `ValueError`, `pickle.PicklingError`.
 """
 
@@ -46,19 +46,19 @@ __all__ = [
     "WorkerStartError",
 ]
 
-# Defined when first used: `concurrent.futures.process`, which has BrokenProcessPool, loads 30 more modules.
+# Imported on first use: `concurrent.futures.process`, which defines BrokenProcessPool, imports 30 more modules.
 _BROKEN_POOL = ("InitializerError", "NoPeersError", "WorkerLostError", "WorkerStartError")
 
 
 class UnsatisfiableError(WoolexecError):
-    """A task requires what neither this process nor any of its peers offers; the message says what they do offer."""
+    """Neither this process nor any of its peers offers what a task requires; the message says what they offer."""
 
 
 class PeerRefusedError(WoolexecError):
-    """The other end of a link speaks another version, or has not proved that it has the token."""
+    """The other end of a link speaks another version, or did not prove that it has the token."""
 
     is_final: bool = False
-    """No later try can succeed."""
+    """Whether retrying is pointless."""
 
 
 class PeerStartError(WoolexecError):
@@ -66,24 +66,25 @@ class PeerStartError(WoolexecError):
 
 
 class CredentialsError(WoolexecError):
-    """A file of a token, a key or certificates that others can read, or that does not hold what it should."""
+    """A token, key or certificate file is readable by other users, or does not contain what it should."""
 
     is_final: bool = False
-    """No later try can succeed."""
+    """Whether retrying is pointless."""
 
 
 class DiscoveryError(WoolexecError):
-    """Peers cannot be found where they were to be looked for, or a peer cannot be announced there."""
+    """Peers cannot be found by a discovery, or a peer cannot be announced to it."""
 
     is_final: bool = False
-    """No later try can succeed: tasks that wait for nothing else fail at once."""
+    """Whether retrying is pointless: tasks that wait for nothing else then fail at once."""
 
 
 class RemoteError(WoolexecError):
     """
-    Stands for an exception that could not be pickled, or not be unpickled here.
+    Replaces an exception that could not be pickled in the worker, or not be unpickled here.
 
-    The message holds its type, its text (cut) and the reason; the remote traceback is the ``__cause__``.
+    The message holds the exception's type, its text (shortened) and the reason; the remote traceback is the
+    ``__cause__``.
     """
 
     type_name: str = ""
@@ -95,11 +96,11 @@ class PlatformError(WoolexecError, ImportError):
 
 
 class ProtocolError(WoolexecError):
-    """The other end sent bytes or frames that it must not send."""
+    """The other end sent bytes or frames that the protocol does not allow."""
 
 
 class RemoteTraceback(Exception):
-    """Where an exception was raised in the worker, as text."""
+    """The traceback of an exception in the worker, as text."""
 
     def __init__(self, tb: str) -> None:
         super().__init__(tb)
@@ -112,7 +113,7 @@ class RemoteTraceback(Exception):
 def __getattr__(name: str) -> object:
     if name not in _BROKEN_POOL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from woolexec import broken_pool  # the import system lets one thread execute it, and the others wait
+    from woolexec import broken_pool  # the import lock: one thread executes the module, the others wait
 
     value = getattr(broken_pool, name)
     globals()[name] = value

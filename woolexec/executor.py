@@ -1,9 +1,9 @@
 """
-`PeerPoolExecutor`: the face that the standard library's executors have.
+`PeerPoolExecutor`: the interface of the standard library's executors.
 
-The way of one task: `submit` pickles function and arguments in the caller's thread, makes the call and its future, and
-hands the call to the engine; the engine sends it to a worker and brings the outcome to the future; the future decodes
-it where it is asked for.
+The path of a task: `submit` pickles function and arguments in the caller's thread, creates the call and its future, and
+hands the call to the engine; the engine sends it to a worker and delivers the outcome to the future; the future decodes
+the outcome when it is asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from woolexec.errors import PlatformError
 
-if sys.platform == "win32":  # before the imports that fail there first
+if sys.platform == "win32":  # before the imports that would fail there with another error
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
 from woolexec.api.base_executor import BaseExecutor
@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 class _Face(BaseExecutor):
-    """What an executor and its views have in common."""
+    """Base class of an executor and its views."""
 
     _pool: PeerPoolExecutor
 
@@ -87,10 +87,10 @@ class _Face(BaseExecutor):
     ) -> dict[int | str, CallFuture[T]]: ...
     def run_on_all(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[Any]]:
         """
-        Run ``fn(*args, **kwargs)`` once on every worker, and wait until all have; start those that are not there yet.
+        Run ``fn(*args, **kwargs)`` once on every worker and wait until all are done; start missing workers first.
 
-        :return: a future that is done, with the value, or what was raised, by the worker's process id; of workers of
-            peers it is by ``"<host>/<the peer's identity, shortened>/<number>"``
+        :return: a dictionary of done futures, each with the value or the exception of one worker; the key is the
+            worker's process id, or for a worker of a peer ``"<host>/<the peer's identity, shortened>/<number>"``
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
@@ -108,7 +108,7 @@ class _Face(BaseExecutor):
     async def run_on_all_async(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> dict[int | str, CallFuture[Any]]:
-        """As `run_on_all`, without blocking the event loop; when the waiting is cancelled, so are the calls."""
+        """Like `run_on_all`, without blocking the event loop; if the wait is cancelled, so are the calls."""
         from woolexec.api.async_api import all_done
 
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
@@ -131,30 +131,30 @@ class _Face(BaseExecutor):
         priority: int = 0,
     ) -> OptionsView:
         """
-        Give a view of this executor, itself an `Executor`, whose tasks have these options.
+        Return a view of this executor, itself an `Executor`, whose tasks have these options.
 
-        :param timeout: seconds that a call may run, counted from its start on a worker, anew for each attempt.  A call
-            that runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises
-            `TimeoutError`; no other call suffers, but for coroutines and streams that run in the same worker and do not
-            end within two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map
-            without a `chunksize` the time is that of each item, else that of a batch
+        :param timeout: seconds that a call may run, counted from its start on a worker, for each attempt.  A call that
+            runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises `TimeoutError`;
+            no other call is affected, except coroutines and streams that run in the same worker and do not end within
+            two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
+            `chunksize` the timeout is that of each item, else that of a batch
         :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
         :param retry_on: classes of exceptions after which a task is started again
-        :param idempotent: starting the task twice does no harm: after a lost worker it is started again, up to three
+        :param idempotent: it is safe to start the task twice: after a lost worker it is started again, up to three
             times, also without `retries`
-        :param name: what messages call the task; default: the function's name
-        :param abandon_on_cancel: when the task that awaits `run` is cancelled, leave a plain call that runs alone; else
+        :param name: the name of the task in messages; default: the function's name
+        :param abandon_on_cancel: when the task that awaits `run` is cancelled, let a running plain call continue; else
             its worker is ended, as by `timeout`
-        :param context_back: changes that a coroutine or a generator makes to context variables which are propagated
-            come back to who awaits or pulls it
-        :param backend: ``"asyncio"`` or ``"trio"``, on which coroutines run in the worker; None: on that of the caller,
-            asyncio outside of both
-        :param require: what the peer must offer that runs the task: ``{"gpu": 1}``, amounts of resources, which the
-            task holds while it runs, and ``{"zone": "b"}``, tags.  When a peer is there and none offers it, the task
+        :param context_back: copy the changes that a coroutine or a generator makes to propagated context variables back
+            to the task that awaits or pulls it
+        :param backend: ``"asyncio"`` or ``"trio"``: the library on which coroutines run in the worker; None: that of
+            the caller, or asyncio if the caller uses neither
+        :param require: what the peer that runs the task must offer: amounts of resources, ``{"gpu": 1}``, which the
+            task holds while it runs, and tags, ``{"zone": "b"}``.  If peers are connected and none offers it, the task
             raises `UnsatisfiableError` within two seconds
-        :param near: a host, the name of a peer, or a tag (``"zone=b"``): peers that it names are preferred when they
-            have a free place
-        :param priority: tasks that wait are started in the order of it, the highest first; default: 0
+        :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
+            free place
+        :param priority: waiting tasks are started in this order, the highest first; default: 0
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -174,7 +174,7 @@ class _Face(BaseExecutor):
         return OptionsView(self._pool, None if options.is_default else options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pool that travels to a task arrives as the pool that the task runs in.
+        # A pool that is pickled with a task becomes, in the worker, the pool that the task runs in.
         return current_executor, ()
 
 
@@ -182,32 +182,32 @@ class PeerPoolExecutor(_Face):
     """
     A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
 
-    :param max_workers: worker processes, at most; they are started when needed.  None: the processors that this process
-        may use, by its affinity and its cgroup's quota
-    :param mp_context: taken for the sake of code written for the standard library, and ignored: workers are forked
-        from a fresh template process, which inherits nothing of the caller's memory, threads or locks
+    :param max_workers: maximum number of worker processes; they are started when needed.  None: the number of
+        processors that this process may use, by its affinity and its cgroup's quota
+    :param mp_context: accepted for compatibility with the standard library, and ignored: workers are forked from a
+        fresh fork server process, which inherits nothing of the caller's memory, threads or locks
     :param initializer: run by each worker before its first call.  If it raises, the executor is broken and every future
-        raises `InitializerError`, a `BrokenProcessPool`.  A worker of a peer runs it before the first task that it gets
-        from here; if it raises there, so do the tasks that come there
+        raises `InitializerError`, a `BrokenProcessPool`.  A worker of a peer runs it before the first task that it
+        receives from this executor; if it raises there, so do the tasks that are sent to that worker
     :param initargs: its arguments
-    :param max_tasks_per_child: a worker is replaced after so many calls; None: never
-    :param initializer_timeout: seconds that the initializer may take; None: as long as it likes
-    :param max_coroutines: coroutines and streams that one worker runs at once; more wait
-    :param peers: peers that run tasks as well: an address, ``host:port`` or ``unix:/path``; a URL by which they are
-        found, ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a `Discovery`; or
-        several of these.  Then `max_workers` counts the workers beside them on this machine, and is 0 by default
-    :param credentials: what this process and its peers prove to each other; None: what WOOLEXEC_TOKEN_FILE,
+    :param max_tasks_per_child: number of calls after which a worker is replaced; None: never
+    :param initializer_timeout: seconds that the initializer may take; None: no limit
+    :param max_coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
+    :param peers: peers that also run tasks: an address, ``host:port`` or ``unix:/path``; a URL of a discovery,
+        ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a `Discovery`; or several
+        of these.  Then `max_workers` counts the additional workers on this machine, and is 0 by default
+    :param credentials: what this process and its peers use to authenticate each other; None: what WOOLEXEC_TOKEN_FILE,
         WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name, or the token that the processes of this user share
         on this machine
-    :param peers_timeout: seconds that tasks wait while no peer is there, before they raise `NoPeersError`; None: for
-        ever
+    :param peers_timeout: seconds that tasks wait while no peer is connected, before they raise `NoPeersError`; None: no
+        limit
     :param placement: chooses the peer for each task: `RoundRobin`, `LeastOutstanding`, `PowerOfTwoChoices`, or another
         `Placement`; None: a peer that is known to have a free place, those on this host first.  Workers on this machine
         come before peers
-    :param ship: modules that each peer is sent once: a module, its name, or the path of its file or folder; or several
-        of these.  The whole package travels.  A worker that has imported another version forgets that
+    :param ship: modules that are sent to each peer once: a module, its name, or the path of its file or folder; or
+        several of these.  The whole package is sent.  A worker that has imported another version drops that one
     :param on_worker_start: run by each worker before the initializer, without arguments, under the initializer's rules:
-        the place for settings of libraries which the caller has made too, such as `numpy.seterr` or options of pandas
+        meant for library settings that the caller has made too, such as `numpy.seterr` or options of pandas
     :raises ValueError: if a number is not above 0, `peers` is empty, or a module cannot be shipped
     :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: for an argument of the wrong type
@@ -281,29 +281,30 @@ class PeerPoolExecutor(_Face):
         self._finalizer.atexit = False
 
     @property
-    def _pool(self) -> PeerPoolExecutor:  # type: ignore[override]  # an attribute would be a cycle
+    def _pool(self) -> PeerPoolExecutor:  # type: ignore[override]  # an attribute would be a reference cycle
         return self
 
     def wait_for_peers(self, count: int = 1, timeout: float | None = None) -> int:
         """
-        Wait until so many peers are there.
+        Wait until at least `count` peers are connected.
 
-        :return: how many there are
-        :raises TimeoutError: if they are not there within `timeout` seconds; it says why not
+        :return: the number of connected peers
+        :raises TimeoutError: if fewer are connected after `timeout` seconds; the message says why
         :raises ValueError: if this executor has no peers
         :raises RuntimeError: in a forked child
         """
         if self._peers is None:
-            raise ValueError("this executor was made without peers=")
+            raise ValueError("cannot wait for peers: this executor was created without peers=")
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(integer("count", count), seconds("timeout", timeout))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """
-        Take no more tasks, and end the workers when those taken are done.
+        Accept no more tasks, and end the workers when the accepted ones are done.
 
-        :param wait: return when all is done and every worker has ended; not in a done-callback, which is part of that
+        :param wait: return when all tasks are done and every worker has ended; not in a done-callback, for which the
+            executor itself waits
         :param cancel_futures: cancel every task that has not been started
         """
         self._refusal = AFTER_SHUTDOWN
@@ -316,17 +317,17 @@ class PeerPoolExecutor(_Face):
         return self
 
     def _leave(self) -> None:
-        """Be the current executor of the block no more."""
+        """Stop being the block's current executor."""
         if self._outer:
-            with contextlib.suppress(ValueError):  # the block is left in another context than it was entered in
+            with contextlib.suppress(ValueError):  # the block was entered in another context
                 ambient.reset(self._outer.pop())
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """
-        Wait for all tasks, then end.
+        Wait for all tasks, then shut down.
 
-        After the user's Ctrl-C what has not been started is cancelled, and running tasks get a KeyboardInterrupt, as
-        they do where workers belong to the terminal's process group.
+        After Ctrl-C tasks that have not been started are cancelled, and running tasks get a KeyboardInterrupt, as they
+        do when workers belong to the terminal's process group.
         """
         self._leave()
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
@@ -339,10 +340,10 @@ class PeerPoolExecutor(_Face):
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """
-        Wait for all tasks, then end, without blocking the event loop.
+        Wait for all tasks, then shut down, without blocking the event loop.
 
-        When the block is left because it was cancelled, or by Ctrl-C, or when this waiting is, what has not been
-        started is cancelled, and what runs is interrupted.
+        If the block is left because of a cancellation or Ctrl-C, or if this wait is cancelled, tasks that have not been
+        started are cancelled and running tasks are interrupted.
         """
         from woolexec.api.async_api import is_cancellation, join
 
@@ -354,21 +355,21 @@ class PeerPoolExecutor(_Face):
         await join(self._engine.join, self._engine.interrupt)
 
     def terminate_workers(self) -> None:
-        """End the workers with SIGTERM: tasks that run raise a `BrokenProcessPool`, those that wait are cancelled."""
+        """End the workers with SIGTERM: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
         self._end_workers(signal.SIGTERM)
 
     def kill_workers(self) -> None:
-        """End the workers with SIGKILL: tasks that run raise a `BrokenProcessPool`, those that wait are cancelled."""
+        """End the workers with SIGKILL: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
         self._end_workers(signal.SIGKILL)
 
     @property
     def _processes(self) -> dict[int, WorkerProcess] | None:
-        """The workers that run by process id, as programs expect it of the standard library's; None after shutdown."""
+        """The running workers by process id, as in the standard library's executor; None after shutdown."""
         return None if self._refusal is not None else self._engine.processes
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:
-        """The thread that sees to the workers, as in the standard library."""
+        """The thread that manages the workers, as in the standard library's executor."""
         return self._engine.thread
 
     def _end_workers(self, number: int) -> None:
@@ -376,7 +377,7 @@ class PeerPoolExecutor(_Face):
         self._finalizer.detach()
         self._engine.end_workers(number)
 
-    # -- the way of a task --------------------------------------------------------------------------------------
+    # -- submitting tasks ---------------------------------------------------------------------------------------
 
     def _submit(
         self,
@@ -396,7 +397,7 @@ class PeerPoolExecutor(_Face):
             function = self._functions.get(fn, None if options is None else options.backend)
             payload = dumps_call(args, kwargs)
             context = context_vars.capture(function.name)
-        except BaseException as exc:  # pickling runs user code: what it raises is this future's matter
+        except BaseException as exc:  # pickling runs user code: the future raises what it raised
             future.deliver_failure(None, exc)
             return future
         if stream and not function.is_stream:
@@ -485,15 +486,15 @@ class PeerPoolExecutor(_Face):
 
 
 class OptionsView(_Face):
-    """An executor's tasks with other options; made by `PeerPoolExecutor.with_options`."""
+    """A view of an executor with other task options; made by `PeerPoolExecutor.with_options`."""
 
     def __init__(self, pool: PeerPoolExecutor, options: TaskOptions | None) -> None:
         self._pool = pool
         self._options = options
-        self._submit = pool._submit  # type: ignore[method-assign]  # one call less on the way of each task
+        self._submit = pool._submit  # type: ignore[method-assign]  # saves one call per task
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
-        """Shut the executor down that this is a view of."""
+        """Shut down the executor that this is a view of."""
         self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def __enter__(self) -> Self:
@@ -513,7 +514,7 @@ class OptionsView(_Face):
 
 
 def _key(place: Worker | Remote, number: int) -> int | str:
-    """Return what a worker that has run a call is known by; the template's word may come later than its outcome."""
+    """Return the key of a worker in `run_on_all`; the fork server may report its pid later than the call's outcome."""
     if isinstance(place, Remote):
         return f"{place.name}/{number}"
     return place.page.pid if place.pid is None else place.pid
@@ -542,7 +543,7 @@ def _peers_at(
 
 
 def _modules(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
-    """Return what `ship=` names: one module, or several."""
+    """Return the modules that `ship=` names, as a list."""
     if isinstance(ship, str | os.PathLike | ModuleType):
         return [ship]
     try:
@@ -552,7 +553,7 @@ def _modules(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
 
 
 def _setup(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Setup | None, dict[str, bytes]]:
-    """Return what is sent around functions, if anything is, and the archives that it names."""
+    """Return the setup that is sent to peers with functions, None if there is nothing to set up, and its archives."""
     if initializer is None and not ship:
         return None, {}
     import secrets
@@ -570,7 +571,7 @@ def _setup(ship: list[Shippable], initializer: Any, timeout: float | None) -> tu
 def _first(
     on_worker_start: Callable[[], object] | None, initializer: Callable[..., object] | None, initargs: Iterable[Any]
 ) -> Any:
-    """Pickle what each worker runs first, as a function and its arguments; None: nothing."""
+    """Pickle the function that each worker runs first, with its arguments; return None if there is none."""
     if on_worker_start is None:
         if initializer is None:
             return None
@@ -584,7 +585,7 @@ def _first(
 def _failing(
     exc: BaseException, iterables: tuple[Iterable[Any], ...], *, return_exceptions: bool
 ) -> Generator[Any, None, None]:
-    """A map whose function does not pickle."""
+    """Return the results of a map whose function cannot be pickled: the error for each item, or raise it once."""
     for _ in zip(*iterables):  # noqa: B905  # as map does
         if not return_exceptions:
             raise exc
@@ -592,14 +593,14 @@ def _failing(
 
 
 def _abandon(engine: Engine) -> None:
-    engine.shutdown(wait=False, cancel=False, close_streams=False)  # who holds a stream pulls it to its end
+    engine.shutdown(wait=False, cancel=False, close_streams=False)  # open streams can still be pulled to their end
 
 
 _ending = False
 
 
 def _note_end() -> None:
-    global _ending  # the interpreter ends once
+    global _ending  # set once, at interpreter shutdown
     _ending = True
 
 

@@ -1,4 +1,4 @@
-"""Modules that the program uses already."""
+"""Look up modules that the program has already imported."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 def imported(name: str) -> Any:
     """
-    Return a module if it has been imported, else None; also None while its import goes on, in whichever thread.
+    Return a module if it has been imported, else None; also None while any thread is still importing it.
 
-    `sys.modules` holds a module from before its first line runs, so another thread may find there one without half of
-    its names.
+    A module is in `sys.modules` before its first line runs, so another thread may find it there half initialized.
     """
     module = sys.modules.get(name)
     if module is None or getattr(getattr(module, "__spec__", None), "_initializing", False):

@@ -1,4 +1,4 @@
-"""What a task may ask for beside its function and arguments."""
+"""The options of a task."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TaskOptions:
     near: str
     priority: int
     line: Line | None
-    """Where it waits."""
+    """The line in which the task waits; None: the default line."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class TaskOptions:
 
     @classmethod
     def restore(cls, names: Iterable[str], **values: Any) -> TaskOptions:
-        """Make options whose `retry_on` is already given by name, as they arrive in a frame."""
+        """Make options from a frame, which gives the classes of `retry_on` by name."""
         options = cls(**values)
         object.__setattr__(options, "retry_on_names", frozenset(names))
         return options
@@ -138,20 +138,20 @@ class TaskOptions:
 
     @property
     def is_about_calls(self) -> bool:
-        """They say when a call is ended, or started again."""
+        """Whether the options say when a call is ended or started again."""
         return self.timeout is not None or self.retries > 0 or self.idempotent
 
     @property
     def is_default(self) -> bool:
-        """Nothing was asked for."""
+        """Whether every option has its default value."""
         return not self.retry_on_names and all(getattr(self, name) == value for name, value in _DEFAULTS.items())
 
 
 def _classes(retry_on: Any) -> tuple[type[BaseException], ...]:
     """
-    Return the classes of exceptions that are meant.
+    Return the exception classes given as `retry_on`.
 
-    :raises TypeError: if they are none
+    :raises TypeError: if one is not an exception class
     """
     expected = "an exception class, or several of them"
     if isinstance(retry_on, type):

@@ -1,4 +1,4 @@
-"""What a task requires of the place where it runs, and what it waits in line for."""
+"""What a task requires of the worker or peer that runs it, and the line in which it waits."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 class Requirement:
     """
-    Tags and amounts of resources; immutable, hashable.
+    Tags and amounts of resources; immutable and hashable.
 
-    :param wanted: ``{"gpu": 1, "zone": "b"}``: a number is an amount of a resource, a text the value of a tag
+    :param wanted: ``{"gpu": 1, "zone": "b"}``: a number is an amount of a resource, a string the value of a tag
     :raises TypeError: if it is not such a mapping
     :raises ValueError: if an amount is not above 0
     """
@@ -34,11 +34,11 @@ class Requirement:
             if not isinstance(name, str):
                 raise wrong_type("a key of require", "a str", name)
             if not name or {*"=>,"} & {*name}:
-                raise ValueError(f"{name!r} is no name of a resource or a tag")
+                raise ValueError(f"{name!r} cannot name a resource or a tag: it is empty or contains '=', '>' or ','")
             if isinstance(value, str):
                 tags.add(f"{name}={value}")
             elif isinstance(value, bool) or not hasattr(value, "__float__"):
-                raise wrong_type(f"require[{name!r}]", "a number, an amount, or a str, the value of a tag", value)
+                raise wrong_type(f"require[{name!r}]", "a number (an amount) or a str (the value of a tag)", value)
             else:
                 if not 0 < value < float("inf"):
                     raise ValueError(f"require[{name!r}] must be an amount above 0, not {value!r}")
@@ -57,15 +57,15 @@ class Requirement:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """How it is written in frames and messages."""
+        """The requirement as it is written in frames and messages."""
         return *(f"{name}>={amount!r}" for name, amount in self.resources), *sorted(self.tags)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Requirement | None:
         """
-        Make one from `texts`; None if there are none.
+        Make a requirement from its `texts`; None if there are none.
 
-        :raises ValueError: if they make no sense
+        :raises ValueError: if one of them is malformed
         """
         wanted: dict[str, float | str] = {}
         for text in texts:
@@ -81,15 +81,15 @@ class Requirement:
 
     @property
     def wanted(self) -> dict[str, float | str]:
-        """As it was given."""
+        """The mapping from which the requirement was made."""
         return {**dict(tag.split("=", 1) for tag in self.tags), **dict(self.resources)}
 
 
 def amounts(texts: Iterable[str]) -> dict[str, float]:
     """
-    Read amounts of resources, each ``name>=amount`` or ``name=amount``.
+    Parse amounts of resources, each ``name>=amount`` or ``name=amount``.
 
-    :raises ValueError: if one makes no sense
+    :raises ValueError: if one of them is malformed
     """
     found: dict[str, float] = {}
     for text in texts:
@@ -97,14 +97,14 @@ def amounts(texts: Iterable[str]) -> dict[str, float]:
         try:
             found.update(Requirement({name: float(amount)}).resources)
         except ValueError:
-            raise ValueError(f"{text!r} is no amount of a resource, as gpu=2") from None
+            raise ValueError(f"{text!r} is not an amount of a resource, such as gpu=2") from None
     return found
 
 
 if TYPE_CHECKING:
 
     class Line(NamedTuple):
-        """What tasks have in common that wait in one line; those without any of it stand in the line None."""
+        """What the tasks in one line have in common; tasks with none of it wait in the line None."""
 
         priority: int = 0
         requirement: Requirement | None = None

@@ -357,7 +357,7 @@ def test_size_below_one_is_refused(size):
 
 
 def test_map_of_nothing_is_refused():
-    with PeerPoolExecutor(1) as pool, pytest.raises(ValueError, match="needs an iterable"):
+    with PeerPoolExecutor(1) as pool, pytest.raises(ValueError, match="needs at least one iterable"):
         pool.map_async(tasks.square)
 
 

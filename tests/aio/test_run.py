@@ -270,7 +270,7 @@ def test_blocked_loop_is_warned_of_and_plain_calls_go_on(run, caplog):
             future = pool.submit(tasks.block_the_loop, 2.5)
             assert await pool.run(tasks.square, 3) == 9
             assert not future.done()
-            await tasks.until(lambda: "a coroutine has kept" in caplog.text)
+            await tasks.until(lambda: "a coroutine has blocked" in caplog.text)
         assert "block_the_loop" in caplog.text
 
     run(body)

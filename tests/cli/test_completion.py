@@ -43,5 +43,5 @@ def test_zsh_takes_the_script_of_bash(capsys):
 
 def test_fish_is_told_each_word_with_its_meaning(capsys):
     lines = script_for("fish", capsys).splitlines()
-    assert [line for line in lines if line.endswith("-fa doctor -d 'say what works on the way to a peer'")]
+    assert [line for line in lines if line.endswith("-fa doctor -d 'check each step of connecting to a peer'")]
     assert [line for line in lines if "__fish_seen_subcommand_from serve" in line and "-l drain-timeout" in line]

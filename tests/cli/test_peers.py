@@ -112,7 +112,7 @@ def test_doctor_refuses_what_is_no_address(capsys):
 
 def make_certificates(folder, capsys):
     assert cli.main(["certs", "init", "--folder", str(folder)]) == 0
-    assert "ca.key stays here" in capsys.readouterr().out
+    assert "ca.key secret, on this host only" in capsys.readouterr().out
     for role in ("peer", "client"):
         assert cli.main(["certs", "issue", role, "--folder", str(folder), "--days", "3"]) == 0
     return capsys.readouterr().out.splitlines()

@@ -195,7 +195,7 @@ def test_token_file_without_a_token_is_fatal(content, tmp_path, capsys):
 def test_unknown_setting_is_fatal(monkeypatch, capsys):
     monkeypatch.setenv("WOOLEXEC_WORKER", "2")
     assert cli.main(["serve"]) == 2
-    assert "there is no setting WOOLEXEC_WORKER" in capsys.readouterr().err
+    assert "unknown setting WOOLEXEC_WORKER" in capsys.readouterr().err
 
 
 def test_address_that_is_taken_is_said_with_exit_code_1():

@@ -153,7 +153,7 @@ def test_folder_that_others_can_write_to_is_not_used(parcel):
     with Peer(1, credentials=CREDENTIALS) as peer:
         run(parcel, peer, "['parcel']")
         Path(peer._code_store.folder).chmod(0o777)
-        with pytest.raises(PermissionError, match="open to others"):
+        with pytest.raises(PermissionError, match="must belong to this user"):
             peer._code_store.add(code_archive(parcel).digest, code_archive(parcel).data)
         Path(peer._code_store.folder).chmod(0o700)
 

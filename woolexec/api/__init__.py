@@ -1,1 +1,1 @@
-"""How calls are made: `submit`, `map`, streams, tasks of tasks, for threads and for event loops."""
+"""How calls are made: `submit`, `map`, streams and nested tasks, for threads and for event loops."""

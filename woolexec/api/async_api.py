@@ -1,11 +1,11 @@
 """
-Waiting in tasks of asyncio and trio for what the engine's thread brings.
+Waiting in tasks of asyncio and trio for results from the engine's thread.
 
 ::
 
-    engine's thread --release--> mailbox of the loop --one wake for a burst--> the loop: each waiting task goes on
+    engine's thread --release--> mailbox of the loop --one wake-up per burst--> the loop: each waiting task continues
 
-Several loops in several threads may wait at once; each has its mailbox.
+Several loops in several threads may wait at once; each has its own mailbox.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     Items: TypeAlias = Iterator[T] | AsyncIterator[T]
-    """What a generator function is declared to return, or an asynchronous one: `Generator` and such are kinds of it."""
+    """The declared return type of a generator function, plain or asynchronous; `Generator` and such are subtypes."""
 
 _here = threading.local()
 
@@ -50,17 +50,17 @@ class Waiter(Protocol):
     """One wait of one task."""
 
     def release(self) -> None:
-        """End it; from any thread, before or while the task waits."""
+        """End the wait; from any thread, before or while the task waits."""
 
     def wait(self) -> Awaitable[Any]:
-        """Give what is to be awaited until it is released."""
+        """Return an awaitable that finishes when the waiter is released."""
 
 
 class Mailbox:
-    """Waiters whose time has come, on the way to their loop."""
+    """Released waiters, on their way to their loop."""
 
     def __init__(self, loop: Any, *, is_trio: bool) -> None:
-        self._loop = weakref.ref(loop)  # a loop that has ended is not to be kept by its thread
+        self._loop = weakref.ref(loop)  # the thread must not keep a loop alive that has ended
         self.is_trio = is_trio
         self._line: deque[Callable[[], object]] = deque()
         self._called = False
@@ -73,7 +73,7 @@ class Mailbox:
             loop = self._loop()
             if loop is None:
                 return
-            with contextlib.suppress(RuntimeError):  # the loop has been closed, and nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop has been closed, so no task waits any more
                 if self.is_trio:
                     loop.run_sync_soon(self._deliver)
                 else:
@@ -146,7 +146,7 @@ def mailbox_here() -> Mailbox:
 
 def make_waiter() -> Waiter:
     """
-    Make a waiter for the running task.
+    Create a waiter for the running task.
 
     :raises RuntimeError: outside of an event loop
     """
@@ -156,9 +156,9 @@ def make_waiter() -> Waiter:
 
 async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
     """
-    Wait for the outcome of a call; when the waiting is cancelled, cancel the call, and see its end.
+    Wait for the outcome of a call; if the wait is cancelled, cancel the call and wait for its end.
 
-    :param abandon: leave a call that runs alone when the waiting is cancelled; None: as the call's options say
+    :param abandon: let a running call continue if the wait is cancelled; None: as the call's options say
     :raises Exception: what the call raised
     """
     latch = future.latch
@@ -185,7 +185,7 @@ CallFuture._wait_in_loop = outcome
 
 
 async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None:
-    """Wait until all calls are done, whatever came of them; when the waiting is cancelled, cancel them."""
+    """Wait until all calls are done, whatever their outcomes; if the wait is cancelled, cancel the calls."""
     for future in futures:
         waiter = make_waiter()
         if not future.done() and future.latch.add(waiter):
@@ -202,12 +202,12 @@ async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
     if future.cancel() or (abandon and not future.is_lane) or not future.cancel(force=True):
         return
     ended: Latch | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
-    if ended is not None:  # a coroutine or a stream, which may have something to clean up
+    if ended is not None:  # a coroutine or a stream, which may have to clean up
         await see(ended, GRACE)
 
 
 async def see(latch: Latch, timeout: float | None) -> bool:  # noqa: ASYNC109  # shielded, unlike the caller's scope
-    """Wait until a gate is open, also when the task is cancelled, for `timeout` seconds; say whether it is."""
+    """Wait up to `timeout` seconds for a latch, also in a cancelled task; return whether the latch is open."""
     import anyio
 
     waiter = make_waiter()
@@ -220,9 +220,9 @@ async def see(latch: Latch, timeout: float | None) -> bool:  # noqa: ASYNC109  #
 
 async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
     """
-    Run a function that blocks in a thread of its own, to its end.
+    Run a blocking function in a new thread, to its end.
 
-    :param interrupt: called when the waiting is cancelled, so that the end comes soon
+    :param interrupt: called if the wait is cancelled, to make the function end soon
     """
     ended = Latch()
 
@@ -245,21 +245,21 @@ async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
 
 
 def is_cancellation(cls: type[BaseException]) -> bool:
-    """Say whether an exception of this class is how the running loop cancels."""
+    """Return whether the running loop cancels tasks with an exception of this class."""
     if mailbox_here().is_trio:
         return issubclass(cls, sys.modules["trio"].Cancelled)
     return issubclass(cls, sys.modules["asyncio"].CancelledError)
 
 
 async def checkpoint() -> None:
-    """Let other tasks run, and a cancellation come in."""
+    """Let other tasks run, and let a pending cancellation take effect."""
     from anyio.lowlevel import checkpoint
 
     await checkpoint()
 
 
 class AsyncFace:
-    """What executors offer to tasks of asyncio and trio."""
+    """The methods of executors for tasks of asyncio and trio."""
 
     def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
         raise NotImplementedError
@@ -281,16 +281,16 @@ class AsyncFace:
         """
         Run ``fn(*args, **kwargs)`` on a worker and wait for its value; `fn` may be a coroutine function.
 
-        When the waiting is cancelled, so is the call: if it has not been started it never is; a coroutine is cancelled
-        in its worker, and waited for, at most two seconds; a plain call that runs is ended with its worker, unless
-        `with_options` says ``abandon_on_cancel=True``.
+        If the wait is cancelled, so is the call: if it has not been started, it does not run; a coroutine is cancelled
+        in its worker, and this waits for its end, at most two seconds; a running plain call is ended with its worker,
+        unless it has the option ``abandon_on_cancel=True`` (see `with_options`).
 
         :raises WorkerLostError: if the worker died
         :raises Exception: what the call raised
         """
         return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)
 
-    # What stands between *args and **kwargs cannot be checked together with them.
+    # A parameter between *args and **kwargs cannot be type-checked together with them.
     @overload
     def stream(self, fn: Callable[..., Items[T]], /, *args: Any, prefetch: int, **kwargs: Any) -> StreamScope[T]: ...
     @overload
@@ -299,10 +299,11 @@ class AsyncFace:
         """
         Run a generator function, or an asynchronous one, on a worker.
 
-        To be used in ``with`` or ``async with``, which gives a `Stream`; leaving it closes the generator.  Its body
-        begins at the first pull.
+        Use it in ``with`` or ``async with``, which gives a `Stream`; leaving the block closes the generator.  The
+        generator's body starts at the first pull.
 
-        :param prefetch: items that the generator may be ahead of who pulls; with 0 it is suspended between pulls
+        :param prefetch: number of items that the generator may be ahead of the consumer; with 0 it is suspended between
+            pulls
         :raises ValueError: if `prefetch` is negative
         """
         prefetch = integer("prefetch", prefetch)
@@ -401,26 +402,26 @@ class AsyncFace:
         return_exceptions: bool = False,
     ) -> AsyncMap[Any]:
         """
-        Apply `fn` to the items of the iterables, each of which may be asynchronous, and endless; iterate the results.
+        Apply `fn` to the items of the iterables, which may be asynchronous and endless; iterate over the results.
 
-        The result is an asynchronous iterator, and an asynchronous context manager, which stops what is outstanding
-        and waits for that when it is left.  A synchronous iterable is read in the event loop.
+        The return value is an asynchronous iterator, and an asynchronous context manager, which when it is left stops
+        outstanding tasks and waits for their end.  A synchronous iterable is read in the event loop.
 
-        :param ordered: give the results in the order of the items; else as they come
-        :param chunksize: items that travel together; None lets it be found by measuring
+        :param ordered: give the results in the order of the items; else as they arrive
+        :param chunksize: number of items that are sent together; None: chosen by measuring
         :param buffersize: maximum number of items that are taken from the iterables ahead of the consumer; None: as
-            many as keep the workers busy, by measured run times, at most 32,768, and at most 1,000 of an iterator,
+            many as keep the workers busy, by measured run times, at most 32,768, and at most 1,000 from an iterator,
             which has no length
         :param star: each item is a tuple of arguments
-        :param timeout: seconds from this call until the last result is asked for
-        :param return_exceptions: give an item's exception as its result, and go on; either way it has a note that says
-            which item it was
-        :raises TimeoutError: from the iterator, if a result is not there in time
+        :param timeout: seconds from this call until the last result is requested
+        :param return_exceptions: give an item's exception as its result, and continue; in both cases the exception has
+            a note that says which item it was
+        :raises TimeoutError: from the iterator, if a result does not arrive in time
         :raises ValueError: for a size below 1, or without iterables
         """
         chunksize, buffersize, timeout = check_map(chunksize, buffersize, timeout)
         if not iterables:
-            raise ValueError("map_async needs an iterable")
+            raise ValueError("map_async needs at least one iterable")
         from woolexec.api.map_async import Settings
 
         settings = Settings(ordered, chunksize, buffersize, star, timeout, return_exceptions)

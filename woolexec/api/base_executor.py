@@ -1,4 +1,4 @@
-"""What a pool, its views and the pool as a task sees it have in common: how tasks are handed over, with which types."""
+"""The base class of a pool, its views and the executor of nested tasks: `submit`, `map` and their types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BaseExecutor(Executor, AsyncFace):
     """
     An executor that runs coroutine functions and generator functions as well.
 
-    This is what `current_executor` returns, whatever is around it.
+    This is the type that `current_executor` returns.
     """
 
     _options: TaskOptions | None
@@ -66,10 +66,10 @@ class BaseExecutor(Executor, AsyncFace):
         """
         Run ``fn(*args, **kwargs)`` on a worker.
 
-        Function and arguments are pickled before this returns, so later changes to them do not reach the task; what
-        does not pickle makes the future fail.
+        Function and arguments are pickled before this returns, so later changes to them do not reach the task.  If one
+        cannot be pickled, the future raises the error.
 
-        The result of a coroutine function is what it returns, that of a generator function is a `Stream`.
+        The result of a coroutine function is the value that it returns; that of a generator function is a `Stream`.
 
         :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
         :raises BrokenProcessPool: if the initializer failed, or the workers were ended
@@ -162,18 +162,18 @@ class BaseExecutor(Executor, AsyncFace):
         """
         Apply `fn` to the items of the iterables; yield the results in order.
 
-        Items travel together in batches; results come one by one.  The first item that raised ends the iteration; its
-        exception has a note that says which item it was.  When the iteration ends before its time, or the iterator is
-        closed or collected after the first result was asked for, what has not been started never is; if none was asked
-        for, all tasks run.
+        Items are sent together in batches; results are yielded one by one.  The first item that raised ends the
+        iteration; its exception has a note that says which item it was.  If the iteration ends early, or the iterator
+        is closed or collected after the first result was requested, tasks that have not been started are cancelled; if
+        no result was requested, all tasks run.
 
-        :param timeout: seconds from this call until the last result is asked for
-        :param chunksize: items in a batch; None lets it be found by measuring
+        :param timeout: seconds from this call until the last result is requested
+        :param chunksize: number of items in a batch; None: chosen by measuring
         :param buffersize: maximum number of batches (items, if `chunksize` is None) that are taken from the iterables
             ahead of the consumer; None takes all at once, as the standard library does
-        :param ordered: yield the results in the order of the items; else as they come
-        :param return_exceptions: yield an item's exception as its result, and go on
-        :raises TimeoutError: from the iterator, if a result is not there in time
+        :param ordered: yield the results in the order of the items; else as they arrive
+        :param return_exceptions: yield an item's exception as its result, and continue
+        :raises TimeoutError: from the iterator, if a result does not arrive in time
         :raises ValueError: for a size below 1
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """

@@ -1,16 +1,16 @@
 """
-``map``: items are pickled in chunks, sent in spans, and their results yielded in order, or as they come.
+``map``: pickles items in chunks, sends them in spans, and yields their results in order or as they arrive.
 
 ::
 
-    items --pickle--> chunk (up to 64 KiB) --cut late, by measured run time--> span = one call --> its results, a part
+    items --pickle--> chunk (up to 64 KiB) --split late, by measured run time--> span = one call --> a part: its results
 
 Without `buffersize` the source is read at once, as the standard library does; with it, at most that many items are
 between the source and the consumer.
 
-The results come from a generator, for two reasons.  One that was never begun runs nothing when it is closed or
-dropped, so all tasks run; one that was begun cancels what has not been started: both as the standard library's.  And
-``yield from`` the list of a part costs a quarter of a `__next__` in Python.
+The results are yielded by a generator, for two reasons.  A generator that was not started runs no code when it is
+closed or dropped, so all tasks run; one that was started cancels what has not been started: the standard library's map
+does both.  And ``yield from`` the list of a part costs a quarter of a `__next__` in Python.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def map_chunks(
 
 
 class _Reader:
-    """Reads the source, sends chunks, and takes their parts as they are due."""
+    """Reads the source, sends chunks, and takes their parts in turn."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class _Reader:
 
     def read(self) -> None:
         """
-        Read what may be read now.
+        Read and send the items that may be read now.
 
-        :raises RuntimeError: if the pool takes no more
+        :raises RuntimeError: if the pool accepts no more tasks
         """
         if self.limit is None:
             items = self._chunksize or _FIRST_PICKLE
@@ -109,7 +109,7 @@ class _Reader:
         items: list[Any] = []
         try:
             items.extend(itertools.islice(self._source, count))
-        except Exception as exc:  # the source is user code: its error comes after the results that come before it
+        except Exception as exc:  # the source is user code: its error is raised after the earlier results
             self._error = exc
             self._exhausted = True
         if len(items) < count:
@@ -120,7 +120,7 @@ class _Reader:
             self._read_count += len(items)
 
     def go_on(self) -> None:
-        """Read what there is room for now that an item was given; that the pool was shut down comes in its turn."""
+        """Read more after an item was given out; if the pool was shut down, raise that after the earlier results."""
         self.buffered -= 1
         try:
             self.read()
@@ -132,10 +132,11 @@ class _Reader:
 
     def take(self) -> tuple[int, int, Any, bool] | None:
         """
-        Wait for the next part: the index of its first item, how many there are, payload, whether all of it failed.
+        Wait for the next part; return the index of its first item, the number of items, its payload, and whether it
+        failed as a whole.
 
-        :return: None if there are no more
-        :raises TimeoutError: if it is not there by the deadline
+        :return: None if there are no more parts
+        :raises TimeoutError: if it does not arrive by the deadline
         """
         line, board = self._line, self._board
         while line and line[0].position >= line[0].count:
@@ -162,7 +163,7 @@ class _Reader:
             sleeper = Lock()
             sleeper.acquire()
             board.awaited, board.sleeper = awaited, sleeper
-            if is_there():  # who brings it puts it there, then looks for a sleeper: one of us sees the other
+            if is_there():  # the engine stores the part, then looks for a sleeper: one of the two sees the other
                 return
             left = -1.0 if self._deadline is None else self._deadline - monotonic()
             if self._deadline is not None and left <= 0:
@@ -171,7 +172,7 @@ class _Reader:
                 raise TimeoutError
 
     def close(self) -> None:
-        """Keep what has not been started from running."""
+        """Cancel the items that have not been started."""
         rest = [unit for unit in self._line if unit.chunk is not None]
         self._line.clear()
         if rest:
@@ -187,13 +188,13 @@ def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None
                 yield from _failed(reader, first, count, payload, return_exceptions=return_exceptions)
                 continue
             values, errors = loads(payload)
-            is_small = payload.__class__ is bytes  # so it does no harm that all values stay until the last is given
+            is_small = payload.__class__ is bytes  # then all values may stay in memory until the last is given out
             del payload
             if errors or values.__class__ is tuple or reader.limit is not None or not is_small:
                 number = len(values)
                 take = _taking(reader, first, values, errors, return_exceptions=return_exceptions)
                 del values
-                yield from starmap(take, repeat((), number))  # nobody but the consumer refers to what was given
+                yield from starmap(take, repeat((), number))  # only the consumer refers to what was given out
             else:
                 yield from values
     finally:
@@ -203,7 +204,7 @@ def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None
 def _failed(
     reader: _Reader, first: int, count: int, payload: Any, *, return_exceptions: bool
 ) -> Generator[Any, None, None]:
-    """Give the exception of a whole span."""
+    """Raise or yield the exception of a whole span."""
     error = as_exception(payload)
     is_shared = isinstance(payload, BaseException)
     if not return_exceptions:
@@ -218,7 +219,7 @@ def _failed(
 def _taking(
     reader: _Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
 ) -> Callable[[], Any]:
-    """Make what gives the values of a part one by one: some failed, or were pickled alone, or make room for others."""
+    """Return a function that returns a part's values one by one: some failed, were pickled alone, or free a place."""
     alone = values.__class__ is tuple
     left = deque(values)
     numbers = itertools.count()
@@ -247,7 +248,7 @@ def _raise(error: BaseException, first: int, count: int = 1, *, is_shared: bool 
 
 
 class Failed:
-    """Stands for the value of an item that failed."""
+    """Placeholder for the value of an item that failed."""
 
     __slots__ = ("error",)
 
@@ -256,7 +257,7 @@ class Failed:
 
 
 def value_of(value: Any, error: bytes | None) -> Any:
-    """Decode one value of a part that has exceptions, or whose values were pickled one by one."""
+    """Decode one value of a part that has exceptions or whose values were pickled one by one."""
     try:
         if error is not None:
             return Failed(as_exception(error))
@@ -269,9 +270,9 @@ def value_of(value: Any, error: bytes | None) -> Any:
 
 def with_item(exc: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> BaseException:
     """
-    Note in an exception which item of a map it is of.
+    Add a note to an exception that says which item of a map raised it.
 
-    :param is_shared: one exception may have been given to several items: the first note stays the only one
+    :param is_shared: one exception may stand for several items: only the first note is added
     """
     note = f"item {first} of the map" if count == 1 else f"items {first} to {first + count - 1} of the map"
     notes = getattr(exc, "__notes__", None)
@@ -288,7 +289,7 @@ def as_raised(exc: BaseException, silent: tuple[type[BaseException], ...] = (Sto
     """
     Return what an iterator raises for an exception.
 
-    :param silent: what would end the iteration in silence: it becomes a cause
+    :param silent: exceptions that would silently end the iteration: they become the cause of a RuntimeError
     """
     if isinstance(exc, silent):
         error = RuntimeError(f"the task raised {type(exc).__name__}")
@@ -297,7 +298,7 @@ def as_raised(exc: BaseException, silent: tuple[type[BaseException], ...] = (Sto
     return exc
 
 
-# -- each item a task of its own ----------------------------------------------------------------------------------
+# -- each item as a separate task ---------------------------------------------------------------------------------
 
 
 def map_futures(
@@ -309,7 +310,7 @@ def map_futures(
     ordered: bool = True,
     return_exceptions: bool = False,
 ) -> Generator[Any, None, None]:
-    """Submit each item as a task of its own; return the iterator over their results."""
+    """Submit each item as a separate task; return the iterator over their results."""
     deadline = None if timeout is None else monotonic() + timeout
     futures = _Futures(submit, zip(*iterables), deadline, buffersize)  # noqa: B905  # as map does
     futures.fill()
@@ -317,7 +318,7 @@ def map_futures(
 
 
 class _Futures:
-    """Tasks that are outstanding, or whose results were not given yet, and the indices of their items."""
+    """Tasks that are outstanding or whose results were not given out yet, and the indices of their items."""
 
     def __init__(
         self,
@@ -336,23 +337,23 @@ class _Futures:
 
     def fill(self) -> None:
         """
-        Submit what there is room for.
+        Submit as many items as the limit allows.
 
-        :raises RuntimeError: if the pool takes no more
+        :raises RuntimeError: if the pool accepts no more tasks
         """
         while self._submit is not None and (self._limit is None or len(self.line) < self._limit):
             try:
                 args = next(self._source, None)
-            except Exception as exc:  # the source is user code: its error comes after the results before it
+            except Exception as exc:  # the source is user code: its error is raised after the earlier results
                 self._error, args = exc, None
             if args is None:
-                self._submit = None  # which keeps the pool alive
+                self._submit = None  # it keeps the pool alive
                 return
             self.line[self._submit(*args)] = self._count
             self._count += 1
 
     def in_order(self) -> Iterator[Future[Any]]:
-        """Wait for each in turn."""
+        """Yield the futures in the order of the items, each when it is done."""
         while self.line:
             self._wait_for_first()
             yield next(iter(self.line))
@@ -362,7 +363,7 @@ class _Futures:
             next(iter(self.line)).exception(self._left())
 
     def as_they_come(self) -> Iterator[Future[Any]]:
-        """Wait for any."""
+        """Yield the futures as they are done."""
         if self._limit is None:
             yield from as_completed(list(self.line), self._left())
             return
@@ -374,16 +375,16 @@ class _Futures:
                 yield done.pop()
 
     def pop(self, future: Future[Any]) -> int:
-        """Take out a future, and submit what there is room for now; return the index of its item."""
+        """Remove a future and submit as many items as the limit now allows; return the index of its item."""
         number = self.line.pop(future)
         try:
             self.fill()
-        except RuntimeError as exc:  # the pool was shut down: that comes in its turn
+        except RuntimeError as exc:  # the pool was shut down: raised after the earlier results
             self._error, self._submit = exc, None
         return number
 
     def finish(self) -> None:
-        """Raise what the source raised."""
+        """Raise the exception of the source, if there is one."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -404,7 +405,7 @@ def _results_of(futures: _Futures, *, ordered: bool, return_exceptions: bool) ->
                 value = with_item(error, number)
             given = [value]
             del value, error
-            yield given.pop()  # nobody but the consumer refers to it
+            yield given.pop()  # only the consumer refers to it
         futures.finish()
     finally:
         for future in futures.line:
@@ -422,7 +423,7 @@ def check_map(
     """
     Check the arguments of a map, as the standard library does; return them as plain numbers.
 
-    :raises ValueError: for a size below 1, or a time that is no number
+    :raises ValueError: for a size below 1, or a time that is NaN
     :raises TypeError: for a size that is not an integer, or a time that is not a number
     """
     if chunksize is not None:

@@ -3,12 +3,12 @@
 
 ::
 
-    source --pulled by the consumer, or, if it is asynchronous, by a task of its own--> batch --> workers
-                                                                                                     |
-    consumer <-- values <-- parts, in order or as they come <-- mailbox of the loop <-- engine <-----'
+    source --pulled by the consumer, or, if it is asynchronous, by a separate task--> batch --> workers
+                                                                                                   |
+    consumer <-- values <-- parts, in order or as they arrive <-- mailbox of the loop <-- engine <-'
 
-At most `buffersize` items are between the source and the consumer, in either order; if that is not given, as many as
-keep the workers busy, and of an iterator at most 1,000.
+At most `buffersize` items are between the source and the consumer, ordered or not; if it is not given, as many as keep
+the workers busy, and at most 1,000 from an iterator.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UNSIZED_LIMIT = 1_000
-"""Items that are taken from an iterator ahead of the consumer, at most, if nothing is said: they may be gone from where
-they come from, and never be used.  From what has a length more are taken where that pays."""
+"""Default for the maximum number of items that are taken from an iterator ahead of the consumer: an iterator may no
+longer have them, and they may never be used.  From an iterable with a length more are taken where that is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Settings:
 
 
 class _Failed:
-    """Stands among values for an item that failed, or for each of several that failed together."""
+    """Placeholder among values for an item that failed, or for each of several that failed together."""
 
     __slots__ = ("_count", "_error", "_index", "_is_shared")
 
@@ -64,15 +64,15 @@ class _Failed:
         self._is_shared = isinstance(error, BaseException)
 
     def exception(self, *, is_raised: bool) -> BaseException:
-        """Decode the exception; note which item it is of."""
+        """Decode the exception and add a note that says which item raised it."""
         error = self._error = as_exception(self._error)
-        if is_raised:  # out of `__anext__` these would end the iteration in silence
+        if is_raised:  # raised by `__anext__`, these would silently end the iteration
             error = as_raised(error, (StopAsyncIteration, StopIteration))
         return with_item(error, self._index, self._count, is_shared=self._is_shared)
 
 
 class _Flow:
-    """The state of a map, without who consumes it: so that a map that nobody holds any more can go."""
+    """The state of a map, without a reference to its consumer, so that an unreferenced map is collected."""
 
     def __init__(self, sender: ChunkSender | FutureSender, iterables: tuple[Any, ...], settings: Settings) -> None:
         self.sender = sender
@@ -99,24 +99,24 @@ class _Flow:
 
     @property
     def limit(self) -> int:
-        """Items that may be ahead of the consumer."""
+        """Number of items that may be ahead of the consumer."""
         if self.settings.buffersize is not None:
             return self.settings.buffersize
         return self.sender.ahead if self._is_sized else min(self.sender.ahead, UNSIZED_LIMIT)
 
     @property
     def space(self) -> int:
-        """Items that may be taken from the source now."""
+        """Number of items that may be taken from the source now."""
         return self.limit - (self.pulled - self.taken)
 
-    # -- a source that is not asynchronous ------------------------------------------------------------------------
+    # -- a synchronous source -------------------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Take from the source what there is room for."""
+        """Take as many items from the source as the limit allows."""
         while not self.exhausted and (space := self.space) > 0:
             step = self._items if self.settings.chunksize is None else min(self._items, max(1, self.limit // 2))
             if step > space and self.pulled > self.taken:
-                return  # in larger steps: room for a whole batch will come
+                return  # wait until a whole batch may be taken
             count = min(self._items, space)
             items = []
             try:
@@ -124,7 +124,7 @@ class _Flow:
                     items.append(item)
                     if len(items) >= count:
                         break
-            except Exception as exc:  # the source is user code: its error comes after the results before it
+            except Exception as exc:  # the source is user code: its error is raised after the earlier results
                 self.error = exc
             self.pulled += len(items)
             if len(items) < count:
@@ -135,7 +135,7 @@ class _Flow:
     def _send(self, items: list[Any]) -> None:
         try:
             self.line.extend(self.sender.send(self.board, items, self.pulled - len(items)))
-        except BaseException as exc:  # the pool has been shut down: that comes in its turn
+        except BaseException as exc:  # the pool was shut down: raised after the earlier results
             self.error, self.exhausted = exc, True
         if self.settings.chunksize is None:
             self._items = min(next_pickle(max(16, self._items), self.sender.size), max(1, self.limit // 4))
@@ -143,12 +143,12 @@ class _Flow:
     # -- an asynchronous source -----------------------------------------------------------------------------------
 
     async def pull(self) -> None:
-        """Take items from the source while there is room for them; in a task of its own."""
+        """Take items from the source as the limit allows; runs in a separate task."""
         try:
             await self._pull_all()
         except StopAsyncIteration:
             pass
-        except BaseException as exc:  # the source is user code; what it raises is the consumer's, whatever it is
+        except BaseException as exc:  # the source is user code; whatever it raises is raised in the consumer
             if self.stopped:
                 raise
             self.error = exc
@@ -174,14 +174,14 @@ class _Flow:
             item = await self._next()
             self.pulled += 1
             if not self.pending and self.mailbox is not None:
-                self.mailbox.put(soon)  # when the source next waits
+                self.mailbox.put(soon)  # runs when the source next waits
             self.pending.append(item)
             if len(self.pending) >= self._items:
                 self.flush()
                 await checkpoint()
 
     async def _close_sources(self) -> None:
-        """Close asynchronous generators, and maps, that were not read to their end: nobody else is to read them."""
+        """Close asynchronous generators and maps that were not read to their end: nothing else will read them."""
         import anyio
 
         with anyio.move_on_after(GRACE, shield=True):
@@ -200,7 +200,7 @@ class _Flow:
         return values[0] if self._single else tuple(values)
 
     def flush(self) -> None:
-        """Send what was taken."""
+        """Send the items that were taken."""
         items, self.pending = self.pending, []
         if items and not self.stopped:
             self._send(items)
@@ -232,12 +232,12 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         Return the next result.
 
         :raises StopAsyncIteration: when there are no more
-        :raises TimeoutError: if it is not there in time
+        :raises TimeoutError: if it does not arrive in time
         :raises RuntimeError: if another task waits for the next result
         :raises Exception: what an item, or the source, raised
         """
         if self._busy:
-            raise RuntimeError("another task reads this map already")
+            raise RuntimeError("another task is already reading this map")
         if not self._values:
             if self._closed:
                 raise StopAsyncIteration
@@ -264,7 +264,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
 
     async def aclose(self) -> None:
         """
-        Cancel what has not been started, and wait for what runs, at most two seconds.
+        Cancel tasks that have not been started and wait for running ones, at most two seconds.
 
         :raises Exception: what the source raised when it was closed
         """
@@ -282,7 +282,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         self._values.clear()
         self._flow.line.clear()
         self._flow.board.wake()
-        self._flow.sender.cancel(units, ended)  # at once: neither the source nor a second cancellation may hold it up
+        self._flow.sender.cancel(units, ended)  # first: neither the source nor a second cancellation may delay it
         try:
             if self._puller is not None:
                 await self._puller.stop()
@@ -315,7 +315,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             if not flow.is_async:
                 flow.fill()
             while flow.line and flow.line[0].position >= flow.line[0].count:
-                flow.line.popleft().chunk = None  # which refers to it, and holds the items
+                flow.line.popleft().chunk = None  # breaks a reference cycle and frees the items
             if self._take_part():
                 continue
             if not flow.line and not flow.pending and flow.exhausted:
@@ -327,7 +327,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             await self._wait()
 
     def _take_part(self) -> bool:
-        """Open a part that has come and is due."""
+        """Decode the next part, if it has arrived; return whether it has."""
         flow = self._flow
         if self._settings.ordered:
             if not flow.line:
@@ -372,13 +372,13 @@ _END = object()
 
 
 def _has_length(iterable: Any) -> bool:
-    """Say whether these are items that lie somewhere, so that it does no harm to take some that are never used."""
+    """Return whether an iterable is a collection, so that taking items that are never used does no harm."""
     cls = type(iterable)
     return hasattr(cls, "__len__") and not (hasattr(cls, "__next__") or hasattr(cls, "__anext__"))
 
 
 def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
-    """Decode a part, whose first item has this index in the map."""
+    """Decode a part whose first item has this index in the map."""
     if failed:
         return [_Failed(payload, index, count)] * count
     if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
@@ -401,9 +401,9 @@ def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[A
 
 class _Background:
     """
-    A task that outlives the call that began it, on asyncio or trio.
+    A task of asyncio or trio that outlives the call that started it.
 
-    An iterator cannot hold a task group open between two items; whoever closes it stops this.
+    An iterator cannot hold a task group open between two items; closing the iterator stops this task.
     """
 
     def __init__(self, work: Callable[[], Any]) -> None:
@@ -415,7 +415,7 @@ class _Background:
             trio.lowlevel.spawn_system_task(self._run_trio, work, context=copy_context())
         else:
             self._task = self._mailbox.loop.create_task(self._run(work))
-            self._task.add_done_callback(lambda _: self._ended.open())  # also if it never began
+            self._task.add_done_callback(lambda _: self._ended.open())  # also if it never started
 
     async def _run(self, work: Callable[[], Any]) -> None:
         await work()
@@ -428,10 +428,10 @@ class _Background:
             self._ended.open()
 
     def cancel(self) -> None:
-        """Cancel it; from any thread."""
+        """Cancel the task; from any thread."""
         self._mailbox.put(self._scope.cancel if self._mailbox.is_trio else self._task.cancel)
 
     async def stop(self) -> None:
-        """Cancel it, and wait for its end."""
+        """Cancel the task and wait for its end."""
         self.cancel()
         await see(self._ended, GRACE)

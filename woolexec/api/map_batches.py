@@ -1,4 +1,4 @@
-"""How the items of a map leave, and their outcomes wait for its consumer: in chunks, or each as a task of its own."""
+"""Send the items of a map, in chunks or each as a separate task, and keep their outcomes for its consumer."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from woolexec.options import TaskOptions
 
 AHEAD = 0.05
-"""Work that is taken from the source ahead of the consumer, in seconds of each worker's time, if nothing is said."""
+"""Default for the work read ahead from the source, in seconds of each worker's time."""
 
 LEAST, MOST = 16, 32_768
-"""Items taken ahead, at least (for each worker) and at most, if nothing is said."""
+"""Defaults for the minimum (for each worker) and maximum number of items read ahead."""
 
 LOOP = 1_024
-"""The same for coroutines and streams, which wait together."""
+"""Default for the number of items read ahead for coroutines and streams, which run concurrently."""
 
 
 class Unit:
     """
-    Items that were sent together; takes their outcomes, from the engine's thread.
+    Items that were sent together; takes their outcomes, in the engine's thread.
 
-    :param index: of the first of them in the map
+    :param index: index in the map of the first of them
     """
 
     __slots__ = ("_board", "_left", "chunk", "count", "future", "index", "parts", "position")
@@ -56,11 +56,11 @@ class Unit:
         self.put(call.first, (call.count, payload, True))
 
     def put(self, first: int, part: tuple[int, Any, bool]) -> None:
-        """Keep an outcome; wake the consumer, if that is what it waits for."""
+        """Store an outcome; wake the consumer if it waits for it."""
         self.parts[first] = part
         self._left -= part[0]
         if self._left <= 0:
-            self.chunk = None  # which refers to us, and holds the items
+            self.chunk = None  # breaks a reference cycle and frees the items
         board = self._board
         if not board.ordered:
             board.arrived.append((self, first))
@@ -70,7 +70,7 @@ class Unit:
 
 
 class Board:
-    """What has arrived, and the consumer that waits for it; in order it waits for one unit, else for any."""
+    """The outcomes that have arrived, and the waiting consumer: it waits for one unit if ordered, else for any."""
 
     def __init__(self, *, ordered: bool) -> None:
         self.ordered = ordered
@@ -79,14 +79,14 @@ class Board:
         self.sleeper: Sleeper | None = None
 
     def wake(self) -> None:
-        """Let the consumer look."""
+        """Wake the consumer."""
         sleeper, self.sleeper = self.sleeper, None
         if sleeper is not None:
             sleeper.release()
 
 
 class ChunkSender:
-    """Sends items of a map as chunks, to be cut by the engine."""
+    """Sends items of a map as chunks, which the engine splits."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class ChunkSender:
 
     @property
     def ahead(self) -> int:
-        """Say how many items may be ahead of the consumer, by what is known of their run time."""
+        """Number of items that may be ahead of the consumer, by the measured run time of an item."""
         if self._function.lane:
             return LOOP
         seconds = self._function.seconds
@@ -121,24 +121,24 @@ class ChunkSender:
         return min(MOST, max(LEAST * self._workers, int(self._workers * AHEAD / max(seconds, 1e-9))))
 
     def forget_pool(self) -> None:
-        """Everything was sent: whoever takes the results need not keep the pool alive."""
+        """Drop the reference to the pool after everything was sent: the consumer need not keep the pool alive."""
         self._check = _pass
 
     def check_process(self) -> None:
         """
-        Check that this is the process that sends.
+        Check that this is not a forked child.
 
-        :raises RuntimeError: in a forked child, where no outcome will come
+        :raises RuntimeError: in a forked child, where no outcome will arrive
         """
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
 
     def send(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         """
-        Send items; one that does not pickle fails alone.
+        Send items; one that cannot be pickled fails alone.
 
-        :param index: of the first of them in the map
-        :raises RuntimeError: if the pool takes no more
+        :param index: index in the map of the first of them
+        :raises RuntimeError: if the pool accepts no more tasks
         """
         self._check()
         try:
@@ -158,7 +158,7 @@ class ChunkSender:
         return [unit]
 
     def cancel(self, units: Iterable[Unit], ended: Latch | None = None) -> None:
-        """Keep what has not been started from being so; open the gate when what runs has ended."""
+        """Cancel the items that have not been started; open the latch when the running ones have ended."""
         self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
 
 
@@ -167,7 +167,7 @@ def _pass() -> None:
 
 
 class FutureSender:
-    """Sends each item of a map as a task of its own."""
+    """Sends each item of a map as a separate task."""
 
     def __init__(self, submit: Callable[[tuple[Any, ...]], CallFuture[Any]], *, star: bool) -> None:
         self._submit = submit
@@ -189,7 +189,7 @@ class FutureSender:
         unit.put(0, (1, future, False))
 
     def cancel(self, units: Iterable[Unit], ended: Latch) -> None:
-        """Cancel all, and close the streams that nobody was given; open the gate when they have ended."""
+        """Cancel all, and close the streams that were not given out; open the latch when all have ended."""
         gates = [_end(unit.future) for unit in units if unit.future is not None]
         countdown = _Countdown(ended)
         for latch in gates:
@@ -199,7 +199,7 @@ class FutureSender:
 
 
 def _end(future: CallFuture[Any]) -> Latch | None:
-    """End what is behind a future; return what opens at its end, if that is not known yet."""
+    """End the call or stream of a future; return the latch that opens at its end, None if it has ended."""
     call = future.outstanding_call
     if future.cancel(force=True):
         return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
@@ -210,20 +210,20 @@ def _end(future: CallFuture[Any]) -> Latch | None:
 
 
 class _Countdown:
-    """Opens a gate when several others are open, and nobody adds any more."""
+    """Opens a latch when several others are open and no more will be added."""
 
     def __init__(self, latch: Latch) -> None:
         self._latch = latch
         self._left = [None]
 
     def watch(self, latch: Latch) -> None:
-        """Wait for this gate as well."""
+        """Wait for this latch as well."""
         self._left.append(None)
         if not latch.add(self):
             self.release()
 
     def release(self) -> None:
-        """Note that one of them is open, or that there will be no more."""
+        """Count one latch that has opened, or the call that says that no more will be added."""
         self._left.pop()
         if not self._left:
             self._latch.open()

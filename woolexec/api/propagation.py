@@ -1,4 +1,4 @@
-"""`propagate`: context variables that go with tasks."""
+"""`propagate`: context variables that are sent with tasks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ T = TypeVar("T")
 
 def propagate(var: ContextVar[T], name: str | None = None) -> ContextVar[T]:
     """
-    Let the value of a context variable go with every task that is submitted, into nested ones too.
+    Send the value of a context variable with every task that is submitted, also with nested tasks.
 
-    Its value is pickled at `submit`, and set in the context in which the task runs.  With
-    ``with_options(context_back=True)`` what a coroutine or a generator changes comes back to who awaits or pulls it.
+    The value is pickled at `submit` and set in the context in which the task runs.  With
+    ``with_options(context_back=True)`` changes that a coroutine or a generator makes are copied back to the task that
+    awaits or pulls it.
 
-    :param name: the same in all processes; default: the variable's own
+    :param name: a name that is the same in all processes; default: the variable's own name
     :return: the variable
     :raises TypeError: if it is not a context variable
     """
     if not isinstance(var, ContextVar):
-        raise TypeError(f"not a context variable: {var!r}")
+        raise TypeError(f"propagate needs a context variable, not {var!r}")
     context_vars.register(var, name or var.name)
     return var

@@ -1,5 +1,5 @@
 """
-Routines: coroutine functions and asynchronous generator functions that run in the pool around them.
+Routines: coroutine functions and asynchronous generator functions that run in the current pool.
 
     @routine
     async def add(x, y): ...
@@ -30,12 +30,12 @@ def routine(fn: F, /) -> F: ...
 def routine(*, local: bool = ...) -> Callable[[F], F]: ...
 def routine(fn: Any = None, /, *, local: bool = False) -> Any:
     """
-    Make a coroutine function, or an asynchronous generator function, run in the pool around it.
+    Make a coroutine function, or an asynchronous generator function, run in the current pool.
 
     That is the pool of the innermost ``with`` or ``async with`` block, or the one that the calling task runs in.
-    Methods, class methods and static methods may be routines, in either order of the decorators; `self` travels.
+    Methods, class methods and static methods may be routines, in either order of the decorators; `self` is pickled.
 
-    :param local: outside of any pool run in place, instead of raising RuntimeError
+    :param local: outside of any pool, run in the caller's process instead of raising RuntimeError
     :raises TypeError: if `fn` is neither kind of function
     """
     if fn is None:
@@ -50,11 +50,11 @@ def _routine(fn: Any, *, local: bool) -> Any:
         return _generator(fn, local=local)
     if iscoroutinefunction(fn):
         return _coroutine(fn, local=local)
-    raise TypeError(f"a routine is an async def function: {fn!r}")
+    raise TypeError(f"a routine must be an async def function, not {fn!r}")
 
 
 class _Target:
-    """The function behind a routine; it travels as the routine does, by name if that can be imported."""
+    """The function behind a routine; it is pickled as the routine is, by name if that can be imported."""
 
     def __init__(self, wrapper: Any) -> None:
         self._wrapper = wrapper
@@ -97,7 +97,7 @@ def _generator(fn: Any, *, local: bool) -> Any:
                         sent = yield item
                     except GeneratorExit:
                         raise
-                    except BaseException as exc:  # it is for the generator
+                    except BaseException as exc:  # thrown into the generator
                         item = await stream.athrow(exc)
                     else:
                         item = await (anext(stream) if sent is None else stream.asend(sent))
@@ -108,7 +108,7 @@ def _generator(fn: Any, *, local: bool) -> Any:
 
 
 class _Closing:
-    """The scope of a generator that runs in place."""
+    """The scope of a generator that runs in the caller's process."""
 
     def __init__(self, agen: AsyncGenerator[Any, Any]) -> None:
         self._agen = agen

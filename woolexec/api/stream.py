@@ -7,8 +7,8 @@ Streams: generators that run in a worker, as the caller sees them.
            ^                                                          |
            `------- item, or the end <------- engine <---- Yield, Return, Raise
 
-With `prefetch=0` each pull is a round trip, and between pulls the generator is suspended.  With `prefetch=n` the worker
-may be n items ahead; what comes is kept here, and when half of it has been taken, more is asked for.
+With `prefetch=0` each pull is a round trip, and the generator is suspended between pulls.  With `prefetch=n` the worker
+may be n items ahead; items that arrive are kept here, and when half of them have been taken, more are requested.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from woolexec.futures.latch import Latch
 
 GRACE = 2.0
-"""Seconds that leaving a stream waits for the generator to clean up."""
+"""Seconds to wait, when a stream is closed, for the generator to clean up."""
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     kinds: `send`, `throw`, `close`; `asend`, `athrow`, `aclose`.  One pull at a time.
     """
 
-    def __init__(self, pipe: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by a `Pipe`
+    def __init__(self, pipe: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by `StreamBuffer`
         self._pipe: StreamBuffer = pipe
         self._commander: Commander = commander
         self._handle = handle
@@ -95,7 +95,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     async def __anext__(self) -> T:
         """
-        Return the next item; cancelling this cancels the generator.
+        Return the next item; if this is cancelled, so is the generator.
 
         :raises StopAsyncIteration: at the generator's end
         :raises WorkerLostError: if its worker died
@@ -125,7 +125,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     @property
     def value(self) -> Any:
-        """What the generator returned; None before its end."""
+        """The value that the generator returned; None before its end."""
         return self._value
 
     def __enter__(self) -> Stream[T]:
@@ -151,10 +151,10 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a stream cannot be pickled: it belongs to the process that opened it")
 
-    # -- inside ---------------------------------------------------------------------------------------------------
+    # -- internals ------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        """Ask for what may be on its way."""
+        """Request one item, or with `prefetch` as many as may be on their way."""
         if self._over or self._pipe.end is not None:
             return
         ahead = self._asked - self._taken
@@ -166,7 +166,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._commander.command(self._handle, Next(call=0, credits=self._prefetch - ahead))
 
     def _throw(self, exc: BaseException | type[BaseException]) -> None:
-        """A generator that has ended raises what is thrown into it."""
+        """Throw an exception into the generator; if it has ended, raise the exception here."""
         error = exc() if isinstance(exc, type) else exc
         if self._over:
             raise error
@@ -177,7 +177,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             raise RuntimeError("with prefetch the generator runs ahead: nothing can be sent or thrown into it")
         if self._over or self._pipe.end is not None:
             return
-        if not self._asked and isinstance(frame, Send) and payload != _NONE:  # it would end the stream there
+        if not self._asked and isinstance(frame, Send) and payload != _NONE:  # in the worker it would end the stream
             raise TypeError("can't send non-None value to a just-started generator")
         file = fill(frame, payload)
         self._asked += 1
@@ -188,7 +188,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             raise RuntimeError(BUSY)
 
     def _pull(self, ask: Callable[..., None], *args: Any) -> T:
-        """Ask for an item, and wait for it; of several threads that do so one may, the others are refused."""
+        """Request an item and wait for it; if several threads pull, all but one are refused."""
         self._check_alone()
         self._pulling = True
         pipe = self._pipe
@@ -204,7 +204,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         return item  # type: ignore[no-any-return]  # pickle has no types
 
     def _begin(self, ask: Callable[..., None], *args: Any) -> None:
-        """Ask for an item; after the pool's end only what is on its way still comes, and then the end."""
+        """Request an item; after the pool's shutdown only items already on their way arrive, and then the end."""
         pipe = self._pipe
         pipe.is_awaited = True
         if pipe.shut or self._commander.closes_streams:
@@ -232,7 +232,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._pipe.is_awaited = False
         try:
             item, is_end = self._take()
-        except StopAsyncIteration as exc:  # of a plain generator; here it would end the iteration in silence
+        except StopAsyncIteration as exc:  # of a plain generator; here it would silently end the iteration
             raise RuntimeError("generator raised StopAsyncIteration") from exc
         if is_end:
             raise StopAsyncIteration
@@ -258,7 +258,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._pulling = False
 
     def _take(self) -> tuple[Any, bool]:
-        """Return an item, or the generator's value and True."""
+        """Return an item and False, or at the end the generator's value and True."""
         if self._values:
             self._taken += 1
             value = self._values.popleft()
@@ -271,7 +271,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             if context:
                 context_vars.restore(context)
             try:
-                if isinstance(payload, OSError):  # no descriptor was left to receive it
+                if isinstance(payload, OSError):  # out of descriptors when it was received
                     raise payload
                 value = loads(payload)
             except BaseException:  # unpickling runs user code
@@ -289,16 +289,16 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             self._value = loads(payload)
             return self._value, True
         error = as_exception(payload)
-        if pipe.shut == AT_ONCE and error.args != (SHUT,):  # no pull was in progress that this would belong to
+        if pipe.shut == AT_ONCE and error.args != (SHUT,):  # no pull was in progress to raise it
             raise RuntimeError(SHUT) from (None if type(error).__name__ in _LEAVING else error)
         raise error
 
     def _close_soon(self) -> Latch | None:
-        """Close the generator without waiting; return what opens at its end, None if that has come."""
+        """Close the generator without waiting; return the latch that opens at its end, None if it has ended."""
         return self._pipe.ended if self._leave(Close) else None
 
     def _leave(self, frame: type) -> bool:
-        """Give no more items; False if the end has come already."""
+        """Stop giving items and send a frame that ends the generator; return False if it has already ended."""
         if self._over:
             return False
         self._over = True
@@ -309,7 +309,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         return True
 
     def _raise_late(self) -> None:
-        """What the generator raised while it was closed is the closer's."""
+        """Raise what the generator raised while it was being closed."""
         end = self._pipe.end
         if end is None or not end[0] or end[1] is None:
             return
@@ -321,9 +321,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 _NONE = dumps_value(None)
 
 _ROUND = 32
-"""A task that takes items which are there already lets others run after so many."""
+"""Number of items that have already arrived after which a task that takes them lets other tasks run."""
 
 BUSY = "the stream is being pulled already"
 
 _LEAVING = ("CancelledError", "Cancelled", "GeneratorExit", "WorkerLostError")
-"""Ends of a stream that are no news to who closes it."""
+"""Exceptions at the end of a stream that `close` does not raise."""

@@ -1,4 +1,4 @@
-"""The engine's end of a stream: what has come of it, until somebody pulls."""
+"""The engine's end of a stream: holds what has arrived until it is pulled."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 class Commander(Protocol):
-    """Who can reach the call behind a stream."""
+    """An object that can send commands to the call behind a stream."""
 
     closes_streams: bool
-    """The pool has been shut down: nothing more can be pulled than is on its way."""
+    """Whether the pool has been shut down: then only what is already on its way can be pulled."""
 
     def command(self, call: Any, frame: Any, file: File | None = None) -> None:
-        """Send a command to the call's worker; nothing happens if the call is over."""
+        """Send a command to the call's worker; do nothing if the call has ended."""
 
     def pull(self, call: Any) -> None:
         """Send the command for one item."""
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
-        """Wait in the owner's own way; False if it has none."""
+        """Wait in the owner's own way; return False if it has none."""
 
 
 class StreamBuffer(Pulled):
     """
-    What the engine holds of a stream, and fills: items, and the end.
+    The part of a stream that the engine holds and fills: items, and the end.
 
-    It does not refer to the stream, so that one that nobody holds any more can go, and closes its generator.
+    It has no reference to the stream, so that an unreferenced stream is collected and closes its generator.
     """
 
     def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
@@ -49,7 +49,7 @@ class StreamBuffer(Pulled):
 
     @property
     def outstanding_call(self) -> Any:
-        """The call, as the future of the stream knows it."""
+        """The call, as stored in the future of the stream."""
         return None if self._future is None else self._future.outstanding_call
 
     @outstanding_call.setter
@@ -58,25 +58,25 @@ class StreamBuffer(Pulled):
             self._future.outstanding_call = call
 
     def deliver_start(self, call: Any) -> None:
-        """The generator has been made, and can be pulled."""
+        """Resolve the future: the generator has been created and can be pulled."""
         future, self._future = self._future, None
         if future is None:
             return
         self.is_open = True
         handle = future.outstanding_call if call is None else call
-        if call is not None and call.options is not None:  # it would begin anew
+        if call is not None and call.options is not None:  # a retry would begin again at the first item
             call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
         from woolexec.api.stream import Stream
 
         future.deliver_ready(Stream(self, self._commander, handle, self._prefetch))
 
     def deliver_item(self, call: Any, frame: Any) -> None:
-        """Take an item, or several."""
+        """Take one or several items."""
         self.items.append((frame.count, frame.context, frame.payload))
         self.wake()
 
     def deliver(self, call: Any, payload: Any) -> None:
-        """Take the end, and what the generator returned."""
+        """Take the end and the value that the generator returned."""
         self._take_end(payload, failed=False)
 
     def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
@@ -96,12 +96,12 @@ class StreamBuffer(Pulled):
         self.wake()
 
     def wake(self) -> None:
-        """Let whoever pulls look."""
+        """Wake the thread or task that pulls."""
         sleeper, self.sleeper = self.sleeper, None
         if sleeper is not None:
             sleeper.release()
 
     @property
     def has_news(self) -> bool:
-        """There is an item, or the end."""
+        """Whether there is an item, or the end."""
         return bool(self.items) or self.end is not None

@@ -1,8 +1,8 @@
 """
-The pool that a task runs in, as the task sees it.
+The executor that a task uses to submit nested tasks to the pool that it runs in.
 
-A task that waits for a task of its own, with `Future.result`, `concurrent.futures.wait` or `as_completed`, gives its
-place up meanwhile, so recursion may be deeper than the pool.
+A task that waits for a nested task with `Future.result`, `concurrent.futures.wait` or `as_completed` gives up its place
+meanwhile, so recursion may be deeper than the number of workers.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class NestedExecutor(BaseExecutor):
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
-        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a task of its own
+        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a separate task
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.api.map_async import AsyncMap
@@ -108,7 +108,7 @@ _functions = Functions(Function, is_nested=True)
 
 
 class _NestedFuture(CallFuture[T]):
-    """A future in a worker: whoever waits for it reads the worker's socket meanwhile, if nobody else does."""
+    """A future in a worker: the thread that waits for it reads the worker's socket, if no other thread does."""
 
     __slots__ = ("_abandons",)
 
@@ -118,23 +118,23 @@ class _NestedFuture(CallFuture[T]):
 
     @property
     def abandons(self) -> bool:
-        """A plain call that runs is left alone when who awaits it is cancelled."""
+        """Whether a running plain call keeps running when the task that awaits it is cancelled."""
         return self._abandons
 
     def done(self) -> bool:
-        """Return True if the task is done or cancelled; gives it a moment, or a loop that asks would starve it."""
+        """Return True if the task is done or cancelled; wait a moment, or a loop that polls would starve the task."""
         if self._state is PENDING and self._latch is None and self._callbacks is None and nested_tasks.must_read():
             nested_tasks.wait_until(lambda: self._state is not PENDING, _MOMENT)
         return super().done()
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Call a function when the task is done: who waits for that does not read."""
+        """Call a function when the task is done; the caller does not read the socket meanwhile."""
         nested_tasks.wait_lane()
         super().add_done_callback(fn)
 
     @property
     def latch(self) -> Latch:
-        """What opens when the future is done: who waits for it does not read."""
+        """The latch that opens when the future is done; a thread that waits for it does not read the socket."""
         nested_tasks.wait_lane()
         return super().latch
 
@@ -144,17 +144,17 @@ class _NestedFuture(CallFuture[T]):
 
 
 class _Waiters(list[Any]):
-    """What `wait` and `as_completed` leave with a future; their events are replaced by ones that read."""
+    """The waiters that `wait` and `as_completed` add to a future; their events are replaced by ones that read."""
 
     def append(self, waiter: Any) -> None:
-        """Take a waiter."""
+        """Add a waiter."""
         if not isinstance(waiter.event, _ReadingEvent):
             waiter.event = _ReadingEvent()
         super().append(waiter)
 
 
 class _ReadingEvent(threading.Event):
-    """An event whose `wait` reads the worker's socket, or has it read."""
+    """An event whose `wait` reads the worker's socket, or makes another thread read it."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is set, or for `timeout` seconds."""
@@ -166,12 +166,12 @@ class _ReadingEvent(threading.Event):
 
 
 class _NestedOwner:
-    """Who owns the calls behind the futures and the streams of nested tasks."""
+    """The owner of the calls behind the futures and streams of nested tasks."""
 
     closes_streams = False
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-        """Drop the task here; the engine drops it if it has not been started, or, with `force`, ends it."""
+        """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
         if future.outstanding_call is not None:
             if force:
                 future.ended = nested_tasks.when_ended(future.outstanding_call)
@@ -179,49 +179,49 @@ class _NestedOwner:
         return force
 
     def is_running(self, future: CallFuture[Any]) -> bool:
-        """Not known here."""
+        """Return False: the worker does not know."""
         return False
 
     def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Give the place up and wait, where that is for us to do."""
+        """Give up the place and wait, if this thread must read; else return False."""
         if not nested_tasks.must_read():
             return False
         nested_tasks.wait_until(lambda: not future.is_wanted, timeout)
         return True
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
-        """As `wait`, for a stream."""
+        """Like `wait`, for a stream."""
         if not nested_tasks.must_read():
             return False
         nested_tasks.wait_until(is_done, None)
         return True
 
     def command(self, call: int, frame: Any, file: File | None = None) -> None:
-        """Send a command up."""
+        """Send a command to the engine."""
         frame.call = call
         nested_tasks.send(frame, file)
 
     def pull(self, call: int) -> None:
-        """Send the command for one item up."""
+        """Send the command for one item to the engine."""
         nested_tasks.send(Next(call=call))
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
-        """Do it in a thread of its own: whoever reads outcomes must not wait for user code."""
+        """Run it in a new thread: the thread that reads outcomes must not wait for user code."""
         try:
             threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
-        except RuntimeError:  # no thread to be had
+        except RuntimeError:  # no thread can be started
             piece()
 
 
 _OWNER = _NestedOwner()
 
 ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
-"""The pool whose ``with`` or ``async with`` block is the innermost one around the running code."""
+"""The pool of the innermost ``with`` or ``async with`` block around the running code."""
 
 
 def current_executor() -> BaseExecutor:
     """
-    Return the pool of the innermost ``with`` or ``async with`` block around, or else the one that this task runs in.
+    Return the pool of the innermost enclosing ``with`` or ``async with`` block, or else the one that this task runs in.
 
     :raises RuntimeError: if there is neither
     """
@@ -229,5 +229,5 @@ def current_executor() -> BaseExecutor:
     if pool is not None:
         return pool
     if nested_tasks.worker is None:
-        raise RuntimeError("neither in a task of a PeerPoolExecutor nor in the block of one")
+        raise RuntimeError("no current executor: neither in a task of a PeerPoolExecutor nor in its with block")
     return NestedExecutor()

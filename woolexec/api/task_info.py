@@ -1,4 +1,4 @@
-"""What a task knows of itself.  A file of its own: making a named tuple's class takes a millisecond of every start."""
+"""Information about the running task; in its own module because creating a named tuple's class takes a millisecond."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from woolexec.worker import nested_tasks
 
 class TaskInfo(NamedTuple):
     """
-    What a task knows of itself.
+    Information about a running task.
 
-    `id` is another one for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this
-    one, None if it was not a task.
+    `id` differs for each attempt; `attempt` counts from 1; `parent` is the id of the task that submitted this one, None
+    if it was not submitted by a task.
     """
 
     id: int
@@ -22,7 +22,7 @@ class TaskInfo(NamedTuple):
 
 
 def current_task() -> TaskInfo | None:
-    """Return what is known of the task that runs here; None outside of a task."""
+    """Return information about the task that runs here; None outside of a task."""
     job = nested_tasks.current_job()
     if job is None:
         return None

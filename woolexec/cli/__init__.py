@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 INTERRUPTED = 130
-"""What a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
+"""Exit code that a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
 
 UNREAD = 141
-"""What it reports for one whose output nobody reads: 128 + SIGPIPE."""
+"""Exit code that a shell reports for a command whose output pipe was closed: 128 + SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,30 +26,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever reads has seen enough; what is left in the buffer goes nowhere
+    except BrokenPipeError:  # the reader closed the pipe; discard the rest of the buffer
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
     return code
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what reads the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="woolexec", description="Run Python calls on all cores of this machine.")
     parser.add_argument("--version", action="store_const", const=_version, dest="run", help=_VERSION)
     parser.set_defaults(run=lambda _: _help(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     demo = commands.add_parser(
-        "demo", help="parse the standard library's sources in the pool, and time it", description=_DEMO
+        "demo", help="parse the standard library's sources in a pool and time it", description=_DEMO
     )
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
-    demo.add_argument("--limit", type=_positive, metavar="N", help="only N files (default: all)")
-    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="on N peers, started here (default: 0)")
+    demo.add_argument("--limit", type=_positive, metavar="N", help="parse only N files (default: all)")
+    demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="use N peers, started here (default: 0)")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
 
     serve = commands.add_parser(
-        "serve", help="be a peer: run the tasks of other processes", description=_SERVE, epilog=_SETTINGS
+        "serve", help="run a peer, which runs the tasks of other processes", description=_SERVE, epilog=_SETTINGS
     )
     from woolexec.cli.serve import SETTINGS
     from woolexec.cli.serve import run as run_serve
@@ -67,9 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
     from woolexec.cli import completion
 
-    script = commands.add_parser(
-        "completion", help="print a script for the shell's completion", description=_COMPLETION
-    )
+    script = commands.add_parser("completion", help="print a completion script for a shell", description=_COMPLETION)
     script.add_argument("shell", choices=completion.SHELLS, help="the shell")
     script.set_defaults(run=lambda options: completion.run(options, parser))
     return parser
@@ -83,13 +81,13 @@ def _help(parser: argparse.ArgumentParser) -> int:
 def _add_peers(commands: Any) -> None:
     from woolexec.cli import peers
 
-    listing = commands.add_parser("peers", help="list the peers that are found", description=_PEERS)
+    listing = commands.add_parser("peers", help="find and list peers", description=_PEERS)
     listing.add_argument("where", nargs="*", metavar="WHERE", help="as peers= of PeerPoolExecutor (default: lan://)")
-    listing.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to listen (default: 2)")
-    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    listing.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
+    listing.add_argument("--json", action="store_true", help="print the peers as JSON")
     listing.set_defaults(run=peers.run)
 
-    doctor = commands.add_parser("doctor", help="say what works on the way to a peer", description=_DOCTOR)
+    doctor = commands.add_parser("doctor", help="check each step of connecting to a peer", description=_DOCTOR)
     doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
     doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     doctor.set_defaults(run=peers.doctor)
@@ -101,54 +99,57 @@ def _add_certs(commands: Any) -> None:
     parser = commands.add_parser("certs", help="make certificates for peers and clients", description=_CERTS)
     parser.set_defaults(run=certs.run)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    init = actions.add_parser("init", help="make an authority")
-    issue = actions.add_parser("issue", help="issue a certificate, or issue it anew")
-    issue.add_argument("role", choices=("peer", "client"), help="what its owner may be")
+    init = actions.add_parser("init", help="create a certificate authority")
+    issue = actions.add_parser("issue", help="issue or renew a certificate")
+    issue.add_argument("role", choices=("peer", "client"), help="the role of its owner")
     for action, act in ((init, certs.init), (issue, certs.issue)):
-        action.add_argument("--folder", default="woolexec-certs", metavar="FOLDER", help="(default: woolexec-certs)")
+        action.add_argument(
+            "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the files (default: woolexec-certs)"
+        )
         name, days = ("woolexec", 3650) if action is init else ("none", 397)
-        action.add_argument("--name", metavar="NAME", help=f"of the owner (default: {name})")
-        action.add_argument("--days", type=_positive, metavar="N", help=f"that it is valid (default: {days})")
+        action.add_argument("--name", metavar="NAME", help=f"name of the owner (default: {name})")
+        action.add_argument("--days", type=_positive, metavar="N", help=f"days of validity (default: {days})")
         action.set_defaults(act=act)
-    show = actions.add_parser("show", help="print what a certificate says")
+    show = actions.add_parser("show", help="print the contents of a certificate")
     show.add_argument("file", metavar="FILE")
     show.set_defaults(act=certs.show)
 
 
-_PEERS = "List the peers that are found, ask each what it is, and say of those that cannot be used why not."
+_PEERS = "Find peers, ask each for its properties, and list them; for a peer that cannot be used print the reason."
 
 _DOCTOR = (
-    "Try what a client does on the way to peers, step by step, and say what to do about what does not work. "
-    "Credentials come from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
+    "Try each step that a client takes to connect to peers, and print what to do about a step that fails. "
+    "Credentials are taken from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
 )
 
 _CERTS = (
-    "Make a private authority, and certificates by which peers and clients on several hosts know each other. This "
-    "needs the cryptography package: pip install 'woolexec[certs]'."
+    "Create a private certificate authority, and certificates with which peers and clients on several hosts "
+    "authenticate each other. This needs the cryptography package: pip install 'woolexec[certs]'."
 )
 
 _COMPLETION = (
-    'Print a script that completes the words of this command. bash: eval "$(woolexec completion bash)" in ~/.bashrc; '
+    'Print a completion script for this command. bash: eval "$(woolexec completion bash)" in ~/.bashrc; '
     'zsh: eval "$(woolexec completion zsh)" in ~/.zshrc; fish: woolexec completion fish | source in config.fish.'
 )
 
 _VERSION = "print the versions of woolexec and Python"
 
 _DEMO = (
-    "Parse every source file of the running Python's standard library in a PeerPoolExecutor, show what is in there, "
-    "and time the same job on a ProcessPoolExecutor and serially."
+    "Parse every source file of the running Python's standard library in a PeerPoolExecutor, print statistics, and "
+    "time the same job on a ProcessPoolExecutor and serially."
 )
 
 
 _SERVE = (
-    "Run the tasks of other processes in workers of this one, until SIGTERM. They reach it with "
+    "Run the tasks of other processes in workers of this one, until SIGTERM. They connect to it with "
     "PeerPoolExecutor(peers='HOST:PORT')."
 )
 
 _SETTINGS = (
-    "Each setting may also stand in the environment (--drain-timeout is WOOLEXEC_DRAIN_TIMEOUT; --tls-cert, --tls-key "
-    "and --tls-ca are WOOLEXEC_SERVE_TLS_CERT and so on, for WOOLEXEC_TLS_CERT is a client's) or in the TOML file that "
-    "--config or WOOLEXEC_CONFIG names (drain-timeout). An argument wins over the environment, that over the file."
+    "Each setting may also be given in the environment (--drain-timeout is WOOLEXEC_DRAIN_TIMEOUT; --tls-cert, "
+    "--tls-key and --tls-ca are WOOLEXEC_SERVE_TLS_CERT and so on, because WOOLEXEC_TLS_CERT is a client's) or in the "
+    "TOML file that --config or WOOLEXEC_CONFIG names (drain-timeout). An argument overrides the environment, and the "
+    "environment overrides the file."
 )
 
 

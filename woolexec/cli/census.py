@@ -1,7 +1,7 @@
 """
-Count what a library's source files hold: the job that ``woolexec demo`` runs in its workers.
+Count lines, functions and classes in a library's source files: the job that ``woolexec demo`` runs in its workers.
 
-This module imports nothing of woolexec, so that a worker that runs it loads nothing else.
+This module imports nothing from woolexec, so that a worker that runs it imports nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-# Installed packages are not the standard library, and lie below it.
+# Folders below the standard library's that are not part of it, such as that of installed packages.
 NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 KEPT = 5
 
@@ -31,7 +31,7 @@ _BRANCHES = (
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function: where it is, and how many lines it has."""
+    """One function: its location and its number of lines."""
 
     lines: int
     name: str
@@ -41,7 +41,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What one file holds; ``error`` if Python's own parser refuses it, as it must some files of the test suite."""
+    """The counts of one file; ``error`` if Python's parser refuses it, as it must some files of the test suite."""
 
     file: str
     lines: int
@@ -62,7 +62,7 @@ def measure(root: str, file: str) -> Measures:
     lines = source.count(b"\n") + (not source.endswith(b"\n") and source != b"")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of invalid escapes, in tests of exactly that
+            warnings.simplefilter("ignore")  # about invalid escapes, in tests of such escapes
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Measures(file, lines, error=f"{type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make an authority, issue a certificate, or show one; exit code 2 if that cannot be done."""
+    """Create an authority, issue a certificate, or show one; return exit code 2 on failure."""
     from woolexec.errors import CredentialsError
 
     try:
@@ -23,11 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def init(arguments: argparse.Namespace) -> None:
-    """Make an authority."""
+    """Create an authority."""
     from woolexec.mesh.security.certificate_authority import AUTHORITY_DAYS, Authority
 
     Authority.make(Path(arguments.folder), name=arguments.name or "woolexec", days=arguments.days or AUTHORITY_DAYS)
-    print(f"{arguments.folder}/ca.pem goes to every host; {arguments.folder}/ca.key stays here, and secret")
+    print(f"copy {arguments.folder}/ca.pem to every host; keep {arguments.folder}/ca.key secret, on this host only")
 
 
 def issue(arguments: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def issue(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print what a certificate says."""
+    """Print the contents of a certificate."""
     from woolexec.mesh.security import certificate_authority
 
     for name, text in certificate_authority.show(Path(arguments.file)).items():

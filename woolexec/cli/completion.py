@@ -1,8 +1,8 @@
 """
-``woolexec completion``: a script for the shell, made from the parsers of the command.
+``woolexec completion``: a completion script for a shell, made from the command's parsers.
 
-The script knows the words of each command as they are when it is made; what stands behind an option is left to the
-shell, which completes files.
+The script contains the words of each command as they are when it is made.  The values of options are left to the shell,
+which completes file names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _words(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield, for each command and the commands below it, the words that may come there, with what they mean."""
+    """Yield, for each command and its subcommands, the words that may follow it and their help."""
     words: list[tuple[str, str]] = []
-    for action in parser._actions:  # argparse has no other way to them
+    for action in parser._actions:  # argparse has no public way to get them
         if isinstance(action, argparse._SubParsersAction):
             meanings = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, below in action.choices.items():

@@ -1,10 +1,10 @@
 """
-The main job, on real input: parse every source file of the standard library.
+``woolexec demo``: parse every source file of the standard library in a pool.
 
 1. ``census.find_sources`` lists the files and reads each once, so that all three runs find them in memory.
-2. ``census.measure`` parses one file and counts what is in it: this is what the workers run.
+2. ``census.measure`` parses one file and counts what it contains: this is what the workers run.
 3. ``run`` maps it over the files three times (`PeerPoolExecutor`, `ProcessPoolExecutor`, no pool), checks that the
-   three agree, and prints what was found and how long each took.
+   results are equal, and prints them and the time of each run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the whole job took, from making the pool to its end."""
+    """The time of a whole run, from creating the pool to its shutdown."""
 
     name: str
     seconds: float
@@ -46,7 +46,7 @@ def run(*, workers: int | None = None, limit: int | None = None, peers: int = 0,
     """
     Run the job three times and print the result; return the exit code.
 
-    :param peers: so many peers on this machine share the workers; 0: workers of this process
+    :param peers: number of peers on this machine that share the workers; 0: the workers belong to this process
     """
     root = Path(sysconfig.get_path("stdlib"))
     files = find_sources(root)
@@ -83,7 +83,7 @@ def _timed(
             measures = list(progress.watch(map(measure, [str(root)] * len(files), files)))
         else:
             with make_pool() as pool:
-                # Closed on the way out of an interrupt too, which cancels what has not started.
+                # Closed after an interrupt too, which cancels the tasks that have not been started.
                 outcomes = pool.map(measure, [str(root)] * len(files), files)
                 with closing(outcomes):  # type: ignore[type-var]  # typeshed says Iterator; map returns a generator
                     measures = list(progress.watch(outcomes))
@@ -91,12 +91,12 @@ def _timed(
 
 
 def _leave_interrupts_to_the_parent() -> None:
-    """Keep the standard library's workers from printing a traceback each at Ctrl-C; ours need no such thing."""
+    """Keep the standard library's workers from printing a traceback each at Ctrl-C; woolexec's print none."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Progress:
-    """A bar on a terminal; elsewhere, one line for each run."""
+    """A progress bar on a terminal; elsewhere, one line per run."""
 
     WIDTH = 32
     EVERY = 0.05
@@ -120,8 +120,9 @@ class Progress:
         return self
 
     def _interrupt(self, *_: object) -> None:
-        # Python swallows an exception that comes while a generator or an object is being thrown away.  Where the work
-        # is done in this process `watch` asks after each item; where it waits for a pool, raising ends the wait.
+        # Python ignores an exception that is raised while a generator or an object is being destroyed.  If the work is
+        # done in this process, `watch` checks for an interrupt after each item; if it waits for a pool, raising here
+        # ends the wait.
         self._interrupted = True
         if self.waits:
             raise KeyboardInterrupt
@@ -134,7 +135,7 @@ class Progress:
             self._stream.flush()
 
     def watch(self, items: Iterable[Measures]) -> Iterator[Measures]:
-        """Pass the items on, and show how many have come."""
+        """Yield the items, and show how many have arrived."""
         done = 0
         for done, item in enumerate(items, 1):
             if self._interrupted:
@@ -154,12 +155,12 @@ class Progress:
         self._stream.flush()
 
 
-# -- what is printed ---------------------------------------------------------------------------------------------------
+# -- the output --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, and how long it took each way."""
+    """The results, and the time of each run."""
 
     root: str
     workers: int

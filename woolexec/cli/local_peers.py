@@ -1,4 +1,4 @@
-"""Peers on this machine, for as long as a block runs."""
+"""Start peers on this machine for the duration of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentials]]:
     """
-    Start so many peers with so many workers each; end them after the block.
+    Start `count` peers with `workers` workers each; end them after the block.
 
-    :return: their addresses, and what they ask for
+    :return: their addresses, and the credentials to connect with
     :raises PeerStartError: if one of them does not start
     """
     from woolexec.mesh.security.credentials import Credentials
@@ -36,7 +36,7 @@ def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentia
 
 def address_of(peer: subprocess.Popen[bytes]) -> str:
     """
-    Wait until a peer is there; return its address.
+    Wait until a peer is ready; return its address.
 
     :raises PeerStartError: if it does not start
     """
@@ -44,7 +44,7 @@ def address_of(peer: subprocess.Popen[bytes]) -> str:
     try:
         address: str = json.loads(peer.stdout.readline())["address"]
     except ValueError as exc:
-        raise PeerStartError(f"a peer ended with exit code {peer.wait()}") from exc
+        raise PeerStartError(f"a peer did not start: it ended with exit code {peer.wait()}") from exc
     return address
 
 
@@ -53,7 +53,7 @@ def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subp
     """
     Start one peer; end it after the block.
 
-    :param more: settings of ``woolexec serve``
+    :param more: further settings of ``woolexec serve``
     """
     settings = [
         f"--bind={bind}",
@@ -64,12 +64,12 @@ def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subp
         "--log-level=warning",
     ]
     command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
-    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # Ctrl-C is for us
+    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer
         assert peer.stdin is not None
         peer.stdin.write(f"{token}\n".encode())
         peer.stdin.flush()
         try:
             yield peer
         finally:
-            peer.stdin.close()  # its end
+            peer.stdin.close()  # with --lifeline this ends the peer
             peer.wait()

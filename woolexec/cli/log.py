@@ -1,8 +1,8 @@
 """
 The log of ``woolexec serve``, on stderr: a line of text or of JSON for each record.
 
-What strangers have sent may be part of a record, so what does not print is escaped: no record spans two lines that look
-like records, and none moves the cursor of a terminal.
+A record may contain data from untrusted clients, so non-printable characters are escaped: no record can span two lines
+that look like records, or move the cursor of a terminal.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def set_up(form: str, level: str) -> None:
-    """Have all that is logged in this process written to stderr, and nothing else there."""
+    """Write everything that this process logs to stderr, replacing other handlers."""
     handler = logging.StreamHandler()
     handler.setFormatter(Json() if form == "json" else Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(logging.INFO, getattr(logging, level.upper())))  # other packages tell too much below
+    root.setLevel(max(logging.INFO, getattr(logging, level.upper())))  # other packages log too much below INFO
     logging.getLogger("woolexec").setLevel(level.upper())
     logging.captureWarnings(capture=True)
 
 
 class Text(logging.Formatter):
-    """As people read it: when, how bad, what."""
+    """Format for people: time, level, message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line, and the lines of a traceback, indented."""
+        """Return one line, followed by the indented lines of a traceback."""
         line = f"{_when(record)} {record.levelname.lower():<7} {escaped(record.getMessage())}"
         return "\n".join([line, *(f"    {escaped(each)}" for each in _traceback(record).splitlines())])
 
 
 class Json(logging.Formatter):
-    """As programs read it."""
+    """Format for programs."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
@@ -48,7 +48,7 @@ class Json(logging.Formatter):
 
 
 def escaped(text: str) -> str:
-    """Return text in which what does not print is written as Python writes it."""
+    """Return text with non-printable characters replaced by Python's escapes."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

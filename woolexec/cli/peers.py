@@ -1,4 +1,4 @@
-"""``woolexec peers`` and ``woolexec doctor``: what is there, and what is wrong with it."""
+"""``woolexec peers`` and ``woolexec doctor``: list peers, and check the connection to them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STARTING = 65.0
-"""Seconds for discoveries that know how many peers they name: ssh has to start one."""
+"""Timeout in seconds for discoveries that know how many peers they name: ssh has to start the peer first."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the peers that are found; exit code 1 if there is none that can be used."""
+    """List the peers that are found; return exit code 1 if none of them can be used."""
     prepared = _prepare("peers", arguments.where or ["lan://"])
     if prepared is None:
         return 2
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(command: str, where: list[str]) -> tuple[list[Discovery], Credentials] | None:
-    """Make what finds the peers, and what is proved to them; None if that cannot be, and it has been said why."""
+    """Return the discoveries and the credentials; print the reason and return None if one cannot be used."""
     from woolexec.discovery.urls import discoveries
     from woolexec.errors import CredentialsError
     from woolexec.mesh.security.credentials import Credentials
@@ -60,9 +60,9 @@ async def _ask_all(
     found: list[Discovery], seconds: float, ask: Callable[[Record], Awaitable[T]]
 ) -> tuple[list[T], list[str]]:
     """
-    Ask each peer that is found, while it is there: one that is started for us ends with its discovery.
+    Ask each peer that is found, before its discovery is closed: a peer started by a discovery ends with it.
 
-    :return: what came of it, and why a discovery found nothing
+    :return: the answers, and the reasons why discoveries found nothing
     """
     looks = [asyncio.ensure_future(_look(discovery, seconds, ask)) for discovery in found]
     answers: list[T] = []
@@ -88,7 +88,7 @@ async def _look(
         return list(await asyncio.gather(*(ask(record) for record in records.values()))), None
     except DiscoveryError as exc:
         trouble = str(exc)
-    except Exception as exc:  # of somebody else's making
+    except Exception as exc:  # a user-defined discovery may raise anything
         trouble = f"{discovery}: {exc!r}"
     finally:
         await events.aclose()  # type: ignore[attr-defined]  # a generator
@@ -96,7 +96,7 @@ async def _look(
 
 
 async def _gather(events: AsyncIterator[Event], records: dict[str, Record], count: int | None) -> None:
-    """Take what is heard of; no more than there can be."""
+    """Collect the records of peers; return when there are `count`."""
     from woolexec.discovery.base import Left
 
     async for event in events:
@@ -141,7 +141,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Say step by step what works on the way to peers; exit code 1 if something does not, or none is found."""
+    """Check each step of connecting to peers; return exit code 1 if a step fails or no peer is found."""
     prepared = _prepare("doctor", arguments.where)
     if prepared is None:
         return 2
@@ -156,7 +156,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 async def _examine(record: Record, credentials: Credentials) -> bool:
-    """Try each address of a peer, until one works."""
+    """Try the addresses of a peer until one works."""
     from woolexec.mesh.client.doctor import examine
 
     for address in record.addresses:
@@ -166,7 +166,7 @@ async def _examine(record: Record, credentials: Credentials) -> bool:
             works = step.works
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
-        print("\n".join(lines))  # those of peers that are tried at the same time do not mix
+        print("\n".join(lines))  # at once: peers are tried concurrently, and their lines must not mix
         if works:
             return True
     return False

@@ -1,11 +1,12 @@
 """
-``woolexec serve``: be a peer.
+``woolexec serve``: run a peer.
 
-It says that it is ready in one line on stdout.  SIGTERM or Ctrl-C: clients are told to send no more, and it ends when
-what they have sent is done; a second one ends it at once.  What it has to tell goes to stderr: see `woolexec.cli.log`.
+When it is ready it prints one line to stdout.  After SIGTERM or Ctrl-C clients are told to send no more tasks, and it
+ends when those that they have sent are done; a second signal ends it at once.  Its log is written to stderr: see
+`woolexec.cli.log`.
 
-With ``--lifeline`` it lives as long as whoever holds its stdin: at the end of that it ends at once, and also when no
-client has been linked for `ALONE` seconds, for connections that break without a word.
+With ``--lifeline`` it ends at once when its stdin is closed, and also when no client has been connected for `ALONE`
+seconds, in case a connection breaks without notice.
 """
 
 from __future__ import annotations
@@ -37,59 +38,59 @@ if TYPE_CHECKING:
 ALONE = 60.0
 
 _LOOK = 0.1
-"""How often to look whether a peer that drains has ended, in seconds."""
+"""Seconds between two checks whether a draining peer has ended."""
 
 _SOON = 30 * 86400.0
-"""Seconds before its end at which a certificate is told of."""
+"""Seconds before the expiry of a certificate at which a warning is logged."""
 
 _AT_ONCE = 2.0
-"""Seconds after the second signal until the process ends, whatever it is doing."""
+"""Seconds after the second signal at which the process is ended, whatever it is doing."""
 
 _log = logging.getLogger("woolexec.peer")
 
 SERVE = "WOOLEXEC_SERVE_"
-"""How the variables begin that would else have the names of a client's."""
+"""Prefix of the environment variables that would otherwise have the names of a client's variables."""
 
 SETTINGS = (
     Setting("workers", "worker processes (default: the usable CPUs)", positive, metavar="N"),
     Setting(
         "bind",
-        "where to listen: HOST, HOST:PORT, port 0 for any that is free, or unix:/PATH",
+        "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH",
         listening,
         "127.0.0.1:7437",
         metavar="ADDRESS",
     ),
-    Setting("pool", "name of the pool that it belongs to", default="", metavar="NAME"),
-    Setting("tag", "what tasks may require; may be given several times", pair, (), "KEY=VALUE", many=True),
+    Setting("pool", "name of the pool that the peer belongs to", default="", metavar="NAME"),
+    Setting("tag", "a tag that tasks may require; may be given several times", pair, (), "KEY=VALUE", many=True),
     Setting(
-        "resource", "what tasks may require some of; may be given several times", pair, (), "NAME=AMOUNT", many=True
+        "resource", "a resource that tasks may require; may be given several times", pair, (), "NAME=AMOUNT", many=True
     ),
     Setting(
-        "announce", "tell of this peer at lan:// or dir:/FOLDER; may be given several times", str, (), "URL", many=True
+        "announce", "announce this peer at lan:// or dir:/FOLDER; may be given several times", str, (), "URL", many=True
     ),
     Setting(
         "peers",
-        "where the tasks that tasks submit may run as well; may be given several times",
+        "other peers that may run the nested tasks of tasks; may be given several times",
         str,
         (),
         "URL",
         many=True,
     ),
-    Setting("advertise", "an address to tell instead of where it listens", str, (), "ADDRESS", many=True),
+    Setting("advertise", "address to announce instead of the one it listens at", str, (), "ADDRESS", many=True),
     Setting("token-file", "file of the token that clients must have (default: this user's); -: stdin", metavar="FILE"),
-    Setting("tls-cert", "certificate to show, PEM", metavar="FILE", variable=f"{SERVE}TLS_CERT"),
-    Setting("tls-key", "its key", metavar="FILE", variable=f"{SERVE}TLS_KEY"),
-    Setting("tls-ca", "authority whose certificates clients must have", metavar="FILE", variable=f"{SERVE}TLS_CA"),
-    Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
+    Setting("tls-cert", "certificate of this peer, PEM", metavar="FILE", variable=f"{SERVE}TLS_CERT"),
+    Setting("tls-key", "key of the certificate", metavar="FILE", variable=f"{SERVE}TLS_KEY"),
     Setting(
-        "allow", "run this function and no other; may be given several times", function, (), "MODULE:NAME", many=True
+        "tls-ca", "authority that must have issued clients' certificates", metavar="FILE", variable=f"{SERVE}TLS_CA"
     ),
+    Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
+    Setting("allow", "run only this function; may be given several times", function, (), "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
-    Setting("insecure", "let whoever reaches it run code here", default=False, metavar=None),
-    Setting("lifeline", "end with stdin", default=False, metavar=None),
+    Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
+    Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
-    Setting("log-format", "how the log on stderr is written", one_of(*FORMATS), "text", "|".join(FORMATS)),
-    Setting("log-level", "what is left out of the log: all below", one_of(*LEVELS), "info", "|".join(LEVELS)),
+    Setting("log-format", "format of the log on stderr", one_of(*FORMATS), "text", "|".join(FORMATS)),
+    Setting("log-level", "lowest level that is logged", one_of(*LEVELS), "info", "|".join(LEVELS)),
     Setting("json", "print the ready line as JSON", default=False, metavar=None),
 )
 
@@ -146,7 +147,7 @@ def run(arguments: argparse.Namespace) -> int:
             quiet=True,
         )
     except (PeerStartError, DiscoveryError) as exc:
-        if not signals.empty():  # nobody was there whom it could have left waiting
+        if not signals.empty():  # told to end before it served: not a failure
             return _code_of(signals)
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 1
@@ -165,9 +166,9 @@ def _code_of(signals: queue.SimpleQueue[int]) -> int:
 
 def _announce(settings: dict[str, Any]) -> list[Discovery]:
     """
-    Make what the peer is announced by.
+    Return the discoveries at which the peer is announced.
 
-    :raises ValueError: if it makes no sense
+    :raises ValueError: if a URL or an address is invalid
     """
     if not settings["announce"]:
         return []
@@ -179,9 +180,9 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
 
 def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     """
-    Make what other peers are found by.
+    Return the discoveries that find other peers.
 
-    :raises ValueError: if it makes no sense
+    :raises ValueError: if a URL is invalid
     """
     if not settings["peers"]:
         return ()
@@ -192,10 +193,10 @@ def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
 
 def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Credentials:
     """
-    Find what clients must prove.
+    Return the credentials that clients must match.
 
-    :param warn: told what the user should know
-    :raises SettingError: if the address may not be served without more
+    :param warn: called with each warning for the user
+    :raises SettingError: if the address may not be served with these credentials
     :raises CredentialsError: if the token or a certificate cannot be used
     :raises FileNotFoundError: if there is no token file
     """
@@ -204,22 +205,22 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
 
     token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
     if settings["insecure"]:
-        warn("--insecure: whoever reaches this address can run code here")
+        warn("--insecure: anyone who can connect to this address can run code here")
         return Credentials()
     if (certificate is None) != (key is None) or (ca and not certificate):
         raise SettingError("--tls-cert and --tls-key must be given together, and --tls-ca only with them")
     if not (is_local(settings["bind"]) or (certificate and (ca or token))):
         raise SettingError(
-            f"{settings['bind']} can be reached from other hosts, and a token alone does not protect what travels "
-            "there. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and give --tls-cert, "
-            f"--tls-key and --tls-ca{_hint()}; or bind to 127.0.0.1 and reach it through ssh://; or say --insecure in "
-            "a network of your own"
+            f"{settings['bind']} can be reached from other hosts, and a token alone does not protect the data on the "
+            "network. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and give "
+            f"--tls-cert, --tls-key and --tls-ca{_hint()}; or bind to 127.0.0.1 and connect through ssh://; or, in a "
+            "network that you trust, give --insecure"
         )
     if token == "-":  # noqa: S105  # the name of a file
         own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")
     elif token:
         own = Credentials.from_file(token)
-    elif ca and certificate:  # the certificates of clients say enough
+    elif ca and certificate:  # clients' certificates are sufficient
         own = Credentials()
     else:
         own = Credentials.of_this_user()
@@ -231,16 +232,16 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
 
 
 def _hint() -> str:
-    """Say so where the certificate of a client was meant to be the peer's."""
+    """Return a hint for a user who set the variable of a client's certificate for the peer, else an empty string."""
     name = "WOOLEXEC_TLS_CERT"
     return f" ({name} is the variable of clients; a peer's is {SERVE}TLS_CERT)" if name in os.environ else ""
 
 
 def _check_certificate(credentials: Credentials, warn: Callable[[str], object]) -> None:
     """
-    Refuse a certificate that no client would accept, and tell of one that will soon be none.
+    Refuse a certificate that no client would accept, and warn of one that expires soon.
 
-    :raises CredentialsError: if it is of the wrong role, not valid now, or not of its authority
+    :raises CredentialsError: if it has the wrong role, is not valid now, or was not issued by its authority
     """
     from woolexec.mesh.security.tls import PEER
 
@@ -260,7 +261,7 @@ def _say_ready(peer: Peer, *, as_json: bool) -> None:
 
 
 def _notify(state: str) -> None:
-    """Tell systemd, if it asked to be told: see sd_notify(3)."""
+    """Notify systemd, if it asked for that: see sd_notify(3)."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -271,9 +272,9 @@ def _notify(state: str) -> None:
 
 
 def _hold(signals: queue.SimpleQueue[int]) -> None:
-    """Tell the end of stdin."""
+    """Put a SIGHUP into `signals` when stdin is closed."""
     with contextlib.suppress(OSError, ValueError):
-        # Not through its buffer: at its end the interpreter takes the lock of that, and aborts if we wait under it.
+        # Not through the buffer: at exit the interpreter acquires its lock, and aborts if this thread reads with it.
         while os.read(sys.stdin.fileno(), 4096):
             pass
     signals.put(signal.SIGHUP)
@@ -291,7 +292,7 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
                 return 0
             break
     else:
-        _log.error("the peer has failed")
+        _log.error("the peer ended because of an error")
         return 1
     _notify("STOPPING=1")
     peer.drain()
@@ -300,13 +301,13 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
         with contextlib.suppress(queue.Empty):
             return _end_at_once(128 + signals.get(timeout=_LOOK))
         if monotonic() > deadline:
-            _log.error("tasks still ran after %g s, and were ended", drain_timeout)
+            _log.error("tasks still ran after %g s and were ended (see --drain-timeout)", drain_timeout)
             return 1
     return 0
 
 
 def _end_at_once(code: int) -> int:
-    """See to it that the process ends soon with this code; workers end with it."""
+    """Make the process end soon with this code; its workers end with it."""
     timer = threading.Timer(_AT_ONCE, os._exit, (code,))
     timer.daemon = True
     timer.start()

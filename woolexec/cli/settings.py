@@ -1,8 +1,8 @@
 """
-Where a setting comes from: argument > environment > file > default.
+The settings of commands; sources in order of precedence: argument, environment, file, default.
 
 Each setting has one name, written ``--drain-timeout`` as an argument, ``WOOLEXEC_DRAIN_TIMEOUT`` in the environment and
-``drain-timeout`` in a TOML file.  A name that nobody knows is an error in the file and in the environment alike.
+``drain-timeout`` in a TOML file.  An unknown name is an error in the file and in the environment.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PREFIX = "WOOLEXEC_"
 _OTHERS = frozenset(
     f"{PREFIX}{name}" for name in ("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "WORKER_ALLOWS")
 )
-"""Names with the prefix that are no settings of a command; those of TLS are a client's."""
+"""Names with the prefix that are not settings of a command; those of TLS are a client's."""
 
 
 class SettingError(ValueError):
-    """A setting that does not exist, or whose value makes no sense."""
+    """A setting that does not exist, or that has an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Setting:
     """
     One setting.
 
-    :param parse: makes the value from its text; raises ValueError
-    :param metavar: stands for the value in the help; None: it is a flag
-    :param many: it may be given several times, and its value is a list
-    :param variable: its name in the environment; empty: made of its name
+    :param parse: converts the text to the value; raises ValueError
+    :param metavar: placeholder for the value in the help; None: the setting is a flag
+    :param many: whether it may be given several times; then its value is a list
+    :param variable: its name in the environment; empty: derived from its name
     """
 
     name: str
@@ -49,7 +49,7 @@ class Setting:
             object.__setattr__(self, "variable", PREFIX + self.name.replace("-", "_").upper())
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Make it an argument."""
+        """Add the setting to a parser as an argument."""
         more: dict[str, Any] = {"action": "store_true"} if self.metavar is None else {"metavar": self.metavar}
         if self.many:
             more["action"] = "append"
@@ -58,9 +58,9 @@ class Setting:
 
     def value_of(self, given: object, where: str) -> Any:
         """
-        Make the value from what was given.
+        Return the value for what was given.
 
-        :raises SettingError: if that makes no sense
+        :raises SettingError: if it is invalid
         """
         if self.many:
             entries = given if isinstance(given, list) else str(given).split(",")
@@ -74,7 +74,7 @@ class Setting:
             text = str(given).lower()
             if text in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
                 return text in ("1", "true", "yes", "on")
-            raise SettingError(f"{where}: {given!r} is neither yes nor no")
+            raise SettingError(f"{where}: must be yes or no, not {given!r}")
         if isinstance(given, bool | dict | list):
             raise SettingError(f"{where}: {given!r} is not {self.metavar}")
         try:
@@ -93,18 +93,18 @@ def gather(
     """
     Collect the values of settings.
 
-    :param arguments: parsed ones; `config` names the file, as does WOOLEXEC_CONFIG
-    :raises SettingError: if a name is not known, or a value makes no sense
+    :param arguments: the parsed arguments; `config` names the file, as does WOOLEXEC_CONFIG
+    :raises SettingError: if a name is unknown or a value is invalid
     """
     known = {setting.name: setting for setting in settings}
     path = getattr(arguments, "config", None) or environment.get("WOOLEXEC_CONFIG")
     file = _read(path) if path else {}
     for name in file.keys() - known.keys():
-        raise SettingError(f"{path}: there is no setting {name!r}; there are {', '.join(sorted(known))}")
+        raise SettingError(f"{path}: unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
     variables = {setting.variable for setting in settings} | _OTHERS
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in variables:
-            raise SettingError(f"environment: there is no setting {name}")
+            raise SettingError(f"environment: unknown setting {name}")
     values = {}
     for name, setting in known.items():
         given = getattr(arguments, name, None)
@@ -133,9 +133,9 @@ def _read(path: str) -> dict[str, Any]:
 
 def positive(text: str) -> int:
     """
-    Read a whole number above 0.
+    Parse a whole number above 0.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if it is not one
     """
     try:
         value = int(text)
@@ -148,9 +148,9 @@ def positive(text: str) -> int:
 
 def seconds(text: str) -> float:
     """
-    Read a number of seconds.
+    Parse a number of seconds.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if it is not one
     """
     try:
         value = float(text)
@@ -163,9 +163,9 @@ def seconds(text: str) -> float:
 
 def pair(text: str) -> str:
     """
-    Read ``key=value``.
+    Check a ``key=value`` pair.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if it is not one
     """
     key, sign, _ = text.partition("=")
     if not (key and sign):
@@ -175,9 +175,9 @@ def pair(text: str) -> str:
 
 def function(text: str) -> str:
     """
-    Read ``module:qualname``.
+    Check the name of a function, ``module:qualname``.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if it is not one
     """
     module, sign, name = text.partition(":")
     if not (sign and all(part.isidentifier() for part in f"{module}.{name}".split("."))):
@@ -187,9 +187,9 @@ def function(text: str) -> str:
 
 def listening(text: str) -> str:
     """
-    Read an address to listen at; without a port it takes the usual one.
+    Parse an address to listen at; if it has no port, add the default port.
 
-    :raises ValueError: if it is none
+    :raises ValueError: if it is not an address
     """
     from woolexec.discovery.urls import check_address
 
@@ -197,11 +197,11 @@ def listening(text: str) -> str:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Return what reads one of these words."""
+    """Return a function that checks that a text is one of these words."""
 
     def read(text: str) -> str:
         if text not in words:
-            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
         return text
 
     return read

@@ -1,1 +1,1 @@
-"""Futures, and the waits on them that are safe everywhere."""
+"""Futures, and waits on them that are safe in threads, signal handlers and event loops."""

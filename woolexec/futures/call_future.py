@@ -1,26 +1,26 @@
 """
-A future whose outcome arrives encoded, and is decoded where it is asked for.
+A future whose outcome arrives encoded and is decoded when it is asked for.
 
-It is a `concurrent.futures.Future` in all that users and the standard library see.  Beneath, it differs in two ways
-that were measured to matter: what a future needs only when somebody waits for it (a condition, the lists of waiters
-and callbacks) is made at that moment, which takes its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered with
-three assignments when nobody waits.
+To users and to the standard library it is a `concurrent.futures.Future`.  Internally it differs in two ways, both
+chosen because of measurements: what a future needs only when something waits for it (a condition, the lists of waiters
+and callbacks) is created at that moment, which reduces its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered
+with three assignments when nothing waits.
 
-Why delivery needs no lock.  `concurrent.futures.wait` and `as_completed` take the conditions of all their futures, and
-rely on it that no state changes until they give them back.  So the end of a future, and the first request for its
-condition, must know of each other; who comes first in `_first`, to which both append, decides (appending is atomic)::
+Why delivery needs no lock.  `concurrent.futures.wait` and `as_completed` acquire the conditions of all their futures,
+and rely on no state changing until they release them.  So the end of a future and the first request for its condition
+must see each other; both append to `_first` (appending is atomic), and what is first in it decides::
 
-    delivery                                       who asks for the condition
-    D1. store the outcome                          W1. make the condition, unless there is one
+    delivery                                       request for the condition
+    D1. store the outcome                          W1. create the condition, unless there is one
     D2. append the end                             W2. append SHARED
-    D3. the end is first: store the state          W3. an end is first: store the state, should D3 not have come yet
-        SHARED is first: take the lock, store          SHARED is first: from now on the state only changes under
-        the state, tell the waiters                    the lock
-    D4. open the gate, call the callbacks
+    D3. the end is first: store the state          W3. an end is first: store the state, in case D3 has not run yet
+        SHARED is first: acquire the lock, store       SHARED is first: from now on the state only changes under
+        the state, notify the waiters                  the lock
+    D4. open the latch, call the callbacks
 
-- The end is first: it ended at D2.  Whoever asks for the condition later sees that it has ended, before he can look at
-  the state (W3), so nobody counts it as pending, and nobody is to be told.
-- SHARED is first: the delivery takes the lock (D3), as the standard library's does, after the waiters are in place.
+- The end is first: the future ended at D2.  A later request for the condition sees that it has ended before it can
+  look at the state (W3), so no waiter counts it as pending, and none needs to be notified.
+- SHARED is first: the delivery acquires the lock (D3), as the standard library's does, after the waiters were added.
 
 `tests/wire/test_delivery.py` runs every interleaving of these steps.
 """
@@ -44,19 +44,19 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Protocol
 
     class Owner(Protocol):
-        """Who can tell about, and act on, the call behind a future."""
+        """The object that controls the calls behind futures."""
 
         def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-            """Keep the call from running, or end it by force; True if it will give no outcome."""
+            """Keep the call from running, or end it by force; return True if it will have no outcome."""
 
         def is_running(self, future: CallFuture[Any]) -> bool:
-            """Say whether the call has been started."""
+            """Return whether the call has been started."""
 
         def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-            """Wait in the owner's own way; False if it has none."""
+            """Wait in the owner's own way; return False if it has none."""
 
         def run_elsewhere(self, piece: Callable[[], object]) -> None:
-            """Run what is left of a delivery, user code among it, without delay for anybody else."""
+            """Run the rest of a delivery, which includes user code, without delaying other deliveries."""
 
 
 T = TypeVar("T")
@@ -66,14 +66,14 @@ _ENDS = (FINISHED, *_CANCELS)
 
 _END_OF = (PENDING, FINISHED, CANCELLED_AND_NOTIFIED)
 _RETURNED, _CANCELLED, _SHARED = 1, 2, 3
-"""What is appended to `CallFuture._first`: how it has ended, by the state's index above, or that it has a condition."""
+"""Values of `CallFuture._first`: how the future ended, an index into `_END_OF`, or that it has a condition."""
 
 
 def _wakes_a_loop(callback: Any) -> bool:
     """
-    Say whether a callback is that of `asyncio.wrap_future`, and so of `run_in_executor`.
+    Return whether a callback is that of `asyncio.wrap_future`, and so of `run_in_executor`.
 
-    It only has the loop called, so it needs no thread of its own, which is a fifth of the time of such a call.
+    It only schedules a callback in the loop, so it needs no other thread, which would take a fifth of the call's time.
     """
     return (
         callback.__class__ is FunctionType
@@ -106,13 +106,13 @@ class CallFuture(Future[T]):
     _exception: BaseException | None
 
     _wait_in_loop: ClassVar[Callable[..., Coroutine[Any, Any, Any]]]
-    """How a task of an event loop waits for a future: `woolexec.api.async_api`, which knows event loops, says it."""
+    """How a task of an event loop waits for a future; set by `woolexec.api.async_api`, which knows event loops."""
 
     def __init__(self, owner: Owner | None = None) -> None:
-        # Not Future.__init__: it makes the condition and the lists.
+        # Future.__init__ is not called: it creates the condition and the lists.
         self._state = PENDING
-        self._first = bytearray()  # smaller than a list, and nothing for the garbage collector
-        self._outcome: list[Any] | None = None  # the payload; then what came of decoding it
+        self._first = bytearray()  # smaller than a list, and not tracked by the garbage collector
+        self._outcome: list[Any] | None = None  # the payload; then also the result of decoding it
         self._result: Any = None
         self._exception = None
         self._lock: threading.Condition | None = None
@@ -125,8 +125,8 @@ class CallFuture(Future[T]):
         self.is_lane: bool = False
         self.ended: Latch | None = None
 
-    # -- what Future's methods find instead of attributes -----------------------------------------------------------
-    # Threads and signal handlers that make one of these at the same time get the same one from `dict.setdefault`.
+    # -- properties in place of the attributes that Future's methods use ---------------------------------------------
+    # Threads and signal handlers that create one of these at the same time get the same one from `dict.setdefault`.
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
@@ -158,26 +158,26 @@ class CallFuture(Future[T]):
 
     @property
     def latch(self) -> Latch:
-        """What opens when the future is done; look at the future's state after asking for it."""
+        """The latch that opens when the future is done; check the future's state after getting it."""
         if self._latch is None:
             self._latch = self.__dict__.setdefault("latch", Latch())
         return self._latch
 
-    # -- the engine's end -------------------------------------------------------------------------------------------
+    # -- for the engine ---------------------------------------------------------------------------------------------
 
     def deliver(self, call: Any, payload: Any) -> None:
-        """Take the encoded value; ignored if the future is done already."""
+        """Take the encoded value; ignore it if the future is already done."""
         self._end(_RETURNED, payload)
 
     def deliver_failure(self, call: Any, payload: Any) -> None:
-        """Take an encoded exception, or one of our own; None: the task was cancelled."""
+        """Take an encoded exception, or an exception object; None: the task was cancelled."""
         if payload is None:
             self._end(_CANCELLED, None)
         else:
             self._end(_RETURNED, payload, failed=True)
 
     def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
-        """Take the encoded value, and context variables that the task has changed."""
+        """Take the encoded value and the context variables that the task changed."""
         if self._state is PENDING:
             self.context = context
             self._end(_RETURNED, payload)
@@ -189,7 +189,7 @@ class CallFuture(Future[T]):
             self._end(_RETURNED, None)
 
     def _end(self, end: int, payload: Any, *, failed: bool = False) -> None:
-        """End the future, from a thread that must not wait; see the top of this file."""
+        """End the future from a thread that must not block; see the module's docstring."""
         first = self._first
         if not first:
             self._failed = failed
@@ -204,9 +204,9 @@ class CallFuture(Future[T]):
                     self._announce()
                 return
         if first[0] != _SHARED:
-            return  # it has ended before
+            return  # it had already ended
         lock = self._condition
-        if not lock.acquire(blocking=False):  # somebody may hold it for as long as a signal handler likes
+        if not lock.acquire(blocking=False):  # another thread may hold it, for as long as a signal handler takes
             self._run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
             return
         try:
@@ -218,7 +218,7 @@ class CallFuture(Future[T]):
             self._announce()
 
     def _end_locked(self, end: int, payload: Any, *, failed: bool = False) -> bool:
-        """End the future and tell its waiters, under its lock; False if it has ended before."""
+        """End the future and notify its waiters, with its lock held; return False if it had already ended."""
         if self._state is not PENDING:
             return False
         self._failed = failed
@@ -235,7 +235,7 @@ class CallFuture(Future[T]):
         return True
 
     def _end_and_announce(self, end: int, payload: Any, *, failed: bool = False) -> bool:
-        """End the future, in a thread that may wait for its lock and run user code; False if it has ended before."""
+        """End the future in a thread that may block and run user code; return False if it had already ended."""
         with self._condition:
             ended = self._end_locked(end, payload, failed=failed)
         if ended:
@@ -249,11 +249,11 @@ class CallFuture(Future[T]):
             self._latch.open()
 
     def _announce(self) -> None:
-        """Have the callbacks called, elsewhere if they are user code."""
+        """Call the callbacks; those that are user code run in another thread."""
         while self._callbacks:
             try:
                 callback = self._callbacks.pop(0)
-            except IndexError:  # who added it has seen the state, and taken it
+            except IndexError:  # the thread that added it saw the state, and removed it
                 return
             if not _wakes_a_loop(callback):
                 self._callbacks.insert(0, callback)
@@ -271,32 +271,32 @@ class CallFuture(Future[T]):
         while self._callbacks:
             try:
                 callback = self._callbacks.pop(0)
-            except IndexError:  # another thread took it
+            except IndexError:  # another thread removed it
                 return
             self._call(callback, caught)
 
     def _call(self, callback: Callable[[CallFuture[T]], object], caught: type[BaseException] = BaseException) -> None:
-        """Call a callback; whatever it raises must not stop the engine."""
+        """Call a callback; an exception that it raises must not stop the engine."""
         try:
             callback(self)
         except caught:
             LOGGER.exception("exception calling callback for %r", self)
 
     def _invoke_callbacks(self) -> None:
-        # What Future's methods do at the end where somebody completes the future himself, and what they let through.
+        # Future.set_result and such call this when user code completes the future; they do not catch BaseException.
         if self._latch is not None:
             self._latch.open()
         self._run_callbacks(Exception)
 
     @property
     def is_wanted(self) -> bool:
-        """Nothing was delivered and nobody cancelled."""
+        """Whether the future still waits for an outcome: nothing was delivered and it was not cancelled."""
         return self._state is PENDING
 
-    # -- the user's end ---------------------------------------------------------------------------------------------
+    # -- for the user -----------------------------------------------------------------------------------------------
 
     def done(self) -> bool:
-        """Return True if the task has ended, or was cancelled."""
+        """Return True if the task has ended or was cancelled."""
         return self._state in _ENDS
 
     def cancelled(self) -> bool:
@@ -305,9 +305,9 @@ class CallFuture(Future[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """
-        Call `fn` with this future when it is done; at once, if it is done already.
+        Call `fn` with this future when it is done; immediately if it is already done.
 
-        Otherwise it is called in a thread of the executor's, and may take its time there.
+        Otherwise it is called in a thread of the executor, and may block there.
         """
         if self._state not in _ENDS:
             callbacks = self._done_callbacks
@@ -315,8 +315,8 @@ class CallFuture(Future[T]):
             if self._state not in _ENDS:
                 return
             try:
-                callbacks.remove(fn)  # whoever made it so may have looked before
-            except ValueError:  # or after
+                callbacks.remove(fn)  # the thread that ended the future may have run the callbacks before `append`
+            except ValueError:  # or after it: then `fn` has been called
                 return
         self._call(fn, Exception)
 
@@ -324,10 +324,10 @@ class CallFuture(Future[T]):
         """
         Keep the task from running.
 
-        A task that has been started is left alone, as PEP 3148 says, unless `force` is true: then its worker is ended
-        and replaced, and no other call suffers.
+        A task that has been started keeps running, as PEP 3148 says, unless `force` is true: then its worker is ended
+        and replaced, and no other call is affected.
 
-        :return: True if the future is cancelled now
+        :return: True if the future is now cancelled
         """
         if self._state in _CANCELS:
             return True
@@ -338,25 +338,25 @@ class CallFuture(Future[T]):
         return self._end_and_announce(_CANCELLED, None) or self.cancelled()
 
     def __repr__(self) -> str:
-        if self._outcome is not None and self._state is FINISHED:  # what it is has not been asked for
+        if self._outcome is not None and self._state is FINISHED:  # not decoded yet
             return f"<{type(self).__name__} at {id(self):#x} state=finished>"
         return super().__repr__()
 
     def __dir__(self) -> list[str]:
-        # What completion offers: PEP 3148's, and what is ours under the same names.
+        # For completion: only the public names that `concurrent.futures.Future` has.
         return [name for name in super().__dir__() if name.startswith("_") or hasattr(Future, name)]
 
     def running(self) -> bool:
-        """Return True if the task is being run by a worker now."""
+        """Return True if a worker is running the task."""
         if self._state is PENDING and self._owner is not None:
             return self._owner.is_running(self)
         return super().running()
 
     def result(self, timeout: float | None = None) -> T:
         """
-        Return the value of the task, wait for it if need be.
+        Return the value of the task; wait for it if necessary.
 
-        :param timeout: seconds to wait, None for as long as it takes
+        :param timeout: seconds to wait; None: no limit
         :raises CancelledError: if the task was cancelled
         :raises TimeoutError: if it is not done in time
         :raises WorkerLostError: if the worker that ran it died
@@ -375,7 +375,7 @@ class CallFuture(Future[T]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """
-        Return what the task raised, or None; wait for it if need be.
+        Return the exception that the task raised, or None; wait for it if necessary.
 
         :raises CancelledError: if the task was cancelled
         :raises TimeoutError: if it is not done in time
@@ -387,7 +387,7 @@ class CallFuture(Future[T]):
         return self._exception
 
     def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
-        # asyncio of Python 3.14 asks this way.
+        # Called by asyncio since Python 3.14.
         if self._state is not FINISHED:
             return self.done(), self.cancelled(), None, None
         exception = self.exception()
@@ -395,9 +395,9 @@ class CallFuture(Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """
-        Wait for the outcome in a task of asyncio or trio, in any event loop; several tasks may.
+        Wait for the outcome in a task of asyncio or trio, in any event loop; several tasks may wait.
 
-        When the waiting is cancelled, so is the call, as it is by `run`: `asyncio.shield` keeps it from that.
+        If the wait is cancelled, so is the call, as with `run`; `asyncio.shield` prevents that.
 
         :raises CancelledError: that of `concurrent.futures`, if the call was cancelled
         :raises Exception: what the call raised
@@ -406,7 +406,7 @@ class CallFuture(Future[T]):
 
     @property
     def abandons(self) -> bool:
-        """A plain call that runs is left alone when who awaits it is cancelled."""
+        """Whether a running plain call keeps running when the task that awaits it is cancelled."""
         options = getattr(self.outstanding_call, "options", None)
         return options is not None and bool(options.abandon_on_cancel)
 
@@ -435,18 +435,18 @@ class CallFuture(Future[T]):
                 exception = payload
             else:
                 exception = load_failure(payload)
-        except KeyboardInterrupt:  # the user's Ctrl-C is not the task's; asked again, it is decoded again
+        except KeyboardInterrupt:  # Ctrl-C in this process, not in the task; the next request decodes again
             raise
         except BaseException as exc:  # unpickling runs user code
             exception = exc
         outcome.append((value, exception))
-        # Of several threads that decode at the same time the first one's value is everybody's.
+        # If several threads decode at the same time, all of them use the value of the first.
         self._result, self._exception = outcome[1]
         self._outcome = None
 
 
 class Nobody:
-    """Takes what a call that was given up still says; `ended` opens at its end."""
+    """Receives and discards the frames of an abandoned call; `ended` opens at its end."""
 
     __slots__ = ("ended",)
 
@@ -467,4 +467,4 @@ class Nobody:
         """Ignore an item."""
 
     def deliver_start(self, call: Any) -> None:
-        """Ignore that a stream can be pulled."""
+        """Ignore the start of a stream."""

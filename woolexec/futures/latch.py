@@ -1,11 +1,11 @@
 """
-A gate: closed until it is opened, once and for all.
+A latch: closed until it is opened, and open from then on.
 
 Like `threading.Event`, but safe in a signal handler that runs while the same thread is inside one of its methods: an
-Event's lock is not re-entrant, and a Condition's notification is lost when a handler comes between the look and the
-wait.  A waiter puts a lock of its own in line, then looks; the opener says so, then releases what is in line.  One of
-the two sees the other.  (`Thread.join` is no better before Python 3.13: an exception out of a handler marks a running
-thread as ended.)
+Event's lock is not re-entrant, and a Condition's notification is lost when a handler runs between the check and the
+wait.  A waiter adds a lock of its own to the list, then checks; the opener sets the flag, then releases the locks in
+the list.  One of the two sees the other.  (`Thread.join` is no better before Python 3.13: an exception raised by a
+handler marks a running thread as ended.)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Sleeper(Protocol):
-        """Who waits: a lock that is held, or what stands for a task of an event loop."""
+        """A waiter: a held lock, or the waiter of a task in an event loop."""
 
         def release(self) -> None:
             """Wake up."""
 
 
 class Latch:
-    """Waits until something has happened that happens once."""
+    """Lets threads and tasks wait for an event that happens once."""
 
     __slots__ = ("_sleepers", "is_open")
 
@@ -34,7 +34,7 @@ class Latch:
         self._sleepers: list[Sleeper] = []
 
     def open(self) -> None:
-        """Let everybody through, from now on."""
+        """Open the latch and release all waiters."""
         self.is_open = True
         while True:
             try:
@@ -43,19 +43,19 @@ class Latch:
                 return
 
     def add(self, sleeper: Sleeper) -> bool:
-        """Put a sleeper in line, to be released when it opens; False if it is open already."""
+        """Add a sleeper, to be released when the latch opens; return False if it is already open."""
         if self.is_open:
             return False
         self._sleepers.append(sleeper)
         return not self.is_open
 
     def remove(self, sleeper: Sleeper) -> None:
-        """Take a sleeper out of the line, if it is there."""
+        """Remove a sleeper, if it is still there."""
         with contextlib.suppress(ValueError):
             self._sleepers.remove(sleeper)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is open, or for `timeout` seconds; say whether it is."""
+        """Wait until the latch is open, or for `timeout` seconds; return whether it is open."""
         if self.is_open:
             return True
         sleeper = Lock()

@@ -1,3 +1,3 @@
-"""For tests of programs that use peers: a peer in this process."""
+"""A peer in this process, for tests of programs that use peers."""
 
 from woolexec.mesh.server.peer import Peer as Peer

@@ -1,1 +1,1 @@
-"""What runs in the child processes; imports rows 0-2 only, and as little of the standard library as it can."""
+"""The code of the worker processes; it imports layers 0-2 only, and as little of the standard library as possible."""

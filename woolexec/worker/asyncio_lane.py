@@ -1,4 +1,4 @@
-"""The lane of coroutines for asyncio."""
+"""The lane that runs coroutines on asyncio."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 LOOKS = 0.0002
-"""For so long (seconds) a loop that reads the socket looks for the next command before it sleeps: waking a processor
-that sleeps takes 30-40 µs on a virtual machine.  A stream that is pulled item by item is half as fast again with it."""
+"""Seconds that a loop that reads the socket polls for the next command before it sleeps: waking a sleeping processor
+takes 30-40 µs on a virtual machine.  Polling makes a stream that is pulled item by item half as fast again."""
 
 _yield_processor = getattr(os, "sched_yield", int)
 
@@ -42,15 +42,15 @@ class AsyncioLane(LoopLane):
         loop.run_forever()
 
     def wake(self) -> None:
-        """Have `drain` called."""
+        """Schedule `drain` in the loop's thread."""
         self._loop.call_soon_threadsafe(self.drain)
 
     def borrow(self, fd: int) -> None:
-        """Read what comes for the worker."""
-        self.put(partial(self._start_hearing, fd))  # there may be no loop yet
+        """Start reading the worker's socket."""
+        self.put(partial(self._start_hearing, fd))  # the loop may not exist yet
 
     def give_back(self, fd: int) -> None:
-        """Stop that."""
+        """Stop reading the worker's socket."""
         self.put(partial(self._stop_hearing, fd))
 
     def _start_hearing(self, fd: int) -> None:
@@ -61,10 +61,10 @@ class AsyncioLane(LoopLane):
 
     def _hear(self, fd: int) -> None:
         self.heard += 1
-        self._scheduled = True  # what comes is taken here, and nobody has to wake us for it
+        self._scheduled = True  # `drain` is called below, so no wake-up is needed
         goes_on = self.worker.reading.read_borrowed(self)
         if not goes_on:
-            self._stop_hearing(fd)  # before what is in line, which may be that we are to hear again
+            self._stop_hearing(fd)  # before `drain`, which may start it again
         self.drain()
         if not goes_on:
             return
@@ -73,7 +73,7 @@ class AsyncioLane(LoopLane):
         self._looks_until = monotonic() + LOOKS
 
     def _look(self) -> None:
-        """Keep the loop from sleeping for a while: see `woolexec.worker.sync_lane`."""
+        """Keep the loop from sleeping until `_looks_until`: see `woolexec.worker.sync_lane`."""
         if self._looks_until is not None and monotonic() < self._looks_until:
             _yield_processor()
             self._loop.call_soon(self._look)
@@ -85,7 +85,7 @@ class AsyncioLane(LoopLane):
         self._loop.call_soon(piece)
 
     def spawn(self, job: Job, coroutine: Coroutine[Any, Any, None], ctx: Context) -> None:
-        """Begin a task."""
+        """Start a task."""
         task = self._loop.create_task(coroutine, context=ctx)
         self.tasks[job.number] = job, task
         self.busy.set()
@@ -96,7 +96,7 @@ class AsyncioLane(LoopLane):
         self.tasks[number][1].cancel()
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
-        """Make what is called, and what is awaited until then."""
+        """Return a function to call, and an awaitable that finishes when it is called."""
         future = self._loop.create_future()
 
         def wake() -> None:

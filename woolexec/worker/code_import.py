@@ -1,8 +1,8 @@
 """
-Code that an executor in another process has shipped: archives on this host, which its functions name.
+Import code that an executor in another process has shipped: code archives on this host, which its functions name.
 
-Using an archive puts it first on the import path; where another version of a module was loaded before, it is
-forgotten, so the next import finds the new one.
+Using an archive puts it first on the import path.  If another version of its module was imported before, that one is
+removed from `sys.modules`, so the next import finds the new one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER = "WOOLEXEC_CODE"
-"""The variable that names the folder of the archives; set for workers of peers alone."""
+"""The environment variable that names the folder of the code archives; set only for workers of peers."""
 
 _used: dict[str, str] = {}
 _using = threading.RLock()  # guards `_used` and the import path
@@ -26,8 +26,8 @@ def use(code: Sequence[tuple[str, str]]) -> None:
     """
     Make code importable.
 
-    :param code: of each archive the name of its module, and its digest
-    :raises ModuleNotFoundError: if an archive has not come to this host
+    :param code: for each code archive the name of its module and its digest
+    :raises ModuleNotFoundError: if an archive was not sent to this host
     """
     with _using:
         for name, digest in code:
@@ -52,10 +52,10 @@ def _use(name: str, digest: str) -> None:
 
 def check(folder: str) -> None:
     """
-    See that nobody else can have put something into a folder: old ones in /tmp are removed by some systems.
+    Check that no other user can write to a folder: some systems remove old ones in /tmp, and others may recreate them.
 
-    :raises PermissionError: if somebody can
+    :raises PermissionError: if another user owns it or has access to it
     """
     about = os.lstat(folder)
     if about.st_uid != os.geteuid() or about.st_mode & 0o077:
-        raise PermissionError(f"{folder} is open to others")
+        raise PermissionError(f"cannot import code from {folder}: it must belong to this user, with mode 0700")

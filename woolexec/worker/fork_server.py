@@ -1,23 +1,23 @@
 """
-The template: one fresh, single-threaded interpreter from which workers are forked.
+The fork server: one fresh, single-threaded interpreter from which workers are forked.
 
 ::
 
-    engine --- spawn, kill ---> template --- fork ---> worker
-           <-- forked, exited ---                        |
-           <=========== frames, on a socketpair ========>
+    engine --- spawn, kill ---> fork server --- fork ---> worker
+           <-- forked, exited ---                            |
+           <============= frames, on a socketpair ==========>
 
-It holds the worker's modules and nothing of the user's, so a fork takes a millisecond and inherits no thread, lock,
-socket or file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process
-id that has been given to somebody else.  When the engine is gone it lets workers end for a moment, then ends what is
-left of them, and itself; when it is itself killed the kernel kills them (`_hold`).
+It holds the worker's modules and no user code, so a fork takes a millisecond and inherits no thread, lock, socket or
+file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has
+been reused.  When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits;
+if it is itself killed, the kernel kills them (`_hold`).
 
-What is on its way to a first result imports `_signal`, `_socket` and `_pickle`, of which the modules without the
-underscore are made: those load `enum`, `re` and `selectors`, a quarter of the time until that result is there.
+The code that runs before a first result imports `_signal`, `_socket` and `_pickle`, on which the modules without the
+underscore are built: those import `enum`, `re` and `selectors`, a quarter of the time until the first result.
 
-For the same reason the collector of cyclic garbage is off until all is imported: that is an eighth of the imports.
+For the same reason the cyclic garbage collector is off until everything is imported: it takes an eighth of the imports.
 
-Records are 16 bytes: operation, worker, value.  Descriptors travel beside them.
+Records are 16 bytes: operation, worker, value.  Descriptors are sent with them as ancillary data.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ else:
     import _socket as socket
 
 LEAVING = worker_main.LEAVING + 0.25
-"""Seconds that workers have to end when the engine is gone."""
+"""Seconds that workers have to end after the engine is gone."""
 
 _KEPT = 1 << 20
-"""Bytes: above the largest payload that does not travel as a file of its own."""
+"""Bytes; larger than any payload that is not sent as a separate file."""
 
 
 def main(control_fd: int) -> None:
-    """Serve the engine at the other end of this socket, until it is gone."""
-    for fd in (0, 1, 2):  # a caller without them; else the next file that is opened would be taken for them
+    """Serve the engine at the other end of this socket until it is gone."""
+    for fd in (0, 1, 2):  # missing in the caller; else the next files to be opened would get these numbers
         try:
             os.fstat(fd)
         except OSError:
@@ -68,7 +68,7 @@ def main(control_fd: int) -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _keep_memory()
-    gc.freeze()  # a collection in a worker would copy every page it looks at
+    gc.freeze()  # a collection in a worker would copy every page that it visits
     gc.enable()
     lifeline, held = os.pipe()
     workers: dict[int, int] = {}
@@ -92,18 +92,18 @@ def main(control_fd: int) -> None:
 
 def _keep_memory() -> None:
     """
-    Have glibc keep the memory of payloads for the next ones: by itself it gives the top of its heap back above 128 KiB.
+    Make glibc keep the memory of payloads for later ones: by default it returns the top of its heap above 128 KiB.
 
-    From the first large block that it is given back it learns to keep twice as much, and workers inherit that.  Fresh
-    pages for each payload of 64 KiB cost a tenth of the throughput.
+    When the first large block is freed it raises that threshold to twice the block's size, and workers inherit this.
+    Fresh pages for each payload of 64 KiB cost a tenth of the throughput.
     """
     bytearray(_KEPT)
 
 
 def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> None:
-    """The engine is gone: let its workers end what can be ended, but not for long."""
+    """Give the workers time, for at most `LEAVING` seconds, to end after the engine is gone."""
     for pid in workers.values():
-        _kill_group(pid, signal.SIGURG)  # one whose main thread is busy does not read otherwise
+        _kill_group(pid, signal.SIGURG)  # makes a worker read whose main thread is busy
     deadline = monotonic() + LEAVING
     while workers and (left := deadline - monotonic()) > 0:
         if select.select([woken], [], [], left)[0]:
@@ -113,25 +113,26 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 
 def _configure(control: socket.socket) -> None:
     size = RECORD.unpack(_read(control, RECORD.size))[2]
-    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and of builtins alone
+    config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and made of builtins only
     follow_path(config["path"])
     sys.argv[:] = config["argv"]
-    sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ travel by value
+    sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ are pickled by value
     import_hooks.when_imported("multiprocessing.shared_memory", _leave_blocks)
 
 
 def _leave_blocks(shared_memory: Any) -> None:
     """
-    Keep a worker from destroying blocks of shared memory at its end.
+    Keep a worker from unlinking shared memory blocks at its end.
 
-    A process that opens one has its resource tracker unlink it when that process ends.  The standard library's workers
-    share the caller's tracker, so there a block lives on; here it does too: whoever made it calls `unlink`.
+    The resource tracker of a process unlinks the blocks that the process has opened when the process ends.  The
+    standard library's workers share the caller's tracker, so blocks outlive them there; they do here too: the process
+    that created a block calls `unlink`.
     """
     shared_memory.resource_tracker = _Untracked
 
 
 class _Untracked:
-    """Stands for `multiprocessing.resource_tracker`."""
+    """Replaces `multiprocessing.resource_tracker`."""
 
     @staticmethod
     def register(name: str, rtype: str) -> None:
@@ -151,7 +152,7 @@ def _read(control: socket.socket, size: int) -> bytes:
 
 
 def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner: tuple[int, ...]) -> bool:
-    """Carry out one record; False if there will be no more."""
+    """Carry out one record; return False at the end of the connection."""
     data, ancillary, _, _ = control.recvmsg(RECORD.size, socket.CMSG_SPACE(32))
     if not data:
         return False
@@ -159,7 +160,7 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
         data += _read(control, RECORD.size - len(data))
     operation, worker, value = RECORD.unpack(data)
     if operation == CONFIGURE:
-        global _settings  # of the workers that are forked from here on
+        global _settings  # for workers that are forked from now on
         _settings = _read(control, value)
     elif operation == SPAWN:
         fds = [fd for _, _, packed in ancillary for fd in array.array("i", packed)]
@@ -184,7 +185,7 @@ _settings = b""
 
 
 def _become_worker(control: socket.socket, number: int, fds: list[int], lifeline: int, inner: tuple[int, ...]) -> None:
-    """Be a worker and never return."""
+    """Run the worker in this process; never return."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -204,13 +205,13 @@ def _become_worker(control: socket.socket, number: int, fds: list[int], lifeline
 
 def _hold(lifeline: int) -> int:
     """
-    Ask the kernel to kill this worker's process group when the other end of the lifeline closes: with the template.
+    Ask the kernel to kill this worker's process group when the other end of the lifeline closes, with the fork server.
 
-    That holds whatever the worker does, also in C code that keeps the GIL, and reaches its children.  A pipe can be
-    opened anew through /proc, which gives each worker an owner setting of its own.  Elsewhere than on Linux a worker
-    ends when it next reads its socket, or when the template finds the engine gone.
+    This works whatever the worker does, also in C code that keeps the GIL, and reaches its children.  The pipe is
+    opened again through /proc, which gives each worker a separate owner setting.  On systems other than Linux a worker
+    ends when it next reads its socket, or when the fork server finds that the engine is gone.
 
-    :return: what can be read when it has closed; -1 where there is no such thing
+    :return: a descriptor that becomes readable when the other end has closed; -1 if the system has no such thing
     """
     if not sys.platform.startswith("linux"):
         return -1
@@ -224,15 +225,15 @@ def _hold(lifeline: int) -> int:
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     except OSError:  # no /proc
         return -1
-    if select.select([fd], [], [], 0)[0]:  # it closed before we held it
+    if select.select([fd], [], [], 0)[0]:  # it closed before the signal was set up
         os._exit(1)
     return fd
 
 
 def _reap(control: socket.socket, workers: dict[int, int]) -> None:
-    """Report workers that ended; what is left of their process groups ends with them."""
+    """Report workers that have ended, and kill the rest of their process groups."""
     for worker, pid in list(workers.items()):
-        if hasattr(os, "waitid"):  # look first, so that the id cannot be given away before its group is killed
+        if hasattr(os, "waitid"):  # without reaping, so that the id cannot be reused before its group is killed
             try:
                 if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                     continue
@@ -249,7 +250,7 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
 
 
 def _kill_group(pid: int, number: int) -> None:
-    for kill in (os.killpg, os.kill):  # the group may not have been made yet
+    for kill in (os.killpg, os.kill):  # the group may not exist yet
         try:
             kill(pid, number)
             return

@@ -1,24 +1,25 @@
 """
-Who reads the worker's socket.
+Which thread reads the worker's socket.
 
 ::
 
-                     a call runs, and SIGURG came
-    main thread  -------------------------------->  a thread of its own
+                 a call runs, and SIGURG arrived
+    main thread  -------------------------------->  the reader thread
     (while idle) <--------------------------------
-         |  ^      the main thread waits for more
+         |  ^     the main thread waits for more
          |  |
          |  `----------------------------------------  the event loop
          `------------------------------------------>  (`Borrower`)
-           what came last was for that loop alone       until a pause, or a frame for somebody else
+           the last frames were all for that loop       until a pause, or a frame for another thread
 
-The main thread reads for itself between its calls, which saves a hop.  When it is busy, and something comes for a call
-that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two bytecodes
-and which ends no system call for good.  Then a thread of its own reads, until the main thread waits for more to do.
+The main thread reads for itself between its calls, which saves a thread switch.  When it is busy and a frame arrives
+for a call that does not run there, a coroutine or a stream, the engine sends SIGURG, which Python handles between two
+bytecodes and which does not make system calls fail.  Then the reader thread reads, until the main thread waits for more
+calls.
 
-An idle main thread that reads for an event loop only costs that loop a hop as well, so it lends its duty to the loop.
-It looks every few milliseconds whether the loop has read since: a loop that has nothing to read, or is blocked, loses
-the duty.
+If an idle main thread reads frames only for an event loop, each costs a thread switch as well, so it lends the reading
+to the loop.  Every few milliseconds it checks whether the loop has read since: a loop that has nothing to read, or is
+blocked, loses it.
 """
 
 from __future__ import annotations
@@ -39,28 +40,28 @@ if TYPE_CHECKING:
         """An event loop that can read the socket."""
 
         heard: int
-        """How often it has read."""
+        """Number of times that it has read."""
 
         def borrow(self, fd: int) -> None:
-            """Call `Reading.read_borrowed` whenever the descriptor can be read; from the main thread."""
+            """Start calling `Reading.read_borrowed` when the descriptor is readable; called in the main thread."""
 
         def give_back(self, fd: int) -> None:
-            """Stop that."""
+            """Stop calling it."""
 
 
 STREAK = 4
-"""A loop for which the main thread has read so often, and nothing for anybody else meanwhile, is lent the duty."""
+"""Number of consecutive reads of the main thread for the same loop alone after which the loop is lent the reading."""
 
 PAUSE = 0.005
-"""A loop that has not read for so long (seconds) loses the duty."""
+"""Seconds without a read after which a loop loses it."""
 
 
 class Reading:
     """
-    The duty of reading, and the thread of its own.
+    Decides which thread reads, and runs the reader thread.
 
     :param take: acts on a frame, in the thread that reads; returns the loop that it was for, if that can borrow
-    :param on_end: called in the thread of its own when there will be no more
+    :param on_end: called in the reader thread when there will be no more frames
     """
 
     def __init__(
@@ -70,34 +71,34 @@ class Reading:
         take: Callable[[Any], Borrower | None],
         on_end: Callable[[], object],
     ) -> None:
-        self.is_open = False  # the thread of its own reads
-        self.stopping = False  # there will be no more, or nothing that matters
+        self.is_open = False  # the reader thread reads
+        self.stopping = False  # there will be no more frames, or none that matter
         self.gone = False  # the engine has closed its end
         self._transport = transport
         self._page = page
         self._take = take
         self._on_end = on_end
         self._lock = threading.Lock()  # guards reading from the socket
-        self._idle_thread = [True]  # taken by whoever lets the thread of its own read
+        self._idle_thread = [True]  # popped by the caller that lets the reader thread read
         self._thread: int | None = None
         self._duty = threading.Lock()  # held while that thread has nothing to read
         self._duty.acquire()
-        self._waits = False  # the main thread does, and the other reads
-        self._arrived = threading.Lock()  # held while there is nothing new for the main thread
+        self._waits = False  # the main thread waits while the reader thread reads
+        self._arrived = threading.Lock()  # held while no read of another thread is announced
         self._arrived.acquire()
-        self._last: Borrower | None = None  # what the main thread read last was for this loop
-        self._streak = 0  # and so often before
+        self._last: Borrower | None = None  # the loop that the main thread's last read was for
+        self._streak = 0  # number of consecutive reads before it for the same loop
         self._borrower: Borrower | None = None
-        self._has_news = False  # somebody else has read something for the main thread
+        self._has_news = False  # another thread has read something for the main thread
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
     def receive(self, wait: bool, timeout: float | None = None) -> None:  # noqa: FBT001  # keywords cost
         """
-        Let frames come in, and act on them; may return without any, and wait all the same while a loop reads.
+        Receive frames and act on them; may return without any, and may wait while a loop reads even if `wait` is false.
 
         :raises EOFError: if there will be no more
-        :raises BlockingIOError: if there are none and `wait` is false, or the time (seconds) has passed
+        :raises BlockingIOError: if there are none and `wait` is false, or the timeout (seconds) has passed
         """
         if not self.is_open:
             if self.stopping:
@@ -106,12 +107,12 @@ class Reading:
                 self._lend()
                 return
             if timeout is not None and not self._has_news:
-                self.open()  # a read that has begun has no end
+                self.open()  # a read in this thread could not time out
             elif self._read_here(wait):
                 return
         self._waits = True
         try:
-            wait = wait and not self.stopping  # then nobody may be left to wake us
+            wait = wait and not self.stopping  # when stopping, no thread may be left to wake this one
             arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
         finally:
             self._waits = False
@@ -123,8 +124,8 @@ class Reading:
             raise BlockingIOError
 
     def _read_here(self, wait: bool) -> bool:  # noqa: FBT001  # as above
-        """Read in the main thread; False if the thread of its own does."""
-        self._waits = True  # should that thread have the lock by now, and wait for the next frame with it
+        """Read in the main thread; return False if the reader thread reads."""
+        self._waits = True  # in case the reader thread has the lock by now, and waits for the next frame with it
         try:
             with self._lock:
                 if self.is_open:
@@ -151,7 +152,7 @@ class Reading:
         return borrower
 
     def _lend(self) -> None:
-        """Let a loop read what comes for it, as long as it comes without a pause."""
+        """Let a loop read, as long as it reads without a pause."""
         borrower, self._last, self._streak = self._last, None, 0
         assert borrower is not None
         try:
@@ -163,16 +164,16 @@ class Reading:
         finally:
             self._borrower = None
             borrower.give_back(self._transport.fileno)
-        # It may be in the middle of its last read, and what that brings is not to be missed.
+        # The loop may be in the middle of its last read, whose frames must not be missed.
         while not self.is_open:
             if not self._lock.locked():
                 return
             self._arrived.acquire(timeout=PAUSE)
 
-    # -- a loop that has borrowed the duty ------------------------------------------------------------------------
+    # -- a loop that has been lent the reading --------------------------------------------------------------------
 
     def read_borrowed(self, borrower: Borrower) -> bool:
-        """Read what is there, in the borrower's thread; False if it is to stop reading."""
+        """Read the frames that have arrived, in the borrower's thread; return False if it must stop reading."""
         if not self._lock.acquire(blocking=False):
             return False
         try:
@@ -182,13 +183,13 @@ class Reading:
                 frames = self._transport.receive(wait=False)
             except BlockingIOError:
                 return True
-            except EOFError:  # which the main thread finds as well
+            except EOFError:  # the main thread will see it as well
                 self._borrower = None
             else:
                 for frame in frames:
                     if self._take(frame) is not borrower:
                         self._has_news, self._borrower = True, None
-        except BaseException:  # a bug of ours: say so where the user sees it
+        except BaseException:  # a bug in woolexec: print it where the user sees it
             import traceback
 
             traceback.print_exc()
@@ -200,17 +201,17 @@ class Reading:
         self._announce()
         return False
 
-    # -- a thread of its own --------------------------------------------------------------------------------------
+    # -- the reader thread ----------------------------------------------------------------------------------------
 
     def open(self, *_: object) -> None:
-        """Let the thread of its own read, until the main thread waits; from any thread, and a signal handler."""
+        """Let the reader thread read until the main thread waits; from any thread, or a signal handler."""
         try:
             self._idle_thread.pop()
         except IndexError:
             return
         self.is_open = True
         if self._thread is None:
-            self._thread = start_new_thread(self._run, ())  # not `Thread.start`, whose locks we may hold
+            self._thread = start_new_thread(self._run, ())  # not `Thread.start`, whose locks this thread may hold
         self._duty.release()
 
     def _run(self) -> None:
@@ -222,7 +223,7 @@ class Reading:
             self.stopping = True
             self._announce()
             self._on_end()  # the main thread may be busy
-        except BaseException:  # a bug of ours: say so where the user sees it
+        except BaseException:  # a bug in woolexec: print it where the user sees it
             import traceback
 
             traceback.print_exc()
@@ -233,8 +234,8 @@ class Reading:
         while not self.stopping:
             with self._lock:
                 self._read(wait=True)
-            if self._waits and not self.stopping:  # it reads the next by itself
-                self._has_news = True  # what was read may be for it, and it may not be waiting where it is announced
+            if self._waits and not self.stopping:  # the main thread reads the next frames itself
+                self._has_news = True  # these may be for it, and it may not be waiting for the announcement
                 self.is_open = False
                 self._page.set_open(0)
                 self._idle_thread.append(True)
@@ -243,8 +244,8 @@ class Reading:
             self._announce()
 
     def _announce(self) -> None:
-        """Let the main thread look."""
+        """Wake the main thread."""
         try:
             self._arrived.release()
-        except RuntimeError:  # it has not looked since the last time
+        except RuntimeError:  # it has not acquired the lock since the last time
             pass

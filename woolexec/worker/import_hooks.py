@@ -1,8 +1,8 @@
 """
-Do something when a module is imported.
+Run functions when a module is imported.
 
-For what a worker has to set up in modules that most tasks never use: importing them for its sake would make every
-worker start later (`logging` 10 ms, `multiprocessing` 15 ms).
+A worker uses this to set up modules that most tasks never use: importing them only to set them up would delay the
+start of every worker (`logging` 10 ms, `multiprocessing` 15 ms).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
-    """Call `act` with the module, now or right after it has been executed."""
+    """Call `act` with the module: now if it is imported, else right after it has been executed."""
     if name in sys.modules:
         act(_finished(name))
         return
@@ -27,26 +27,26 @@ def when_imported(name: str, act: Callable[[ModuleType], None]) -> None:
 
 
 def _finished(name: str) -> Any:
-    """Return a module whose import may be going on in another thread, when that is over."""
+    """Return a module; if another thread is still importing it, wait until the import is done."""
     from importlib import import_module
 
     return import_module(name)
 
 
 _acts: dict[str, list[Callable[[ModuleType], None]]] = {}
-"""What is to be done, by module."""
+"""The functions to call, by name of the module."""
 
 
 class _Finder:
     """
-    Finds the modules that somebody waits for as the others would, and has them loaded by a `_Loader`.
+    Finds the modules in `_acts` with the other finders, and loads them with a `_Loader`.
 
-    It stays in `sys.meta_path`: whoever takes an entry out of that list while another thread goes through it lets that
-    thread miss one, and fail to find its module.
+    It stays in `sys.meta_path`: removing an entry from that list while another thread iterates over it would make that
+    thread skip an entry and not find its module.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Find the module, if it is one of those."""
+        """Find the module if it is in `_acts`."""
         if name not in _acts:
             return None
         for finder in list(sys.meta_path):
@@ -63,7 +63,7 @@ _finder: Any = _Finder()
 
 
 class _Loader:
-    """Loads a module as its own loader does, then acts; afterwards the module knows its own loader alone."""
+    """Loads a module with its own loader, then calls the functions; restores the module's own loader."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -72,11 +72,11 @@ class _Loader:
         return getattr(self._loader, name)
 
     def create_module(self, spec: Any) -> Any:
-        """Make the module."""
+        """Create the module."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        """Execute the module, and do what is to be done."""
+        """Execute the module, then call the functions that were registered for it."""
         module.__loader__ = module.__spec__.loader = self._loader
         self._loader.exec_module(module)
         for act in _acts.pop(module.__spec__.name, ()):

@@ -1,4 +1,4 @@
-"""The initializers of executors in other processes, for workers that run tasks of several executors."""
+"""Run the initializers of executors in other processes, in workers that run tasks of several executors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from woolexec.worker.setup import Setup
 
 _run: dict[bytes, errors.InitializerError | None] = {}
-_running = threading.RLock()  # guards `_run`; an initializer may itself load what is wrapped
+_running = threading.RLock()  # guards `_run`; an initializer may itself unpickle wrapped functions
 
 
 def run_both(
     on_worker_start: Callable[[], object], initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> None:
-    """Run what an executor has workers run before its initializer, and that."""
+    """Run an executor's `on_worker_start`, then its initializer."""
     try:
         on_worker_start()
     except BaseException as exc:
@@ -37,17 +37,17 @@ def run_both(
 
 def run(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
     """
-    Run an initializer, unless that has been done.
+    Run an initializer, unless it has already run in this worker.
 
-    :param fail: says that the call cannot be run: called if the initializer takes too long, before the worker ends
-    :raises InitializerError: if it raised, now or before
+    :param fail: reports that the call cannot be run; called before the worker ends if the initializer takes too long
+    :raises InitializerError: if the initializer raised, now or before
     """
     with _running:
         if setup.key not in _run:
-            _run[setup.key] = None  # also while it runs: for what it loads itself
+            _run[setup.key] = None  # set while it runs, so that what it unpickles does not run it again
             try:
                 _run_once(setup, fail)
-            except (KeyboardInterrupt, SystemExit):  # of the call that happened to come first
+            except (KeyboardInterrupt, SystemExit):  # meant for the call that happened to be first
                 del _run[setup.key]
                 raise
             except BaseException as exc:  # user code
@@ -55,12 +55,12 @@ def run(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
                 failure.__cause__ = exc
                 _run[setup.key] = failure
         known = _run[setup.key]
-        if known is not None:  # each call gets its own, to which its notes are added
+        if known is not None:  # each call gets its own exception, because notes are added to it
             raise errors.InitializerError(str(known)) from known.__cause__
 
 
 def _run_once(setup: Setup, fail: Callable[[BaseException], object] | None) -> None:
-    over = threading.Lock()  # taken by whoever is first: the initializer's end, or that of its time
+    over = threading.Lock()  # acquired by what happens first: the initializer's end or the timeout
 
     def give_up() -> None:
         if over.acquire(blocking=False):

@@ -1,4 +1,4 @@
-"""One call in a worker: what to run, and how its outcome goes up."""
+"""One call in a worker: what to run, and how its outcome is sent to the engine."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ if TYPE_CHECKING:
     from woolexec.worker.setup import Setup
 
     class SocketTransport(Protocol):
-        """What frames are given to."""
+        """An object that sends frames."""
 
         def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
             """Send encoded frames."""
 
 
 class Slot:
-    """A function as it came, unpickled at its first call."""
+    """A function as it was received; it is unpickled at its first call."""
 
     __slots__ = ("_needs", "_payload", "function", "setup")
 
     def __init__(self, payload: Any, needs: Sequence[Slot] = ()) -> None:
         self._payload: Any = payload
-        self._needs = needs  # those of the large globals that it names
+        self._needs = needs  # slots of the large globals that the function names
         self.function: Callable[..., Any] | None = None
         self.setup: Setup | None = None
 
     def prepare(self) -> None:
-        """Import what it travels by, which takes longer than many a call, and is not to count as its time."""
+        """Import the modules that unpickling needs, so that the import does not count as run time of the first call."""
         prepare(self._payload)
 
     def get(self, job: Job, transport: SocketTransport) -> Callable[..., Any]:
         """
         Return the function.
 
-        :param job: for which it is wanted, and fails if that takes too long
-        :raises Exception: what unpickling it raised, every time anew
+        :param job: the call that needs it, and that fails if the initializer takes too long
+        :raises Exception: what unpickling it raised; after an error it is unpickled again each time
         """
         payload = self._payload
-        if payload is not None:  # two lanes may do this at once, and get one each
+        if payload is not None:  # two lanes may do this at the same time, each with its own result
             from woolexec.worker import setup
 
             fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
             self.function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
             self._payload, self._needs = None, ()
-        return self.function  # type: ignore[return-value]  # None if that is what the user has us call
+        return self.function  # type: ignore[return-value]  # None if the user submitted None
 
 
 class Job:
-    """A call, and where its arguments are."""
+    """A call and its arguments."""
 
     __slots__ = ("ended", "frame", "held", "number", "payload", "slot", "stays")
 
@@ -68,17 +68,17 @@ class Job:
         self.payload = payload
         self.frame = frame
         self.ended = False
-        self.held: Any = None  # what may run user code when it is dropped, so not before the outcome has been sent
-        self.stays = False  # it has waited for tasks of its own in a way that keeps the main thread
+        self.held: Any = None  # dropping it may run user code, so it is kept until the outcome has been sent
+        self.stays = False  # it has waited for nested tasks in a way that occupies the main thread
 
     @property
     def goes_home(self) -> bool:
-        """Whether its outcome goes to the caller's process, and not to a task that has submitted it."""
+        """Whether its outcome is sent to the caller's process, not to a task that submitted it."""
         return not self.frame.parent
 
     @property
     def name(self) -> str:
-        """What the task is called."""
+        """The name of the task."""
         function: Any = self.slot.function
         while not self.frame.name and isinstance(function, partial):
             function = function.func
@@ -93,9 +93,9 @@ class Job:
         context: bytes = b"",
     ) -> None:
         """
-        Send the encoded value up.
+        Send the encoded value to the engine.
 
-        :param arena: where a payload of middle size may go; it has one writer, the main thread
+        :param arena: ring buffer for medium-sized payloads; it has one writer, the main thread
         """
         self.ended = True
         number = self.number
@@ -129,30 +129,30 @@ class Job:
 
     def fail(self, transport: SocketTransport, seconds: float, exc: BaseException, *, doing: str = "") -> None:
         """
-        Send an exception up.
+        Send an exception to the engine.
 
-        :param doing: what we did, not the task, when it came
+        :param doing: what woolexec, not the task, was doing when the exception was raised
         """
         if doing:
             add_note(exc, f"while {doing} in {here()}")
             if isinstance(exc, ModuleNotFoundError):
                 from woolexec.worker.code_import import FOLDER
 
-                if FOLDER in os.environ:  # it is a peer's worker
+                if FOLDER in os.environ:  # this is a peer's worker
                     add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
         self.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1, goes_home=self.goes_home)
         transport.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
-        self.held = self.held, get(exc, "__traceback__")  # with the frames and all that they name
-        put(exc, "__traceback__", None)  # they may name it
+        self.held = self.held, get(exc, "__traceback__")  # with its frames and everything that these refer to
+        put(exc, "__traceback__", None)  # its frames may refer to the exception
 
 
 def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     """
-    Make the jobs of a Start.
+    Return the jobs of a Start frame.
 
-    :param chunk: the payload of the chunk that came last, of which the frame may want another span
+    :param chunk: the payload of the last chunk received, of which the frame may name another span
     """
     payload = chunk if frame.again else frame.payload
     if len(frame.call) == 1:
@@ -170,30 +170,31 @@ PICKLING = "pickling the result"
 SHUT = "this stream was closed by the shutdown of its pool"
 
 SAFE = ATOMS | {bytes}
-"""Values of these types can always be loaded; others may run code then, and fail."""
+"""Values of these types can always be unpickled; others may run code when they are unpickled, and fail."""
 
 
 def dumps_span(
     values: list[Any], errors: dict[int, bytes], kinds: set[type], *, goes_home: bool
 ) -> bytes | File | Parts:
     """
-    Pickle the results of some items of a map: a list of them, or a tuple of `Pickled`; one that does not pickle fails
-    alone.
+    Pickle the results of some items of a map, as a list or as a tuple of `Pickled`.
 
-    :param errors: the encoded exceptions of those that raised, by index
+    A result that cannot be pickled fails alone.
+
+    :param errors: the encoded exceptions of the items that raised, by index
     :param kinds: the types of the values
     :param goes_home: see `pickling.dumps`
     """
     try:
         if kinds <= SAFE:
             return dumps((values, errors), is_outcome=True)
-    except BaseException:  # one of the values does not pickle, or may not load: find out which
+    except BaseException:  # one of the values cannot be pickled, or may fail to unpickle: pickle each alone
         pass
     return dumps((_pickled_alone(values, errors, goes_home=goes_home), errors), is_outcome=True)
 
 
 def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bool) -> tuple[Any, ...]:
-    """Return a tuple: so whoever takes it need not look at each value."""
+    """Pickle each value alone; the tuple tells the receiver to expect `Pickled` values."""
     alone: list[Any] = []
     for index, value in enumerate(values):
         try:
@@ -206,13 +207,13 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bo
 
 
 def here() -> str:
-    """Say which worker this is, for messages."""
+    """Return a description of this worker, for messages."""
     return f"worker {os.getpid()} on {os.uname().nodename}"
 
 
 def add_note(exc: BaseException, note: str) -> None:
-    """Add a note, if the exception's class lets us."""
+    """Add a note, if the exception's class allows it."""
     try:
         BaseException.add_note(exc, note)
-    except BaseException:  # it sets __notes__ through the class's own code
+    except BaseException:  # setting __notes__ may run the class's own code
         pass

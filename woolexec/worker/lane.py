@@ -1,16 +1,16 @@
 """
-The lanes beside the main thread: an event loop of asyncio, one of trio, and threads for plain generators.
+The lanes in addition to the main thread: an event loop of asyncio, one of trio, and threads for plain generators.
 
 ::
 
-    reader thread --start, control--> inbox --one wake for a burst--> the lane's thread: tasks
-                                                                             |
-    socket <------------- Return, Raise, Started, Yield ---------------------'
+    reader thread --start, control--> inbox --one wake-up per burst--> the lane's thread: tasks
+                                                                              |
+    socket <------------- Return, Raise, Started, Yield ----------------------'
 
-A call is a task of its own.  So is a stream: its task takes the caller's commands in order (Next, Send, Throw, Close)
-and answers each with Yield, or with the stream's end.  A command that finds the generator's code running waits, but for
-Close and Cancel, which are what leaving the generator's scope is where it runs locally: the code is cancelled.  The
-Close of a shutdown waits until the code has given the item that it is at.
+Each call is a task.  So is each stream: its task takes the caller's commands in order (Next, Send, Throw, Close) and
+answers each with Yield, or with the stream's end.  A command that arrives while the generator's code runs waits, except
+Close and Cancel: they cancel the code, as leaving the scope of a local generator does.  The Close of a shutdown waits
+until the code has yielded the item that it is producing.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ if TYPE_CHECKING:
     from woolexec.worker.process import Worker
 
 BLOCKED = 1.0
-"""A coroutine that keeps its loop from running for so long (seconds) is warned of."""
+"""Seconds that a coroutine may block its loop before a warning is logged."""
 
 FEW = 8
-"""With more tasks than this on a loop, what they send is gathered until the loop comes round."""
+"""With more tasks than this on a loop, their frames are collected and sent once per loop iteration."""
 
 NOTHING = nullcontext()
 
 _CANCELS = ("CancelledError", "Cancelled")
-"""What asyncio and trio raise in code that is cancelled."""
+"""Names of the exceptions that asyncio and trio raise in cancelled code."""
 
 RUN_AHEAD, FAST = 0.001, 0.0001
-"""A stream that runs ahead gathers items for so long (seconds) before it sends them, if no more than the other lies
-between two of them."""
+"""Seconds that a stream that runs ahead collects items before it sends them, and the longest time between two items at
+which it collects them."""
 
 
 _GIVEN: Any = object()
-"""Stands for an item of a chunk that a call was given."""
+"""Placeholder for an item of a chunk that has been given to a call."""
 
 
 def make_lane(number: int, worker: Worker) -> Lane:
-    """Make the lane with this number (see `woolexec.core.call`)."""
+    """Create the lane with this number (see `woolexec.core.call`)."""
     if number == ASYNCIO:
         from woolexec.worker.asyncio_lane import AsyncioLane
 
@@ -77,10 +77,10 @@ def make_lane(number: int, worker: Worker) -> Lane:
 
 
 class Lane:
-    """What all lanes have in common: which calls they run, and how these answer."""
+    """Base class of the lanes: the calls that they run, and how these send their outcomes."""
 
     can_borrow = False
-    """It can read the worker's socket: see `woolexec.worker.frame_reader`."""
+    """Whether it can read the worker's socket: see `woolexec.worker.frame_reader`."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -88,36 +88,36 @@ class Lane:
         self.streams: dict[int, Commands] = {}
         self.tasks: dict[int, Any] = {}
         self.heard = 0
-        self._chunk: tuple[Any, bool, list[Any]] = None, False, []  # of a map: its payload, and what is in it
+        self._chunk: tuple[Any, bool, list[Any]] = None, False, []  # of a map: its payload, `star`, its items
 
     def borrow(self, fd: int) -> None:
-        """Read what comes for the worker."""
+        """Start reading the worker's socket."""
         raise NotImplementedError
 
     def give_back(self, fd: int) -> None:
-        """Stop that."""
+        """Stop reading the worker's socket."""
         raise NotImplementedError
 
     def start(self, job: Job) -> None:
-        """Begin a call; from the thread that reads."""
+        """Start a call; called in the thread that reads."""
         raise NotImplementedError
 
     def control(self, frame: Any) -> None:
-        """Act on a command for one of the calls, or on its cancellation; from the thread that reads."""
+        """Act on a command for one of the calls, or on its cancellation; called in the thread that reads."""
         raise NotImplementedError
 
     def run_for(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on behalf of the calling thread, which waits."""
+        """Run a coroutine for the calling thread, which waits."""
         raise NotImplementedError
 
     def finish(self, timeout: float | None) -> None:
-        """Wait until all calls are done; with a timeout (seconds), cancel them, and do not wait longer than that."""
+        """Wait until all calls are done; with a timeout (seconds), cancel them and wait no longer than that."""
         raise NotImplementedError
 
-    # -- what calls and streams do ------------------------------------------------------------------------------
+    # -- calls and streams --------------------------------------------------------------------------------------
 
     def prepare(self, job: Job) -> tuple[Callable[..., Any], Any, Any, Context]:
-        """Unpickle a call; return its function, its arguments, and the context that it runs in."""
+        """Unpickle a call; return its function, its arguments and the context in which it runs."""
         function = job.slot.get(job, self.transport)
         ctx = copy_context()
         ctx.run(nested_tasks.current.set, job)
@@ -131,22 +131,22 @@ class Lane:
         return function, args, kwargs, ctx
 
     def _item(self, job: Job) -> tuple[bool, Any]:
-        """Return whether a job's item is one of several arguments, and the item; each object is given once."""
+        """Return whether a job's item is a tuple of arguments, and the item; each object is given to one call only."""
         first = job.frame.first
         payload, star, items = self._chunk
         if payload is not job.payload or items[first] is _GIVEN:
             star, items = loads(job.payload, again=True)
-            if job.payload.__class__ is bytes:  # small: it does no harm to keep it until the next one comes
+            if job.payload.__class__ is bytes:  # small enough to keep until the next chunk arrives
                 self._chunk = job.payload, star, items
         item, items[first] = items[first], _GIVEN
         return star, item
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
-        """Send what a call has to say."""
+        """Send the frames of a call."""
         self.transport.send(frames, file, payload)
 
     def failed(self, job: Job, started: float, exc: BaseException) -> None:
-        """Send what a call raised."""
+        """Send the exception that a call raised."""
         seconds = monotonic() - started
         if job.frame.count:
             errors = {0: dump_failure(exc, skip=1, goes_home=job.goes_home)}
@@ -155,7 +155,7 @@ class Lane:
             job.fail(self, seconds, exc)
 
     def returned(self, job: Job, started: float, value: Any) -> None:
-        """Send what a call returned."""
+        """Send the value that a call returned."""
         seconds = monotonic() - started
         if job.frame.count:
             job.succeed(self, seconds, dumps_span([value], {}, {type(value)}, goes_home=job.goes_home))
@@ -169,22 +169,22 @@ class Lane:
         job.succeed(self, seconds, payload, context=changed)
 
     def closed(self, job: Job, started: float, frame: Any) -> None:
-        """Send that a stream was closed: to who closed it, or, at a shutdown, to who will pull it."""
+        """Send the end of a closed stream: a return for the caller's Close, an error for the next pull at shutdown."""
         if frame.__class__ is Close and frame.shutdown:
             self.failed(job, started, RuntimeError(SHUT))
         else:
             self.returned(job, started, None)
 
     def ready(self, job: Job) -> None:
-        """Say that a stream can be pulled."""
+        """Send that a stream can be pulled."""
         self.send(encode(Started(call=(job.number,))))
 
 
 class Outlet:
     """
-    What a stream gives out: items that go up alone, or, when it runs ahead and is fast, several together.
+    The output of a stream: sends items one by one or, if the stream runs ahead and is fast, several together.
 
-    :param soon: calls a function when the stream's code next waits for something
+    :param soon: schedules a function to be called when the stream's code next waits
     """
 
     def __init__(self, lane: Lane, job: Job, soon: Callable[[Callable[[], None]], None]) -> None:
@@ -200,11 +200,11 @@ class Outlet:
         self._send(dumps_value(item, goes_home=self._job.goes_home), 0)
 
     def go_on(self) -> None:
-        """Items are wanted again: what time has passed meanwhile says nothing of how fast they come."""
+        """Start a new batch of requested items: the time since the last item says nothing about the stream's speed."""
         self._last = monotonic()
 
     def gather(self, item: Any) -> None:
-        """Take an item that may go with others, if they come fast."""
+        """Take an item; send it together with others if they follow fast."""
         now = monotonic()
         if not self._items:
             if now - self._last > FAST:
@@ -220,9 +220,9 @@ class Outlet:
 
     def flush(self) -> None:
         """
-        Send what was gathered.
+        Send the collected items.
 
-        :raises Exception: what pickling an item raises; those before it have been sent
+        :raises Exception: what pickling an item raised; the items before it have been sent
         """
         if self._error is not None:
             raise self._error
@@ -230,7 +230,7 @@ class Outlet:
         if not items:
             return
         try:
-            # Others by themselves, for one may fail to unpickle.
+            # Items of other types are pickled one by one, because one may fail to unpickle.
             is_home = self._job.goes_home
             alone = [item if type(item) in SAFE else Pickled.of(item, goes_home=is_home) for item in items]
             payload = dumps(alone, is_outcome=True)
@@ -243,7 +243,7 @@ class Outlet:
     def _flush_quietly(self) -> None:
         try:
             self.flush()
-        except BaseException as exc:  # pickling runs user code; whoever next flushes hears of it
+        except BaseException as exc:  # pickling runs user code; the next flush raises it
             self._error = exc
 
     def _send(self, payload: Any, count: int) -> None:
@@ -260,46 +260,46 @@ class Outlet:
 
 
 class Commands:
-    """The commands for one stream that were not obeyed yet."""
+    """The pending commands for one stream."""
 
     def __init__(self) -> None:
         self.line: deque[Any] = deque()
         self.wake: Callable[[], object] | None = None
-        self.arrived = threading.Lock()  # held while a thread has nothing new to look at
+        self.arrived = threading.Lock()  # held while there is no new command for a thread
         self.arrived.acquire()
         self.running = False
         self.shut = False  # by a shutdown
 
     def is_closing(self) -> bool:
-        """Say whether what comes next is the end."""
+        """Return whether the next command ends the stream."""
         return bool(self.line) and self.line[0].__class__ in (Close, Cancel)
 
 
 class ThreadLane(Lane):
-    """Runs each plain generator in a thread of its own, so that one that takes long holds up no other."""
+    """Runs each plain generator in its own thread, so that a slow one does not block others."""
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        self._ends = threading.Condition()  # guards taking streams out
+        self._ends = threading.Condition()  # guards removal from `streams`
 
     def start(self, job: Job) -> None:
-        """Begin a stream."""
+        """Start a stream."""
         self.streams[job.number] = Commands()
         threading.Thread(target=self._run, args=(job,), name=f"woolexec-stream-{job.number}", daemon=True).start()
 
     def control(self, frame: Any) -> None:
-        """Give a command to a stream."""
+        """Pass a command to a stream."""
         commands = self.streams.get(frame.call)
         if commands is None:
             return
         commands.line.append(frame)
         try:
             commands.arrived.release()
-        except RuntimeError:  # it has not looked since the last time
+        except RuntimeError:  # the thread has not acquired it since the last time
             pass
 
     def finish(self, timeout: float | None) -> None:
-        """Wait until all streams have ended."""
+        """Wait until all streams have ended; with a timeout (seconds), close them and wait no longer than that."""
         if timeout is not None:
             for number in tuple(self.streams):
                 self.control(Close(call=number))
@@ -351,7 +351,7 @@ class ThreadLane(Lane):
             outlet.give(generator.send(loads(frame.payload)))
         elif frame.__class__ is Throw:
             outlet.give(generator.throw(load_failure(frame.payload)))
-        else:  # one by one, for nobody could send what was gathered while the generator's code runs
+        else:  # one by one: no thread could send collected items while the generator's code runs
             for _ in range(frame.credits or 1):
                 outlet.give(next(generator))
                 if commands.is_closing():
@@ -367,7 +367,7 @@ class LoopLane(Lane):
     """
     Runs coroutines and asynchronous generators on an event loop, in a thread.
 
-    Subclasses say how a loop is woken, how it begins a task, and how it cancels one.
+    Subclasses define how the loop is woken, and how a task is started and cancelled.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -376,7 +376,7 @@ class LoopLane(Lane):
         self._inbox: deque[Callable[[], None]] = deque()
         self._scheduled = True  # until the loop runs
         self._said: list[bytes] = []
-        self._held: list[Any] = []  # of the calls whose outcomes are among that
+        self._held: list[Any] = []  # what the calls hold whose outcomes are in `_said`
         self._finished: threading.Event | None = None
         self.ident = 0
         threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True).start()
@@ -384,22 +384,22 @@ class LoopLane(Lane):
 
     name = ""
 
-    # -- what a backend does ------------------------------------------------------------------------------------
+    # -- defined by each backend --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run the loop, in its thread; call `drain` when it runs."""
+        """Run the loop in its thread; call `drain` when it runs."""
         raise NotImplementedError
 
     def wake(self) -> None:
-        """Have `drain` called in the loop's thread."""
+        """Schedule `drain` in the loop's thread."""
         raise NotImplementedError
 
     def spawn(self, job: Job, coroutine: Coroutine[Any, Any, None], ctx: Context) -> None:
-        """Begin a task; put it into `tasks` under the job's number, and call `ended` when it is over."""
+        """Start a task; add it to `tasks` under the job's number, and call `ended` at its end."""
         raise NotImplementedError
 
     def soon(self, piece: Callable[[], None]) -> None:
-        """Call a function when the running task next waits; from the loop's thread."""
+        """Call a function when the running task next waits; called in the loop's thread."""
         raise NotImplementedError
 
     def cancel(self, number: int) -> None:
@@ -407,24 +407,24 @@ class LoopLane(Lane):
         raise NotImplementedError
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
-        """Make what is called, once or more, and what is awaited until then."""
+        """Return a function to call, once or more, and an awaitable that finishes at the first call."""
         raise NotImplementedError
 
-    # -- from other threads -------------------------------------------------------------------------------------
+    # -- called in other threads --------------------------------------------------------------------------------
 
     def put(self, piece: Callable[[], None]) -> None:
-        """Run a piece of our own code in the loop's thread."""
+        """Run a function of woolexec's own in the loop's thread."""
         self._inbox.append(piece)
         if not self._scheduled:
             self._scheduled = True
             self.wake()
 
     def start(self, job: Job) -> None:
-        """Begin a call."""
+        """Start a call."""
         self.put(lambda: self._begin(job))
 
     def control(self, frame: Any) -> None:
-        """Act on a command, or on a cancellation."""
+        """Act on a command or a cancellation."""
         self.put(lambda: self._control(frame))
 
     def run_for(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -443,7 +443,7 @@ class LoopLane(Lane):
         ctx = copy_context()
         ctx.run(nested_tasks.current.set, job)
         inner = Job(-job.number, job.slot, None, job.frame)
-        inner.ended = True  # its outcome goes up when the main thread has it
+        inner.ended = True  # the main thread sends its outcome
         self.put(lambda: self.spawn(inner, run(), ctx))
         done.wait()
         value, error = outcome[0]
@@ -452,7 +452,7 @@ class LoopLane(Lane):
         return value
 
     def finish(self, timeout: float | None) -> None:
-        """Wait until all calls are done."""
+        """Wait until all calls are done; with a timeout (seconds), cancel them and wait no longer than that."""
         done = threading.Event()
 
         def look() -> None:
@@ -469,7 +469,7 @@ class LoopLane(Lane):
     # -- in the loop's thread -----------------------------------------------------------------------------------
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
-        """Send what a call has to say; where many run, with what others have to say before the loop comes round."""
+        """Send the frames of a call; if many calls run, together with those of others in the same loop iteration."""
         if len(self.tasks) > FEW and file is None and not payload and threading.get_ident() == self.ident:
             if not self._said:
                 self.soon(self._speak)
@@ -483,10 +483,10 @@ class LoopLane(Lane):
         held, self._held = self._held, []
         if said:
             self.transport.send_all(said)
-        del held  # now
+        del held  # only now: after the frames were sent
 
     def drain(self) -> None:
-        """Take what has come."""
+        """Run the functions in the inbox."""
         self._scheduled = False
         inbox = self._inbox
         while inbox:
@@ -517,13 +517,13 @@ class LoopLane(Lane):
             self._release(job)
 
     def _release(self, job: Job) -> None:
-        """Drop what a call holds, when its outcome has been sent."""
+        """Drop what a call holds, after its outcome has been sent."""
         if self._said:
             self._held.append(job.held)
         job.held = None
 
     def ended(self, number: int) -> None:
-        """Forget a task; send the outcome of one that was cancelled before it began."""
+        """Remove a task; if it was cancelled before it started, send its outcome."""
         job, _ = self.tasks.pop(number)
         self.streams.pop(number, None)
         if not job.ended:
@@ -577,7 +577,7 @@ class LoopLane(Lane):
                         await close()
                     self.closed(job, started, frame)
                     return
-                if commands.is_closing() and not commands.shut:  # the end came before this was begun: nobody waits
+                if commands.is_closing() and not commands.shut:  # closed before this was started: nothing waits for it
                     continue
                 commands.running = True
                 with context_vars.span(job.frame.context, job.name) if job.frame.context else NOTHING:
@@ -598,12 +598,12 @@ class LoopLane(Lane):
                 self.failed(job, started, exc)
 
     async def _close(self, agen: Any) -> None:
-        """Close a generator whose stream has ended for another reason than its own; else this does nothing."""
+        """Close a generator whose stream was ended from outside; does nothing if the generator has ended."""
         close = getattr(agen, "aclose", None)
         if close is not None:
             try:
                 await close()
-            except BaseException:  # the stream ends as it does already
+            except BaseException:  # the stream already has an outcome
                 pass
 
     async def _obey(self, agen: Any, frame: Any, outlet: Outlet, commands: Commands) -> None:
@@ -621,10 +621,10 @@ class LoopLane(Lane):
         else:
             outlet.give(await agen.__anext__())
 
-    # -- a coroutine that blocks --------------------------------------------------------------------------------
+    # -- the warning about blocking coroutines ------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Warn when the loop does not come round; looks only while there is something to run."""
+        """Warn when the loop is blocked; checks only while there are tasks."""
         while True:
             self.busy.wait()
             came_round = threading.Event()
@@ -642,7 +642,7 @@ class LoopLane(Lane):
 
         where = "".join(traceback.format_stack(frame)[-3:]) if frame is not None else ""
         logging.getLogger("woolexec").warning(
-            "a coroutine has kept the %s loop of worker %d from running for %g s; others wait for it:\n%s",
+            "a coroutine has blocked the %s loop of worker %d for %g s; other coroutines are waiting:\n%s",
             self.name,
             os.getpid(),
             BLOCKED,
@@ -651,4 +651,4 @@ class LoopLane(Lane):
 
 
 def _never(piece: Callable[[], None]) -> None:
-    """A thread's stream gathers nothing."""
+    """Do nothing: a stream in a thread collects no items."""

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def attach(logging: Any, levels: dict[str, int]) -> None:
-    """Make the module's records go up; `levels` are those of the caller's loggers."""
+    """Send the log records of this process to the caller; `levels` are those of the caller's loggers."""
 
     class Relay(logging.Handler):  # type: ignore[misc]  # its base is only known now
-        """Sends records up."""
+        """Sends records to the engine."""
 
         def emit(self, record: Any) -> None:
             from woolexec.wire.codec import Log, encode
@@ -37,18 +37,18 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                 text = f"{record.levelname} {record.name}: {values['msg']}"[:500]
                 try:
                     data = dumps_inline(values)
-                except Exception:  # an extra that does not pickle
+                except Exception:  # an extra that cannot be pickled
                     plain = (str, int, float, bool, type(None))
                     data = dumps_inline({k: v if isinstance(v, plain) else repr(v) for k, v in values.items()})
                 job = nested_tasks.current_job()
                 worker.transport.send(encode(Log(record=data, text=text, call=0 if job is None else job.number)))
-            except Exception:  # as every handler: user code in repr, full sockets
+            except Exception:  # as in every handler: user code in repr, full sockets
                 self.handleError(record)
 
     root, relay, configure = logging.getLogger(), Relay(), logging.basicConfig
 
     def basic_config(**options: Any) -> None:
-        root.removeHandler(relay)  # it does nothing where there is a handler
+        root.removeHandler(relay)  # basicConfig does nothing if there is a handler
         try:
             configure(**options)
         finally:

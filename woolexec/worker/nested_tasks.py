@@ -1,8 +1,8 @@
 """
-What a task can ask about where it runs, and the tasks that it submits itself.
+The call that runs in a worker, and the nested tasks that it submits.
 
-A nested task travels up the worker's socketpair to its engine, which places it like any other; its outcome comes back
-as Return or Raise under the number that the worker gave it.
+A nested task is sent over the worker's socketpair to its engine, which places it like any other task; its outcome
+comes back as Return or Raise under the number that the worker gave it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from woolexec.worker.process import Worker
 
 worker: Worker | None = None
-"""The worker that this process is, if it is one."""
+"""The worker of this process; None if the process is not a worker."""
 
 current: ContextVar[Job | None] = ContextVar("woolexec_current", default=None)
-"""The call that runs here, if it does not run in the main thread."""
+"""The call that runs in this context, if it does not run in the main thread."""
 
 _FLUSHING = 1.0
-"""Seconds that a worker which is about to end waits for what it has said to leave."""
+"""Seconds that a worker that is about to end waits for its frames to be sent."""
 
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
-"""Nested tasks without an end yet, by number."""
+"""Nested tasks that have not ended, by number."""
 
 
 def current_job() -> Job | None:
-    """Return the call that runs here; in a thread that the user has made, the one in the main thread."""
+    """Return the call that runs in this context; in a thread started by user code, the one in the main thread."""
     job = current.get()
     if job is None and worker is not None:
         job = worker.lane.current
@@ -48,7 +48,7 @@ def current_job() -> Job | None:
 
 
 def resolve(frame: Any) -> None:
-    """Tell a nested task what became of it."""
+    """Deliver a frame about a nested task: its start, an item or its outcome."""
     number = frame.call if isinstance(frame.call, int) else frame.call[0]
     if frame.__class__ is Yield or frame.__class__ is Started:
         stream = _tasks.get(number)
@@ -63,7 +63,7 @@ def resolve(frame: Any) -> None:
     if receiver is None:
         return
     if frame.__class__ is Raise:
-        receiver.deliver_failure(None, frame.payload or None)  # nothing: it was cancelled
+        receiver.deliver_failure(None, frame.payload or None)  # no payload: it was cancelled
     elif frame.context:
         receiver.deliver_context(None, frame.context, frame.payload)
     else:
@@ -72,9 +72,9 @@ def resolve(frame: Any) -> None:
 
 def submit(future: Any, receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> None:
     """
-    Send a nested task up; its outcome is delivered to `receiver`.
+    Send a nested task to the engine; its outcome is delivered to `receiver`.
 
-    :param future: is told the number under which the task travels, before anything can come of it
+    :param future: gets the task's number, before any outcome can arrive
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
     if worker is None:
@@ -113,25 +113,25 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
 
 
 def flush() -> None:
-    """Wait until what this worker has said is on its way; not for ever, for the engine may not read."""
+    """Wait until this worker's frames have been written, for a limited time because the engine may not read."""
     deadline = monotonic() + _FLUSHING
     while worker is not None and worker.transport.is_sending and monotonic() < deadline:
         sleep(0.001)
 
 
 def send(frame: Any, file: File | None = None) -> None:
-    """Send a frame about a nested task up."""
+    """Send a frame about a nested task to the engine."""
     if worker is not None:
         worker.transport.send(encode(frame), file)
 
 
 def cancel(number: int, *, force: bool = False) -> None:
-    """Drop a nested task, if it has not been started; end it, with `force`."""
+    """Drop a nested task if it has not been started; with `force`, end it."""
     send(Close(call=number) if force else Cancel(call=number))
 
 
 def when_ended(number: int) -> Latch:
-    """Give up on a nested task; return what opens at its end."""
+    """Abandon a nested task; return the latch that opens at its end."""
     from woolexec.futures.call_future import Nobody
 
     nobody = Nobody()
@@ -143,16 +143,16 @@ def when_ended(number: int) -> Latch:
 
 
 def open_worker() -> None:
-    """Have a thread of its own read, for the sake of who waits without reading."""
+    """Let the reader thread read, for threads and tasks that wait without reading."""
     if worker is not None:
         worker.reading.open()
 
 
 def wait_lane() -> None:
     """
-    Somebody waits for a nested task without reading: in an event loop of a plain call's own, or in a thread of it.
+    Prepare for a wait for a nested task that does not read: in an event loop or a thread that a plain call started.
 
-    Its main thread can run none of its tasks meanwhile, so the engine is told that it needs another worker for them.
+    The main thread can run none of the call's tasks meanwhile, so the engine is told to run them in another worker.
     """
     if worker is None:
         return
@@ -164,15 +164,15 @@ def wait_lane() -> None:
 
 
 def must_read() -> bool:
-    """Say whether who waits here for a nested task reads the socket, and runs what comes: a call in the main thread."""
+    """Return whether a wait here for a nested task reads the socket and runs tasks: true in a main thread's call."""
     assert worker is not None
     return threading.current_thread() is threading.main_thread() and worker.lane.current is not None
 
 
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:
-    """Wait, where `must_read`, until it is done, or for `timeout` seconds; tasks of the waiting call run meanwhile."""
+    """Wait until `is_done`, or for `timeout` seconds, if `must_read`; tasks of the waiting call run meanwhile."""
     assert worker is not None
     was_open = worker.reading.is_open
     worker.lane.wait_for(is_done, None if timeout is None else monotonic() + timeout)
-    if was_open:  # somebody relied on it, in an event loop of the task's own for example
+    if was_open:  # something relied on the reader thread, for example an event loop that the task started
         worker.reading.open()

@@ -1,7 +1,7 @@
 """
-A worker: reads frames, keeps the functions it was sent, hands calls to its lanes.
+A worker: reads frames, stores the functions that it was sent, and hands calls to its lanes.
 
-It ends when the engine says Stop and all calls are done, or when the engine is gone.
+It ends when the engine has sent Stop and all calls are done, or when the engine is gone.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.worker.lane import Lane
-else:  # sooner there: see `worker/fork_server.py`
+else:  # faster to import: see `worker/fork_server.py`
     import _signal as signal
 
 LEAVING = 0.5
-"""Seconds that coroutines and streams have to end when the engine is gone."""
+"""Seconds that coroutines and streams have to end after the engine is gone."""
 
 
 _COMMANDS = frozenset({Next, Send, Throw, Close, Cancel})
 _NEWS = frozenset({Return, Raise, Yield, Started})
-"""What a call is told to do, and what becomes of a task that a call has submitted."""
+"""Frames that command a call, and frames about a nested task that a call has submitted."""
 
 
 class Worker:
@@ -84,7 +84,7 @@ class Worker:
                 self.lane.run()
             except EOFError:
                 break
-            except KeyboardInterrupt:  # between two calls: there is nothing to interrupt
+            except KeyboardInterrupt:  # between two calls: nothing to interrupt
                 continue
         self._finish_lanes()
 
@@ -111,7 +111,7 @@ class Worker:
     # -- frames -------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Any) -> Lane | None:
-        """Act on a frame; return the event loop that it was for, if that can read as well."""
+        """Act on a frame; return the event loop that it was for, if that can read the socket as well."""
         cls = frame.__class__
         if cls is Start:
             slot = self._slots[frame.function]
@@ -141,7 +141,7 @@ class Worker:
 
     def _control(self, frame: Any) -> Lane | None:
         known = None
-        for lane in tuple(self.lanes.values()):  # also those that have not begun the call yet, and so do not know it
+        for lane in tuple(self.lanes.values()):  # also those that have not started the call yet, and so do not know it
             if lane.can_borrow and frame.call in lane.tasks:
                 known = lane
             lane.control(frame)
@@ -150,7 +150,7 @@ class Worker:
     def _start_aside(self, frame: Start, slot: Slot) -> Lane | None:
         if frame.count and not frame.again:
             self._chunk = frame.payload
-        lane = self._lane(frame.lane)  # making it takes its time, which is not the calls'
+        lane = self._lane(frame.lane)  # first: making it takes a while, which is not part of the calls
         for job in jobs_of(frame, slot, self._chunk):
             if self.page.loop.start(job.number):
                 lane.start(job)
@@ -159,7 +159,7 @@ class Worker:
         return lane if lane.can_borrow else None
 
     def _give_back(self) -> None:
-        """Say which calls that do not run in the main thread were recalled in time."""
+        """Report which calls of the lanes were recalled before they started."""
         self.transport.send(encode(Recalled(call=self._declined, loop=True)))
         self._declined = []
 
@@ -179,13 +179,13 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
     """
     Run a worker in this process, to its end.
 
-    :param descriptors: the socket on which memory files come and go
-    :param page_fd: of the shared page
+    :param descriptors: the socket on which memory files are received and sent
+    :param page_fd: descriptor of the shared page
     """
     import atexit
     import faulthandler
 
-    os.set_blocking(sock.fileno(), True)  # its signature
+    os.set_blocking(sock.fileno(), True)  # the parameter is positional-only
     os.lseek(page_fd, CRASH, os.SEEK_SET)
     faulthandler.enable(page_fd, all_threads=False)
     code = 0
@@ -199,14 +199,14 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         worker.run()
     except SystemExit:
         pass
-    except BaseException:  # a bug of ours: say so where the user sees it
+    except BaseException:  # a bug in woolexec: print it where the user sees it
         import traceback
 
         traceback.print_exc()
         code = 1
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter does at its end; we are killed if it takes long
-    except BaseException:  # the user's Ctrl-C
+        threading._shutdown()  # type: ignore[attr-defined]  # as at interpreter exit; we are killed if it takes long
+    except BaseException:  # Ctrl-C
         pass
     try:
         atexit._run_exitfuncs()

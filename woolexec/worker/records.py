@@ -1,4 +1,4 @@
-"""What the engine and the template say to each other; a file of its own, for the engine needs no more of a worker."""
+"""The records that the engine and the fork server exchange; a separate module because the engine needs only these."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """
-Make the caller's settings true in a worker that starts: see `woolexec.engine.settings`.
+Apply the caller's settings in a worker that starts: see `woolexec.engine.settings`.
 
-What belongs to a module is done when that is imported, so that a worker which never uses it starts as fast as ever.
+The settings of a module are applied when it is imported, so that they do not slow the start of a worker that never
+uses it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 
 
 _CLOUDPICKLE = "cloudpickle.cloudpickle"
-"""What brings classes that travel by value; it imports `logging`."""
+"""The module that loads classes that are pickled by value; it imports `logging`."""
 
 
 def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
     """
-    Make the settings true in this process.
+    Apply the settings in this process.
 
-    :param number: of this worker
-    :param lifeline: a descriptor that can be read when the caller is gone; -1: there is none
+    :param number: number of this worker
+    :param lifeline: a descriptor that becomes readable when the caller is gone; -1: there is none
     """
     sys.setrecursionlimit(settings["recursion"])
     sys.set_int_max_str_digits(settings["digits"])
@@ -43,7 +44,7 @@ def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
         if name in settings:
             try:
                 act(settings[name])
-            except (OSError, ValueError):  # more than this process may do, or than there is on this host
+            except (OSError, ValueError):  # not permitted to this process, or not available on this host
                 pass
 
 
@@ -51,7 +52,7 @@ def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:
     for level, name in settings.get("level_names", {}).items():
         logging.addLevelName(level, name)
     if "logger_class" in settings and (_CLOUDPICKLE not in sys.modules or imported(_CLOUDPICKLE) is not None):
-        _set_logger_class(logging, settings["logger_class"])  # else cloudpickle is what imports it
+        _set_logger_class(logging, settings["logger_class"])  # else cloudpickle is importing `logging`
     if "disabled" in settings:
         logging.disable(settings["disabled"])
     log_relay.attach(logging, settings.get("levels", {}))
@@ -62,12 +63,12 @@ def _set_logger_class(logging: Any, payload: bytes) -> None:
 
     try:
         logging.setLoggerClass(loads(payload))
-    except Exception:  # code of users: their tasks say what is missing
+    except Exception:  # user code: their tasks report what is missing
         pass
 
 
 def _introduce(process: Any, settings: dict[str, Any], number: int, lifeline: int) -> None:
-    """Let `multiprocessing` see a child of the caller here, as in the standard library's workers."""
+    """Make this process a child of the caller to `multiprocessing`, as the standard library's workers are."""
     if "authkey" in settings:
         process.current_process().authkey = settings["authkey"]
     name, identity, pid = settings.get("process", ("MainProcess", (), os.getppid()))
@@ -77,11 +78,11 @@ def _introduce(process: Any, settings: dict[str, Any], number: int, lifeline: in
     process._parent_process = process._ParentProcess(name, pid, lifeline)
 
 
-# -- what is there from the start -----------------------------------------------------------------------------------
+# -- settings that are applied at once ------------------------------------------------------------------------------
 
 
 def _set_warning_filters(filters: list[tuple[Any, ...]]) -> None:
-    """Fill the list that `warnings` takes over when it is imported, and that the interpreter uses until then."""
+    """Fill the list of filters that the interpreter uses, and that `warnings` adopts when it is imported."""
     import _warnings
 
     _warnings.filters[:] = [  # the same list as `warnings.filters`
@@ -91,7 +92,7 @@ def _set_warning_filters(filters: list[tuple[Any, ...]]) -> None:
 
 
 class _Pattern:
-    """A regular expression that is compiled when it is needed: loading `re` takes 5 ms."""
+    """A regular expression that is compiled when it is needed: importing `re` takes 5 ms."""
 
     def __init__(self, pattern: str, flags: int) -> None:
         self._of = pattern, flags
@@ -110,7 +111,7 @@ def _as_pattern(pattern: Any) -> Any:
 
 
 class _ByName(type):
-    """The class of stand-ins for categories of warnings, whose modules are not imported for their sake."""
+    """Metaclass of placeholders for warning categories, so that the modules of these need not be imported."""
 
     names: tuple[str, str]
 
@@ -134,7 +135,7 @@ def _set_locale(values: dict[str, str]) -> None:
     for name, value in values.items():
         try:
             _locale.setlocale(getattr(_locale, name), value)
-        except (AttributeError, ValueError, _locale.Error):  # type: ignore[attr-defined]  # this host has no such thing
+        except (AttributeError, ValueError, _locale.Error):  # type: ignore[attr-defined]  # this host does not have it
             pass
 
 
@@ -161,14 +162,14 @@ def _set_limits(limits: dict[str, tuple[int, int]]) -> None:
 
 
 def _start_coverage(configuration: str) -> None:
-    """Measure this process as the caller's coverage wants the children of `multiprocessing` measured."""
+    """Start coverage here as the caller's coverage starts it in children of `multiprocessing`."""
     from importlib import import_module
 
     variable = "COVERAGE_PROCESS_START"
     before = os.environ.get(variable)
     os.environ[variable] = configuration
     try:
-        import_module("coverage").process_startup()  # does nothing if it has been started
+        import_module("coverage").process_startup()  # does nothing if it is already running
     finally:
         if before is None:
             del os.environ[variable]
@@ -176,7 +177,7 @@ def _start_coverage(configuration: str) -> None:
             os.environ[variable] = before
 
 
-# -- what comes with a module ---------------------------------------------------------------------------------------
+# -- settings that are applied when a module is imported ------------------------------------------------------------
 
 
 def _set_field_limit(limit: int) -> None:
@@ -184,7 +185,7 @@ def _set_field_limit(limit: int) -> None:
 
 
 def _set_socket_timeout(timeout: float) -> None:
-    # Not before: the sockets of this process, which have been made by then, have none.
+    # Only then: this process's own sockets, which are created before, must have no timeout.
     import_hooks.when_imported("socket", lambda socket: socket.setdefaulttimeout(timeout))
 
 
@@ -193,7 +194,7 @@ def _set_decimal_context(values: tuple[Any, ...]) -> None:
 
 
 def _change_default(decimal: Any, values: tuple[Any, ...]) -> None:
-    """Change what each thread of this process makes its own context from."""
+    """Change the context from which each thread of this process creates its own."""
     default = decimal.DefaultContext
     default.prec, default.rounding, default.Emin, default.Emax, default.capitals, default.clamp, traps = values
     for signal in default.traps:
@@ -202,7 +203,7 @@ def _change_default(decimal: Any, values: tuple[Any, ...]) -> None:
 
 def _register_reducers(reducers: list[tuple[str, str, bytes]]) -> None:
     for module, name, payload in reducers:
-        # A class that travels by value comes with cloudpickle.
+        # A class that is pickled by value needs cloudpickle to load it.
         by_value = module == "__main__" or "<locals>" in name
         import_hooks.when_imported(_CLOUDPICKLE if by_value else module, _registering(payload))
 
@@ -215,7 +216,7 @@ def _registering(payload: bytes) -> Callable[[Any], None]:
 
         try:
             cls, reducer = loads(payload)
-        except Exception:  # code of users: their tasks say what is missing
+        except Exception:  # user code: their tasks report what is missing
             return
         copyreg.pickle(cls, reducer)
 

@@ -1,8 +1,9 @@
 """
-What an executor in another process sends around its functions: the code that they need, and its initializer.
+The setup that an executor in another process sends with its functions: the code that they need, and its initializer.
 
-Such an executor sends its functions wrapped.  Unpickling one makes the code importable and runs the initializer, unless
-that has been done in this worker.  The tasks that such a function submits are wrapped in the same, wherever they go.
+Such an executor sends each function wrapped in the setup.  Unpickling one makes the code importable and runs the
+initializer, unless this worker has already done so.  The nested tasks of such a function are wrapped in the same setup,
+wherever they run.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 class Setup:
     """
-    What is sent around functions.
+    The code and the initializer that are sent with functions.
 
-    :param code: of each archive the name of its module, and its digest
-    :param initializer: pickled, with its arguments: body and buffers; none: there is no initializer
-    :param key: of the executor whose initializer it is
-    :param timeout: seconds that the initializer may take; None: as long as it likes
+    :param code: for each code archive the name of its module and its digest
+    :param initializer: the pickled initializer and its arguments: body and buffers; empty: there is no initializer
+    :param key: identifies the executor whose initializer it is
+    :param timeout: seconds that the initializer may take; None: no limit
     """
 
     __slots__ = ("code", "initializer", "key", "timeout")
@@ -47,14 +48,14 @@ class Setup:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """Of the archives that whoever unpickles this must have."""
+        """Digests of the archives that must be on the host where this is unpickled."""
         return tuple(digest for _, digest in self.code)
 
     def wrap(self, function: Sequence[Any]) -> bytes:
         """
-        Wrap this around a function.
+        Wrap a function in this setup.
 
-        :param function: pickled: body and buffers
+        :param function: the pickled function: body and buffers
         """
         return dumps_inline(_Wrapped(self, [bytes(part) for part in function]))
 
@@ -81,10 +82,9 @@ def load(
     """
     Unpickle a function.
 
-    :param needs: the payloads of the large globals that it names
-
-    :param fail: says that the call cannot be run, from another thread, before this process ends
-    :return: it, and what was around it
+    :param fail: reports that the call cannot be run; called in another thread, before this process ends
+    :param needs: the payloads of the large globals that the function names
+    :return: the function and the setup in which it was wrapped, None if there was none
     :raises Exception: what unpickling it raised
     """
     _loading.fail, _loading.found = fail, None
@@ -102,7 +102,7 @@ def _unwrap(setup: Setup, function: list[bytes]) -> Any:
     """
     Make the code importable, run the initializer, and return the function.
 
-    :raises ModuleNotFoundError: if an archive has not come to this host
+    :raises ModuleNotFoundError: if an archive was not sent to this host
     :raises InitializerError: if the initializer raised, now or before
     """
     if setup.code:

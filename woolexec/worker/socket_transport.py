@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from woolexec.wire.ring_buffer import RingBuffer
 
 _MOMENT = 0.001
-"""Until a payload that is too large for a frame is tried again, in seconds."""
+"""Seconds until a payload that is too large for a frame is tried again."""
 
 
 class SocketTransport:
@@ -29,10 +29,10 @@ class SocketTransport:
     Send and receive frames.
 
     Any thread may send, also one that was interrupted in the middle of sending (a signal handler that logs): frames
-    are put in line, and whoever holds `_sending` writes the line out.
+    are appended to a queue, and the thread that holds `_sending` writes the queue out.
 
-    :param arena: where payloads of middle size come
-    :param descriptors: on which memory files come and go
+    :param arena: ring buffer in which medium-sized payloads arrive
+    :param descriptors: the socket on which memory files are received and sent
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class SocketTransport:
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """
-        Write encoded frames, all of which are gone when this returns, unless another thread is writing them.
+        Write encoded frames; all have been written when this returns, unless another thread is writing them.
 
-        :param payload: what the frames end with, apart from them because it is large
+        :param payload: the end of the frames, given separately because it is large
         """
         if file is None and not payload:
             self._line.append(sized(frames))
@@ -59,7 +59,7 @@ class SocketTransport:
 
     @property
     def is_sending(self) -> bool:
-        """Something has not been written yet."""
+        """Whether some frames have not been written yet."""
         return bool(self._line) or self._sending.locked()
 
     def _write_out(self) -> None:
@@ -67,7 +67,7 @@ class SocketTransport:
             try:
                 while self._line:
                     entry = self._line.popleft()
-                    if entry.__class__ is bytes:  # the usual case: a frame after a call that has left all caches cold
+                    if entry.__class__ is bytes:  # the usual case, kept short: after a call all caches are cold
                         sent = self._sock.send(entry)
                         if sent == len(entry):
                             continue
@@ -78,11 +78,11 @@ class SocketTransport:
                     while rest:
                         try:
                             rest, file = write(self._sock, rest, file, self._descriptors)
-                        except BlockingIOError:  # only by way of its descriptor, and too many are under way
+                        except BlockingIOError:  # it must be sent as a descriptor, and too many are in flight
                             sleep(_MOMENT)
-            except ConnectionError:  # nobody listens: whoever reads hears of it, and lets the worker end
+            except ConnectionError:  # the engine is gone: the thread that reads sees it too, and ends the worker
                 self._line.clear()
-            except BaseException:  # a signal handler raised in a frame's middle: no way to go on
+            except BaseException:  # a signal handler raised in the middle of a frame: the stream is broken
                 os._exit(1)
             finally:
                 self._sending.release()
@@ -94,10 +94,10 @@ class SocketTransport:
 
     def receive(self, *, wait: bool = True) -> list[Message]:
         """
-        Read what is there.
+        Read the frames that have arrived.
 
         :raises EOFError: if the other end is gone
-        :raises BlockingIOError: if nothing is there and `wait` is false
+        :raises BlockingIOError: if none has arrived and `wait` is false
         """
         frames: list[Message] = []
         while not frames:

@@ -1,16 +1,16 @@
 """
 The sync lane: the worker's main thread, which runs plain calls one after the other.
 
-Before each call it tells the shared page which call it starts, then looks whether that call has been recalled.  The
-engine does the same in the other order, so that each call is either started or recalled, never both, without a
-message (Dekker's algorithm); see `page` for the words and the fence.
+Before each call it writes to the shared page which call it starts, then checks whether that call has been recalled.
+The engine does the same in the other order, so that each call is either started or recalled, never both, without a
+message (Dekker's algorithm); see `woolexec.wire.shared_page` for the words and the fence.
 
-A call that waits for a task of its own (`wait_for`) gives its place up:
+A call that waits for a nested task (`wait_for`) gives up its place:
 
-1. Wait goes up; the engine recalls all that this worker has not started, and marks the end with Recall (of no call,
-   if there was nothing).
-2. What stands before the mark is declined, what comes behind it are tasks of the waiting call: they run here, on top.
-3. When the outcome is there, Resume goes up and the call goes on.
+1. The worker sends Wait; the engine recalls all calls that this worker has not started, and marks the end with Recall
+   (of no call, if there was none).
+2. Calls queued before the mark are declined; those after it are tasks of the waiting call: they run here, nested in it.
+3. When the outcome has arrived, the worker sends Resume and the call continues.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
 
 _LONGEST = 0.001
-"""An idle worker looks for the next call, with the processor offered to others in between, before it sleeps: for twice
-as long as the last pause lasted, if that was shorter than this, else not at all (seconds).  Waking a sleeping processor
-takes 30-50 µs on a virtual machine.  With this a round trip takes 50 µs, without it 86; through a link, where pauses
-last 500, it takes 50 less as well."""
+"""Longest pause, in seconds, after which an idle worker polls for the next call before it sleeps; between polls it
+yields the processor.  It polls for twice the time of the last pause if that was shorter than this, else not at all.
+Waking a sleeping processor takes 30-50 µs on a virtual machine.  With polling a round trip takes 50 µs, without it
+86 µs; through a link, where pauses last 500 µs, polling also saves 50 µs."""
 
 
 class SyncLane:
@@ -59,7 +59,8 @@ class SyncLane:
         self._receive = receive
         self._run_coroutine = run_coroutine
         self._ready: deque[Job | Recall] = deque()
-        # Marks put in line, by whoever reads, and taken out, by the main thread: one counter would be written by both.
+        # Marks queued by the thread that reads, and removed by the main thread: a single counter would be written by
+        # both threads.
         self._marks_in = self._marks_out = 0
         self._open: set[int] = set()
         self._answered: set[int] = set()
@@ -70,16 +71,16 @@ class SyncLane:
         self.current: Job | None = None
         self._recursion = sys.getrecursionlimit()
 
-    # -- what the worker puts in line ---------------------------------------------------------------------------
+    # -- the queue of calls, filled by the worker ---------------------------------------------------------------
 
     def start(self, frame: Start, slot: Slot) -> None:
-        """Put the calls of a Start in line."""
+        """Queue the calls of a Start frame."""
         if frame.count and not frame.again:
             self._chunk = frame.payload
         self._ready.extend(jobs_of(frame, slot, self._chunk))
 
     def recall(self, frame: Recall) -> None:
-        """Put the mark that ends a recall in line."""
+        """Queue the mark that ends a recall."""
         self._ready.append(frame)
         self._marks_in += 1
 
@@ -87,10 +88,9 @@ class SyncLane:
 
     def run(self) -> None:
         """
-        Run calls for ever.
+        Run calls until an exception ends the loop.
 
-        :raises EOFError: when the engine is gone
-        :raises SystemExit: when it said Stop and all calls are done
+        :raises EOFError: when the engine is gone, or has sent Stop and all calls are done
         """
         receive, ready = self._receive, self._ready
         yield_processor = getattr(os, "sched_yield", partial(sleep, 0))
@@ -105,7 +105,7 @@ class SyncLane:
                     receive(False)
                     break
                 except BlockingIOError:
-                    if ready:  # the thread of its own saw us look, and has handed the duty back with this in line
+                    if ready:  # the reader thread saw this thread poll, and has handed reading back with a call queued
                         break
                     yield_processor()
             else:
@@ -114,9 +114,9 @@ class SyncLane:
 
     def wait_for(self, is_done: Callable[[], bool], deadline: float | None = None) -> None:
         """
-        Wait for the outcome of a task that the running call submitted; run its other tasks meanwhile.
+        Wait for the outcome of a task that the running call submitted; run the call's other tasks meanwhile.
 
-        Returns when `is_done`, or when the deadline (monotonic seconds) has passed.
+        Return when `is_done()` is true or the deadline (on the monotonic clock, in seconds) has passed.
         """
         job = self.current
         if is_done() or job is None:
@@ -127,11 +127,11 @@ class SyncLane:
         limit = sys.getrecursionlimit()
         while not is_done():
             if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
-                # Each call on top of another gets as much stack as the first one had.
+                # A call nested in another gets as much stack as the first one had.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
                 self._step(decline=serial not in self._answered)
                 continue
-            # Not before the Wait is answered, or asking again and again would never let a task be placed.
+            # The deadline applies only after Wait was answered: else a caller that polls would never let a task start.
             if deadline is None or serial not in self._answered:
                 self._receive(True)
                 continue
@@ -146,7 +146,7 @@ class SyncLane:
         self._transport.send(encode(Resume(call=job.number)))
 
     def _step(self, *, decline: bool = False) -> None:
-        """Take the next entry of the line; with `decline`, a call is given back."""
+        """Handle the next entry of the queue; with `decline`, a call is given back instead of run."""
         job = self._ready.popleft()
         if job.__class__ is Recall:
             self._marks_out += 1
@@ -161,7 +161,7 @@ class SyncLane:
         try:
             if self._items is not None and self._items[0] is not job.payload:
                 self._items = None  # before the call counts as started: a destructor may end this process
-            # A call that waits has asked for everything to be taken back: what stands before the answer may not start.
+            # A waiting call has asked the engine to recall everything: what is queued before the answer must not start.
             if decline or not self._page.start(job.number):
                 self._declined.append(job.number)
                 return
@@ -170,7 +170,7 @@ class SyncLane:
                 self._run_span(job)
             else:
                 self._run_call(job)
-        except KeyboardInterrupt as exc:  # it came between the task's code and ours
+        except KeyboardInterrupt as exc:  # raised outside the task's own code
             if not job.ended:
                 job.fail(self._transport, 0.0, exc)
         finally:
@@ -192,7 +192,7 @@ class SyncLane:
             return
         try:
             value = function(*args, **kwargs)
-            if value.__class__ is CoroutineType:  # of a lambda, or of another function that is not itself async
+            if value.__class__ is CoroutineType:  # from a lambda or another function that is not declared async
                 value = self._run_coroutine(job, value)
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc)
@@ -204,11 +204,11 @@ class SyncLane:
         except BaseException as exc:
             job.fail(self._transport, seconds, exc, doing=PICKLING)
             return
-        # Only now are the arguments dropped: a destructor may end this process.
+        # The arguments are dropped only after this: a destructor may end this process.
         job.succeed(self._transport, seconds, payload, self._page.up)
 
     def _run_span(self, job: Job) -> None:
-        """Run some items of a chunk; an item that raises does not keep the others from running."""
+        """Run some items of a chunk; an item that raises does not stop the others."""
         started = monotonic()
         try:
             function = job.slot.get(job, self._transport)
@@ -230,7 +230,7 @@ class SyncLane:
             try:
                 if star:
                     for item in todo:
-                        values.append(function(*item))  # noqa: PERF401  # `extend` need not keep what came before an error
+                        values.append(function(*item))  # noqa: PERF401  # `extend` may lose values before an error
                 else:
                     for item in todo:
                         values.append(function(item))  # noqa: PERF401
@@ -248,11 +248,11 @@ class SyncLane:
             dumps_span(values, errors, kinds, goes_home=job.goes_home),
             self._page.up,
         )
-        if job.frame.first + job.frame.count >= len(chunk):  # that was all of it
+        if job.frame.first + job.frame.count >= len(chunk):  # the chunk is done
             self._items = None
 
     def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
-        """Run the coroutine that an item gave, if it is one."""
+        """Return the value of an item; if it is a coroutine, run it."""
         if value.__class__ is not CoroutineType:
             return value
         try:

@@ -1,4 +1,4 @@
-"""The lane of coroutines for trio."""
+"""The lane that runs coroutines on trio."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TrioLane(LoopLane):
             await trio.sleep_forever()
 
     def wake(self) -> None:
-        """Have `drain` called."""
+        """Schedule `drain` in the loop's thread."""
         self._token.run_sync_soon(self.drain)
 
     def soon(self, piece: Callable[[], None]) -> None:
@@ -42,11 +42,11 @@ class TrioLane(LoopLane):
         self._token.run_sync_soon(piece)
 
     def spawn(self, job: Job, coroutine: Coroutine[Any, Any, None], ctx: Context) -> None:
-        """Begin a task."""
+        """Start a task."""
         scope = trio.CancelScope()
         self.tasks[job.number] = job, scope
         self.busy.set()
-        # A task begins in its maker's context.
+        # A task runs in a copy of the context that starts it.
         ctx.run(self._nursery.start_soon, self._run, job.number, scope, coroutine)
 
     async def _run(self, number: int, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -61,6 +61,6 @@ class TrioLane(LoopLane):
         self.tasks[number][1].cancel()
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
-        """Make what is called, and what is awaited until then."""
+        """Return a function to call, and an awaitable that finishes when it is called."""
         event = trio.Event()
         return event.set, event.wait()
