@@ -124,7 +124,7 @@ class _Running:
 
     async def __aenter__(self) -> Self:
         try:
-            self._process = subprocess.Popen(  # noqa: ASYNC220  # asyncio's needs the child watcher of the user's policy
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # asyncio's needs a child watcher of the user's policy
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
