@@ -228,7 +228,7 @@ def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monke
         for name, found in {
             "": "FAIL  TLS: the peer requires a certificate from its authority: none was shown",
             "ours/client-expired": "FAIL  our certificate: {path} expired on",
-            "theirs/client": "FAIL  our certificate: {path} is not accepted by those who trust",
+            "theirs/client": "FAIL  our certificate: {path} fails verification against",
         }.items():
             path = tmp_path / f"{name}.pem"
             if name:

@@ -62,7 +62,7 @@ def test_next_address_is_tried_when_one_does_not_answer(peer, tmp_path):
 def test_peer_of_another_pool_is_refused_at_the_handshake():
     with Peer(1, credentials=CREDENTIALS, pool="b") as other:
         with following(Told(Joined(Record("one", (other.address,), pool="a"))), peers_timeout=0.3) as pool:
-            with pytest.raises(NoPeersError, match="pool 'a' is wanted, and this peer is of pool 'b'"):
+            with pytest.raises(NoPeersError, match="pool 'a' is requested, but this peer belongs to pool 'b'"):
                 pool.submit(abs, -1).result(PATIENCE)
 
 
