@@ -1,1 +1,1 @@
-"""The transport to other hosts: the frames of a socketpair on a gRPC stream.  Only this package imports grpc."""
+"""The transport to peers: the frames of a socketpair on a gRPC stream.  Only this package imports grpc."""

@@ -38,7 +38,7 @@ PATIENCE = 5.0
 _TRIPS = 20
 
 _SOON = 30 * 86400.0
-"""Seconds before the expiry of our certificate from which on the user is told about it."""
+"""The user is warned when our certificate expires within this many seconds."""
 
 _ENDED = "the peer ended the connection"
 
@@ -155,7 +155,7 @@ class _Steps:
             advice = "WOOLEXEC_TLS_CERT names it; `woolexec certs issue client` makes one"
             yield Step("our certificate", works=False, found=str(exc), advice=advice)
             return
-        advice = "" if left > _SOON else "issue it anew with `woolexec certs issue client`"
+        advice = "" if left > _SOON else "renew it with `woolexec certs issue client`"
         yield Step("our certificate", works=True, found=f"valid for {left / 86400:.0f} days", advice=advice)
 
     async def encryption(self) -> AsyncIterator[Step]:

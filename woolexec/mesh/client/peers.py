@@ -135,7 +135,7 @@ class Peers:
         return there
 
     def _possible(self) -> float:
-        """Return the maximum number of peers that can still be connected, as far as is known."""
+        """Return the maximum number of peers that can be connected, as far as is known."""
         if not all(discovery.count is not None for discovery in self._discoveries):
             return float("inf")
         hopeless = sum(known.is_final and known.link is None for known in tuple(self._known.values()))

@@ -53,7 +53,7 @@ _UNTAKEN = 256
 
 
 def boot_id() -> str:
-    """Return the id of this boot of the kernel; empty if it cannot be read."""
+    """Return the unique id of this boot of the kernel; empty if it cannot be read."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -100,7 +100,7 @@ class Passage:
         except OSError as exc:
             raise ProtocolError("a memory file was announced, but not handed over") from exc
         if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
-            for fd in fds:  # closing something else than a memory file may block
+            for fd in fds:  # closing anything else than a memory file may block
                 threading.Thread(target=os.close, args=(fd,), daemon=True).start()
             raise ProtocolError("received something other than a sealed memory file, or one too many")
         number = int.from_bytes(data, "little")

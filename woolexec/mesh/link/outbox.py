@@ -49,7 +49,7 @@ OPTIONS = [
 
 
 _PART = 512 << 10
-"""Bytes of a large payload per message: the longest that a small frame waits for."""
+"""Bytes of a large payload per message: a small frame waits for at most one of these."""
 
 _ENDING = 0.5
 """Seconds to wait for a pending write when the stream has ended."""

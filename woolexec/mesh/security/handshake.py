@@ -95,10 +95,10 @@ def _major(text: str) -> str:
 
 class Caller:
     """
-    The client's part.
+    The client's part of the handshake.
 
-    :param token: the secret that both ends have; None where none is asked for
-    :param pool: the name of the pool that is wanted; empty: any
+    :param token: the secret that both ends have; None: no token is required
+    :param pool: the name of the requested pool; empty: any
     """
 
     def __init__(self, token: bytes | None, pool: str = "") -> None:
