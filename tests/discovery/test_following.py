@@ -193,5 +193,5 @@ def test_record_that_grpc_makes_nothing_of_harms_nobody(peer):
 
 def test_token_alone_is_not_used_towards_other_hosts():
     with following(Told(Joined(Record("far", ("192.0.2.1:7437",)))), peers_timeout=0.3) as pool:
-        with pytest.raises(NoPeersError, match="takes TLS"):
+        with pytest.raises(NoPeersError, match="use TLS"):
             pool.submit(abs, -1).result(PATIENCE)

@@ -17,7 +17,7 @@ LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
 
 
 class CodeStore:
-    """The folder; it is made for the first archive and removed with the peer.  The peer itself never opens an archive."""
+    """The folder; it is made for the first archive and removed with the peer.  The peer process opens none of them."""
 
     def __init__(self) -> None:
         self.folder = os.path.join(tempfile.gettempdir(), f"woolexec-code-{secrets.token_hex(16)}")
