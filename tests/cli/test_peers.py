@@ -92,7 +92,7 @@ def test_doctor_says_that_nobody_listens(capsys):
 
 def test_doctor_says_that_a_name_does_not_exist(capsys):
     assert cli.main(["doctor", "no-such-host.invalid:1"]) == 1
-    assert "is 'no-such-host.invalid' spelt right" in capsys.readouterr().out
+    assert "is 'no-such-host.invalid' spelt correctly" in capsys.readouterr().out
 
 
 def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypatch):
@@ -126,7 +126,7 @@ def test_certificates_that_were_made_are_what_doctor_wants(tmp_path, capsys, mon
     credentials = Credentials.from_files(None, files["--tls-ca"], files["--tls-cert"], files["--tls-key"])
     with Peer(1, bind="127.0.0.1:0", credentials=credentials) as peer:
         assert cli.main(["doctor", peer.address]) == 1
-        assert "the peer speaks TLS" in capsys.readouterr().out
+        assert "the peer uses TLS" in capsys.readouterr().out
         for setting in export.split()[1:]:
             monkeypatch.setenv(*setting.split("="))
         assert cli.main(["doctor", peer.address]) == 0
@@ -226,9 +226,9 @@ def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monke
     monkeypatch.setenv("WOOLEXEC_TLS_CA", str(tmp_path / "ours" / "ca.pem"))
     with Peer(1, bind="127.0.0.1:0", credentials=Credentials.from_files(None, *files)) as peer:
         for name, found in {
-            "": "FAIL  TLS: the peer asks for a certificate of its authority, and none was shown",
+            "": "FAIL  TLS: the peer requires a certificate from its authority: none was shown",
             "ours/client-expired": "FAIL  our certificate: {path} expired on",
-            "theirs/client": "FAIL  our certificate: {path} is not accepted by those who trust",
+            "theirs/client": "FAIL  our certificate: {path} fails verification against",
         }.items():
             path = tmp_path / f"{name}.pem"
             if name:
@@ -246,7 +246,7 @@ def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         assert cli.main(["doctor", peer.address]) == 0
-        assert "ok    link: the peer lets us in, and is full" in capsys.readouterr().out
+        assert "ok    link: the peer accepts the link, but has no free places" in capsys.readouterr().out
         peer.drain()
         while peer._health.serving:
             time.sleep(0.005)

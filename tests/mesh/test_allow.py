@@ -186,6 +186,6 @@ def test_task_ends_although_it_cannot_be_written_down(tmp_path, caplog):
         assert [pool.submit(tasks.weigh, b"12").result(PATIENCE) for _ in range(5)] == [2] * 5
         assert peer._places.admission.free == 1
     audit.close()
-    assert [record.getMessage() for record in caplog.records if "written down" in record.getMessage()] == [
-        "tasks are not written down: [Errno 28] No space left on device"
+    assert [record.getMessage() for record in caplog.records if "audit log" in record.getMessage()] == [
+        "cannot write tasks to the audit log: [Errno 28] No space left on device"
     ]

@@ -113,7 +113,7 @@ def test_parts_become_the_payload_that_was_sent(monkeypatch):
 def test_payload_of_which_nothing_has_come_is_a_broken_stream():
     frame = returning(1)
     frame.extent, frame.payload = (200_000,), b""
-    with pytest.raises(ValueError, match="nothing has come"):
+    with pytest.raises(ValueError, match="before any part"):
         Arriving().take(frame)
 
 

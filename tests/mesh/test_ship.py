@@ -185,4 +185,4 @@ def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parce
         pool._peers._code = {"0" * 64: good.data}.get
         (link,) = pool._peers.links
         link.close()
-        eventually(lambda: "not what its digest says" in pool._peers.explain())
+        eventually(lambda: "digest of a code archive does not match" in pool._peers.explain())

@@ -1,4 +1,4 @@
-"""Finding peers: what a program of your own needs to find them in another way (see docs/discovery.md)."""
+"""Finding peers: the names that you need to write a discovery of your own (see docs/discovery.md)."""
 
 from woolexec.discovery.base import PORT as PORT
 from woolexec.discovery.base import Discovery as Discovery

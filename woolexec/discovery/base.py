@@ -1,13 +1,13 @@
 """
-Finding peers: what a peer announces, and what a client hears of it.
+Finding peers: what a peer announces, and the events that a client receives.
 
 ::
 
     peer --announce(Record)--> a folder, the local network, ... --watch()--> Joined, Updated, Left --> client
 
-1. Whoever begins to watch first hears of all that are there already.
-2. A record is a hint: it says where a peer may be, never that it is one.  The handshake decides.
-3. A record that has left does not end a link that works.
+1. A new watcher first receives all peers that are already known.
+2. A record is a hint: it says where a peer may be, not that a peer is really there.  The handshake decides.
+3. When a record leaves, a working link to that peer is kept.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from woolexec.mesh.security.credentials import Credentials
 
 PORT = 7437
-"""Where peers listen unless they are told otherwise."""
+"""The default port of peers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """
-    What is known of a peer before anybody has talked to it.
+    What is known about a peer before a client has connected to it.
 
-    :param key: tells it from the others of its discovery; what a peer announces has its identity here
-    :param addresses: ``host:port`` or ``unix:/path``, the best first
+    :param key: unique within its discovery; a record that a peer announces has the identity of the peer here
+    :param addresses: ``host:port`` or ``unix:/path``, the preferred one first
     :param pool: the name of the pool that it belongs to
-    :param tags: as ``key=value``
-    :param fingerprint: SHA-256 of the certificate of the authority that its own is from, in hex; empty: unknown
-    :param credentials: for this peer alone; never announced
+    :param tags: each as ``key=value``
+    :param fingerprint: SHA-256 of the certificate of the authority that issued its own, in hex; empty: unknown
+    :param credentials: for this peer only; never announced
     """
 
     key: str
@@ -49,21 +49,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A peer is there."""
+    """A peer was found."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """What is known of a peer has changed."""
+    """The record of a peer has changed."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A peer is there no more, as far as its discovery knows."""
+    """A peer is gone, as far as its discovery knows."""
 
     key: str
 
@@ -73,45 +73,45 @@ Event = Joined | Updated | Left
 
 class Discovery:
     """
-    One way of finding peers; subclass it for others.
+    A way to find peers; subclass it to add another.
 
-    Both methods run in an event loop of asyncio that has other things to do: they must not block it.
+    Both methods run in an asyncio event loop that is shared with other work: they must not block it.
     """
 
     count: int | None = None
-    """How many peers it names, and no others ever, where that is known beforehand; else None."""
+    """The number of peers that it will ever name, if known beforehand; else None."""
 
     def __str__(self) -> str:
-        """Return what messages call it."""
+        """Return its name for messages."""
         return type(self).__name__
 
     def watch(self) -> AsyncIterator[Event]:
         """
-        Yield what is there, then what changes, until closed.
+        Yield the peers that exist, then the changes, until closed.
 
-        If it raises, or ends, it is called anew some seconds later.
+        If it raises or ends, it is called again some seconds later.
 
-        :raises DiscoveryError: if nothing can be found out now; the message tells the user why
+        :raises DiscoveryError: if peers cannot be looked up now; the message tells the user why
         """
         raise NotImplementedError
 
     def announce(self, record: Record) -> AbstractAsyncContextManager[None]:
         """
-        Let watchers know of a peer for as long as the context lasts.
+        Make a peer known to watchers while the context is open.
 
-        :raises DiscoveryError: if they cannot be told
+        :raises DiscoveryError: if the peer cannot be announced
         """
         raise DiscoveryError(f"{type(self).__name__} finds peers, but cannot announce them")
 
 
 class Known:
-    """Makes events out of looks at the whole."""
+    """Turns complete listings into events."""
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
 
     def changes(self, records: dict[str, Record]) -> list[Event]:
-        """Return what has changed since the last look."""
+        """Return the changes since the last call."""
         before, self._records = self._records, records
         events: list[Event] = [Left(key) for key in before if key not in records]
         for key, record in records.items():

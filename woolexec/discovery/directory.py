@@ -1,12 +1,12 @@
 """
-Peers that write a file each into a folder that their clients can read, for example on NFS.
+Peers that each write a file into a folder that their clients can read, for example on NFS.
 
 ::
 
-    <folder>/<identity>.json    written anew every `BEAT` seconds, removed when the peer ends
+    <folder>/<identity>.json    rewritten every `BEAT` seconds, removed when the peer ends
 
-A peer that was killed leaves its file.  It counts as gone when nothing new has been written for `STALE` seconds of the
-watcher's own clock, so the hosts' clocks need not agree.
+A peer that was killed leaves its file behind.  It counts as gone when the file has not changed for `STALE` seconds by
+the watcher's own clock, so the clocks of the hosts need not agree.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from woolexec.discovery.base import Discovery, Event, Known, Record
 from woolexec.errors import DiscoveryError
 
 BEAT, STALE = 10.0, 90.0
-"""Seconds; files on NFS may be seen a minute late."""
+"""Seconds; changes to files on NFS may be seen a minute late."""
 
 _LOOK = 0.5
 _LARGEST = 64 << 10
-"""Bytes of a file that can be a record."""
+"""Maximum size of a record's file, in bytes."""
 
 _OURS = re.compile(r"[0-9a-f]{32}\.json")
-"""Names that peers give their files."""
+"""The names of files that peers write."""
 
 _ABANDONED = 24 * 3600
-"""A file that has not been written for so long, by the clock of its own file system, is removed by the next peer."""
+"""Seconds after which the next peer removes a file that was not rewritten, by the clock of its file system."""
 
 
 class Directory(Discovery):
     """
-    Peers that share a folder.
+    Peers that announce themselves in a shared folder.
 
-    :param path: of the folder, which must exist
+    :param path: the folder, which must exist
     :param pool: only peers of this pool; empty: all
     """
 
@@ -55,7 +55,7 @@ class Directory(Discovery):
         return f"dir:{self.path}"
 
     async def watch(self) -> AsyncIterator[Event]:
-        """Yield what the files say."""
+        """Yield events from the files in the folder."""
         known = Known()
         beats: dict[str, tuple[bytes, float]] = {}
         while True:
@@ -85,7 +85,7 @@ class Directory(Discovery):
         except OSError as exc:
             raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
         for name in names:
-            with contextlib.suppress(OSError):  # removed since, or not for us
+            with contextlib.suppress(OSError):  # removed meanwhile, or not readable for us
                 data = _read(os.path.join(self.path, name))
                 if data is not None:
                     files[name] = data
@@ -94,7 +94,7 @@ class Directory(Discovery):
     @contextlib.asynccontextmanager
     async def announce(self, record: Record) -> AsyncIterator[None]:
         """
-        Write the peer's file, again and again; remove it at the end.
+        Write the peer's file and rewrite it periodically; remove it at the end.
 
         :raises DiscoveryError: if it cannot be written
         """
@@ -114,12 +114,12 @@ class Directory(Discovery):
         await asyncio.to_thread(own.clear)
         while True:
             await asyncio.sleep(BEAT)
-            with contextlib.suppress(OSError):  # the file server may be back in time for the next one
+            with contextlib.suppress(OSError):  # the file server may be back for the next beat
                 await asyncio.to_thread(own.write)
 
 
 class _Own:
-    """The file of one peer."""
+    """The file of this peer."""
 
     def __init__(self, folder: str, record: Record) -> None:
         self._folder = folder
@@ -130,7 +130,7 @@ class _Own:
         self._writing = threading.Lock()  # guards the file: nothing is written after `remove`
 
     def write(self) -> None:
-        """Write it whole."""
+        """Write the whole file, atomically."""
         record = self._record
         with self._writing:
             if self._over:
@@ -144,7 +144,7 @@ class _Own:
                 "fingerprint": record.fingerprint,
                 "beat": self._beat,
             }
-            # Nobody is to see half of it, and nobody else in the folder is to choose where it goes.
+            # Readers must never see half a file, and others who can write to the folder must not redirect the write.
             new = os.path.join(self._folder, f".{record.key}.{secrets.token_hex(4)}")
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             try:
@@ -156,13 +156,13 @@ class _Own:
                 raise
 
     def remove(self) -> None:
-        """Remove it for good."""
+        """Remove the file; later writes do nothing."""
         with self._writing, contextlib.suppress(OSError):
             self._over = True
             os.unlink(self._path)
 
     def clear(self) -> None:
-        """Remove what peers that were killed long ago have left, and nothing else: the folder may have other uses."""
+        """Remove the files of peers that were killed long ago, and nothing else: the folder may have other uses."""
         with contextlib.suppress(OSError):
             now = os.stat(self._path).st_mtime
             for name in os.listdir(self._folder):
@@ -176,7 +176,7 @@ class _Own:
 
 def _read(path: str) -> bytes | None:
     """
-    Read a file that may be a record; None if it is none.
+    Read a file that may be a record; return None if it is not a regular file.
 
     :raises OSError: if it cannot be read
     """
@@ -188,12 +188,12 @@ def _read(path: str) -> bytes | None:
 
 
 def _parse(data: bytes) -> Record | None:
-    """Make a record of a file; None if it is none."""
+    """Make a record from the contents of a file; return None if they are not one."""
     if len(data) > _LARGEST:
         return None
     try:
         about = json.loads(data)
-        json.dumps(about, ensure_ascii=False).encode()  # no halves of characters
+        json.dumps(about, ensure_ascii=False).encode()  # no lone surrogates
         texts = [about["key"], about["pool"], about["fingerprint"], *about["addresses"], *about["tags"]]
         if not (about["key"] and about["addresses"] and all(isinstance(text, str) for text in texts)):
             return None

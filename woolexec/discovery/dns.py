@@ -1,8 +1,8 @@
 """
-Peers behind a name: all addresses that DNS gives for it, asked again and again.
+Peers behind a DNS name: all addresses of the name, looked up periodically.
 
-``dns://workers.prod:7437`` asks for A and AAAA records, as of a headless service of Kubernetes.
-``dns://_woolexec._tcp.prod`` asks for SRV records, which tell the port; that takes the dnspython package.
+``dns://workers.prod:7437`` asks for A and AAAA records, such as those of a headless Kubernetes service.
+``dns://_woolexec._tcp.prod`` asks for SRV records, which include the port; this needs the dnspython package.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from woolexec.discovery.base import PORT, Discovery, Event, Known, Record
 from woolexec.errors import DiscoveryError
 
 EVERY = 5.0
-"""Seconds between two questions; resolvers keep answers as long as DNS says."""
+"""Seconds between two lookups; resolvers cache answers for their TTL."""
 
 _NOBODY = frozenset(getattr(socket, name) for name in ("EAI_NONAME", "EAI_NODATA") if hasattr(socket, name))
-"""The name has no addresses now: nobody is there."""
+"""Error codes for a name that has no addresses now: it has no peers."""
 
 
 class Dns(Discovery):
     """
-    Peers behind a name.
+    Peers behind a DNS name.
 
-    :param name: of the hosts, or of a service if it begins with ``_``
-    :param port: of all peers behind a name of hosts
+    :param name: the name of the hosts, or of a service if it begins with ``_``
+    :param port: the port of all peers behind a name of hosts
     """
 
     def __init__(self, name: str, port: int = PORT, *, every: float = EVERY) -> None:
@@ -39,9 +39,9 @@ class Dns(Discovery):
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Yield what DNS says.
+        Yield events from the answers of DNS.
 
-        :raises DiscoveryError: if it says nothing at first; later that changes nothing
+        :raises DiscoveryError: if the first lookup fails; later failures are ignored
         """
         known = Known()
         ask = self._services if self.name.startswith("_") else self._hosts
@@ -53,7 +53,7 @@ class Dns(Discovery):
             try:
                 addresses = await ask()
             except DiscoveryError:
-                continue  # those that were there may well be there still
+                continue  # the known peers are probably still there
 
     async def _hosts(self) -> list[str]:
         try:
@@ -61,7 +61,7 @@ class Dns(Discovery):
         except socket.gaierror as exc:
             if exc.errno in _NOBODY:
                 return []
-            raise DiscoveryError(f"DNS, {self.name}: {exc.strerror}") from exc
+            raise DiscoveryError(f"DNS lookup of {self.name} failed: {exc.strerror}") from exc
         return list(dict.fromkeys(with_port(address[0], address[1]) for *_, address in found))
 
     async def _services(self) -> list[str]:
@@ -76,7 +76,7 @@ class Dns(Discovery):
         except (resolver.NXDOMAIN, resolver.NoAnswer):
             return []
         except exception.DNSException as exc:
-            raise DiscoveryError(f"DNS, {self.name}: {exc}") from exc
+            raise DiscoveryError(f"DNS lookup of {self.name} failed: {exc}") from exc
         return [
             with_port(record.target.to_text(omit_final_dot=True), record.port)
             for record in sorted(answer, key=lambda record: (record.priority, record.target))
@@ -84,5 +84,5 @@ class Dns(Discovery):
 
 
 def with_port(host: object, port: object) -> str:
-    """Write an address as grpc wants it."""
+    """Return an address in the form that grpc expects."""
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

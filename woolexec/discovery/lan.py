@@ -1,10 +1,10 @@
 """
-Peers on the local network, by DNS-SD over multicast: what Bonjour and Avahi speak.
+Peers on the local network, found by DNS-SD over multicast DNS, as in Bonjour and Avahi.
 
 A peer registers ``<host>-<identity>._woolexec._tcp.local.`` with its addresses, its port and a TXT record: ``v=1``,
 ``id``, ``pool``, ``fp`` (fingerprint of its authority) and a ``t.<key>=<value>`` for each tag.
 
-A peer that was killed says no goodbye; its record expires after `TTL` seconds.
+A peer that was killed does not unregister; its record expires after `TTL` seconds.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SERVICE = "_woolexec._tcp.local."
 TTL = 120
 
 _ANSWER = 3.0
-"""Seconds that a peer may take to tell its addresses, each time it is asked."""
+"""Seconds to wait for the addresses of a peer, each time it is asked."""
 
 _AT_ONCE = 16
-"""So many peers are asked at a time."""
+"""Maximum number of peers asked at a time."""
 
 _ITEM, _TXT = 255, 1200
-"""Bytes of one item of a TXT record (RFC 6763, 6.1) and of all of them, so that an answer fits into one packet."""
+"""Bytes of one item of a TXT record (RFC 6763, 6.1) and of all items, so that an answer fits into one packet."""
 
 
 class Lan(Discovery):
@@ -54,7 +54,7 @@ class Lan(Discovery):
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Yield what the network says.
+        Yield events from the services on the network.
 
         :raises DiscoveryError: if multicast does not work here
         """
@@ -73,16 +73,16 @@ class Lan(Discovery):
     @contextlib.asynccontextmanager
     async def announce(self, record: Record) -> AsyncIterator[None]:
         """
-        Register the peer's service; say goodbye at the end.
+        Register the peer's service; unregister it at the end.
 
-        :raises DiscoveryError: if multicast does not work here, or no address is of use to others
+        :raises DiscoveryError: if multicast does not work here, or the addresses cannot be announced
         """
         info = await _service_of(record)
         async with _zeroconf() as zeroconf:
             try:
                 await zeroconf.async_register_service(info)
-            except Exception as exc:  # zeroconf has several
-                raise DiscoveryError(f"mDNS: {str(exc) or type(exc).__name__}") from exc
+            except Exception as exc:  # zeroconf raises several types
+                raise DiscoveryError(f"cannot register with mDNS: {str(exc) or type(exc).__name__}") from exc
             try:
                 yield
             finally:
@@ -97,7 +97,7 @@ async def _zeroconf() -> AsyncIterator[AsyncZeroconf]:
     try:
         zeroconf = AsyncZeroconf(interfaces=_interfaces())
     except (OSError, RuntimeError) as exc:
-        raise DiscoveryError(f"mDNS: {exc}") from exc
+        raise DiscoveryError(f"cannot start mDNS: {exc}") from exc
     try:
         yield zeroconf
     finally:
@@ -105,7 +105,7 @@ async def _zeroconf() -> AsyncIterator[AsyncZeroconf]:
 
 
 def _interfaces() -> list[str | int]:
-    """Return what to speak on: IPv4 addresses, and numbers of interfaces for IPv6; loopback if that is all there is."""
+    """Return the interfaces to use: IPv4 addresses, interface numbers for IPv6; loopback if there is nothing else."""
     found: list[str | int] = []
     for number, address in addresses_here():
         if address.version == 4:
@@ -116,7 +116,7 @@ def _interfaces() -> list[str | int]:
 
 
 def addresses_here() -> list[tuple[int | None, ipaddress.IPv4Address | ipaddress.IPv6Address]]:
-    """Return each address of this host with its interface's number, but those of loopback."""
+    """Return each address of this host with the number of its interface, except loopback addresses."""
     import ifaddr
 
     found = [
@@ -128,7 +128,7 @@ def addresses_here() -> list[tuple[int | None, ipaddress.IPv4Address | ipaddress
 
 
 class _Seen:
-    """Makes events out of what a browser of services says, which is names alone."""
+    """Turns the changes that a service browser reports, which contain only names, into events."""
 
     def __init__(self, zeroconf: AsyncZeroconf, pool: str) -> None:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
@@ -139,7 +139,7 @@ class _Seen:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def changed(self, *, name: str, state_change: Any, **_: Any) -> None:
-        """Hear of one service; zeroconf calls this in the event loop."""
+        """Handle a change of one service; zeroconf calls this in the event loop."""
         asking = self._asking.pop(name, None)
         if asking is not None:
             asking.cancel()
@@ -150,7 +150,7 @@ class _Seen:
         task.add_done_callback(lambda _: self._asking.pop(name) if self._asking.get(name) is task else None)
 
     async def _ask(self, name: str) -> None:
-        """Ask for what a service is, until it says so: answers get lost where many are asked at once."""
+        """Ask for the details of a service until it answers: answers get lost when many services are asked at once."""
         from zeroconf.asyncio import AsyncServiceInfo
 
         info = AsyncServiceInfo(SERVICE, name)
@@ -173,13 +173,13 @@ class _Seen:
             self.events.put_nowait(Joined(record) if before is None else Updated(record))
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         for task in list(self._asking.values()):
             task.cancel()
 
 
 def _record_of(info: ServiceInfo) -> Record | None:
-    """Make a record of a service; None if it is not one of ours."""
+    """Make a record from a service; return None if it is not one of ours."""
     texts = {}
     for key, value in info.properties.items():
         with contextlib.suppress(UnicodeDecodeError):
@@ -199,9 +199,9 @@ def _distance(text: str) -> tuple[bool, bool, str]:
 
 async def _service_of(record: Record) -> ServiceInfo:
     """
-    Make a service of a record.
+    Make a service from a record.
 
-    :raises DiscoveryError: if it cannot be told to others
+    :raises DiscoveryError: if it cannot be announced
     """
     from zeroconf.asyncio import AsyncServiceInfo
 
@@ -220,7 +220,7 @@ async def _service_of(record: Record) -> ServiceInfo:
 
 
 async def _numeric(record: Record) -> tuple[list[bytes], int]:
-    """Look up the addresses that a name may stand for: the network is told numbers."""
+    """Resolve the addresses of a record: mDNS announces numeric addresses."""
     found: dict[bytes, None] = {}
     ports = set()
     for address in record.addresses:
@@ -230,12 +230,12 @@ async def _numeric(record: Record) -> tuple[list[bytes], int]:
         try:
             answers = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
         except (OSError, ValueError) as exc:
-            raise DiscoveryError(f"address {address}: {exc}") from exc
+            raise DiscoveryError(f"cannot resolve address {address}: {exc}") from exc
         for family, *_, sockaddr in answers:
             found[socket.inet_pton(family, str(sockaddr[0]).partition("%")[0])] = None
             ports.add(int(port))
     if len(ports) != 1:
-        raise DiscoveryError(f"mDNS tells addresses of one port, not {', '.join(record.addresses)}")
+        raise DiscoveryError(f"mDNS announces addresses with one port, not {', '.join(record.addresses)}")
     return list(found), ports.pop()
 
 
@@ -249,7 +249,7 @@ def _txt(record: Record) -> dict[str, str]:
         if not value:
             continue
         if length > _ITEM or size + length + 1 > _TXT:
-            logging.getLogger("woolexec").warning("%s does not fit into the record of this peer", key)
+            logging.getLogger("woolexec").warning("%s does not fit into the mDNS record of this peer", key)
             continue
         size += length + 1
         items[key] = value

@@ -1,13 +1,13 @@
 """
-Peers that are started over ssh, for as long as somebody wants them.
+Peers that are started over ssh and run as long as a client uses them.
 
 ::
 
     client --unix socket--> ssh ==encrypted==> sshd --unix socket--> woolexec serve, on the host
-       '----stdin of ssh: its token, then nothing; its end is the peer's end---'
+       '--- stdin of ssh: the token, then nothing; the peer ends at EOF ---'
 
-Both sockets lie in folders that only their users can enter, and the token is new each time; nothing listens on a
-network.  `WOOLEXEC_SSH` names another program to use than ``ssh``, as ``GIT_SSH`` does for git.
+Both sockets are in folders that only their owners can enter, and the token is new each time; nothing listens on a
+network.  `WOOLEXEC_SSH` names a program to use instead of ``ssh``, as ``GIT_SSH`` does for git.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from woolexec.errors import DiscoveryError
 from woolexec.mesh.security.credentials import Credentials
 
 _STARTING = 60.0
-"""Seconds until the peer must be there: sshd may take its time, and so may a cold disk."""
+"""Seconds until the peer must be ready: sshd may be slow, and so may a cold disk."""
 
 _ENDING = 5.0
-"""Seconds that ssh has to end."""
+"""Seconds to wait for ssh to end."""
 
 _LOOK = 0.01
 _COMPLAINT_SIZE = 4096
 
 _OPTIONS = (
-    *("-o", "BatchMode=yes"),  # nobody is there to type a password
+    *("-o", "BatchMode=yes"),  # there is no one to type a password
     *("-o", "ExitOnForwardFailure=yes"),
     *("-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"),
-    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),  # a shared connection would keep the forwarding
+    *("-o", "ControlMaster=no", "-o", "ControlPath=none"),  # a shared connection would keep the forwarding open
     *("-o", "StreamLocalBindMask=0177"),
 )
 
 
 class Ssh(Discovery):
     """
-    A peer on a host that ssh reaches.
+    A peer on a host that is reached by ssh.
 
-    :param host: as ``[user@]host``
-    :param port: of sshd; None: what ssh's configuration says
-    :param workers: of the peer; None: the usable CPUs of the host
-    :param python: the interpreter on the host; None: the command ``woolexec`` is on its path
-    :raises ValueError: for a host that ssh would take for an option
+    :param host: ``[user@]host``
+    :param port: the port of sshd; None: as configured for ssh
+    :param workers: number of workers of the peer; None: one for each usable CPU of the host
+    :param python: the interpreter on the host; None: the command ``woolexec`` is found on its PATH
+    :raises ValueError: if ssh would read the host as an option
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Ssh(Discovery):
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Start the peer; yield that it has joined, and that it has left.
+        Start the peer; yield when it has joined and when it has left.
 
-        :raises DiscoveryError: if it cannot be started, or when it has ended
+        :raises DiscoveryError: if it cannot be started, and after it has ended
         """
         folder = tempfile.mkdtemp(prefix="woolexec-")  # 0700
         try:
@@ -93,7 +93,7 @@ class Ssh(Discovery):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _command(self, here: str) -> list[str]:
-        there = f"/tmp/woolexec-{secrets.token_hex(16)}/peer"  # noqa: S108  # the peer makes the folder, or refuses
+        there = f"/tmp/woolexec-{secrets.token_hex(16)}/peer"  # noqa: S108  # the peer creates the folder, or fails
         program = [self.python, "-m", "woolexec"] if self.python else ["woolexec"]
         serve = [
             *program,
@@ -124,7 +124,7 @@ class _Running:
 
     async def __aenter__(self) -> Self:
         try:
-            self._process = subprocess.Popen(  # noqa: ASYNC220  # asyncio's own takes a watcher of the user's policy
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # asyncio's needs a child watcher of the user's policy
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -141,7 +141,7 @@ class _Running:
             self._process.stdin.write(self._stdin)
         try:
             await self._listen_to_all()
-        except BaseException:  # nobody will leave what has not been entered
+        except BaseException:  # __aexit__ will not be called
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -160,7 +160,7 @@ class _Running:
 
     async def _listen(self) -> None:
         while data := await self._complained.read(_COMPLAINT_SIZE):
-            # Without what it was told before it is cut: of half a token nobody would know that it is one.
+            # Remove the token before cutting: half a token could not be recognised any more.
             self._complaints = self._without_token(self._complaints + data)[-_COMPLAINT_SIZE:]
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -187,7 +187,7 @@ class _Running:
         """
         Wait for the peer's ready line.
 
-        :raises DiscoveryError: if there comes another, or none
+        :raises DiscoveryError: if another line comes, or none
         """
         try:
             async with asyncio.timeout(_STARTING):
@@ -208,21 +208,21 @@ class _Running:
             raise error from exc
 
     def _quoted(self, said: bytes) -> str:
-        """Return what ssh said, but not what it was told."""
+        """Return the output of ssh without the token."""
         return self._without_token(said).decode(errors="replace").strip()
 
     def _without_token(self, said: bytes) -> bytes:
         return said.replace(self._stdin.strip(), b"...")
 
     async def end(self) -> str:
-        """Wait until ssh has ended; say why."""
+        """Wait until ssh has ended; return why."""
         while await self._said.read(_COMPLAINT_SIZE):
             pass
         await self._ended()
         await asyncio.wait({self._listening}, timeout=_ENDING)
         code = self._process.poll()
         last = " / ".join(self._quoted(self._complaints).splitlines()[-3:])
-        advice = ": woolexec is not there; install it, or name its interpreter: ?python=/path/to/python"
+        advice = ": woolexec is not installed there; install it, or name its interpreter: ?python=/path/to/python"
         return (
             f"{self._name}: ssh ended with exit code {code}{': ' if last else ''}{last}"
             f"{advice if self._is_hopeless else ''}"
@@ -230,5 +230,5 @@ class _Running:
 
     @property
     def _is_hopeless(self) -> bool:
-        """The host was reached, and what was to run is not there (127, 126: see sh(1))."""
+        """Whether the host was reached, but the command was not found there (127, 126: see sh(1))."""
         return self._process.poll() in (126, 127) or b"No module named woolexec" in self._complaints

@@ -1,4 +1,4 @@
-"""Peers whose addresses are known."""
+"""Peers at known addresses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Static(Discovery):
         return ", ".join(self.addresses)
 
     async def watch(self) -> AsyncIterator[Event]:
-        """Yield them all, and wait."""
+        """Yield all of them, then wait."""
         for address in self.addresses:
             yield Joined(Record(address, (address,)))
         await asyncio.Event().wait()

@@ -1,14 +1,14 @@
 """
-What `peers=` may be: addresses, URLs, and objects that find peers.
+The values of `peers=`: addresses, URLs, and `Discovery` objects.
 
 ::
 
     host:port   unix:/path                 an address
-    dir:/shared/folder[?pool=NAME]         a folder that peers write to
+    dir:/shared/folder[?pool=NAME]         a folder that peers announce themselves in
     lan://[pool]                           the local network
-    dns://name[:port]                      a name, of hosts or of a service
+    dns://name[:port]                      a DNS name, of hosts or of a service
     ssh://[user@]host[:port][/n]           n workers on a host, started for this client; ?python= names the interpreter
-    <scheme>://...                         whatever a package offers as entry point <scheme> of `woolexec.discovery`
+    <scheme>://...                         a package's entry point <scheme> in the group `woolexec.discovery`
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discove
 
 def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Discovery]:
     """
-    Make what finds the peers that the user has named.
+    Make the discoveries for the peers that the user has named.
 
-    :raises ValueError: if one of them makes no sense, or there are none
-    :raises TypeError: if one of them is neither a text nor a `Discovery`
+    :raises ValueError: if one of them is invalid, or there are none
+    :raises TypeError: if one of them is neither a string nor a `Discovery`
     """
     found: list[Discovery] = []
     addresses = []
@@ -64,15 +64,15 @@ def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Disc
 
 def discovery(url: str) -> Discovery:
     """
-    Make what a URL stands for.
+    Make the discovery that a URL names.
 
-    :raises ValueError: if it makes no sense
+    :raises ValueError: if it is invalid
     """
     scheme = _scheme(url)
     make = _SCHEMES.get(scheme) or _offered(scheme)
     if make is None:
         known = ", ".join(sorted(_SCHEMES))
-        raise ValueError(f"{_shown(url)!r}: no discovery is called {scheme!r}; there are {known}")
+        raise ValueError(f"{_shown(url)!r}: no discovery is called {scheme!r}; known schemes: {known}")
     try:
         return make(url)
     except ValueError as exc:
@@ -81,10 +81,10 @@ def discovery(url: str) -> Discovery:
 
 def check_address(address: str, *, lowest: int = 1) -> str:
     """
-    Return the address of a peer, with a port.
+    Return the address of a peer, with the default port if it has none.
 
-    :param lowest: port that makes sense; 0 stands for any that is free
-    :raises ValueError: if it is none
+    :param lowest: the lowest port that is allowed; port 0 means any free port
+    :raises ValueError: if it is not an address
     """
     if address.startswith("unix:"):
         if not address.removeprefix("unix:").startswith("/"):
@@ -103,7 +103,7 @@ def check_address(address: str, *, lowest: int = 1) -> str:
 
 
 def _shown(url: str) -> str:
-    """Return what may be told of a URL: not a password, where somebody has put one."""
+    """Return a URL without its password, for messages."""
     return re.sub(r":[^:/@]*@", ":...@", url)
 
 
@@ -126,20 +126,20 @@ def _offered(scheme: str) -> Callable[[str], Discovery] | None:
 
     for entry in entry_points(group=GROUP, name=scheme):
         made: Any = entry.load()
-        return made  # type: ignore[no-any-return]  # what a package offers is what the docs ask for
+        return made  # type: ignore[no-any-return]  # the docs say what an entry point must be
     return None
 
 
 def _query(parts: SplitResult, *allowed: str) -> dict[str, str]:
     """
-    Read what stands behind the ``?``.
+    Parse the query of a URL.
 
     :raises ValueError: for names that are not allowed
     """
     given = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     for name in given:
         if name not in allowed:
-            raise ValueError(f"{name}= is not an option here{'; there are ' if allowed else ''}{', '.join(allowed)}")
+            raise ValueError(f"{name}= is not an option here{'; options are ' if allowed else ''}{', '.join(allowed)}")
     return given
 
 

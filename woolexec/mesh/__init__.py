@@ -1,1 +1,1 @@
-"""The road to other processes: the frames of a socketpair on a gRPC stream.  The only part that imports grpc."""
+"""The transport to peers: the frames of a socketpair on a gRPC stream.  Only this package imports grpc."""

@@ -1,12 +1,12 @@
 """
-The grpc module: how it is imported, and what becomes of it when the program forks.
+The grpc module: how it is imported, and what happens to it when the program forks.
 
-1. grpc's core reads its settings from the environment once, when it is imported.  Ours stand there only meanwhile, and
-   never in the place of the user's own.
-2. Its fork support stops and restarts its threads around each fork.  With calls of grpc.aio under way that fails: the
-   child hangs, and in a third of the runs the parent dies of SIGSEGV.  Without it the parent is left alone.
-3. In the child the module is of no use: its threads are gone, and its locks may be held by them.  Nothing there touches
-   it; a child that wants links of its own loads the extension a second time, which has a state of its own.
+1. grpc's core reads its settings from the environment once, when it is imported.  Ours are in the environment only
+   during the import, and never replace the user's own.
+2. Its fork support stops and restarts its threads around each fork.  With grpc.aio calls in progress this fails: the
+   child hangs, and in a third of the runs the parent dies of SIGSEGV.  Without fork support the parent is unaffected.
+3. In the child the module is unusable: its threads are gone, and they may have held its locks.  Nothing in the child
+   touches it; a child that needs links of its own loads the extension a second time, with separate state.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 
 _EXPERIMENTS = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener"}
 _MEASURED = ("1.84.", "1.85.")
-"""Without threads of grpc's own between socket and caller a round trip takes a fifth less (900 against 740 µs, medians
-of five); these versions can do without, later ones are left as they are."""
+"""Versions that work without grpc's own threads between socket and caller, so that a round trip takes a fifth less
+(740 instead of 900 µs, medians of five).  Later versions keep their default."""
 
 _EXTENSION = "grpc._cython.cygrpc"
 
 _OFF = frozenset({"0", "f", "false", "n", "no"})
-"""What switches fork support off, as grpc's core reads it."""
+"""The values that disable fork support, as grpc's core parses them."""
 
 _PATIENCE = 5.0
-"""Seconds that a fork waits for the import of grpc."""
+"""Seconds that a fork waits for an import of grpc in another thread."""
 
 _UNSAFE = (
     "this process forks while it has links to peers, and grpc's fork support is on: this process may crash, and the "
@@ -48,7 +48,7 @@ _UNSAFE = (
 
 
 class _State:
-    """What this process has done with grpc; made anew in a child."""
+    """What this process has done with grpc; replaced in a child."""
 
     def __init__(self, *, is_stale: bool = False) -> None:
         self.is_stale = is_stale  # the module was imported by a parent
@@ -65,9 +65,9 @@ _state = _State()
 
 def load_grpc(*, quiet: bool = False) -> Any:
     """
-    Import grpc with our settings, unless the program has imported it already, or has settings of its own.
+    Import grpc with our settings, unless the program has already imported it or has its own settings.
 
-    :param quiet: what its core says on stderr is left out, unless the environment asks for it
+    :param quiet: suppress what grpc's core writes to stderr, unless the environment asks for it
     :raises RuntimeError: in a child of a fork where it cannot be loaded a second time
     """
     state = _state
@@ -80,16 +80,16 @@ def load_grpc(*, quiet: bool = False) -> Any:
         with _settings(quiet=quiet) if is_new or state.is_stale else contextlib.nullcontext(()) as given:
             grpc = _load_second() if state.is_stale else importlib.import_module("grpc")
             state.is_ours = is_new and FORK_SUPPORT in given
-        _kept.append(grpc.insecure_server_credentials())  # the cheapest of what keeps the core from shutting down
+        _kept.append(grpc.insecure_server_credentials())  # the cheapest object that keeps the core from shutting down
         state.loaded = grpc
     return state.loaded
 
 
 def check_fork() -> None:
     """
-    See that there can be links in this process, if it is a child of a fork.
+    Check that this process can have links, in case it is a forked child.
 
-    :raises RuntimeError: if there can be none
+    :raises RuntimeError: if it cannot
     """
     if _state.is_stale:
         load_grpc()
@@ -97,7 +97,7 @@ def check_fork() -> None:
 
 @contextlib.contextmanager
 def in_use() -> Iterator[None]:
-    """Note that this process has links, or serves them, while the block runs."""
+    """Record that this process has or serves links while the block runs."""
     users, user = _state.users, object()
     users.add(user)
     try:
@@ -108,7 +108,7 @@ def in_use() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _settings(*, quiet: bool) -> Iterator[dict[str, str]]:
-    """Have our settings in the environment, as far as it has none."""
+    """Put our settings into the environment where the user has set none; yield those that were put there."""
     ours = {FORK_SUPPORT: "0"}
     if _installed().startswith(_MEASURED):
         ours |= _EXPERIMENTS
@@ -126,15 +126,15 @@ def _settings(*, quiet: bool) -> Iterator[dict[str, str]]:
 def _installed() -> str:
     try:
         return version("grpcio")
-    except PackageNotFoundError:  # in a program that was frozen
+    except PackageNotFoundError:  # in a frozen program
         return ""
 
 
 def _load_second() -> Any:
     """
-    Import grpc once more, beside the module that is there, and leave that to whoever has it.
+    Import grpc a second time; code that already holds the first module keeps it.
 
-    :raises RuntimeError: if that does not work
+    :raises RuntimeError: if this fails
     """
     path = getattr(sys.modules.get(_EXTENSION), "__spec__", None)
     try:
@@ -142,14 +142,14 @@ def _load_second() -> Any:
             return _import_with(copied)
     except (ImportError, OSError, AttributeError) as exc:
         raise RuntimeError(
-            "this process was forked from one that used grpc, and cannot load it a second time for links of its own "
-            f"({exc}): start it by multiprocessing's spawn or forkserver, or fork before there are links"
+            "this process was forked from one that used grpc, and loading grpc a second time failed "
+            f"({exc}): use multiprocessing's spawn or forkserver, or fork before the first link is made"
         ) from exc
 
 
 @contextlib.contextmanager
 def _copy_of(path: str) -> Iterator[str]:
-    """Copy a shared object: the dynamic loader gives each file one state."""
+    """Copy a shared object: the dynamic loader loads each file only once."""
     with tempfile.TemporaryDirectory(prefix="woolexec-") as folder:
         copied = os.path.join(folder, os.path.basename(path))
         shutil.copyfile(path, copied)
@@ -178,20 +178,20 @@ def _is_grpcs(name: str) -> bool:
 
 
 class _Finder:
-    """Finds the copy of the extension."""
+    """Import hook that finds the copy of the extension."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Return where the copy is; None for everything else."""
+        """Return the spec of the copy; None for all other modules."""
         if name != _EXTENSION:
             return None
         return importlib.util.spec_from_file_location(name, self._path, loader=ExtensionFileLoader(name, self._path))
 
 
 def _before_fork() -> None:
-    # A child of a fork in the middle of an import would wait for its end for ever.
+    # A child that is forked in the middle of an import would wait for that import and never continue.
     if _state.loading.acquire(timeout=_PATIENCE):
         _state.holds = True
     if _state.users and not _state.has_warned and _has_fork_support(_state):
@@ -212,7 +212,7 @@ def _has_fork_support(state: _State) -> bool:
 
 
 def _in_child() -> None:
-    global _state  # there is one grpc in a process
+    global _state  # a process has one grpc
     loaded = _state.loaded
     _state = _State(is_stale=_EXTENSION in sys.modules or loaded is not None)
     if loaded is not None:
@@ -220,8 +220,8 @@ def _in_child() -> None:
 
 
 _kept: list[Any] = []
-"""What keeps the core of grpc alive; and modules of parents, for to destroy what they hold waits for threads that are
-gone."""
+"""Objects that keep the core of grpc alive, and modules of parent processes: destroying what these hold would wait for
+threads that are gone."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -81,7 +81,7 @@ def test_tasks_that_wait_in_vain_raise_and_later_ones_find_the_peer():
     with PeerPoolExecutor(peers=address, credentials=CREDENTIALS, peers_timeout=0.3) as pool:
         futures = [pool.submit(abs, -n) for n in range(3)]
         for future in futures:
-            with pytest.raises(NoPeersError, match=f"waited for 0.3 s.*{address}: .*nobody answers"):
+            with pytest.raises(NoPeersError, match=f"waited for 0.3 s.*{address}: .*not reachable"):
                 future.result(PATIENCE)
         with Peer(1, bind=address, credentials=CREDENTIALS):
             pool.wait_for_peers(1, PATIENCE)
@@ -332,7 +332,7 @@ def test_failure_has_a_reason_even_while_a_handshake_is_under_way(tmp_path):
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         for where, reason in {
             address: f"{address}: connecting for ",
-            f"dir:{tmp_path}": f"none has been found at dir:{tmp_path}",
+            f"dir:{tmp_path}": f"no peers found at dir:{tmp_path}",
         }.items():
             pool = stack.enter_context(PeerPoolExecutor(peers=where, credentials=CREDENTIALS, peers_timeout=0.3))
             assert reason in failure_of(pool)

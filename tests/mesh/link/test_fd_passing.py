@@ -115,7 +115,7 @@ def test_what_is_no_memory_file_is_not_taken(what, tmp_path):
         "file": lambda: os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR),
         "memory file that may change": lambda: os.memfd_create("woolexec"),
     }
-    with two_ends() as (here, there), pytest.raises(ProtocolError, match="no memory file"):
+    with two_ends() as (here, there), pytest.raises(ProtocolError, match="other than a sealed memory file"):
         there.take(here.give(File(made[what](), ())))
 
 

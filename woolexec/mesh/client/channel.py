@@ -1,4 +1,4 @@
-"""A client's way to a peer: the channel, and the two calls of the handshake (see `mesh/security/handshake.py`)."""
+"""A client's connection to a peer: channel and the two calls of the handshake (see `mesh/security/handshake.py`)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
     from woolexec.mesh.security.handshake import Caller
     from woolexec.wire.wire_pb2 import Welcome
 
-_OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has a connection of its own
+_OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has its own connection
 
 
 def open_channel(address: str, credentials: Credentials) -> Any:
     """
-    Make a channel of grpc's; it connects when it is used.
+    Make a gRPC channel; it connects when it is first used.
 
-    :raises CredentialsError: if a file of certificates cannot be read, or a token alone is not enough
+    :raises CredentialsError: if a certificate file cannot be read, or a token alone is not enough
     """
     grpc = load_grpc()
 
     if credentials.tls is None:
         if credentials.token is not None and not is_local(address):
             error = CredentialsError(
-                f"a token alone does not protect what travels to {address}: it takes TLS (see docs/security.md), or "
-                "ssh://"
+                f"a token alone does not protect the connection to {address}: use TLS (see docs/security.md), or ssh://"
             )
             error.is_final = True
             raise error
@@ -39,7 +38,7 @@ def open_channel(address: str, credentials: Credentials) -> Any:
 
 
 def is_local(address: str) -> bool:
-    """Say whether what travels to an address stays on this host."""
+    """Return whether a connection to this address stays on this host."""
     if address.startswith("unix:"):
         return True
     import ipaddress
@@ -55,8 +54,8 @@ async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
     """
     Make the first call of the handshake.
 
-    :return: what the peer says of itself, and what opens a link
-    :raises PeerRefusedError: if it has not proved itself, or does not fit
+    :return: the peer's description of itself, and the message that opens a link
+    :raises PeerRefusedError: if it has not proved its identity, or is not compatible
     """
     welcome, opening = caller.answer((await _ask(channel, HELLO, caller.hello))[1])
     if not welcome.workers:
@@ -68,8 +67,8 @@ async def open_link(channel: Any, opening: bytes) -> tuple[Any, bytes]:
     """
     Make the second call of the handshake.
 
-    :return: the stream of frames, and where large payloads may be handed over
-    :raises PeerRefusedError: if the peer does not let us in
+    :return: the stream of frames, and directions for handing over large payloads
+    :raises PeerRefusedError: if the peer refuses the link
     """
     return await _ask(channel, LINK, opening)
 
@@ -79,15 +78,15 @@ async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
 
     call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
     try:
-        # A call that has ended may have lost its initial metadata (grpc.aio); an answer that ends it trails.
+        # grpc.aio may lose the initial metadata of a call that has ended, so Hello is answered in trailing metadata.
         answer = await (call.trailing_metadata() if method == HELLO else call.initial_metadata())
         for key, value in answer or ():
             if key == WELCOME_KEY:
                 return call, value
         code, details = await call.code(), await call.details()
         if code is grpc.StatusCode.UNAVAILABLE and details != DRAINING:
-            raise PeerRefusedError(f"nobody answers: {details}")
-        error = PeerRefusedError(details or "what answers there is not a peer of woolexec")
+            raise PeerRefusedError(f"not reachable: {details}")
+        error = PeerRefusedError(details or "the server there is not a woolexec peer")
         raise final(error) if code is grpc.StatusCode.FAILED_PRECONDITION else error
     except BaseException:
         call.cancel()

@@ -16,7 +16,7 @@ from types import ModuleType
 from woolexec.checks import wrong_type
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every file in an archive: what is the same has the same digest."""
+"""The timestamp of every file in an archive, so that equal contents have equal digests."""
 
 Shippable = ModuleType | str | os.PathLike[str]
 
@@ -26,9 +26,9 @@ class CodeArchive:
     """
     A module or package.
 
-    :param name: under which it is imported
+    :param name: the name under which it is imported
     :param digest: SHA-256 of the archive, in hex
-    :param data: the archive, zip
+    :param data: the zip archive
     """
 
     name: str
@@ -38,18 +38,18 @@ class CodeArchive:
 
 def code_archive(what: Shippable) -> CodeArchive:
     """
-    Pack a module, with the package that it belongs to.
+    Pack a module, together with the package that it belongs to.
 
     :param what: the module, its name, or the path of its file or folder
     :raises TypeError: if it is none of these
-    :raises ValueError: if it is not there, is not made of files, or is part of Python or of woolexec
+    :raises ValueError: if it does not exist, does not consist of files, or is part of Python or woolexec
     """
     path = _path_of(what)
     name = path.name.removesuffix(".py")
     if name in sys.stdlib_module_names or name == "woolexec":
         raise ValueError(f"ship: peers have {name!r} already")
-    if not name.isidentifier() or name == "__main__":  # whose functions travel by themselves
-        raise ValueError(f"ship: {str(path)!r} is no module or package")
+    if not name.isidentifier() or name == "__main__":  # functions of __main__ are pickled by value
+        raise ValueError(f"ship: {str(path)!r} is not a module or package")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for file in sorted(_files(path)):
@@ -72,7 +72,7 @@ def _path_of(what: Shippable) -> Path:
     top = what.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # __main__ may have none
+    except ValueError:  # __main__ may have no spec
         spec = None
     if spec is None:
         raise ValueError(f"ship: there is no module {top!r} here")

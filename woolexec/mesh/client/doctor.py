@@ -1,11 +1,11 @@
 """
-What works between here and a peer, step by step: ``woolexec doctor``.
+Check the connection to a peer, step by step: ``woolexec doctor``.
 
 ::
 
     address --> names --> connection --> our certificate --> TLS --> token, versions --> link --> clock --> round trip
 
-No task is sent.  The first step that fails ends the walk, for what comes after would fail because of it.
+No task is sent.  The first step that fails ends the check, because the later steps depend on it.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ PATIENCE = 5.0
 _TRIPS = 20
 
 _SOON = 30 * 86400.0
-"""Seconds before the end of our certificate at which it is told of."""
+"""The user is warned when our certificate expires within this many seconds."""
 
 _ENDED = "the peer ended the connection"
 
 _CLOCK = 30.0
-"""Seconds that clocks may differ before certificates and logs begin to puzzle."""
+"""Seconds that clocks may differ before certificates and logs become confusing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    One thing that was tried.
+    The result of one check.
 
-    :param found: what was seen
-    :param advice: what to do when it does not work
+    :param found: what was found
+    :param advice: what to do if it does not work
     """
 
     name: str
@@ -63,10 +63,10 @@ class Step:
 
 async def look(address: str, credentials: Credentials, pool: str = "") -> Welcome:
     """
-    Ask a peer what it is.
+    Ask a peer for its description of itself.
 
     :raises PeerRefusedError: if it does not answer as a peer should
-    :raises CredentialsError: if a file of certificates cannot be read
+    :raises CredentialsError: if a certificate file cannot be read
     """
     grpc = load_grpc()
 
@@ -80,7 +80,7 @@ async def look(address: str, credentials: Credentials, pool: str = "") -> Welcom
 
 
 async def examine(address: str, credentials: Credentials) -> AsyncIterator[Step]:
-    """Yield what works, and what does not."""
+    """Yield the result of each step, up to the first that fails."""
     steps = _Steps(address, credentials)
     for step in (
         steps.names,
@@ -114,7 +114,7 @@ class _Steps:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as exc:
-            advice = f"is {self._host!r} spelt right? Does `getent hosts {self._host}` know it?"
+            advice = f"is {self._host!r} spelt correctly? Check it with: getent hosts {self._host}"
             yield Step("name", works=False, found=str(exc), advice=advice)
             return
         yield Step("name", works=True, found=", ".join(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)))
@@ -126,13 +126,13 @@ class _Steps:
             async with asyncio.timeout(PATIENCE):
                 _, writer = await self._open()
         except TimeoutError:
-            advice = "a firewall drops what is sent there, or the host is down"
+            advice = "a firewall may drop the packets, or the host is down"
             yield Step("connection", works=False, found=f"no answer in {PATIENCE:g} s", advice=advice)
         except ConnectionRefusedError:
-            advice = "nobody listens there: is `woolexec serve` running, with this --bind?"
+            advice = "nothing listens there: is `woolexec serve` running, with this --bind?"
             yield Step("connection", works=False, found="refused", advice=advice)
         except OSError as exc:
-            advice = "is the path right?" if self._is_unix else "is there a route to that host?"
+            advice = "is the path correct?" if self._is_unix else "is there a route to that host?"
             yield Step("connection", works=False, found=exc.strerror or str(exc), advice=advice)
         else:
             writer.close()
@@ -145,7 +145,7 @@ class _Steps:
         return await asyncio.open_connection(self._host, self._port, **tls)  # type: ignore[arg-type]  # as above
 
     async def certificate(self) -> AsyncIterator[Step]:
-        """Look at the certificate that we are going to show."""
+        """Check the certificate that this client will show."""
         tls = self._credentials.tls
         if tls is None or tls.certificate is None:
             return
@@ -155,11 +155,11 @@ class _Steps:
             advice = "WOOLEXEC_TLS_CERT names it; `woolexec certs issue client` makes one"
             yield Step("our certificate", works=False, found=str(exc), advice=advice)
             return
-        advice = "" if left > _SOON else "issue it anew with `woolexec certs issue client`"
+        advice = "" if left > _SOON else "renew it with `woolexec certs issue client`"
         yield Step("our certificate", works=True, found=f"valid for {left / 86400:.0f} days", advice=advice)
 
     async def encryption(self) -> AsyncIterator[Step]:
-        """Shake hands by TLS, or see that the peer does not want to."""
+        """Do the TLS handshake, or check that the peer does not use TLS."""
         tls = self._credentials.tls
         context = ssl.create_default_context(cafile=tls.ca if tls else None)
         context.set_alpn_protocols(["h2"])
@@ -171,22 +171,20 @@ class _Steps:
         if tls is None:
             if error is None:
                 advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
-                yield Step(
-                    "TLS", works=False, found="the peer speaks TLS, and no certificates are given", advice=advice
-                )
+                yield Step("TLS", works=False, found="the peer uses TLS, but no certificates are given", advice=advice)
             return
         if error is None:
-            yield Step("TLS", works=True, found="the peer's certificate is right")
+            yield Step("TLS", works=True, found="the peer's certificate is valid")
         elif self._is_about_us(error):
             shown = "none was shown" if tls.certificate is None else f"it does not accept {tls.certificate}"
-            found = f"the peer asks for a certificate of its authority, and {shown} ({error})"
+            found = f"the peer requires a certificate from its authority: {shown} ({error})"
             advice = (
                 "set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY to a client's certificate: `woolexec certs issue client`"
             )
             yield Step("TLS", works=False, found=found, advice=advice)
         else:
             advice = (
-                "is the peer's certificate from this authority, valid now, and a peer's? `woolexec certs show FILE`"
+                "is the peer's certificate valid now, for a peer, from this authority? See `woolexec certs show FILE`"
             )
             yield Step("TLS", works=False, found=str(error), advice=advice)
 
@@ -195,14 +193,14 @@ class _Steps:
         try:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await self._open(ssl=context, server_hostname=name)
-                # With TLS 1.3 a peer looks at our certificate at the end, and sends its settings or why not.
+                # With TLS 1.3 a peer checks our certificate last, then sends its settings or an alert.
                 if self._credentials.tls is not None and not await reader.read(1):
                     raise ConnectionResetError(_ENDED)
         except (OSError, TimeoutError) as exc:  # ssl's errors are OSErrors
             return exc
         finally:
             if writer is not None:
-                writer.transport.abort()  # an end as TLS wants it waits for the peer
+                writer.transport.abort()  # a proper TLS shutdown waits for the peer
                 with contextlib.suppress(OSError, TimeoutError):
                     async with asyncio.timeout(PATIENCE):
                         await writer.wait_closed()
@@ -210,11 +208,11 @@ class _Steps:
 
     @staticmethod
     def _is_about_us(error: Exception) -> bool:
-        """The peer has ended the connection, and not we."""
+        """Whether the peer ended the connection, rather than this client."""
         return "ALERT" in str(getattr(error, "reason", "")) or isinstance(error, ConnectionResetError)
 
     async def handshake(self) -> AsyncIterator[Step]:
-        """Prove to each other who we are, and compare versions."""
+        """Authenticate both ends, compare versions and open a link."""
         try:
             self._welcome = await look(self._address, self._credentials)
         except (PeerRefusedError, CredentialsError) as exc:
@@ -240,13 +238,13 @@ class _Steps:
             yield Step("link", works=False, found=str(exc) or "no answer", advice=_advice(str(exc)))
             return
         if free == "0":
-            advice = "tasks wait until others end; start another peer, or give it more --workers"
-            yield Step("link", works=True, found="the peer lets us in, and is full: no place is free", advice=advice)
+            advice = "new tasks wait until others end; start another peer, or give this one more --workers"
+            yield Step("link", works=True, found="the peer accepts the link, but has no free places", advice=advice)
             return
-        yield Step("link", works=True, found=f"the peer lets us in{f'; {free} places are free' if free else ''}")
+        yield Step("link", works=True, found=f"the peer accepts the link{f'; {free} places are free' if free else ''}")
 
     async def clock(self) -> AsyncIterator[Step]:
-        """Compare clocks; nothing of ours needs them, but certificates do."""
+        """Compare clocks: woolexec does not depend on them, but certificates do."""
         assert self._welcome is not None
         ahead = self._welcome.clock - self._seen
         works = abs(ahead) < _CLOCK
@@ -254,7 +252,7 @@ class _Steps:
         yield Step("clock", works=True, found=f"{ahead:+.2f} s", advice=advice)
 
     async def trips(self) -> AsyncIterator[Step]:
-        """Measure the way there and back."""
+        """Measure the round-trip time."""
         took = []
         async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(_TRIPS * PATIENCE):
             for _ in range(_TRIPS):
@@ -270,5 +268,5 @@ def _advice(reason: str) -> str:
     if "Python" in reason or "cloudpickle" in reason or "protocol" in reason:
         return "install the same minor version of Python, and of woolexec, at both ends"
     if DRAINING in reason:
-        return "it was told to end and takes no new clients: start another"
-    return "is it a peer of woolexec? Its own messages on that host may say more"
+        return "it is shutting down and accepts no new clients: start another"
+    return "is it a woolexec peer? Its log on that host may say more"

@@ -1,11 +1,11 @@
 """
-The client's end of a link: a place like a worker, but that a peer stands behind it.
+The client's end of a link: a place like a worker, but with a peer behind it.
 
-What differs from a worker: there is no shared page.  What has been started is told by Started frames, late, so a recall
-puts all that it covers in doubt (`LIMBO`) until the peer has answered, and when the link breaks nobody can tell what
-was started: all that was outstanding is lost.
+Unlike a worker it has no shared page: Started frames report which calls were started, with a delay.  So all calls that
+a recall covers are `UNCERTAIN` until the peer has answered, and when the link breaks it is not known which calls were
+started: all outstanding calls are lost.
 
-All of it runs in the engine's thread, which is an event loop then.
+All of it runs in the engine's thread, which then runs an event loop.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ if TYPE_CHECKING:
     from woolexec.worker.setup import Setup
 
 _PIECE = 1 << 20
-"""Bytes of code that travel as one frame."""
+"""Bytes of code per frame."""
 
 _LAST_SLOT = SLOTS
-"""For functions of calls with large payloads: it is defined anew for each of them, right ahead of it."""
+"""The slot for functions of calls with large payloads: it is redefined right before each of these calls."""
 
 
 def no_code(digest: str) -> None:
-    """There are no archives."""
+    """Return None: there are no code archives."""
 
 
 class _Reports:
-    """In place of a worker's page: what the peer has told."""
+    """Replaces a worker's shared page: what the peer has reported."""
 
     def __init__(self) -> None:
         self.started = 0
@@ -74,15 +74,15 @@ class _Reports:
         self.sent = 0
 
     def recall(self, number: int) -> int:
-        """Any of the calls may have been started."""
+        """Return the last call that was sent: any of them may have been started."""
         return self.sent
 
     def clear_recall(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: there are no recalls to clear."""
 
 
 class _Far(Remote):
-    """What both places behind a link have in common."""
+    """The common part of both places behind a link."""
 
     __slots__ = ("_begun", "_engine", "_link", "_wanted", "name", "page", "pid")
 
@@ -103,12 +103,12 @@ class _Far(Remote):
         self.page.sent = number
 
     def gone(self, number: int, size: int) -> Call | None:
-        """Take a call off the books."""
+        """Remove a call from the books."""
         self._begun.discard(number)
         return super().gone(number, size)
 
     def began(self, number: int) -> Call | None:
-        """Note that the peer has started a call; None if it is not outstanding any more."""
+        """Record that the peer has started a call; return None if it is no longer outstanding."""
         call = self.outstanding.get(number)
         if call is not None:
             self._begun.add(number)
@@ -117,20 +117,20 @@ class _Far(Remote):
         return call
 
     def is_running(self, call: Call) -> bool:
-        """Say whether the peer has told that this call was started."""
+        """Return whether the peer has reported that this call was started."""
         return call.number in self._begun
 
     def withdraw(self, call: Call) -> bool:
-        """Have a call wait again that has not left, because its payload is large; False if it has."""
+        """Requeue a call whose large payload has not been sent completely; return False if the call was sent."""
         if call.pin or call.number in self._begun or not self._link._outbox.withdraw(call.number):
             return False
         self._engine._dispatcher.withdraw(self, call)
         self._link.recalling += 1
-        self._link.send_command(Cancel(call=call.number))  # for what has come of it
+        self._link.send_command(Cancel(call=call.number))  # so that the peer drops what it has received of it
         return True
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
-        """Ask for a call back, or for its end; the peer's Recalled decides."""
+        """Ask the peer to give a call back, or with `force` to end it; the peer's Recalled frame decides."""
         dispatcher = self._engine._dispatcher
         if call.state not in {SENT, UNCERTAIN}:
             answer(False)
@@ -146,7 +146,7 @@ class _Far(Remote):
             dispatcher.recall(self, since=call.number)
 
     def answer(self, *, broken: bool = False) -> None:
-        """Those that were given back are in the queue again, where whoever wanted them takes them."""
+        """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
         for call, answer in list(self._wanted.items()):
             if self._engine._dispatcher.core.queue.claim(call):
                 call.move("cancel")
@@ -164,10 +164,10 @@ class Link(Distant, _Far):
     """
     One stream to a peer.
 
-    :param address: of the peer, for messages
-    :param welcome: what the peer has said of itself
-    :param around: what is wrapped around functions
-    :param code: archives of modules by their digests, sent ahead of what needs them; None: there is no such archive
+    :param address: the peer's address, for messages
+    :param welcome: the peer's description of itself
+    :param setup: what workers run before the first of our functions; wrapped around each of them
+    :param code: returns the code archive with this digest, or None; sent before the functions that need it
     """
 
     __slots__ = (
@@ -213,11 +213,11 @@ class Link(Distant, _Far):
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
-        Be a place of the engine until the stream ends.
+        Serve as a place of the engine until the stream ends.
 
-        :param stream: a bidirectional call of grpc's
-        :param passage: for large payloads, if the peer is on this host
-        :param wake: called when there is news for the engine
+        :param stream: a bidirectional gRPC call
+        :param passage: fd passing for large payloads, if the peer is on this host
+        :param wake: called when there is work for the engine
         :return: why it ended
         """
         grpc = load_grpc()
@@ -227,19 +227,19 @@ class Link(Distant, _Far):
         self._engine._dispatcher.link(self)
         wake()
         self._outbox.open(stream.write, stream.cancel)
-        why = "the peer ended it"
+        why = "the peer closed it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 self._hear(data)
                 wake()
         except grpc.RpcError as exc:
-            why = f"{exc.code().name}: {exc.details()}"  # grpc says so only at run time
-        except (ProtocolError, ValueError, OSError) as exc:  # it cannot be trusted, or not be followed
+            why = f"{exc.code().name}: {exc.details()}"  # grpc adds these methods at run time
+        except (ProtocolError, ValueError, OSError) as exc:  # invalid frames, or no memory to receive them
             why = str(exc)
         except asyncio.CancelledError:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # somebody runs this
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
                 raise
-            why = "it was closed here"  # grpc's word for `close`
+            why = "it was closed here"  # `close` cancels the stream
         finally:
             self._outbox.close()
             stream.cancel()
@@ -257,10 +257,10 @@ class Link(Distant, _Far):
 
     @property
     def unbegun(self) -> float:
-        """What waits there, as far as is known: the expected run time of all of it, in seconds; -1.0: nothing does."""
+        """The expected run time of the calls that wait there, in seconds, as far as is known; -1.0: none wait."""
         if len(self.outstanding) <= len(self._begun):
             return -1.0
-        # Of those that have not been said to run as many as it has workers may do so.  What requires something stays.
+        # Some calls not reported as started may be running, up to one per worker.  Calls with requirements stay there.
         unbegun = [
             call.cost
             for number, call in self.outstanding.items()
@@ -272,7 +272,7 @@ class Link(Distant, _Far):
 
     @property
     def can_accept(self) -> bool:
-        """A call that is submitted now might run there at once."""
+        """Whether a call that is submitted now might run there at once."""
         return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
 
     def place_of(self, number: int) -> _Far:
@@ -281,11 +281,11 @@ class Link(Distant, _Far):
 
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Give encoded frames to the stream."""
-        assert file is None  # descriptors stay on their host
+        assert file is None  # descriptors cannot be sent to another host
         self._outbox.put(frames)
 
     def flush(self) -> bool:
-        """They are on their way."""
+        """Return True: the outbox does the writing."""
         return True
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
@@ -306,14 +306,14 @@ class Link(Distant, _Far):
         self.send(encode(frame))
 
     def _say_more(self, frame: Start, call: Call) -> None:
-        """Say what the peer needs to know to take the call, or not."""
-        # What has gone there in parts would have to come again.
+        """Add what the peer needs to accept or refuse the call."""
+        # A payload that was sent in parts would have to be sent again after a refusal.
         is_apart = len(call.payload) >= LARGE and not (isinstance(call.payload, File) and self._outbox.passage)
         frame.offer = call.cost >= HORIZON and not is_apart
         _say_line(frame, call)
 
     def _slots_of_needs(self, function: Function) -> tuple[int, ...]:
-        """Large globals go to peers with their functions."""
+        """Return none: large globals are sent to peers within their functions."""
         return ()
 
     def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
@@ -347,8 +347,8 @@ class Link(Distant, _Far):
         large = payload if isinstance(payload, File | Parts) and len(payload) >= LARGE else None
         if large is not None and self._outbox.hand_over(number, frame, large):
             return
-        if large is not None and not frame.count:  # other spans of a chunk must not overtake it
-            frame.function = _LAST_SLOT  # when it leaves at last, the other may have been given to another function
+        if large is not None and not frame.count:  # spans of a chunk must stay in order
+            frame.function = _LAST_SLOT  # its own slot may be reused before it is sent
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
             self._outbox.put_parts(number, frame, large, define)
             return
@@ -358,7 +358,7 @@ class Link(Distant, _Far):
     # -- receiving ----------------------------------------------------------------------------------------------
 
     def _hear(self, data: bytes) -> None:
-        """Act on a batch."""
+        """Process a batch."""
         dispatcher = self._engine._dispatcher
         returns: list[tuple[int, float, bytes]] = []
         pos = decode_returns(data, 0, len(data), returns, RETURN)
@@ -375,7 +375,7 @@ class Link(Distant, _Far):
                 self._arriving.add(frame)
                 continue
             if getattr(frame, "extent", ()):
-                frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # what has an extent has a payload
+                frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # an extent implies a payload
             dispatcher.hear_link(self, frame)
             if isinstance(frame, Recalled):
                 (self.lane_place if frame.loop else self).answer()
@@ -388,7 +388,7 @@ class Link(Distant, _Far):
             self.close()
 
     def _leave(self) -> None:
-        """The peer is about to end: send no more, and take back what it has not started."""
+        """The peer is draining: send no more calls, and take back those that it has not started."""
         self._leaving = True
         self.ready = self.lane_place.ready = False
         for place in (self, self.lane_place):
@@ -401,7 +401,7 @@ class Link(Distant, _Far):
                 call.receiver.deliver_start(call)
 
     def _broke(self, why: str) -> None:
-        """Lose what is outstanding; what waits goes elsewhere."""
+        """Fail or retry the outstanding calls; queued calls go to other places."""
         self.ready = self.lane_place.ready = False
         self._let_go()
         self._engine._dispatcher.unlink(self, partial(self._lost, why))
@@ -416,22 +416,22 @@ class Link(Distant, _Far):
         return error
 
     def close(self) -> None:
-        """End the stream: the peer ends what it still runs for us."""
+        """End the stream; the peer then ends the calls that it still runs for this client."""
         self.ready = self.lane_place.ready = False
         if self._stream is not None:
             self._stream.cancel()
 
     def _let_go(self) -> None:
-        """What was sent may hold descriptors."""
+        """Drop references to functions and chunks that were sent: they may hold descriptors."""
         self._slot_of.clear()
         self._chunk = self.lane_place._chunk = None
 
 
 class LinkLane(_Far):
     """
-    What a peer runs beside the main threads of its workers: coroutines and streams.
+    The lanes of a peer: coroutines and streams, which do not run in the main threads of its workers.
 
-    :param limit: how many it runs at once
+    :param limit: maximum number of calls that it runs at once
     """
 
     __slots__ = ()
@@ -449,7 +449,7 @@ class LinkLane(_Far):
         self._link.send(frames, file)
 
     def flush(self) -> bool:
-        """They are on their way."""
+        """Return True: the outbox does the writing."""
         return True
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
@@ -467,7 +467,7 @@ class LinkLane(_Far):
 
 
 def _say_line(frame: Start, call: Call) -> None:
-    """Say what the call waits in line for."""
+    """Add the call's priority and the resources that it requires."""
     if call.line is not None and not call.pin:
         frame.priority = call.line.priority
         if call.line.requirement is not None and call.line.requirement.resources:

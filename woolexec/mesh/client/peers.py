@@ -1,17 +1,17 @@
 """
-A client's peers: one link to each that has been found, made again when it breaks.
+A client's peers: one link to each peer that was found, reconnected when it breaks.
 
 ::
 
     discovery --Joined--> record --> connect, handshake --> Link, a place of the engine --> it ends --> wait --> again
                             |                   |
-              Left: no more links to it         `- refused, or nobody there: remembered, for messages, and said once
+              Left: no new links to it          `- refused or not reachable: kept for messages, and logged once
 
-A link that has worked is made again at once, then ever more rarely, up to `SLOWEST`; each time a little at random, so
-that many clients of a peer that comes back do not come all at once.
+A link that has worked is retried after at most `FIRST` seconds, then with exponential backoff up to `SLOWEST`.  Pauses
+are randomised, so that the clients of a peer that comes back do not all connect at the same moment.
 
-Of very many peers a client uses `MOST`, those that rendezvous hashing gives it (Thaler and Ravishankar, 1998): which
-those are changes little when peers come and go, and each peer gets about the same number of clients.
+If there are more than `MOST` peers, a client uses `MOST` of them, chosen by rendezvous hashing (Thaler and Ravishankar,
+1998): the choice changes little when peers come and go, and each peer gets about the same number of clients.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ if TYPE_CHECKING:
     from woolexec.worker.setup import Setup
 
 FIRST, SLOWEST = 0.1, 5.0
-"""Seconds until a link, or a discovery that has failed, is tried again, at first and at most."""
+"""Seconds before a failed link or discovery is retried: at first, and at most."""
 
 _REPLAY = 10.0
-"""Seconds in which a discovery that is asked again names all that are there."""
+"""Seconds within which a discovery that was started again must report all existing peers."""
 
 MOST = 100
-"""Links of one client."""
+"""Maximum number of links of one client."""
 
 _GREETING = 10.0
-"""Seconds that a peer may take for the handshake."""
+"""Timeout of the handshake, in seconds."""
 
 _AT_ONCE = 16
-"""So many handshakes go on at a time."""
+"""Maximum number of handshakes at a time."""
 
 _LOOK = 0.25
-"""How often to look whether tasks wait in vain, in seconds."""
+"""How often to check for tasks that wait while no peer is connected, in seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """A peer that has been found: what is known of it, and what has become of it."""
+    """A peer that was found: its record, and the state of the link to it."""
 
     record: Record
     task: asyncio.Task[None] | None = None
@@ -73,20 +73,20 @@ class _Known:
     reason: str = ""
     is_final: bool = False  # no later try can succeed
     since: float = field(default_factory=monotonic)
-    said: bool = False  # that it cannot be reached
+    said: bool = False  # whether it was logged that it cannot be reached
 
 
 class Peers:
     """
     The links of one client.
 
-    :param discoveries: how they are found
-    :param credentials: what both ends prove, unless the record of a peer has others
-    :param timeout: seconds that tasks wait while no peer is there; None: for ever
-    :param around: what each worker of the peers needs for our tasks, and runs before the first of them
-    :param code: archives of modules by their digests; None: there is no such archive
-    :param identity: our own, if we are a peer ourselves
-    :raises RuntimeError: in a child of a fork that can have no links
+    :param discoveries: how peers are found
+    :param credentials: used for both ends, unless the record of a peer has its own
+    :param timeout: seconds that tasks wait while no peer is connected; None: no limit
+    :param setup: what each worker of the peers needs for our tasks, and runs before the first of them
+    :param code: returns the code archive with this digest; None if there is none
+    :param identity: our own, if this process is a peer itself
+    :raises RuntimeError: in a forked child that cannot have links
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class Peers:
         self._timeout = timeout
         self._identity = identity
         self._changed = Condition()  # guards `_links`
-        self._links: dict[str, Link | None] = {}  # by the peer's identity; None: on the way to one
+        self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
         self._known: dict[tuple[Discovery, str], _Known] = {}
         self._troubles: dict[Discovery, str] = {}
-        self._final: set[Discovery] = set()  # those that no later try makes better
-        self._random = random.Random()  # noqa: S311  # no secret; the program's own numbers stay its own
+        self._final: set[Discovery] = set()  # those that no later try can repair
+        self._random = random.Random()  # noqa: S311  # not for secrets; does not disturb the program's random numbers
         self._salt = self._random.randbytes(8)
         self._over = False
         self._setup, self._code = setup, code
@@ -118,10 +118,10 @@ class Peers:
 
     def wait(self, count: int, timeout: float | None) -> int:
         """
-        Wait until so many peers are linked.
+        Wait until this number of peers is connected.
 
-        :return: how many there are
-        :raises TimeoutError: if they are not there in time; it says why not
+        :return: the number of connected peers
+        :raises TimeoutError: if they are not connected in time; the message says why
         """
 
         def is_over() -> bool:
@@ -135,7 +135,7 @@ class Peers:
         return there
 
     def _possible(self) -> float:
-        """Return how many peers there may be at most, as far as is known."""
+        """Return the maximum number of peers that can be connected, as far as is known."""
         if not all(discovery.count is not None for discovery in self._discoveries):
             return float("inf")
         hopeless = sum(known.is_final and known.link is None for known in tuple(self._known.values()))
@@ -144,11 +144,11 @@ class Peers:
 
     @property
     def links(self) -> list[Link]:
-        """The links that there are."""
+        """The established links."""
         return [link for link in tuple(self._links.values()) if link is not None]
 
     def explain(self) -> str:
-        """Say of each peer that is not there why not, and where none has been found."""
+        """Return why each peer that is not connected is not, and which discoveries have found none."""
         known = list(self._known.items())
         reasons = list(self._troubles.values())
         reasons += [
@@ -159,13 +159,13 @@ class Peers:
         found = {place[0] for place, _ in known} | self._troubles.keys()
         nowhere = ", ".join(str(discovery) for discovery in self._discoveries if discovery not in found)
         if nowhere:
-            reasons.append(f"none has been found at {nowhere}")
+            reasons.append(f"no peers found at {nowhere}")
         return "; ".join(reasons)
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
     async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
-        """Keep the links until cancelled."""
+        """Maintain the links until cancelled."""
         self._engine = engine
         self._wake = wake
         self._few = asyncio.Semaphore(_AT_ONCE)
@@ -179,13 +179,13 @@ class Peers:
                     group.create_task(self._watch())
         finally:
             for known in self._known.values():
-                known.task = None  # how it ended holds all that it used
+                known.task = None  # its exception would keep everything alive that it used
             with self._changed:
                 self._over = True
                 self._changed.notify_all()
 
     async def _follow(self, group: asyncio.TaskGroup, discovery: Discovery) -> None:
-        """Hear of peers."""
+        """Watch a discovery, and restart it when it fails or ends."""
         pause = FIRST
         while True:
             heard: set[str] = set()
@@ -203,7 +203,7 @@ class Peers:
                 if exc.is_final:
                     self._final.add(discovery)
                     self._tell()
-            except Exception as exc:  # of somebody else's making: the others go on
+            except Exception as exc:  # a third-party discovery: the others continue
                 self._complain(discovery, f"{type(discovery).__name__}: {exc!r}")
             finally:
                 forgetting.cancel()
@@ -211,7 +211,7 @@ class Peers:
             pause = min(2 * pause, SLOWEST)
 
     def _forget(self, group: asyncio.TaskGroup, discovery: Discovery, heard: set[str]) -> None:
-        """Whom a discovery that was asked again has not named again has left meanwhile."""
+        """Remove the peers that a restarted discovery has not reported again: they have left meanwhile."""
         for place, key in list(self._known):
             if place is discovery and key not in heard:
                 self._hear(group, discovery, Left(key))
@@ -230,15 +230,15 @@ class Peers:
             record = event.record
             try:
                 "".join((record.key, record.pool, *record.addresses)).encode()
-            except UnicodeEncodeError as exc:  # half a character: nobody can say that to grpc, or to the user
-                self._complain(discovery, f"a record makes no sense: {exc}")
+            except UnicodeEncodeError as exc:  # lone surrogates: neither grpc nor a log can encode them
+                self._complain(discovery, f"invalid record: {exc}")
                 return
             place = discovery, record.key
             self._known.setdefault(place, _Known(record)).record = record
         self._choose(group)
 
     def _choose(self, group: asyncio.TaskGroup) -> None:
-        """Keep links to those that are chosen, of all that are known."""
+        """Choose among the known peers, and keep links to the chosen ones."""
         chosen = list(self._known.items())
         if len(chosen) > MOST:
             chosen.sort(key=lambda item: hashlib.blake2b(item[0][1].encode(), key=self._salt).digest())
@@ -251,12 +251,12 @@ class Peers:
                 known.task = None
 
     async def _keep(self, place: tuple[Discovery, str], known: _Known) -> None:
-        """Have links to one peer, one after the other, for as long as it is known."""
+        """Connect to one peer again and again, as long as it is known."""
         pause = FIRST
         while self._known.get(place) is known:
             try:
                 linked = await self._link(known)
-            except Exception as exc:  # a bug of ours, or an address that grpc makes nothing of: other links go on
+            except Exception as exc:  # a bug, or an address that grpc rejects: other links continue
                 if not known.said:
                     known.said = True
                     logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
@@ -265,7 +265,7 @@ class Peers:
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
 
     async def _link(self, known: _Known) -> bool:
-        """Have one link for as long as it lasts; False if there was none."""
+        """Run one link until it ends; return False if none could be made."""
         reasons, finals = [], []
         for address in known.record.addresses:
             refusal = await self._link_to(known, address)
@@ -282,12 +282,12 @@ class Peers:
         return False
 
     def _tell(self) -> None:
-        """Let those who wait for peers look again."""
+        """Wake the threads that wait for peers."""
         with self._changed:
             self._changed.notify_all()
 
     async def _link_to(self, known: _Known, address: str) -> Exception | str | None:
-        """Have one link, and return None; or return why there was none."""
+        """Run one link until it ends and return None; or return why none could be made."""
         grpc = load_grpc()
         credentials = known.record.credentials or self._credentials
         try:
@@ -305,7 +305,7 @@ class Peers:
                         welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
                         if welcome.identity == self._identity or welcome.identity in self._links:
                             known.said = True
-                            return "there is a link to it already"  # found in two ways, or ourselves
+                            return "already linked to this peer"  # found in two ways, or this process itself
                         taken.enter_context(self._taking(welcome.identity))
                         stream, told = await open_link(channel, opening)
                         passage = await passages.enter(told)
@@ -328,7 +328,7 @@ class Peers:
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:
-        """Let nobody else have a link to this peer."""
+        """Reserve this peer, so that no second link to it is made."""
         self._links[identity] = None
         try:
             yield
@@ -343,13 +343,13 @@ class Peers:
             self._changed.notify_all()
 
     async def _watch(self) -> None:
-        """Fail what waits in vain."""
+        """Fail the tasks that wait while no peer can be reached."""
         alone_since = None
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
             dispatcher = self._engine._dispatcher
             if dispatcher.waiting:
-                self._wake()  # while nobody could take a call, whoever submitted one has not
+                self._wake()  # submitting a call does not wake the engine while no place can accept it
             if dispatcher.links or self._engine.pids or not dispatcher.has_waiting:
                 alone_since = None
             elif self._possible() <= 0 and self._discoveries:
@@ -358,15 +358,15 @@ class Peers:
             elif alone_since is None:
                 alone_since = monotonic()
             elif self._timeout is not None and monotonic() - alone_since > self._timeout:
-                text = f"tasks have waited for {self._timeout:g} s, and no peer is there. {self.explain()}"
+                text = f"tasks have waited for {self._timeout:g} s, but no peer is connected. {self.explain()}"
                 dispatcher.fail_waiting(errors.NoPeersError(text))
             await asyncio.sleep(pause)
 
 
 def _own_fault(tls: Tls) -> str:
-    """Return what is wrong with our own certificate, if anything is: grpc only says that the connection ended."""
+    """Return what is wrong with our own certificate, if anything: grpc only reports that the connection ended."""
     if tls.certificate is None:
-        return " (no certificate was shown: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name one)"
+        return " (no certificate was shown: set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY)"
     try:
         tls.check_own(CLIENT)
     except (CredentialsError, OSError) as exc:

@@ -1,1 +1,1 @@
-"""What both ends of a link have in common."""
+"""The parts that both ends of a link share."""

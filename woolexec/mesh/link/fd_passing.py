@@ -1,20 +1,20 @@
 """
-Memory files from one end of a link to the other, where both are on one host.
+Fd passing: hand memory files from one end of a link to the other, where both are on one host.
 
 ::
 
     client                                                            peer
       <- Passage  boot id, name, key of this link ------- gRPC ------
-      -- first half of the key -----------------------> Unix socket      each has met the other on this very kernel,
+      -- first half of the key -----------------------> Unix socket      proves that both run on the same kernel,
       <- second half ---------------------------------- Unix socket      whatever names and addresses say
       -- number, descriptor --------------------------> Unix socket
-      -- Handed, and the frame ------------------------- gRPC ------>    both ways, for as long as the link lives
+      -- Handed, and the frame ------------------------- gRPC ------>    both ways, until the link ends
 
-A descriptor is in the other end's socket before the frame that needs it is on its way, so nobody waits for one.  When
-anything is amiss (another kernel or container, a full socket, no descriptors) a payload travels in parts instead.
+A descriptor is in the other end's socket before the frame that needs it is sent, so the receiver never waits for one.
+If this fails (another kernel or container, a full socket, no descriptors), a payload is sent in parts instead.
 
-The Unix socket has a random name that is no file's (`unix(7)`: abstract), so nothing is left of a peer that is killed.
-Any user of the host may knock there; without a key nobody gets in.
+The Unix socket has a random abstract name (see `unix(7)`), so a peer that is killed leaves no file behind.  Any user of
+the host can connect to it, but is not accepted without a key.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from woolexec.wire.wire_pb2 import Passage as Directions
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _HALF = 16
-"""Bytes of either half of a key."""
+"""Bytes of each half of a key."""
 
 _GREETING = 5.0
-"""Seconds that the other end has to say its half of the key."""
+"""Seconds within which the other end must send its half of the key."""
 
 _STRANGERS = 64
-"""So many may be about to say theirs; who comes then is turned away."""
+"""Maximum number of connections that have not sent their half yet; further ones are closed."""
 
 _NUMBER = 8
 """Bytes of a descriptor's number."""
 
 _UNTAKEN = 256
-"""So many files may lie here whose frames have not come: each of ours goes right ahead of its frame."""
+"""Maximum number of received files whose frames have not arrived: a file is sent right before its frame."""
 
 
 def boot_id() -> str:
-    """Return what tells this start of this kernel from all others; empty where nothing does."""
+    """Return the unique id of this boot of the kernel; empty if it cannot be read."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -61,7 +61,7 @@ def boot_id() -> str:
 
 
 class Passage:
-    """One end of the Unix socket beside a link."""
+    """One end of the Unix socket that accompanies a link."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -74,7 +74,7 @@ class Passage:
         """
         Hand a file over.
 
-        :return: the number under which the other end takes it; 0 if it cannot be handed over now
+        :return: the number by which the other end takes it; 0 if it cannot be handed over now
         """
         number = self._given + 1
         try:
@@ -88,7 +88,7 @@ class Passage:
         """
         Return the file with this number; an error if there was no descriptor left to receive it.
 
-        :raises ProtocolError: if it has not been handed over
+        :raises ProtocolError: if it was not handed over
         """
         while number not in self._come:
             self._receive()
@@ -98,42 +98,42 @@ class Passage:
         try:
             data, fds, is_lost = receive(self._sock, _NUMBER + 1, self.reserve)
         except OSError as exc:
-            raise ProtocolError("a memory file was not handed over") from exc
+            raise ProtocolError("a memory file was announced, but not handed over") from exc
         if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
-            for fd in fds:  # to close what is no memory file may take its time
+            for fd in fds:  # closing anything else than a memory file may block
                 threading.Thread(target=os.close, args=(fd,), daemon=True).start()
-            raise ProtocolError("what is handed over is no memory file, or one too many")
+            raise ProtocolError("received something other than a sealed memory file, or one too many")
         number = int.from_bytes(data, "little")
         if fds:
             self._come[number] = File(fds[0], ())
         elif is_lost:
             self._come[number] = OSError(errno.EMFILE, "no descriptor was left to receive a large payload")
         else:
-            raise ProtocolError("a number without a memory file")
+            raise ProtocolError("received the number of a memory file without its descriptor")
 
     def close(self) -> None:
-        """Take and give no more."""
+        """Close the socket, and drop the files that were not taken."""
         self._come.clear()
         self.reserve.lend()
         self._sock.close()
 
 
 class Passages:
-    """The peer's end: where clients that were let in may come."""
+    """The peer's end: accepts the connections of admitted clients."""
 
     def __init__(self) -> None:
         self._expected: dict[bytes, tuple[bytes, Callable[[Passage], None]]] = {}
         self._name, self._boot = "", boot_id()
 
     async def run(self) -> None:
-        """Open passages until cancelled."""
+        """Accept connections until cancelled."""
         if not self._boot:
             return
         name = "\0woolexec-" + secrets.token_hex(_HALF)
         try:
             listener = _socket()
             listener.bind(name)
-        except OSError:  # no descriptors: then there are no passages
+        except OSError:  # no descriptors: payloads are sent in parts
             return
         with listener:
             listener.listen(_STRANGERS)
@@ -174,10 +174,10 @@ class Passages:
 
     def expect(self, taken: Callable[[Passage], None]) -> tuple[bytes, Callable[[], object]]:
         """
-        Expect a client.
+        Expect the connection of a client.
 
-        :param taken: told of the passage, if the client comes
-        :return: what to tell the client, and what to call when it is not expected any more
+        :param taken: called with the passage, if the client connects
+        :return: the directions for the client, and a function to call when it is no longer expected
         """
         if not (self._name and self._boot):
             return b"", lambda: None
@@ -189,9 +189,9 @@ class Passages:
 
 async def enter(told: bytes) -> Passage | None:
     """
-    Open a passage at the client's end; None if there is none, or it does not lead to the peer.
+    Connect the client's end; return None if the peer offers no socket, or it does not lead to the peer.
 
-    :param told: what the peer told
+    :param told: the directions from the peer
     """
     try:
         directions = Directions.FromString(told)

@@ -1,12 +1,12 @@
 """
-What both ends of a link agree on: the method, the options, and how batches get onto the stream.
+The parts of a link that both ends share: the methods, the options, and how batches are written to the stream.
 
 One bidirectional stream carries everything; each message is one Batch of ``protos/woolexec/v1/wire.proto``, the same
-bytes as on a socketpair, without the size in front.  Messages are passed to grpc as they are, so it needs no stubs.
+bytes as on a socketpair, without the size prefix.  Messages are passed to grpc as bytes, so no stubs are needed.
 
-A large payload is a memory file here and there.  On one host it is handed over (see `woolexec.mesh.link.fd_passing`).
-Otherwise it goes ahead of its frame in parts, between which all other frames pass; what belongs to the same call keeps
-its order.
+A large payload is a memory file at both ends.  On one host it is handed over (see `woolexec.mesh.link.fd_passing`).
+Otherwise it is sent before its frame, in parts.  Frames of other calls may be sent between the parts; frames of the
+same call keep their order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
-from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that speaks to peers by itself
+from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
 from woolexec.wire.codec import Handed, Message, Part, encode, encode_part
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.payload import LARGE, File, Parts, fill, offsets_of, shared_file, store
@@ -33,42 +33,42 @@ HELLO = f"/{SERVICE}/Hello"
 LINK = f"/{SERVICE}/Link"
 
 OPTIONS = [
-    # Functions and the chunks of a map travel in their frames, whatever their size.
+    # Functions and chunks of a map are sent within their frames, whatever their size.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # Without ping_timeout_ms a frozen process is only noticed after 60 s, whatever keepalive_timeout_ms says.
+    # Without ping_timeout_ms a frozen process is noticed only after 60 s, whatever keepalive_timeout_ms is.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
-    # A proxy for the web is none for peers; tunnels and sockets of this host would go through it as well.
+    # Web proxies do not apply to peers; ssh tunnels and Unix sockets would be sent through them as well.
     ("grpc.enable_http_proxy", 0),
 ]
 
 
 _PART = 512 << 10
-"""Bytes of a large payload that travel as one message: small frames wait for no more than these."""
+"""Bytes of a large payload per message: a small frame waits for at most one of these."""
 
 _ENDING = 0.5
-"""Seconds that a write may take to end when the stream has ended."""
+"""Seconds to wait for a pending write when the stream has ended."""
 
 _MEMORY = 64 << 10
-"""Bytes of a batch that may stay in memory until the next one goes."""
+"""Maximum size of a batch that may stay in memory until the next write, in bytes."""
 
 
 class Outbox:
     """
-    Frames that wait for the stream.  What gathers while a write is under way goes with the next one.
+    Frames that wait for the stream.  Frames that arrive during a write are sent with the next one.
 
-    :param due: what the engine flushes at the end of a round; this joins it when there is something in line
+    :param due: what the engine flushes at the end of a loop iteration; the outbox adds itself when it has frames
     """
 
     def __init__(self, due: set[Any]) -> None:
         self._due = due
         self._frames: list[bytes] = []
-        self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and what comes after them
+        self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
         self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
         self._writing: Coroutine[Any, Any, Any] | None = None
         self._waits_for: asyncio.Future[Any] | None = None
@@ -79,7 +79,7 @@ class Outbox:
         return len(self._frames)
 
     def put(self, frames: bytes, call: int = 0) -> None:
-        """Put encoded frames in line, those of one call in their order; only in the event loop's thread."""
+        """Queue encoded frames, keeping the order within a call; only in the event loop's thread."""
         behind = self._behind.get(call) if self._behind else None
         if behind is None:
             self._frames.append(frames)
@@ -88,15 +88,15 @@ class Outbox:
         self._due.add(self)
 
     def put_large(self, call: int, frame: Message, payload: File | Parts) -> None:
-        """Put a frame in line whose payload is large."""
+        """Queue a frame with a large payload."""
         if not self.hand_over(call, frame, payload):
             self.put_parts(call, frame, payload)
 
     def put_parts(self, call: int, frame: Message, payload: File | Parts, ahead: bytes = b"") -> None:
         """
-        Put a frame in line behind the parts of its payload.
+        Queue a frame behind the parts of its payload.
 
-        :param ahead: encoded frames that are to come right before it
+        :param ahead: encoded frames to send right before it
         """
         frame.extent, frame.payload = payload.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
         behind = self._behind.setdefault(call, deque())
@@ -104,7 +104,7 @@ class Outbox:
         self._due.add(self)
 
     def hand_over(self, call: int, frame: Message, payload: File | Parts) -> bool:
-        """Put a frame in line whose payload goes beside the link; False if it cannot go there."""
+        """Queue a frame whose payload is handed over by fd passing; return False if that is not possible."""
         number = self.passage.give(payload) if self.passage is not None and isinstance(payload, File) else 0
         if not number:
             return False
@@ -113,40 +113,40 @@ class Outbox:
         return True
 
     def withdraw(self, call: int) -> bool:
-        """Take a call out of the line that waits behind its own payload; False if it does not."""
+        """Remove a call that waits behind its own payload from the queue; return False if there is none."""
         return self._behind.pop(call, None) is not None
 
     def open(self, write: Callable[[bytes], Coroutine[Any, Any, Any]], on_failure: Callable[[], object]) -> None:
         """
-        Let what is in line go to the stream.
+        Start writing queued frames to the stream.
 
-        :param write: of grpc's
-        :param on_failure: called when the stream cannot be written to any more
+        :param write: the `write` of the gRPC stream
+        :param on_failure: called when a write to the stream fails
         """
         self._write, self._on_failure = write, on_failure
         self.flush()
 
     def close(self) -> None:
         """
-        Write no more.
+        Stop writing.
 
-        What a write needs that is under way stays until it is done.  To a frozen process it never is; that then keeps
-        a thread of grpc's and a descriptor.  If the last object of grpc.aio could go, it would wait for that thread.
+        A pending write keeps its objects until it is done.  If the other process is frozen, it is never done and keeps
+        a gRPC thread and a descriptor.  It must keep them: freeing the last grpc.aio object would wait for that thread.
         """
         self._write = None
         self.flush()
 
     async def ended(self) -> None:
-        """Wait a moment for the end of the write that was under way when this was closed."""
+        """Wait a moment for the write that was pending when the outbox was closed."""
         if self._waits_for is not None:
             await asyncio.wait({self._waits_for}, timeout=_ENDING)
 
     def flush(self) -> bool:
         """
-        Write what is in line; what cannot go now goes when the write before it is done.
+        Write the queued frames; what cannot be written now is written when the pending write is done.
 
-        Grpc's coroutine runs here up to where it waits, instead of in a task, and when it is done it is mostly left
-        until the next batch: that is two turns of the event loop less for each.
+        gRPC's write coroutine is advanced here instead of in a task, and a finished one is usually left until the next
+        batch: this saves two iterations of the event loop per batch.
         """
         while self._may_begin() and (self._frames or self._behind):
             assert self._write is not None
@@ -160,18 +160,18 @@ class Outbox:
         return True
 
     def _batch(self) -> bytes:
-        """Take what goes next."""
+        """Return the next batch."""
         frames, self._frames = self._frames, []
         if self._behind:
             frames += self._part()
         return b"".join(frames)
 
     def _may_begin(self) -> bool:
-        """Go on with the write that is under way; say whether another may begin."""
+        """Advance the pending write; return whether another may begin."""
         while self._writing is not None:
             waits_for = self._waits_for
             if waits_for is not None and not waits_for.done():
-                # Its end matters if there is more to write, memory to free, or nobody to come back.
+                # Watch for its end if there is more to write, memory to free, or no later flush to notice it.
                 matters = self._frames or self._behind or self._is_large or self._write is None
                 if matters and not self._is_watched:
                     self._is_watched = True
@@ -181,13 +181,13 @@ class Outbox:
                 self._waits_for = self._writing.send(None)
             except StopIteration:
                 self._writing = self._waits_for = None
-            except (Exception, asyncio.CancelledError):  # whatever it is
+            except (Exception, asyncio.CancelledError):  # any failed write ends the link
                 self._writing = self._waits_for = None
                 self._fail()
         return self._write is not None
 
     def _fail(self) -> None:
-        """What cannot be written to is no link any more."""
+        """Close the outbox after a failed write, and report it."""
         if self._write is not None:
             self.close()
             self._on_failure()
@@ -197,7 +197,7 @@ class Outbox:
         self.flush()
 
     def _part(self) -> list[bytes]:
-        """Take the next part of a large payload, of each call in turn, and its frame when it has come so far."""
+        """Return the next part of a large payload, of each call in turn, and its frame after the last part."""
         call = next(iter(self._behind))
         behind = self._behind.pop(call)
         parts = behind[0]
@@ -214,7 +214,7 @@ class Outbox:
 
 
 class _Parts:
-    """A large payload on its way out: what is, or would be, in its memory file."""
+    """A large payload being sent: the contents that its memory file has, or would have."""
 
     def __init__(self, call: int, payload: File | Parts) -> None:
         self._call = call
@@ -231,7 +231,7 @@ class _Parts:
         return encode_part(self._call, data)
 
     def _cut(self, size: int) -> bytes:
-        """Return what lies at the position in ordinary memory."""
+        """Return the bytes at the position, from ordinary memory."""
         assert isinstance(self._payload, Parts)
         data, stop = bytearray(size), self._pos + size
         first = bisect_right(self._starts, self._pos) - 1
@@ -245,7 +245,7 @@ class _Parts:
 
 
 class Arriving:
-    """Large payloads of which not all has come yet."""
+    """Large payloads that have not arrived completely."""
 
     def __init__(self) -> None:
         self._files: dict[int, File | bytearray | OSError] = {}
@@ -253,21 +253,21 @@ class Arriving:
 
     def add(self, frame: Part | Handed) -> None:
         """
-        Keep a part, or what was handed over.
+        Keep a part, or a memory file that was handed over.
 
         :raises OSError: if there is no memory left
         :raises ProtocolError: if it was not handed over
         """
         if isinstance(frame, Handed):
             if self.passage is None:
-                raise ProtocolError("a memory file was handed over where nobody takes one")
+                raise ProtocolError("received Handed on a link without fd passing")
             self._files[frame.call] = self.passage.take(frame.file)
             return
         file = self._files.get(frame.call)
         if file is None:
             file = self._files[frame.call] = _begun()
         if isinstance(file, OSError):
-            raise ProtocolError("a part of what was handed over")
+            raise ProtocolError("received a Part of a payload that was handed over")
         if isinstance(file, bytearray):
             file += frame.data
             return
@@ -276,14 +276,14 @@ class Arriving:
             view = view[os.write(file.fd, view) :]
 
     def forget(self, call: int) -> None:
-        """Drop what has come of a payload whose frame will not come."""
+        """Drop the parts of a payload whose frame will not arrive."""
         self._files.pop(call, None)
 
     def take(self, frame: Any) -> bytes | File | Parts | OSError:
         """
-        Return the payload of a frame, in the form that it has on one host; an error if no descriptor was left for it.
+        Return the payload of a frame, in the form used on one host; an error if no descriptor was left for it.
 
-        :raises ValueError: if it has not come
+        :raises ValueError: if it has not arrived
         :raises OSError: if there is no memory left
         """
         if not frame.extent:
@@ -293,7 +293,7 @@ class Arriving:
             call = getattr(frame, "call", 0)
             file = self._files.pop(call if isinstance(call, int) else call[0], None)
             if file is None:
-                raise ValueError("a large payload of which nothing has come")
+                raise ValueError("received a frame before any part of its large payload")
             if isinstance(file, bytearray):
                 return _laid_out(file, frame.extent)
             return self._kept(file, frame.extent) if isinstance(file, File) else file
@@ -304,7 +304,7 @@ class Arriving:
         return parts
 
     def _kept(self, file: File, extent: Sequence[int]) -> File | Parts:
-        """Say what is in a file, and read it if descriptors are scarce."""
+        """Return the payload in a file; read it into memory if descriptors are scarce."""
         file.lay_out(extent)
         reserve = None if self.passage is None else self.passage.reserve
         if not is_scarce(file.fd) and (reserve is None or reserve.hold()):
@@ -316,7 +316,7 @@ class Arriving:
 
 
 def _begun() -> File | bytearray:
-    """Return where the parts of a payload are put."""
+    """Return a file or buffer for the parts of a payload."""
     try:
         file = File(shared_file(0), ())
     except OSError:
@@ -326,19 +326,19 @@ def _begun() -> File | bytearray:
 
 def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
     """
-    Return the payload of a memory file that never was one.
+    Return a payload that was received into a buffer instead of a memory file.
 
     :raises ValueError: if it is too short
     """
     starts, end = offsets_of(extent)
     if len(data) < end:
-        raise ValueError(f"a payload of {len(data)} bytes is shorter than what it is to hold")
+        raise ValueError(f"received a payload of {len(data)} bytes, which is shorter than its extent says")
     view = memoryview(data)
     return Parts([view[start : start + size] for start, size in zip(starts, extent, strict=True)])
 
 
 async def to_its_end(closing: Coroutine[Any, Any, None]) -> None:
-    """Run what closes something to its end, however often this is cancelled; that is told afterwards."""
+    """Run a closing coroutine to its end even when cancelled; raise the cancellation afterwards."""
     task = asyncio.get_running_loop().create_task(closing)
     cancelled = False
     while not task.done():
@@ -352,7 +352,7 @@ async def to_its_end(closing: Coroutine[Any, Any, None]) -> None:
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait for its end, whatever that is; being cancelled meanwhile is not lost."""
+    """Cancel a task and wait for it, ignoring its outcome; a cancellation of the caller is not swallowed."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
@@ -365,5 +365,5 @@ def inline(frame: Any, payload: bytes | File | Parts) -> None:
 
 
 def parts_of(payload: bytes | File | Parts) -> Sequence[Any]:
-    """Return body and buffers of a payload of any kind."""
+    """Return the body and buffers of a payload of any kind."""
     return payload.load() if isinstance(payload, File | Parts) else [payload]

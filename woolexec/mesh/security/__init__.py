@@ -1,1 +1,1 @@
-"""Who may speak to whom: tokens, certificates, the handshake."""
+"""Authentication and encryption: tokens, certificates, the handshake."""

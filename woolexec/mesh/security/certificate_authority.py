@@ -4,10 +4,10 @@ A private certificate authority: ``woolexec certs``.
 ::
 
     <folder>/ca.pem   ca.key          the authority; its key stays where it was made
-    <folder>/peer.pem   peer.key      issued; with a name: peer-<name>.pem
+    <folder>/peer.pem   peer.key      an issued certificate; with a name: peer-<name>.pem
     <folder>/client.pem client.key
 
-Takes the ``cryptography`` package.
+Needs the ``cryptography`` package.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 AUTHORITY_DAYS, DAYS = 3650, 397
 
 _EARLIER = timedelta(hours=1)
-"""Certificates are valid from a little before, for clocks that go slow."""
+"""Certificates are valid from this long before they are made, for hosts whose clocks are slow."""
 
 
 class Authority:
     """
-    An authority whose files lie in a folder.
+    An authority whose files are in a folder.
 
-    :raises CredentialsError: if they are not there, or the cryptography package is not
+    :raises CredentialsError: if the files do not exist, or the cryptography package is not installed
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,16 +47,16 @@ class Authority:
             self._certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
             self._key: Any = load_pem_private_key((folder / "ca.key").read_bytes(), None)
         except FileNotFoundError as exc:
-            raise CredentialsError(f"{exc.filename} is not there; make it with: woolexec certs init") from exc
+            raise CredentialsError(f"{exc.filename} does not exist; make it with: woolexec certs init") from exc
         except (OSError, ValueError) as exc:
             raise CredentialsError(f"the authority in {folder} cannot be read: {exc}") from exc
 
     @classmethod
     def make(cls, folder: Path, *, name: str, days: int = AUTHORITY_DAYS) -> Authority:
         """
-        Make a new one.
+        Make a new authority.
 
-        :raises CredentialsError: if there is one
+        :raises CredentialsError: if the folder already has one
         """
         _needed()
         from cryptography import x509
@@ -65,7 +65,7 @@ class Authority:
 
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if (folder / "ca.key").exists():
-            raise CredentialsError(f"{folder} has an authority already")
+            raise CredentialsError(f"{folder} already has an authority")
         key = ec.generate_private_key(ec.SECP256R1())
         about = _named(name)
         usage = _usage(key_cert_sign=True, crl_sign=True)
@@ -80,11 +80,11 @@ class Authority:
 
     def issue(self, role: str, *, name: str = "", days: int = DAYS) -> Path:
         """
-        Issue a certificate; one of the same name is replaced.
+        Issue a certificate; replace an existing one of the same name.
 
         :param role: ``peer`` or ``client``
-        :param name: of its owner, for people; part of the file's name
-        :return: its file; the key lies beside it
+        :param name: the owner's name, for people; part of the file name
+        :return: the path of its file; the key is in the same folder
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
@@ -110,9 +110,9 @@ class Authority:
 
 def show(path: Path) -> dict[str, str]:
     """
-    Tell what a certificate says.
+    Return the contents of a certificate.
 
-    :raises CredentialsError: if it is none
+    :raises CredentialsError: if the file is not a certificate
     """
     _needed()
     from cryptography import x509
@@ -123,7 +123,7 @@ def show(path: Path) -> dict[str, str]:
     except OSError as exc:
         raise CredentialsError(f"{path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise CredentialsError(f"{path} is no certificate: {exc}") from exc
+        raise CredentialsError(f"{path} is not a certificate: {exc}") from exc
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         roles = [name.removesuffix(".woolexec") for name in names.get_values_for_type(x509.DNSName)]
@@ -182,14 +182,14 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any, issuers: Any, days
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLIER)
         .not_valid_after(now + timedelta(days=days))
-        # Strict verifiers want both (RFC 5280, 4.2.1.1 and 4.2.1.2), Python's since 3.13.
+        # Strict verifiers require both (RFC 5280, 4.2.1.1 and 4.2.1.2); Python does since 3.13.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers.public_key()), critical=False)
     )
 
 
 def _write(folder: Path, name: str, certificate: x509.Certificate, key: Any) -> Path:
-    """Write both files; each is there whole or not at all, the key for nobody else."""
+    """Write both files, each atomically, the key readable by its owner only."""
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,8 +1,8 @@
 """
-Who may use a peer: whoever has its token, or a certificate of its authority, or both where both are asked for.
+Who may use a peer: clients that have its token, a certificate of its authority, or both if it asks for both.
 
-Processes of one user share a token that the first of them makes, in a file that only that user can read; peers and
-clients on one machine find it by themselves.  Between hosts there is TLS beside it, or in its place.
+Processes of one user share a token, which the first of them writes to a file that only that user can read; peers and
+clients on one machine find it automatically.  Between hosts, TLS is used in addition or instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SIZE = 32
 _LEAST = 16
-"""Bytes of a token that is made, and the fewest that are accepted."""
+"""Bytes of a new token, and the minimum that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +31,41 @@ class Credentials:
     """
     What a client and a peer prove to each other.
 
-    :param token: the secret that both have; None: none is asked for
-    :param tls: the certificates; None: what travels is neither encrypted nor signed
+    :param token: the secret that both have; None: no token is required
+    :param tls: the certificates; None: the connection is neither encrypted nor authenticated by TLS
     """
 
     token: bytes | None = field(default=None, repr=False)
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.token, bytes | None):  # and not what it is
+        if not isinstance(self.token, bytes | None):  # the message must not show the value
             raise TypeError(f"token must be bytes or None, not {type(self.token).__name__}")
         if self.tls is not None and not hasattr(self.tls, "certificate"):
             raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("credentials stay in their process: a pickle would take the token along")
+        raise TypeError("credentials cannot be pickled: the pickle would contain the token")
 
     @property
     def are_mutual(self) -> bool:
-        """Each end proves who it is by its certificate."""
+        """Whether each end authenticates itself by a certificate."""
         return self.tls is not None and None not in (self.tls.ca, self.tls.certificate, self.tls.key)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
         """
-        Take the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name.
+        Read the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name.
 
-        Where none of them is set it is the token of this user.
+        If none of them is set, use the token of this user.
 
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
         """
         names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY")]
         for name in names:
-            if environment.get(name) == "":  # a template that went wrong is no reason to do with less
-                raise CredentialsError(f"{name} is empty: give it a file, or unset it")
+            if environment.get(name) == "":  # a broken template must not weaken security
+                raise CredentialsError(f"{name} is empty: set it to a file, or unset it")
         token, *tls = map(environment.get, names)
         return cls.from_files(token, *tls)
 
@@ -74,7 +74,7 @@ class Credentials:
         cls, token: str | None = None, ca: str | None = None, certificate: str | None = None, key: str | None = None
     ) -> Credentials:
         """
-        Take a token, certificates, or both, from files; without any it is the token of this user.
+        Read a token, certificates, or both, from files; without any, use the token of this user.
 
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
@@ -91,16 +91,16 @@ class Credentials:
     @classmethod
     def of_this_user(cls) -> Credentials:
         """
-        Take the token that the processes of this user share on this machine; make it if there is none.
+        Read the token that the processes of this user share on this machine; make it if there is none.
 
-        :raises CredentialsError: if its file or folder is not this user's alone
+        :raises CredentialsError: if other users can access its file or folder
         """
         path = state_folder() / "token"
         try:
             return cls.from_file(path)
         except FileNotFoundError:
             pass
-        # Under another name first, so that nobody ever sees half of it; whoever is first has made it.
+        # Write to another name first, so that no process sees half a token; the first process to link it wins.
         own = path.with_name(f"token.{os.getpid()}.{secrets.token_hex(4)}")
         fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -120,7 +120,7 @@ class Credentials:
         Read a token from a file that only its owner can read.
 
         :raises FileNotFoundError: if there is no such file
-        :raises CredentialsError: if others can read or write it, or there is no token in it
+        :raises CredentialsError: if others can read or write it, or it contains no token
         """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -144,21 +144,21 @@ class Credentials:
     @classmethod
     def from_text(cls, token: bytes, source: str = "the text") -> Credentials:
         """
-        Take a token as it is.
+        Use this token.
 
-        :param source: where it is from, for messages
+        :param source: where the token comes from, for messages
         :raises CredentialsError: if it is too short to be one
         """
         if len(token) < _LEAST:
-            raise CredentialsError(f"{source} holds no token: at least {_LEAST} characters")
+            raise CredentialsError(f"{source} holds no token: a token has at least {_LEAST} characters")
         return cls(token)
 
 
 def state_folder() -> Path:
     """
-    Return the folder for what processes of this user share on this machine, made if need be.
+    Return the folder that processes of this user share on this machine; make it if needed.
 
-    :raises CredentialsError: if it is not this user's alone
+    :raises CredentialsError: if other users can access it
     """
     given = os.environ.get("WOOLEXEC_STATE")
     runtime = os.environ.get("XDG_RUNTIME_DIR")

@@ -1,5 +1,5 @@
 """
-How the two ends of a link come to trust each other, before the first frame.
+How the two ends of a link authenticate each other before the first frame.
 
 ::
 
@@ -9,12 +9,12 @@ How the two ends of a link come to trust each other, before the first frame.
       -- Link     versions, nonces c and s, proof(client) ----->     frames follow
 
 Guarantees:
-1. The token never travels: each end proves that it has it, by an HMAC of both nonces.
-2. The peer proves itself first: no byte of a task, and no proof, is given to an impostor.
-3. A nonce of the peer's serves once, for 10 s, so a proof that was listened to is worth nothing.  It says itself when
-   it was made, and for which c: strangers who greet leave nothing in the peer's memory, and take nothing from others.
+1. The token is never sent: each end proves that it has it by an HMAC of both nonces.
+2. The peer proves itself first: an impostor receives no byte of a task, and no proof.
+3. A nonce of the peer can be used once, within 10 s, so an intercepted proof is worthless.  The nonce itself encodes
+   when it was made and for which c: greetings of strangers use no memory of the peer, and do not affect other clients.
 4. All of it is gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been acknowledged): the
-   peer reads no message of a stranger.
+   peer reads no message from a stranger.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ PROTOCOL = 1
 
 HELLO_KEY = "woolexec-hello-bin"
 WELCOME_KEY = "woolexec-welcome-bin"
-"""Of the metadata; gRPC carries bytes under names that end so."""
+"""Keys of the metadata; gRPC carries bytes under keys that end in ``-bin``."""
 
 FREE_KEY = "woolexec-free"
-"""Of the metadata of a link: how many places of the peer are free when it begins, for `woolexec doctor`."""
+"""Key in the metadata of a link: the number of free places at its start, for `woolexec doctor`."""
 
 DRAINING = "the peer is draining"
-"""What a peer says that lets nobody in any more."""
+"""The message of a peer that accepts no more clients."""
 
 _NONCE = 32
 _NONCE_AGE = 10.0
-"""For how long a peer's nonce serves, in seconds."""
+"""How long a peer's nonce can be used, in seconds."""
 
 _MADE = struct.Struct("<d8s")
-"""What a peer's nonce begins with: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
+"""The start of a peer's nonce: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
 
 
 def describe(greeting: Hello | Welcome) -> None:
-    """Fill in what this process says of itself."""
+    """Fill in the description of this process."""
     greeting.protocol = PROTOCOL
     greeting.python = f"{sys.version_info.major}.{sys.version_info.minor}"
     greeting.woolexec = _version("woolexec")
@@ -72,7 +72,7 @@ def _version(name: str) -> str:
 
 
 def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
-    """Say to us why these two cannot work together, or None."""
+    """Return why these two ends cannot work together, worded for the first; None if they can."""
     reasons = []
     if ours.protocol != theirs.protocol:
         reasons.append(f"protocol {ours.protocol} here, {theirs.protocol} there")
@@ -84,7 +84,7 @@ def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
 
 
 def final(error: PeerRefusedError) -> PeerRefusedError:
-    """Say of a refusal that asking again would not help."""
+    """Mark a refusal as final: a retry would not help."""
     error.is_final = True
     return error
 
@@ -95,10 +95,10 @@ def _major(text: str) -> str:
 
 class Caller:
     """
-    The client's part.
+    The client's part of the handshake.
 
-    :param token: the secret that both ends have; None where none is asked for
-    :param pool: the name of the pool that is wanted; empty: any
+    :param token: the secret that both ends have; None: no token is required
+    :param pool: the name of the requested pool; empty: any
     """
 
     def __init__(self, token: bytes | None, pool: str = "") -> None:
@@ -108,15 +108,15 @@ class Caller:
 
     @property
     def hello(self) -> bytes:
-        """What is sent first."""
+        """The first message."""
         return self._hello.SerializeToString()
 
     def answer(self, data: bytes) -> tuple[Welcome, bytes]:
         """
         Check the peer's welcome.
 
-        :return: it, and what opens the link
-        :raises PeerRefusedError: if the peer has not proved itself, or does not fit
+        :return: the welcome, and the message that opens the link
+        :raises PeerRefusedError: if the peer has not proved its identity, or is not compatible
         """
         try:
             welcome = Welcome.FromString(data)
@@ -139,10 +139,10 @@ class Caller:
 
 class Door:
     """
-    The peer's part.
+    The peer's part of the handshake.
 
-    :param token: the secret that clients must have; None: whoever reaches the peer may use it
-    :param welcome: what the peer says of itself
+    :param token: the secret that clients must have; None: any client that can connect is accepted
+    :param welcome: the peer's description of itself
     """
 
     def __init__(self, token: bytes | None, welcome: Welcome) -> None:
@@ -150,13 +150,13 @@ class Door:
         self._welcome = welcome
         describe(self._welcome)
         self._secret = secrets.token_bytes(32)
-        self._used: dict[bytes, float] = {}  # nonces that have served, and until when they would
+        self._used: dict[bytes, float] = {}  # nonces that were used, and when they expire
 
     def greet(self, metadata: Iterable[tuple[str, Any]]) -> bytes:
         """
         Answer a Hello.
 
-        :raises PeerRefusedError: if it is none, or its sender does not fit
+        :raises PeerRefusedError: if it is invalid, or its sender is not compatible
         """
         hello = self._read(metadata)
         self._check(hello)
@@ -170,9 +170,9 @@ class Door:
 
     def admit(self, metadata: Iterable[tuple[str, Any]]) -> Hello:
         """
-        Let a client in that has heard the welcome.
+        Admit a client that has received the welcome.
 
-        :raises PeerRefusedError: if it has not proved itself
+        :raises PeerRefusedError: if it has not proved its identity
         """
         hello = self._read(metadata)
         self._check_nonce(hello)
@@ -196,29 +196,29 @@ class Door:
         raise PeerRefusedError("it does not speak woolexec's protocol")
 
     def _check(self, hello: Hello) -> None:
-        reason = misfit(hello, self._welcome)  # for the client reads it
+        reason = misfit(hello, self._welcome)  # worded for the client, which reads it
         if reason is None and hello.pool and hello.pool != self._welcome.pool:
-            reason = f"pool {hello.pool!r} is wanted, and this peer is of pool {self._welcome.pool!r}"
+            reason = f"pool {hello.pool!r} is requested, but this peer belongs to pool {self._welcome.pool!r}"
         if reason is not None:
             raise PeerRefusedError(reason)
 
     def _sign(self, made: bytes, callers: bytes) -> bytes:
-        """Make a nonce of when it was made and the caller's."""
+        """Make a nonce from its creation time and the caller's nonce."""
         return made + hmac.digest(self._secret, made + callers, "sha256")[: _NONCE - len(made)]
 
     def _check_nonce(self, hello: Hello) -> None:
         """
-        See that a nonce is one of ours.
+        Check that this process issued a nonce.
 
-        :raises PeerRefusedError: if it is none, is old, or has served before
+        :raises PeerRefusedError: if it did not, or the nonce is expired or was used before
         """
         made = hello.nonce[: _MADE.size]
         genuine = hmac.compare_digest(self._sign(made, hello.first), hello.nonce)
         if not genuine or _MADE.unpack(made)[0] + _NONCE_AGE < monotonic() or hello.nonce in self._used:
-            raise PeerRefusedError("no such welcome was given, or not lately")
+            raise PeerRefusedError("the nonce is unknown, expired or already used")
 
     def _use(self, nonce: bytes) -> None:
-        """A nonce has served."""
+        """Record that a nonce was used."""
         now = monotonic()
         self._used = {each: until for each, until in self._used.items() if until > now}
         self._used[nonce] = now + _NONCE_AGE

@@ -1,8 +1,8 @@
 """
-TLS between the ends of a link: files of certificates, read anew for each connection, so that they can be replaced.
+TLS between the ends of a link: certificate files, read again for each connection, so that they can be replaced.
 
-A certificate says by a DNS name what its owner may be: ``peer.woolexec`` a peer, ``client.woolexec`` a client.  A
-client accepts only a peer, whatever address it was found at; a peer accepts clients and other peers.
+A DNS name in a certificate states the role of its owner: ``peer.woolexec`` a peer, ``client.woolexec`` a client.  A
+client accepts only peers, whatever their address; a peer accepts clients and other peers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ANY_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL."""
 
 _SAN = "x509_subject_alternative_name"
-"""Grpc's word for the names in a certificate."""
+"""gRPC's key for the names in a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Tls:
     """
     Files in PEM format.
 
-    :param ca: the authorities whose certificates the other end may have; None: a client trusts those of its system, and
-        a peer asks clients for no certificate
-    :param certificate: what this process shows, followed by those between it and its authority
+    :param ca: the authorities that the other end's certificate may come from; None: a client trusts the authorities of
+        its system, and a peer requires no certificate from clients
+    :param certificate: the certificate of this process, followed by the chain to its authority
     :param key: its private key
-    :param name: what a peer's certificate must name; empty: the host of the address
+    :param name: the name that a peer's certificate must have; empty: the host of the address
     """
 
     ca: str | None = None
@@ -49,9 +49,9 @@ class Tls:
 
     def check(self) -> None:
         """
-        Read all of it once.
+        Check that all files can be read and used.
 
-        :raises CredentialsError: if a file is missing, does not hold what it should, or a key can be read by others
+        :raises CredentialsError: if a file is missing or invalid, or others can read the key
         """
         if (self.certificate is None) != (self.key is None):
             raise CredentialsError(
@@ -78,13 +78,13 @@ class Tls:
 
     def check_own(self, role: str) -> float:
         """
-        See that whoever has the same authorities would accept our certificate.
+        Check that an end with the same authorities would accept our certificate.
 
-        It is shown to an end of our own, in memory.
+        The check is a TLS handshake in memory.
 
         :param role: `PEER` or `CLIENT`; a peer may be a client as well
         :return: seconds until it expires
-        :raises CredentialsError: if it is of another role, is not valid now, or is not of one of the authorities
+        :raises CredentialsError: if it is for another role, is not valid now, or is not from one of the authorities
         """
         assert self.certificate is not None
         about = _read_certificate(self.certificate, self.key)
@@ -99,7 +99,7 @@ class Tls:
         begins, ends = (ssl.cert_time_to_seconds(about[name]) for name in ("notBefore", "notAfter"))
         if ends <= now:
             raise CredentialsError(
-                f"{self.certificate} expired on {about['notAfter']}: issue it anew with woolexec certs issue"
+                f"{self.certificate} expired on {about['notAfter']}: renew it with: woolexec certs issue"
             )
         if begins > now:
             raise CredentialsError(f"{self.certificate} is not valid before {about['notBefore']}: is the clock right?")
@@ -108,20 +108,20 @@ class Tls:
                 _shake_hands(self.certificate, self.key, self.ca, role)
             except ssl.SSLCertVerificationError as exc:
                 raise CredentialsError(
-                    f"{self.certificate} is not accepted by those who trust {self.ca}: {exc.verify_message}"
+                    f"{self.certificate} fails verification against {self.ca}: {exc.verify_message}"
                 ) from exc
         return ends - now
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """SHA-256 of each of the authorities, in hex."""
+        """SHA-256 of the certificate of each authority, in hex."""
         return _fingerprints(_read(self.ca) or b"")
 
     def channel(self) -> tuple[Any, Sequence[tuple[str, str]]]:
         """
-        Make what a client's channel takes.
+        Make the arguments of a client's channel.
 
-        :return: credentials of grpc, and options
+        :return: gRPC credentials, and options
         :raises CredentialsError: if a file cannot be read
         """
         grpc = load_grpc()
@@ -131,7 +131,7 @@ class Tls:
 
     def server(self) -> Any:
         """
-        Make what a server takes: credentials of grpc that follow the files.
+        Make the gRPC credentials of a server; they are updated when the files change.
 
         :raises CredentialsError: if a file cannot be read
         """
@@ -144,7 +144,7 @@ class Tls:
 
 
 class _Files:
-    """What a server shows, from files that may be replaced."""
+    """The configuration of a server, from files that may be replaced."""
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
@@ -163,36 +163,36 @@ class _Files:
         return grpc.ssl_server_certificate_configuration([(_read(tls.key), _read(tls.certificate))], _read(tls.ca))
 
     def changed(self) -> Any:
-        """Return the new configuration; None if it is the one that grpc has.  Grpc asks at each handshake."""
+        """Return the new configuration; None if it has not changed.  gRPC calls this at each handshake."""
         try:
             seen = self._times()
             if seen == self._seen:
                 return None
-            self._tls.check()  # half of a replacement is no reason to turn clients away
+            self._tls.check()  # keep serving while only some files are replaced
             made = self.configuration()
         except (OSError, CredentialsError) as exc:
-            logging.getLogger("woolexec").warning("the certificates have changed and cannot be used: %s", exc)
+            logging.getLogger("woolexec").warning("keeping the old certificates, the new ones cannot be used: %s", exc)
             return None
         self._seen = seen
         return made
 
 
 def _read_certificate(certificate: str, key: str | None) -> dict[str, Any]:
-    """Return what a certificate says, as `ssl.SSLSocket.getpeercert`, whether or not anybody would accept it."""
+    """Return the contents of a certificate, as `ssl.SSLSocket.getpeercert` does, without verifying it."""
     flags = _ANY_TIME | ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         return _shake_hands(certificate, key, certificate, PEER, flags)
-    except ssl.SSLCertVerificationError:  # it may not be used by servers
+    except ssl.SSLCertVerificationError:  # not valid for servers
         return _shake_hands(certificate, key, certificate, CLIENT, flags)
 
 
 def _shake_hands(certificate: str, key: str | None, ca: str, role: str, flags: int = 0) -> dict[str, Any]:
     """
-    Show a certificate as in a connection, to an end in this process.
+    Do a TLS handshake with this certificate, in memory.
 
-    :param role: what its owner is there: a server or a client
-    :return: what it says, as `ssl.SSLSocket.getpeercert`
-    :raises ssl.SSLCertVerificationError: if those who trust `ca` would not accept it
+    :param role: `PEER`: show it as a server; else as a client
+    :return: its contents, as `ssl.SSLSocket.getpeercert` returns them
+    :raises ssl.SSLCertVerificationError: if it fails verification against `ca`
     """
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
@@ -213,9 +213,9 @@ def _shake_hands(certificate: str, key: str | None, ca: str, role: str, flags: i
 
 def check_client(auth_context: Any) -> str:
     """
-    Look at what a client's certificate says that it may be.
+    Check the role in a client's certificate.
 
-    :param auth_context: of a call, as grpc gives it
+    :param auth_context: a gRPC call's `auth_context()`
     :return: its names
     :raises PeerRefusedError: if it is neither a client's nor a peer's
     """

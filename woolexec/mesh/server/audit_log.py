@@ -1,4 +1,4 @@
-"""A record of what a peer has run, and for whom; nothing of what tasks are given or return."""
+"""A record of the tasks that a peer has run, and for which client, without their arguments and results."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 class Audit:
     """
-    A file of one JSON object for each task that has ended.
+    A file with one JSON object per line for each task that has ended.
 
-    :param path: is appended to; made for its owner alone to read if it is not there
-    :param clock: seconds since 1970
+    :param path: the file to append to; created readable by its owner only if it does not exist
+    :param clock: returns seconds since 1970
     :raises OSError: if it cannot be written to
     """
 
@@ -27,20 +27,20 @@ class Audit:
 
     def note(self, client: str, task: str, call: int, started: float | None, outcome: str) -> None:
         """
-        Note the end of a task.
+        Record the end of a task.
 
-        :param client: who it was run for
-        :param call: its number there
-        :param started: seconds since 1970; None: it never was
+        :param client: the client that it was run for
+        :param call: the client's number for it
+        :param started: seconds since 1970; None: it was never started
         """
         about: dict[str, Any] = {"client": client, "task": task, "call": call, "started": _text(started)}
         about |= {"ended": _text(self.clock()), "outcome": outcome}
         try:
             os.write(self._fd, json.dumps(about).encode() + b"\n")  # one write: lines of several peers do not mix
-        except OSError as exc:  # the disk is full, for instance: tasks go on
+        except OSError as exc:  # for example a full disk: tasks continue
             if not self._has_failed:
                 self._has_failed = True
-                logging.getLogger("woolexec").warning("tasks are not written down: %s", exc)
+                logging.getLogger("woolexec").warning("cannot write tasks to the audit log: %s", exc)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""The places of a peer, which its clients share: whose calls are let in, and who is told when there is room again."""
+"""The places of a peer, shared by its clients: which calls are admitted, and which client is told of free places."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
 
 _TELL, _LOOK = 0.01, 0.05
-"""Seconds after which the next client in line is told of room that the one before has not used, and after which to look
-whether there is room."""
+"""Seconds until the next waiting client is told of free places that the previous one has not used, and until the next
+check for free places."""
 
 
 class Client(Protocol):
@@ -29,11 +29,11 @@ class Client(Protocol):
 
 class Places:
     """
-    What the clients of one peer share.
+    The capacity that the clients of one peer share.
 
-    :param width: calls that the peer runs at once
-    :param offer: what calls may require of it
-    :param has_peers: it has peers of its own, to which clients' calls are not passed on
+    :param width: maximum number of calls that the peer runs at once
+    :param offer: the tags and resources that calls may require
+    :param has_peers: whether it has peers of its own; clients' calls are not passed on to them
     """
 
     def __init__(self, loop: Loop, width: int, offer: Offer, *, has_peers: bool = False) -> None:
@@ -44,14 +44,14 @@ class Places:
         self._about_to = self._telling = False
 
     def line_of(self, client: Client, priority: int) -> Line | None:
-        """Return where calls of a client wait for a worker: each client has a line of its own."""
+        """Return the queue line in which a client's calls wait for a worker: each client has its own."""
         return Line(priority, client=client) if priority or self._has_peers or len(self.clients) > 1 else None
 
     def tell(self) -> None:
-        """When there is room, tell the client that has waited longest, and in a while the next."""
+        """When places are free, tell the client that has waited longest, and after a while the next."""
         if self.admission.has_waiting and not self._about_to:
             self._about_to = True
-            self._loop.after(0.0, self._tell_now)  # behind the outcome that made the room
+            self._loop.after(0.0, self._tell_now)  # after the outcome that freed the place
 
     def _tell_now(self) -> None:
         self._about_to = False
@@ -71,7 +71,7 @@ class Places:
         self._tell_now()
 
     def leave(self, client: Client) -> None:
-        """A client is gone."""
+        """Remove a client whose link has ended."""
         self.clients.discard(client)
         self.admission.leave(client)
         self.tell()

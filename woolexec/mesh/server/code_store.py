@@ -1,4 +1,4 @@
-"""The code that clients have shipped to a peer: archives in a folder of its own, by their digests."""
+"""The code that clients have shipped to a peer: code archives in a private folder, named by their digests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from woolexec.wire.codec import Code
 from woolexec.worker.code_import import check
 
 LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
-"""Bytes that one archive may have, and all."""
+"""Maximum size of one code archive and of all together, in bytes."""
 
 
 class CodeStore:
-    """The folder; it is made when the first one comes, and goes with the peer.  Nothing in it is opened here."""
+    """The folder; it is made for the first archive and removed with the peer.  The peer process opens none of them."""
 
     def __init__(self) -> None:
         self.folder = os.path.join(tempfile.gettempdir(), f"woolexec-code-{secrets.token_hex(16)}")
@@ -26,13 +26,13 @@ class CodeStore:
 
     def add(self, digest: str, data: bytes) -> None:
         """
-        Keep an archive.
+        Store a code archive.
 
-        :raises OSError: if it cannot be written, or somebody else has made the folder
-        :raises ProtocolError: if it is not what its digest says
+        :raises OSError: if it cannot be written, or another user has made the folder
+        :raises ProtocolError: if its digest does not match, or all archives together are too large
         """
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ProtocolError("an archive is not what its digest says")
+            raise ProtocolError("the digest of a code archive does not match its contents")
         os.makedirs(self.folder, 0o700, exist_ok=True)
         check(self.folder)
         self._is_made = True
@@ -41,13 +41,13 @@ class CodeStore:
             return
         self._size += len(data)
         if self._size > LIMIT_OF_ALL:
-            raise ProtocolError("too much code of all clients")
+            raise ProtocolError("too much code: the archives of all clients exceed the limit of this peer")
         with open(f"{path}.part", "wb") as file:
             file.write(data)
         os.replace(f"{path}.part", path)
 
     def get(self, digest: str) -> bytes | None:
-        """Return an archive; None if it has not come here."""
+        """Return a code archive; None if it is not here."""
         try:
             with open(os.path.join(self.folder, f"{digest}.zip"), "rb") as file:
                 return file.read()
@@ -55,16 +55,16 @@ class CodeStore:
             return None
 
     def close(self) -> None:
-        """Remove it."""
+        """Remove the folder."""
         if self._is_made:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Incoming:
     """
-    The archives that one client sends, piece by piece.
+    Receives the code archives of one client, piece by piece.
 
-    :param archives: where they go; None: nowhere, for only functions are run here that need none
+    :param code_store: where to store them; None: drop them, because only listed functions run here, which need none
     """
 
     def __init__(self, code_store: CodeStore | None) -> None:
@@ -73,15 +73,15 @@ class Incoming:
 
     def take(self, frame: Code) -> None:
         """
-        Take a piece.
+        Add a piece.
 
-        :raises ProtocolError: if it is too much
+        :raises ProtocolError: if the archive is too large, or its digest does not match
         """
         if self._code_store is None:
             return
         self._data += frame.data
         if len(self._data) > LIMIT:
-            raise ProtocolError("too much code")
+            raise ProtocolError("too much code: an archive exceeds the limit")
         if frame.last:
             data, self._data = bytes(self._data), bytearray()
             self._code_store.add(frame.digest, data)

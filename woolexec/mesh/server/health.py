@@ -1,8 +1,8 @@
 """
-The gRPC health service, of which probes ask whether to send work here: ``grpc.health.v1.Health``.
+The gRPC health service, by which probes learn whether to send work here: ``grpc.health.v1.Health``.
 
-Its two messages are one field each, so they are written by hand.  That of the caller is not read: it names a service,
-and there is one; and grpc reads messages whole, however large they are.
+Its two messages have one field each, so they are encoded by hand.  The request is not read: it only names a service,
+and there is just one; and grpc would read the whole message, however large it is.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 from woolexec.mesh.grpc_module import load_grpc
 
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"
-"""A HealthCheckResponse with field 1, `status`."""
+"""A HealthCheckResponse with its field 1, `status`."""
 
 _WATCHERS = 100
-"""So many may watch at once."""
+"""Maximum number of simultaneous watchers."""
 
 _LOOK = 0.5
-"""How often a watched status is looked at, in seconds."""
+"""How often a watched status is checked, in seconds."""
 
 
 class Health:
-    """Says SERVING until `serving` is false; it tells strangers nothing else."""
+    """Reports SERVING until `serving` is false, and nothing else to strangers."""
 
     def __init__(self) -> None:
         self.serving = True
@@ -41,7 +41,7 @@ class Health:
         grpc = load_grpc()
 
         if self._watchers >= _WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already")
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watchers already")
         self._watchers += 1
         try:
             told = None
@@ -54,7 +54,7 @@ class Health:
             self._watchers -= 1
 
     def handlers(self) -> Any:
-        """Return what a server takes."""
+        """Return the handlers for a server."""
         grpc = load_grpc()
 
         return grpc.method_handlers_generic_handler(

@@ -6,7 +6,7 @@ A peer: an engine behind a gRPC server, in one thread.
     stream --Define/Start/Next/...--> Served --> engine --> workers
     stream <--Return/Raise/Yield/...-- outbox <-- receivers of the calls
 
-It never unpickles what users have pickled; it passes it on.
+The peer never unpickles user data; it passes it on to its workers.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.audit_log import Audit
 
 _STOPPING = 1.0
-"""Seconds that calls of grpc have to end when the peer stops."""
+"""Seconds that gRPC calls have to end when the peer stops."""
 
 _LOOK = 0.1
-"""How often to look whether a peer that starts is still wanted, in seconds."""
+"""How often to check whether a starting peer is still wanted, in seconds."""
 
 
 _AGAINST_STRANGERS = [
     ("grpc.so_reuseport", 0),
-    # R7: whoever connects and says nothing is shown out.  A client has its link for as long as it is there.
+    # R7: a connection that sends nothing is closed.  That of a client is never idle, because its link is open.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 10_000),
     ("grpc.http2.settings_timeout", 10_000),
-    # A client needs two, a probe one.
+    # A client needs two streams, a probe needs one.
     ("grpc.max_concurrent_streams", 100),
 ]
 
@@ -78,21 +78,21 @@ class Peer:
     """
     Serve an engine at an address; use it in a ``with``.
 
-    :param workers: worker processes, at most
-    :param bind: ``host:port`` (port 0: any that is free) or ``unix:/path``; None: a Unix socket in a private folder
+    :param workers: maximum number of worker processes
+    :param bind: ``host:port`` (port 0: any free port) or ``unix:/path``; None: a Unix socket in a private folder
     :param credentials: what clients must prove
     :param pool: the name of the pool that it belongs to
-    :param tags: what clients may require, as ``key=value``
-    :param resources: amounts that clients may require, of which calls take some for as long as they run
-    :param health: an address where the health service listens as well, without TLS and credentials, as probes want it
-    :param announce: where it says that it is there, when it is, and until it drains
-    :param advertise: addresses to announce; none: where it listens
-    :param peers: how other peers are found, for the tasks that tasks submit here; they are shown the same credentials
-    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; none: any
-    :param audit: where the end of each task is noted
-    :param is_wanted: asked again and again while it starts; when it says no, that is given up
-    :param quiet: what grpc's core says on stderr is left out
-    :raises PeerStartError: if the address cannot be had
+    :param tags: what clients may require, each as ``key=value``
+    :param resources: amounts that clients may require; a call holds what it requires while it runs
+    :param health: another address for the health service, without TLS and credentials, as probes need it
+    :param announce: where the peer is announced, from the time it is ready until it drains
+    :param advertise: addresses to announce; empty: where it listens
+    :param peers: how to find other peers for tasks that tasks submit here; the same credentials are used for them
+    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: any
+    :param audit: records the end of each task
+    :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
+    :param quiet: suppress what grpc's core writes to stderr
+    :raises PeerStartError: if the peer cannot listen on the address
     :raises DiscoveryError: if the peer cannot be announced
     """
 
@@ -117,14 +117,14 @@ class Peer:
         quiet: bool = False,
     ) -> None:
         self.width = workers
-        self.identity = uuid.uuid4().hex
+        self.identity: str = uuid.uuid4().hex
         self._room = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind = health
         self._announce, self._advertise = announce, tuple(advertise)
         self._silence = asyncio.Event()
         self._credentials = credentials
-        self._quota = (DEPTH + coroutines) * workers + workers  # what a client of ours sends at most
+        self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
         self._code_store, self._passages = CodeStore(), Passages()
         variables = {FOLDER: self._code_store.folder} | ({ALLOW: " ".join(allow)} if allow else {})
         self._takes_code = not allow
@@ -141,7 +141,7 @@ class Peer:
         self._stopped = threading.Event()
         self._peers = Peers(peers, credentials, code=self._code_store.get, identity=self.identity) if peers else None
         bound: Future[str] = Future()
-        self.engine = Engine(
+        self.engine: Engine = Engine(
             workers,
             coroutines=coroutines,
             threads=threads,
@@ -155,23 +155,23 @@ class Peer:
             while not wait((bound,), _LOOK).done:
                 if not is_wanted():
                     raise PeerStartError("the peer was told to end before it was ready")
-            self.address = bound.result()
+            self.address: str = bound.result()
         except BaseException:
             self.close()
             raise
 
     @property
     def clients(self) -> int:
-        """How many clients are linked now."""
+        """The number of clients that are linked now."""
         return len(self._served)
 
     @property
     def ended(self) -> bool:
-        """It serves no more."""
+        """Whether the peer has stopped serving."""
         return self.engine._loop.stopped
 
     def drain(self) -> None:
-        """Have clients send no more, and end when what they have sent is done; from any thread."""
+        """Tell clients to send no more calls, and end when the sent ones are done; from any thread."""
         self.engine._loop.tell(self._drain)
 
     def _drain(self) -> None:
@@ -187,8 +187,8 @@ class Peer:
             self.engine.shutdown(wait=False, cancel=False)
 
     def close(self) -> None:
-        """End what runs, and wait for the end of all."""
-        self.engine._loop.tell(self._stop.set)  # links first: what clients have not sent goes elsewhere
+        """End all running calls, and wait until the peer has ended."""
+        self.engine._loop.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
         self.engine.end_workers(signal.SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
@@ -211,10 +211,10 @@ class Peer:
         finally:
             self._stopped.set()
             if not bound.done():
-                bound.set_exception(PeerStartError("the peer ended before it was there"))
+                bound.set_exception(PeerStartError("the peer ended before it was ready"))
 
     async def _serve_beside(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
-        """Serve until cancelled, beside what hands payloads over and what keeps our own links."""
+        """Serve until cancelled, together with fd passing and the links to our own peers."""
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._passages.run())]
             if self._peers is not None:
@@ -230,7 +230,7 @@ class Peer:
         grpc = load_grpc(quiet=self._is_quiet)
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
-        options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the rest is for payloads and workers
+        options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
         server = grpc.aio.server(options=options)
         servers = [server]
 
@@ -269,17 +269,17 @@ class Peer:
             for task in self._served.values():
                 task.cancel()
             self._silence.set()
-            # A server that is not stopped waits for its own end, for ever, when it is destroyed.
+            # A server that is destroyed without being stopped waits for its own end and never returns.
             await to_its_end(self._close(servers, announcing))
 
     async def _close(self, servers: Sequence[Any], announcing: asyncio.Task[None]) -> None:
         stopped = asyncio.get_running_loop().create_task(_stop(servers))
-        await asyncio.wait({announcing}, timeout=_STOPPING)  # it says goodbye
+        await asyncio.wait({announcing}, timeout=_STOPPING)  # it withdraws the announcement
         await end(announcing)
-        await stopped  # seldom so long: what there was has ended
+        await stopped  # rarely takes that long: the calls have ended by now
 
     def _why_not(self, exc: Exception) -> str:
-        """Say why the peer cannot listen where it should."""
+        """Return why the peer cannot listen on its address."""
         if isinstance(exc, CredentialsError):
             return f"cannot listen on {self._bind}: {exc}"
         for address in filter(None, (self._bind, self._health_bind)):
@@ -288,7 +288,7 @@ class Peer:
         return f"cannot listen on {self._bind}: {exc}"
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
-        """Return what answers the two calls of a client."""
+        """Return the handlers of the two calls of the handshake."""
         grpc = load_grpc()
 
         async def greet(_request: Any, context: Any) -> None:
@@ -357,7 +357,7 @@ class Peer:
         return port
 
     async def _announce_at(self, address: str, announced: asyncio.Future[None]) -> None:
-        """Be announced until there is to be silence; `announced` tells when it is, or why it cannot be."""
+        """Announce the peer until `_silence` is set; `announced` gets the result, or why it failed."""
         tls = self._credentials.tls
         try:
             fingerprint = next(iter(tls.fingerprints), "") if tls is not None else ""
@@ -378,7 +378,7 @@ async def _stop(servers: Sequence[Any]) -> None:
 
 
 def why_not_bound(address: str) -> str | None:
-    """Try to listen at an address; return why that does not work, or None if it does."""
+    """Try to listen on an address; return why that fails, or None if it works."""
     if address.startswith("unix:"):
         return None
     host, _, port = address.rpartition(":")
@@ -390,11 +390,11 @@ def why_not_bound(address: str) -> str | None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(sockaddr)
     except socket.gaierror as exc:
-        return f"the name {host!r} cannot be looked up ({exc.strerror})"
+        return f"cannot look up the host name {host!r} ({exc.strerror})"
     except OSError as exc:
         reasons = {
-            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 stands for any that is free",
-            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 stands for all that it has",
+            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 selects any free port",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 selects all of them",
             errno.EACCES: "this user may not listen on that port; choose one above 1023",
         }
         return reasons.get(exc.errno or 0, exc.strerror)
@@ -402,9 +402,9 @@ def why_not_bound(address: str) -> str | None:
 
 
 def reachable(address: str) -> tuple[str, ...]:
-    """Return the addresses at which others reach one that a peer listens on."""
+    """Return the addresses at which other hosts can reach a peer that listens on this address."""
     host, _, port = address.rpartition(":")
-    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # looked for, not bound
+    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
         return (address,)
     found = [
         with_port(about, port)

@@ -1,9 +1,9 @@
 """
-What a peer tells of itself: records of the logger ``woolexec.peer``.
+The log of a peer: records of the logger ``woolexec.peer``.
 
-Clients that join and leave and the peer's drain are INFO, refusals and deaths of workers WARNING.  Each record has its
-parts as a dict, `about`, for handlers that write fields.  Strangers can be refused as often as they like, so only
-`MOST` refusals in `PERIOD` seconds are told, and the number of the others.
+Clients that join and leave and the start of draining are INFO; refusals and deaths of workers are WARNING.  Each record
+has its parts as a dict, `about`, for handlers that write fields.  Strangers can cause any number of refusals, so only
+`MOST` of them in `PERIOD` seconds are logged, and the number of the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PeerLog:
         self._told = self._untold = 0
 
     def joined(self, client: str, address: str) -> None:
-        """A client has its link."""
+        """A client has opened its link."""
         self._tell(logging.INFO, "joined", f"client {client} joined from {address}", client=client, address=address)
 
     def left(self, client: str, seconds: float) -> None:
@@ -46,7 +46,7 @@ class PeerLog:
         self._tell(logging.INFO, "left", text, client=client, seconds=round(seconds, 3))
 
     def refused(self, address: str, reason: str) -> None:
-        """Somebody was not let in, or was shown out."""
+        """A connection was refused, or a link was ended because of an error."""
         if self._clock() - self._since > PERIOD:
             if self._untold:
                 text = f"{self._untold} more refusals in {self._clock() - self._since:.0f} s"
@@ -60,11 +60,11 @@ class PeerLog:
         self._tell(logging.WARNING, "refused", f"refused {address}: {reason}", address=address, reason=reason)
 
     def draining(self, clients: int) -> None:
-        """It was told to end."""
+        """The peer was told to end."""
         self._tell(logging.INFO, "draining", f"draining, with {clients} clients", clients=clients)
 
     def worker_died(self, worker: Worker) -> None:
-        """A worker has ended that was not told to."""
+        """A worker has ended unexpectedly."""
         text = f"worker {worker.pid} {describe_exit(worker.exitcode)}"
         self._tell(logging.WARNING, "worker died", text, worker=worker.pid, exitcode=worker.exitcode)
 

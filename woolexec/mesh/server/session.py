@@ -1,4 +1,4 @@
-"""One link, at the peer: which of its calls are in the engine, under which numbers of the client."""
+"""The peer's end of a link: runs the calls of one client in the engine, under the client's numbers."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from woolexec.wire.codec import Message
 
 _LOOK = 0.01
-"""While there are calls whose start has not been told, their workers' pages are looked at this often (seconds)."""
+"""How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
 
 _BACKLOG = 1000
-"""Batches that wait for the stream before logging records are dropped."""
+"""The number of batches waiting for the stream above which logging records are dropped."""
 
 _COMMANDS = (Next, Send, Throw, Close)
 
@@ -67,11 +67,11 @@ class Served:
     """
     Runs the calls of one client.
 
-    :param client: its name, for messages
-    :param quota: calls that it may have here; while there are more, nothing else is taken from it
-    :param places: what it shares with the other clients
-    :param archives: where the code goes that it sends; None: none is taken
-    :param audit: where the end of each of its tasks is noted
+    :param client: the client's name, for messages
+    :param quota: maximum number of its calls here; while there are more, nothing is read from its stream
+    :param places: the capacity that it shares with the other clients
+    :param code_store: where to store the code that it sends; None: code is dropped
+    :param audit: records the end of each of its tasks
     """
 
     def __init__(
@@ -97,27 +97,27 @@ class Served:
         self._engine = engine
         self._dispatcher = engine._dispatcher
         self._slots: dict[int, Function] = {}
-        self._families: dict[int, object] = {}  # of what comes under one slot workers keep the last
-        self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of what runs beside them
+        self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
+        self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
         self._refused: list[int] = []
         self._looking = False
 
     def enter(self, passage: Passage) -> None:
-        """The client is on this host: hand large payloads over."""
+        """Use fd passing for large payloads: the client is on this host."""
         self.outbox.passage = self._arriving.passage = passage
 
     def say_goodbye(self) -> None:
-        """Have the client send no more, and take back what has not been started."""
+        """Tell the client to send no more calls, and to take back those that have not been started."""
         self.outbox.put(encode(Stop()))
 
     async def run(self, stream: Any, wake: Callable[[], None]) -> None:
         """
-        Take in what comes until the stream ends.
+        Process the frames of the client until the stream ends.
 
-        :param stream: a bidirectional call of grpc's
-        :param wake: called when there is news for the engine
-        :raises ProtocolError: if it sends what it must not send
-        :raises ValueError: if it sends what cannot be decoded
+        :param stream: a bidirectional gRPC call
+        :param wake: called when there is work for the engine
+        :raises ProtocolError: if the client sends a frame that it must not send
+        :raises ValueError: if the client sends data that cannot be decoded
         """
         grpc = load_grpc()
 
@@ -137,10 +137,10 @@ class Served:
                     await self._have_room()
         finally:
             self.outbox.close()
-            wake()  # for what has been said to others meanwhile
+            wake()  # for frames to other clients that were queued meanwhile
 
     async def _have_room(self) -> None:
-        """Wait: grpc's flow control tells the client.  No client of ours sends so much."""
+        """Wait until the client is below its quota; gRPC's flow control stops it.  Our own clients never exceed it."""
         self._room = asyncio.Event()
         await self._room.wait()
 
@@ -148,7 +148,7 @@ class Served:
         if isinstance(frame, Start):
             self._start(frame)
         elif isinstance(frame, Define):
-            # Not interned: the run time of a function is measured for each link on its own.
+            # Not interned: the run time of a function is measured for each link separately.
             name = frame.name or "a task of another process"
             self._slots[frame.function] = function = Function(self._taken(frame), name)
             function.family = self._families.setdefault(frame.function, object())
@@ -168,7 +168,7 @@ class Served:
     def _start(self, frame: Start) -> None:
         function = self._slots.get(frame.function)
         if function is None:
-            raise ProtocolError(f"slot {frame.function} is empty")
+            raise ProtocolError(f"slot {frame.function} has no function")
         if frame.lane != function.lane:
             family = function.family
             function = self._slots[frame.function] = Function(function.payload, function.name, frame.lane)
@@ -190,7 +190,7 @@ class Served:
             self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
         chunk = self._chunks.get(bool(frame.lane))
         if chunk is None or len(frame.call) != 1:
-            raise ProtocolError("a span of no chunk")
+            raise ProtocolError("received a span without its chunk")
         answer = _Answer(self, frame.call[0])
         self._submit(
             Call(
@@ -210,7 +210,7 @@ class Served:
     def _submit(self, call: Call, frame: Start) -> None:
         answer, worker = call.receiver, frame.worker
         if answer.number in self.outstanding:
-            raise ProtocolError(f"call {answer.number} is there already")
+            raise ProtocolError(f"call {answer.number} is already outstanding")
         if not self._let_in(call, frame):
             return
         answer.outstanding_call = call
@@ -230,7 +230,7 @@ class Served:
         core.queue.add(call)
 
     def _let_in(self, call: Call, frame: Start) -> bool:
-        """Take what a call needs of our places; refuse it if they do not have that now."""
+        """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
         answer.requirement = None if frame.worker else Requirement.of(frame.require)
         weight = self.places.admission.admit(
@@ -249,7 +249,7 @@ class Served:
         return True
 
     def _look(self) -> None:
-        """Tell which calls have been started; look again while there are others."""
+        """Report the calls that have been started; check again later while there are others."""
         begun = [
             number for number, answer in self.untold.items() if self._dispatcher.is_running(answer.outstanding_call)
         ]
@@ -262,21 +262,21 @@ class Served:
             self._engine._loop.after(_LOOK, self._look)
 
     def _recall(self, frame: Recall) -> None:
-        """Give back what has not been started, from this call on."""
+        """Give back the calls that have not been started, from this one on."""
         given = [
             number
             for number, answer in sorted(self.outstanding.items())
             if number >= frame.call
-            and number in self.outstanding  # ending one may bring the outcomes of others
-            and not answer.outstanding_call.pin  # there is no other worker for it
+            and number in self.outstanding  # ending one may deliver the outcomes of others
+            and not answer.outstanding_call.pin  # no other worker may run it
             and bool(answer.outstanding_call.function.lane) is frame.loop
             and self._drop(answer, force=False)
         ]
-        # Each goes to the front of the client's queue.
+        # In reverse: the client puts each at the front of its queue.
         self.outbox.put(encode(Recalled(call=given[::-1], loop=frame.loop)))
 
     def _cancel(self, frame: Cancel) -> None:
-        """End a call, running or not; a coroutine or a stream is cancelled, and says itself what becomes of that."""
+        """End a call, running or not; a coroutine or a stream is cancelled, and reports the outcome itself."""
         self._arriving.forget(frame.call)
         answer = self.outstanding.get(frame.call)
         if answer is not None and answer.outstanding_call.function.lane:
@@ -300,7 +300,7 @@ class Served:
         self._dispatcher.command(call, frame, file)
 
     def _taken(self, frame: Any) -> bytes | File | Parts:
-        """Return what no call can do without: there is no link without it."""
+        """Return a payload that must be there; if it could not be received, the error ends the link."""
         payload = self._arriving.take(frame)
         if isinstance(payload, OSError):
             raise payload
@@ -313,7 +313,7 @@ class Served:
         return True
 
     def log(self, frame: Log) -> None:
-        """Send a logging record up; of a flood only so many that outcomes need not wait for it."""
+        """Send a logging record to the client; drop records above a limit, so that outcomes do not wait for them."""
         if len(self.outbox) > _BACKLOG:
             self._dropped += 1
             return
@@ -325,7 +325,7 @@ class Served:
         self.outbox.put(encode(Log(record=frame.record, text=frame.text)))
 
     def forget(self, number: int, outcome: str = "cancelled") -> bool:
-        """A call is over; False if nobody waits for it."""
+        """Remove a call that is over; return False if it is not outstanding."""
         self.untold.pop(number, None)
         if self._room is not None and len(self.outstanding) <= self._quota:
             self._room.set()
@@ -337,15 +337,15 @@ class Served:
         if self._audit is not None:
             name = task_name(answer.outstanding_call)
             self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
-        del answer.outstanding_call  # which refers to the answer, and holds the arguments
+        del answer.outstanding_call  # it refers to the answer, and keeps the arguments alive
         return True
 
     def abandon(self) -> None:
-        """The client is gone, and with it whoever wants an outcome."""
+        """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
         self._slots.clear()
         self._chunks.clear()
         for number, answer in list(self.outstanding.items()):
-            if number in self.outstanding:  # ending one may bring the outcomes of others
+            if number in self.outstanding:  # ending one may deliver the outcomes of others
                 self._drop(answer, force=True)
         for number in list(self.outstanding):
             self.forget(number)
@@ -362,14 +362,14 @@ def _options_of(frame: Start) -> TaskOptions | None:
 
 
 class _Answer(Relayed):
-    """Takes what becomes of one call, and sends it up the link."""
+    """Receives the outcome of one call, and sends it to the client."""
 
     __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
 
     outstanding_call: Call
     requirement: Requirement | None
     weight: float
-    """What it takes of the peer's places."""
+    """How much of the peer's capacity the call takes."""
 
     def __init__(self, served: Served, number: int) -> None:
         self.types = ()
@@ -378,17 +378,17 @@ class _Answer(Relayed):
         self.number = number
 
     def note_start(self) -> None:
-        """It has been seen to run."""
+        """Record that the call was seen running."""
         self._began = time()
 
     def started_by(self, ended: float, outcome: str) -> float | None:
-        """Return when it was started, in seconds since 1970; None if it never was."""
-        if self._began is None and outcome != "cancelled":  # it was over before anybody looked
+        """Return when the call was started, in seconds since 1970; None if it never was."""
+        if self._began is None and outcome != "cancelled":  # it was over before the first check
             return ended - self._seconds(self.outstanding_call)
         return self._began
 
     def deliver(self, call: Call, payload: Any) -> None:
-        """Send the encoded value up."""
+        """Send the encoded value to the client."""
         if payload.__class__ is bytes:
             if self.served.forget(self.number, "returned"):
                 self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
@@ -396,17 +396,17 @@ class _Answer(Relayed):
             self.deliver_context(call, b"", payload)
 
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
-        """Send the encoded value up, with changed context variables."""
+        """Send the encoded value to the client, with changed context variables."""
         frame = Return(call=(self.number,), seconds=(self._seconds(call),), size=(len(payload),), context=context)
         self._end(frame, payload, "returned")
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception up."""
+        """Send the exception to the client."""
         outcome = "cancelled" if payload is None else "raised"
         if payload is None:
             payload = CancelledError()
         frame = Raise(call=self.number, seconds=0.0)
-        if isinstance(payload, BaseException):  # one of our own
+        if isinstance(payload, BaseException):  # raised in this process
             frame.type = types_of(payload)
             payload = dump_failure(payload)
         else:
@@ -414,13 +414,13 @@ class _Answer(Relayed):
         self._end(frame, payload, " ".join((outcome, *frame.type[: outcome == "raised"])))
 
     def deliver_start(self, call: Call) -> None:
-        """Say that a stream can be pulled."""
+        """Report that items can be pulled from a stream."""
         self.served.untold.pop(self.number, None)
         self.note_start()
         self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
 
     def deliver_item(self, call: Call, frame: Yield) -> None:
-        """Send items of a stream up."""
+        """Send items of a stream to the client."""
         if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
             self.deliver_failure(call, frame.payload)
             return
@@ -430,7 +430,7 @@ class _Answer(Relayed):
         self._send(Yield(call=self.number, count=frame.count, context=frame.context), frame.payload)
 
     def deliver_log(self, frame: Log) -> None:
-        """Send a logging record up."""
+        """Send a logging record to the client."""
         self.served.log(frame)
 
     def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:

@@ -1,7 +1,7 @@
 """
 The folder of a peer's Unix socket.
 
-Grpc makes the socket with whatever rights the umask leaves, so what protects it is its folder: nobody else may enter.
+gRPC creates the socket with the permissions that the umask leaves, so its folder protects it: no other user may enter.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import tempfile
 from woolexec.errors import PeerStartError
 
 _LONGEST = 100
-"""Bytes of a path that fit into a socket's address on every platform, with some room."""
+"""Maximum length of the path in bytes: fits into a socket address on every platform, with some margin."""
 
 
 class SocketDir:
     """
-    A place for a peer to listen at.
+    The address that a peer listens on, and the folder of its Unix socket.
 
     :param bind: ``host:port`` or ``unix:/path``; None: a Unix socket in a new folder
-    :raises PeerStartError: if others can enter the folder, or something else than an abandoned socket is in the way
+    :raises PeerStartError: if others can enter the folder, or the path exists and is not an abandoned socket
     """
 
     def __init__(self, bind: str | None) -> None:
@@ -38,7 +38,7 @@ class SocketDir:
     def _enter(self, path: str) -> None:
         folder = os.path.dirname(path)
         if not folder or len(os.fsencode(path)) > _LONGEST:
-            raise PeerStartError(f"{path}: a Unix socket takes a whole path of at most {_LONGEST} bytes")
+            raise PeerStartError(f"{path}: a Unix socket needs an absolute path of at most {_LONGEST} bytes")
         try:
             os.mkdir(folder, 0o700)
             self._made = folder
@@ -54,13 +54,13 @@ class SocketDir:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(about.st_mode):
-            raise PeerStartError(f"{path} is in the way, and is no socket")
+            raise PeerStartError(f"{path} is in the way and is not a socket: remove it")
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(path) == 0:
                 raise PeerStartError(f"another peer listens on unix:{path}")
         os.unlink(path)
 
     def leave(self) -> None:
-        """Remove the folder, if it was made here."""
+        """Remove the folder if this object created it."""
         if self._made is not None:
             shutil.rmtree(self._made, ignore_errors=True)
