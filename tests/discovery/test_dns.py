@@ -67,7 +67,7 @@ def test_resolver_that_fails_later_takes_nobody_away(monkeypatch):
 
 def test_resolver_that_fails_at_first_says_so(monkeypatch):
     answers(monkeypatch, socket.gaierror(socket.EAI_FAIL, "broken"))
-    with pytest.raises(DiscoveryError, match="pods: broken"):
+    with pytest.raises(DiscoveryError, match="lookup of pods failed: broken"):
         asyncio.run(anext(Dns("pods").watch()))
 
 
