@@ -276,9 +276,9 @@ def test_function_of_a_call_on_the_way_is_not_mixed_up_with_later_ones(monkeypat
 PROGRAM = """
 import os, signal, sys, time
 from woolexec import Credentials, PeerPoolExecutor
-from woolexec.mesh import passage
+from woolexec.mesh.link import fd_passing
 
-passage.boot_id = str
+fd_passing.boot_id = str
 pool = PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(sys.argv[3].encode()))
 pool.wait_for_peers(1, 20)
 pool.submit(len, b"").result(20)

@@ -761,7 +761,7 @@ def test_token_of_a_peer_over_ssh_goes_by_stdin_and_is_seen_nowhere(room, tokens
     commands = [data for place, data in seen.items() if place.startswith("cmdline")]
     assert any(b"--token-file=-" in command and b"BatchMode" in command for command in commands)  # ssh itself
     assert any(b"--token-file=-" in command and b"BatchMode" not in command for command in commands)  # over there
-    assert any(b"worker.template" in command for command in commands)
+    assert any(b"worker.fork_server" in command for command in commands)
     seen |= {path.name: path.read_bytes() for path in room.rglob("*") if path.is_file()}
     assert not found(seen | journal(), tokens)
 
@@ -786,7 +786,7 @@ def test_host_that_repeats_what_it_was_told_does_not_get_the_token_into_the_log(
 
 @pytest.mark.parametrize("kept", [20, 40])
 def test_part_of_the_token_is_not_told_where_the_last_words_of_ssh_begin(kept, over, tokens, journal):
-    over(f"read token; printf %s $token >&2; head -c {ssh._LAST_WORDS - kept} /dev/zero | tr '\\0' x >&2; exit 1")
+    over(f"read token; printf %s $token >&2; head -c {ssh._COMPLAINT_SIZE - kept} /dev/zero | tr '\\0' x >&2; exit 1")
     late, exc = turned_away("ssh://far", None, "exit code 1")
     assert tokens
     said = journal() | {"late": told_by(late), "error": told_by(exc)}
