@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from woolexec.api.async_api import mailbox_here
 from woolexec.engine import fork_server, settings
 from woolexec.engine.function_cache import trio_token
+from woolexec.futures.loop_waiters import mailbox_here
 from woolexec.imported import imported
 from woolexec.wire import reducers, tracing
 from woolexec.wire.pickling import dumps, loads

@@ -109,7 +109,7 @@ class _Face(BaseExecutor):
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> dict[int | str, CallFuture[Any]]:
         """Like `run_on_all`, without blocking the event loop; if the wait is cancelled, so are the calls."""
-        from woolexec.api.async_api import all_done
+        from woolexec.futures.awaiting import all_done
 
         made = self._pool._run_on_all(fn, args, kwargs, self._options)
         await all_done([future for _, future in made], abandon=self._abandons)
@@ -345,7 +345,7 @@ class PeerPoolExecutor(_Face):
         If the block is left because of a cancellation or Ctrl-C, or if this wait is cancelled, tasks that have not been
         started are cancelled and running tasks are interrupted.
         """
-        from woolexec.api.async_api import is_cancellation, join
+        from woolexec.futures.loop_waiters import is_cancellation, join
 
         self._leave()
         interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))

@@ -22,16 +22,17 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from woolexec.api.async_api import GRACE, Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.api.map import Failed, as_raised, value_of, with_item
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
 from woolexec.core.batching import next_pickle
+from woolexec.futures.awaiting import GRACE
 from woolexec.futures.latch import Latch
+from woolexec.futures.loop_waiters import Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.wire.exceptions import as_exception
 from woolexec.wire.pickling import loads
 
 if TYPE_CHECKING:
-    from woolexec.api.async_api import Waiter
+    from woolexec.futures.loop_waiters import Waiter
 
 T = TypeVar("T")
 

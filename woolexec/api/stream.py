@@ -118,7 +118,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         :raises Exception: what it raised meanwhile
         """
         if self._leave(Close):
-            from woolexec.api.async_api import see
+            from woolexec.futures.loop_waiters import see
 
             await see(self._pipe.ended, GRACE)
             self._raise_late()
@@ -239,7 +239,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         return item  # type: ignore[no-any-return]  # pickle has no types
 
     async def _await(self) -> None:
-        from woolexec.api.async_api import checkpoint, make_waiter, see
+        from woolexec.futures.loop_waiters import checkpoint, make_waiter, see
 
         pipe = self._pipe
         self._pulling = True

@@ -17,7 +17,7 @@ from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.core.recent import Recent
-from woolexec.imported import imported
+from woolexec.futures.loop_waiters import trio_token
 from woolexec.wire.modules import comes_by_value, look, space_of
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import Needs, dumps, dumps_inline
@@ -131,17 +131,6 @@ def loop_lane(backend: str | None) -> int:
     if backend is not None:
         return TRIO if backend == "trio" else ASYNCIO
     return ASYNCIO if trio_token() is None else TRIO
-
-
-def trio_token() -> Any:
-    """Return the token of the trio run in this thread; None if there is none."""
-    trio = imported("trio")
-    if trio is None:
-        return None
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:  # trio does not run here
-        return None
 
 
 def name_of(fn: object) -> str:

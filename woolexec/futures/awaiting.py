@@ -1,0 +1,68 @@
+"""How a task of an event loop waits for a call, and what becomes of the call when the waiting is cancelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from woolexec.futures.call_future import CallFuture
+from woolexec.futures.latch import Latch
+from woolexec.futures.loop_waiters import checkpoint, make_waiter, see
+from woolexec.wire import context_vars
+
+GRACE = 2.0
+"""Seconds that a cancelled task waits for its call to end."""
+
+T = TypeVar("T")
+
+
+async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
+    """
+    Wait for the outcome of a call; if the wait is cancelled, cancel the call and wait for its end.
+
+    :param abandon: let a running call continue if the wait is cancelled; None: as the call's options say
+    :raises Exception: what the call raised
+    """
+    latch = future.latch
+    if not future.done():
+        waiter = make_waiter()
+        if latch.add(waiter):
+            try:
+                await waiter.wait()
+            except BaseException:
+                latch.remove(waiter)
+                await _cancel(future, abandon=future.abandons if abandon is None else abandon)
+                raise
+    else:
+        await checkpoint()
+    if future.context:
+        context_vars.restore(future.context)
+    try:
+        return future.result()
+    finally:
+        del future  # break the cycle with the exception's traceback
+
+
+CallFuture._wait_in_loop = outcome
+
+
+async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None:
+    """Wait until all calls are done, whatever their outcomes; if the wait is cancelled, cancel the calls."""
+    for future in futures:
+        waiter = make_waiter()
+        if not future.done() and future.latch.add(waiter):
+            try:
+                await waiter.wait()
+            except BaseException:
+                for each in futures:
+                    await _cancel(each, abandon=abandon)
+                raise
+
+
+async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
+    call = future.outstanding_call
+    if future.cancel() or (abandon and not future.is_lane) or not future.cancel(force=True):
+        return
+    ended: Latch | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
+    if ended is not None:  # a coroutine or a stream, which may have to clean up
+        await see(ended, GRACE)
