@@ -53,10 +53,10 @@ MAY_IMPORT_THE_FACE = 13
 # Each third-party package has one door. "lazily": only inside functions or under TYPE_CHECKING.
 DOORS = {
     "cloudpickle": ("wire.by_value", "wire.classes", "wire.foreign_classes", "wire.main_module", "wire.mapped_classes"),
-    "google": ("wire.codec", "wire.wire_pb2", "mesh"),
+    "google": ("wire.wire_pb2", "mesh"),
     "grpc": ("mesh.grpc_module",),
     "zeroconf": ("discovery.lan",),
-    "anyio": ("discovery", "mesh", "api.async_api", "api.map_async", "api.routines"),
+    "anyio": ("futures.loop_waiters", "discovery", "mesh", "api.map_async"),
     "cryptography": ("mesh.security.certificate_authority",),
     "dns": ("discovery.dns",),
     "ifaddr": ("discovery.lan",),
@@ -239,7 +239,7 @@ def test_every_folder_of_the_package_and_its_tests_is_a_package():
         ("core/window.py", "import woolexec.engine.worker_process", "row 1 may not know row 5"),
         ("core/window.py", "def f():\n    from woolexec.wire import payload", "row 1 may not know row 2"),
         ("worker/process.py", "from ..engine import worker_process", "row 4 may not know row 5"),
-        ("wire/codec.py", "from woolexec import PeerPoolExecutor", "the face of the package"),
+        ("wire/frames.py", "from woolexec import PeerPoolExecutor", "the face of the package"),
         ("testing.py", "from woolexec import cli", "row 13 may not know row 13"),
         ("strange.py", "import woolexec.errors", "which row"),
         ("engine/worker_process.py", "import cloudpickle", "its door is wire.by_value or wire.classes or"),

@@ -128,7 +128,7 @@ def test_stream_that_has_ended_is_no_stream_that_was_closed(face, kind):
     async def body(pool):
         async with face.open(pool, kind("count"), 3, prefetch=10) as stream:
             assert await face.next(stream) == 0
-            assert eventually(lambda: stream._pipe.end is not None)
+            assert eventually(lambda: stream._buffer.end is not None)
             pool.shutdown(wait=False)
             assert await face.all(stream) == [1, 2]
 
@@ -165,7 +165,7 @@ def test_pull_that_is_in_progress_gets_its_item(kind, tmp_path, prefetch):
         thread.start()
         assert eventually(lambda: (tmp_path / "began").exists())
         pool.shutdown(wait=False)
-        assert eventually(lambda: stream._pipe.shut)
+        assert eventually(lambda: stream._buffer.shut)
         (tmp_path / "open").touch()
     thread.join(SOON)
     assert got == list(range(len(got)))
@@ -189,7 +189,7 @@ def test_task_that_pulls_gets_its_item(kind, tmp_path, backend):
                 group.start_soon(pull, stream)
                 await tasks.until((tmp_path / "began").exists)
                 pool.shutdown(wait=False)
-                await tasks.until(lambda: stream._pipe.shut)
+                await tasks.until(lambda: stream._buffer.shut)
                 (tmp_path / "open").touch()
 
     anyio.run(body, backend=backend)
@@ -380,7 +380,7 @@ def test_pull_at_a_peer_gets_its_item(kind, tmp_path):
             thread.start()
             assert eventually(lambda: (tmp_path / "began").exists())
             pool.shutdown(wait=False)
-            assert eventually(lambda: stream._pipe.shut)
+            assert eventually(lambda: stream._buffer.shut)
             (tmp_path / "open").touch()
         thread.join(SOON)
     assert got == [0]

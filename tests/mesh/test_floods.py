@@ -31,8 +31,10 @@ from woolexec.mesh.security.handshake import HELLO_KEY, Caller, Door
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.health import _WATCHERS
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.codec import KINDS, Submit, decode, varint
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import KINDS, Submit
 from woolexec.wire.payload import LARGE
+from woolexec.wire.protobuf import varint
 from woolexec.wire.wire_pb2 import Welcome
 
 pytestmark = pytest.mark.linux

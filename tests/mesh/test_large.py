@@ -20,7 +20,8 @@ from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.mesh.link import outbox as transport
 from woolexec.mesh.link.outbox import Arriving, Outbox
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.codec import Close, Next, Part, Return, Yield, decode, encode
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import Close, Next, Part, Return, Yield, encode
 from woolexec.wire.payload import store
 
 LARGE = 5 << 20

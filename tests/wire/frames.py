@@ -2,14 +2,14 @@
 
 import struct
 
-from woolexec.wire import codec
+from woolexec.wire import frames, protobuf
 from woolexec.wire import wire_pb2 as pb
 
 NAMES = {number: field.name for number, field in pb.Frame.DESCRIPTOR.fields_by_number.items()}
 
 
 def random_frame(random, number):
-    cls = codec.KINDS[number]
+    cls = frames.KINDS[number]
     return cls(**random_values(random, cls))
 
 
@@ -27,36 +27,36 @@ def random_value(random, kind):
     def text():
         return "".join(random.choice("aZ9_.é☃\U0001f40d") for _ in range(random.randint(0, 12)))
 
-    if kind is codec.UINT:
+    if kind is protobuf.UINT:
         return random.getrandbits(random.choice((1, 7, 8, 14, 32)))
-    if kind is codec.SINT:
+    if kind is protobuf.SINT:
         return random.choice((1, -1)) * random.getrandbits(random.choice((1, 6, 7, 13, 31)))
-    if kind is codec.BOOL:
+    if kind is protobuf.BOOL:
         return random.random() < 0.5
-    if kind is codec.FIXED64:
+    if kind is protobuf.FIXED64:
         return random.getrandbits(64)
-    if kind is codec.DOUBLE:
+    if kind is protobuf.DOUBLE:
         return random.uniform(0.001, 1000)
-    if kind is codec.FLOAT:
+    if kind is protobuf.FLOAT:
         return floats()
-    if kind in (codec.BYTES, codec.BLOB):
+    if kind in (protobuf.BYTES, protobuf.BLOB):
         return random.randbytes(random.choice((0, 1, 60, 127, 128, 300, 5000)))
-    if kind is codec.STRING:
+    if kind is protobuf.STRING:
         return text()
-    if kind is codec.FIXED64S:
+    if kind is protobuf.FIXED64S:
         return integers(64)
-    if kind is codec.FIXED32S:
+    if kind is protobuf.FIXED32S:
         return integers(32)
-    if kind is codec.FLOATS:
+    if kind is protobuf.FLOATS:
         return tuple(floats() for _ in range(random.randint(0, 5)))
-    if kind is codec.STRINGS:
+    if kind is protobuf.STRINGS:
         return tuple(text() for _ in range(random.randint(0, 3)))
-    return codec.Options(**random_values(random, codec.Options))
+    return frames.Options(**random_values(random, frames.Options))
 
 
 def twin(frame):
     """Make the protobuf message that says the same."""
-    number = next(number for number, cls in codec.KINDS.items() if cls is type(frame))
+    number = next(number for number, cls in frames.KINDS.items() if cls is type(frame))
     outer = pb.Frame()
     inner = getattr(outer, NAMES[number])
     inner.SetInParent()
@@ -68,7 +68,7 @@ def fill(message, frame):
     for tag, (name, _) in frame.BY_TAG.items():
         value = getattr(frame, name)
         field = message.DESCRIPTOR.fields_by_number[tag >> 3]
-        if isinstance(value, codec.Message):
+        if isinstance(value, protobuf.Message):
             getattr(message, field.name).SetInParent()
             fill(getattr(message, field.name), value)
         elif isinstance(value, tuple):

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from tests.faults.tasks import SOON, eventually
-from woolexec.wire.codec import Next, Resume, encode
+from woolexec.wire.frames import Next, Resume, encode
 from woolexec.worker import frame_reader
 from woolexec.worker.frame_reader import STREAK, Reading
 from woolexec.worker.socket_transport import SocketTransport

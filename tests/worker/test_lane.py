@@ -8,10 +8,11 @@ import pytest
 
 from woolexec import PeerPoolExecutor
 from woolexec.core.call import ASYNCIO, TRIO
-from woolexec.wire.codec import Close, Next, Return, Start, Started, decode
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import Close, Next, Return, Start, Started
 from woolexec.wire.pickling import dumps
 from woolexec.worker.job import Job
-from woolexec.worker.lane import make_lane
+from woolexec.worker.process import make_lane
 
 SOON = 20
 
@@ -32,7 +33,7 @@ def end_a_stream_before_its_pull_has_begun(backend):
     transport = SimpleNamespace(
         send=lambda frames, file=None, payload=b"": said.put(bytes(frames) + bytes(payload)), send_all=None
     )
-    lane = make_lane(backend, SimpleNamespace(transport=transport))
+    lane = make_lane(backend, transport, None)
     slot = SimpleNamespace(get=lambda _job, _transport: wait_for_ever)
     lane.start(Job(1, slot, dumps(((), {})), Start(function=0, call=(1,), lane=backend)))
     (started,) = decode(said.get(timeout=SOON))

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from woolexec.wire.codec import Log, Recall, Resume, encode
+from woolexec.wire.frames import Log, Recall, Resume, encode
 from woolexec.wire.payload import store
 from woolexec.wire.socket_stream import Reader
 from woolexec.worker.socket_transport import SocketTransport
@@ -34,7 +34,7 @@ def test_frames_arrive_both_ways(ends):
 
 def test_memory_file_travels(ends):
     file = store([b"body", b"buffer"])
-    from woolexec.wire.codec import Return
+    from woolexec.wire.frames import Return
 
     SocketTransport(ends[0]).send(encode(Return(call=(1,), extent=file.extent)), file)
 

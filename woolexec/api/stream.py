@@ -16,12 +16,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from woolexec.core.call import AT_ONCE
 from woolexec.wire import context_vars
-from woolexec.wire.codec import Cancel, Close, Next, Send, Throw
 from woolexec.wire.exceptions import as_exception, dump_failure
+from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
 from woolexec.wire.payload import fill
 from woolexec.wire.pickling import Pickled, dumps_value, loads
 from woolexec.worker.job import SHUT
@@ -29,13 +29,44 @@ from woolexec.worker.job import SHUT
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from woolexec.api.stream_buffer import Commander, StreamBuffer
-    from woolexec.futures.latch import Latch
+    from woolexec.futures.latch import Latch, Sleeper
+    from woolexec.wire.payload import File
 
 GRACE = 2.0
 """Seconds to wait, when a stream is closed, for the generator to clean up."""
 
 T = TypeVar("T")
+
+
+class Commander(Protocol):
+    """An object that can send commands to the call behind a stream."""
+
+    closes_streams: bool
+    """Whether the pool has been shut down: then only what is already on its way can be pulled."""
+
+    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
+        """Send a command to the call's worker; do nothing if the call has ended."""
+
+    def pull(self, call: Any) -> None:
+        """Send the command for one item."""
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """Wait in the owner's own way; return False if it has none."""
+
+
+class Buffer(Protocol):
+    """What a stream needs of the buffer that the engine fills; see `woolexec.api.stream_buffer`."""
+
+    items: deque[tuple[int, bytes, Any]]
+    end: tuple[bool, Any] | None
+    ended: Latch
+    sleeper: Sleeper | None
+    shut: str
+    is_awaited: bool
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is an item, or the end."""
 
 
 class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
@@ -46,8 +77,8 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     kinds: `send`, `throw`, `close`; `asend`, `athrow`, `aclose`.  One pull at a time.
     """
 
-    def __init__(self, pipe: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by `StreamBuffer`
-        self._pipe: StreamBuffer = pipe
+    def __init__(self, buffer: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by `StreamBuffer`
+        self._buffer: Buffer = buffer
         self._commander: Commander = commander
         self._handle = handle
         self._prefetch = prefetch
@@ -90,7 +121,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         :raises Exception: what it raised meanwhile
         """
         if self._leave(Close):
-            self._pipe.ended.wait(GRACE)
+            self._buffer.ended.wait(GRACE)
             self._raise_late()
 
     async def __anext__(self) -> T:
@@ -120,7 +151,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         if self._leave(Close):
             from woolexec.futures.loop_waiters import see
 
-            await see(self._pipe.ended, GRACE)
+            await see(self._buffer.ended, GRACE)
             self._raise_late()
 
     @property
@@ -145,7 +176,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         await self.aclose()
 
     def __del__(self) -> None:
-        if not getattr(self, "_over", True) and self._pipe.end is None:
+        if not getattr(self, "_over", True) and self._buffer.end is None:
             self._commander.command(self._handle, Close(call=0))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -155,7 +186,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _ask(self) -> None:
         """Request one item, or with `prefetch` as many as may be on their way."""
-        if self._over or self._pipe.end is not None:
+        if self._over or self._buffer.end is not None:
             return
         ahead = self._asked - self._taken
         if not self._prefetch:
@@ -175,7 +206,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     def _command_with(self, frame: Any, payload: Any) -> None:
         if self._prefetch:
             raise RuntimeError("with prefetch the generator runs ahead: nothing can be sent or thrown into it")
-        if self._over or self._pipe.end is not None:
+        if self._over or self._buffer.end is not None:
             return
         if not self._asked and isinstance(frame, Send) and payload != _NONE:  # in the worker it would end the stream
             raise TypeError("can't send non-None value to a just-started generator")
@@ -191,13 +222,13 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         """Request an item and wait for it; if several threads pull, all but one are refused."""
         self._check_alone()
         self._pulling = True
-        pipe = self._pipe
+        buffer = self._buffer
         try:
             self._begin(ask, *args)
-            while not (self._values or pipe.has_news or self._over):
+            while not (self._values or buffer.has_news or self._over):
                 self._wait()
         finally:
-            self._pulling = pipe.is_awaited = False
+            self._pulling = buffer.is_awaited = False
         item, is_end = self._take()
         if is_end:
             raise StopIteration(item)
@@ -205,31 +236,31 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
 
     def _begin(self, ask: Callable[..., None], *args: Any) -> None:
         """Request an item; after the pool's shutdown only items already on their way arrive, and then the end."""
-        pipe = self._pipe
-        pipe.is_awaited = True
-        if pipe.shut or self._commander.closes_streams:
-            pipe.is_awaited = False
+        buffer = self._buffer
+        buffer.is_awaited = True
+        if buffer.shut or self._commander.closes_streams:
+            buffer.is_awaited = False
         else:
             ask(*args)
 
     def _wait(self) -> None:
-        pipe = self._pipe
-        if self._commander.wait_for(lambda: pipe.has_news):
+        buffer = self._buffer
+        if self._commander.wait_for(lambda: buffer.has_news):
             return
         sleeper = threading.Lock()
         sleeper.acquire()
-        pipe.sleeper = sleeper
-        if not pipe.has_news:
+        buffer.sleeper = sleeper
+        if not buffer.has_news:
             sleeper.acquire()
 
     async def _apull(self, ask: Callable[..., None], *args: Any) -> T:
         self._check_alone()
         try:
             self._begin(ask, *args)
-            if not (self._values or self._pipe.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
+            if not (self._values or self._buffer.has_news or self._over) or self._taken % _ROUND == _ROUND - 1:
                 await self._await()
         finally:
-            self._pipe.is_awaited = False
+            self._buffer.is_awaited = False
         try:
             item, is_end = self._take()
         except StopAsyncIteration as exc:  # of a plain generator; here it would silently end the iteration
@@ -241,18 +272,18 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     async def _await(self) -> None:
         from woolexec.futures.loop_waiters import checkpoint, make_waiter, see
 
-        pipe = self._pipe
+        buffer = self._buffer
         self._pulling = True
         try:
-            if self._values or pipe.has_news:
+            if self._values or buffer.has_news:
                 await checkpoint()
-            while not (self._values or pipe.has_news or self._over):
-                waiter = pipe.sleeper = make_waiter()
-                if not pipe.has_news:
+            while not (self._values or buffer.has_news or self._over):
+                waiter = buffer.sleeper = make_waiter()
+                if not buffer.has_news:
                     await waiter.wait()
         except BaseException:
             if self._leave(Cancel):
-                await see(pipe.ended, GRACE)
+                await see(buffer.ended, GRACE)
             raise
         finally:
             self._pulling = False
@@ -265,9 +296,9 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             return value.load() if value.__class__ is Pickled else value, False
         if self._over:
             return None, True
-        pipe = self._pipe
-        if pipe.items:
-            count, context, payload = pipe.items.popleft()
+        buffer = self._buffer
+        if buffer.items:
+            count, context, payload = buffer.items.popleft()
             if context:
                 context_vars.restore(context)
             try:
@@ -282,20 +313,20 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
                 return value, False
             self._values.extend(value)
             return self._take()
-        assert pipe.end is not None
+        assert buffer.end is not None
         self._over = True
-        failed, payload = pipe.end
+        failed, payload = buffer.end
         if not failed:
             self._value = loads(payload)
             return self._value, True
         error = as_exception(payload)
-        if pipe.shut == AT_ONCE and error.args != (SHUT,):  # no pull was in progress to raise it
+        if buffer.shut == AT_ONCE and error.args != (SHUT,):  # no pull was in progress to raise it
             raise RuntimeError(SHUT) from (None if type(error).__name__ in _LEAVING else error)
         raise error
 
     def _close_soon(self) -> Latch | None:
         """Close the generator without waiting; return the latch that opens at its end, None if it has ended."""
-        return self._pipe.ended if self._leave(Close) else None
+        return self._buffer.ended if self._leave(Close) else None
 
     def _leave(self, frame: type) -> bool:
         """Stop giving items and send a frame that ends the generator; return False if it has already ended."""
@@ -303,14 +334,14 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             return False
         self._over = True
         self._values.clear()
-        if self._pipe.end is not None:
+        if self._buffer.end is not None:
             return False
         self._commander.command(self._handle, frame(call=0))
         return True
 
     def _raise_late(self) -> None:
         """Raise what the generator raised while it was being closed."""
-        end = self._pipe.end
+        end = self._buffer.end
         if end is None or not end[0] or end[1] is None:
             return
         error = as_exception(end[1])

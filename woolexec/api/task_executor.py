@@ -22,7 +22,7 @@ from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
 from woolexec.options import TaskOptions
 from woolexec.wire import context_vars
-from woolexec.wire.codec import Next
+from woolexec.wire.frames import Next
 from woolexec.wire.pickling import dumps_call
 from woolexec.worker import nested_tasks
 

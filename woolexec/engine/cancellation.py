@@ -30,8 +30,8 @@ from woolexec.engine.transport import Remote
 from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
-from woolexec.wire.codec import Cancel, Close
 from woolexec.wire.exceptions import types_of
+from woolexec.wire.frames import Cancel, Close
 from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:

@@ -32,21 +32,9 @@ from woolexec.engine.transport import Remote, Transport
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError, UnsatisfiableError
 from woolexec.futures.call_future import CallFuture, Nobody
-from woolexec.wire.codec import (
-    Broken,
-    Cancel,
-    Load,
-    Log,
-    Message,
-    Raise,
-    Recalled,
-    Resume,
-    Return,
-    Started,
-    Wait,
-    Yield,
-)
+from woolexec.wire.frames import Broken, Cancel, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.payload import File
+from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from woolexec.core.placement import Placement

@@ -40,8 +40,10 @@ from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 from woolexec.engine.transport import Remote
 from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import CallFuture
-from woolexec.wire.codec import Cancel, Message, Next, encode, encode_next
+from woolexec.wire.fast_frames import encode_next
+from woolexec.wire.frames import Cancel, Next, encode
 from woolexec.wire.payload import File, Parts
+from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -15,7 +15,7 @@ from woolexec.engine.transport import Transport
 if TYPE_CHECKING:
     from woolexec.core.call import Function
     from woolexec.engine.worker_process import Worker
-    from woolexec.wire.codec import Start
+    from woolexec.wire.frames import Start
     from woolexec.wire.payload import File, Parts
 
 COROUTINES = 10_000

@@ -8,8 +8,8 @@ from woolexec.core.call import Call, Pulled
 from woolexec.engine.lane import WorkerLane
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
-from woolexec.wire.codec import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.frames import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
 from woolexec.wire.payload import File, fill
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.worker_process import Worker
-    from woolexec.wire.codec import Message, Options
+    from woolexec.wire.frames import Options
+    from woolexec.wire.protobuf import Message
 
 
 NESTED = frozenset({Submit, Cancel, Close, Next, Send, Throw})

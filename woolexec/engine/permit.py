@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from operator import is_, mul
 
-from woolexec.wire.codec import encode_ticket
+from woolexec.wire.fast_frames import encode_ticket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

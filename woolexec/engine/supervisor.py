@@ -21,9 +21,9 @@ from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
-from woolexec.wire.codec import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 from woolexec.wire.descriptors import Reserve
 from woolexec.wire.exceptions import load_failure
+from woolexec.wire.frames import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 from woolexec.worker.records import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
-from woolexec.wire.codec import Define, Message, Recall, Start, encode, encode_slot, encode_start
+from woolexec.wire.fast_frames import encode_slot, encode_start
+from woolexec.wire.frames import Define, Recall, Start, encode
 from woolexec.wire.payload import APART, File, Parts, fill
+from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from typing import Protocol

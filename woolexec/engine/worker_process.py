@@ -18,19 +18,12 @@ from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
 from woolexec.engine.transport import Transport
 from woolexec.errors import ProtocolError
-from woolexec.wire.codec import (
-    Initialize,
-    Message,
-    Start,
-    Stop,
-    encode,
-    encode_apart,
-    encode_start_in_arena,
-    split_start,
-)
 from woolexec.wire.descriptors import Descriptors, Reserve
+from woolexec.wire.fast_frames import encode_apart, encode_start_in_arena, split_start
+from woolexec.wire.frames import Initialize, Start, Stop, encode
 from woolexec.wire.payload import APART, File, Parts, fill, shared_file
 from woolexec.wire.pickling import dumps
+from woolexec.wire.protobuf import Message
 from woolexec.wire.shared_page import SIZE as PAGE_SIZE
 from woolexec.wire.shared_page import SharedPage
 from woolexec.wire.socket_stream import Reader, enlarge, pieces, sized, write

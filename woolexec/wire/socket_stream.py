@@ -7,18 +7,11 @@ So its bytes are copied once from the pickler and once to the unpickler, in addi
 
 from __future__ import annotations
 
-from woolexec.wire.codec import (
-    Message,
-    Return,
-    Start,
-    Submit,
-    decode,
-    decode_returns,
-    encode,
-    encode_apart,
-)
 from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.fast_frames import decode, decode_returns, encode_apart
+from woolexec.wire.frames import Return, Start, Submit, encode
 from woolexec.wire.payload import INLINE_LIMIT, File, Parts, fill
+from woolexec.wire.protobuf import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

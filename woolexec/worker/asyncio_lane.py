@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.worker.lane import LoopLane
+from woolexec.worker.loop_lane import LoopLane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -62,7 +62,7 @@ class AsyncioLane(LoopLane):
     def _hear(self, fd: int) -> None:
         self.heard += 1
         self._scheduled = True  # `drain` is called below, so no wake-up is needed
-        goes_on = self.worker.reading.read_borrowed(self)
+        goes_on = self.reading.read_borrowed(self)
         if not goes_on:
             self._stop_hearing(fd)  # before `drain`, which may start it again
         self.drain()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from woolexec.wire.codec import Raise, Return, Start, encode, encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.exceptions import dump_failure, get, put, types_of
+from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
+from woolexec.wire.frames import Raise, Return, Start, encode
 from woolexec.wire.payload import APART, File, Parts
 from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
 

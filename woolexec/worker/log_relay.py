@@ -19,7 +19,7 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
         """Sends records to the engine."""
 
         def emit(self, record: Any) -> None:
-            from woolexec.wire.codec import Log, encode
+            from woolexec.wire.frames import Log, encode
             from woolexec.wire.pickling import dumps_inline
 
             worker = nested_tasks.worker

@@ -12,7 +12,8 @@ import threading
 from contextvars import ContextVar
 from time import monotonic, sleep
 
-from woolexec.wire.codec import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode, encode_apart
+from woolexec.wire.fast_frames import encode_apart
+from woolexec.wire.frames import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode
 from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False

@@ -11,7 +11,9 @@ import sys
 import threading
 
 from woolexec.wire import pickling
-from woolexec.wire.codec import (
+from woolexec.wire.descriptors import Descriptors, Reserve
+from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.frames import (
     Broken,
     Cancel,
     Close,
@@ -30,8 +32,6 @@ from woolexec.wire.codec import (
     Yield,
     encode,
 )
-from woolexec.wire.descriptors import Descriptors, Reserve
-from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import loads, restrict
 from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.worker import nested_tasks
@@ -58,6 +58,24 @@ LEAVING = 0.5
 _COMMANDS = frozenset({Next, Send, Throw, Close, Cancel})
 _NEWS = frozenset({Return, Raise, Yield, Started})
 """Frames that command a call, and frames about a nested task that a call has submitted."""
+
+
+def make_lane(number: int, transport: SocketTransport, reading: Reading) -> Lane:
+    """Create the lane with this number (see `woolexec.core.call`)."""
+    from woolexec.core.call import ASYNCIO, THREAD, TRIO
+
+    if number == ASYNCIO:
+        from woolexec.worker.asyncio_lane import AsyncioLane
+
+        return AsyncioLane(transport, reading)
+    if number == TRIO:
+        from woolexec.worker.trio_lane import TrioLane
+
+        return TrioLane(transport, reading)
+    assert number == THREAD
+    from woolexec.worker.thread_lane import ThreadLane
+
+    return ThreadLane(transport, reading)
 
 
 class Worker:
@@ -102,10 +120,8 @@ class Worker:
         with self._making:
             lane = self.lanes.get(number)
             if lane is None:
-                from woolexec.worker.lane import make_lane
-
                 self.reading.open()
-                lane = self.lanes[number] = make_lane(number, self)
+                lane = self.lanes[number] = make_lane(number, self.transport, self.reading)
         return lane
 
     # -- frames -------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from time import sleep
 
-from woolexec.wire.codec import Message
 from woolexec.wire.payload import File
+from woolexec.wire.protobuf import Message
 from woolexec.wire.socket_stream import DONT_WAIT, Reader, pieces, sized, write
 
 TYPE_CHECKING = False

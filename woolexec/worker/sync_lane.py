@@ -23,8 +23,8 @@ from functools import partial
 from time import monotonic, sleep
 from types import CoroutineType
 
-from woolexec.wire.codec import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.pickling import dumps_value, loads
 from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from woolexec.worker.lane import LoopLane
+from woolexec.worker.loop_lane import LoopLane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -15,7 +15,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.link.fd_passing import Passage, Passages, enter
 from woolexec.mesh.link.outbox import Arriving, Outbox
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.codec import Handed, Part, Return
+from woolexec.wire.frames import Handed, Part, Return
 from woolexec.wire.payload import LARGE, File, store
 from woolexec.wire.wire_pb2 import Passage as Directions
 

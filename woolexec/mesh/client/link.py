@@ -28,25 +28,11 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox, inline, parts_of
 from woolexec.resources import Requirement, amounts
-from woolexec.wire.codec import (
-    RETURN,
-    Cancel,
-    Code,
-    Define,
-    Handed,
-    Load,
-    Message,
-    Part,
-    Recalled,
-    Start,
-    Started,
-    Stop,
-    decode,
-    decode_returns,
-    encode,
-)
+from woolexec.wire.fast_frames import RETURN, decode, decode_returns
+from woolexec.wire.frames import Cancel, Code, Define, Handed, Load, Part, Recalled, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_inline
+from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine

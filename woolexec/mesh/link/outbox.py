@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
-from woolexec.wire.codec import Handed, Message, Part, encode, encode_part
 from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.fast_frames import encode_part
+from woolexec.wire.frames import Handed, Part, encode
 from woolexec.wire.payload import LARGE, File, Parts, fill, offsets_of, shared_file, store
+from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.admission import Admission
 from woolexec.resources import Line
-from woolexec.wire.codec import Load, encode
+from woolexec.wire.frames import Load, encode
 
 if TYPE_CHECKING:
     from woolexec.core.offer import Offer

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 
 from woolexec.errors import ProtocolError
-from woolexec.wire.codec import Code
+from woolexec.wire.frames import Code
 from woolexec.worker.code_import import check
 
 LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30

@@ -17,7 +17,9 @@ from woolexec.mesh.link.outbox import Arriving, Outbox, inline
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
-from woolexec.wire.codec import (
+from woolexec.wire.exceptions import dump_failure, types_of
+from woolexec.wire.fast_frames import decode, encode_return, encode_yield
+from woolexec.wire.frames import (
     Cancel,
     Close,
     Code,
@@ -37,12 +39,8 @@ from woolexec.wire.codec import (
     Stop,
     Throw,
     Yield,
-    decode,
     encode,
-    encode_return,
-    encode_yield,
 )
-from woolexec.wire.exceptions import dump_failure, types_of
 from woolexec.wire.payload import LARGE, File, Parts, fill
 from woolexec.wire.pickling import dumps_inline
 
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
-    from woolexec.wire.codec import Message
+    from woolexec.wire.protobuf import Message
 
 _LOOK = 0.01
 """How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""

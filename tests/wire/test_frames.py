@@ -1,25 +1,16 @@
-"""Our codec and protobuf's, held against each other; and what becomes of bytes that are no batch."""
+"""Our encoding and protobuf's, held against each other; and what becomes of bytes that are no batch."""
 
 from random import Random
 
 import pytest
 
 from tests.wire.frames import NAMES, random_frame, twin
-from woolexec.wire import codec
+from woolexec.wire import fast_frames, frames, protobuf
 from woolexec.wire import wire_pb2 as pb
-from woolexec.wire.codec import (
-    KINDS,
+from woolexec.wire.fast_frames import (
     RETURN,
-    Message,
-    Part,
-    Recall,
-    Return,
-    Start,
-    Stop,
-    Submit,
     decode,
     decode_returns,
-    encode,
     encode_apart,
     encode_next,
     encode_part,
@@ -31,8 +22,9 @@ from woolexec.wire.codec import (
     encode_ticket,
     encode_yield,
     split_start,
-    varint,
 )
+from woolexec.wire.frames import KINDS, Part, Recall, Return, Start, Stop, Submit, encode
+from woolexec.wire.protobuf import Message, varint
 
 ROUNDS = 60
 
@@ -185,7 +177,7 @@ def test_short_starts_are_what_the_general_way_makes_of_them(monkeypatch):
         batches.append(damaged(random, frame * random.randint(1, 2)))
     short = [decoded(data) for data in batches]
 
-    monkeypatch.setattr(codec, "_short_start", lambda *_: None)
+    monkeypatch.setattr(fast_frames, "_short_start", lambda *_: None)
 
     assert short == [decoded(data) for data in batches]
     assert 1_000 < short.count(None) < 4_000
@@ -311,15 +303,15 @@ def test_unknown_field_name_is_a_type_error():
 def test_varint_is_read_back(value):
     data = varint(value)
 
-    assert codec.read_varint(data, 0) == (value, len(data))
+    assert protobuf.read_varint(data, 0) == (value, len(data))
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, 120, 130, 20_000])
 def test_quick_encoders_of_streams_say_what_the_general_one_says(size):
     payload = b"x" * size
-    assert decode(encode_next(2**40)) == [codec.Next(call=2**40)]
-    assert decode(encode_yield(2**40, payload)) == [codec.Yield(call=2**40, payload=payload)]
-    assert pb.Batch.FromString(encode_yield(7, payload)).frames[0] == twin(codec.Yield(call=7, payload=payload))
+    assert decode(encode_next(2**40)) == [frames.Next(call=2**40)]
+    assert decode(encode_yield(2**40, payload)) == [frames.Yield(call=2**40, payload=payload)]
+    assert pb.Batch.FromString(encode_yield(7, payload)).frames[0] == twin(frames.Yield(call=7, payload=payload))
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 70_000])
