@@ -28,9 +28,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from woolexec.api.map_batches import Board, Unit
 from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
-from woolexec.wire.exceptions import as_exception
+from woolexec.wire.exceptions import add_note, as_exception
 from woolexec.wire.pickling import Pickled, loads
-from woolexec.worker.job import add_note
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -10,6 +10,8 @@ Unpickling a node tries, in this order:
 
 from __future__ import annotations
 
+import os
+
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import dumps_inline, loads
 
@@ -227,3 +229,16 @@ def _format(exc: BaseException) -> str:
     if len(text) > _TRACEBACK_LIMIT:
         text = f"{text[: _TRACEBACK_LIMIT // 2]}\n... ({len(text)} characters) ...\n{text[-_TRACEBACK_LIMIT // 2 :]}"
     return text
+
+
+def here() -> str:
+    """Return a description of this worker, for messages."""
+    return f"worker {os.getpid()} on {os.uname().nodename}"
+
+
+def add_note(exc: BaseException, note: str) -> None:
+    """Add a note, if the exception's class allows it."""
+    try:
+        BaseException.add_note(exc, note)
+    except BaseException:  # setting __notes__ may run the class's own code
+        pass

@@ -6,17 +6,23 @@ import os
 import threading
 
 from woolexec import errors
+from woolexec.wire.exceptions import add_note, here
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import add_note, here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
-    from woolexec.worker.setup import Setup
+    class Setup(Protocol):
+        """The part of `woolexec.worker.setup.Setup` that matters here."""
+
+        initializer: tuple[bytes, ...]
+        key: bytes
+        timeout: float | None
+
 
 _run: dict[bytes, errors.InitializerError | None] = {}
 _running = threading.RLock()  # guards `_run`; an initializer may itself unpickle wrapped functions

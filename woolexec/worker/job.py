@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from woolexec.wire.exceptions import dump_failure, get, put, types_of
+from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
 from woolexec.wire.payload import APART, File, Parts
@@ -205,16 +205,3 @@ def _pickled_alone(values: list[Any], errors: dict[int, bytes], *, goes_home: bo
             errors[index] = dump_failure(exc, goes_home=goes_home)
             alone.append(None)
     return tuple(alone)
-
-
-def here() -> str:
-    """Return a description of this worker, for messages."""
-    return f"worker {os.getpid()} on {os.uname().nodename}"
-
-
-def add_note(exc: BaseException, note: str) -> None:
-    """Add a note, if the exception's class allows it."""
-    try:
-        BaseException.add_note(exc, note)
-    except BaseException:  # setting __notes__ may run the class's own code
-        pass

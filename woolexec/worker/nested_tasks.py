@@ -19,12 +19,32 @@ from woolexec.wire.payload import File, Parts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from woolexec.core.call import Function
     from woolexec.futures.latch import Latch
-    from woolexec.worker.job import Job
-    from woolexec.worker.process import Worker
+    from woolexec.worker.frame_reader import Reading
+    from woolexec.worker.socket_transport import SocketTransport
+
+    class Job(Protocol):
+        """A call, as `woolexec.worker.job` has it."""
+
+        number: int
+        stays: bool
+        slot: Any
+        frame: Any
+
+        @property
+        def name(self) -> str:
+            """The name of the task."""
+
+    class Worker(Protocol):
+        """A worker, as `woolexec.worker.process` has it."""
+
+        transport: SocketTransport
+        reading: Reading
+        lane: Any
+
 
 worker: Worker | None = None
 """The worker of this process; None if the process is not a worker."""
