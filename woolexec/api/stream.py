@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from woolexec.futures.latch import Latch, Sleeper
-    from woolexec.wire.payload import File
 
 GRACE = 2.0
 """Seconds to wait, when a stream is closed, for the generator to clean up."""
@@ -38,23 +37,7 @@ GRACE = 2.0
 T = TypeVar("T")
 
 
-class Commander(Protocol):
-    """An object that can send commands to the call behind a stream."""
-
-    closes_streams: bool
-    """Whether the pool has been shut down: then only what is already on its way can be pulled."""
-
-    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
-        """Send a command to the call's worker; do nothing if the call has ended."""
-
-    def pull(self, call: Any) -> None:
-        """Send the command for one item."""
-
-    def wait_for(self, is_done: Callable[[], bool]) -> bool:
-        """Wait in the owner's own way; return False if it has none."""
-
-
-class Buffer(Protocol):
+class _Buffer(Protocol):
     """What a stream needs of the buffer that the engine fills; see `woolexec.api.stream_buffer`."""
 
     items: deque[tuple[int, bytes, Any]]
@@ -78,8 +61,8 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
     """
 
     def __init__(self, buffer: Any, commander: Any, handle: Any, prefetch: int) -> None:  # made by `StreamBuffer`
-        self._buffer: Buffer = buffer
-        self._commander: Commander = commander
+        self._buffer: _Buffer = buffer
+        self._commander: Any = commander  # see `stream_buffer`, which knows this module
         self._handle = handle
         self._prefetch = prefetch
         self._values: deque[Any] = deque()

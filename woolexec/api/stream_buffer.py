@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.call import Pulled
 from woolexec.futures.latch import Latch
 
 if TYPE_CHECKING:
-    from woolexec.api.stream import Commander
     from woolexec.futures.call_future import CallFuture
     from woolexec.futures.latch import Sleeper
+    from woolexec.wire.payload import File
+
+
+class Commander(Protocol):
+    """An object that can send commands to the call behind a stream."""
+
+    closes_streams: bool
+    """Whether the pool has been shut down: then only what is already on its way can be pulled."""
+
+    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
+        """Send a command to the call's worker; do nothing if the call has ended."""
+
+    def pull(self, call: Any) -> None:
+        """Send the command for one item."""
+
+    def wait_for(self, is_done: Callable[[], bool]) -> bool:
+        """Wait in the owner's own way; return False if it has none."""
 
 
 class StreamBuffer(Pulled):
