@@ -133,7 +133,7 @@ wheel-test: wheel
 	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
-	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
+	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
 	$(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(WHEEL_TESTS) $(ARGS)
 
 clean:
