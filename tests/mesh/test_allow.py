@@ -7,6 +7,7 @@ import pickle
 import stat
 from collections import Counter, OrderedDict, deque
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.server.audit_log import Audit
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.restricted import loader
+from woolexec.wire.restricted import _DATA, loader
 
 ALLOWED = ["tests.mesh.tasks:weigh", "tests.mesh.tasks:add", "tests.mesh.tasks:count", "tests.mesh.tasks:nest_with"]
 
@@ -88,12 +89,26 @@ def test_context_variables_are_held_to_the_list_too(strict, tmp_path, monkeypatc
         b"cpathlib\nPath\nN}\x8c\x0eis_relative_tocbuiltins\ncomplex\ns\x86b.",  # state of a class
         b"ctests.mesh.tasks\nweigh\nN}\x8c\x0e__kwdefaults__Ns\x86b.",  # state of a function
         b"cwoolexec.errors\n_rebuild.__globals__\n.",
+        b"cwoolexec.base_error\nrebuild.__globals__\n.",
         b"cbuiltins\ngetattr\n.",
     ],
 )
 def test_forged_pickle_is_refused(forged):
     with pytest.raises(pickle.UnpicklingError):
         loader(ALLOWED)(forged)
+
+
+def test_error_of_a_lost_worker_is_data():
+    error = WorkerLostError("lost")
+    error.pid = 3
+    made = loader([])(pickle.dumps(error))
+    assert (type(made), made.args, made.pid) == (WorkerLostError, ("lost",), 3)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in _DATA if name.startswith("woolexec.")))
+def test_names_of_ours_that_count_as_data_exist(name):
+    module, _, qualname = name.partition(":")
+    assert hasattr(import_module(module), qualname)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ _DATA = frozenset(
         ),
         "decimal:Decimal",
         "fractions:Fraction",
-        "woolexec.errors:_rebuild",
+        "woolexec.base_error:rebuild",
         "woolexec.api.task_executor:current_executor",
         "woolexec.wire.pickling:Pickled",
     }
