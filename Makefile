@@ -63,7 +63,7 @@ demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
 
 test: $(VENV)/.test
-	@echo "all tests take 6 to 12 minutes on two processors; some of them: make test ARGS=tests/core"
+	@echo "all tests take 6 to 13 minutes on two processors; some of them: make test ARGS=tests/core"
 	@$(BIN)/python -m compileall -q woolexec  # thousands of processes import it, also where Python writes no bytecode
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 

@@ -147,8 +147,8 @@ def test_peer_that_is_killed_takes_its_workers_along(tmp_path):
 
 
 def grandchildren(pid):
-    """The workers below the template below the peer."""
-    return [worker for template in children(pid) for worker in children(template)]
+    """The workers below the fork server below the peer."""
+    return [worker for fork_server in children(pid) for worker in children(fork_server)]
 
 
 def children(pid):

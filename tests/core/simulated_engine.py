@@ -1,4 +1,4 @@
-"""The engine without its I/O: mirrors `woolexec.engine`'s dispatcher, endings and crew, over the real Dispatch."""
+"""The engine without its I/O: mirrors the dispatcher, cancellation and supervisor, over the real `Scheduler`."""
 
 import itertools
 from collections import deque
@@ -30,7 +30,7 @@ class Queue(ReadyQueue):
 
 
 class Conductor:
-    """What the engine does around `Dispatch`, step by step."""
+    """What the engine does around `Scheduler`, step by step."""
 
     def __init__(self, world, dispatch, limit, calls_limit):
         self.world = world

@@ -1,20 +1,20 @@
 """
-A seeded world around `woolexec.core.scheduler.Dispatch`: everything it meets in life, in an order that a seed chooses.
+A seeded world around `woolexec.core.scheduler.Scheduler`: everything it meets in life, in an order that a seed chooses.
 
 ::
 
-    user --submit, map, cancel, shutdown--> Conductor (the engine's steps, over the real Dispatch)
+    user --submit, map, cancel, shutdown--> Conductor (the engine's steps, over the real Scheduler)
                                                |  ^
                                  down: frames  v  |  up: frames, arriving in pieces
                                             SimWorker (reads, marks, runs, waits, dies)
 
 1. A worker is a generator; each `yield` ends one atomic step: one write to the page, one read of it, one frame.
-2. Whenever the Conductor touches a page, or Dispatch takes a call from the queue, other actors may take steps first
+2. Whenever the Conductor touches a page, or Scheduler takes a call from the queue, other actors may take steps first
    (`World.breathe`).  So the two sides' reads and writes interleave in every way that the hardware allows.
 3. Workers die between any two of their steps; what they wrote stays readable, and is heard late or never.
 4. Every start and every outcome is written down and checked on the spot; the rest is checked at the end.
 
-The Conductor mirrors `woolexec.engine` (dispatcher, endings, crew); names are much the same.
+The Conductor mirrors `woolexec.engine` (dispatcher, cancellation, supervisor); names are much the same.
 """
 
 import itertools

@@ -74,7 +74,7 @@ def test_resource_is_held_until_the_call_is_over(admission):
 
 def test_what_runs_beside_main_threads_takes_no_place(admission):
     for _ in range(10):
-        assert admission.admit("a", None, offer=True, lane_place=True) == 0.0
+        assert admission.admit("a", None, offer=True, is_lane=True) == 0.0
     assert admission.free == 2
 
 

@@ -1,7 +1,7 @@
 """
 Calls that run all at once in their worker, under ten thousand seeded histories: cancels race with starts and ends.
 
-It drives the real `Dispatch` as the engine does for coroutines and streams; the workers, their marks and the wires
+It drives the real `Scheduler` as the engine does for coroutines and streams; the workers, their marks and the wires
 between are models.  A failure names its seed.
 """
 

@@ -50,7 +50,7 @@ def test_busy_workers_end_with_a_caller_that_is_killed(run, journal, task):
     caller = run(BUSY, journal, task)
     assert tasks.eventually(lambda: len(tasks.notes(journal)) == 2)
     caller.kill()
-    # Nobody is left who holds its stdout: no template, no orphan.
+    # Nobody is left who holds its stdout: no fork server, no orphan.
     assert caller.end() == (-signal.SIGKILL, "", "")
     assert tasks.eventually(lambda: all(map(tasks.is_gone, tasks.notes(journal))))
 

@@ -360,10 +360,10 @@ def test_environment_directory_path_and_arguments_are_those_of_the_caller(monkey
     monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
     with PeerPoolExecutor(1) as executor:
         assert executor.submit(tasks_b.environment, "WOOLEXEC_TEST_WORD").result(SOON) == "tea"
-        setup = executor.submit(tasks_b.surroundings).result(SOON)
-    assert setup["cwd"] == str(tmp_path)
-    assert setup["argv"] == ["prog", "--flag"]
-    assert setup["path"] == [os.path.abspath(entry) for entry in sys.path]
+        found = executor.submit(tasks_b.surroundings).result(SOON)
+    assert found["cwd"] == str(tmp_path)
+    assert found["argv"] == ["prog", "--flag"]
+    assert found["path"] == [os.path.abspath(entry) for entry in sys.path]
 
 
 def test_changes_between_making_the_executor_and_the_first_task_are_seen(monkeypatch, tmp_path):

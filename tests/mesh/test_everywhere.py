@@ -234,6 +234,6 @@ async def treble(n):
 def test_maps_of_plain_functions_and_of_coroutines_at_once_keep_their_own_items(peer):
     with joined(peer) as pool:
         plain = pool.map(double, range(3000))
-        lane_place = pool.map(treble, range(3000))
-        for n, (two, three) in enumerate(zip(plain, lane_place, strict=True)):
+        tripled = pool.map(treble, range(3000))
+        for n, (two, three) in enumerate(zip(plain, tripled, strict=True)):
             assert (two, three) == (2 * n, 3 * n)

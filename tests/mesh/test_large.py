@@ -17,7 +17,7 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
 from woolexec.cli.local_peers import address_of, local_peer
-from woolexec.mesh.link import outbox as transport
+from woolexec.mesh.link import outbox as outbox_module
 from woolexec.mesh.link.outbox import Arriving, Outbox
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.fast_frames import decode
@@ -50,15 +50,15 @@ def written(outbox, count):
 
 def held_up(monkeypatch):
     """Let large payloads wait, with empty parts on the way, until the event is set."""
-    go, take = threading.Event(), transport._Parts.take
+    go, take = threading.Event(), outbox_module._Parts.take
 
     def take_when_told(parts):
         if go.is_set():
             return take(parts)
         time.sleep(0.005)  # so that not thousands of them lie between the frames that matter
-        return transport.encode_part(parts._call, b"")
+        return outbox_module.encode_part(parts._call, b"")
 
-    monkeypatch.setattr(transport._Parts, "take", take_when_told)
+    monkeypatch.setattr(outbox_module._Parts, "take", take_when_told)
     return go
 
 
@@ -71,7 +71,7 @@ def returning(number):
 
 
 def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
-    monkeypatch.setattr(transport, "_PART", 100_000)
+    monkeypatch.setattr(outbox_module, "_PART", 100_000)
     outbox = Outbox(set())
     outbox.put_large(1, returning(1), store([b"x" * 250_000]))
     outbox.put(encode(Next(call=2)), 2)
@@ -79,7 +79,7 @@ def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
 
 
 def test_frames_of_one_call_keep_their_order(monkeypatch):
-    monkeypatch.setattr(transport, "_PART", 200_000)
+    monkeypatch.setattr(outbox_module, "_PART", 200_000)
     outbox = Outbox(set())
     outbox.put(encode(Yield(call=1, payload=b"first")), 1)
     outbox.put_large(1, Yield(call=1), store([b"x" * 250_000]))
@@ -91,7 +91,7 @@ def test_frames_of_one_call_keep_their_order(monkeypatch):
 
 
 def test_large_payloads_of_several_calls_take_turns(monkeypatch):
-    monkeypatch.setattr(transport, "_PART", 100_000)
+    monkeypatch.setattr(outbox_module, "_PART", 100_000)
     outbox = Outbox(set())
     for number in (1, 2):
         outbox.put_large(number, returning(number), store([b"x" * 200_000]))
@@ -100,7 +100,7 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
 
 
 def test_parts_become_the_payload_that_was_sent(monkeypatch):
-    monkeypatch.setattr(transport, "_PART", 256 << 10)
+    monkeypatch.setattr(outbox_module, "_PART", 256 << 10)
     outbox, arriving = Outbox(set()), Arriving()
     parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
     outbox.put_large(7, returning(7), store(parts))
@@ -126,7 +126,7 @@ def way(request):
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("size", [transport.LARGE - 1, transport.LARGE, LARGE, 200_000_000])
+@pytest.mark.parametrize("size", [outbox_module.LARGE - 1, outbox_module.LARGE, LARGE, 200_000_000])
 def test_arrays_of_any_size_go_there_and_back_and_are_writable(peer, size):
     array = np.arange(size // 8)
     with joined(peer) as pool:
@@ -241,7 +241,7 @@ def test_file_that_is_shorter_than_what_it_is_to_hold_is_a_broken_stream(extent)
 
 @pytest.mark.usefixtures("apart")
 def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
-    monkeypatch.setattr(transport, "_PART", 4096)
+    monkeypatch.setattr(outbox_module, "_PART", 4096)
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         future = pool.submit(tasks.weigh, b"x" * (48 << 20))
         (link,) = pool._peers.links

@@ -1,5 +1,5 @@
 """
-Clients and peers as a discrete-event simulation: the real `Dispatch`, `Candidate`, policies and `Admission` decide;
+Clients and peers as a discrete-event simulation: the real `Scheduler`, `Candidate`, policies and `Admission` decide;
 tasks, workers and the network between are models.
 
 Times are seconds; a message takes `LATENCY`, half of it more or less, and overtakes no other.  Everything follows from

@@ -1,4 +1,4 @@
-"""The template process, with the test in the engine's place."""
+"""The fork server process, with the test in the engine's place."""
 
 import os
 import platform
@@ -19,21 +19,21 @@ PATIENCE = 30
 
 
 @pytest.fixture
-def template():
-    template = ForkServer(threads=3)
-    yield template
-    template.close()
+def fork_server():
+    fork_server = ForkServer(threads=3)
+    yield fork_server
+    fork_server.close()
 
 
 class Running(Pair):
-    """A worker process, and what the template says of it."""
+    """A worker process, and what the fork server says of it."""
 
-    def __init__(self, template):
+    def __init__(self, fork_server):
         super().__init__()
-        self.template = template
-        template.spawn(1, [self.sock.fileno(), self.descriptors.fileno, self.page_fd])
+        self.fork_server = fork_server
+        fork_server.spawn(1, [self.sock.fileno(), self.descriptors.fileno, self.page_fd])
         self.sock.close()
-        [(operation, number, self.pid)] = reports(template)
+        [(operation, number, self.pid)] = reports(fork_server)
         assert (operation, number) == (FORKED, 1)
 
     def run(self, fn, *args):
@@ -54,17 +54,17 @@ def make_function_of(fn):
     return function
 
 
-def reports(template):
+def reports(fork_server):
     found = []
     while not found:  # that its interpreter answers is no report
-        assert select.select([template.socket], [], [], PATIENCE)[0]
-        found = list(template.reports())
+        assert select.select([fork_server.socket], [], [], PATIENCE)[0]
+        found = list(fork_server.reports())
     return found
 
 
 @pytest.fixture
-def running(template):
-    running = Running(template)
+def running(fork_server):
+    running = Running(fork_server)
     yield running
     running.close()
 
@@ -89,8 +89,8 @@ def test_worker_runs_calls(running):
     assert running.worker.page.started == 1
 
 
-def test_worker_is_the_childs_child_and_leads_a_group_of_its_own(template, running):
-    assert running.run(os.getppid) == template.pid
+def test_worker_is_the_childs_child_and_leads_a_group_of_its_own(fork_server, running):
+    assert running.run(os.getppid) == fork_server.pid
     assert running.run(os.getpgrp) == running.pid
 
 
@@ -102,36 +102,36 @@ def test_thread_pools_are_given_their_share(running, name, monkeypatch):
     assert running.run(os.getenv, name) == "3"
 
 
-def test_worker_told_to_stop_leaves_with_code_0(template, running):
+def test_worker_told_to_stop_leaves_with_code_0(fork_server, running):
     running.worker.send_stop()
     running.worker.flush()
 
-    assert reports(template) == [(EXITED, 1, 0)]
+    assert reports(fork_server) == [(EXITED, 1, 0)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_signal_that_ended_a_worker_is_reported(template, running, number):
-    template.kill(1, number)
+def test_signal_that_ended_a_worker_is_reported(fork_server, running, number):
+    fork_server.kill(1, number)
 
-    assert reports(template) == [(EXITED, 1, -number)]
+    assert reports(fork_server) == [(EXITED, 1, -number)]
     assert not is_alive(running.pid)
 
 
-def test_signal_to_a_worker_that_has_ended_is_no_error(template, running):
-    template.kill(1, signal.SIGKILL)
-    reports(template)
+def test_signal_to_a_worker_that_has_ended_is_no_error(fork_server, running):
+    fork_server.kill(1, signal.SIGKILL)
+    reports(fork_server)
 
-    template.kill(1, signal.SIGKILL)
-    template.kill(99, signal.SIGKILL)
+    fork_server.kill(1, signal.SIGKILL)
+    fork_server.kill(99, signal.SIGKILL)
 
 
-def test_children_of_a_worker_end_with_it(template, running):
+def test_children_of_a_worker_end_with_it(fork_server, running):
     child = running.run(start_sleeper)
     assert is_alive(child)
 
-    template.kill(1, signal.SIGKILL)
+    fork_server.kill(1, signal.SIGKILL)
 
-    reports(template)
+    reports(fork_server)
     wait_until(lambda: not is_alive(child))
 
 
@@ -142,25 +142,25 @@ def start_sleeper():
 
 
 def test_when_the_engine_closes_all_workers_end():
-    template = ForkServer(threads=1)
-    running = Running(template)
+    fork_server = ForkServer(threads=1)
+    running = Running(fork_server)
 
-    template.close()
+    fork_server.close()
 
     wait_until(lambda: not is_alive(running.pid))
     running.close()
 
 
 def test_end_of_a_killed_template_is_heard_and_its_workers_end_when_it_is_closed():
-    template = ForkServer(threads=1)
-    running = Running(template)
+    fork_server = ForkServer(threads=1)
+    running = Running(fork_server)
 
-    os.kill(template.pid, signal.SIGKILL)
+    os.kill(fork_server.pid, signal.SIGKILL)
 
     with pytest.raises(EOFError):
         for _ in range(100):
-            reports(template)
-    template.close()
+            reports(fork_server)
+    fork_server.close()
     wait_until(lambda: not is_alive(running.pid))
     running.close()
 

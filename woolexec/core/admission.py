@@ -59,7 +59,7 @@ class Admission:
         requirement: Requirement | None = None,
         *,
         offer: bool,
-        lane_place: bool = False,
+        is_lane: bool = False,
         pinned: bool = False,
     ) -> float | None:
         """
@@ -67,14 +67,14 @@ class Admission:
 
         :param seconds: expected run time; None if unknown
         :param offer: the call must run at once or be refused
-        :param lane_place: the call does not run in a main thread, and takes no place
+        :param is_lane: the call does not run in a main thread, and takes no place
         :param pinned: the call waits for one particular worker, without limit
         :return: the weight to pass to `done`; None if the call is refused
         """
         # A short call may wait behind other short ones, but not behind long ones.
-        has_room = lane_place or pinned or (self.free > 0 if offer else self._long < self._width)
+        has_room = is_lane or pinned or (self.free > 0 if offer else self._long < self._width)
         if not (has_room and self.offer.has(requirement)):
-            self._refuse(client, requirement, lane_place=lane_place)
+            self._refuse(client, requirement, is_lane=is_lane)
             return None
         if self._waiting and (turn := self._waiting.get(client)) is not None and turn.told:
             turn.used = True
@@ -82,7 +82,7 @@ class Admission:
             if not turn.places:
                 del self._waiting[client]
         self.offer.take(requirement)
-        weight = 0.0 if lane_place else weigh(seconds)
+        weight = 0.0 if is_lane else weigh(seconds)
         self._load += weight
         self._long += weight >= HORIZON
         return weight
@@ -93,9 +93,9 @@ class Admission:
         self._load = max(0.0, self._load - weight)
         self._long -= weight >= HORIZON
 
-    def _refuse(self, client: Hashable, requirement: Requirement | None, *, lane_place: bool) -> None:
+    def _refuse(self, client: Hashable, requirement: Requirement | None, *, is_lane: bool) -> None:
         turn = self._waiting.setdefault(client, _Turn())
-        turn.wanted.add((requirement, lane_place))
+        turn.wanted.add((requirement, is_lane))
         if not turn.told:  # otherwise this is another attempt at what was refused before
             turn.places += 1
         turn.told = False
@@ -108,7 +108,7 @@ class Admission:
         """
         free = self.free > 0
         for client, turn in list(self._waiting.items()):
-            if any((free or lane_place) and self.offer.has(requirement) for requirement, lane_place in turn.wanted):
+            if any((free or is_lane) and self.offer.has(requirement) for requirement, is_lane in turn.wanted):
                 del self._waiting[client]
                 if turn.used or not turn.told:
                     turn.told, turn.used = True, False

@@ -115,8 +115,8 @@ class Cancellation:
         again = call.anew(receiver)
         if hasattr(receiver, "outstanding_call"):  # the receiver of a map accepts any call that brings its items
             receiver.outstanding_call = again
-        self._dispatcher.lane_place.queue.offer(again)
-        self._dispatcher.lane_place.queue.add(again)
+        self._dispatcher.lane_core.queue.offer(again)
+        self._dispatcher.lane_core.queue.add(again)
 
     def _look_for_start(self, worker_id: int, number: int) -> None:
         worker = self._supervisor.workers.get(worker_id)

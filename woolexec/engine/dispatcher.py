@@ -98,7 +98,7 @@ class Dispatcher:
     ) -> None:
         self._numbers = itertools.count(1)
         self.core = Scheduler(self._numbers.__next__)
-        self.lane_place = Scheduler(self._numbers.__next__, self.core.queue)  # of calls outside main threads
+        self.lane_core = Scheduler(self._numbers.__next__, self.core.queue)  # of calls outside main threads
         self.due: set[Any] = set()  # places with frames to flush at the end of the round
         self.links: list[Remote] = []
         self.nested = NestedTasks(self, end)
@@ -134,16 +134,16 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """The number of calls and chunks that have not been sent, as an upper bound; from any thread."""
-        return len(self.core.queue) + len(self.lane_place.queue) + len(self._loop.inbox)
+        return len(self.core.queue) + len(self.lane_core.queue) + len(self._loop.inbox)
 
     @property
     def has_waiting(self) -> bool:
         """Something is queued."""
-        return self.core.queue.head() is not None or self.lane_place.queue.head() is not None
+        return self.core.queue.head() is not None or self.lane_core.queue.head() is not None
 
     def take_waiting(self) -> list[Call | Chunk]:
         """Remove and return everything that is queued."""
-        return self.core.queue.clear() + self.lane_place.queue.clear()
+        return self.core.queue.clear() + self.lane_core.queue.clear()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Dispatcher:
 
     def take_inbox(self) -> None:
         """Queue submitted calls and chunks, and run the requests of other threads."""
-        inbox, add, add_lane = self._loop.inbox, self.core.queue.add, self.lane_place.queue.add
+        inbox, add, add_lane = self._loop.inbox, self.core.queue.add, self.lane_core.queue.add
         if inbox and self._permitted:  # before the first entry leaves the inbox, so that nothing overtakes it
             self.revoke_permits()
         while inbox:
@@ -306,7 +306,7 @@ class Dispatcher:
         if workers:
             self._run_on(workers[(number - 1) % len(workers)], call)
         else:  # no worker can be started: the call waits for one
-            core = self.lane_place if call.function.lane else self.core
+            core = self.lane_core if call.function.lane else self.core
             core.queue.offer(call)
             core.queue.add(call)
 
@@ -339,7 +339,7 @@ class Dispatcher:
 
     def _feed_lanes(self) -> None:
         """Send coroutines and streams to the workers that run the fewest; start workers while each one runs some."""
-        queue = self.lane_place.queue
+        queue = self.lane_core.queue
         if queue.head() is None:
             return
         free = sum(1 for worker in self._workers.values() if not worker.lane_place.outstanding and worker.ready)
@@ -348,7 +348,7 @@ class Dispatcher:
             if self._supervisor.start() is None:
                 break
             free += 1
-        for place, calls in self.lane_place.spread():
+        for place, calls in self.lane_core.spread():
             assert isinstance(place, Transport)
             self._send(place, calls)
             if isinstance(place, WorkerLane):
@@ -419,16 +419,16 @@ class Dispatcher:
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
         worker.offer = worker.lane_place.offer = self._offer
         self.core.join(worker)
-        self.lane_place.join(worker.lane_place)
+        self.lane_core.join(worker.lane_place)
 
     def leave(self, worker: Worker) -> list[Call]:
         """Remove a dead worker; return the calls that it had started and not finished."""
         lost = self.core.leave(worker, worker.page.started)
-        return lost + self.lane_place.leave(worker.lane_place, worker.page.loop.started)
+        return lost + self.lane_core.leave(worker.lane_place, worker.page.loop.started)
 
     def retry(self, call: Call) -> None:
         """Queue a call again that was started and failed."""
-        (self.lane_place if call.function.lane else self.core).retry(call)
+        (self.lane_core if call.function.lane else self.core).retry(call)
 
     # -- links ---------------------------------------------------------------------------------------------------
 
@@ -438,7 +438,7 @@ class Dispatcher:
         self._unmet = set()  # more peers may follow this one
         self.links.append(link)
         self.core.join(link)
-        self.lane_place.join(link.lane_place)
+        self.lane_core.join(link.lane_place)
 
     def hear_link(self, link: Remote, frame: Message) -> None:
         """
@@ -456,7 +456,7 @@ class Dispatcher:
     def _load_of(self, link: Remote, frame: Any) -> None:
         """Handle the report of a peer that it refused calls, or that places are free."""
         if frame.refused:
-            for core, place in ((self.core, link), (self.lane_place, link.lane_place)):
+            for core, place in ((self.core, link), (self.lane_core, link.lane_place)):
                 core.refuse(place, frame.refused)
         else:
             self.core.tell_room(link, frame.free)
@@ -470,7 +470,7 @@ class Dispatcher:
     def _check_requirements(self) -> None:
         self._checking = False
         offers = [self._offer, *(link.offer for link in self.links)]
-        queues = (self.core.queue, self.lane_place.queue)
+        queues = (self.core.queue, self.lane_core.queue)
         waiting = {requirement for queue in queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
         if not self.links and (self.expects_peers or not self._supervisor.limit):
@@ -491,7 +491,7 @@ class Dispatcher:
         self.links.remove(link)
         self.due -= {link, link.lane_place}
         lost = self.core.leave(link, max(link.outstanding, default=0))
-        for call in lost + self.lane_place.leave(link.lane_place, max(link.lane_place.outstanding, default=0)):
+        for call in lost + self.lane_core.leave(link.lane_place, max(link.lane_place.outstanding, default=0)):
             if not self.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
                 self.retry(call)
             else:
@@ -588,7 +588,7 @@ class Dispatcher:
         self._core_of(place).withdraw(place, (call.number,))
 
     def _core_of(self, place: Transport) -> Scheduler:
-        return self.lane_place if place.is_lane else self.core
+        return self.lane_core if place.is_lane else self.core
 
     # -- outcomes -----------------------------------------------------------------------------------------------
 
@@ -626,7 +626,7 @@ class Dispatcher:
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
             if call is None:
-                call = self.lane_place.finish(worker.lane_place, number, seconds)
+                call = self.lane_core.finish(worker.lane_place, number, seconds)
             if call is not None:
                 call.receiver.deliver(call, payload)
         if returns:

@@ -72,7 +72,7 @@ class NestedTasks:
         if trouble is not None:
             receiver.deliver_failure(call, trouble)
             return
-        queue = dispatcher.lane_place.queue if function.lane else dispatcher.core.queue
+        queue = dispatcher.lane_core.queue if function.lane else dispatcher.core.queue
         queue.offer(call)
         queue.add(call)
         if call.line is not None and call.line.requirement is not None:

@@ -170,23 +170,23 @@ class Supervisor:
         except EOFError:
             self._fork_server_died()
 
-    def _check_fork_server(self, template: ForkServer) -> None:
+    def _check_fork_server(self, fork_server: ForkServer) -> None:
         """Give up on a program that runs but is not Python."""
-        if self._fork_server is not template or template.answers:
+        if self._fork_server is not fork_server or fork_server.answers:
             return
         self._hear_fork_server()  # it may have answered while this thread was busy
-        if self._fork_server is not template or template.answers:
+        if self._fork_server is not fork_server or fork_server.answers:
             return
         text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
         self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
-        os.kill(template.pid, signal.SIGKILL)
+        os.kill(fork_server.pid, signal.SIGKILL)
 
     def _fork_server_died(self) -> None:
         """Reap the workers, which end with the fork server by their lifeline; the next call starts another one."""
-        template, self._fork_server = self._fork_server, None
-        if template is not None:
-            self._loop.watched.remove(template.socket.fileno())
-            template.close()
+        fork_server, self._fork_server = self._fork_server, None
+        if fork_server is not None:
+            self._loop.watched.remove(fork_server.socket.fileno())
+            fork_server.close()
         for worker in list(self.workers.values()):
             self.reap(worker)
 

@@ -110,9 +110,9 @@ def _unwrap(setup: Setup, function: list[bytes]) -> Any:
 
         code_import.use(setup.code)
     if setup.initializer:
-        from woolexec.worker import initializer as initialized
+        from woolexec.worker import initializer
 
-        initialized.run(setup, _loading.fail)
+        initializer.run(setup, _loading.fail)
     loaded = loads(Parts(function))
     _loading.found = setup
     return loaded

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from woolexec.mesh.link import outbox as transport
+from woolexec.mesh.link import outbox as outbox_module
 from woolexec.mesh.link.outbox import _MEMORY, Outbox
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
@@ -175,7 +175,7 @@ def test_end_of_a_write_after_closing_is_nobodys_matter(rest, error):
 
 @pytest.mark.parametrize("is_over", [True, False])
 def test_end_is_waited_for_but_not_for_long(is_over, monkeypatch):
-    monkeypatch.setattr(transport, "_ENDING", 30.0 if is_over else 0.01)
+    monkeypatch.setattr(outbox_module, "_ENDING", 30.0 if is_over else 0.01)
 
     async def test(stream, outbox):
         await outbox.ended()

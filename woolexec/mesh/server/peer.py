@@ -118,7 +118,7 @@ class Peer:
     ) -> None:
         self.width = workers
         self.identity: str = uuid.uuid4().hex
-        self._room = SocketDir(bind)
+        self._socket_dir = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind = health
         self._announce, self._advertise = announce, tuple(advertise)
@@ -133,7 +133,7 @@ class Peer:
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._door = Door(credentials.token, welcome)
-        self._bind = self._room.bind
+        self._bind = self._socket_dir.bind
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
@@ -192,7 +192,7 @@ class Peer:
         self._stopped.wait()
         self.engine.end_workers(signal.SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
-        self._room.leave()
+        self._socket_dir.leave()
         self._code_store.close()
 
     def __enter__(self) -> Self:

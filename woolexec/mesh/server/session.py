@@ -223,7 +223,7 @@ class Served:
         if worker:
             self._dispatcher.run_on(worker, call)
             return
-        core = self._dispatcher.lane_place if call.function.lane else self._dispatcher.core
+        core = self._dispatcher.lane_core if call.function.lane else self._dispatcher.core
         core.queue.offer(call)
         core.queue.add(call)
 
@@ -236,7 +236,7 @@ class Served:
             None if seconds is None else seconds * (call.count or 1),
             answer.requirement,
             offer=bool(frame.offer or frame.require),
-            lane_place=bool(call.function.lane),
+            is_lane=bool(call.function.lane),
             pinned=bool(frame.worker),
         )
         if weight is None:
