@@ -60,6 +60,14 @@ def test_reducer_of_another_class_changes_nothing_for_what_the_c_pickler_carries
 
 
 @pytest.mark.usefixtures("foreign_reducer")
+@pytest.mark.parametrize("value", [functools.partial(int, "7"), array.array("i", [1])], ids=range(2))
+def test_what_travels_by_value_uses_no_reducer_that_it_does_not_need(value):
+    payload = dumps([value, lambda: 1])
+    assert b"multiprocessing" not in payload
+    assert repr(loads(payload)[0]) == repr(value)
+
+
+@pytest.mark.usefixtures("foreign_reducer")
 def test_registered_reducer_is_used_by_the_c_pickler_beside_arrays():
     fixed = np.arange(3)
     fixed.flags.writeable = False

@@ -200,7 +200,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
         cloudpickle's own table is a ChainMap, in which a lookup takes longer than pickling a small object.
         """
-        joined = dict(reducers.registered())
+        joined = reducers.needed()
         for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
             joined.update(table)
         return joined

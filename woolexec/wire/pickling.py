@@ -220,14 +220,14 @@ def _dump(
     needs: Needs | None = None,
 ) -> bytes:
     """Pickle an object; append its out-of-band buffers to `buffers`."""
-    by_themselves = True
+    with_reducers = False
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
         try:
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.readonly and by_themselves and is_array(view.obj):
+        if view.readonly and not with_reducers and is_array(view.obj):
             raise _NeedsReducersError
         if view.nbytes < least:
             return True
@@ -237,22 +237,24 @@ def _dump(
     try:
         if not _is_by_value(obj):
             body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-            if not _names_what_comes_by_value(body):
+            if _GLOBAL not in body:  # it names no class and no function: the usual case
+                return body
+            if not _names_by_value(body):
                 if _needs_reducers(body):
                     raise _NeedsReducersError
                 return body
     except _NeedsReducersError:
-        by_themselves = False
+        with_reducers = True
         buffers.clear()
         try:
             body = reducers.dumps(obj, is_inline)
-            if not _names_what_comes_by_value(body):
+            if not _names_by_value(body):
                 return body
         except Exception:  # see below
             pass
     except Exception:  # whatever the object's own code raises: cloudpickle may succeed
         pass
-    by_themselves = False
+    with_reducers = True
     buffers.clear()
     if kind in (_OUTCOME, _HOME):
         from woolexec.wire.by_value import dumps_by_value
@@ -276,10 +278,8 @@ def _is_by_value(obj: Any, depth: int = 3) -> bool:
     return type(module) is str and modules.comes_by_value(module)
 
 
-def _names_what_comes_by_value(body: bytes) -> bool:
+def _names_by_value(body: bytes) -> bool:
     """Return whether a pickle refers to ``__main__``, or to another module that the receiver cannot import."""
-    if _GLOBAL not in body:  # it names no class and no function: the usual case
-        return False
     if _holds(body, _MAIN):
         return True
     modules.look()
@@ -288,8 +288,6 @@ def _names_what_comes_by_value(body: bytes) -> bool:
 
 def _needs_reducers(body: bytes) -> bool:
     """Return whether a pickle may contain an object that multiprocessing has a reducer for, such as a connection."""
-    if _GLOBAL not in body:
-        return False
     registered = reducers.registered()
     return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
 

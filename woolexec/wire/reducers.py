@@ -49,6 +49,12 @@ def has_foreign(reducers: dict[type, Any]) -> bool:
     return _seen[1]
 
 
+def needed() -> dict[Any, Any]:
+    """Return the registered reducers of classes that cannot be pickled without them, or not in the same way."""
+    # Use a copy: another thread may be registering more.
+    return {cls: reduce for cls, reduce in list(registered().items()) if cls.__module__ not in _NEEDLESS}
+
+
 def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
     """
     Pickle with the C pickler and all reducers.
@@ -57,10 +63,7 @@ def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> byte
     """
     file = io.BytesIO()
     pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)
-    table: dict[Any, Any] = {
-        cls: reduce for cls, reduce in list(registered().items()) if cls.__module__ not in _NEEDLESS
-    }
-    table.update(copyreg.dispatch_table)
+    table = needed() | copyreg.dispatch_table
     if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "ndarray"):
         table[numpy.ndarray] = arrays.reduce
     pickler.dispatch_table = table
