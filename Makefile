@@ -1,8 +1,9 @@
 # On a fresh machine with git, make and a Python 3.11 or newer:
 #   make demo    sets up .venv and runs the main job
 #   make test    sets up .venv and passes the tests
-# The rest: make test-all lint types proto proto-check bench bench-peers sim wheel-test clean
+# The rest: make test-all lint types docs proto proto-check bench bench-peers sim wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
+#   LINKS=1 lets `make docs` check links to other hosts too; it then needs a network
 #   LOWEST=1 installs the lowest versions of the dependencies that pyproject.toml permits; give it a VENV of its own
 
 SHELL := bash
@@ -26,7 +27,7 @@ PYTEST = -m pytest -n $(JOBS) --dist loadfile
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
-.PHONY: help venv demo test test-all lint format types layers proto proto-check bench bench-peers sim wheel wheel-test clean
+.PHONY: help venv demo test test-all lint format types layers docs proto proto-check bench bench-peers sim wheel wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -55,6 +56,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.test
 
 $(VENV)/.bench: pyproject.toml | $(VENV)/.run
 	@$(PIP) install -e '.[bench]'
+	@touch $(VENV)/.run $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.run
+	@echo "installing what the site needs into $(VENV)"
+	@$(PIP) install -e '.[docs]'
 	@touch $(VENV)/.run $@
 
 venv: $(VENV)/.dev
@@ -91,6 +97,13 @@ types: $(VENV)/.dev
 
 layers: $(VENV)/.dev
 	$(BIN)/python -m pytest --quiet tests/test_layers.py
+
+# The site is written to build/docs; a warning is an error, as is a link that leads nowhere.
+SPHINX = $(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir docs --doctree-dir build/doctrees
+docs: $(VENV)/.docs
+	$(SPHINX) --builder html . build/docs
+	$(if $(LINKS),$(SPHINX) --builder linkcheck . build/links)
+	@echo "the site is in build/docs: open build/docs/index.html"
 
 # Generated code is committed, so that users need no generator.
 define generate
@@ -133,7 +146,7 @@ wheel-test: wheel
 	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
-	mkdir "$$room/tree"; cp -R tests docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
+	mkdir "$$room/tree"; cp -R tests docs examples README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
 	$(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(WHEEL_TESTS) $(ARGS)
 
 clean:

@@ -196,7 +196,7 @@ class AsyncFace:
 
 
 class StreamScope(Generic[T]):
-    """The scope of a stream; see `AsyncFace.stream`."""
+    """The scope of a stream; see `PeerPoolExecutor.stream`."""
 
     def __init__(self, start: Callable[[], CallFuture[Any]]) -> None:
         self._start = start

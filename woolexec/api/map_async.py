@@ -209,7 +209,7 @@ class _Flow:
 
 
 class AsyncMap(AsyncIterator[T], Generic[T]):
-    """The results of a map; see `AsyncFace.map_async`."""
+    """The results of a map; see `PeerPoolExecutor.map_async`."""
 
     def __init__(self, sender: Any, iterables: tuple[Any, ...], settings: Settings) -> None:  # made by `map_async`
         self._flow = _Flow(sender, iterables, settings)

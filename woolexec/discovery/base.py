@@ -49,21 +49,33 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A peer was found."""
+    """
+    A peer was found.
+
+    :param record: what is known about it
+    """
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """The record of a peer has changed."""
+    """
+    The record of a peer has changed.
+
+    :param record: the new one, with the same key
+    """
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A peer is gone, as far as its discovery knows."""
+    """
+    A peer is gone, as far as its discovery knows.
+
+    :param key: that of its record
+    """
 
     key: str
 

@@ -90,6 +90,8 @@ class Peer:
     :param peers: how to find other peers for tasks that tasks submit here; the same credentials are used for them
     :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: any
     :param audit: records the end of each task
+    :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
+    :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
     :param quiet: suppress what grpc's core writes to stderr
     :raises PeerStartError: if the peer cannot listen on the address
