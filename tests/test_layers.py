@@ -6,6 +6,7 @@ Importing a package runs its ``__init__``, which sits in the package's own row.
 """
 
 import ast
+import functools
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ ROWS = {
     "checks": 0,
     "options": 0,
     "resources": 0,
-    "cpus": 0,
     "imported": 0,
+    "platform": 0,
+    "cpus": 1,
     "core": 1,
     "wire": 2,
     "futures": 3,
@@ -66,6 +68,32 @@ DOORS = {
 }
 LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry"}
 
+# What only `woolexec.platform` may use: it does not exist on every operating system, or works otherwise there.
+PLATFORM = "platform"
+PLATFORM_MODULES = {"_posixshmem", "_posixsubprocess", "_signal", "_socket", "fcntl", "grp", "mmap", "posix", "pwd"}
+PLATFORM_MODULES |= {"resource", "select", "selectors", "termios"}
+PLATFORM_NAMES = {
+    "os": """
+        O_ASYNC O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK O_PATH O_TMPFILE P_PID P_PIDFD PRIO_PGRP PRIO_PROCESS
+        PRIO_USER WEXITED WNOHANG WNOWAIT WUNTRACED
+        chown copy_file_range dup3 eventfd fchmod fchown fork forkpty getegid geteuid getgid getloadavg getpgid getpgrp
+        getpriority getsid getuid kill killpg memfd_create mkfifo nice pidfd_open pipe pipe2 posix_spawn posix_spawnp
+        pread preadv pwrite pwritev readv register_at_fork sched_getaffinity sched_setaffinity sched_setscheduler
+        sched_yield sendfile setgid setpgid setpgrp setpriority setsid setuid splice statvfs sysconf uname unshare wait
+        wait3 wait4 waitid waitpid waitstatus_to_exitcode writev
+    """,
+    "signal": """
+        SIGALRM SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGQUIT SIGSTOP SIGTSTP SIGURG SIGUSR1 SIGUSR2 SIG_BLOCK
+        SIG_SETMASK SIG_UNBLOCK alarm pause pidfd_send_signal pthread_kill pthread_sigmask set_wakeup_fd setitimer
+        siginterrupt sigpending sigwait
+    """,
+    "socket": """
+        AF_UNIX CMSG_LEN CMSG_SPACE MSG_CMSG_CLOEXEC MSG_CTRUNC MSG_DONTWAIT MSG_NOSIGNAL MSG_PEEK SCM_CREDENTIALS
+        SCM_RIGHTS SOCK_CLOEXEC SOCK_NONBLOCK SOCK_SEQPACKET SO_PEERCRED SO_REUSEPORT recv_fds send_fds socketpair
+    """,
+}
+PLATFORM_PATHS = ("/dev/", "/proc/", "/sys/")
+
 
 @dataclass(frozen=True)
 class Import:
@@ -106,12 +134,17 @@ def modules(package):
         yield ".".join(path.relative_to(package).with_suffix("").parts), path
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_bytes())
+
+
 def imports(package=PACKAGE):
     files = dict(modules(package))
     found = []
     for name, path in files.items():
         visitor = Visitor(name, frozenset(files))
-        visitor.visit(ast.parse(path.read_bytes()))
+        visitor.visit(tree_of(path))
         found += visitor.found
     return found
 
@@ -183,6 +216,63 @@ def door_faults(found):
             yield f"{one}: not a dependency"
 
 
+def platform_faults(package=PACKAGE):
+    """Name each use of a primitive outside of the platform's folder; imports for types alone are none."""
+    for name, path in modules(package):
+        if part_of(name) == PLATFORM:
+            continue
+        visitor = Uses(name)
+        visitor.visit(tree_of(path))
+        yield from visitor.found
+
+
+class Uses(ast.NodeVisitor):
+    """Where a module uses what only the platform's folder may use."""
+
+    def __init__(self, module):
+        self.module = module
+        self.found = []
+
+    def add(self, node, what):
+        self.found.append(f"{self.module}:{node.lineno} uses {what}: it belongs in woolexec.platform")
+
+    def visit_If(self, node):
+        if "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                self.visit(child)
+        else:
+            self.generic_visit(node)
+
+    def visit_Import(self, node):
+        for alias in node.names:
+            if alias.name in PLATFORM_MODULES:
+                self.add(node, alias.name)
+
+    def visit_ImportFrom(self, node):
+        if node.module in PLATFORM_MODULES:
+            self.add(node, node.module)
+        for alias in node.names:
+            self.check(node, node.module, alias.name)
+
+    def visit_Attribute(self, node):
+        self.check(node, ast.unparse(node.value), node.attr)
+        self.generic_visit(node)
+
+    def visit_Call(self, node):
+        """Find `hasattr(os, "fork")` and `getattr(os, "fork")`."""
+        if ast.unparse(node.func) in {"hasattr", "getattr"} and isinstance(node.args[1], ast.Constant):
+            self.check(node, ast.unparse(node.args[0]), node.args[1].value)
+        self.generic_visit(node)
+
+    def visit_Constant(self, node):
+        if isinstance(node.value, str) and node.value.startswith(PLATFORM_PATHS):
+            self.add(node, node.value)
+
+    def check(self, node, module, name):
+        if name in PLATFORM_NAMES.get(module, "").split():
+            self.add(node, f"{module}.{name}")
+
+
 def cycles(found):
     """Follow imports that happen when a module is loaded; name the modules that come back to themselves."""
     graph = {}
@@ -211,6 +301,41 @@ def test_each_third_party_package_has_one_door():
     assert list(door_faults(imports())) == []
 
 
+def test_only_the_platform_folder_uses_what_an_operating_system_may_lack():
+    assert list(platform_faults()) == []
+
+
+def test_the_platform_folder_uses_what_it_is_for():
+    folder = Uses(PLATFORM)
+    for name, path in modules(PACKAGE):
+        if part_of(name) == PLATFORM:
+            folder.visit(tree_of(path))
+    used = {fault.split()[2].rstrip(":") for fault in folder.found}
+    assert {"os.fork", "os.memfd_create", "os.killpg", "signal.SIGURG", "socket.SCM_RIGHTS", "fcntl", "mmap"} <= used
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("import os\nos.fork()", "os.fork"),
+        ("from os import getppid, setsid", "os.setsid"),
+        ("import os\ndef f():\n    return hasattr(os, 'pidfd_open')", "os.pidfd_open"),
+        ("def f():\n    import fcntl", "fcntl"),
+        ("from select import epoll", "select"),
+        ("import signal\nx = [signal.SIGKILL, signal.SIGINT]", "signal.SIGKILL"),
+        ("TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import mmap\nelse:\n    import _socket", "_socket"),
+        ("open('/proc/meminfo')", "/proc/meminfo"),
+    ],
+)
+def test_a_primitive_outside_of_the_platform_folder_is_named(tmp_path, source, fault):
+    for folder in ("engine", "platform"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "lane.py").write_text(source)
+    [found] = platform_faults(tmp_path)
+    assert found.startswith("engine.lane:")
+    assert f"uses {fault}: " in found
+
+
 def test_no_import_cycle():
     assert list(cycles(imports())) == []
 
@@ -220,6 +345,7 @@ def test_what_runs_in_a_worker_is_never_the_engine():
         "errors",
         "imported",
         "options",
+        "platform",
         "core",
         "wire",
         "futures",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 import weakref
@@ -41,6 +40,7 @@ from woolexec.engine.lane import COROUTINES
 from woolexec.engine.transport import Remote
 from woolexec.futures.call_future import CallFuture
 from woolexec.options import TaskOptions
+from woolexec.platform.posix import SIGKILL, SIGTERM
 from woolexec.wire import context_vars
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_call
@@ -356,11 +356,11 @@ class PeerPoolExecutor(_Face):
 
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
-        self._end_workers(signal.SIGTERM)
+        self._end_workers(SIGTERM)
 
     def kill_workers(self) -> None:
         """End the workers with SIGKILL: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
-        self._end_workers(signal.SIGKILL)
+        self._end_workers(SIGKILL)
 
     @property
     def _processes(self) -> dict[int, WorkerProcess] | None:

@@ -115,13 +115,14 @@ def test_second_function_is_submitted_to_an_idle_pool():
 def test_without_permits_every_call_goes_through_the_queue():
     """Where `sendmsg` cannot be used so, the pool works all the same."""
     code = """if True:
-        import _socket, socket
+        import socket
+        from woolexec.platform import ipc
         class Socket(socket.socket):
             def sendmsg(self, *args): raise TypeError("sendmsg() argument 1 must be an iterable")
-        pair = _socket.socketpair
-        _socket.socketpair = lambda: [Socket(fileno=end.detach()) for end in pair()]
+        pair = ipc.socketpair
+        ipc.socketpair = lambda: [Socket(fileno=end.detach()) for end in pair()]
         from woolexec.engine import permit
-        _socket.socketpair = pair
+        ipc.socketpair = pair
         from woolexec import PeerPoolExecutor
         with PeerPoolExecutor(1) as pool:
             print(pool.submit(abs, -1).result(20), pool.submit(len, "ab").result(20), permit.works)

@@ -11,13 +11,14 @@ from woolexec.engine import transport
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
 from woolexec.options import TaskOptions
+from woolexec.platform.ipc import DONT_WAIT
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_return
 from woolexec.wire.frames import Define, Initialize, Recall, Return, Start, Stop, encode
 from woolexec.wire.payload import LARGE, store
 from woolexec.wire.pickling import dumps
 from woolexec.wire.shared_page import CRASH, SharedPage
-from woolexec.wire.socket_stream import DONT_WAIT, Reader
+from woolexec.wire.socket_stream import Reader
 
 
 class Pair:

@@ -122,7 +122,7 @@ def test_what_fits_into_no_frame_is_a_file_or_an_error(monkeypatch):
     def fail():
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(payload, "_open", fail)
+    monkeypatch.setattr(payload, "memory_file", fail)
     with pytest.raises(OSError, match="Too many"):
         pack(b"body", [bytes(2 * LARGE)])
 

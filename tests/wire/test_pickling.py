@@ -176,7 +176,7 @@ def test_without_descriptors_a_large_payload_stays_in_ordinary_memory(monkeypatc
     def fail():
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(payloads, "_open", fail)
+    monkeypatch.setattr(payloads, "memory_file", fail)
     numpy = pytest.importorskip("numpy")
 
     for value in ("x" * LARGE, numpy.arange(100_000)):

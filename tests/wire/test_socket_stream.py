@@ -9,12 +9,13 @@ import pytest
 
 from tests.limits import all_descriptors_taken
 from tests.wire.frames import random_frame
+from woolexec.platform.ipc import DONT_WAIT
 from woolexec.wire import ring_buffer, socket_stream
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_return
 from woolexec.wire.frames import KINDS, Define, Initialize, Recall, Return, Send, Start, Submit, Yield, encode
 from woolexec.wire.payload import File, Parts, store
-from woolexec.wire.socket_stream import DONT_WAIT, LIMIT, Reader, pieces, write
+from woolexec.wire.socket_stream import LIMIT, Reader, pieces, write
 
 
 @pytest.fixture

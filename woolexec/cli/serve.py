@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.cli.log import FORMATS, LEVELS, set_up
 from woolexec.cli.settings import Setting, SettingError, function, gather, listening, one_of, pair, positive, seconds
+from woolexec.platform.ipc import unix_socket
+from woolexec.platform.posix import SIGHUP
 from woolexec.resources import amounts
 
 if TYPE_CHECKING:
@@ -265,9 +267,7 @@ def _notify(state: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
-    import socket
-
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    with contextlib.suppress(OSError), unix_socket("DGRAM") as sock:
         sock.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
@@ -277,7 +277,7 @@ def _hold(signals: queue.SimpleQueue[int]) -> None:
         # Not through the buffer: at exit the interpreter acquires its lock, and aborts if this thread reads with it.
         while os.read(sys.stdin.fileno(), 4096):
             pass
-    signals.put(signal.SIGHUP)
+    signals.put(SIGHUP)
 
 
 def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, alone: float | None) -> int:
@@ -288,7 +288,7 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
         elif alone is not None and monotonic() - seen > alone:
             return 0
         with contextlib.suppress(queue.Empty):
-            if signals.get(timeout=_LOOK * 10) == signal.SIGHUP:
+            if signals.get(timeout=_LOOK * 10) == SIGHUP:
                 return 0
             break
     else:

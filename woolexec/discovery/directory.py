@@ -24,6 +24,7 @@ from time import monotonic
 
 from woolexec.discovery.base import Discovery, Event, Known, Record
 from woolexec.errors import DiscoveryError
+from woolexec.platform.posix import create, open_to_read
 
 BEAT, STALE = 10.0, 90.0
 """Seconds; changes to files on NFS may be seen a minute late."""
@@ -146,7 +147,7 @@ class _Own:
             }
             # Readers must never see half a file, and others who can write to the folder must not redirect the write.
             new = os.path.join(self._folder, f".{record.key}.{secrets.token_hex(4)}")
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            fd = create(new, 0o644)
             try:
                 with open(fd, "w", encoding="utf-8") as file:
                     json.dump(about, file)
@@ -180,7 +181,7 @@ def _read(path: str) -> bytes | None:
 
     :raises OSError: if it cannot be read
     """
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    fd = open_to_read(path)
     try:
         return os.read(fd, _LARGEST + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.discovery.base import Discovery, Event, Joined, Left, Record, Updated
 from woolexec.discovery.dns import with_port
 from woolexec.errors import DiscoveryError
+from woolexec.platform.posix import host_name
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
@@ -206,7 +206,7 @@ async def _service_of(record: Record) -> ServiceInfo:
     from zeroconf.asyncio import AsyncServiceInfo
 
     packed, port = await _numeric(record)
-    name = f"{os.uname().nodename.partition('.')[0][:40]}-{record.key[:12]}"
+    name = f"{host_name().partition('.')[0][:40]}-{record.key[:12]}"
     return AsyncServiceInfo(
         SERVICE,
         f"{name}.{SERVICE}",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec import errors
-from woolexec.engine.worker_process import oom_kills
+from woolexec.platform.posix import SIGKILL, host_name, oom_kills
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +28,13 @@ def task_name(call: Call) -> str:
 
 def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     """Make the error of a call whose worker died, with everything that is known about it."""
-    name, host = task_name(call), os.uname().nodename
+    name, host = task_name(call), host_name()
     began = call.cost if call.function.lane else worker.began(call.number)
     seconds = monotonic() - (began or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
     text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)}"
     text += f" while running {name}{tries}, after {seconds:.3f} s"
-    if worker.exitcode == -signal.SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
+    if worker.exitcode == -SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
         text += f"; the worker was ended to stop {worker.ended_for}, which ran in it too"

@@ -8,7 +8,6 @@ submitting thread wakes the engine only if a worker could take the call now; if 
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
@@ -32,6 +31,7 @@ from woolexec.engine.transport import Remote, Transport
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError, UnsatisfiableError
 from woolexec.futures.call_future import CallFuture, Nobody
+from woolexec.platform.posix import SIGKILL, SIGURG
 from woolexec.wire.frames import Broken, Cancel, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.payload import File
 from woolexec.wire.protobuf import Message
@@ -363,7 +363,7 @@ class Dispatcher:
         if worker.is_dead or worker.page.is_open or not worker.is_busy_here or not worker.lane_place.outstanding:
             return
         self.flush()  # so that a worker that does not handle signals yet finds the frames when it first reads
-        self._supervisor.kill(worker, signal.SIGURG)
+        self._supervisor.kill(worker, SIGURG)
         if again:
             self._loop.after(OPENING, partial(self.interrupt_reader, worker, again=bool(_unstarted(worker.lane_place))))
 
@@ -604,7 +604,7 @@ class Dispatcher:
             return False
         except ProtocolError as exc:
             worker.log.append(str(exc))
-            self._supervisor.kill(worker, signal.SIGKILL)
+            self._supervisor.kill(worker, SIGKILL)
             return False
         if worker.is_used_up and not worker.is_busy:
             self._supervisor.dismiss(worker)

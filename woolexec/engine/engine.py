@@ -18,7 +18,6 @@ read outcomes and deliver them.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import weakref
@@ -40,6 +39,7 @@ from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 from woolexec.engine.transport import Remote
 from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import CallFuture
+from woolexec.platform.posix import at_fork
 from woolexec.wire.fast_frames import encode_next
 from woolexec.wire.frames import Cancel, Next, encode
 from woolexec.wire.payload import File, Parts
@@ -414,7 +414,6 @@ def _finish_all() -> None:
         engine.join()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+at_fork(after_in_child=_forget_all)
 # This runs before threads are joined, as in concurrent.futures; atexit handlers run after that.
 getattr(threading, "_register_atexit", __import__("atexit").register)(_finish_all)

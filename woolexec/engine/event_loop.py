@@ -21,6 +21,7 @@ from woolexec.engine.callback_thread import PATIENCE, Relay
 from woolexec.engine.diagnostics import handle_record, warn_dropped
 from woolexec.engine.selector import Selector
 from woolexec.futures.latch import Latch
+from woolexec.platform.ipc import wake_pipe
 
 _LOOK = 0.1
 """A thread that waits for the end checks this often (seconds) for user code that has no thread to run in."""
@@ -79,11 +80,9 @@ class Loop:
             with contextlib.ExitStack() as undo:
                 self.watched = Selector()
                 undo.callback(self.watched.close)
-                self._woken, wake_fd = os.pipe()
+                self._woken, wake_fd = wake_pipe()
                 undo.callback(os.close, self._woken)
                 undo.callback(os.close, wake_fd)
-                os.set_blocking(self._woken, False)
-                os.set_blocking(wake_fd, False)
                 self.watched.add(self._woken, self._drain_wakes)
                 self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
                 undo.callback(setattr, self, "thread", None)

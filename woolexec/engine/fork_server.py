@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import os
 import sys
 import time
 
-from woolexec.engine.settings import limits, settings
+from woolexec.engine.settings import settings
 from woolexec.imported import imported
+from woolexec.platform.ipc import send_with_fds, socketpair
+from woolexec.platform.posix import CLOSE_OTHERS, CONTROL_FD, SIGKILL, kill, reap, resource_limits, spawn
 from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    import signal
-    import socket
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
-else:  # quicker to import, as in `worker/fork_server.py`
+else:  # faster to import, as in `worker/fork_server.py`
     import _pickle as pickle
-    import _signal as signal
-    import _socket as socket
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -64,7 +61,7 @@ class ForkServer:
     """
 
     def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = socketpair()
         self.answers = False  # whether its interpreter has run the code below
         self._settings = b""  # the settings that were sent to it last
         self._unsent = bytearray()
@@ -77,7 +74,7 @@ class ForkServer:
         finally:
             theirs.close()
         self.path = import_path()
-        self._limits = limits()
+        self._limits = resource_limits()
         config = pickle.dumps(
             {
                 "path": self.path,
@@ -100,14 +97,13 @@ class ForkServer:
         :param of_user: settings that were collected earlier
         :raises OSError: if the fork server is gone
         """
-        packed = array.array("i", fds)
         found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
         self.socket.setblocking(True)  # does not block: a few bytes go into an empty buffer
         try:
             if found != self._settings:
                 self._settings = found
                 self.socket.sendall(RECORD.pack(CONFIGURE, 0, len(found)) + found)
-            self.socket.sendmsg([RECORD.pack(SPAWN, worker, 0)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
+            send_with_fds(self.socket, RECORD.pack(SPAWN, worker, 0), fds)
         finally:
             self.socket.setblocking(False)
 
@@ -148,11 +144,11 @@ class ForkServer:
         self.socket.close()
         with contextlib.suppress(ChildProcessError, ProcessLookupError):
             for _ in range(_CLOSE_LOOKS):
-                if os.waitpid(self.pid, os.WNOHANG)[0]:
+                if reap(self.pid) is not None:
                     return
                 time.sleep(0.002)
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            kill(self.pid, SIGKILL)
+            reap(self.pid, wait=True)
 
     def forget(self) -> None:
         """Close the socket in a forked child, which must not end its parent's fork server."""
@@ -161,7 +157,7 @@ class ForkServer:
 
 
 def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:
-    """Start the interpreter with its control socket as descriptor 3; it closes all other descriptors of the caller."""
+    """Start the interpreter with its control socket; it closes all other descriptors of the caller."""
     program = interpreter()
     if not program:
         raise OSError(f"sys.executable is not set; {SAY_WHICH}")
@@ -176,27 +172,12 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
         flags = [*flags, "-P"]
     path = import_path()
     code = (
-        "import gc, os, sys; gc.disable(); os.closerange(4, os.sysconf('SC_OPEN_MAX'))\n"
-        f"try: os.write(3, {RECORD.pack(STARTED, 0, 0)!r})\n"
+        f"import gc, os, sys; gc.disable(); {CLOSE_OTHERS}\n"
+        f"try: os.write({CONTROL_FD}, {RECORD.pack(STARTED, 0, 0)!r})\n"
         "except OSError: os._exit(0)\n"  # the caller is gone: there is no one to report to
-        f"sys.path[:] = {path!r}; from woolexec.worker.fork_server import main; main(3)"
+        f"sys.path[:] = {path!r}; from woolexec.worker.fork_server import main; main({CONTROL_FD})"
     )
-    null = os.open(os.devnull, os.O_RDONLY)
-    try:
-        return os.posix_spawn(
-            program,
-            [program, *flags, "-c", code],
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, null, 0),
-                (os.POSIX_SPAWN_DUP2, fd, 3),
-            ],
-            setpgroup=0,
-            setsigmask=[],
-            setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE],
-        )
-    finally:
-        os.close(null)
+    return spawn(program, [program, *flags, "-c", code], environment, fd)
 
 
 SAY_WHICH = "choose the Python to use with multiprocessing.set_executable(path)"

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from operator import is_, mul
 
+from woolexec.platform.ipc import socketpair
 from woolexec.wire.fast_frames import encode_ticket
 
 TYPE_CHECKING = False
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.call import Call
-else:  # `socket` takes longer to import than most modules that a pool needs at its start
-    import _socket as socket
 
 _KEY = (0,)
 
@@ -79,7 +78,7 @@ class Permit:
 
 def _works() -> bool:
     """Return whether a permit works here, by using one."""
-    near, far = socket.socketpair()
+    near, far = socketpair()
     far.setblocking(False)
     permit, one, other = Permit(1), object(), object()
     try:

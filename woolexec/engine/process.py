@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from functools import partial
 from typing import TYPE_CHECKING
+
+from woolexec.platform.posix import SIGKILL, SIGTERM, end_of
 
 if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
@@ -41,7 +42,7 @@ class WorkerProcess:
         """The exit code, or the negative number of the signal that ended it; None while it runs."""
         worker = self._worker
         if worker.exitcode is None and worker.is_closed:  # it is gone, and its exit code is not known
-            return -signal.SIGKILL
+            return -SIGKILL
         return worker.exitcode
 
     @property
@@ -52,13 +53,7 @@ class WorkerProcess:
         :raises OSError: if no descriptor is left, or the platform has no `os.pidfd_open`
         """
         if self._sentinel < 0:
-            if not hasattr(os, "pidfd_open"):
-                raise OSError("sentinel needs os.pidfd_open, which this platform does not have; use join()")
-            try:
-                self._sentinel = os.pidfd_open(self.pid)
-            except ProcessLookupError:
-                self._sentinel, writer = os.pipe()
-                os.close(writer)
+            self._sentinel = end_of(self.pid)
         return self._sentinel
 
     def is_alive(self) -> bool:
@@ -76,11 +71,11 @@ class WorkerProcess:
 
     def terminate(self) -> None:
         """Send SIGTERM to the process and its children; the calls that it runs are lost."""
-        self._signal(signal.SIGTERM)
+        self._signal(SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL to the process and its children; the calls that it runs are lost."""
-        self._signal(signal.SIGKILL)
+        self._signal(SIGKILL)
 
     def close(self) -> None:
         """Do nothing: the pool cleans up after its workers."""

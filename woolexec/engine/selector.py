@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
-from typing import Any
 
 from woolexec.errors import PlatformError
+from woolexec.platform.ipc import READABLE, WRITABLE, fast_poll
 
 
 class Selector:
@@ -17,22 +16,18 @@ class Selector:
     """
 
     def __init__(self) -> None:
-        self._poll: Any
-        if hasattr(select, "epoll"):
-            self._poll, self._unit = select.epoll(), 1.0
-        else:
-            self._poll, self._unit = select.poll(), 1000.0
+        self._poll, self._unit = fast_poll()
         self._acts: dict[int, Callable[[], object]] = {}
 
     def add(self, fd: int, act: Callable[[], object]) -> None:
         """Run `act` when the descriptor can be read."""
         self._acts[fd] = act
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, READABLE)
 
     def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
         """Run `act` instead; with `writing`, also when the descriptor can be written."""
         self._acts[fd] = act
-        self._poll.modify(fd, select.POLLIN | select.POLLOUT if writing else select.POLLIN)
+        self._poll.modify(fd, READABLE | WRITABLE if writing else READABLE)
 
     def remove(self, fd: int) -> None:
         """Remove the descriptor, if it is registered."""

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from woolexec.imported import imported
+from woolexec.platform.posix import affinity, niceness, resource_limits
 from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
@@ -174,21 +175,9 @@ def _coverage() -> str | None:
     return os.environ.get("COVERAGE_RCFILE", "")
 
 
-def _niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, os.getpid())  # of the main thread: on Linux, others may differ
-
-
 def _affinity() -> tuple[int, ...] | None:
-    return tuple(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else None
-
-
-def limits() -> dict[str, tuple[int, int]] | None:
-    """Collect the resource limits, if the program may have set some."""
-    resource = imported("resource")
-    if resource is None:
-        return None
-    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-    return {name: resource.getrlimit(getattr(resource, name)) for name in names}
+    cpus = affinity(os.getpid())
+    return None if cpus is None else tuple(cpus)
 
 
 _OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
@@ -201,9 +190,9 @@ _OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
     "disabled": _disabled_level,
     "process": _process,
     "coverage": _coverage,
-    "nice": _niceness,
+    "nice": niceness,
     "affinity": _affinity,
-    "limits": limits,
+    "limits": resource_limits,
 }
 _OF_THE_USER: dict[str, Callable[[], Any]] = {
     "decimal": _decimal,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
+from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM, kill
 from woolexec.wire.descriptors import Reserve
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Broken, Cancel, Log, Raise, Recalled, Return, Yield
@@ -179,7 +179,7 @@ class Supervisor:
             return
         text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
         self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
-        os.kill(fork_server.pid, signal.SIGKILL)
+        kill(fork_server.pid, SIGKILL)
 
     def _fork_server_died(self) -> None:
         """Reap the workers, which end with the fork server by their lifeline; the next call starts another one."""
@@ -196,7 +196,7 @@ class Supervisor:
         if self.workers.get(worker.id) is worker and worker.page.since == 0.0:
             text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
             self.give_up(errors.InitializerError(text))  # before its worker is reaped
-            self.kill(worker, signal.SIGKILL)
+            self.kill(worker, SIGKILL)
 
     def initializer_raised(self, worker: Worker, payload: bytes) -> None:
         """Break the executor because the initializer raised, after decoding its exception in a thread for user code."""
@@ -225,7 +225,7 @@ class Supervisor:
         self.dispatcher.fail_waiting(error)
         for worker in list(self.workers.values()):
             self.dispatcher.fail_outstanding(worker, error)
-            self.kill(worker, signal.SIGTERM)
+            self.kill(worker, SIGTERM)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class Supervisor:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
         self.dismiss(worker)  # if its call turns SIGTERM into an exception, the worker exits at once
-        self.kill(worker, signal.SIGTERM)
+        self.kill(worker, SIGTERM)
 
     def interrupt(self) -> None:
         """Interrupt running tasks (KeyboardInterrupt; in lanes, cancellation) and dismiss the workers."""
@@ -270,18 +270,18 @@ class Supervisor:
                 self.dispatcher.command(call, Cancel(call=call.number))
             self.dismiss(worker, INTERRUPT_GRACE)
             if worker.outstanding:
-                self.kill(worker, signal.SIGINT)
+                self.kill(worker, SIGINT)
 
     def _kill_for_good(self, worker: Worker) -> None:
         if self.workers.get(worker.id) is worker:
-            self.kill(worker, signal.SIGKILL)
+            self.kill(worker, SIGKILL)
 
     def stream_ended(self, worker: Worker) -> None:
         """Note that a worker's stream has ended; its exit code follows."""
         if not worker.is_dead:
             self._unwatch(worker)
             worker.ready = worker.lane_place.ready = False
-            self.kill(worker, signal.SIGKILL)
+            self.kill(worker, SIGKILL)
             self._loop.after(_STATUS_PATIENCE, partial(self.reap, worker))
 
     def _unwatch(self, worker: Worker) -> None:

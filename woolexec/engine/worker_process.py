@@ -18,6 +18,8 @@ from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
 from woolexec.engine.transport import Transport
 from woolexec.errors import ProtocolError
+from woolexec.platform.ipc import socketpair
+from woolexec.platform.posix import oom_kills
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_start_in_arena, split_start
 from woolexec.wire.frames import Initialize, Start, Stop, encode
@@ -33,15 +35,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from typing import Any
-else:  # see `permit`
-    import _socket as socket
 
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
 
 
 def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-    ends = socket.socketpair()
+    ends = socketpair()
     for end in ends:
         made.callback(end.close)
     return ends
@@ -335,12 +335,3 @@ class Worker(Transport):
         self._chunk = self.lane_place._chunk = None
         self._slot_of.clear()
         self._out.clear()
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed for lack of memory, of the machine or of a cgroup."""
-    try:
-        with open("/proc/vmstat") as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-    except OSError:
-        return 0

@@ -28,6 +28,8 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from woolexec.platform.posix import at_fork
+
 FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
 
 _EXPERIMENTS = {"GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener"}
@@ -226,5 +228,4 @@ _kept: list[Any] = []
 """Objects that keep the core of grpc alive, and modules of parent processes: destroying what these hold would wait for
 threads that are gone."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import mmap
 import pickle
 import sys
 import warnings
@@ -29,6 +28,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.core.recent import Recent
+from woolexec.platform.ipc import map_shared
 from woolexec.wire import by_value, modules
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import comes_by_value, space_of
@@ -111,7 +111,7 @@ class Large:
             file = store([group.body, *group.buffers])
             self.payload: File | Parts = file
             self._offsets, end = offsets_of(file.extent)
-            self._map = mmap.mmap(file.fd, end, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+            self._map = map_shared(file.fd, end, is_read_only=True)
         except OSError:  # out of file descriptors
             self.payload = Parts([group.body, *map(bytes, group.buffers)])
 

@@ -13,21 +13,18 @@ File descriptors of memory files: how many a process uses, and how they get to t
 
 from __future__ import annotations
 
-import array
 import errno
 import os
-import resource
 import time
+
+from woolexec.platform.ipc import DONT_WAIT, PEEK, receive_with_fds, send_with_fds
+from woolexec.platform.posix import descriptor_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import array
     import socket
-else:  # faster to import: see `worker/fork_server.py`
-    import _socket as socket
 
-_CLOEXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
-_DONT_WAIT = int(socket.MSG_DONTWAIT)
-_ANCILLARY = socket.CMSG_SPACE(array.array("i").itemsize)
 _PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take the released descriptor, and close it again
 
 
@@ -37,15 +34,12 @@ def is_scarce(fd: int) -> bool:
 
     :param fd: an open descriptor; its own number is no measure: it may be a low one that was free only for a moment
     """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return False
     try:
         following = os.dup(fd)
     except OSError:
         return True
     os.close(following)
-    return following >= limit // 2
+    return following >= descriptor_limit() // 2
 
 
 class Reserve:
@@ -83,15 +77,12 @@ def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, ar
     for pause in _PAUSES:
         if pause:
             time.sleep(pause)
-        data, ancillary, told, _ = sock.recvmsg(size, _ANCILLARY, _CLOEXEC | _DONT_WAIT | socket.MSG_PEEK)
-        if ancillary or not told & socket.MSG_CTRUNC:
+        data, fds, is_lost = receive_with_fds(sock, size, 1, DONT_WAIT | PEEK)
+        if fds or not is_lost:
             break
         reserve.lend()
-    sock.recv(len(data), _DONT_WAIT)
-    fds = array.array("i")
-    for _, _, packed in ancillary:
-        fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
-    return data, fds, not fds and bool(told & socket.MSG_CTRUNC)
+    sock.recv(len(data), DONT_WAIT)
+    return data, fds, is_lost and not fds
 
 
 class Descriptors:
@@ -116,7 +107,7 @@ class Descriptors:
     def give(self, fd: int) -> bool:
         """Send a descriptor; return False if that cannot be done now."""
         try:
-            self._sock.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))], _DONT_WAIT)
+            send_with_fds(self._sock, b"\0", [fd], DONT_WAIT)
         except OSError:
             return False
         return True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+from woolexec.platform.posix import host_name
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import dumps_inline, loads
 
@@ -233,7 +234,7 @@ def _format(exc: BaseException) -> str:
 
 def here() -> str:
     """Return a description of this worker, for messages."""
-    return f"worker {os.getpid()} on {os.uname().nodename}"
+    return f"worker {os.getpid()} on {host_name()}"
 
 
 def add_note(exc: BaseException, note: str) -> None:

@@ -4,21 +4,20 @@ Payloads: pickled bytes with their out-of-band buffers.
 A small payload is plain `bytes`, or `Parts` if it has buffers, and travels inside its frame.  A large one is a `File`:
 its body and buffers one after the other in a memory file, of which only the descriptor travels.  The kernel frees the
 memory when its last user closes it or dies, even by SIGKILL.  If descriptors are scarce (see `descriptors`), a large
-payload travels like a small one.  Where memory files do not exist (macOS), an unlinked file in the temporary directory
-is used instead.
+payload travels like a small one.
 """
 
 from __future__ import annotations
 
 import errno
-import mmap
 import os
-import sys
 
+from woolexec.platform.ipc import KEEPS_DESCRIPTOR, map_memory, map_private, memory_file, preadv, pwritev, seal
 from woolexec.wire.descriptors import is_scarce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Sequence
     from typing import Any
 
@@ -33,8 +32,6 @@ _MAPPED = 1024 * 1024
 
 _WARM = 32
 """Maximum number of large buffers below that size in the heap at the same time."""
-
-_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 INLINE_LIMIT = 2**31 - 2**20
 """Maximum size, in bytes, of a payload inside a frame."""
@@ -175,11 +172,9 @@ def _map(fd: int, size: int) -> mmap.mmap:
 
     :raises OSError: if there is no descriptor or no address space left for it
     """
-    if sys.version_info >= (3, 13):
-        return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE, trackfd=False)
-    if is_scarce(fd):  # the map keeps a descriptor of its own for as long as it lives
+    if KEEPS_DESCRIPTOR and is_scarce(fd):
         raise OSError(errno.EMFILE, "few descriptors are left")
-    return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE)
+    return map_private(fd, size)
 
 
 class _Block(bytearray):
@@ -210,7 +205,7 @@ def _block(size: int) -> bytearray | mmap.mmap:
     if size < _MAPPED and len(_blocks) < _WARM:
         return _Block(size)
     try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=_READ_WRITE)
+        return map_memory(size)
     except OSError:  # too many maps
         return bytearray(size)
 
@@ -242,7 +237,7 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False) -> File:
     """
     extent = [memoryview(part).nbytes for part in parts]
     offsets, end = offsets_of(extent)
-    fd = _open()
+    fd = memory_file()
     try:
         if not at_all_costs and is_scarce(fd):
             raise OSError(errno.EMFILE, "few descriptors are left")
@@ -260,33 +255,6 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False) -> File:
         os.close(fd)
         raise
     return File(fd, extent)
-
-
-def seal(fd: int) -> None:
-    """Make a memory file immutable for all processes: a reader that has mapped it would crash if it were truncated."""
-    import fcntl
-
-    if hasattr(fcntl, "F_ADD_SEALS"):
-        try:
-            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
-        except OSError:  # it is sealed already, or a temporary file
-            pass
-
-
-def is_sealed(fd: int) -> bool:
-    """Return whether a descriptor belongs to a memory file that is sealed against changes."""
-    import fcntl
-
-    try:
-        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _seals() == _seals()
-    except OSError:  # not a memory file
-        return False
-
-
-def _seals() -> int:
-    import fcntl
-
-    return fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
@@ -312,7 +280,7 @@ def fill(frame: Any, payload: bytes | File | Parts) -> File | None:
 
 def shared_file(size: int) -> int:
     """Open an anonymous file of `size` zero bytes that processes can map; return its descriptor."""
-    fd = _open()
+    fd = memory_file()
     try:
         os.ftruncate(fd, size)
     except BaseException:
@@ -321,21 +289,11 @@ def shared_file(size: int) -> int:
     return fd
 
 
-def _open() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("woolexec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    import tempfile  # 10 ms, and never needed on Linux
-
-    fd, path = tempfile.mkstemp(prefix="woolexec-")
-    os.unlink(path)
-    return fd
-
-
 def _write_all(fd: int, pieces: Sequence[Any]) -> None:
     views = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
     offset, first = 0, 0
     while first < len(views):
-        done = os.pwritev(fd, views[first : first + _PIECES], offset)
+        done = pwritev(fd, views[first : first + _PIECES], offset)
         offset += done
         while first < len(views) and done >= len(views[first]):
             done -= len(views[first])
@@ -346,7 +304,7 @@ def _write_all(fd: int, pieces: Sequence[Any]) -> None:
 
 def _read_all(fd: int, view: memoryview, offset: int) -> None:
     while view:
-        done = os.preadv(fd, [view], offset)
+        done = preadv(fd, [view], offset)
         if not done:
             raise ValueError("unexpected end of a memory file")
         view = view[done:]

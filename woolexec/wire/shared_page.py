@@ -24,10 +24,10 @@ read-modify-write, which is a full barrier on x86 and on ARM with LSE.
 
 from __future__ import annotations
 
-import mmap
 import threading
 from time import monotonic
 
+from woolexec.platform.ipc import map_shared
 from woolexec.wire import ring_buffer
 
 _PAGE = 4096
@@ -94,7 +94,7 @@ class SharedPage(Marks):
     __slots__ = ("_map", "down", "loop", "up")
 
     def __init__(self, fd: int) -> None:
-        self._map = mmap.mmap(fd, SIZE)
+        self._map = map_shared(fd, SIZE)
         view = memoryview(self._map)
         words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
         super().__init__(words, times, MAIN)

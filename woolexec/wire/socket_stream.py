@@ -7,6 +7,7 @@ So its bytes are copied once from the pickler and once to the unpickler, in addi
 
 from __future__ import annotations
 
+from woolexec.platform.ipc import set_buffer_size
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import decode, decode_returns, encode_apart
 from woolexec.wire.frames import Return, Start, Submit, encode
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from woolexec.wire.descriptors import Descriptors
     from woolexec.wire.ring_buffer import RingBuffer
-else:  # faster to import: see `worker/fork_server.py`
-    import _socket as socket
 
 LIMIT = 2**31 - 1
 """Maximum size of a batch, in bytes: what protobuf accepts."""
@@ -38,8 +37,6 @@ BUFFER_SIZE = 1 << 20
 
 _PIECES = 64
 """Maximum number of pieces in one write."""
-
-DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 
 class Reader:
@@ -223,5 +220,4 @@ def _inlined(rest: list[Any], file: File) -> list[Any]:
 
 def enlarge(sock: socket.socket) -> None:
     """Request large socket buffers; the system may grant less."""
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
+    set_buffer_size(sock, BUFFER_SIZE)

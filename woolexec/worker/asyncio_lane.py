@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from woolexec.platform.posix import yield_processor
 from woolexec.worker.loop_lane import LoopLane
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 LOOKS = 0.0002
 """Seconds that a loop that reads the socket polls for the next command before it sleeps: waking a sleeping processor
 takes 30-40 µs on a virtual machine.  Polling makes a stream that is pulled item by item half as fast again."""
-
-_yield_processor = getattr(os, "sched_yield", int)
 
 
 class AsyncioLane(LoopLane):
@@ -75,7 +73,7 @@ class AsyncioLane(LoopLane):
     def _look(self) -> None:
         """Keep the loop from sleeping until `_looks_until`: see `woolexec.worker.sync_lane`."""
         if self._looks_until is not None and monotonic() < self._looks_until:
-            _yield_processor()
+            yield_processor()
             self._loop.call_soon(self._look)
         else:
             self._looks_until = None

@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 
+from woolexec.platform.posix import host_name, is_closed_to_others, is_ours
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +42,7 @@ def _use(name: str, digest: str) -> None:
     folder = os.environ.get(FOLDER, "")
     path = os.path.join(folder, f"{digest}.zip")
     if not os.path.exists(path):
-        raise ModuleNotFoundError(f"module {name!r} was not shipped to {os.uname().nodename}", name=name)
+        raise ModuleNotFoundError(f"module {name!r} was not shipped to {host_name()}", name=name)
     check(folder)
     before = os.path.join(folder, f"{_used.get(name)}.zip")
     sys.path[:] = [path, *(entry for entry in sys.path if entry != before)]
@@ -57,5 +59,5 @@ def check(folder: str) -> None:
     :raises PermissionError: if another user owns it or has access to it
     """
     about = os.lstat(folder)
-    if about.st_uid != os.geteuid() or about.st_mode & 0o077:
+    if not (is_ours(about) and is_closed_to_others(about)):
         raise PermissionError(f"cannot import code from {folder}: it must belong to this user, with mode 0700")

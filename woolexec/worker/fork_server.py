@@ -10,9 +10,9 @@ The fork server: one fresh, single-threaded interpreter from which workers are f
 It holds the worker's modules and no user code, so a fork takes a millisecond and inherits no thread, lock, socket or
 file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has
 been reused.  When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits;
-if it is itself killed, the kernel kills them (`_hold`).
+if it is itself killed, the kernel kills them (`end_with`).
 
-The code that runs before a first result imports `_signal`, `_socket` and `_pickle`, on which the modules without the
+The code that runs before a first result uses `_signal`, `_socket` and `_pickle`, on which the modules without the
 underscore are built: those import `enum`, `re` and `selectors`, a quarter of the time until the first result.
 
 For the same reason the cyclic garbage collector is off until everything is imported: it takes an eighth of the imports.
@@ -22,13 +22,23 @@ Records are 16 bytes: operation, worker, value.  Descriptors are sent with them 
 
 from __future__ import annotations
 
-import array
 import gc
 import os
-import select
 import sys
 from time import monotonic
 
+from woolexec.platform.ipc import READABLE, can_read, drain, pipe, poll, receive_with_fds, socket_of, wake_pipe
+from woolexec.platform.posix import (
+    SIGKILL,
+    SIGURG,
+    end_with,
+    forget_children,
+    fork,
+    kill_group,
+    lead_group,
+    reap_group,
+    wake_on_child,
+)
 from woolexec.worker import import_hooks, settings
 from woolexec.worker import process as worker_main
 from woolexec.worker.import_path import follow_path
@@ -37,16 +47,17 @@ from woolexec.worker.records import CONFIGURE, EXITED, FAILED, FORKED, KILL, REC
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    import signal
     import socket
+    from collections.abc import Sequence
     from typing import Any
 else:
     import _pickle as pickle
-    import _signal as signal
-    import _socket as socket
 
 LEAVING = worker_main.LEAVING + 0.25
 """Seconds that workers have to end after the engine is gone."""
+
+_FDS = 3
+"""Number of descriptors of a worker: its sockets for frames and for descriptors, and its shared page."""
 
 _KEPT = 1 << 20
 """Bytes; larger than any payload that is not sent as a separate file."""
@@ -59,34 +70,31 @@ def main(control_fd: int) -> None:
             os.fstat(fd)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    control = socket.socket(fileno=control_fd)
+    control = socket_of(control_fd)
     os.set_inheritable(control_fd, False)
     _configure(control)
-    woken, wake = os.pipe()
-    for fd in (woken, wake):
-        os.set_blocking(fd, False)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    woken, wake = wake_pipe()
+    wake_on_child(wake)
     _keep_memory()
     gc.freeze()  # a collection in a worker would copy every page that it visits
     gc.enable()
-    lifeline, held = os.pipe()
+    lifeline, held = pipe()
     workers: dict[int, int] = {}
-    poll = select.poll()
-    poll.register(control, select.POLLIN)
-    poll.register(woken, select.POLLIN)
+    readable = poll()
+    readable.register(control, READABLE)
+    readable.register(woken, READABLE)
     try:
         while True:
-            for fd, _ in poll.poll():
+            for fd, _ in readable.poll():
                 if fd == woken:
-                    _drain(woken)
+                    drain(woken)
                     _reap(control, workers)
                 elif not _obey(control, workers, lifeline, (woken, wake, held)):
                     _see_off(control, workers, woken)
                     return
     finally:
         for pid in workers.values():
-            _kill_group(pid, signal.SIGKILL)
+            kill_group(pid, SIGKILL)
         os._exit(0)
 
 
@@ -103,11 +111,11 @@ def _keep_memory() -> None:
 def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> None:
     """Give the workers time, for at most `LEAVING` seconds, to end after the engine is gone."""
     for pid in workers.values():
-        _kill_group(pid, signal.SIGURG)  # makes a worker read whose main thread is busy
+        kill_group(pid, SIGURG)  # makes a worker read whose main thread is busy
     deadline = monotonic() + LEAVING
     while workers and (left := deadline - monotonic()) > 0:
-        if select.select([woken], [], [], left)[0]:
-            _drain(woken)
+        if can_read(woken, left):
+            drain(woken)
             _reap(control, workers)
 
 
@@ -153,7 +161,7 @@ def _read(control: socket.socket, size: int) -> bytes:
 
 def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner: tuple[int, ...]) -> bool:
     """Carry out one record; return False at the end of the connection."""
-    data, ancillary, _, _ = control.recvmsg(RECORD.size, socket.CMSG_SPACE(32))
+    data, fds, _ = receive_with_fds(control, RECORD.size, _FDS)
     if not data:
         return False
     while len(data) < RECORD.size:
@@ -163,9 +171,8 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
         global _settings  # for workers that are forked from now on
         _settings = _read(control, value)
     elif operation == SPAWN:
-        fds = [fd for _, _, packed in ancillary for fd in array.array("i", packed)]
         try:
-            pid = os.fork()
+            pid = fork()
         except OSError as exc:
             control.sendall(RECORD.pack(FAILED, worker, exc.errno or 0))
         else:
@@ -177,93 +184,42 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
             for fd in fds:
                 os.close(fd)
     elif operation == KILL and worker in workers:
-        _kill_group(workers[worker], value)
+        kill_group(workers[worker], value)
     return True
 
 
 _settings = b""
 
 
-def _become_worker(control: socket.socket, number: int, fds: list[int], lifeline: int, inner: tuple[int, ...]) -> None:
+def _become_worker(
+    control: socket.socket, number: int, fds: Sequence[int], lifeline: int, inner: tuple[int, ...]
+) -> None:
     """Run the worker in this process; never return."""
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        forget_children()
         control.close()
         for fd in inner:
             os.close(fd)
-        os.setpgid(0, 0)
+        lead_group()
         sock_fd, descriptors_fd, page_fd = fds
-        held = _hold(lifeline)
+        held = end_with(lifeline)
         os.close(lifeline)
-        sock, descriptors = socket.socket(fileno=sock_fd), socket.socket(fileno=descriptors_fd)
         settings.apply(pickle.loads(_settings), number, held)
-        worker_main.main(sock, descriptors, page_fd)
+        worker_main.main(socket_of(sock_fd), socket_of(descriptors_fd), page_fd)
     finally:
         os._exit(1)
-
-
-def _hold(lifeline: int) -> int:
-    """
-    Ask the kernel to kill this worker's process group when the other end of the lifeline closes, with the fork server.
-
-    This works whatever the worker does, also in C code that keeps the GIL, and reaches its children.  The pipe is
-    opened again through /proc, which gives each worker a separate owner setting.  On systems other than Linux a worker
-    ends when it next reads its socket, or when the fork server finds that the engine is gone.
-
-    :return: a descriptor that becomes readable when the other end has closed; -1 if the system has no such thing
-    """
-    if not sys.platform.startswith("linux"):
-        return -1
-    import fcntl
-
-    set_signal = 10  # F_SETSIG of <fcntl.h>; Python has no name for it
-    try:
-        fd = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid())
-        fcntl.fcntl(fd, set_signal, signal.SIGKILL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-    except OSError:  # no /proc
-        return -1
-    if select.select([fd], [], [], 0)[0]:  # it closed before the signal was set up
-        os._exit(1)
-    return fd
 
 
 def _reap(control: socket.socket, workers: dict[int, int]) -> None:
     """Report workers that have ended, and kill the rest of their process groups."""
     for worker, pid in list(workers.items()):
-        if hasattr(os, "waitid"):  # without reaping, so that the id cannot be reused before its group is killed
-            try:
-                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                    continue
-            except ChildProcessError:
-                pass
-            _kill_group(pid, signal.SIGKILL)
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
+        exitcode = reap_group(pid)
+        if exitcode is not None:
             del workers[worker]
             try:
-                control.sendall(RECORD.pack(EXITED, worker, os.waitstatus_to_exitcode(status)))
+                control.sendall(RECORD.pack(EXITED, worker, exitcode))
             except OSError:  # the engine is gone
                 pass
-
-
-def _kill_group(pid: int, number: int) -> None:
-    for kill in (os.killpg, os.kill):  # the group may not exist yet
-        try:
-            kill(pid, number)
-            return
-        except (ProcessLookupError, PermissionError):
-            continue
-
-
-def _drain(fd: int) -> None:
-    try:
-        while os.read(fd, 4096):
-            pass
-    except BlockingIOError:
-        pass
 
 
 if __name__ == "__main__":

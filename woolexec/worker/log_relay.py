@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 
+from woolexec.platform.posix import host_name
 from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ def attach(logging: Any, levels: dict[str, int]) -> None:
                 values = dict(record.__dict__)
                 values["msg"] = record.getMessage()
                 values["args"] = None
-                values.setdefault("host", os.uname().nodename)
+                values.setdefault("host", host_name())
                 if record.exc_info:
                     formatter = logging.Formatter()
                     values["exc_text"] = record.exc_text or formatter.formatException(record.exc_info)

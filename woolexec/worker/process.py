@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from woolexec.platform.posix import SIGURG, on_signal
 from woolexec.wire import pickling
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.exceptions import dump_failure
@@ -43,13 +44,10 @@ from woolexec.worker.sync_lane import SyncLane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     import socket
     from typing import Any
 
     from woolexec.worker.lane import Lane
-else:  # faster to import: see `worker/fork_server.py`
-    import _signal as signal
 
 LEAVING = 0.5
 """Seconds that coroutines and streams have to end after the engine is gone."""
@@ -211,7 +209,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         restrict(loader(os.environ[ALLOW].split()))
     try:
         worker = Worker(sock, descriptors, page_fd)
-        signal.signal(signal.SIGURG, worker.reading.open)
+        on_signal(SIGURG, worker.reading.open)
         worker.run()
     except SystemExit:
         pass

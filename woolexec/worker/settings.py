@@ -11,6 +11,7 @@ import os
 import sys
 
 from woolexec.imported import imported
+from woolexec.platform.posix import set_affinity, set_niceness, set_resource_limits
 from woolexec.worker import import_hooks, log_relay
 
 TYPE_CHECKING = False
@@ -139,28 +140,6 @@ def _set_locale(values: dict[str, str]) -> None:
             pass
 
 
-def _set_niceness(value: int) -> None:
-    if value != os.getpriority(os.PRIO_PROCESS, 0):
-        os.setpriority(os.PRIO_PROCESS, 0, value)
-
-
-def _set_affinity(cpus: tuple[int, ...]) -> None:
-    if {*cpus} != os.sched_getaffinity(0):
-        os.sched_setaffinity(0, cpus)
-
-
-def _set_limits(limits: dict[str, tuple[int, int]]) -> None:
-    import resource
-
-    for name, value in limits.items():
-        number = getattr(resource, name, None)
-        if number is not None and resource.getrlimit(number) != value:
-            try:
-                resource.setrlimit(number, value)
-            except (OSError, ValueError):
-                continue
-
-
 def _start_coverage(configuration: str) -> None:
     """Start coverage here as the caller's coverage starts it in children of `multiprocessing`."""
     from importlib import import_module
@@ -226,9 +205,9 @@ def _registering(payload: bytes) -> Callable[[Any], None]:
 _ACTS: dict[str, Callable[[Any], None]] = {
     "warnings": _set_warning_filters,
     "locale": _set_locale,
-    "nice": _set_niceness,
-    "affinity": _set_affinity,
-    "limits": _set_limits,
+    "nice": set_niceness,
+    "affinity": set_affinity,
+    "limits": set_resource_limits,
     "coverage": _start_coverage,
     "csv": _set_field_limit,
     "socket": _set_socket_timeout,

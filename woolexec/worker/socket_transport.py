@@ -7,9 +7,10 @@ import threading
 from collections import deque
 from time import sleep
 
+from woolexec.platform.ipc import DONT_WAIT
 from woolexec.wire.payload import File
 from woolexec.wire.protobuf import Message
-from woolexec.wire.socket_stream import DONT_WAIT, Reader, pieces, sized, write
+from woolexec.wire.socket_stream import Reader, pieces, sized, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,13 +16,12 @@ A call that waits for a nested task (`wait_for`) gives up its place:
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections import deque
-from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from types import CoroutineType
 
+from woolexec.platform.posix import yield_processor
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.pickling import dumps_value, loads
@@ -93,7 +92,6 @@ class SyncLane:
         :raises EOFError: when the engine is gone, or has sent Stop and all calls are done
         """
         receive, ready = self._receive, self._ready
-        yield_processor = getattr(os, "sched_yield", partial(sleep, 0))
         pause = 0.0
         while True:
             while ready:

@@ -11,7 +11,6 @@ All of it runs in the engine's thread, which then runs an event loop.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
@@ -27,6 +26,7 @@ from woolexec.engine.transport import SLOTS, Remote
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox, inline, parts_of
+from woolexec.platform.posix import host_name
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
 from woolexec.wire.frames import Cancel, Code, Define, Handed, Load, Part, Recalled, Start, Started, Stop, encode
@@ -186,7 +186,7 @@ class Link(Distant, _Far):
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource))
         self.asked_back = self.sent_at = 0.0
-        is_here = welcome.host == os.uname().nodename
+        is_here = welcome.host == host_name()
         self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here)
         self.lane_place = LinkLane(engine, self, welcome.coroutines)
         self._address = address

@@ -27,14 +27,13 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from woolexec.errors import ProtocolError
+from woolexec.platform.ipc import is_sealed, send_with_fds, unix_socket
+from woolexec.platform.posix import boot_id
 from woolexec.wire.descriptors import Reserve, receive
-from woolexec.wire.payload import File, is_sealed
+from woolexec.wire.payload import File
 from woolexec.wire.wire_pb2 import Passage as Directions
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _HALF = 16
 """Bytes of each half of a key."""
@@ -50,14 +49,6 @@ _NUMBER = 8
 
 _UNTAKEN = 256
 """Maximum number of received files whose frames have not arrived: a file is sent right before its frame."""
-
-
-def boot_id() -> str:
-    """Return the unique id of this boot of the kernel; empty if it cannot be read."""
-    try:
-        return _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
 
 
 class Passage:
@@ -78,7 +69,7 @@ class Passage:
         """
         number = self._given + 1
         try:
-            socket.send_fds(self._sock, [number.to_bytes(_NUMBER, "little")], [file.fd])
+            send_with_fds(self._sock, number.to_bytes(_NUMBER, "little"), [file.fd])
         except OSError:
             return 0
         self._given = number
@@ -221,4 +212,6 @@ async def enter(told: bytes) -> Passage | None:
 
 
 def _socket() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    sock = unix_socket("SEQPACKET")
+    sock.setblocking(False)
+    return sock

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
+from woolexec.platform.ipc import pread
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import encode_part
 from woolexec.wire.frames import Handed, Part, encode
@@ -227,7 +228,7 @@ class _Parts:
     def take(self) -> bytes:
         """Return the next part, encoded."""
         size = min(_PART, self.left)
-        data = os.pread(self._payload.fd, size, self._pos) if isinstance(self._payload, File) else self._cut(size)
+        data = pread(self._payload.fd, size, self._pos) if isinstance(self._payload, File) else self._cut(size)
         self._pos += len(data)
         self.left -= len(data) if data else self.left
         return encode_part(self._call, data)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security.tls import CLIENT, PEER
+from woolexec.platform.posix import create
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +197,7 @@ def _write(folder: Path, name: str, certificate: x509.Certificate, key: Any) -> 
     for suffix, data, mode in (("key", private, 0o600), ("pem", certificate.public_bytes(Encoding.PEM), 0o644)):
         own = folder / f".{name}.{suffix}.new"
         own.unlink(missing_ok=True)
-        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        with os.fdopen(create(own, mode), "wb") as file:
             file.write(data)
         own.replace(folder / f"{name}.{suffix}")
     return folder / f"{name}.pem"

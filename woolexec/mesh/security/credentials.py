@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from woolexec.checks import wrong_type
 from woolexec.errors import CredentialsError
+from woolexec.platform.posix import create, is_closed_to_others, is_ours, open_to_read
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.tls import Tls
@@ -102,7 +103,7 @@ class Credentials:
             pass
         # Write to another name first, so that no process sees half a token; the first process to link it wins.
         own = path.with_name(f"token.{os.getpid()}.{secrets.token_hex(4)}")
-        fd = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        fd = create(own, 0o600)
         try:
             with os.fdopen(fd, "w") as file:
                 file.write(secrets.token_hex(_SIZE) + "\n")
@@ -123,7 +124,7 @@ class Credentials:
         :raises CredentialsError: if others can read or write it, or it contains no token
         """
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = open_to_read(path)
         except FileNotFoundError:
             raise
         except OSError as exc:
@@ -132,9 +133,9 @@ class Credentials:
             about = os.fstat(fd)
             if not stat.S_ISREG(about.st_mode):
                 raise CredentialsError(f"token file {os.fspath(path)} is not a file")
-            if about.st_uid not in (os.geteuid(), 0):
+            if not is_ours(about, or_of_root=True):
                 raise CredentialsError(f"token file {os.fspath(path)} belongs to another user")
-            if about.st_mode & 0o077:
+            if not is_closed_to_others(about):
                 raise CredentialsError(f"token file {os.fspath(path)} can be read by others: chmod 600 it")
             token = os.read(fd, 4096).strip()
         finally:
@@ -173,6 +174,6 @@ def state_folder() -> Path:
         about = path.lstat()
     except OSError as exc:
         raise CredentialsError(f"folder {path}: {exc.strerror}") from exc
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+    if not stat.S_ISDIR(about.st_mode) or not (is_ours(about) and is_closed_to_others(about)):
         raise CredentialsError(f"{path} must be a folder of this user, and closed to others: chmod 700 it")
     return path

@@ -29,6 +29,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import PeerRefusedError
+from woolexec.platform.posix import host_name
 from woolexec.wire.wire_pb2 import Hello, Welcome
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def describe(greeting: Hello | Welcome) -> None:
     greeting.python = f"{sys.version_info.major}.{sys.version_info.minor}"
     greeting.woolexec = _version("woolexec")
     greeting.cloudpickle = _version("cloudpickle")
-    greeting.host = os.uname().nodename
+    greeting.host = host_name()
     greeting.pid = os.getpid()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
+from woolexec.platform.posix import is_closed_to_others
 
 PEER, CLIENT = "peer.woolexec", "client.woolexec"
 """DNS names in certificates."""
@@ -58,7 +59,7 @@ class Tls:
                 "a certificate and its key must be given together: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY, "
                 "or --tls-cert and --tls-key"
             )
-        if self.key is not None and os.path.exists(self.key) and os.stat(self.key).st_mode & 0o077:
+        if self.key is not None and os.path.exists(self.key) and not is_closed_to_others(os.stat(self.key)):
             raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for path in (self.ca, self.certificate):

@@ -23,7 +23,7 @@ class Audit:
     def __init__(self, path: str, clock: Callable[[], float] = time) -> None:
         self.clock = clock
         self._has_failed = False
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def note(self, client: str, task: str, call: int, started: float | None, outcome: str) -> None:
         """

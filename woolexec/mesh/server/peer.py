@@ -14,8 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import resource
-import signal
 import socket
 import threading
 import uuid
@@ -45,6 +43,7 @@ from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
+from woolexec.platform.posix import SIGTERM, descriptor_limit
 from woolexec.wire.restricted import ALLOW
 from woolexec.wire.wire_pb2 import Welcome
 from woolexec.worker.code_import import FOLDER
@@ -192,7 +191,7 @@ class Peer:
         """End all running calls, and wait until the peer has ended."""
         self.engine._loop.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
-        self.engine.end_workers(signal.SIGTERM)
+        self.engine.end_workers(SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
         self._socket_dir.leave()
         self._code_store.close()
@@ -230,7 +229,7 @@ class Peer:
     async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
         grpc = load_grpc(quiet=self._is_quiet)
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        descriptors = descriptor_limit()
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
         options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
         server = grpc.aio.server(options=options)

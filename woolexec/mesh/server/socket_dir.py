@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import stat
 import tempfile
 
 from woolexec.errors import PeerStartError
+from woolexec.platform.ipc import unix_socket
+from woolexec.platform.posix import is_closed_to_others, is_ours
 
 _LONGEST = 100
 """Maximum length of the path in bytes: fits into a socket address on every platform, with some margin."""
@@ -47,7 +48,7 @@ class SocketDir:
         except OSError as exc:
             raise PeerStartError(f"{folder}: {exc.strerror}") from exc
         about = os.lstat(folder)
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
+        if not stat.S_ISDIR(about.st_mode) or not (is_ours(about) and is_closed_to_others(about)):
             raise PeerStartError(f"{folder} must be a folder of this user, and closed to others: chmod 700 it")
         try:
             about = os.lstat(path)
@@ -55,7 +56,7 @@ class SocketDir:
             return
         if not stat.S_ISSOCK(about.st_mode):
             raise PeerStartError(f"{path} is in the way and is not a socket: remove it")
-        with socket.socket(socket.AF_UNIX) as probe:
+        with unix_socket() as probe:
             if probe.connect_ex(path) == 0:
                 raise PeerStartError(f"another peer listens on unix:{path}")
         os.unlink(path)

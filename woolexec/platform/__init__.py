@@ -1,0 +1,1 @@
+"""What woolexec needs of the operating system, behind one door."""

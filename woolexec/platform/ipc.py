@@ -1,0 +1,197 @@
+"""
+What the package needs of a POSIX system for processes that share things: pipes, memory files, sockets with descriptors.
+
+See `posix` for the rule of this folder.  `_socket` is what `socket` is built on, and much faster to import.
+"""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import select
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from typing import Any, Literal
+else:
+    import _socket as socket
+
+# -- waiting ---------------------------------------------------------------------------------------------------------
+
+READABLE = select.POLLIN
+WRITABLE = select.POLLOUT
+
+pipe = os.pipe
+poll = select.poll
+
+
+def fast_poll() -> tuple[Any, float]:
+    """Return a new `select.epoll`, or `select.poll` without it, and the unit of its timeouts: how many are a second."""
+    return (select.epoll(), 1.0) if hasattr(select, "epoll") else (select.poll(), 1000.0)
+
+
+def can_read(fd: int, timeout: float) -> bool:
+    """Wait until a descriptor can be read, or for `timeout` seconds; return whether it can."""
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
+def wake_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe by which one thread wakes another; neither reading nor writing waits."""
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    return ends
+
+
+def drain(fd: int) -> None:
+    """Read everything from a descriptor that does not wait."""
+    try:
+        while os.read(fd, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+# -- memory files ----------------------------------------------------------------------------------------------------
+
+_READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
+pread = os.pread
+preadv = os.preadv
+pwritev = os.pwritev
+
+
+def memory_file() -> int:
+    """
+    Create an empty file in memory without a name; return its descriptor.
+
+    Where the system has no such files it is an unlinked file in the temporary directory.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("woolexec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    import tempfile  # 10 ms, and never needed on Linux
+
+    fd, path = tempfile.mkstemp(prefix="woolexec-")
+    os.unlink(path)
+    return fd
+
+
+def seal(fd: int) -> None:
+    """Make a memory file immutable for all processes: a reader that has mapped it would crash if it were truncated."""
+    import fcntl
+
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        try:
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
+        except OSError:  # it is sealed already, or a temporary file
+            pass
+
+
+def is_sealed(fd: int) -> bool:
+    """Return whether a descriptor belongs to a memory file that is sealed against changes."""
+    import fcntl
+
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _seals() == _seals()
+    except OSError:  # not a memory file
+        return False
+
+
+def _seals() -> int:
+    import fcntl
+
+    return fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+
+def map_shared(fd: int, size: int, *, is_read_only: bool = False) -> mmap.mmap:
+    """
+    Map a file: what this process changes is changed for all that map it.
+
+    :raises OSError: if there is no descriptor or no address space left for it
+    """
+    return mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ if is_read_only else _READ_WRITE)
+
+
+KEEPS_DESCRIPTOR = sys.version_info < (3, 13)
+"""A private map holds a descriptor of its own for as long as it lives."""
+
+
+def map_private(fd: int, size: int) -> mmap.mmap:
+    """
+    Map a file as private memory: no other process sees what this one changes.
+
+    :raises OSError: if there is no descriptor or no address space left for it
+    """
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE, trackfd=False)
+    return mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=_READ_WRITE)
+
+
+def map_memory(size: int) -> mmap.mmap:
+    """
+    Map fresh memory, which returns to the system when it is freed.
+
+    :raises OSError: if the process has too many maps
+    """
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=_READ_WRITE)
+
+
+# -- sockets ---------------------------------------------------------------------------------------------------------
+
+DONT_WAIT = int(socket.MSG_DONTWAIT)
+PEEK = int(socket.MSG_PEEK)
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_TRUNCATED = int(socket.MSG_CTRUNC)
+_ITEM = array.array("i").itemsize
+
+socketpair = socket.socketpair
+
+
+def socket_of(fd: int) -> socket.socket:
+    """Return a socket for a descriptor; the socket owns it."""
+    return socket.socket(fileno=fd)
+
+
+def unix_socket(kind: Literal["STREAM", "DGRAM", "SEQPACKET"] = "STREAM") -> socket.socket:
+    """Create a Unix socket, with the methods that event loops need."""
+    import socket
+
+    return socket.socket(socket.AF_UNIX, getattr(socket, f"SOCK_{kind}"))
+
+
+def set_buffer_size(sock: socket.socket, size: int) -> None:
+    """Request buffers of `size` bytes for sending and for receiving; the system may grant less."""
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, size)
+
+
+def send_with_fds(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
+    """
+    Send a message with descriptors.
+
+    :raises OSError: if it cannot be sent
+    """
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], flags)
+
+
+def receive_with_fds(
+    sock: socket.socket, size: int, count: int, flags: int = 0
+) -> tuple[bytes, array.array[int], bool]:
+    """
+    Receive a message, and the descriptors that were sent with it.
+
+    :param size: maximum size of the message, in bytes
+    :param count: maximum number of descriptors
+    :return: the message, its descriptors, and whether a descriptor was lost because none was free here
+    :raises OSError: if no message can be received
+    """
+    space = socket.CMSG_SPACE(count * _ITEM)
+    data, ancillary, told, _ = sock.recvmsg(size, space, _CLOSE_ON_EXEC | flags)
+    fds = array.array("i")
+    for _, _, packed in ancillary:
+        fds.frombytes(packed[: len(packed) // _ITEM * _ITEM])
+    return data, fds, bool(told & _TRUNCATED)

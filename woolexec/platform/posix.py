@@ -1,0 +1,288 @@
+"""
+What the package needs of a POSIX system: processes, signals, limits, users and files.
+
+No other part of the package uses these primitives directly, and `tests/test_layers.py` lists them.  So this folder says
+what another operating system would have to provide: this module, `ipc` for what processes share, and `cgroup`.  What
+only Linux has is optional: each function says what it does on a system without it.
+
+Functions of `os` that need no addition are bound as they are, without another Python frame.  The module is loaded by
+the caller, by the fork server and by each worker before the first result, so it imports `_signal`, on which `signal`
+is built: that imports `enum`, as `socket` does (see `worker/fork_server.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from functools import partial
+from time import sleep
+
+from woolexec.platform.ipc import can_read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Mapping
+else:
+    import _signal as signal
+
+# -- signals ---------------------------------------------------------------------------------------------------------
+
+SIGCHLD: int = signal.SIGCHLD
+SIGHUP: int = signal.SIGHUP
+SIGINT: int = signal.SIGINT
+SIGKILL: int = signal.SIGKILL
+SIGTERM: int = signal.SIGTERM
+SIGURG: int = signal.SIGURG
+
+kill = os.kill
+on_signal = signal.signal
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Send a signal to a process group; to the process alone if it has not made its group yet."""
+    for send in (os.killpg, os.kill):
+        try:
+            send(pid, number)
+            return
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def wake_on_child(fd: int) -> None:
+    """Write a byte to this descriptor whenever a child of this process has ended."""
+    signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    signal.signal(SIGCHLD, lambda *_: None)
+
+
+def forget_children() -> None:
+    """Undo `wake_on_child`, in a forked child."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(SIGCHLD, signal.SIG_DFL)
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+
+CONTROL_FD = 3
+"""The descriptor under which a process that `spawn` has started finds what it was given."""
+
+CLOSE_OTHERS = f"import os; os.closerange({CONTROL_FD + 1}, os.sysconf('SC_OPEN_MAX'))"
+"""Code that such a process runs first: it closes what it has inherited beside that descriptor."""
+
+_DEFAULT_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE]
+
+fork = os.fork
+
+
+def spawn(program: str, argv: list[str], environment: Mapping[str, str], fd: int) -> int:
+    """
+    Start a program in a process group of its own, with an empty standard input; return its process id.
+
+    Its signals are not blocked, and those that end a program or tell of its children have their default handlers.
+
+    :param fd: becomes its descriptor `CONTROL_FD`
+    :raises OSError: if it cannot be started
+    """
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        return os.posix_spawn(
+            program,
+            argv,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, fd, CONTROL_FD)],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=_DEFAULT_SIGNALS,
+        )
+    finally:
+        os.close(null)
+
+
+def lead_group() -> None:
+    """Make this process the leader of a process group of its own."""
+    os.setpgid(0, 0)
+
+
+def reap(pid: int, *, wait: bool = False) -> int | None:
+    """
+    Reap a child that has ended.
+
+    :param wait: wait until it has ended
+    :return: its exit code, or the negative number of the signal that ended it; None if it still runs
+    :raises ChildProcessError: if there is no such child
+    """
+    done, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if done else None
+
+
+def reap_group(pid: int) -> int | None:
+    """
+    Reap a child that leads a process group, if it has ended, and kill the rest of the group.
+
+    Without `waitid` the rest of the group is left alone.
+
+    :return: as `reap`
+    """
+    if hasattr(os, "waitid"):  # looks without reaping, so the id cannot be reused before its group is killed
+        try:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return None
+        except ChildProcessError:
+            pass
+        kill_group(pid, SIGKILL)
+    return reap(pid)
+
+
+def end_with(lifeline: int) -> int:
+    """
+    Ask the kernel to kill this process's group when the other end of a pipe closes.
+
+    This works whatever the process does, also in C code that keeps the GIL, and reaches its children.  The pipe is
+    opened again through /proc, which gives each process a separate owner setting.
+
+    :param lifeline: the end of the pipe that is read
+    :return: a descriptor that becomes readable when the other end has closed; -1 on systems other than Linux
+    """
+    if not sys.platform.startswith("linux"):
+        return -1
+    import fcntl
+
+    set_signal = 10  # F_SETSIG of <fcntl.h>; Python has no name for it
+    try:
+        fd = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpid())
+        fcntl.fcntl(fd, set_signal, SIGKILL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except OSError:  # no /proc
+        return -1
+    if can_read(fd, 0):  # it closed before the signal was set up
+        os._exit(1)
+    return fd
+
+
+def end_of(pid: int) -> int:
+    """
+    Return a new descriptor that can be read when a process has ended.
+
+    :raises OSError: if no descriptor is left, or the system has no `os.pidfd_open`
+    """
+    if not hasattr(os, "pidfd_open"):
+        raise OSError("sentinel needs os.pidfd_open, which this platform does not have; use join()")
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        fd, writer = os.pipe()
+        os.close(writer)
+        return fd
+
+
+def at_fork(**callbacks: Callable[[], object]) -> None:
+    """Register functions to call `before` each fork, `after_in_parent` and `after_in_child`, if the system forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(**callbacks)
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for lack of memory, of the machine or of a cgroup; 0: unknown."""
+    try:
+        with open("/proc/vmstat") as lines:
+            return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
+# -- what a process may use ------------------------------------------------------------------------------------------
+
+
+def affinity(pid: int = 0) -> set[int] | None:
+    """Return the processors that a process may run on, this one by default; None if the system does not say."""
+    return os.sched_getaffinity(pid) if hasattr(os, "sched_getaffinity") else None
+
+
+def set_affinity(cpus: tuple[int, ...]) -> None:
+    """Set the processors that this process may run on, unless they are set already."""
+    if {*cpus} != os.sched_getaffinity(0):
+        os.sched_setaffinity(0, cpus)
+
+
+yield_processor: Callable[[], object] = getattr(os, "sched_yield", partial(sleep, 0))
+
+
+def niceness() -> int:
+    """Return the niceness of the main thread: on Linux, others may differ."""
+    return os.getpriority(os.PRIO_PROCESS, os.getpid())
+
+
+def set_niceness(value: int) -> None:
+    """Set the niceness of the calling thread, unless it is set already."""
+    if value != os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, value)
+
+
+def resource_limits() -> dict[str, tuple[int, int]]:
+    """Return the resource limits of this process, soft and hard, by their names in `resource`."""
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names}
+
+
+def set_resource_limits(limits: dict[str, tuple[int, int]]) -> None:
+    """Set the resource limits of this process; ignore those that it may not set, or that do not exist here."""
+    for name, value in limits.items():
+        number = getattr(resource, name, None)
+        if number is not None and resource.getrlimit(number) != value:
+            try:
+                resource.setrlimit(number, value)
+            except (OSError, ValueError):
+                continue
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+# -- the host, users and files ---------------------------------------------------------------------------------------
+
+
+def host_name() -> str:
+    """Return the name of this host."""
+    return os.uname().nodename
+
+
+def boot_id() -> str:
+    """Return the unique id of this boot of the kernel; empty if the system has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
+    """Return whether a file or folder belongs to this user."""
+    return about.st_uid == os.geteuid() or (or_of_root and about.st_uid == 0)
+
+
+def is_closed_to_others(about: os.stat_result) -> bool:
+    """Return whether no other user but root has any access to a file or folder."""
+    return not about.st_mode & 0o077
+
+
+def create(path: str | os.PathLike[str], mode: int) -> int:
+    """
+    Create a file; return a descriptor for writing to it.
+
+    :raises FileExistsError: if anything has this name, also a symbolic link
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+def open_to_read(path: str | os.PathLike[str]) -> int:
+    """
+    Open a file, but not what a symbolic link refers to; never wait, also not for the other end of a named pipe.
+
+    :raises OSError: if it cannot be opened
+    """
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
