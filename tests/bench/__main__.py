@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import contenders, machine, report
+from .chart import chart
+from .claims import claims
 from .contenders import CONTENDERS, Contender
 from .goals import OURS
 from .measure import ROOT, Measured, measure
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from .workloads.workload import Workload
 
 DEFAULT_JSON = Path("build/bench.json")
-PAGES = (ROOT / "README.md", ROOT / "docs/benchmarks.md")
+PAGES = {ROOT / "README.md": claims, ROOT / "docs/benchmarks.md": report.markdown}
+CHART = ROOT / "docs/benchmarks.svg"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +59,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--peers-lib", action="store_true", help="add loky, mpire, pebble and distex where installed")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, metavar="PATH", help=f"default {DEFAULT_JSON}")
-    parser.add_argument("--markdown", action="store_true", help="put the table of the JSON file into README and docs")
+    parser.add_argument("--markdown", action="store_true", help="write what the JSON file says into README and docs")
     parser.add_argument("--list", action="store_true", help="name the workloads")
     parser.add_argument(
         "--ours", default=OURS, metavar="NAME", help="let another contender pose as ours, to try the harness"
@@ -147,13 +150,14 @@ def measure_one(workload: Workload, present: Sequence[Contender], options: argpa
 
 
 def write_markdown(source: Path) -> int:
-    """Render a finished run, on standard output and into the pages that have a place for it."""
+    """Render a finished run: its table on standard output, and all that README and docs have a place for."""
     result = json.loads(source.read_text(encoding="utf-8"))
-    text = report.markdown(result)
-    print(text)
-    for page in PAGES:
-        changed = report.put_between_markers(page, text)
+    print(report.markdown(result))
+    for page, render in PAGES.items():
+        changed = report.put_between_markers(page, render(result))
         say(f"{page.relative_to(ROOT)}: {'written' if changed else 'no bench markers, left alone'}", end="\n")
+    CHART.write_text(chart(result), encoding="utf-8")
+    say(f"{CHART.relative_to(ROOT)}: written", end="\n")
     return 0
 
 

@@ -82,6 +82,11 @@ def disturbed(row: Mapping[str, Any]) -> bool:
     return (row["bystanders"] or 0) > DISTURBED
 
 
+def gain(row: Mapping[str, Any]) -> float:
+    """Return how many times better ours is than the reference, whichever direction is better."""
+    return float(row["ratio"] if row["better"] == "higher" else 1 / row["ratio"])
+
+
 def number(value: float | None) -> str:
     """Write a figure with three or more digits that mean something."""
     if value is None:
@@ -112,7 +117,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """Write the table as README and docs hold it."""
+    """Write the table as docs/benchmarks.md holds it."""
     lines = [
         headline(result),
         "",
@@ -137,6 +142,12 @@ def headline(result: Mapping[str, Any]) -> str:
         f"load {began:g} before and {ended:g} after, revision {result['revision']}, "
         f"medians of {rounds}."
     )
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """Say for readers on what it was measured, and when."""
+    cpu = result["cpu"]
+    return f"Measured on {result['date'][:10]} with {result['python']} on {cpu['model']} {TIMES} {cpu['usable']}"
 
 
 def footnotes(result: Mapping[str, Any]) -> list[str]:
