@@ -1,7 +1,8 @@
 # On a fresh machine with git, make and a Python 3.11 or newer:
 #   make demo    sets up .venv and runs the main job
 #   make test    sets up .venv and passes the tests
-# The rest: make test-all lint types docs proto proto-check bench bench-peers sim wheel-test clean
+#   make test-slow  passes the tests that take long, which make test leaves out
+# The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
 #   LINKS=1 lets `make docs` check links to other hosts too; it then needs a network
 #   LOWEST=1 installs the lowest versions of the dependencies that pyproject.toml permits; give it a VENV of its own
@@ -24,10 +25,12 @@ LIMIT = timeout --foreground --kill-after=10 $(TEST_LIMIT)
 # Tests wait more than they compute: more processes than processors, each with whole files.
 JOBS ?= 4
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
+# Which tests make test-slow passes: those of "slow and versions" depend on the version of Python or of a dependency.
+SLOW ?= slow
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
-.PHONY: help venv demo test test-all lint format types layers docs proto proto-check bench bench-peers sim wheel wheel-test clean
+.PHONY: help venv demo test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim wheel wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -68,10 +71,19 @@ venv: $(VENV)/.dev
 demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
 
+# Thousands of processes import the package, also where Python writes no bytecode.
 test: $(VENV)/.test
-	@echo "all tests take 6 to 13 minutes on two processors; some of them: make test ARGS=tests/core"
-	@$(BIN)/python -m compileall -q woolexec  # thousands of processes import it, also where Python writes no bytecode
+	@echo "the tests take 3 to 6 minutes on two processors; some of them: make test ARGS=tests/core"
+	@$(BIN)/python -m compileall -q woolexec
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
+
+test-slow: $(VENV)/.test
+	@$(BIN)/python -m compileall -q woolexec
+	$(LIMIT) $(BIN)/python $(PYTEST) -m "$(SLOW)" $(ARGS)
+
+# Plants flaws in the package, one at a time, and writes into tests/mutations.md which test sees each of them.
+mutate: $(VENV)/.test
+	$(BIN)/python -m tests.mutate $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:

@@ -20,7 +20,7 @@ import tempfile
 import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -32,10 +32,11 @@ DESCRIPTORS = 1024
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
+_left_out = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the long soaks and seeds as well")
+    parser.addoption("--slow", action="store_true", help="run the slow tests as well")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -57,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
+        session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
     # A test that took its process with it has been run again by pytest-xdist, and is no last failure if it passed then.
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf"):
         session.exitstatus = pytest.ExitCode.OK
@@ -68,12 +71,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    run_slow = config.getoption("--slow") or "slow" in config.getoption("markexpr")
     for item in items:
-        if "slow" in item.keywords and not run_slow:
-            item.add_marker(pytest.mark.skip(reason="a long one: --slow runs it"))
         if "linux" in item.keywords and sys.platform != "linux":
             item.add_marker(pytest.mark.skip(reason="needs Linux"))
+    if config.getoption("--slow") or "slow" in config.getoption("markexpr"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    config.stash[_left_out] = len(slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    # Each process of pytest-xdist has collected all tests.
+    config, left_out = node.config, getattr(node, "workeroutput", {}).get("left_out", 0)
+    config.stash[_left_out] = max(left_out, config.stash.get(_left_out, 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(_left_out, 0):
+        terminalreporter.write_line(f"slow tests that are left out: {left_out}; make test-slow runs them")
 
 
 @pytest.hookimpl(wrapper=True)

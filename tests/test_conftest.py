@@ -85,11 +85,20 @@ def test_a_leak_with_a_reason_passes_and_one_without_does_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "outcome"), [((), "1 skipped"), (("--slow",), "1 passed"), (("-m", "slow"), "1 passed")]
+    ("arguments", "outcome"),
+    [((), "1 passed, 1 deselected"), (("--slow",), "2 passed"), (("-m", "slow"), "1 passed, 1 deselected")],
 )
 def test_slow_tests_run_when_asked_for(tmp_path, arguments, outcome):
-    ran = run_pytest(tmp_path, "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\n", *arguments)
+    source = "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\ndef test_other(): pass\n"
+    ran = run_pytest(tmp_path, source, *arguments)
     assert outcome in ran.stdout
+    assert ("make test-slow runs them" in ran.stdout) == (not arguments)
+
+
+def test_number_of_slow_tests_that_are_left_out_is_said_by_a_run_in_several_processes_too(tmp_path):
+    source = "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\ndef test_other(): pass\n"
+    ran = run_pytest(tmp_path, source, "-n", "2")
+    assert "slow tests that are left out: 1; make test-slow runs them" in ran.stdout
 
 
 def test_tests_run_with_the_usual_number_of_descriptors(tmp_path):

@@ -74,3 +74,11 @@ def test_make_test_says_how_long_it_takes_and_hears_ctrl_c(tmp_path):
     assert re.search(r"take \d+ to \d+ minutes", before)
     # Without it the tests are no foreground process group, and Ctrl-C does not reach them.
     assert command.startswith("--foreground ")
+
+
+@in_a_clone
+def test_slow_tests_are_run_before_a_change_goes_in():
+    legs = re.findall(r" (test|test-slow) VENV=(\S+)| on_newest (test-slow|test)", (ROOT / ".ci" / "run").read_text())
+    assert {(command or newest, folder) for command, folder, newest in legs} == {
+        (command, folder) for command in ("test", "test-slow") for folder in (".venv-$oldest", ".venv-lowest", "")
+    }

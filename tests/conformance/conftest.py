@@ -15,6 +15,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
             continue
         if row.why is Why.SLOW:
             item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.versions)
         else:
             # Strict: a line of the table whose test passes is stale, and fails.
             item.add_marker(pytest.mark.xfail(strict=not row.partly, reason=row.reason))

@@ -1,11 +1,9 @@
-"""Each test that docs/faults.md names exists."""
+"""Each test that docs/faults.md names exists, and is run by ``make test`` or by ``make test-slow``."""
 
 import ast
 import functools
 import re
 from pathlib import Path
-
-import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "faults.md"
@@ -13,14 +11,29 @@ NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
 @functools.cache
-def names_in(file):
+def marks_in(file):
+    """Return the tests of a file, each with its decorators as they are written there."""
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {
+        node.name: [ast.unparse(decorator) for decorator in node.decorator_list]
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED.findall(PAGE.read_text(encoding="utf-8")))))
-def test_named_test_exists(file, name):
-    assert name in names_in(file)
+def named():
+    return sorted(set(NAMED.findall(PAGE.read_text(encoding="utf-8"))))
+
+
+def test_named_tests_exist():
+    assert len(named()) > 200
+    assert [f"{file}::{name}" for file, name in named() if name not in marks_in(file)] == []
+
+
+def test_named_tests_are_run_by_one_of_both_commands():
+    # Whatever is not slow is run by `make test`; what is slow, by `make test-slow`; what is skipped, by neither.
+    skipped = [mark for file, name in named() for mark in marks_in(file)[name] if mark.startswith("pytest.mark.skip(")]
+    assert skipped == []
 
 
 def test_each_row_names_a_test():

@@ -1,6 +1,7 @@
 """
 What `docs/placement.md` promises of the default placement, in simulations of a few seconds.
 
+`make test` simulates peers of many workers, `make test-slow` all scenarios.
 `make sim` runs more and larger ones, and draws them.
 """
 
@@ -24,9 +25,14 @@ SCENARIOS = {
     "short tasks": Scenario(mean=0.1),
     "many small clients": Scenario(clients=200, tasks=30_000),
 }
+SHORT = "peers of many workers"
 
 
-@pytest.fixture(scope="module", params=SCENARIOS)
+def each_of(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] if name != SHORT else []) for name in names]
+
+
+@pytest.fixture(scope="module", params=each_of(SCENARIOS))
 def pair(request):
     scenario = SCENARIOS[request.param]
     return World(scenario).run(), ideal(scenario)
@@ -42,19 +48,20 @@ def test_a_task_takes_few_messages(pair):
     assert 2 <= ours.messages_per_task <= 6
 
 
-@pytest.mark.parametrize("pair", [name for name in SCENARIOS if name != "heavy tails"], indirect=True)
+@pytest.mark.parametrize("pair", each_of(name for name in SCENARIOS if name != "heavy tails"), indirect=True)
 def test_no_client_waits_much_longer_than_others(pair):
     ours, best = pair
     assert ours.unfairness <= max(1.5, 1.05 * best.unfairness)  # chance alone does that with one queue as well
 
 
+@pytest.mark.slow
 def test_heavy_tails_make_no_client_wait_longer_than_chance_does():
     scenarios = [Scenario(heavy=True, seed=seed) for seed in range(1, 5)]
     ours = sum(World(scenario).run().unfairness for scenario in scenarios)
     assert ours <= 1.05 * sum(ideal(scenario).unfairness for scenario in scenarios)  # of one world it says little
 
 
-@pytest.mark.parametrize("pair", ["many small clients"], indirect=True)
+@pytest.mark.parametrize("pair", each_of(["many small clients"]), indirect=True)
 def test_many_small_clients_wait_little_longer_than_with_one_queue_for_all(pair):
     ours, best = pair
     assert ours.percentile(0.99) <= 1.2 * best.percentile(0.99)
