@@ -70,8 +70,8 @@ class LoopThread:
                         self._fds.remove(fd)
 
 
-def make_reading(sock, take):
-    return Reading(SocketTransport(sock), SharedPage(), take, lambda: None)
+def make_reading(sock, handlers):
+    return Reading(SocketTransport(sock), SharedPage(), handlers, lambda: None)
 
 
 class Worker:
@@ -82,7 +82,8 @@ class Worker:
         self.loop = LoopThread()
         self.taken = []
         self.ended = threading.Event()
-        self.reading = Reading(SocketTransport(self._sock), SharedPage(), self._take, self.ended.set)
+        handlers = {Next: self._take, Resume: self._take}
+        self.reading = Reading(SocketTransport(self._sock), SharedPage(), handlers, self.ended.set)
         self.loop.reading = self.reading
         self.raised = None
         self.receives = count()
@@ -189,7 +190,7 @@ def test_end_is_found_while_a_loop_reads(patience, worker):
 def test_wait_with_a_timeout_ends_with_what_another_thread_reads():
     engine, sock = socket.socketpair()
     taken = []
-    here = make_reading(sock, lambda frame: taken.append(frame.call))
+    here = make_reading(sock, {Resume: lambda frame: taken.append(frame.call)})
     came_back = threading.Event()
 
     def receive():
@@ -210,7 +211,7 @@ def test_wait_with_a_timeout_ends_with_what_another_thread_reads():
 
 def test_wait_with_a_timeout_ends_at_its_time():
     engine, sock = socket.socketpair()
-    here = make_reading(sock, lambda frame: None)
+    here = make_reading(sock, {})
     with engine, sock:
         with pytest.raises(BlockingIOError):
             here.receive(True, 0.01)
@@ -220,7 +221,7 @@ def test_wait_with_a_timeout_ends_at_its_time():
 
 def test_end_that_another_thread_has_found_is_found_by_every_wait():
     engine, sock = socket.socketpair()
-    here = make_reading(sock, lambda frame: None)
+    here = make_reading(sock, {})
     with engine, sock:
         here.open(signal.SIGURG, None)
         engine.shutdown(socket.SHUT_RDWR)

@@ -9,7 +9,7 @@ from woolexec.engine.lane import WorkerLane
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import Cancel, Close, Next, Raise, Return, Send, Started, Submit, Throw, Yield, encode
+from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, fill
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from woolexec.wire.protobuf import Message
 
 
-NESTED = frozenset({Submit, Cancel, Close, Next, Send, Throw})
+NESTED = frozenset({Submit, Cancel, *COMMANDS})
 """Frames that a call sends about the tasks that it submits."""
 
 

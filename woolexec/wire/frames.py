@@ -358,6 +358,9 @@ define(Code, (1, "digest", STRING, ""), (2, "data", BLOB, b""), (3, "last", BOOL
 define(Handed, (1, "call", FIXED64, 0), (2, "file", FIXED64, 0))
 define(Part, (1, "call", FIXED64, 0), (2, "data", BYTES, b""))
 
+COMMANDS = (Next, Send, Throw, Close)
+"""The commands for a stream."""
+
 KINDS: dict[int, type[Message]] = {
     1: Start,
     2: Return,

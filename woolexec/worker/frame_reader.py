@@ -30,7 +30,7 @@ from _thread import start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, Protocol
 
     from woolexec.wire.shared_page import SharedPage
@@ -60,7 +60,8 @@ class Reading:
     """
     Decides which thread reads, and runs the reader thread.
 
-    :param take: acts on a frame, in the thread that reads; returns the loop that it was for, if that can borrow
+    :param handlers: act on frames, in the thread that reads; each returns the loop that a frame was for, if that can
+        borrow
     :param on_end: called in the reader thread when there will be no more frames
     """
 
@@ -68,7 +69,7 @@ class Reading:
         self,
         transport: SocketTransport,
         page: SharedPage,
-        take: Callable[[Any], Borrower | None],
+        handlers: Mapping[type, Callable[[Any], Borrower | None]],
         on_end: Callable[[], object],
     ) -> None:
         self.is_open = False  # the reader thread reads
@@ -76,7 +77,7 @@ class Reading:
         self.gone = False  # the engine has closed its end
         self._transport = transport
         self._page = page
-        self._take = take
+        self._handlers = handlers
         self._on_end = on_end
         self._lock = threading.Lock()  # guards reading from the socket
         self._idle_thread = [True]  # popped by the caller that lets the reader thread read
@@ -146,9 +147,9 @@ class Reading:
         except EOFError:
             self.gone = True
             raise
-        borrower = None
+        borrower, handlers = None, self._handlers
         for frame in frames:
-            borrower = self._take(frame)
+            borrower = handlers[frame.__class__](frame)
         return borrower
 
     def _lend(self) -> None:
@@ -187,7 +188,7 @@ class Reading:
                 self._borrower = None
             else:
                 for frame in frames:
-                    if self._take(frame) is not borrower:
+                    if self._handlers[frame.__class__](frame) is not borrower:
                         self._has_news, self._borrower = True, None
         except BaseException:  # a bug in woolexec: print it where the user sees it
             import traceback

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from time import monotonic, sleep
 
 from woolexec.wire.fast_frames import encode_apart
-from woolexec.wire.frames import Cancel, Close, Options, Raise, Started, Submit, Wait, Yield, encode
+from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Wait, Yield, encode
 from woolexec.wire.payload import File, Parts
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Function
     from woolexec.futures.latch import Latch
+    from woolexec.wire.protobuf import Message
     from woolexec.worker.frame_reader import Reading
     from woolexec.worker.socket_transport import SocketTransport
 
@@ -68,27 +69,41 @@ def current_job() -> Job | None:
     return job
 
 
-def resolve(frame: Any) -> None:
-    """Deliver a frame about a nested task: its start, an item or its outcome."""
-    number = frame.call if isinstance(frame.call, int) else frame.call[0]
-    if frame.__class__ is Yield or frame.__class__ is Started:
-        stream = _tasks.get(number)
-        if stream is None:
-            return
-        if frame.__class__ is Yield:
-            stream.deliver_item(None, frame)
-        else:
-            stream.deliver_start(None)
-        return
-    receiver = _tasks.pop(number, None)
+def _returned(frame: Return) -> None:
+    receiver = _tasks.pop(frame.call[0], None)
     if receiver is None:
         return
-    if frame.__class__ is Raise:
-        receiver.deliver_failure(None, frame.payload or None)  # no payload: it was cancelled
-    elif frame.context:
+    if frame.context:
         receiver.deliver_context(None, frame.context, frame.payload)
     else:
         receiver.deliver(None, frame.payload)
+
+
+def _raised(frame: Raise) -> None:
+    receiver = _tasks.pop(frame.call, None)
+    if receiver is not None:
+        receiver.deliver_failure(None, frame.payload or None)  # no payload: it was cancelled
+
+
+def _started(frame: Started) -> None:
+    stream = _tasks.get(frame.call[0])
+    if stream is not None:
+        stream.deliver_start(None)
+
+
+def _yielded(frame: Yield) -> None:
+    stream = _tasks.get(frame.call)
+    if stream is not None:
+        stream.deliver_item(None, frame)
+
+
+HANDLERS: dict[type[Message], Callable[[Any], None]] = {
+    Return: _returned,
+    Raise: _raised,
+    Started: _started,
+    Yield: _yielded,
+}
+"""The frames about nested tasks: their starts, items and outcomes."""
 
 
 def submit(future: Any, receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> None:

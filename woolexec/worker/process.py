@@ -15,24 +15,18 @@ from woolexec.wire import pickling
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import (
+    COMMANDS,
     Broken,
     Cancel,
-    Close,
     Define,
     Initialize,
-    Next,
-    Raise,
     Recall,
     Recalled,
-    Return,
-    Send,
     Start,
-    Started,
     Stop,
-    Throw,
-    Yield,
     encode,
 )
+from woolexec.wire.handlers import Handlers
 from woolexec.wire.pickling import loads, restrict
 from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.worker import nested_tasks
@@ -51,11 +45,6 @@ if TYPE_CHECKING:
 
 LEAVING = 0.5
 """Seconds that coroutines and streams have to end after the engine is gone."""
-
-
-_COMMANDS = frozenset({Next, Send, Throw, Close, Cancel})
-_NEWS = frozenset({Return, Raise, Yield, Started})
-"""Frames that command a call, and frames about a nested task that a call has submitted."""
 
 
 def make_lane(number: int, transport: SocketTransport, reading: Reading) -> Lane:
@@ -83,7 +72,7 @@ class Worker:
         self.page = SharedPage(page_fd)
         self.page.set_pid(os.getpid())
         self.transport = SocketTransport(sock, self.page.down, Descriptors(descriptors, Reserve()))
-        self.reading = Reading(self.transport, self.page, self._take, self._finish_lanes)
+        self.reading = Reading(self.transport, self.page, self._handlers(), self._finish_lanes)
         self.lane = SyncLane(self.transport, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
         self._slots: dict[int, Slot] = {}
@@ -124,34 +113,41 @@ class Worker:
 
     # -- frames -------------------------------------------------------------------------------------------------
 
-    def _take(self, frame: Any) -> Lane | None:
-        """Act on a frame; return the event loop that it was for, if that can read the socket as well."""
-        cls = frame.__class__
-        if cls is Start:
-            slot = self._slots[frame.function]
-            if frame.lane:
-                return self._start_aside(frame, slot)
-            self.lane.start(frame, slot)
-        elif cls is Define:
-            slot = Slot(frame.payload, [self._slots[need] for need in frame.needs])
-            self._slots[frame.function] = slot
-            slot.prepare()
-        elif cls is Recall:
-            if frame.loop:
-                self._give_back()
-            else:
-                self.lane.recall(frame)
-        elif cls in _COMMANDS:
-            return self._control(frame)
-        elif cls is Stop:
-            self.reading.stopping = True
-        elif cls is Initialize:
-            self._initialize(frame.payload)
-        elif cls in _NEWS:
-            nested_tasks.resolve(frame)
-        else:
-            os._exit(1)
+    def _handlers(self) -> Handlers:
+        """Each returns the event loop that the frame was for, if that can read the socket as well."""
+        return Handlers(
+            "a worker",
+            {
+                Start: self._start,
+                Define: self._define,
+                Recall: self._recall,
+                **dict.fromkeys((*COMMANDS, Cancel), self._control),
+                Initialize: self._initialize,
+                Stop: self._stop,
+                **nested_tasks.HANDLERS,
+            },
+        )
+
+    def _start(self, frame: Start) -> Lane | None:
+        slot = self._slots[frame.function]
+        if frame.lane:
+            return self._start_in_lane(frame, slot)
+        self.lane.start(frame, slot)
         return None
+
+    def _define(self, frame: Define) -> None:
+        slot = Slot(frame.payload, [self._slots[need] for need in frame.needs])
+        self._slots[frame.function] = slot
+        slot.prepare()
+
+    def _recall(self, frame: Recall) -> None:
+        if frame.loop:
+            self._give_back()
+        else:
+            self.lane.recall(frame)
+
+    def _stop(self, _: Stop) -> None:
+        self.reading.stopping = True
 
     def _control(self, frame: Any) -> Lane | None:
         known = None
@@ -161,7 +157,7 @@ class Worker:
             lane.control(frame)
         return known
 
-    def _start_aside(self, frame: Start, slot: Slot) -> Lane | None:
+    def _start_in_lane(self, frame: Start, slot: Slot) -> Lane | None:
         if frame.count and not frame.again:
             self._chunk = frame.payload
         lane = self._lane(frame.lane)  # first: making it takes a while, which is not part of the calls
@@ -177,9 +173,9 @@ class Worker:
         self.transport.send(encode(Recalled(call=self._declined, loop=True)))
         self._declined = []
 
-    def _initialize(self, payload: Any) -> None:
+    def _initialize(self, frame: Initialize) -> None:
         try:
-            initializer, initargs = loads(payload)
+            initializer, initargs = loads(frame.payload)
             initializer(*initargs)
             if initializer is not follow_path:
                 self.page.initialized()

@@ -29,7 +29,7 @@ from woolexec.mesh.link.outbox import Arriving, Outbox, inline, parts_of
 from woolexec.platform.posix import host_name
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Code, Define, Handed, Load, Part, Recalled, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
@@ -357,7 +357,7 @@ class Link(Distant, _Far):
             if isinstance(frame, Stop):
                 self._leave()
                 continue
-            if isinstance(frame, Part | Handed):
+            if isinstance(frame, Arriving.FRAMES):
                 self._arriving.add(frame)
                 continue
             if getattr(frame, "extent", ()):

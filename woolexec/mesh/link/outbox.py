@@ -250,6 +250,9 @@ class _Parts:
 class Arriving:
     """Large payloads that have not arrived completely."""
 
+    FRAMES = (Part, Handed)
+    """The frames for `add`."""
+
     def __init__(self) -> None:
         self._files: dict[int, File | bytearray | OSError] = {}
         self.passage: Passage | None = None

@@ -20,27 +20,23 @@ from woolexec.resources import Requirement
 from woolexec.wire.exceptions import dump_failure, types_of
 from woolexec.wire.fast_frames import decode, encode_return, encode_yield
 from woolexec.wire.frames import (
+    COMMANDS,
     Cancel,
-    Close,
     Code,
     Define,
-    Handed,
     Load,
     Log,
-    Next,
-    Part,
     Raise,
     Recall,
     Recalled,
     Return,
-    Send,
     Start,
     Started,
     Stop,
-    Throw,
     Yield,
     encode,
 )
+from woolexec.wire.handlers import Handlers
 from woolexec.wire.payload import LARGE, File, Parts, fill
 from woolexec.wire.pickling import dumps_inline
 
@@ -57,8 +53,6 @@ _LOOK = 0.01
 
 _BACKLOG = 1000
 """The number of batches waiting for the stream above which logging records are dropped."""
-
-_COMMANDS = (Next, Send, Throw, Close)
 
 
 class Served:
@@ -121,11 +115,12 @@ class Served:
 
         task = asyncio.current_task()
         assert task is not None
+        handlers = self._handlers()
         self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 for frame in decode(data):
-                    self._take(frame)
+                    handlers[frame.__class__](frame)
                 if self._refused:
                     self.outbox.put(encode(Load(refused=self._refused)))
                     self._refused = []
@@ -142,26 +137,25 @@ class Served:
         self._room = asyncio.Event()
         await self._room.wait()
 
-    def _take(self, frame: Any) -> None:
-        if isinstance(frame, Start):
-            self._start(frame)
-        elif isinstance(frame, Define):
-            # Not interned: the run time of a function is measured for each link separately.
-            name = frame.name or "a task of another process"
-            self._slots[frame.function] = function = Function(self._taken(frame), name)
-            function.family = self._families.setdefault(frame.function, object())
-        elif isinstance(frame, Part | Handed):
-            self._arriving.add(frame)
-        elif isinstance(frame, Code):
-            self._code.take(frame)
-        elif isinstance(frame, Recall):
-            self._recall(frame)
-        elif isinstance(frame, Cancel):
-            self._cancel(frame)
-        elif isinstance(frame, _COMMANDS):
-            self._command(frame)
-        else:
-            raise ProtocolError(f"{type(frame).__name__} is not for a peer")
+    def _handlers(self) -> Handlers:
+        return Handlers(
+            "a peer",
+            {
+                Start: self._start,
+                Define: self._define,
+                Recall: self._recall,
+                Cancel: self._cancel,
+                **dict.fromkeys(COMMANDS, self._command),
+                **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
+                Code: self._code.take,
+            },
+        )
+
+    def _define(self, frame: Define) -> None:
+        # Not interned: the run time of a function is measured for each link separately.
+        name = frame.name or "a task of another process"
+        self._slots[frame.function] = function = Function(self._taken(frame), name)
+        function.family = self._families.setdefault(frame.function, object())
 
     def _start(self, frame: Start) -> None:
         function = self._slots.get(frame.function)
