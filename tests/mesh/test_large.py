@@ -73,7 +73,7 @@ def returning(number):
 def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
     monkeypatch.setattr(outbox_module, "_PART", 100_000)
     outbox = Outbox(set())
-    outbox.put_large(1, returning(1), store([b"x" * 250_000]))
+    outbox.put_frame(1, returning(1), store([b"x" * 250_000]))
     outbox.put(encode(Next(call=2)), 2)
     assert names(written(outbox, 3)) == [["Next", "Part"], ["Part"], ["Part", "Return"]]
 
@@ -82,9 +82,9 @@ def test_frames_of_one_call_keep_their_order(monkeypatch):
     monkeypatch.setattr(outbox_module, "_PART", 200_000)
     outbox = Outbox(set())
     outbox.put(encode(Yield(call=1, payload=b"first")), 1)
-    outbox.put_large(1, Yield(call=1), store([b"x" * 250_000]))
+    outbox.put_frame(1, Yield(call=1), store([b"x" * 250_000]))
     outbox.put(encode(Yield(call=1, payload=b"third")), 1)
-    outbox.put_large(1, Yield(call=1), store([b"y" * 150_000]))
+    outbox.put_frame(1, Yield(call=1), store([b"y" * 150_000]))
     outbox.put(encode(Close(call=1)), 1)
     batches = written(outbox, 3)
     assert names(batches) == [["Yield", "Part"], ["Part", "Yield", "Yield"], ["Part", "Yield", "Close"]]
@@ -94,7 +94,7 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
     monkeypatch.setattr(outbox_module, "_PART", 100_000)
     outbox = Outbox(set())
     for number in (1, 2):
-        outbox.put_large(number, returning(number), store([b"x" * 200_000]))
+        outbox.put_frame(number, returning(number), store([b"x" * 200_000]))
     calls = [frame.call for batch in written(outbox, 4) for frame in batch if isinstance(frame, Part)]
     assert calls == [1, 2, 1, 2]
 
@@ -103,7 +103,7 @@ def test_parts_become_the_payload_that_was_sent(monkeypatch):
     monkeypatch.setattr(outbox_module, "_PART", 256 << 10)
     outbox, arriving = Outbox(set()), Arriving()
     parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
-    outbox.put_large(7, returning(7), store(parts))
+    outbox.put_frame(7, returning(7), store(parts))
     frames = [frame for batch in written(outbox, 2) for frame in batch]
     assert len(frames) == 3
     for frame in frames[:-1]:

@@ -23,7 +23,7 @@ from woolexec.wire.fast_frames import (
     encode_yield,
     split_start,
 )
-from woolexec.wire.frames import KINDS, Part, Recall, Return, Start, Stop, Submit, encode
+from woolexec.wire.frames import KINDS, Part, Recall, Return, Start, Stop, encode
 from woolexec.wire.protobuf import Message, varint
 
 ROUNDS = 60
@@ -200,9 +200,10 @@ def test_short_returns_of_one_batch_are_what_the_general_way_makes_of_them():
     assert count > 1_000
 
 
-@pytest.mark.parametrize("cls", [Start, Return, Submit])
-def test_payload_written_apart_makes_the_same_frame(cls):
-    payload = b"z" * 5000
+@pytest.mark.parametrize("size", [0, 5000])
+@pytest.mark.parametrize("cls", [cls for cls in KINDS.values() if "payload" in cls.DEFAULTS])
+def test_payload_written_apart_makes_the_same_frame(cls, size):
+    payload = b"z" * size
     frame = cls(payload=payload)
 
     assert decode(encode_apart(frame) + payload) == [frame]

@@ -3,7 +3,9 @@ import os
 import pytest
 
 from woolexec.wire import payload
-from woolexec.wire.payload import LARGE, File, Parts, pack, shared_file, store
+from woolexec.wire.fast_frames import decode, encode_apart
+from woolexec.wire.frames import Return, Send, encode
+from woolexec.wire.payload import LARGE, File, Parts, attach, pack, shared_file, store
 
 SIZES = [[0], [1], [10, 0, 5], [200_000, 63, 64, 65], [3_000_000, 1]]
 
@@ -145,3 +147,67 @@ def test_parts_are_cut_by_their_sizes():
 def test_parts_whose_sizes_do_not_add_up_are_a_value_error(extent):
     with pytest.raises(ValueError):
         Parts.cut(b"bodybuffer", extent)
+
+
+BODY = [b"body", b"b" * 5000]
+
+
+class Arena:
+    """As much of a ring buffer as attaching needs."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def put(self, parts, size):
+        self.parts, self.size = parts, size
+        return self.mark
+
+
+def test_payload_is_within_its_frame_where_nothing_else_carries_it():
+    frame = Return(call=(1,))
+
+    assert attach(frame, b"small") is None
+
+    assert decode(encode(frame)) == [Return(call=(1,), size=(5,), payload=b"small")]
+
+
+def test_payload_of_middle_size_is_in_the_ring_buffer():
+    frame, arena = Return(call=(1,)), Arena(9)
+
+    assert attach(frame, Parts(BODY), arena) is None
+
+    assert frame == Return(call=(1,), size=(5004,), extent=(4, 5000), arena=9)
+    assert (arena.parts, arena.size) == (BODY, 5004)
+
+
+def test_payload_is_within_its_frame_where_it_is_small_or_the_ring_buffer_full():
+    for given, arena in ((b"small", Arena(9)), (Parts(BODY), Arena(0))):
+        frame = Return(call=(1,))
+        assert attach(frame, given, arena) is None
+        assert frame.payload is given
+        assert not frame.arena
+
+
+def test_file_is_returned_and_its_frame_has_its_sizes():
+    frame, file = Send(call=1, payload="of another attempt"), store(BODY)
+
+    assert attach(frame, file) is file
+
+    assert frame == Send(call=1, extent=(4, 5000))
+
+
+def test_file_is_read_into_the_frame_where_files_are_not_carried():
+    frame = Send(call=1)
+
+    assert attach(frame, store(BODY), files=False) is None
+
+    assert decode(encode(frame)) == [Send(call=1, extent=(4, 5000), payload=b"".join(BODY))]
+    assert decode(encode_apart(frame) + b"".join(BODY)) == decode(encode(frame))
+
+
+def test_file_may_be_larger_than_any_field_of_its_frame_could_say():
+    frame = Return(call=(1,))
+
+    attach(frame, File(shared_file(0), (10, 5 << 30)))
+
+    assert decode(encode(frame)) == [Return(call=(1,), extent=(10, 5 << 30))]

@@ -22,7 +22,7 @@ from woolexec.core.call import AT_ONCE
 from woolexec.wire import context_vars
 from woolexec.wire.exceptions import as_exception, dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
-from woolexec.wire.payload import fill
+from woolexec.wire.payload import attach
 from woolexec.wire.pickling import Pickled, dumps_value, loads
 from woolexec.worker.job import SHUT
 
@@ -193,7 +193,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
             return
         if not self._asked and isinstance(frame, Send) and payload != _NONE:  # in the worker it would end the stream
             raise TypeError("can't send non-None value to a just-started generator")
-        file = fill(frame, payload)
+        file = attach(frame, payload)
         self._asked += 1
         self._commander.command(self._handle, frame, file)
 

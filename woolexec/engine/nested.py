@@ -10,7 +10,7 @@ from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
-from woolexec.wire.payload import File, fill
+from woolexec.wire.payload import File, attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class NestedTasks:
         if receiver is None:
             return
         frame.call = receiver.outstanding_call.number
-        file = fill(frame, frame.payload) if getattr(frame, "extent", ()) else None
+        file = attach(frame, frame.payload) if getattr(frame, "extent", ()) else None
         self._dispatcher.command(receiver.outstanding_call, frame, file)
 
     def is_orphan(self, call: Call) -> bool:
@@ -157,10 +157,7 @@ class _Receiver(Pulled):
         """Send the encoded value to the worker, with changed context variables."""
         frame = Return(call=(self.task,), seconds=(0.0,))
         frame.context = context
-        file = fill(frame, payload)
-        if file is None:
-            frame.size = (len(frame.payload),)
-        self._tasks.finish(self, frame, file)
+        self._tasks.finish(self, frame, attach(frame, payload))
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
@@ -179,7 +176,7 @@ class _Receiver(Pulled):
         """Pass on items of a stream."""
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
-        self._tasks.tell(self, below, fill(below, frame.payload))
+        self._tasks.tell(self, below, attach(below, frame.payload))
 
 
 def _options_of(asked: Options | None) -> TaskOptions | None:

@@ -13,7 +13,7 @@ from woolexec.core.call import Call, Function
 from woolexec.core.window import Place
 from woolexec.wire.fast_frames import encode_slot, encode_start
 from woolexec.wire.frames import Define, Recall, Start, encode
-from woolexec.wire.payload import APART, File, Parts, fill
+from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Transport(Place):
 
     def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
         frame = Define(function=slot, needs=needs)
-        file = fill(frame, function.payload)
+        file = attach(frame, function.payload)
         self.send(encode(frame), file)
 
     def send_recall(self, number: int, waiting: int = 0) -> None:

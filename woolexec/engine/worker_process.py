@@ -23,7 +23,7 @@ from woolexec.platform.posix import oom_kills
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_start_in_arena, split_start
 from woolexec.wire.frames import Initialize, Start, Stop, encode
-from woolexec.wire.payload import APART, File, Parts, fill, shared_file
+from woolexec.wire.payload import APART, File, Parts, attach, shared_file
 from woolexec.wire.pickling import dumps
 from woolexec.wire.protobuf import Message
 from woolexec.wire.shared_page import SIZE as PAGE_SIZE
@@ -144,23 +144,11 @@ class Worker(Transport):
         super()._send_alone(call)
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
-        if isinstance(payload, File):
-            frame.extent = payload.extent
-            self.send(encode(frame), payload)
+        file = attach(frame, payload, self.page.down)
+        if len(frame.payload) >= APART:
+            self._out.append((pieces(encode_apart(frame), frame.payload), None))
         else:
-            parts: list[Any] = [payload]
-            if isinstance(payload, Parts):
-                frame.extent = payload.extent
-                parts = payload.parts
-            frame.size = (len(payload),)
-            if len(payload) >= APART:
-                frame.arena = self.page.down.put(parts, len(payload))
-            if not frame.arena:
-                frame.payload = payload
-            if len(frame.payload) >= APART:
-                self._out.append((pieces(encode_apart(frame), payload), None))
-            else:
-                self.send(encode(frame))
+            self.send(encode(frame), file)
 
     def send_stop(self) -> None:
         """Let the worker exit when it has finished the calls that it was sent."""
@@ -171,7 +159,7 @@ class Worker(Transport):
     def initialize(self, payload: bytes | File | Parts) -> None:
         """Have the worker run the initializer before anything else."""
         frame = Initialize()
-        file = fill(frame, payload)
+        file = attach(frame, payload)
         self.send(encode(frame), file)
 
     def send(self, frames: bytes, file: File | None = None) -> None:

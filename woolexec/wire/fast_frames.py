@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from woolexec.wire.frames import KINDS, TAGS, Part, Return, Start, Submit
+from woolexec.wire.frames import KINDS, TAGS, Part, Return, Start
 from woolexec.wire.protobuf import FIXED64, Message, read_varint, varint
 
 TYPE_CHECKING = False
@@ -20,9 +20,11 @@ if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
 
 def encode_apart(frame: Any) -> bytes:
     """Encode a frame up to its payload, which must be written after it."""
-    assert isinstance(frame, Start | Return | Submit)  # their payload is field 4
     payload, frame.payload = frame.payload, b""
-    body = frame.body() + b"\x22" + varint(len(payload))
+    body: bytes = frame.body()
+    if payload:
+        tag, _ = frame.FIELDS["payload"]
+        body += tag + varint(len(payload))
     frame.payload = payload
     size = len(body) + len(payload)
     inner = TAGS[type(frame)] + varint(size) + body

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from woolexec.wire.ring_buffer import RingBuffer
+
 LARGE = 128 * 1024
 """Minimum size, in bytes, of a payload that travels as a memory file."""
 
@@ -266,16 +268,37 @@ def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
     return offsets, max(end, 1)
 
 
-def fill(frame: Any, payload: bytes | File | Parts) -> File | None:
-    """Put a payload into its frame; if it is a file, return the file, which must be sent separately."""
+def attach(
+    frame: Any, payload: bytes | File | Parts, arena: RingBuffer | None = None, *, files: bool = True
+) -> File | None:
+    """
+    Attach a payload to its frame in the way in which the transport can carry it: beside, in a ring buffer, or within.
+
+    :param arena: the transport's ring buffer for payloads of middle size, if this thread may write to it
+    :param files: whether the transport carries files beside frames; if not, their contents are put into the frame
+    :return: the file to send beside the frame
+    """
     if isinstance(payload, File):
-        frame.extent, frame.payload = payload.extent, b""
-        return payload
+        if files:
+            announce(frame, payload)
+            return payload
+        payload = Parts(payload.load())
+    parts: list[Any] = [payload]
     if isinstance(payload, Parts):
-        frame.extent = payload.extent
-        payload = b"".join(payload.parts)
-    frame.payload = payload
+        frame.extent, parts = payload.extent, payload.parts
+    if "size" in frame.DEFAULTS:
+        frame.size = (len(payload),)
+    mark = arena.put(parts, len(payload)) if arena is not None and len(payload) >= APART else 0
+    if mark:
+        frame.arena = mark
+    else:
+        frame.payload = payload
     return None
+
+
+def announce(frame: Any, payload: File | Parts) -> None:
+    """Say in a frame what it needs to know of its payload, which is sent separately."""
+    frame.extent, frame.payload = payload.extent, b""
 
 
 def shared_file(size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from woolexec.wire.payload import APART
+from woolexec.wire.payload import APART, Parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
@@ -59,6 +59,10 @@ def sized(data: bytes) -> bytes:
     return varint(len(data)) + data
 
 
+def _joined(payload: bytes | Parts) -> bytes:
+    return sized(b"".join(payload.parts) if isinstance(payload, Parts) else payload)
+
+
 def _packed(letter: str) -> Kind:
     single = struct.Struct("<" + letter)
     width = single.size
@@ -89,7 +93,7 @@ FIXED64 = _fixed("Q", 1)
 DOUBLE = _fixed("d", 1)
 FLOAT = _fixed("f", 5)
 # A large payload stays a view until its frame is complete: then it is copied once, as a whole or in parts.
-BYTES = Kind(2, sized, lambda data: data if data.__class__ is memoryview else bytes(data))
+BYTES = Kind(2, _joined, lambda data: data if data.__class__ is memoryview else bytes(data))
 BLOB = Kind(2, sized, bytes)  # bytes that are not a payload
 STRING = Kind(2, lambda text: sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
 FIXED64S = _packed("Q")

@@ -10,8 +10,7 @@ from __future__ import annotations
 from woolexec.platform.ipc import set_buffer_size
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import decode, decode_returns, encode_apart
-from woolexec.wire.frames import Return, Start, Submit, encode
-from woolexec.wire.payload import INLINE_LIMIT, File, Parts, fill
+from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
 TYPE_CHECKING = False
@@ -86,7 +85,7 @@ class Reader:
             if self._filled < len(huge):
                 return []
             self._huge, self._filled = None, 0
-            return self._attach(decode(huge, 4, len(huge)), is_ours=True)
+            return self._complete(decode(huge, 4, len(huge)), is_ours=True)
         return self._take(returns)
 
     def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
@@ -101,12 +100,12 @@ class Reader:
             if stop > end:
                 if stop - pos > len(buffer):
                     self._begin_huge(pos, stop)
-                    return self._attach(frames)
+                    return self._complete(frames)
                 break
             frames += decode(buffer, pos + 4, stop)
             pos = stop
         if frames:
-            self._attach(frames)  # before data in the buffer moves, because payloads may be views of it
+            self._complete(frames)  # before data in the buffer moves, because payloads may be views of it
         if pos == end:
             pos = self._filled = 0
         elif len(buffer) - end < max(_ROOM, stop - end):  # make space for the rest of the batch, and more
@@ -124,9 +123,9 @@ class Reader:
         self._filled -= pos
         self._start = 0
 
-    def _attach(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
+    def _complete(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
         """
-        Attach to frames those payloads that did not come as plain bytes.
+        Give frames those payloads that did not come as plain bytes.
 
         :param is_ours: the data is in memory of its own, not in the read buffer
         """
@@ -209,13 +208,10 @@ def _inlined(rest: list[Any], file: File) -> list[Any]:
     """
     if len(file) > INLINE_LIMIT:
         raise BlockingIOError
+    frame: Any
     [frame] = decode(rest[0], 4, len(rest[0]))
-    payload = Parts(file.load())
-    if isinstance(frame, Start | Return | Submit):
-        frame.payload = payload
-        return pieces(encode_apart(frame), payload)
-    fill(frame, payload)
-    return pieces(encode(frame))
+    attach(frame, file, files=False)
+    return pieces(encode_apart(frame), frame.payload)
 
 
 def enlarge(sock: socket.socket) -> None:

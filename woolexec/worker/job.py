@@ -8,7 +8,7 @@ from functools import partial
 from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
-from woolexec.wire.payload import APART, File, Parts
+from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
 
 TYPE_CHECKING = False
@@ -111,22 +111,8 @@ class Job:
         frame = Return(call=(number,), seconds=(seconds,))
         if context:
             frame.context = context
-        if isinstance(payload, File):
-            frame.extent = payload.extent
-            transport.send(encode(frame), payload)
-            return
-        parts: list[Any] = [payload]
-        if isinstance(payload, Parts):
-            frame.extent = payload.extent
-            parts = payload.parts
-        frame.size = (len(payload),)
-        if arena is not None and len(payload) >= APART:
-            frame.arena = arena.put(parts, len(payload))
-        if frame.arena:
-            transport.send(encode(frame))
-        else:
-            frame.payload = payload
-            transport.send(encode_apart(frame), payload=payload)
+        file = attach(frame, payload, arena)
+        transport.send(encode_apart(frame), file, frame.payload)
 
     def fail(self, transport: SocketTransport, seconds: float, exc: BaseException, *, doing: str = "") -> None:
         """

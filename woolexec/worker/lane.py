@@ -25,7 +25,7 @@ from woolexec.wire import context_vars
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.fast_frames import encode_yield
 from woolexec.wire.frames import Cancel, Close, Started, Yield, encode
-from woolexec.wire.payload import File, fill
+from woolexec.wire.payload import File, attach
 from woolexec.wire.pickling import Pickled, dumps, dumps_value, loads
 from woolexec.worker import nested_tasks
 from woolexec.worker.job import PICKLING, SAFE, SHUT, Job, dumps_span
@@ -231,7 +231,7 @@ class Outlet:
             frame.count = count
         if self._job.frame.context_back:
             frame.context = context_vars.changed(self._job.frame.context)
-        file = fill(frame, payload)
+        file = attach(frame, payload)
         self._lane.send(encode(frame), file)
 
 

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 
 from woolexec.wire.fast_frames import encode_apart
 from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Wait, Yield, encode
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import File, attach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,14 +138,8 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
             require=options.require.texts if options.require is not None else (),
             near=options.near,
         )
-    if isinstance(payload, File):
-        frame.extent = payload.extent
-        worker.transport.send(encode(frame), payload)
-        return
-    if isinstance(payload, Parts):
-        frame.extent = payload.extent
-    frame.payload = payload
-    worker.transport.send(encode_apart(frame), payload=payload)
+    file = attach(frame, payload)
+    worker.transport.send(encode_apart(frame), file, frame.payload)
 
 
 def flush() -> None:

@@ -165,7 +165,7 @@ def test_frame_goes_in_parts_while_nothing_can_be_handed_over():
         outbox.passage = here
         there.close()
         frame = Return(call=(7,), seconds=(0.0,), size=(0,))
-        outbox.put_large(7, frame, store([BLOB]))
+        outbox.put_frame(7, frame, store([BLOB]))
         assert outbox._behind[7]
 
 

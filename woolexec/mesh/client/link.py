@@ -25,12 +25,12 @@ from woolexec.engine.diagnostics import task_name
 from woolexec.engine.transport import SLOTS, Remote
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.link.outbox import Arriving, Outbox, inline, parts_of
+from woolexec.mesh.link.outbox import Arriving, Outbox, parts_of
 from woolexec.platform.posix import host_name
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
 from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Start, Started, Stop, encode
-from woolexec.wire.payload import LARGE, File, Parts
+from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
 
@@ -280,7 +280,7 @@ class Link(Distant, _Far):
         if file is None:
             self._outbox.put(encode(frame), call)
         else:
-            self._outbox.put_large(call, frame, file)
+            self._outbox.put_frame(call, frame, file)
 
     def _send_run(self, run: list[Call]) -> None:
         if not run or run[0].cost < HORIZON:
@@ -314,7 +314,7 @@ class Link(Distant, _Far):
             needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
             payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
         self._send_code(function.code)
-        inline(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)))
+        attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
         return encode(frame)
 
     def _send_code(self, digests: Sequence[str]) -> None:
@@ -328,7 +328,6 @@ class Link(Distant, _Far):
                 self._outbox.put(encode(Code(digest=digest, data=data[start : start + _PIECE], last=last)))
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
-        frame.size = (len(payload),)
         number = frame.call[0]
         large = payload if isinstance(payload, File | Parts) and len(payload) >= LARGE else None
         if large is not None and self._outbox.hand_over(number, frame, large):
@@ -338,7 +337,7 @@ class Link(Distant, _Far):
             define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
             self._outbox.put_parts(number, frame, large, define)
             return
-        inline(frame, payload)
+        attach(frame, payload, files=False)
         self.send(encode(frame))
 
     # -- receiving ----------------------------------------------------------------------------------------------

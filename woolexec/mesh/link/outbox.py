@@ -25,7 +25,7 @@ from woolexec.platform.ipc import pread
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import encode_part
 from woolexec.wire.frames import Handed, Part, encode
-from woolexec.wire.payload import LARGE, File, Parts, fill, offsets_of, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, announce, attach, offsets_of, shared_file, store
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
@@ -90,9 +90,12 @@ class Outbox:
             behind.append(frames)
         self._due.add(self)
 
-    def put_large(self, call: int, frame: Message, payload: File | Parts) -> None:
-        """Queue a frame with a large payload."""
-        if not self.hand_over(call, frame, payload):
+    def put_frame(self, call: int, frame: Message, payload: bytes | File | Parts) -> None:
+        """Queue a frame with its payload: a large one is handed over, or sent in parts before the frame."""
+        if isinstance(payload, bytes) or len(payload) < LARGE:
+            attach(frame, payload, files=False)
+            self.put(encode(frame), call)
+        elif not self.hand_over(call, frame, payload):
             self.put_parts(call, frame, payload)
 
     def put_parts(self, call: int, frame: Message, payload: File | Parts, ahead: bytes = b"") -> None:
@@ -101,7 +104,7 @@ class Outbox:
 
         :param ahead: encoded frames to send right before it
         """
-        frame.extent, frame.payload = payload.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        announce(frame, payload)
         behind = self._behind.setdefault(call, deque())
         behind += (_Parts(call, payload), ahead + encode(frame))
         self._due.add(self)
@@ -111,7 +114,7 @@ class Outbox:
         number = self.passage.give(payload) if self.passage is not None and isinstance(payload, File) else 0
         if not number:
             return False
-        frame.extent, frame.payload = payload.extent, b""  # type: ignore[attr-defined]  # every frame with a payload
+        announce(frame, payload)
         self.put(encode(Handed(call=call, file=number)) + encode(frame), call)
         return True
 
@@ -363,11 +366,6 @@ async def end(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()
-
-
-def inline(frame: Any, payload: bytes | File | Parts) -> None:
-    """Put a payload of any kind into its frame."""
-    fill(frame, Parts(payload.load()) if isinstance(payload, File) else payload)
 
 
 def parts_of(payload: bytes | File | Parts) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from woolexec.engine.diagnostics import task_name
 from woolexec.engine.dispatcher import Relayed
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.link.outbox import Arriving, Outbox, inline
+from woolexec.mesh.link.outbox import Arriving, Outbox
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
@@ -37,7 +37,7 @@ from woolexec.wire.frames import (
     encode,
 )
 from woolexec.wire.handlers import Handlers
-from woolexec.wire.payload import LARGE, File, Parts, fill
+from woolexec.wire.payload import File, Parts, attach
 from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class Served:
         answer = self.outstanding.get(frame.call)
         if answer is None:
             return
-        file = fill(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
+        file = attach(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
         if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
             call.move("cancel")
@@ -389,7 +389,7 @@ class _Answer(Relayed):
 
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
         """Send the encoded value to the client, with changed context variables."""
-        frame = Return(call=(self.number,), seconds=(self._seconds(call),), size=(len(payload),), context=context)
+        frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
         self._end(frame, payload, "returned")
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
@@ -419,7 +419,8 @@ class _Answer(Relayed):
         if frame.payload.__class__ is bytes and not (frame.count or frame.context):
             self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)
             return
-        self._send(Yield(call=self.number, count=frame.count, context=frame.context), frame.payload)
+        items = Yield(call=self.number, count=frame.count, context=frame.context)
+        self.served.outbox.put_frame(self.number, items, frame.payload)
 
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record to the client."""
@@ -427,14 +428,7 @@ class _Answer(Relayed):
 
     def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
         if self.served.forget(self.number, outcome):
-            self._send(frame, payload)
-
-    def _send(self, frame: Message, payload: bytes | File | Parts) -> None:
-        if isinstance(payload, File | Parts) and len(payload) >= LARGE:
-            self.served.outbox.put_large(self.number, frame, payload)
-            return
-        inline(frame, payload)
-        self.served.outbox.put(encode(frame), self.number)
+            self.served.outbox.put_frame(self.number, frame, payload)
 
     @staticmethod
     def _seconds(call: Call) -> float:
