@@ -3,8 +3,9 @@
 from random import Random
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor as Field
 
-from tests.wire.frames import NAMES, random_frame, twin
+from tests.wire.frames import random_frame, twin
 from woolexec.wire import fast_frames, frames, protobuf
 from woolexec.wire import wire_pb2 as pb
 from woolexec.wire.fast_frames import (
@@ -23,7 +24,7 @@ from woolexec.wire.fast_frames import (
     encode_yield,
     split_start,
 )
-from woolexec.wire.frames import KINDS, Part, Recall, Return, Start, Stop, encode
+from woolexec.wire.frames import KINDS, Options, Part, Recall, Return, Start, Stop, encode
 from woolexec.wire.protobuf import Message, varint
 
 ROUNDS = 60
@@ -67,15 +68,45 @@ def test_batches_joined_end_to_end_are_one_batch():
         assert decode(batch(one) + batch(other)) == one + other
 
 
-def test_kinds_and_fields_are_those_of_the_schema():
-    for number, cls in KINDS.items():
-        schema = pb.Frame.DESCRIPTOR.fields_by_number[number].message_type
-        assert schema.name == cls.__name__
-        assert {number: field.name for number, field in schema.fields_by_number.items()} == {
-            tag >> 3: name for tag, (name, _) in cls.BY_TAG.items()
-        }
-    missing = set(NAMES.values()) - {NAMES[number] for number in KINDS}
-    assert not missing
+def test_frames_are_those_of_the_schema():
+    assert {number: cls.__name__ for number, cls in KINDS.items()} == {
+        number: field.message_type.name for number, field in pb.Frame.DESCRIPTOR.fields_by_number.items()
+    }
+
+
+SCHEMA = {
+    protobuf.UINT: (Field.TYPE_UINT32, int, {"int"}),
+    protobuf.SINT: (Field.TYPE_SINT32, int, {"int"}),
+    protobuf.BOOL: (Field.TYPE_BOOL, bool, {"bool"}),
+    protobuf.FIXED64: (Field.TYPE_FIXED64, int, {"int"}),
+    protobuf.DOUBLE: (Field.TYPE_DOUBLE, float, {"float"}),
+    protobuf.FLOAT: (Field.TYPE_FLOAT, float, {"float"}),
+    protobuf.BYTES: (Field.TYPE_BYTES, bytes, {"Any", "bytes"}),
+    protobuf.BLOB: (Field.TYPE_BYTES, bytes, {"bytes"}),
+    protobuf.STRING: (Field.TYPE_STRING, str, {"str"}),
+    protobuf.FIXED64S: (Field.TYPE_FIXED64, list, {"tuple[int, ...]"}),
+    protobuf.FIXED32S: (Field.TYPE_FIXED32, list, {"tuple[int, ...]"}),
+    protobuf.FLOATS: (Field.TYPE_FLOAT, list, {"tuple[float, ...]"}),
+    protobuf.STRINGS: (Field.TYPE_STRING, list, {"tuple[str, ...]"}),
+}
+"""By kind: the type in the schema, the type of protobuf's values, and the annotations of the attribute."""
+
+
+@pytest.mark.parametrize("cls", [*KINDS.values(), Options])
+def test_fields_are_those_of_the_schema(cls):
+    schema, message = getattr(pb, cls.__name__).DESCRIPTOR, getattr(pb, cls.__name__)()
+    assert {tag >> 3: name for tag, (name, _) in cls.BY_TAG.items()} == {
+        number: field.name for number, field in schema.fields_by_number.items()
+    }
+    for name, (tag, kind) in cls.FIELDS.items():
+        field, value = schema.fields_by_name[name], getattr(message, name)
+        if kind not in SCHEMA:
+            assert (name, field.message_type.name) == ("options", "Options")
+            continue
+        assert protobuf.read_varint(tag, 0)[0] >> 3 == field.number
+        found = field.type, list if hasattr(value, "append") else type(value), cls.__annotations__[name]
+        assert found[:2] == SCHEMA[kind][:2], name
+        assert found[2] in SCHEMA[kind][2], name
 
 
 @pytest.mark.parametrize("size", [0, 1, 95, 96, 97, 127, 128, 200, 70_000])

@@ -3,7 +3,7 @@ All frames, in the protobuf encoding of ``protos/woolexec/v1/wire.proto``.
 
 The encoder is our own because of start-up time: importing the protobuf runtime takes 22-34 ms, in the caller and again
 in the fork server, which is more than a pool may take until its first result.  ``tests/wire/test_frames.py`` compares
-the two implementations.
+the declarations with the schema, and the two implementations.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from woolexec.wire.protobuf import (
     STRING,
     STRINGS,
     UINT,
-    Kind,
     Message,
-    define,
-    sized,
+    nested,
     varint,
 )
 
@@ -33,361 +31,250 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
     from typing import Any
 
-    # The value of a field; the field's Kind determines its type.
-    Value = Any
+
+KINDS: dict[int, type[Frame]] = {}
+"""All frames, by number."""
+
+TAGS: dict[type[Message], bytes] = {}
 
 
-class Start(Message):
+class Frame(Message):
+    """
+    The base class of all frames.
+
+    :param number: that of the frame in the schema's ``Frame``
+    """
+
+    def __init_subclass__(cls, *, number: int) -> None:
+        super().__init_subclass__()
+        assert number not in KINDS
+        KINDS[number] = cls
+        TAGS[cls] = varint(number << 3 | 2)
+
+
+class Start(Frame, number=1):
     """Run these calls of one function."""
 
-    function: int
-    call: tuple[int, ...]
-    size: tuple[int, ...]
-    payload: Any
-    count: int
-    first: int
-    again: bool
-    extent: tuple[int, ...]
-    attempt: int
-    name: str
-    arena: int
-    lane: int
-    context: bytes
-    context_back: bool
-    parent: int
-    timeout: float
-    worker: int
-    offer: bool
-    priority: int
-    require: tuple[str, ...]
+    function: int = UINT(1)
+    call: tuple[int, ...] = FIXED64S(2)
+    size: tuple[int, ...] = FIXED32S(3)
+    payload: Any = BYTES(4)
+    count: int = UINT(5)
+    first: int = UINT(6)
+    again: bool = BOOL(7)
+    extent: tuple[int, ...] = FIXED64S(8)
+    attempt: int = UINT(9)
+    name: str = STRING(10)
+    arena: int = FIXED64(11)
+    lane: int = UINT(12)
+    context: bytes = BLOB(13)
+    context_back: bool = BOOL(14)
+    parent: int = FIXED64(15)
+    timeout: float = DOUBLE(16)
+    worker: int = UINT(17)
+    offer: bool = BOOL(18)
+    priority: int = SINT(19)
+    require: tuple[str, ...] = STRINGS(20)
 
 
-class Return(Message):
+class Return(Frame, number=2):
     """These calls returned."""
 
-    call: tuple[int, ...]
-    seconds: tuple[float, ...]
-    size: tuple[int, ...]
-    payload: Any
-    extent: tuple[int, ...]
-    arena: int
-    context: bytes
+    call: tuple[int, ...] = FIXED64S(1)
+    seconds: tuple[float, ...] = FLOATS(2)
+    size: tuple[int, ...] = FIXED32S(3)
+    payload: Any = BYTES(4)
+    extent: tuple[int, ...] = FIXED64S(5)
+    arena: int = FIXED64(6)
+    context: bytes = BLOB(7)
 
 
-class Raise(Message):
+class Raise(Frame, number=3):
     """This call raised."""
 
-    call: int
-    seconds: float
-    payload: Any
-    type: tuple[str, ...]
-    extent: tuple[int, ...]
+    call: int = FIXED64(1)
+    seconds: float = FLOAT(2)
+    payload: Any = BYTES(3)
+    type: tuple[str, ...] = STRINGS(4)
+    extent: tuple[int, ...] = FIXED64S(5)
 
 
-class Define(Message):
+class Define(Frame, number=4):
     """Store this function, or this large global of functions, in a slot."""
 
-    function: int
-    payload: Any
-    extent: tuple[int, ...]
-    name: str
-    needs: tuple[int, ...]
+    function: int = UINT(1)
+    payload: Any = BYTES(2)
+    extent: tuple[int, ...] = FIXED64S(3)
+    name: str = STRING(4)
+    needs: tuple[int, ...] = FIXED32S(5)
 
 
-class Recall(Message):
+class Recall(Frame, number=5):
     """Give back this call and all later ones that have not been started."""
 
-    call: int
-    waiting: int
-    loop: bool
+    call: int = FIXED64(1)
+    waiting: int = FIXED64(2)
+    loop: bool = BOOL(3)
 
 
-class Recalled(Message):
+class Recalled(Frame, number=6):
     """These calls were given back."""
 
-    call: tuple[int, ...]
-    loop: bool
+    call: tuple[int, ...] = FIXED64S(1)
+    loop: bool = BOOL(2)
 
 
 class Options(Message):
     """The options of a nested task."""
 
-    timeout: float
-    retries: int
-    idempotent: bool
-    name: str
-    retry_on: tuple[str, ...]
-    context_back: bool
-    priority: int
-    require: tuple[str, ...]
-    near: str
+    timeout: float = DOUBLE(1)
+    retries: int = UINT(2)
+    idempotent: bool = BOOL(3)
+    name: str = STRING(4)
+    retry_on: tuple[str, ...] = STRINGS(5)
+    context_back: bool = BOOL(6)
+    priority: int = SINT(7)
+    require: tuple[str, ...] = STRINGS(8)
+    near: str = STRING(9)
 
 
-class Submit(Message):
+class Submit(Frame, number=7):
     """A running call submits a task."""
 
-    task: int
-    parent: int
-    function: bytes
-    payload: Any
-    extent: tuple[int, ...]
-    options: Options | None
-    lane: int
-    context: bytes
-    name: str
-    code: tuple[str, ...]
+    task: int = FIXED64(1)
+    parent: int = FIXED64(2)
+    function: bytes = BLOB(3)
+    payload: Any = BYTES(4)
+    extent: tuple[int, ...] = FIXED64S(5)
+    options: Options | None = nested(Options)(6)
+    lane: int = UINT(7)
+    context: bytes = BLOB(8)
+    name: str = STRING(9)
+    code: tuple[str, ...] = STRINGS(11)
 
 
-class Wait(Message):
+class Wait(Frame, number=8):
     """A running call waits for its own tasks."""
 
-    call: int
-    serial: int
-    stays: bool
+    call: int = FIXED64(1)
+    serial: int = FIXED64(2)
+    stays: bool = BOOL(3)
 
 
-class Resume(Message):
+class Resume(Frame, number=9):
     """The call that was waiting continues."""
 
-    call: int
+    call: int = FIXED64(1)
 
 
-class Cancel(Message):
+class Cancel(Frame, number=10):
     """Drop this submitted task."""
 
-    call: int
+    call: int = FIXED64(1)
 
 
-class Stop(Message):
+class Stop(Frame, number=11):
     """Finish the calls that were sent, then exit."""
 
 
-class Load(Message):
+class Load(Frame, number=21):
     """The number of free places, and the calls that were refused; links only."""
 
-    free: int
-    refused: tuple[int, ...]
+    free: int = UINT(1)
+    refused: tuple[int, ...] = FIXED64S(4)
 
 
-class Part(Message):
+class Part(Frame, number=22):
     """The next bytes of a large payload; links only."""
 
-    call: int
-    data: Any
+    call: int = FIXED64(1)
+    data: Any = BYTES(2)
 
 
-class Handed(Message):
+class Handed(Frame, number=24):
     """A large payload was passed as a file descriptor, outside the link; its frame comes next."""
 
-    call: int
-    file: int
+    call: int = FIXED64(1)
+    file: int = FIXED64(2)
 
 
-class Code(Message):
+class Code(Frame, number=23):
     """The next bytes of a code archive; links only."""
 
-    digest: str
-    data: Any
-    last: bool
+    digest: str = STRING(1)
+    data: bytes = BLOB(2)
+    last: bool = BOOL(3)
 
 
-class Log(Message):
+class Log(Frame, number=12):
     """A logging record."""
 
-    record: bytes
-    text: str
-    call: int
+    record: bytes = BLOB(1)
+    text: str = STRING(2)
+    call: int = FIXED64(3)
 
 
-class Initialize(Message):
+class Initialize(Frame, number=13):
     """Run this before the first call."""
 
-    payload: Any
-    extent: tuple[int, ...]
+    payload: Any = BYTES(1)
+    extent: tuple[int, ...] = FIXED64S(2)
 
 
-class Broken(Message):
+class Broken(Frame, number=14):
     """The initializer raised."""
 
-    payload: bytes
+    payload: bytes = BYTES(1)
 
 
-class Started(Message):
+class Started(Frame, number=15):
     """These calls were started; on one machine sent for streams only, since the shared page shows the others."""
 
-    call: tuple[int, ...]
-    open: bool
+    call: tuple[int, ...] = FIXED64S(1)
+    open: bool = BOOL(2)
 
 
-class Yield(Message):
+class Yield(Frame, number=16):
     """The next item of a stream, or several items."""
 
-    call: int
-    payload: Any
-    extent: tuple[int, ...]
-    count: int
-    context: bytes
+    call: int = FIXED64(1)
+    payload: Any = BYTES(2)
+    extent: tuple[int, ...] = FIXED64S(3)
+    count: int = UINT(4)
+    context: bytes = BLOB(5)
 
 
-class Next(Message):
+class Next(Frame, number=17):
     """Pull the next item, or several items."""
 
-    call: int
-    credits: int
+    call: int = FIXED64(1)
+    credits: int = UINT(2)
 
 
-class Send(Message):
+class Send(Frame, number=18):
     """Send a value into a stream, and pull the next item."""
 
-    call: int
-    payload: Any
-    extent: tuple[int, ...]
+    call: int = FIXED64(1)
+    payload: Any = BYTES(2)
+    extent: tuple[int, ...] = FIXED64S(3)
 
 
-class Throw(Message):
+class Throw(Frame, number=19):
     """Raise an exception in a stream, and pull the next item."""
 
-    call: int
-    payload: bytes
+    call: int = FIXED64(1)
+    payload: bytes = BYTES(2)
 
 
-class Close(Message):
+class Close(Frame, number=20):
     """Close a stream; if the pool is shutting down, a pull in progress gets its item first."""
 
-    call: int
-    shutdown: bool
+    call: int = FIXED64(1)
+    shutdown: bool = BOOL(2)
 
-
-define(
-    Start,
-    (1, "function", UINT, 0),
-    (2, "call", FIXED64S, ()),
-    (3, "size", FIXED32S, ()),
-    (4, "payload", BYTES, b""),
-    (5, "count", UINT, 0),
-    (6, "first", UINT, 0),
-    (7, "again", BOOL, False),
-    (8, "extent", FIXED64S, ()),
-    (9, "attempt", UINT, 0),
-    (10, "name", STRING, ""),
-    (11, "arena", FIXED64, 0),
-    (12, "lane", UINT, 0),
-    (13, "context", BLOB, b""),
-    (14, "context_back", BOOL, False),
-    (15, "parent", FIXED64, 0),
-    (16, "timeout", DOUBLE, 0.0),
-    (17, "worker", UINT, 0),
-    (18, "offer", BOOL, False),
-    (19, "priority", SINT, 0),
-    (20, "require", STRINGS, ()),
-)
-define(
-    Return,
-    (1, "call", FIXED64S, ()),
-    (2, "seconds", FLOATS, ()),
-    (3, "size", FIXED32S, ()),
-    (4, "payload", BYTES, b""),
-    (5, "extent", FIXED64S, ()),
-    (6, "arena", FIXED64, 0),
-    (7, "context", BLOB, b""),
-)
-define(
-    Raise,
-    (1, "call", FIXED64, 0),
-    (2, "seconds", FLOAT, 0.0),
-    (3, "payload", BYTES, b""),
-    (4, "type", STRINGS, ()),
-    (5, "extent", FIXED64S, ()),
-)
-define(
-    Define,
-    (1, "function", UINT, 0),
-    (2, "payload", BYTES, b""),
-    (3, "extent", FIXED64S, ()),
-    (4, "name", STRING, ""),
-    (5, "needs", FIXED32S, ()),
-)
-define(Recall, (1, "call", FIXED64, 0), (2, "waiting", FIXED64, 0), (3, "loop", BOOL, False))
-define(Recalled, (1, "call", FIXED64S, ()), (2, "loop", BOOL, False))
-define(
-    Options,
-    (1, "timeout", DOUBLE, 0.0),
-    (2, "retries", UINT, 0),
-    (3, "idempotent", BOOL, False),
-    (4, "name", STRING, ""),
-    (5, "retry_on", STRINGS, ()),
-    (6, "context_back", BOOL, False),
-    (7, "priority", SINT, 0),
-    (8, "require", STRINGS, ()),
-    (9, "near", STRING, ""),
-)
-define(
-    Submit,
-    (1, "task", FIXED64, 0),
-    (2, "parent", FIXED64, 0),
-    (3, "function", BLOB, b""),
-    (4, "payload", BYTES, b""),
-    (5, "extent", FIXED64S, ()),
-    (6, "options", Kind(2, sized, lambda data: Options.parse(data, 0, len(data))), None),
-    (7, "lane", UINT, 0),
-    (8, "context", BLOB, b""),
-    (9, "name", STRING, ""),
-    (11, "code", STRINGS, ()),
-)
-define(Wait, (1, "call", FIXED64, 0), (2, "serial", FIXED64, 0), (3, "stays", BOOL, False))
-define(Resume, (1, "call", FIXED64, 0))
-define(Cancel, (1, "call", FIXED64, 0))
-define(Log, (1, "record", BLOB, b""), (2, "text", STRING, ""), (3, "call", FIXED64, 0))
-define(Initialize, (1, "payload", BYTES, b""), (2, "extent", FIXED64S, ()))
-define(Broken, (1, "payload", BYTES, b""))
-define(Started, (1, "call", FIXED64S, ()), (2, "open", BOOL, False))
-define(
-    Yield,
-    (1, "call", FIXED64, 0),
-    (2, "payload", BYTES, b""),
-    (3, "extent", FIXED64S, ()),
-    (4, "count", UINT, 0),
-    (5, "context", BLOB, b""),
-)
-define(Next, (1, "call", FIXED64, 0), (2, "credits", UINT, 0))
-define(Send, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""), (3, "extent", FIXED64S, ()))
-define(Throw, (1, "call", FIXED64, 0), (2, "payload", BYTES, b""))
-define(Close, (1, "call", FIXED64, 0), (2, "shutdown", BOOL, False))
-define(Load, (1, "free", UINT, 0), (4, "refused", FIXED64S, ()))
-define(Code, (1, "digest", STRING, ""), (2, "data", BLOB, b""), (3, "last", BOOL, False))
-define(Handed, (1, "call", FIXED64, 0), (2, "file", FIXED64, 0))
-define(Part, (1, "call", FIXED64, 0), (2, "data", BYTES, b""))
 
 COMMANDS = (Next, Send, Throw, Close)
 """The commands for a stream."""
-
-KINDS: dict[int, type[Message]] = {
-    1: Start,
-    2: Return,
-    3: Raise,
-    4: Define,
-    5: Recall,
-    6: Recalled,
-    7: Submit,
-    8: Wait,
-    9: Resume,
-    10: Cancel,
-    11: Stop,
-    12: Log,
-    13: Initialize,
-    14: Broken,
-    15: Started,
-    16: Yield,
-    17: Next,
-    18: Send,
-    19: Throw,
-    20: Close,
-    21: Load,
-    22: Part,
-    23: Code,
-    24: Handed,
-}
-TAGS = {cls: varint(number << 3 | 2) for number, cls in KINDS.items()}
 
 
 def encode(frame: Message) -> bytes:

@@ -1,4 +1,4 @@
-"""The protobuf encoding: integers, kinds of fields, and messages that are declared by tables of fields."""
+"""The protobuf encoding: integers, kinds of fields, and messages, which are classes that declare their fields."""
 
 from __future__ import annotations
 
@@ -47,12 +47,29 @@ def read_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
 class Kind:
     """How a type of field is read, and written after its tag."""
 
-    __slots__ = ("read", "wire", "write")
+    __slots__ = ("default", "read", "wire", "write")
 
-    def __init__(self, wire: int, write: Callable[[Value], bytes], read: Callable[[Any], Value]) -> None:
+    def __init__(
+        self, wire: int, write: Callable[[Value], bytes], read: Callable[[Any], Value], default: Value
+    ) -> None:
         self.wire = wire
         self.write = write
         self.read = read
+        self.default = default
+
+    def __call__(self, number: int) -> Value:
+        """Declare a field of this kind, in the body of a message's class."""
+        return _Field(number, self)
+
+
+class _Field:
+    """A field as it was declared."""
+
+    __slots__ = ("kind", "number")
+
+    def __init__(self, number: int, kind: Kind) -> None:
+        self.number = number
+        self.kind = kind
 
 
 def sized(data: bytes) -> bytes:
@@ -78,29 +95,29 @@ def _packed(letter: str) -> Kind:
             return single.unpack(data)
         return struct.unpack(f"<{len(data) // width}{letter}", data)
 
-    return Kind(2, write, read)
+    return Kind(2, write, read, ())
 
 
-def _fixed(letter: str, wire: int) -> Kind:
+def _fixed(letter: str, wire: int, default: float) -> Kind:
     form = struct.Struct("<" + letter)
-    return Kind(wire, form.pack, lambda data: form.unpack(data)[0])
+    return Kind(wire, form.pack, lambda data: form.unpack(data)[0], default)
 
 
-UINT = Kind(0, varint, int)
-BOOL = Kind(0, varint, bool)
-SINT = Kind(0, lambda value: varint(value << 1 ^ value >> 31), lambda value: value >> 1 ^ -(value & 1))
-FIXED64 = _fixed("Q", 1)
-DOUBLE = _fixed("d", 1)
-FLOAT = _fixed("f", 5)
+UINT = Kind(0, varint, int, 0)
+BOOL = Kind(0, varint, bool, default=False)
+SINT = Kind(0, lambda value: varint(value << 1 ^ value >> 31), lambda value: value >> 1 ^ -(value & 1), 0)
+FIXED64 = _fixed("Q", 1, 0)
+DOUBLE = _fixed("d", 1, 0.0)
+FLOAT = _fixed("f", 5, 0.0)
 # A large payload stays a view until its frame is complete: then it is copied once, as a whole or in parts.
-BYTES = Kind(2, _joined, lambda data: data if data.__class__ is memoryview else bytes(data))
-BLOB = Kind(2, sized, bytes)  # bytes that are not a payload
-STRING = Kind(2, lambda text: sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode())
+BYTES = Kind(2, _joined, lambda data: data if data.__class__ is memoryview else bytes(data), b"")
+BLOB = Kind(2, sized, bytes, b"")  # bytes that are not a payload
+STRING = Kind(2, lambda text: sized(text.encode("utf-8", "backslashreplace")), lambda data: bytes(data).decode(), "")
 FIXED64S = _packed("Q")
 FIXED32S = _packed("I")
 FLOATS = _packed("f")
 # Each element has its own tag, unlike in the packed columns.
-STRINGS = Kind(2, STRING.write, STRING.read)
+STRINGS = Kind(2, STRING.write, STRING.read, ())
 
 
 _WIDTHS = {1: 8, 5: 4}
@@ -108,12 +125,26 @@ _WIDTHS = {1: 8, 5: 4}
 
 
 class Message:
-    """The base class of all frames.  A field that is not set is a class attribute, its proto3 default."""
+    """
+    The base class of all messages.
+
+    A subclass declares each field as an attribute: its kind, called with its number.  Afterwards the attribute is the
+    field's proto3 default, which is its value in a message where it is not set.
+    """
 
     FIELDS: ClassVar[dict[str, tuple[bytes, Kind]]] = {}
     DEFAULTS: ClassVar[dict[str, Value]] = {}
     BY_TAG: ClassVar[dict[int, tuple[str, Kind]]] = {}
     NUMBERS: ClassVar[frozenset[int]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        fields = {name: value for name, value in vars(cls).items() if isinstance(value, _Field)}
+        cls.FIELDS = {name: (varint(field.number << 3 | field.kind.wire), field.kind) for name, field in fields.items()}
+        cls.DEFAULTS = {name: field.kind.default for name, field in fields.items()}
+        cls.BY_TAG = {field.number << 3 | field.kind.wire: (name, field.kind) for name, field in fields.items()}
+        cls.NUMBERS = frozenset(field.number for field in fields.values())
+        for name, default in cls.DEFAULTS.items():
+            setattr(cls, name, default)
 
     def __init__(self, **values: Value) -> None:
         if not self.DEFAULTS.keys() >= values.keys():
@@ -204,11 +235,6 @@ def _one_more(texts: tuple[str, ...], text: str) -> tuple[str, ...]:
     return (*texts, text)
 
 
-def define(cls: type[Message], *fields: tuple[int, str, Kind, Value]) -> None:
-    """Declare the fields of a message: number, name, kind and default of each."""
-    cls.FIELDS = {name: (varint(number << 3 | kind.wire), kind) for number, name, kind, _ in fields}
-    cls.DEFAULTS = {name: default for _, name, _, default in fields}
-    for name, default in cls.DEFAULTS.items():
-        setattr(cls, name, default)
-    cls.BY_TAG = {number << 3 | kind.wire: (name, kind) for number, name, kind, _ in fields}
-    cls.NUMBERS = frozenset(number for number, _, _, _ in fields)
+def nested(message: type[Message]) -> Kind:
+    """Return the kind of a field that is a message."""
+    return Kind(2, sized, lambda data: message.parse(data, 0, len(data)), None)
