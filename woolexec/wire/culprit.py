@@ -12,6 +12,8 @@ import functools
 from collections import deque
 from types import CellType, FunctionType, MethodType, ModuleType
 
+from woolexec.wire.atoms import SAFE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     Edge = tuple[object, str, str]
     """A value, the expression that leads to it, and an explanation of the variable in that expression."""
 
-_ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
+_ATOMS = (*SAFE, bytearray)
 _MOST = 200_000
 """Number of values after which the search gives up."""
 

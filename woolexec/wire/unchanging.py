@@ -24,13 +24,14 @@ from types import (
     WrapperDescriptorType,
 )
 
+from woolexec.wire.atoms import SAFE
 from woolexec.wire.modules import comes_by_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)})
+ATOMS = SAFE | {type(...), type(NotImplemented)}
 
 _CONSTANTS = frozenset(
     {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from functools import partial
 
+from woolexec.wire.atoms import SAFE
 from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
 from woolexec.wire.frames import Raise, Return, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
-from woolexec.wire.pickling import ATOMS, Pickled, dumps, prepare
+from woolexec.wire.pickling import Pickled, dumps, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,9 +156,6 @@ UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 
 SHUT = "this stream was closed by the shutdown of its pool"
-
-SAFE = ATOMS | {bytes}
-"""Values of these types can always be unpickled; others may run code when they are unpickled, and fail."""
 
 
 def dumps_span(
