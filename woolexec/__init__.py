@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from woolexec.api.task_executor import current_executor as current_executor
     from woolexec.api.task_info import TaskInfo as TaskInfo
     from woolexec.api.task_info import current_task as current_task
-    from woolexec.core.placement import Candidate as Candidate
-    from woolexec.core.placement import LeastOutstanding as LeastOutstanding
-    from woolexec.core.placement import Placement as Placement
-    from woolexec.core.placement import PowerOfTwoChoices as PowerOfTwoChoices
-    from woolexec.core.placement import RoundRobin as RoundRobin
+    from woolexec.core.candidate import Candidate as Candidate
+    from woolexec.core.policies import LeastOutstanding as LeastOutstanding
+    from woolexec.core.policies import Placement as Placement
+    from woolexec.core.policies import PowerOfTwoChoices as PowerOfTwoChoices
+    from woolexec.core.policies import RoundRobin as RoundRobin
     from woolexec.discovery.base import Discovery as Discovery
     from woolexec.errors import CredentialsError as CredentialsError
     from woolexec.errors import DiscoveryError as DiscoveryError
@@ -46,24 +46,24 @@ __version__ = "0.1.0"
 # Imported on first use: a worker imports this package too, and needs none of these names.
 _WHERE = {
     "AsyncMap": "woolexec.api.map_async",
-    "Candidate": "woolexec.core.placement",
+    "Candidate": "woolexec.core.candidate",
     "Credentials": "woolexec.mesh.security.credentials",
     "CredentialsError": "woolexec.errors",
     "Discovery": "woolexec.discovery.base",
     "DiscoveryError": "woolexec.errors",
     "InitializerError": "woolexec.errors",
-    "LeastOutstanding": "woolexec.core.placement",
+    "LeastOutstanding": "woolexec.core.policies",
     "NoPeersError": "woolexec.errors",
     "PeerPoolExecutor": "woolexec.executor",
     "PeerRefusedError": "woolexec.errors",
     "PeerStartError": "woolexec.errors",
-    "Placement": "woolexec.core.placement",
+    "Placement": "woolexec.core.policies",
     "PlatformError": "woolexec.errors",
-    "PowerOfTwoChoices": "woolexec.core.placement",
+    "PowerOfTwoChoices": "woolexec.core.policies",
     "ProtocolError": "woolexec.errors",
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
-    "RoundRobin": "woolexec.core.placement",
+    "RoundRobin": "woolexec.core.policies",
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
     "UnsatisfiableError": "woolexec.errors",

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from woolexec.api.map_async import AsyncMap, Settings
-    from woolexec.core.placement import Placement
+    from woolexec.core.policies import Placement
     from woolexec.discovery.base import Discovery
     from woolexec.engine.process import WorkerProcess
     from woolexec.engine.worker_process import Worker

@@ -408,6 +408,23 @@ def test_run_on_all_runs_once_on_every_worker(run):
     run(body)
 
 
+def test_run_on_all_of_a_coroutine_runs_beside_the_coroutines_that_workers_run(tmp_path):
+    async def wait():
+        while not (tmp_path / "go").exists():  # noqa: ASYNC110  # this process makes it
+            await asyncio.sleep(0.01)
+
+    async def own_pid():
+        return os.getpid()
+
+    with PeerPoolExecutor(2) as pool:
+        waiting = [pool.submit(wait) for _ in range(4)]
+        assert eventually(lambda: all(future.running() for future in waiting))
+        outcomes = pool.run_on_all(own_pid)
+        assert {future.result(SOON) for future in outcomes.values()} == {*outcomes}
+        assert not any(future.done() for future in waiting)
+        (tmp_path / "go").touch()
+
+
 def test_run_on_all_gives_the_outcome_of_each_worker(tmp_path):
     def first_fails():
         try:

@@ -1,22 +1,23 @@
-"""The engine without its I/O: mirrors the dispatcher, cancellation and supervisor, over the real `Scheduler`."""
+"""
+The shipped engine, with a clock, workers and other threads that a seed controls.
 
-import itertools
+Scheduler, dispatcher, cancellation, supervisor and all between them are the real ones.  Replaced are the event loop,
+which has no thread and no descriptors, and what starts and kills processes.
+"""
+
 from collections import deque
-from functools import partial
+from contextlib import contextmanager
+from types import SimpleNamespace
 
-from tests.core.simulated_task import FLAW, Task
 from tests.core.simulated_worker import SimWorker
-from woolexec.core.call import SENT, Call, Chunk
+from woolexec.core.call import Call
 from woolexec.core.ready_queue import ReadyQueue
-from woolexec.core.retry import LOST, retries_left
 from woolexec.core.window import BYTES, DEPTH, HORIZON
-
-REST = 0.002
-
-
-def has_prefetched(core):
-    """Tell whether some place has more than one call outstanding."""
-    return any(len(place.outstanding) > 1 and not place.recalling for place in core.places)
+from woolexec.engine import engine as engines
+from woolexec.engine.dispatcher import Dispatcher
+from woolexec.engine.engine import Engine
+from woolexec.engine.rounds import Rounds
+from woolexec.engine.supervisor import Supervisor
 
 
 class Queue(ReadyQueue):
@@ -29,286 +30,192 @@ class Queue(ReadyQueue):
         return super().take(call)
 
 
-class Conductor:
-    """What the engine does around `Scheduler`, step by step."""
+class SimLoop:
+    """The inbox and the timers of an engine; its thread is the simulation itself."""
 
-    def __init__(self, world, dispatch, limit, calls_limit):
-        self.world = world
-        self.numbers = itertools.count(1)
-        self.core = dispatch(self.numbers.__next__)
-        self.core.queue.__class__ = Queue
-        self.core.queue.world = world
-        self.limit = limit
-        self.calls_limit = calls_limit
-        self.workers = {}
-        self.ids = []
+    world = None  # set by the engine
+
+    def __init__(self, is_current):
         self.inbox = deque()
         self.timers = []
-        self.state = "open"
+        self.stopped = self.forked = False
+        self.thread = None
+        self.watched = SimpleNamespace(add=_nothing, remove=_nothing, change=_nothing)
 
-    # -- from any thread ----------------------------------------------------------------------------------------------
+    def clock(self):
+        return self.world.clock
 
-    def submit(self, call):
-        self.core.queue.offer(call)
-        self.inbox.append(call)
+    def prepare(self, run, on_first):
+        """Nothing runs by itself."""
 
-    def cancel(self, task, *, force):
-        if task.settled:
-            return
-        if self.core.queue.claim(task.call):
-            task.call.move("cancel")
-            task.cancel_succeeded()
-        elif not self.world.breathing and self.cancel_sent(task.call, force=force):
-            task.cancel_succeeded()
+    def begin(self):
+        """It runs when the world says so."""
 
-    # -- a round ------------------------------------------------------------------------------------------------------
+    wake = begin
 
-    def round(self):
-        self.take_inbox()
-        if self.state == "draining":
-            self.check_drained()
-        self.feed()
+    def retire(self):
+        return False
 
-    def take_inbox(self):
-        while self.inbox:
-            self.core.queue.add(self.inbox.popleft())
+    def tell(self, piece):
+        self.inbox.append(piece)
 
-    def feed(self):
-        core, queue = self.core, self.core.queue
-        if queue.head() is not None:
-            for worker in [worker for worker in self.workers.values() if not worker.outstanding]:
-                self.send(worker, core.assign(worker))
-            for worker in self.workers.values():
-                if queue.head() is None:
-                    break
-                self.send(worker, core.assign(worker))
-            while queue.head() is not None and len(self.workers) < self.limit:
-                idle = sum(1 for worker in self.workers.values() if not worker.outstanding and worker.ready)
-                if idle and idle >= len(queue):
-                    break
-                worker = SimWorker(self.world, self.calls_limit)
-                self.workers[worker.id] = worker
-                self.ids.append(worker.id)
-                core.join(worker)
-                self.send(worker, core.assign(worker))
-        if queue.head() is None:
-            self.balance()
+    def ask(self, question, default=None):
+        return question()
 
-    def send(self, worker, calls):
-        for call in calls:
-            worker.down.append(("start", call.number, call.receiver, call.first, call.count))
-            if call.options is not None and call.options.timeout is not None:
-                self.after(call.options.timeout, partial(self.check_time, worker, call, call.number))
-        if calls:
-            self.check_window(worker)
-
-    def send_stop(self, worker):
-        worker.stopping = True
-        worker.ready = False
-        worker.down.append(("stop",))
-
-    def check_window(self, worker):
-        check, calls = self.world.check, worker.outstanding.values()
-        check(len(calls) <= DEPTH, f"I7: {worker} has {len(calls)} calls outstanding")
-        if len(calls) > 2 and not worker.waiting:
-            check(sum(call.cost for call in calls) <= HORIZON + 1e-9, f"I7: {worker} has too much work ahead")
-            check(sum(len(call.payload) for call in calls) <= BYTES, f"I7: {worker} has too many bytes ahead")
-        check(len(self.workers) <= self.limit, f"I7: {len(self.workers)} workers")
-
-    def balance(self):
-        core, now = self.core, self.world.clock
-        if not has_prefetched(core):
-            return
-        if not any(worker.idle for worker in self.workers.values()) and len(self.workers) >= self.limit:
-            return
-        victim = core.victim(
-            lambda place: place.page.started, lambda place: now - place.page.since > max(REST, 2 * place.load)
-        )
-        if victim is not None:
-            self.recall(victim)
-            if core.queue.head() is not None:
-                self.feed()
-
-    def recall(self, worker, since=0, waiting=0):
-        worker.down.append(("recall", self.core.recall(worker, worker.page, since), waiting))
-
-    def after(self, seconds, piece):
-        self.timers.append((self.world.clock + seconds, piece))
+    def after(self, seconds, piece, about=None):
+        self.timers.append((self.clock() + seconds, piece))
 
     def run_timers(self):
-        due = [timer for timer in self.timers if timer[0] <= self.world.clock]
-        self.timers = [timer for timer in self.timers if timer[0] > self.world.clock]
+        due = [timer for timer in self.timers if timer[0] <= self.clock()]
+        self.timers = [timer for timer in self.timers if timer[0] > self.clock()]
         for _, piece in due:
             piece()
 
-    # -- what is heard ------------------------------------------------------------------------------------------------
 
-    def hear(self, worker, count):
-        for _ in range(count):
-            self.take(worker, worker.up.popleft())
-        if worker.is_used_up and not worker.outstanding and not worker.stopping:
-            self.send_stop(worker)
-        elif self.core.queue.head() is not None:
-            self.send(worker, self.core.assign(worker))
+class SimSupervisor(Supervisor):
+    """Starts simulated workers, and signals that arrive a few steps later."""
 
-    def take(self, worker, frame):
-        kind, what, *rest = frame
-        if kind == "return":
-            call = self.core.finish(worker, what, rest[0])
-            if call is not None:
-                call.receiver.deliver(call, rest[1])
-        elif kind == "raise":
-            self.raised(worker, what, *rest)
-        elif kind == "recalled":
-            self.core.recalled(worker, worker.page, what)
-        elif kind == "submit":
-            self.submit_nested(rest[0], what)
-        elif kind == "wait":
-            self.core.wait(worker, what)
-            if worker.recalling or worker.unstarted(worker.page.started):
-                self.recall(worker, waiting=rest[0])
-            else:
-                worker.down.append(("recall", 0, rest[0]))
-        elif kind == "resume":
-            self.core.resume(worker, what)
+    world = None
 
-    def raised(self, worker, number, seconds, payload):
-        call = worker.outstanding.get(number)
-        if call is None:
-            return
-        if retries_left(call.options, call.attempts, [FLAW]):
-            self.core.again(worker, call)
-            return
-        self.core.finish(worker, number, seconds)
-        call.receiver.deliver_failure(call, payload)
+    def start(self):
+        worker = SimWorker(self.world, next(self._ids), self._calls_limit)
+        self.world.check(
+            len(self.workers) < self._scheduler.workforce.most, f"I7: {len(self.workers)} workers, and one more"
+        )
+        self._dispatcher.joined(worker)
+        return worker
 
-    def reap(self, worker):
-        if self.workers.get(worker.id) is not worker:
-            return
-        while worker.up:
-            frame = worker.up.popleft()
-            if frame[0] in ("return", "raise", "recalled"):
-                self.take(worker, frame)
-        del self.workers[worker.id]
-        lost = self.core.leave(worker, worker.page.started)
-        for call in lost:
-            number = call.number
-            below = worker.ended_for is None or number <= worker.ended_for
-            own = getattr(call.receiver, "submitter", None) is worker
-            self.world.check(below or own, f"row 4: a kill aimed at {worker.ended_for} hit {number}")
-            if retries_left(call.options, call.attempts, (LOST,)):
-                self.core.retry(call)
-            else:
-                call.move("fail")
-                call.receiver.deliver_failure(call, "lost")
-        self.orphan_nested(worker)
-
-    def kill(self, worker):
-        """SIGTERM: it ends a few steps later."""
+    def kill(self, worker, number):
         self.world.killed.append([worker, self.world.random.randint(0, 12)])
 
-    # -- timeouts and cancelling --------------------------------------------------------------------------------------
+    def end(self, worker):
+        worker.ended_number = worker.dropped
+        super().end(worker)
 
-    def check_time(self, worker, call, number):
-        if worker.outstanding.get(number) is not call:
-            return
-        since = worker.page.since if number <= worker.page.started else None
-        left = call.options.timeout if since is None else since + call.options.timeout - self.world.clock
-        if left > 0:
-            self.after(left, partial(self.check_time, worker, call, number))
-            return
-        if not self.end_call(worker, call):
-            if worker.outstanding.get(number) is call:  # whether it was started is not known yet
-                self.after(REST, partial(self.check_time, worker, call, number))
-        elif retries_left(call.options, call.attempts, ("builtins:TimeoutError",)):
-            self.core.retry(call)
-        else:
-            call.move("fail")
-            call.receiver.deliver_failure(call, "timeout")
+    def reap(self, worker):
+        if self.workers.get(worker.id) is worker and worker.ended_number is not None:
+            worker.batch = len(worker.up)
+            for number, call in worker.outstanding.items():
+                if number <= worker.page.words[0]:
+                    own = getattr(call.receiver, "submitter", None) is worker
+                    heard = any(frame[1] == number for frame in worker.up if frame[0] in ("return", "raise"))
+                    text = f"row 4: a kill aimed at {worker.ended_number} hit {number}"
+                    self.world.check(number <= worker.ended_number or own or heard, text)
+        super().reap(worker)
 
-    def end_call(self, worker, call):
-        ready, worker.ready = worker.ready, False
-        self.recall(worker, since=call.number + 1)
-        while worker.up:
-            self.hear(worker, 1)
-        if not self.core.is_running(worker, worker.page, call):
-            worker.ready = ready
-            return False
-        worker.gone(call.number, len(call.payload))
-        self.core.queue.forget_parent(call.number)
-        self.send_stop(worker)
-        worker.ended_for = call.number
-        self.kill(worker)
-        return True
 
-    def cancel_sent(self, call, *, force):
-        self.take_inbox()
-        worker = call.place
-        if call.state == SENT and worker is not None:
-            if call.number > worker.page.started:
-                self.recall(worker, since=call.number)
-            if force and call.state == SENT and call.number <= worker.page.started and self.end_call(worker, call):
-                call.move("cancel")
-                return True
-        if self.core.queue.claim(call):
-            call.move("cancel")
-            return True
-        return False
+class SimNested:
+    """The tasks that simulated tasks submit: their outcomes are known to their worker at once."""
 
-    # -- nested tasks -------------------------------------------------------------------------------------------------
+    def __init__(self, engine, world):
+        self.engine = engine
+        self.world = world
 
-    def submit_nested(self, task, parent):
-        call = Call(self.world.function(task.plan), b"", task, task.plan.options(), parent)
-        task.call = call
-        self.core.queue.offer(call)
-        self.core.queue.add(call)
+    def hear(self, worker, frame, broken):
+        task = self.world.tasks[frame.task]
+        task.call = Call(self.world.function(task.plan), b"", task, task.plan.options(), frame.parent)
+        self.engine.scheduler.add(task.call)
 
-    def finish_nested(self, task):
-        if not task.submitter.is_dead:
-            task.submitter.down.append(("outcome", task))
+    def end_children(self, call):
+        """The worker that would wait for them is ended too."""
 
-    def orphan_nested(self, worker):
-        worker.is_dead = True
+    def orphan(self, worker):
         for task in self.world.tasks:
             if task.submitter is worker and not task.settled:
                 if task.call is None:  # its Submit was never heard
                     task.cancelled = True
-                elif self.core.queue.claim(task.call):
+                elif self.engine.scheduler.main.queue.claim(task.call):
                     task.call.move("cancel")
                     task.cancel_succeeded()
 
-    # -- the end ------------------------------------------------------------------------------------------------------
 
-    def shut(self, *, cancel):
-        self.state = "draining"
-        if cancel:
-            self.cancel_waiting()
+class SimDispatcher(Dispatcher):
+    """Checks the windows of what it sends."""
 
-    def cancel_waiting(self):
-        self.take_inbox()
-        for worker in self.workers.values():
-            if worker.unstarted(worker.page.started):
-                self.recall(worker)
-        for entry in self.core.queue.clear():
-            if isinstance(entry, Chunk):
-                entry.cancelled = True
-                entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
-                continue
-            entry.move("cancel")
-            if isinstance(entry.receiver, Task) and entry.receiver.submitter is None:
-                entry.receiver.cancel_succeeded()
-            else:
-                entry.receiver.deliver_failure(entry, None)
+    world = None
+
+    def send(self, place, calls):
+        super().send(place, calls)
+        check, ahead = self.world.check, place.outstanding.values()
+        check(len(ahead) <= DEPTH, f"I7: {place} has {len(ahead)} calls outstanding")
+        if len(ahead) > 2 and not place.waiting:
+            check(sum(call.cost for call in ahead) <= HORIZON + 1e-9, f"I7: {place} has too much work ahead")
+            check(sum(len(call.payload) for call in ahead) <= BYTES, f"I7: {place} has too many bytes ahead")
+
+
+class SimEngine(Engine):
+    """The engine of a world."""
+
+    def __init__(self, world, limit, calls_limit):
+        kinds = {"loop_type": SimLoop, "supervisor_type": SimSupervisor, "dispatcher_type": SimDispatcher}
+        of_world = {name: type(kind.__name__, (kind,), {"world": world}) for name, kind in kinds.items()}
+        self.rounds_type = type("Rounds", (Rounds,), of_world)
+        super().__init__(limit, calls_limit=calls_limit)
+        engines._engines.discard(self)
+        self.scheduler.balancing.grants_permits = False
+        self.scheduler.main.queue.__class__ = Queue
+        self.scheduler.main.queue.world = world
+        nested = SimNested(self, world)
+        self._dispatcher.nested = self._dispatcher.outcomes._nested = self._supervisor.nested = nested
+        self.world = world
+        self.has_ended = False
+
+    @property
+    def workers(self):
+        return self._supervisor.workers
+
+    @property
+    def timers(self):
+        return self._loop.timers
+
+    @property
+    def has_requests(self):
+        return bool(self._loop.inbox)
+
+    def cancel_task(self, task, *, force):
+        if task.settled:
+            return
+        if self.world.breathing:  # another thread, in the middle of a step of the engine's
+            if self.scheduler.main.queue.claim(task.call):
+                task.call.move("cancel")
+                task.cancel_succeeded()
+        elif self.cancel(task, force=force):
+            task.cancel_succeeded()
 
     def close_map(self, parts):
         parts.closed = True
-        parts.chunk.cancelled = True
-        for worker in self.workers.values():
-            if any(call.chunk is parts.chunk for call in worker.unstarted(worker.page.started)):
-                self.recall(worker)
+        self.cancel_chunks([parts.chunk])
 
-    def check_drained(self):
-        if self.core.queue.head() is None and not any(worker.outstanding for worker in self.workers.values()):
-            for worker in self.workers.values():
-                if not worker.stopping:
-                    self.send_stop(worker)
+    def act(self):
+        """One round, with the timers that are due before it."""
+        self._loop.run_timers()
+        if not self._rounds.step():
+            self.has_ended = True
+
+    def hear(self, worker, count):
+        worker.batch = count
+        self._dispatcher.hear(worker)
+        worker.batch = None
+
+    def reap(self, worker):
+        self._supervisor.reap(worker)
+
+
+@contextmanager
+def planted(owner, name, flawed):
+    """
+    Put a flaw into the shipped code.
+
+    :param owner: the class or module where it stands
+    :param flawed: replaces the function; takes that function, then its arguments
+    """
+    original = getattr(owner, name)
+    setattr(owner, name, lambda *args, **kwargs: flawed(original, *args, **kwargs))
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+def _nothing(*_, **__):
+    pass

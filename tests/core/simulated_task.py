@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from woolexec.errors import WorkerLostError
 from woolexec.options import TaskOptions
 
 FLAW = "tests:Flaw"
@@ -19,12 +20,13 @@ class Task:
         self.plan = plan
         self.submitter = submitter
         self.number = next(world.task_numbers)
-        self.call = None
+        self.call = None  # as the engine's `cancel` finds it on a future
         self.starts = []
         self.marked = 0
         self.outcomes = []
         self.cancelled = False
         self.marked_at_cancel = self.marked_at_end = 0
+        self.returned = 0  # the call whose value its worker has sent
         self.known = False  # a nested task: its submitter has the outcome
         world.tasks.append(self)
 
@@ -45,7 +47,7 @@ class Task:
         self.world.check(len(self.outcomes) == 1, f"I1: {self} ended twice: {self.outcomes}")
         self.world.check(not self.cancelled, f"I1: {self} ended as {outcome} after it was cancelled")
         if self.submitter is not None:
-            self.world.conductor.finish_nested(self)
+            self.world.finish_nested(self)
 
     def deliver(self, call, payload):
         receiver, number = payload
@@ -60,9 +62,19 @@ class Task:
             self.world.check(payload[0] is self, f"I4: {self} was given the failure of {payload}")
             self.end("raised")
         else:
-            if payload == "lost" or payload == "timeout":
-                self.world.check(self.marked, f"{self} is {payload}, and was never marked as started")
-            self.end(payload)
+            outcome = "lost" if isinstance(payload, WorkerLostError) else "timeout"
+            self.world.check(self.marked, f"{self} is {outcome}, and was never marked as started")
+            self.world.check(
+                outcome != "lost" or self.returned != call.number, f"I3: {self} is {outcome}, and had sent its value"
+            )
+            is_final = outcome != "lost" or self.marked > self.plan.retries
+            self.world.check(is_final, f"row 7: {self} was lost, and not tried again")
+            self.end(outcome)
+
+    @property
+    def outstanding_call(self):
+        """Its call, where the engine finds that of a future."""
+        return self.call
 
     def cancel_succeeded(self):
         self.world.check(not self.cancelled and not self.outcomes, f"I5: {self} was cancelled after its end")
@@ -84,7 +96,7 @@ class Parts:
         self.number = next(world.task_numbers)
         self.starts = Counter()
         self.ends = {}
-        self.marked = 0
+        self.marked = self.returned = 0
         self.closed = False
         self.chunk = None
         world.parts.append(self)

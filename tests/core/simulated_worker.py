@@ -1,14 +1,17 @@
 """
 A simulated worker process: it reads, marks, runs, waits for its own tasks, and dies.
 
-It mirrors `woolexec.worker.process`, `sync_lane` and `page`; each `yield` ends one atomic step.
+It mirrors `woolexec.worker.process`, `sync_lane` and `page`; each `yield` ends one atomic step.  To the engine it is
+the real `Worker`, without the socket.
 """
 
 import itertools
 from collections import deque
+from types import SimpleNamespace
 
-from tests.core.simulated_task import Task
-from woolexec.core.window import Place
+from tests.core.simulated_task import FLAW, Task
+from woolexec.engine.worker_process import Worker
+from woolexec.wire.frames import Raise, Recalled, Resume, Return, Submit, Wait
 
 
 class SharedPage:
@@ -19,6 +22,8 @@ class SharedPage:
         self._world = worker.world
         self.words = [0, 0]
         self.since_word = 0.0
+        self.is_open = False
+        self.loop = SimpleNamespace(started=0)  # of its lane, which is not simulated
 
     @property
     def started(self):
@@ -41,15 +46,19 @@ class SharedPage:
         self.words[1] = 0
 
 
-class SimWorker(Place):
+class SimWorker(Worker):
     """A worker process and the engine's view of it."""
 
-    def __init__(self, world, limit):
-        super().__init__()
-        self.remaining = limit
+    def __init__(self, world, number, limit):
+        super().__init__(number, limit)
         self.world = world
-        self.id = next(world.worker_numbers)
+        world.ids.append(number)
         self.page = SharedPage(self)
+        self.lane_place.page = self.page.loop
+        self.sock = SimpleNamespace(fileno=lambda: -1)
+        self.oom_kills = 0
+        self.batch = None  # how many frames the next read finds; None: all
+        self.dropped = self.ended_number = None
         self.down, self.up = deque(), deque()
         self.line = deque()
         self.marks = 0
@@ -62,13 +71,58 @@ class SimWorker(Place):
         self.wants_input = False
         self.dead = False
         self.leaving = False  # the worker's own: it has read Stop
-        self.stopping = False  # the engine's
-        self.is_dead = False
-        self.ended_for = None
         self.slowness = world.random.choice((1, 1, 1, 3, 10))
 
     def __repr__(self):
         return f"worker {self.id}"
+
+    # -- the engine's end of it ---------------------------------------------------------------------------------------
+
+    def send_calls(self, calls):
+        for call in calls:
+            self.down.append(("start", call.number, call.receiver, call.first, call.count))
+
+    def send_recall(self, number, waiting, *, lane):
+        self.down.append(("recall", number, waiting))
+
+    def send_stop(self):
+        self.stopping = True
+        self.ready = False
+        self.down.append(("stop",))
+
+    def flush(self):
+        return True
+
+    def receive(self, returns):
+        frames = []
+        count = len(self.up) if self.batch is None else self.batch
+        for _ in range(min(count, len(self.up))):
+            kind, what, *rest = self.up.popleft()
+            if kind == "return" and not frames:
+                returns.append((what, *rest))
+            elif kind == "return":
+                frames.append(Return(call=(what,), seconds=(rest[0],), payload=rest[1]))
+            elif kind == "raise":
+                frames.append(Raise(call=what, seconds=rest[0], payload=rest[1], type=(FLAW,)))
+            elif kind == "recalled":
+                frames.append(Recalled(call=tuple(what)))
+            elif kind == "submit":
+                frames.append(Submit(task=self.world.tasks.index(rest[0]), parent=what))
+            elif kind == "wait":
+                frames.append(Wait(call=what, serial=rest[0]))
+            else:
+                frames.append(Resume(call=what))
+        return frames
+
+    def gone(self, number, size):
+        self.dropped = number
+        return super().gone(number, size)
+
+    def crash_report(self):
+        return ""
+
+    def close(self):
+        self.is_closed = True
 
     # -- the process ------------------------------------------------------------------------------------------------
 
@@ -142,6 +196,7 @@ class SimWorker(Place):
         if plan.flawed and receiver.starts and len(receiver.starts) == 1 and not count:
             self.up.append(("raise", number, self.world.clock - begun, (receiver, number)))
         else:
+            receiver.returned = number
             self.up.append(("return", number, self.world.clock - begun, (receiver, number)))
         yield
 

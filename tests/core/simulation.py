@@ -1,30 +1,27 @@
 """
-A seeded world around `woolexec.core.scheduler.Scheduler`: everything it meets in life, in an order that a seed chooses.
+A seeded world around the shipped engine: everything it meets in life, in an order that a seed chooses.
 
 ::
 
-    user --submit, map, cancel, shutdown--> Conductor (the engine's steps, over the real Scheduler)
+    user --submit, map, cancel, shutdown--> Engine, with Scheduler, Dispatcher, Cancellation, Supervisor
                                                |  ^
                                  down: frames  v  |  up: frames, arriving in pieces
                                             SimWorker (reads, marks, runs, waits, dies)
 
 1. A worker is a generator; each `yield` ends one atomic step: one write to the page, one read of it, one frame.
-2. Whenever the Conductor touches a page, or Scheduler takes a call from the queue, other actors may take steps first
+2. Whenever the engine touches a page, or takes a call from the queue, other actors may take steps first
    (`World.breathe`).  So the two sides' reads and writes interleave in every way that the hardware allows.
 3. Workers die between any two of their steps; what they wrote stays readable, and is heard late or never.
 4. Every start and every outcome is written down and checked on the spot; the rest is checked at the end.
-
-The Conductor mirrors `woolexec.engine` (dispatcher, cancellation, supervisor); names are much the same.
 """
 
 import itertools
 from collections import deque
 from random import Random
 
-from tests.core.simulated_engine import REST, Conductor, has_prefetched
+from tests.core.simulated_engine import SimEngine
 from tests.core.simulated_task import Parts, Plan, Task, Violation
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.scheduler import Scheduler
 from woolexec.errors import ProtocolError
 
 STEPS = 30_000
@@ -33,12 +30,12 @@ STEPS = 30_000
 class World:
     """One history: what the user does, who acts next, and what goes wrong, chosen by the seed."""
 
-    def __init__(self, seed, dispatch=Scheduler):
+    def __init__(self, seed):
         self.seed = seed
         self.random = random = Random(seed)
         self.clock = 1.0
         self.task_numbers = itertools.count(1)
-        self.worker_numbers = itertools.count(1)
+        self.ids = []  # of all workers that were started
         self.tasks, self.parts = [], []
         self.exits, self.killed = deque(), []
         self.breathing = False
@@ -49,10 +46,10 @@ class World:
         self.pause = random.choice((1e-6, 1e-5, 2e-4))
         self.nested = random.random() < 0.4
         calls_limit = None if self.nested or random.random() < 0.7 else random.randint(1, 4)
-        self.conductor = Conductor(self, dispatch, random.randint(1, 3), calls_limit)
+        self.engine = SimEngine(self, random.randint(1, 3), calls_limit)
         self.to_submit = random.randint(1, 14)
-        self.shutdown = random.random() < 0.3
-        self.trace = deque(maxlen=60)
+        self.is_shut = False
+        self.cancels_at_shutdown = random.random() < 0.3
 
     def check(self, condition, text):
         if not condition:
@@ -87,21 +84,29 @@ class World:
             parts = Parts(self, Plan(plan.seconds, retries=plan.retries), count)
             fixed = random.random() < 0.3
             parts.chunk = Chunk(self.function(plan), b"x" * 50, count, parts, parts.plan.options(), fixed=fixed)
-            self.conductor.inbox.append(parts.chunk)
+            self.engine.submit_chunk(parts.chunk)
             return
         for _ in range(random.choice((1, 1, 3, 8))):
             task = Task(self, plan)
             task.call = Call(self.function(plan), b"x" * 20, task, plan.options())
-            self.conductor.submit(task.call)
+            self.engine.submit(task.call)
 
     def cancel_something(self):
         random = self.random
         if self.parts and random.random() < 0.1 and not self.breathing:
-            self.conductor.close_map(random.choice(self.parts))
+            self.engine.close_map(random.choice(self.parts))
+            return
+        if (
+            self.cancels_at_shutdown
+            and not (self.to_submit or self.is_shut or self.breathing)
+            and random.random() < 0.02
+        ):
+            self.is_shut = True
+            self.engine.shutdown(wait=False, cancel=True)
             return
         own = [task for task in self.tasks[-20:] if task.submitter is None and not task.settled]
         if own:
-            self.conductor.cancel(random.choice(own), force=random.random() < self.force)
+            self.engine.cancel_task(random.choice(own), force=random.random() < self.force)
 
     # -- who acts next ------------------------------------------------------------------------------------------------
 
@@ -140,23 +145,23 @@ class World:
 
     def tick(self):
         """Let somebody act; True at the end."""
-        random, conductor = self.random, self.conductor
+        random, engine = self.random, self.engine
         self.clock += self.pause * random.random()
         chance = random.random()
         if self.to_submit and chance < 0.03:
             self.submit()
         elif chance < 0.03 + self.cancels:
             self.cancel_something()
-        elif self.deaths_left and chance > 0.995 and conductor.workers:
+        elif self.deaths_left and chance > 0.995 and engine.workers:
             self.deaths_left -= 1
-            random.choice(list(conductor.workers.values())).die()
+            random.choice(list(engine.workers.values())).die()
         elif chance < 0.4:
             self.engine_acts()
         else:
-            able = [worker for worker in conductor.workers.values() if worker.can_step]
+            able = [worker for worker in engine.workers.values() if worker.can_step]
             if able:
                 random.choice(able).step()
-            elif not any(worker.up for worker in conductor.workers.values()) and not self.exits:
+            elif not any(worker.up for worker in engine.workers.values()) and not self.exits:
                 return self.skip_time()
         for entry in list(self.killed):
             entry[1] -= 1
@@ -166,29 +171,26 @@ class World:
         return False
 
     def engine_acts(self):
-        conductor, random = self.conductor, self.random
-        speakers = [worker for worker in conductor.workers.values() if worker.up]
+        engine, random = self.engine, self.random
+        speakers = [worker for worker in engine.workers.values() if worker.up]
         if speakers and random.random() < 0.8:
             worker = random.choice(speakers)
-            conductor.hear(worker, random.randint(1, len(worker.up)))
+            engine.hear(worker, random.randint(1, len(worker.up)))
         if self.exits and random.random() < 0.3:
-            conductor.reap(self.exits.popleft())
-        conductor.run_timers()
-        conductor.round()
+            engine.reap(self.exits.popleft())
+        engine.act()
 
     def skip_time(self):
         """Nobody can act now: go on to when somebody can.  True if that is never."""
-        conductor = self.conductor
-        before = conductor.core.queue.head(), bool(conductor.inbox)
+        engine = self.engine
+        before = engine.scheduler.main.queue.head(), engine.has_requests
         self.engine_acts()
         if self.to_submit or self.killed:
             return False
-        if any(worker.can_step or worker.up for worker in conductor.workers.values()) or self.exits:
+        if any(worker.can_step or worker.up for worker in engine.workers.values()) or self.exits:
             return False
-        dues = [worker.sleeps_until for worker in conductor.workers.values() if worker.sleeps_until and not worker.dead]
-        dues += [when for when, _ in conductor.timers]
-        if has_prefetched(conductor.core):
-            dues.append(self.clock + REST)
+        dues = [worker.sleeps_until for worker in engine.workers.values() if worker.sleeps_until and not worker.dead]
+        dues += [when for when, _ in engine.timers]
         if dues:
             self.clock = max(self.clock, min(dues)) + 1e-9
             if before == (None, False) and not self.open():
@@ -200,13 +202,19 @@ class World:
         """Nothing is due any more: it must be the end."""
         if self.open():
             raise Violation(f"I1: nothing moves any more; open: {self.open()}")
-        if self.conductor.state == "open":
-            self.conductor.shut(cancel=False)
-            self.conductor.timers.clear()
+        if not self.is_shut:
+            self.is_shut = True
+            self.engine.shutdown(wait=False, cancel=False)
+            self.engine.timers.clear()
             return False
-        return not self.conductor.workers
+        return self.engine.has_ended
 
     def check_end(self):
-        core = self.conductor.core
-        self.check(core.queue.head() is None and not core.places, "I6: something is left in the books")
-        self.check(not core.queue._unclaimed, f"I6: calls are claimable for ever: {core.queue._unclaimed}")
+        group = self.engine.scheduler.main
+        self.check(group.queue.head() is None and not group.places, "I6: something is left in the books")
+        self.check(not group.queue._unclaimed, f"I6: calls are claimable for ever: {group.queue._unclaimed}")
+
+    def finish_nested(self, task):
+        """Tell the worker of the task that submitted this one."""
+        if not task.submitter.is_dead:
+            task.submitter.down.append(("outcome", task))

@@ -4,25 +4,17 @@ from random import Random
 import pytest
 
 from woolexec.core.call import QUEUED, Call, Chunk, Function
+from woolexec.core.candidate import Candidate
+from woolexec.core.group import Group
 from woolexec.core.offer import Offer
-from woolexec.core.placement import (
-    CREDIT,
-    PAUSE,
-    PAUSES,
-    SLOW,
-    Candidate,
-    Distant,
-    IdleFirst,
-    LeastOutstanding,
-    PowerOfTwoChoices,
-    RoundRobin,
-)
-from woolexec.core.scheduler import Scheduler
-from woolexec.core.window import HORIZON, Place
+from woolexec.core.offering import CREDIT, PAUSE, PAUSES, Offering
+from woolexec.core.place import RemotePlace
+from woolexec.core.policies import SLOW, IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
+from woolexec.core.window import HORIZON
 from woolexec.options import TaskOptions
 
 
-class Far(Distant, Place):
+class Far(RemotePlace):
     """A link, without its wire."""
 
     def __init__(self, name, width=1, tags=(), resources=None, *, is_here=False):
@@ -36,28 +28,32 @@ class Engine:
     """A core with links."""
 
     def __init__(self, *links, policy=None):
-        self.core = Scheduler(itertools.count(1).__next__)
+        self.group = Group(itertools.count(1).__next__)
+        self.offering = Offering(self.group, policy or IdleFirst(Random(1)), None, None)
         self.links = links
-        self.policy = policy or IdleFirst(Random(1))
         for link in links:
-            self.core.join(link)
+            self.join(link)
+
+    def join(self, link):
+        self.group.join(link)
+        self.offering.join()
 
     def submit(self, count=1, function=None, **options):
         function = function or Function(b"", "task")
         calls = [Call(function, b"", None, TaskOptions(**options) if options else None) for _ in range(count)]
         for call in calls:
-            self.core.queue.offer(call)
-            self.core.queue.add(call)
+            self.group.queue.offer(call)
+            self.group.queue.add(call)
         return calls
 
     def place(self, *, near=False):
         """Place what can be placed; return how many went where."""
-        return {link.candidate.name: len(calls) for link, calls in self.core.place(self.links, self.policy, near=near)}
+        return {link.candidate.name: len(calls) for link, calls in self.offering.place(self.links, near=near)}
 
     def try_once(self, call):
         """Offer a call that waits, and have it refused; return whether it was offered."""
-        for link, _ in self.core.place(self.links, self.policy):
-            self.core.refuse(link, [call.number])
+        for link, _ in self.offering.place(self.links):
+            self.offering.refuse(link, [call.number])
             return True
         return False
 
@@ -100,11 +96,11 @@ def test_peer_that_has_refused_gets_nothing_until_it_says_that_it_has_room():
     engine = Engine(link)
     calls = engine.submit(2)
     engine.place()
-    engine.core.refuse(link, [call.number for call in calls])
+    engine.offering.refuse(link, [call.number for call in calls])
     assert [call.state for call in calls] == [QUEUED, QUEUED]
     assert [call.attempts for call in calls] == [0, 0]
     assert engine.place() == {}
-    engine.core.tell_room(link, 1)
+    engine.offering.tell_free(link, 1)
     assert link.candidate.free == 1
     assert engine.place() == {"a": 2}  # of the second place nothing is known: it is tried
 
@@ -114,10 +110,10 @@ def test_refused_calls_keep_their_order():
     engine = Engine(link)
     calls = engine.submit(3)
     engine.place()
-    engine.core.refuse(link, [call.number for call in reversed(calls)])
+    engine.offering.refuse(link, [call.number for call in reversed(calls)])
     engine.links = [other]
-    engine.core.join(other)
-    ((_, placed),) = engine.core.place([other], engine.policy)
+    engine.join(other)
+    ((_, placed),) = engine.offering.place([other])
     assert placed == calls
 
 
@@ -127,17 +123,17 @@ def test_after_a_refusal_another_busy_peer_is_tried_when_there_is_news_or_was_a_
     (call,) = engine.submit()
     assert engine.try_once(call)
     assert not engine.try_once(call)
-    engine.core.try_again()
+    engine.offering.try_again()
     assert engine.try_once(call)
     assert not engine.try_once(call)
-    engine.core.tell_room(next(link for link in engine.links if link.candidate.is_full), 1)
+    engine.offering.tell_free(next(link for link in engine.links if link.candidate.is_full), 1)
     assert engine.try_once(call)
 
 
 def test_peers_of_which_nothing_is_known_are_tried_at_once_until_most_have_refused():
     engine = Engine(Far("busy"), *(Far(str(n)) for n in range(3 * CREDIT)))
     engine.submit()
-    engine.core.place(engine.links[:1], engine.policy)
+    engine.offering.place(engine.links[:1])
     (call,) = engine.submit()
     refusals = 0
     while engine.try_once(call):
@@ -149,10 +145,10 @@ def test_room_that_a_peer_tells_of_is_used_first():
     links = [Far("a"), Far("b")]
     engine = Engine(*links)
     used_by_others(*links)
-    engine.core.may_try = False
+    engine.offering.may_try = False
     engine.submit()
     assert engine.place() == {}
-    engine.core.tell_room(links[1], 1)
+    engine.offering.tell_free(links[1], 1)
     assert engine.place() == {"b": 1}
 
 
@@ -161,7 +157,7 @@ def test_places_of_busy_peers_that_were_free_once_are_all_tried_at_once():
     engine = Engine(*links)
     used_by_others(*links)
     for link in links:
-        engine.core.tell_room(link, 4)
+        engine.offering.tell_free(link, 4)
     engine.submit(20)
     assert engine.place() == {"0": 4, "1": 4, "2": 4, "3": 4}
 
@@ -175,11 +171,11 @@ def out_of_credit(count):
     busy, full = Far("busy"), Far("full", CREDIT)
     engine = Engine(busy, full, *(Far(str(n)) for n in range(count)))
     engine.submit()
-    engine.core.place([busy], engine.policy)
+    engine.offering.place([busy])
     calls = engine.submit(CREDIT)
-    engine.core.place([full], engine.policy)
-    engine.core.refuse(full, [call.number for call in calls])
-    assert all(engine.core.queue.claim(call) for call in calls)
+    engine.offering.place([full])
+    engine.offering.refuse(full, [call.number for call in calls])
+    assert all(engine.group.queue.claim(call) for call in calls)
     engine.links = [link for link in engine.links if link is not full]
     used_by_others(*engine.links)
     return engine, engine.submit()[0]
@@ -188,7 +184,7 @@ def out_of_credit(count):
 def test_who_was_refused_too_often_tries_one_at_each_pause():
     engine, _ = out_of_credit(4)
     engine.submit(3)
-    engine.core.try_again()
+    engine.offering.try_again()
     assert sum(engine.place().values()) == 1
     assert engine.place() == {}
 
@@ -196,9 +192,9 @@ def test_who_was_refused_too_often_tries_one_at_each_pause():
 def test_pause_without_a_refusal_pays_the_debt():
     engine, _ = out_of_credit(4)
     engine.submit(3)
-    engine.core.try_again()
+    engine.offering.try_again()
     assert sum(engine.place().values()) == 1
-    engine.core.try_again()
+    engine.offering.try_again()
     assert sum(engine.place().values()) == 3
 
 
@@ -206,11 +202,11 @@ def test_who_was_refused_too_often_uses_what_is_known_to_be_free():
     engine, call = out_of_credit(4)
     engine.submit(3)
     assert engine.place() == {}
-    engine.core.tell_room(engine.links[1], 1)
+    engine.offering.tell_free(engine.links[1], 1)
     assert engine.place() == {"0": 1}
-    engine.core.tell_room(engine.links[2], 1)
+    engine.offering.tell_free(engine.links[2], 1)
     assert engine.place() == {"1": 1}
-    engine.core.finish(engine.links[1], call.number, 1.0)
+    engine.offering.finish(engine.links[1], call.number, 1.0)
     assert engine.place() == {"0": 1}
 
 
@@ -227,7 +223,7 @@ def test_who_was_refused_too_often_uses_a_peer_that_has_just_joined():
     engine, _ = out_of_credit(2)
     engine.submit(9)
     new = Far("new", 8)
-    engine.core.join(new)
+    engine.join(new)
     engine.links = [*engine.links, new]
     assert engine.place() == {"new": 8}
 
@@ -239,7 +235,7 @@ def test_who_has_nothing_anywhere_tries_all_peers_of_which_nothing_is_known():
     engine.submit(len(strangers))
     engine.links = [busy, *strangers]
     assert engine.place() == {}
-    engine.core.finish(busy, min(busy.outstanding), 1.0)
+    engine.offering.finish(busy, min(busy.outstanding), 1.0)
     busy.candidate.refused()
     assert sum(engine.place().values()) == len(strangers)
 
@@ -251,7 +247,7 @@ def test_calls_that_are_placed_earn_further_tries():
     engine.links = [wide, *engine.links]
     engine.submit(2 * CREDIT)
     assert engine.place() == {"wide": 2 * CREDIT}
-    engine.core.finish(wide, min(wide.outstanding), 1.0)
+    engine.offering.finish(wide, min(wide.outstanding), 1.0)
     engine.submit(2)
     assert engine.place() == {"wide": 1, "0": 1, "1": 1}
 
@@ -262,7 +258,7 @@ def test_call_that_finds_no_place_keeps_no_other_from_trying():
     used_by_others(zone, *others)
     engine.links = [zone, *others]
     engine.submit(1, require={"zone": "b"}, priority=5)
-    engine.core.try_again()
+    engine.offering.try_again()
     assert len(engine.place()) == 2
 
 
@@ -271,23 +267,23 @@ def test_pauses_grow_while_all_is_refused_and_nothing_ends():
     busy, link = engine.links
     pauses = []
     for _ in range(2 * PAUSES):
-        pauses.append(engine.core.pause())
-        engine.core.try_again()
+        pauses.append(engine.offering.pause())
+        engine.offering.try_again()
         assert engine.try_once(call)
         link.candidate.is_full = False
     assert pauses == sorted(pauses)
     assert pauses[-1] == PAUSE * 2**PAUSES
-    engine.core.finish(busy, min(busy.outstanding), 1.0)
-    assert engine.core.pause() == PAUSE
+    engine.offering.finish(busy, min(busy.outstanding), 1.0)
+    assert engine.offering.pause() == PAUSE
 
 
 def test_pause_is_short_again_after_a_try_that_was_not_refused():
     engine, _ = out_of_credit(4)
-    engine.core.try_again()
-    assert engine.core.pause() > PAUSE
+    engine.offering.try_again()
+    assert engine.offering.pause() > PAUSE
     assert sum(engine.place().values()) == 1
-    engine.core.try_again()
-    assert engine.core.pause() == PAUSE
+    engine.offering.try_again()
+    assert engine.offering.pause() == PAUSE
 
 
 def test_pauses_are_a_part_of_the_run_time_of_what_waits():
@@ -296,7 +292,7 @@ def test_pauses_are_a_part_of_the_run_time_of_what_waits():
     used_by_others(link)
     (call,) = engine.submit(1, known(0.1))
     assert engine.try_once(call)
-    assert engine.core.pause() == pytest.approx(0.1 * PAUSE)
+    assert engine.offering.pause() == pytest.approx(0.1 * PAUSE)
 
 
 def test_peers_of_which_nothing_is_known_are_all_tried_in_the_end():
@@ -305,11 +301,11 @@ def test_peers_of_which_nothing_is_known_are_all_tried_in_the_end():
     strangers = [Far(str(n)) for n in range(2 * CREDIT)]
     engine.submit(2 * CREDIT)
     for _ in range(PAUSES + 1):
-        assert engine.core.place([engine.links[0], *strangers], engine.policy) == []
-        engine.core.try_again()
+        assert engine.offering.place([engine.links[0], *strangers]) == []
+        engine.offering.try_again()
         assert engine.try_once(call)
         link.candidate.is_full = False
-    engine.core.try_again()
+    engine.offering.try_again()
     engine.links = [engine.links[0], *strangers]
     assert sum(engine.place().values()) == 2 * CREDIT
 
@@ -317,7 +313,7 @@ def test_peers_of_which_nothing_is_known_are_all_tried_in_the_end():
 def test_refused_coroutines_cost_nothing():
     engine = Engine(Far("a", CREDIT), Far("b", CREDIT))
     used_by_others(*engine.links)
-    engine.core.refuse(engine.links[0], range(1000, 1000 + CREDIT))
+    engine.offering.refuse(engine.links[0], range(1000, 1000 + CREDIT))
     engine.submit(CREDIT)
     assert engine.place() == {"b": CREDIT}
 
@@ -327,7 +323,7 @@ def test_policy_chooses_among_all_that_may_have_room():
     engine = Engine(*links, policy=LeastOutstanding())
     used_by_others(*links)
     for link in links:
-        engine.core.tell_room(link, 8)
+        engine.offering.tell_free(link, 8)
     engine.submit(8)
     assert engine.place() == {"a": 4, "b": 4}
 
@@ -337,8 +333,8 @@ def test_slow_peer_of_ones_own_comes_after_quick_ones_that_others_use():
     slow.candidate.pace = 2 * SLOW
     used_by_others(quick, third)
     engine = Engine(slow, quick, third)
-    engine.core.tell_room(quick, 4)
-    engine.core.tell_room(third, 1)
+    engine.offering.tell_free(quick, 4)
+    engine.offering.tell_free(third, 1)
     engine.submit(5)
     assert engine.place() == {"quick": 4, "third": 1}
 
@@ -346,7 +342,7 @@ def test_slow_peer_of_ones_own_comes_after_quick_ones_that_others_use():
 def test_long_call_leaves_places_to_the_short_ones_behind_it():
     engine = Engine(Far("a"), Far("b"))
     engine.submit(1, known(HORIZON / 10))
-    engine.core.place(engine.links[:1], engine.policy)
+    engine.offering.place(engine.links[:1])
     engine.submit(1, known(100.0))
     engine.submit(5, known(HORIZON / 10))
     assert engine.place() == {"b": 1, "a": 5}
@@ -358,7 +354,7 @@ def test_finished_call_leaves_a_place_that_is_known_to_be_free():
     (call,) = engine.submit()
     engine.place()
     assert link.candidate.free == 0
-    engine.core.finish(link, call.number, 1.0)
+    engine.offering.finish(link, call.number, 1.0)
     assert link.candidate.free == 1
 
 
@@ -414,7 +410,7 @@ def test_task_that_nobody_can_run_blocks_nobody():
     engine.submit(3, require={"gpu": 1})
     engine.submit(2)
     assert engine.place() == {"a": 2}
-    assert len(engine.core.queue.requirements()) == 1
+    assert len(engine.group.queue.requirements()) == 1
 
 
 def test_resource_is_free_again_when_its_call_is_over():
@@ -422,7 +418,7 @@ def test_resource_is_free_again_when_its_call_is_over():
     engine = Engine(link)
     calls = engine.submit(2, require={"gpu": 1})
     assert engine.place() == {"a": 1}
-    engine.core.finish(link, calls[0].number, 1.0)
+    engine.offering.finish(link, calls[0].number, 1.0)
     assert engine.place() == {"a": 1}
 
 
@@ -433,9 +429,9 @@ def test_higher_priority_goes_first():
     (high,) = engine.submit(priority=5)
     order = []
     for _ in range(3):
-        ((link, (call,)),) = engine.core.place(engine.links, engine.policy)
+        ((link, (call,)),) = engine.offering.place(engine.links)
         order.append(call)
-        engine.core.finish(link, call.number, 1.0)
+        engine.offering.finish(link, call.number, 1.0)
     assert order == [high, normal, low]
 
 
@@ -462,7 +458,7 @@ def test_near_names_a_peer_or_its_host(near):
 
 def test_items_of_a_map_are_spread():
     engine = Engine(Far("a"), Far("b"))
-    engine.core.queue.add(Chunk(known(HORIZON / 100), b"", 1000, None))
+    engine.group.queue.add(Chunk(known(HORIZON / 100), b"", 1000, None))
     placed = engine.place()
     assert placed["a"] == placed["b"] > 1
 

@@ -229,6 +229,16 @@ def test_lines_are_counted_together():
     assert queue.head() is None
 
 
+def test_task_that_comes_back_after_the_queue_was_cleared_is_still_a_child():
+    queue, child = ReadyQueue(), make_call(parent=3)
+    added(queue, child)
+    assert queue.take_child(3, NOTHING) is child
+    queue.clear()
+    queue.give_back(child)
+
+    assert queue.take_child(3, NOTHING) is child
+
+
 def test_one_line_can_be_cleared():
     queue, gpu = ReadyQueue(), Requirement({"gpu": 1})
     plain, special = added(queue, make_call()), in_line(queue, 2, requirement=gpu)

@@ -1,5 +1,5 @@
 """
-Thousands of seeded histories of the core, and a proof that they would show a mistake.
+Thousands of seeded histories of the engine, and a proof that they would show a mistake in the shipped code.
 
 ``make test`` lives the first 300 of them, ``make test-slow`` the rest of 3,000; ``WOOLEXEC_SEEDS=20000`` makes that the
 whole, and ``WOOLEXEC_SEED=1030`` lives one again.
@@ -9,10 +9,17 @@ import os
 
 import pytest
 
+from tests.core.simulated_engine import planted
 from tests.core.simulated_task import Violation
 from tests.core.simulation import World
+from woolexec.core import feeding
 from woolexec.core.call import UNCERTAIN
+from woolexec.core.group import Group
+from woolexec.core.place import Place
+from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.scheduler import Scheduler
+from woolexec.engine.cancellation import Cancellation
+from woolexec.engine.supervisor import Supervisor
 
 FEW = 300
 SEEDS = int(os.environ.get("WOOLEXEC_SEEDS", "3000"))
@@ -59,138 +66,151 @@ def test_histories_hold_what_they_are_meant_to_hold():
     assert any(task.cancelled and not task.starts for task in tasks), "no waiting call was cancelled"
     assert any(len(task.starts) > 1 for task in tasks), "nothing was tried again"
     assert any(task.submitter for task in tasks), "no task submitted another"
-    assert any(worker > 6 for world in worlds for worker in world.conductor.ids), "no worker was replaced"
+    assert any(worker > 6 for world in worlds for worker in world.ids), "no worker was replaced"
     assert any(part.ends for world in worlds for part in world.parts), "no map was run"
 
 
-class ForgetsWhatWasStarted(Scheduler):
+# Flaws: each takes the shipped function, then its arguments, and is planted in its place.
+
+
+def forgets_what_was_started(leave, group, place, started):
     """Places everything of a dead worker again."""
-
-    def leave(self, place, started):
-        return super().leave(place, 0)
+    return leave(group, place, 0)
 
 
-class LosesWhatWasNotStarted(Scheduler):
+def loses_what_was_not_started(leave, group, place, started):
     """Drops the prefetched calls of a dead worker."""
-
-    def leave(self, place, started):
-        lost = super().leave(place, started)
-        self.queue.clear()
-        return lost
+    lost = leave(group, place, started)
+    group.queue.clear()
+    return lost
 
 
-class TrustsTheFirstLook(Scheduler):
+def trusts_the_first_look(recall, group, place, since=0):
     """Takes back by what the page said before the recall was made known: Dekker without the second half."""
-
-    def recall(self, place, page, since=0):
-        since = since or page.started + 1
-        page.recall(since)
-        for call in reversed(place.unstarted(since - 1)):
-            self._requeue(place, call)
-        place.recalling += 1
-        return since
+    since = since or place.page.started + 1
+    place.page.recall(since)
+    for call in reversed(place.unstarted(since - 1)):
+        group._requeue(place, call)
+    place.recalling += 1
+    return since
 
 
-class DoubtsTheLastCallOnly(Scheduler):
+def doubts_the_last_call_only(recall, group, place, since=0):
     """Takes all but the last of the calls that were recalled too late for running."""
-
-    def recall(self, place, page, since=0):
-        since = super().recall(place, page, since)
-        doubtful = [call for call in place.outstanding.values() if call.state == UNCERTAIN]
-        for call in doubtful[:-1]:
-            call.move("start")
-        return since
+    since = recall(group, place, since)
+    doubtful = [call for call in place.outstanding.values() if call.state == UNCERTAIN]
+    for call in doubtful[:-1]:
+        call.move("start")
+    return since
 
 
-class KeepsThePlaceOfAWaitingCall(Scheduler):
+def keeps_the_place_of_a_waiting_call(wait, group, place, number):
     """Does not free the place of a call that waits for its own tasks."""
-
-    def wait(self, place, number):
-        place.waiting.append(number)
+    place.waiting.append(number)
 
 
-class IgnoresWhatWasDeclined(Scheduler):
+def ignores_what_was_declined(recalled, group, place, numbers):
     """Does not place again what the worker gave back."""
-
-    def recalled(self, place, page, numbers):
-        super().recalled(place, page, ())
+    recalled(group, place, ())
 
 
-class ClearsTheRecallEarly(Scheduler):
+def clears_the_recall_early(recall, group, place, since=0):
     """Forgets a recall before the worker has answered it."""
-
-    def recall(self, place, page, since=0):
-        since = super().recall(place, page, since)
-        page.clear_recall()
-        return since
+    since = recall(group, place, since)
+    place.page.clear_recall()
+    return since
 
 
-class SendsWhileRecalling(Scheduler):
+def sends_while_recalling(assign_child, group, place):
     """Sends a waiting call's tasks before the worker has answered the recall."""
-
-    def _assign_child(self, place):
-        recalling, place.recalling = place.recalling, 0
-        try:
-            return super()._assign_child(place)
-        finally:
-            place.recalling = recalling
+    recalling, place.recalling = place.recalling, 0
+    try:
+        return assign_child(group, place)
+    finally:
+        place.recalling = recalling
 
 
-class EndsByThePageAlone(Scheduler):
+def ends_by_the_page_alone(is_running, group, place, call):
     """Ends a worker for a call that has been started, whether or not that call still runs."""
-
-    def is_running(self, place, page, call):
-        return call.number <= page.started
+    return call.number <= place.page.started
 
 
-class SendsTooMuch(Scheduler):
+def sends_too_much(has_room, place, cost, size):
     """Knows no window."""
-
-    def assign(self, place):
-        place.load = place.size = 0
-        return super().assign(place)
+    return place.ready and not (place.waiting or place.recalling)
 
 
-class LetsEverybodyClaim(Scheduler):
+def lets_everybody_claim(claim, queue, call):
     """Lets a call be cancelled that has just been taken."""
-
-    def __init__(self, number):
-        super().__init__(number)
-        self.queue._unclaimed = Sticky()
+    return call in queue._unclaimed
 
 
-class Sticky(set):
-    def remove(self, call):
-        if call not in self:
-            raise KeyError(call)
+def forgets_waiting_parents(clear, queue, requirement=None):
+    """Drops the index of the tasks of calls that still run."""
+    taken = clear(queue, requirement)
+    queue._children.clear()
+    return taken
 
 
-@pytest.mark.parametrize(
-    ("flawed", "guarantees"),
-    [
-        (ForgetsWhatWasStarted, ["I2/I3", "I3"]),
-        (LosesWhatWasNotStarted, ["I1"]),
-        (TrustsTheFirstLook, ["I2/I3", "I3"]),
-        (DoubtsTheLastCallOnly, ["row 4"]),
-        (KeepsThePlaceOfAWaitingCall, ["I1"]),
-        (IgnoresWhatWasDeclined, ["I1"]),
-        (ClearsTheRecallEarly, ["I2/I3", "I3", "I5"]),
-        (SendsWhileRecalling, ["I1"]),
-        (EndsByThePageAlone, ["row 4", "ProtocolError"]),
-        (SendsTooMuch, ["I7"]),
-        (LetsEverybodyClaim, ["ProtocolError", "I"]),
-    ],
-)
-def test_simulator_catches(flawed, guarantees):
-    message = next(filter(None, (violation(seed, flawed) for seed in range(ENOUGH))), None)
+def fails_what_may_be_retried(settle, scheduler, calls, error_of, types=()):
+    """Knows no retries after a death."""
+    for call in calls:
+        call.move("fail")
+        call.receiver.deliver_failure(call, error_of(call))
+
+
+def retries_for_ever(may_retry, scheduler, call, types):
+    """Runs again what has used up its retries."""
+    return call.options is not None
+
+
+def ends_without_looking(end, cancellation, worker, call):
+    """Ends a worker without first reading what it has sent."""
+    worker.ready = False
+    cancellation._scheduler.recall(worker, since=call.number + 1)
+    cancellation._scheduler.main.drop(worker, call)
+    worker.ended_for = "a task"
+    cancellation._supervisor.end(worker)
+    return True
+
+
+def hears_no_last_frames(drain, supervisor, worker):
+    """Drops what a dead worker had sent."""
+    worker.up.clear()
+
+
+FLAWS = [
+    (Group, "leave", forgets_what_was_started, ["I2/I3", "I3"]),
+    (Group, "leave", loses_what_was_not_started, ["I1"]),
+    (Group, "recall", trusts_the_first_look, ["I2/I3", "I3"]),
+    (Group, "recall", doubts_the_last_call_only, ["row 4"]),
+    (Group, "wait", keeps_the_place_of_a_waiting_call, ["I1"]),
+    (Group, "recalled", ignores_what_was_declined, ["I1"]),
+    (Group, "recall", clears_the_recall_early, ["I2/I3", "I3", "I5"]),
+    (feeding, "assign_child", sends_while_recalling, ["I1"]),
+    (Group, "is_running", ends_by_the_page_alone, ["row 4", "ProtocolError"]),
+    (Place, "has_room", sends_too_much, ["I7"]),
+    (ReadyQueue, "claim", lets_everybody_claim, ["ProtocolError", "I"]),
+    (ReadyQueue, "clear", forgets_waiting_parents, ["I1"]),
+    (Scheduler, "settle", fails_what_may_be_retried, ["row 7"]),
+    (Scheduler, "may_retry", retries_for_ever, ["I2/I3"]),
+    (Cancellation, "_end", ends_without_looking, ["row 4", "I1", "ProtocolError"]),
+    (Supervisor, "_drain_socket", hears_no_last_frames, ["I3", "row 4"]),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "flawed", "guarantees"), FLAWS, ids=[flaw[2].__name__ for flaw in FLAWS])
+def test_simulator_catches(owner, name, flawed, guarantees):
+    with planted(owner, name, flawed):
+        message = next(filter(None, map(violation, range(ENOUGH))), None)
 
     assert message is not None, f"{ENOUGH} seeds did not show the flaw: {flawed.__doc__}"
     assert any(f": {guarantee}" in message for guarantee in guarantees), message
 
 
-def violation(seed, dispatch=Scheduler):
+def violation(seed):
     try:
-        World(seed, dispatch).run()
+        World(seed).run()
     except Violation as exc:
         return str(exc)
     return None

@@ -1,5 +1,6 @@
 from woolexec.core.call import Call, Function
-from woolexec.core.window import BYTES, DEPTH, HORIZON, Place
+from woolexec.core.place import Place
+from woolexec.core.window import BYTES, DEPTH, HORIZON
 
 
 def filled(count, cost=0.0, size=0):

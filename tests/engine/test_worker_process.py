@@ -155,7 +155,7 @@ def test_payload_of_any_size_arrives(pair, size):
 
 def test_stop_initialize_and_recall_are_sent(pair):
     pair.worker.initialize(b"init")
-    pair.worker.send_recall(4, 2)
+    pair.worker.send_recall(4, 2, lane=False)
     pair.worker.send_stop()
 
     assert pair.arrived() == [Initialize(payload=b"init"), Recall(call=4, waiting=2), Stop()]

@@ -61,6 +61,20 @@ def fan_from_threads(count):
     return sorted(results)
 
 
+def wait_for_a_task_that_fails_once(seen, go):
+    view = current_executor().with_options(retries=1, retry_on=(OSError,))
+    return view.submit(fail_once, seen, go).result()
+
+
+def fail_once(seen, go):
+    if seen.exists():
+        return "tried again"
+    seen.touch()
+    while not go.exists():
+        time.sleep(0.01)
+    raise OSError("once")
+
+
 def nested(fn, *args):
     return current_executor().submit(fn, *args).result()
 

@@ -105,3 +105,12 @@ def test_current_executor_refuses_outside_of_a_task_and_of_any_block(count):
         assert current_executor() is outer
     with pytest.raises(RuntimeError, match="neither in a task"):
         current_executor()
+
+
+def test_task_that_fails_once_is_tried_again_though_the_pool_was_shut_down_meanwhile(tmp_path):
+    with PeerPoolExecutor(1) as pool:
+        parent = pool.submit(tasks_b.wait_for_a_task_that_fails_once, tmp_path / "seen", tmp_path / "go")
+        tasks.eventually((tmp_path / "seen").exists)
+        pool.shutdown(wait=False, cancel_futures=True)
+        (tmp_path / "go").touch()
+        assert parent.result(SOON) == "tried again"

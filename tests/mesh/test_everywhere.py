@@ -217,7 +217,7 @@ def test_calls_for_all_workers_survive_a_recall(peer, tmp_path):
         with ThreadPoolExecutor(1) as thread:
             everywhere = thread.submit(pool.run_on_all, os.getpid)
             eventually(lambda: len(link.outstanding) == 4)
-            engine._loop.ask(lambda: engine._dispatcher.recall(link))
+            engine._loop.ask(lambda: engine.scheduler.recall(link))
             eventually(lambda: not link.recalling)
             (tmp_path / "release").touch()
             assert len({future.result() for future in everywhere.result(PATIENCE).values()}) == 2

@@ -97,7 +97,7 @@ def test_client_that_was_refused_too_often_offers_again_after_a_pause():
         def be_refused():
             link.candidate.refused()
             link.candidate.is_full = False
-            pool._engine._dispatcher.core.may_try = False
+            pool._engine.scheduler.offering.may_try = False
 
         pool._engine._loop.tell(be_refused)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
@@ -191,7 +191,7 @@ def test_pool_without_peers_meets_no_requirement():
 
 
 def test_task_waits_for_a_peer_that_offers_what_it_requires(tmp_path, monkeypatch):
-    monkeypatch.setattr("woolexec.engine.dispatcher.SEEN", 10.0)
+    monkeypatch.setattr("woolexec.core.unmet.SEEN", 10.0)
     with announced(tmp_path), pool_of(tmp_path) as pool, contextlib.ExitStack() as stack:
         pool.wait_for_peers(1, PATIENCE)
         future = pool.with_options(require={"zone": "b"}).submit(os.getpid)
@@ -364,9 +364,9 @@ def test_client_whose_resource_is_taken_is_not_told_again_and_again(tmp_path):
         waiting = other.with_options(require={"gpu": 1}).submit(os.getpid)
         (link,) = other._peers.links
         eventually(lambda: link.candidate.is_full)
-        heard = other._engine._dispatcher.core._heard
+        heard = other._engine.scheduler.offering.heard
         assert one.submit(time.sleep, 0.2).result(PATIENCE) is None
-        assert other._engine._dispatcher.core._heard == heard
+        assert other._engine.scheduler.offering.heard == heard
         (tmp_path / "release").touch()
         assert waiting.result(PATIENCE)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.sim.model import Scenario, World, ideal
 from woolexec import PeerPoolExecutor
-from woolexec.core.placement import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
+from woolexec.core.policies import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE = re.compile(r"(<!-- simulated -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -10,15 +10,17 @@ import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from math import inf
 from random import Random
 
 from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Function
+from woolexec.core.candidate import Candidate
+from woolexec.core.group import Group
 from woolexec.core.offer import Offer
-from woolexec.core.placement import Candidate, Distant, IdleFirst
-from woolexec.core.scheduler import Scheduler
-from woolexec.core.window import HORIZON, Place
+from woolexec.core.offering import Offering
+from woolexec.core.place import RemotePlace
+from woolexec.core.policies import IdleFirst
+from woolexec.core.window import HORIZON
 
 LATENCY = 0.0005
 TELL = 0.01
@@ -142,7 +144,7 @@ def capacity(scenario):
     return sum(1 / pace for pace in paces(scenario))
 
 
-class SimPlace(Distant, Place):
+class SimPlace(RemotePlace):
     """A link, at its client."""
 
     def __init__(self, width):
@@ -156,11 +158,11 @@ class Client:
     def __init__(self, world, number, make_policy):
         self.world, self.number = world, number
         self.random = Random(world.scenario.seed * 7919 + number)
-        self.core = Scheduler(itertools.count(1).__next__)
-        self.policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
+        self.group = Group(itertools.count(1).__next__)
+        policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
+        self.offering = Offering(self.group, policy, self, lambda: world.now)
         self.function = Function(b"", "task")
         self.places = {}
-        self.tries_at = inf
         for peer in self.random.sample(world.peers, min(world.scenario.links, len(world.peers))):
             self.link(peer)
 
@@ -168,37 +170,40 @@ class Client:
         place = self.places[peer] = SimPlace(peer.width)
         place.peer = peer
         place.candidate = Candidate(place, str(peer.number), str(peer.number))
-        self.core.join(place)
+        self.group.join(place)
+        self.offering.join()
 
     def submit(self, seconds):
         call = Call(self.function, b"", self)
         call.receiver = self.world.now, seconds
-        self.core.queue.offer(call)
-        self.core.queue.add(call)
+        self.group.add(call)
         self.act()
 
     def act(self):
-        if self.core.queue.head() is None:
-            return
-        for place, calls in self.core.place(self.places.values(), self.policy):
-            for call in calls:
-                self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
-        if not self.core.may_try and self.world.now + self.core.pause() < self.tries_at:
-            self.tries_at = self.world.now + self.core.pause()
-            self.world.after(self.core.pause(), self.go_on)
+        if self.group.queue.head() is not None:
+            self.offering.feed(self.places.values())
 
-    def go_on(self):
-        if self.world.now >= self.tries_at:
-            self.tries_at = inf
-            self.core.try_again()
+    # -- the actions of its engine ------------------------------------------------------------------------------------
+
+    def send(self, place, calls):
+        for call in calls:
+            self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
+
+    def after(self, seconds, piece):
+        def then():
+            piece()
             self.act()
+
+        self.world.after(seconds, then)
+
+    # -- what it hears ------------------------------------------------------------------------------------------------
 
     def returned(self, peer, number, seconds):
         place = self.places.get(peer)
         if place is None or number not in place.outstanding:
             return
-        place.candidate.observe(seconds, self.function.seconds)
-        call = self.core.finish(place, number, seconds)
+        self.offering.observe(place, place.outstanding[number], seconds)
+        call = self.offering.finish(place, number, seconds)
         time = self.world.now - call.receiver[0]
         self.world.outcome.times.append(time)
         self.world.outcome.by_client.setdefault(self.number, []).append(time)
@@ -209,17 +214,17 @@ class Client:
         if place is None:
             return
         if refused:
-            self.core.refuse(place, refused)
+            self.offering.refuse(place, refused)
         else:
-            self.core.tell_room(place, free)
+            self.offering.tell_free(place, free)
         self.act()
 
     def lost(self, peer):
         place = self.places.pop(peer, None)
         if place is None:
             return
-        for call in self.core.leave(place, max(place.outstanding, default=0)):
-            self.core.retry(call)
+        for call in self.group.leave(place, place.last_started):
+            self.group.retry(call)
         self.act()
 
     def found(self, peer):

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from tests.sim.model import Scenario, World, ideal
-from woolexec.core.placement import LeastOutstanding, RoundRobin
+from woolexec.core.policies import LeastOutstanding, RoundRobin
 
 # They compute for up to half a minute, and others may take the processor meanwhile.
 pytestmark = pytest.mark.timeout(300)

@@ -8,8 +8,8 @@ is notified of.
 
 from __future__ import annotations
 
+from woolexec.core.candidate import taken_by, weigh
 from woolexec.core.offer import Offer
-from woolexec.core.placement import taken_by, weigh
 from woolexec.core.window import HORIZON
 
 TYPE_CHECKING = False

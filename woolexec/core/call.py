@@ -54,6 +54,16 @@ class Pulled:
     """How the pool's shutdown closes it: `GENTLY`, after the pull in progress has its item, or `AT_ONCE`."""
 
 
+class Relayed:
+    """A receiver that passes failures on; the classes of an exception are set before the exception is delivered."""
+
+    types: tuple[str, ...] = ()
+
+    def deliver_log(self, frame: Any) -> None:
+        """Pass on a logging record."""
+        raise NotImplementedError
+
+
 GENTLY, AT_ONCE = "gently", "at once"
 
 QUEUED, SENT, UNCERTAIN, DONE = "queued", "sent", "uncertain", "done"
@@ -239,3 +249,10 @@ class Chunk:
         call = Call(self.function, self.payload, self.receiver, self.options, 0, self, self.next, count, self.context)
         self.next += count
         return call
+
+
+def fail(entry: Call | Chunk, error: BaseException) -> None:
+    """Deliver an error for a call, or for the rest of a chunk, that was taken from its queue."""
+    call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+    call.move("fail")
+    call.receiver.deliver_failure(call, error)

@@ -145,6 +145,13 @@ class ReadyQueue:
             self._line.popleft()
         return self.claim(call)
 
+    def cut(self, entry: Call | Chunk, count: int) -> Call | None:
+        """Take the head, or the next `count` items of it if it is a chunk; None if it has just been cancelled."""
+        if isinstance(entry, Chunk):
+            self.taken_from(entry)
+            return entry.cut(count)
+        return entry if self.take(entry) else None
+
     def taken_from(self, entry: Call | Chunk) -> None:
         """Move the line of an entry that was taken behind the other lines."""
         if entry.line in self._lines:
@@ -191,7 +198,8 @@ class ReadyQueue:
                 if isinstance(entry, Chunk) or self.claim(entry):
                     taken.append(entry)
         if requirement is None:
-            self._children.clear()
+            for children in self._children.values():  # the parents still run, and may get tasks of theirs back
+                children.clear()
         return taken
 
     def requirements(self) -> set[Requirement]:

@@ -12,22 +12,14 @@ ended and B has started):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from woolexec.core.balance import REST
 from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
-from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.retry import retries_left
 from woolexec.engine.diagnostics import task_name
-from woolexec.engine.dispatcher import REST, Dispatcher
-from woolexec.engine.event_loop import Loop
-from woolexec.engine.lane import WorkerLane
-from woolexec.engine.supervisor import GRACE, Supervisor
-from woolexec.engine.transport import Remote
-from woolexec.engine.worker_process import Worker
+from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import types_of
@@ -35,7 +27,12 @@ from woolexec.wire.frames import Cancel, Close
 from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:
-    from woolexec.core.placement import Placement
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.engine.dispatcher import Dispatcher
+    from woolexec.engine.event_loop import Loop
+    from woolexec.engine.supervisor import Supervisor
+    from woolexec.engine.transport import Remote
+    from woolexec.engine.worker_process import Worker
 
 _LOOK = 0.02
 """While a pool is shutting down, it checks this often (seconds) for open streams."""
@@ -44,29 +41,23 @@ _LOOK = 0.02
 class Cancellation:
     """Ends calls, in the engine's thread."""
 
-    def __init__(
-        self, loop: Loop, supervisor: Supervisor, *, policy: Placement | None = None, offer: Offer = NOTHING
-    ) -> None:
+    def __init__(self, loop: Loop, scheduler: Scheduler, dispatcher: Dispatcher, supervisor: Supervisor) -> None:
         self._loop = loop
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
         self._supervisor = supervisor
-        end = partial(self.cancel, force=True)
-        self._dispatcher: Dispatcher = Dispatcher(loop, supervisor, self.watch, end, policy=policy, offer=offer)
+        self._workers = scheduler.workers
         self._closing_streams = False
         self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is left behind
         self._left_behind: set[int] = set()
 
-    @property
-    def dispatcher(self) -> Dispatcher:
-        """The dispatcher of these calls."""
-        return self._dispatcher
-
     # -- timeouts -----------------------------------------------------------------------------------------------
 
-    def watch(self, place: Worker | WorkerLane, call: Call) -> None:
+    def watch(self, worker: Worker, call: Call) -> None:
         """Watch a call with a timeout that was sent."""
         assert call.options is not None
         assert call.options.timeout is not None
-        self._look_in(call.options.timeout, place.worker if isinstance(place, WorkerLane) else place, call)
+        self._look_in(call.options.timeout, worker, call)
 
     def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
         # By number, not by reference, so that a finished call is not kept until its timeout would have expired.
@@ -75,7 +66,7 @@ class Cancellation:
 
     def _look(self, worker_id: int, number: int) -> None:
         """End a call whose timeout has expired; if it started later than it was sent, check again when it is due."""
-        worker = self._supervisor.workers.get(worker_id)
+        worker = self._workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
@@ -83,10 +74,10 @@ class Cancellation:
             return
         seconds = call.options.timeout
         if call.place is worker.lane_place:
-            self._end_aside(worker, call, seconds)
+            self._end_in_lane(worker, call, seconds)
             return
         since = worker.began(number)
-        left = seconds if since is None else since + seconds - monotonic()
+        left = seconds if since is None else since + seconds - self._loop.clock()
         if left > 0:
             self._look_in(left, worker, call)
         elif self._end(worker, call):
@@ -94,32 +85,28 @@ class Cancellation:
                 f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended"
             )
             self._dispatcher.nested.end_children(call)
-            if retries_left(call.options, call.attempts, types_of(error)):
-                self._dispatcher.core.retry(call)
-            else:
-                call.move("fail")
-                call.receiver.deliver_failure(call, error)
+            self._scheduler.settle([call], lambda _: error, types_of(error))
         elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
             self._look_in(REST, worker, call)
 
-    def _end_aside(self, worker: Worker, call: Call, seconds: float) -> None:
+    def _end_in_lane(self, worker: Worker, call: Call, seconds: float) -> None:
         """Cancel a coroutine or a stream whose timeout has expired, without waiting for it to end."""
         if call.number > worker.page.loop.started:  # the timeout counts from its start
             self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
             return
         error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
+        may_retry = self._scheduler.may_retry(call, types_of(error))
         receiver = self._let_go(call)
-        if not retries_left(call.options, call.attempts, types_of(error)):
+        if not may_retry:
             receiver.deliver_failure(call, error)
             return
         again = call.anew(receiver)
         if hasattr(receiver, "outstanding_call"):  # the receiver of a map accepts any call that brings its items
             receiver.outstanding_call = again
-        self._dispatcher.lane_core.queue.offer(again)
-        self._dispatcher.lane_core.queue.add(again)
+        self._scheduler.lanes.add(again)
 
     def _look_for_start(self, worker_id: int, number: int) -> None:
-        worker = self._supervisor.workers.get(worker_id)
+        worker = self._workers.get(worker_id)
         call = None if worker is None else worker.lane_place.outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
@@ -144,16 +131,15 @@ class Cancellation:
 
         Nested tasks that run on top of it in the same worker end with it.  After this the caller decides its outcome.
         """
-        dispatcher = self._dispatcher
+        main = self._scheduler.main
         ready, worker.ready = worker.ready, False
-        dispatcher.recall(worker, since=call.number + 1)
-        while not worker.is_dead and dispatcher.hear(worker):
+        self._scheduler.recall(worker, since=call.number + 1)
+        while not worker.is_dead and self._dispatcher.hear(worker):
             pass
-        if worker.is_dead or not dispatcher.core.is_running(worker, worker.page, call):
+        if worker.is_dead or not main.is_running(worker, call):
             worker.ready = ready and not worker.is_dead
             return False
-        worker.gone(call.number, len(call.payload))
-        dispatcher.core.queue.forget_parent(call.number)
+        main.drop(worker, call)
         worker.ended_for = task_name(call)
         self._supervisor.end(worker)
         return True
@@ -172,19 +158,19 @@ class Cancellation:
             self._look_at_streams()
 
     def _look_at_streams(self) -> None:
-        since = monotonic()
-        for place in self._dispatcher.places:
+        since = self._loop.clock()
+        for place in self._scheduler.places:
             if place.is_lane:
                 for call in tuple(place.outstanding.values()):
                     self._close_stream(call)
-        self._loop.after(max(_LOOK, 20 * (monotonic() - since)), self._look_at_streams)
+        self._loop.after(max(_LOOK, 20 * (self._loop.clock() - since)), self._look_at_streams)
 
     def _close_stream(self, call: Call) -> None:
         receiver, due = call.receiver, self._due.get(call.number)
         if isinstance(receiver, Nobody):
             if due is None and call.function.lane == THREAD:  # it was cancelled, and does not end
-                self._due[call.number] = monotonic() + GRACE
-            elif due is not None and monotonic() > due:
+                self._due[call.number] = self._loop.clock() + GRACE
+            elif due is not None and self._loop.clock() > due:
                 self._left_behind.add(call.number)
             return
         if not isinstance(receiver, Pulled) or not receiver.is_open:
@@ -197,53 +183,59 @@ class Cancellation:
         if due is None:
             receiver.shut = AT_ONCE
             self._dispatcher.command(call, Close(call=call.number))
-            self._due[call.number] = monotonic() + GRACE
-        elif monotonic() > due:
+            self._due[call.number] = self._loop.clock() + GRACE
+        elif self._loop.clock() > due:
             self._left_behind.add(call.number)
             call.receiver.deliver_failure(call, RuntimeError(SHUT))
             call.receiver = Nobody()
 
-    def is_busy(self, place: Worker | Remote) -> bool:
+    def is_busy(self, target: Worker | Remote) -> bool:
         """Return whether calls are outstanding there that must be waited for."""
-        if place.outstanding or (isinstance(place, Worker) and place.pinned):
+        if target.outstanding or target.pinned:
             return True
-        return not self._left_behind.issuperset(place.lane_place.outstanding)
+        return not self._left_behind.issuperset(target.lane_place.outstanding)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 
-    def cancel(self, call: Call, *, force: bool) -> bool | Future[bool]:
+    def cancel(self, call: Call, answer: Callable[[bool], object], *, force: bool) -> None:
         """
-        Cancel a call that is not in the queue: take it back from its worker or, with `force`, end it there.
+        Cancel a call: take it back from its place or, with `force`, end it there.
 
-        :return: whether it was cancelled; a future for a call behind a link, because this is known only later
+        :param answer: called with whether it was cancelled: before this returns, unless a peer has to be asked
         """
-        dispatcher = self._dispatcher
+        dispatcher, queue = self._dispatcher, self._scheduler.main.queue
         dispatcher.take_inbox()
         dispatcher.revoke_permits()
-        if isinstance(call.place, Remote):
-            call.place.withdraw(call)
-        worker = call.place
-        if isinstance(worker, Remote) and not (force and worker.is_lane):
-            answer: Future[bool] = Future()
-            worker.take_back(call, answer.set_result, force=force)
-            return answer
-        if worker is not None and worker.is_lane:
-            if isinstance(worker, WorkerLane) and call.state == SENT and call.number > worker.page.started:
-                dispatcher.recall(worker, since=call.number)
-            if force and call.place is worker:
+        place = call.place
+        if place is not None and force and place.is_lane:
+            if place.candidate is None:
+                self._take_back(place, call)
+            else:
+                place.target.withdraw(call)
+            if call.place is place:
                 self._let_go(call)
-                return True
-        if call.state == SENT and isinstance(worker, Worker):
-            if call.number > worker.page.started:
-                dispatcher.recall(worker, since=call.number)
-            if force and call.state == SENT and call.number <= worker.page.started and self._end(worker, call):
+                answer(True)
+                return
+        elif place is not None and place.candidate is not None:
+            if not place.target.withdraw(call):
+                place.target.take_back(call, answer, force=force)
+                return
+        elif place is not None and call.state == SENT:
+            self._take_back(place, call)
+            if force and call.state == SENT and place.has_started(call) and self._end(place, call):
                 call.move("cancel")
                 dispatcher.nested.end_children(call)
-                return True
-        if dispatcher.core.queue.claim(call):
+                answer(True)
+                return
+        is_taken = queue.claim(call)
+        if is_taken:
             call.move("cancel")
-            return True
-        return False
+        answer(is_taken)
+
+    def _take_back(self, place: Any, call: Call) -> None:
+        """Take back a call, and those behind it, from a local worker that has not started it."""
+        if call.state == SENT and not place.has_started(call):
+            self._scheduler.recall(place, since=call.number)
 
     def cancel_waiting(self, *, keep_first: bool = False) -> None:
         """
@@ -251,19 +243,18 @@ class Cancellation:
 
         :param keep_first: keep what each local worker has been sent and starts next, if nothing runs there
         """
-        dispatcher = self._dispatcher
-        dispatcher.take_inbox()
-        dispatcher.revoke_permits()
-        for worker in self._supervisor.workers.values():
+        self._dispatcher.take_inbox()
+        self._dispatcher.revoke_permits()
+        for worker in self._workers.values():
             for place in (worker, worker.lane_place):
                 unstarted = place.unstarted(place.page.started)
                 kept = 0
                 if keep_first and len(unstarted) == len(place.outstanding):
                     kept = len(unstarted) if place.is_lane else 1  # coroutines start all at once
                 if len(unstarted) > kept:
-                    dispatcher.recall(place, since=unstarted[kept].number)
+                    self._scheduler.recall(place, since=unstarted[kept].number)
         self._take_back_from_links()
-        for entry in dispatcher.take_waiting():
+        for entry in self._scheduler.take_waiting():
             if isinstance(entry, Chunk):
                 entry.cancelled = True
                 entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
@@ -274,16 +265,16 @@ class Cancellation:
     def interrupt_links(self) -> None:
         """End all calls that were sent over links."""
         self._take_back_from_links(force=True)
-        for link in self._dispatcher.links:
+        for link in self._scheduler.links:
             for call in list(link.lane_place.outstanding.values()):
                 self._dispatcher.command(call, Cancel(call=call.number))
 
     def _take_back_from_links(self, *, force: bool = False) -> None:
-        for link in self._dispatcher.links:
+        for link in self._scheduler.links:
             for place in (link,) if force else (link, link.lane_place):
                 for call in list(place.outstanding.values()):
-                    if not place.withdraw(call) and (force or not place.is_running(call)):
-                        place.take_back(call, partial(self._taken_back, call), force=force)
+                    if not link.withdraw(call) and (force or not place.has_started(call)):
+                        link.take_back(call, partial(self._taken_back, call), force=force)
 
     def _taken_back(self, call: Call, cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
         if cancelled:
@@ -304,16 +295,16 @@ class Cancellation:
 
     def _see_end(self, chunks: Sequence[Chunk], about: frozenset[int], ended: Latch) -> None:
         """Check until no chunk has a call outstanding; holding `chunks` keeps their identities from being reused."""
-        for place in self._dispatcher.places:
+        for place in self._scheduler.places:
             if any(id(call.chunk) in about for call in place.outstanding.values()):
                 self._loop.after(REST, partial(self._see_end, chunks, about, ended))
                 return
         ended.open()
 
     def _recall_chunks(self, chunks: frozenset[int]) -> None:
-        for place in self._dispatcher.places:
+        for place in self._scheduler.places:
             if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
-                self._dispatcher.recall(place)
+                self._scheduler.recall(place)
             if place.is_lane:
                 for call in place.outstanding.values():
                     if id(call.chunk) in chunks:

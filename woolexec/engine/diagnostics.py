@@ -10,13 +10,8 @@ from woolexec import errors
 from woolexec.platform.posix import SIGKILL, host_name, oom_kills
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from woolexec.core.call import Call
-    from woolexec.core.offer import Offer
-    from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
-    from woolexec.resources import Requirement
 
 
 def task_name(call: Call) -> str:
@@ -67,19 +62,6 @@ def log_broken(error: BaseException) -> None:
     import logging
 
     logging.getLogger("woolexec").critical("%s", error, exc_info=error.__cause__)
-
-
-def unsatisfiable(requirement: Requirement, here: Offer, links: Sequence[Remote]) -> str:
-    """Return the message for a requirement that no worker meets, with what was seen."""
-    seen = [f"{link.name}: {str(link.offer) or 'nothing'}" for link in links[:10]]
-    if len(links) > 10:
-        seen.append(f"{len(links) - 10} more")
-    if str(here):
-        seen.append(f"here: {here}")
-    hints = [f"--resource {name}={amount:g}" for name, amount in requirement.resources]
-    hints += [f"--tag {tag}" for tag in sorted(requirement.tags)]
-    what = f"no peer offers {requirement}" + (f" (seen: {'; '.join(seen)})" if seen else " (no peers seen)")
-    return f"{what}; start one with: woolexec serve {' '.join(hints)}"
 
 
 def warn_dropped(count: int) -> None:

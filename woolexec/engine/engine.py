@@ -3,16 +3,14 @@ The engine: owns the queue, the workers and every call until its outcome is deli
 
 ::
 
-    caller's threads                    the engine's thread (never blocks, never runs user code)
-    ----------------                    --------------------------------------------------------
+    caller's threads                    the engine's thread (never blocks, never runs user code): Rounds
+    ----------------                    -----------------------------------------------------------------
     submit ---------- inbox ---------->  Loop          inbox, timers, selector
-       |                                 Dispatcher    the core's decisions, frames out, outcomes in
-       `-- permit -> an idle worker      Cancellation  timeouts, cancel
-    cancel ---------- ask ------------>  Supervisor    workers started, ended, reaped
-    done-callbacks <- a separate thread
-
-One round: take the inbox; send workers the calls that they can take; sleep until a socket is ready or a timer is due;
-read outcomes and deliver them.
+       |                                 Scheduler     all decisions; pure, in `woolexec.core`
+       `-- permit -> an idle worker      Dispatcher    carries them out: frames to workers and links
+    cancel ---------- ask ------------>  Cancellation  timeouts, cancel
+                                         Supervisor    workers started, ended, reaped
+    done-callbacks <- a separate thread  Outcomes      what workers and links send
 """
 
 from __future__ import annotations
@@ -24,20 +22,16 @@ import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from woolexec import errors
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.engine import permit
-from woolexec.engine.cancellation import Cancellation
-from woolexec.engine.event_loop import Loop
-from woolexec.engine.lane import COROUTINES, WorkerLane
+from woolexec.core.pinning import Pinning
+from woolexec.engine.lane import COROUTINES
+from woolexec.engine.links import Links
 from woolexec.engine.process import WorkerProcess
+from woolexec.engine.rounds import Rounds
 from woolexec.engine.settings import settings_of_user
-from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
-from woolexec.engine.transport import Remote
-from woolexec.engine.worker_process import Worker
 from woolexec.futures.call_future import CallFuture
 from woolexec.platform.posix import at_fork
 from woolexec.wire.fast_frames import encode_next
@@ -48,7 +42,9 @@ from woolexec.wire.protobuf import Message
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from woolexec.core.placement import Placement
+    from woolexec.core.policies import Placement
+    from woolexec.engine.transport import Remote
+    from woolexec.engine.worker_process import Worker
 
     Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
@@ -73,10 +69,13 @@ class Engine:
     :param offer: what calls may require of the workers
     :param for_others: all calls come from other processes: none is submitted here, and data that no client has asked
         for, such as a worker's own logging records, is not unpickled
+    :param on_worker_death: called for each worker that was not told to end
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
         event loop, until the engine ends.  Its arguments are the engine, and a function to call when it has brought
         something for the engine to act on
     """
+
+    rounds_type: ClassVar[type[Rounds]] = Rounds
 
     def __init__(
         self,
@@ -92,31 +91,33 @@ class Engine:
         offer: Offer = NOTHING,
         variables: Mapping[str, str] | None = None,
         for_others: bool = False,
+        on_worker_death: Callable[[Worker], object] | None = None,
     ) -> None:
-        self._guest = guest
-        if guest is not None:
-            from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
-        self._loop = Loop(self._is_outstanding)
-        self._supervisor = Supervisor(
-            self._loop,
+        self._rounds = rounds = self.rounds_type(
             limit,
             initializer=initializer,
             initializer_timeout=initializer_timeout,
             calls_limit=calls_limit,
             threads=threads,
             coroutines=coroutines,
+            guest=None if guest is None else partial(guest, self),
+            policy=policy,
+            offer=offer,
             variables=variables,
+            for_others=for_others,
+            on_worker_death=on_worker_death,
+            on_end=partial(_engines.discard, self),
         )
-        self._cancellation = Cancellation(self._loop, self._supervisor, policy=policy, offer=offer)
-        self._dispatcher = self._cancellation.dispatcher
-        self._dispatcher.grants_permits = permit.works and not for_others
-        self._dispatcher.handles_records = not for_others
-        self.submit = self._dispatcher.submit
-        self.submit_chunk = self._dispatcher.submit_chunk
-        self.cancel_chunks = self._cancellation.cancel_chunks
+        self.scheduler = rounds.scheduler
+        self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
+        self._pinning = Pinning(rounds.scheduler, rounds.dispatcher)
+        self.links = Links(rounds, self._pinning)
+        self.submit = rounds.dispatcher.submit
+        self.submit_chunk = rounds.dispatcher.submit_chunk
+        self.cancel_chunks = rounds.cancellation.cancel_chunks
+        self.tell = rounds.loop.tell
         self.closes_streams = False
-        self._state = "open"  # then "draining", then "stopped"
-        self._loop.prepare(self._run, self._note_first_use)
+        self._loop.prepare(rounds.run, self._note_first_use)
         if guest is not None:  # it looks for peers before there are any calls
             self._loop.begin()
         _engines.add(self)
@@ -131,6 +132,16 @@ class Engine:
     def broken(self) -> BaseException | None:
         """The reason why no more calls are accepted, if the engine is broken."""
         return self._supervisor.broken
+
+    @property
+    def stopped(self) -> bool:
+        """The engine has ended."""
+        return self._loop.stopped
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls and chunks that have not been sent, as an upper bound."""
+        return self.scheduler.waiting + len(self._loop.inbox)
 
     @property
     def has_begun(self) -> bool:
@@ -169,8 +180,8 @@ class Engine:
     def statistics(self) -> dict[str, int]:
         """The numbers of queued calls, of outstanding calls and of workers."""
         return {
-            "queued": self._dispatcher.waiting,
-            "outstanding": sum(len(place.outstanding) for place in self._dispatcher.places),
+            "queued": self.waiting,
+            "outstanding": sum(len(place.outstanding) for place in self.scheduler.places),
             "workers": len(self._supervisor.workers),
         }
 
@@ -192,7 +203,7 @@ class Engine:
             self._loop.ended()
             return
         self.closes_streams = self.closes_streams or close_streams
-        self._loop.tell(partial(self._shut, cancel=cancel, close_streams=close_streams, hand_out=True))
+        self._loop.tell(partial(self._rounds.shut, cancel=cancel, close_streams=close_streams, hand_out=True))
         if wait:
             self.join()
 
@@ -203,11 +214,11 @@ class Engine:
 
     def interrupt(self) -> None:
         """Cancel calls that have not been started and interrupt those that run, after the user's Ctrl-C."""
-        self._loop.ask(self._interrupt)
+        self._loop.ask(self._rounds.interrupt)
 
     def end_workers(self, number: int) -> None:
         """Cancel calls that have not been started, send a signal to all workers, and mark the engine as broken."""
-        self._loop.ask(partial(self._end_workers, number))
+        self._loop.ask(partial(self._rounds.end_workers, number))
 
     def forget(self) -> None:
         """Close all descriptors in a forked child, which has no engine thread."""
@@ -223,29 +234,38 @@ class Engine:
         call = future.outstanding_call
         if call is None or self.forked:
             return False
-        if self._dispatcher.core.queue.claim(call):
+        if self.scheduler.main.queue.claim(call):
             call.move("cancel")
             call.payload = b""
             if len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
                 self._loop.wake()
             return True
-        answer = self._loop.ask(partial(self._cancellation.cancel, call, force=force), default=False)
-        if isinstance(answer, Future):  # a peer has been asked; a link that breaks answers too
-            try:
-                return bool(answer.result(_LINK_PATIENCE))
-            except TimeoutError:
-                return False
-        return bool(answer)
+        answer: Future[bool] = Future()
 
-    def run_on_all(self, calls: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
+        def cancel() -> bool:
+            self._rounds.cancellation.cancel(call, answer.set_result, force=force)
+            return True
+
+        if not self._loop.ask(cancel, default=False):
+            return False
+        try:
+            return answer.result(_LINK_PATIENCE)  # only a peer answers later; a link that breaks answers too
+        except TimeoutError:
+            return False
+
+    def run_on_all(self, make: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """
         Have each worker run a call of its own.
 
-        :param calls: makes one call; called in the engine's thread
+        :param make: makes one call; called in the engine's thread
         """
-        made: list[tuple[Worker | Remote, Call]] = self._loop.ask(
-            partial(self._dispatcher.run_on_all, calls), default=[]
-        )
+
+        def run() -> list[tuple[Worker | Remote, Call]]:
+            self._dispatcher.take_inbox()
+            self._dispatcher.revoke_permits()
+            return self._pinning.run_on_all(make)
+
+        made: list[tuple[Worker | Remote, Call]] = self._loop.ask(run, default=[])
         return made
 
     def command(self, call: Call, frame: Message, file: File | None = None) -> None:
@@ -253,18 +273,16 @@ class Engine:
         if not self.forked:
             frame.call = call.number  # type: ignore[attr-defined]  # every command frame has this field
             place = call.place
-            if (
-                file is None and isinstance(place, WorkerLane) and frame.__class__ is not Cancel
-            ):  # a Cancel ends the call's children too
+            if file is None and place is not None and frame.__class__ is not Cancel:  # that ends the children too
                 frames = encode(frame)
-                if len(frames) < _DIRECT_LIMIT and place.worker.say_directly(frames):
+                if len(frames) < _DIRECT_LIMIT and place.target.say_directly(frames):
                     return
             self._loop.tell(partial(self._dispatcher.command, call, frame, file))
 
     def pull(self, call: Call) -> None:
         """Send the command for the next item of a stream."""
         place = call.place
-        if self.forked or not isinstance(place, WorkerLane) or not place.worker.say_directly(encode_next(call.number)):
+        if self.forked or place is None or not place.target.say_directly(encode_next(call.number)):
             self.command(call, Next())
 
     def wait_for(self, is_done: Callable[[], bool]) -> bool:
@@ -295,103 +313,6 @@ class Engine:
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
         """Run the rest of a future's delivery in the callback thread; only the engine's thread calls this."""
         self._loop.run_user_code(piece)
-
-    # -- the engine's thread ------------------------------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            if self._guest is None:
-                while self._step():
-                    self._loop.sleep()
-            else:
-                from woolexec.engine import asyncio_driver
-
-                asyncio_driver.run(self._step, self._loop, partial(self._guest, self))
-        except BaseException as exc:  # a bug in Woolexec: no caller may wait indefinitely because of it
-            self._fail_everything(exc)
-            raise
-        finally:
-            self._close()
-
-    def _step(self) -> bool:
-        """Do all work that is due before the next sleep; return False when the engine has drained."""
-        if self._loop.inbox:
-            self._dispatcher.take_inbox()
-        if self._state == "draining" and self._is_drained():
-            return False
-        self._dispatcher.act()
-        return True
-
-    def _is_outstanding(self, about: tuple[int, int]) -> bool:
-        worker = self._supervisor.workers.get(about[0])
-        return worker is not None and about[1] in worker.place_of(about[1]).outstanding
-
-    def _shut(self, *, cancel: bool, close_streams: bool = True, hand_out: bool = False) -> None:
-        """
-        Accept no more calls.
-
-        :param hand_out: with `cancel`, a call that was sent to an idle worker counts as started, even while that worker
-            is starting.  In the standard library, too, some tasks run although the pool is shut down right after them
-        """
-        if cancel and hand_out and self._state == "open":
-            self._dispatcher.act()
-        self._state = "draining"
-        self._dispatcher.grants_permits = False
-        if cancel:
-            self._cancellation.cancel_waiting(keep_first=hand_out)
-        if close_streams:
-            self._cancellation.close_streams()
-
-    def _is_drained(self) -> bool:
-        """Dismiss the workers when no calls are left; return True when all workers have ended."""
-        workers = self._supervisor.workers
-        self._dispatcher.revoke_permits()
-        if self._dispatcher.has_waiting:
-            return False
-        if any(map(self._cancellation.is_busy, workers.values())) or any(
-            map(self._cancellation.is_busy, self._dispatcher.links)
-        ):
-            return False
-        for worker in workers.values():
-            self._supervisor.dismiss(worker, INTERRUPT_GRACE if worker.lane_place.outstanding else GRACE)
-        return not workers
-
-    def _interrupt(self) -> None:
-        self._shut(cancel=True)
-        self._supervisor.interrupt()
-        self._cancellation.interrupt_links()
-
-    def _end_workers(self, number: int) -> None:
-        self._shut(cancel=True)
-        for worker in self._supervisor.workers.values():
-            worker.stopping = True
-            self._supervisor.kill(worker, number)
-        error = errors.WorkerLostError("the workers were ended by terminate_workers or kill_workers")
-        self._supervisor.give_up(error, quietly=True)
-        for link in self._dispatcher.links:
-            self._dispatcher.fail_outstanding(link, error)
-            link.close()
-
-    def _fail_everything(self, exc: BaseException) -> None:
-        error = errors.WorkerLostError(f"the engine failed: {exc!r}")
-        error.__cause__ = exc
-        self._supervisor.broken = error
-        with contextlib.suppress(BaseException):
-            self._dispatcher.take_inbox()
-        with contextlib.suppress(BaseException):
-            self._dispatcher.fail_waiting(error)
-        for place in self._dispatcher.places:
-            for call in place.outstanding.values():
-                with contextlib.suppress(BaseException):
-                    call.receiver.deliver_failure(call, error)
-
-    def _close(self) -> None:
-        _engines.discard(self)
-        self._dispatcher.close()
-        self._supervisor.close()
-        self._loop.close()
-        self._dispatcher.refuse_late()
-        self._loop.ended()
 
 
 def _forget_all() -> None:

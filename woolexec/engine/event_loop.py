@@ -50,6 +50,9 @@ class Loop:
         time
     """
 
+    clock = staticmethod(monotonic)
+    """Returns monotonic seconds."""
+
     def __init__(self, is_current: Callable[[Any], bool]) -> None:
         self.inbox: deque[Any] = deque()
         self.watched: Selector

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Pulled
-from woolexec.engine.lane import WorkerLane
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.exceptions import dump_failure
@@ -14,11 +13,27 @@ from woolexec.wire.payload import File, attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from woolexec.engine.dispatcher import Dispatcher
+    from woolexec.core.call import Function
+    from woolexec.core.scheduler import Scheduler
     from woolexec.engine.worker_process import Worker
     from woolexec.wire.frames import Options
     from woolexec.wire.protobuf import Message
+
+    class Dispatcher(Protocol):
+        """What nested tasks need of the dispatcher."""
+
+        due: set[Any]
+
+        def intern(self, payload: Any, name: str, lane: int) -> Function:
+            """Return the one function with this pickle and lane."""
+
+        def command(self, call: Call, frame: Message, file: File | None = None) -> None:
+            """Send a command to the place where a call is outstanding."""
+
+        def interrupt_reader(self, worker: Worker) -> None:
+            """Signal a worker to read its frames although a call keeps its main thread busy."""
 
 
 NESTED = frozenset({Submit, Cancel, *COMMANDS})
@@ -29,10 +44,13 @@ class NestedTasks:
     """
     The nested tasks of all workers that have not ended yet.
 
-    :param end: ends a call by force, wherever it runs
+    :param end: ends a call by force, wherever it runs, and says whether that was possible
     """
 
-    def __init__(self, dispatcher: Dispatcher, end: Callable[[Call], object]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, dispatcher: Dispatcher, end: Callable[[Call, Callable[[bool], object]], object]
+    ) -> None:
+        self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
@@ -72,11 +90,7 @@ class NestedTasks:
         if trouble is not None:
             receiver.deliver_failure(call, trouble)
             return
-        queue = dispatcher.lane_core.queue if function.lane else dispatcher.core.queue
-        queue.offer(call)
-        queue.add(call)
-        if call.line is not None and call.line.requirement is not None:
-            dispatcher.check_requirements()
+        self._scheduler.add(call)
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
@@ -84,13 +98,14 @@ class NestedTasks:
         if receiver is None:
             return
         call = receiver.outstanding_call
-        if self._dispatcher.core.queue.claim(call):
+        place = call.place
+        if self._scheduler.main.queue.claim(call):
             call.move("cancel")
             receiver.deliver_failure(call, None)
-        elif force and isinstance(call.place, WorkerLane):
+        elif force and place is not None and place.is_lane and place.candidate is None:
             self._dispatcher.command(call, Cancel(call=call.number))  # it ends after its clean-up
-        elif force and self._end(call) is True:
-            receiver.deliver_failure(call, None)
+        elif force:
+            self._end(call, lambda ended: receiver.deliver_failure(call, None) if ended else None)
 
     def command(self, worker: Worker, frame: Any) -> None:
         """Pass on a command to a stream."""
@@ -103,7 +118,7 @@ class NestedTasks:
 
     def is_orphan(self, call: Call) -> bool:
         """Return whether the task that submitted this call has ended."""
-        return self._dispatcher.outstanding(call.parent) is None
+        return self._scheduler.outstanding(call.parent) is None
 
     def end_children(self, parent: Call) -> None:
         """End the tasks of a call that was ended."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from woolexec.core.placement import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
+from woolexec.core.policies import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
 
 if TYPE_CHECKING:
-    from woolexec.core.placement import Candidate, Placement
+    from woolexec.core.candidate import Candidate
+    from woolexec.core.policies import Placement
 
 _OURS = (IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin)
 

@@ -11,11 +11,10 @@ import contextlib
 import itertools
 import os
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
-from woolexec.core.retry import LOST, retries_left
+from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
 from woolexec.engine.worker_process import Worker
@@ -28,10 +27,46 @@ from woolexec.worker.records import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Protocol
 
-    from woolexec.engine.dispatcher import Dispatcher
+    from woolexec.core.call import Call
+    from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.wire.payload import File, Parts
+    from woolexec.wire.protobuf import Message
+
+    class Dispatcher(Protocol):
+        """What the supervisor needs of the dispatcher."""
+
+        due: set[Any]
+
+        def joined(self, worker: Worker) -> None:
+            """Listen to a new worker, and send it calls."""
+
+        def take_inbox(self) -> None:
+            """Queue what was submitted."""
+
+        def revoke_permit(self, worker: Worker) -> None:
+            """Revoke a worker's permit."""
+
+        def command(self, call: Call, frame: Message) -> None:
+            """Send a command to the place where a call is outstanding."""
+
+    class Outcomes(Protocol):
+        """What the supervisor needs of the part that reads frames."""
+
+        def read(self, worker: Worker, only: frozenset[type]) -> bool:
+            """Read once from a worker and handle the frames of these kinds; return False if there were none."""
+
+    class NestedTasks(Protocol):
+        """What the supervisor needs of the nested tasks."""
+
+        def orphan(self, worker: Worker) -> None:
+            """End the tasks of a dead worker's calls."""
+
+
+_LAST_FRAMES = frozenset({Return, Raise, Recalled, Broken, Log, Yield})
+"""Frames of a dead worker that are still handled."""
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL for a worker."""
@@ -56,7 +91,6 @@ class Supervisor:
     """
     The workers of one engine, and the fork server from which they are forked.
 
-    :param limit: maximum number of workers
     :param initializer: pickled ``(function, arguments)`` that each worker runs first
     :param initializer_timeout: maximum seconds that the initializer may take; None for no limit
     :param calls_limit: maximum number of calls that one worker runs
@@ -68,7 +102,8 @@ class Supervisor:
     def __init__(
         self,
         loop: Loop,
-        limit: int,
+        scheduler: Scheduler,
+        dispatcher: Dispatcher,
         *,
         initializer: bytes | File | Parts | None,
         initializer_timeout: float | None,
@@ -77,13 +112,14 @@ class Supervisor:
         coroutines: int,
         variables: Mapping[str, str] | None,
     ) -> None:
-        self.workers: dict[int, Worker] = {}
-        self.limit = limit
-        self.kept: list[tuple[Worker, int]] = []  # calls that keep their workers while they wait for tasks of their own
+        self.workers: dict[int, Worker] = scheduler.workers
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
         self.on_death: Callable[[Worker], object] | None = None  # called for a worker that was not told to end
-        self.dispatcher: Dispatcher  # set by the dispatcher itself
+        self.outcomes: Outcomes  # these two know the supervisor too
+        self.nested: NestedTasks
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
         self._loop = loop
         self._initializer = initializer
         self._initializer_timeout = initializer_timeout
@@ -95,24 +131,13 @@ class Supervisor:
         self._fork_server: ForkServer | None = None
         self._reserve = Reserve()
         self._early_deaths = 0
-        self._ending: set[Worker] = set()  # being ended because of one of their calls, and not gone yet
-
-    @property
-    def most(self) -> int:
-        """The current maximum number of workers, including those that a waiting call keeps or that are being ended."""
-        if self.kept:
-            self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
-        return self.limit + len(self.kept) + self.ending
-
-    @property
-    def ending(self) -> int:
-        """The number of workers that are being ended because of one of their calls, and are not gone yet."""
-        return len(self._ending)
 
     # -- starting -----------------------------------------------------------------------------------------------
 
     def start(self) -> Worker | None:
         """Start a worker; None if that is impossible now, in which case no call is left waiting for one."""
+        if self.broken is not None:
+            return None
         worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
         try:
             if self._fork_server is None:
@@ -133,14 +158,13 @@ class Supervisor:
         except OSError as exc:
             self._start_failed(exc)
             return None
-        self.workers[worker.id] = worker
-        self.dispatcher.join(worker)
+        self._dispatcher.joined(worker)
         if self._variables is None:  # not at a peer, where no program changes the import path
             worker.path = self._fork_server.path
             worker.follow_path(import_path())
         if self._initializer is not None:
             worker.initialize(self._initializer)
-            self.dispatcher.due.add(worker)
+            self._dispatcher.due.add(worker)
         return worker
 
     def _start_failed(self, exc: OSError) -> None:
@@ -148,7 +172,7 @@ class Supervisor:
             return
         error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
         error.__cause__ = exc
-        self.dispatcher.fail_waiting(error)
+        self._scheduler.fail_waiting(error)
 
     def _hear_fork_server(self) -> None:
         assert self._fork_server is not None
@@ -221,10 +245,10 @@ class Supervisor:
             self.broken = error
             if not quietly:
                 self._loop.run_user_code(partial(log_broken, error))
-        self.dispatcher.take_inbox()
-        self.dispatcher.fail_waiting(error)
+        self._dispatcher.take_inbox()
+        self._scheduler.fail_waiting(error)
         for worker in list(self.workers.values()):
-            self.dispatcher.fail_outstanding(worker, error)
+            fail_outstanding(worker, error)
             self.kill(worker, SIGTERM)
 
     # -- ending -------------------------------------------------------------------------------------------------
@@ -239,7 +263,7 @@ class Supervisor:
         if not worker.stopping:
             worker.lane_place.ready = False
             worker.send_stop()
-            self.dispatcher.due.add(worker)
+            self._dispatcher.due.add(worker)
             self._loop.after(grace, partial(self._kill_for_good, worker))
 
     def end(self, worker: Worker) -> None:
@@ -248,16 +272,16 @@ class Supervisor:
 
         Coroutines and streams that run there are not the reason, so they first have a grace period to finish.
         """
-        self._ending.add(worker)
+        self._scheduler.workforce.ending.add(worker)
         worker.ready = worker.lane_place.ready = False
         if worker.lane_place.unstarted(worker.page.loop.started):
-            self.dispatcher.recall(worker.lane_place)
-        self._end_when_alone(worker, monotonic() + GRACE)
+            self._scheduler.recall(worker.lane_place)
+        self._end_when_alone(worker, self._loop.clock() + GRACE)
 
     def _end_when_alone(self, worker: Worker, deadline: float) -> None:
         if self.workers.get(worker.id) is not worker:
             return
-        if worker.lane_place.outstanding and monotonic() < deadline:
+        if worker.lane_place.outstanding and self._loop.clock() < deadline:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
         self.dismiss(worker)  # if its call turns SIGTERM into an exception, the worker exits at once
@@ -267,7 +291,7 @@ class Supervisor:
         """Interrupt running tasks (KeyboardInterrupt; in lanes, cancellation) and dismiss the workers."""
         for worker in self.workers.values():
             for call in worker.lane_place.outstanding.values():
-                self.dispatcher.command(call, Cancel(call=call.number))
+                self._dispatcher.command(call, Cancel(call=call.number))
             self.dismiss(worker, INTERRUPT_GRACE)
             if worker.outstanding:
                 self.kill(worker, SIGINT)
@@ -293,22 +317,14 @@ class Supervisor:
         """Settle the calls of a dead worker: deliver its last outcomes, queue unstarted calls again, fail lost ones."""
         if self.workers.get(worker.id) is not worker:
             return
-        dispatcher = self.dispatcher
-        dispatcher.revoke_permit(worker)
+        self._dispatcher.revoke_permit(worker)
         self._unwatch(worker)
         self._drain_socket(worker)
-        del self.workers[worker.id]
-        self._ending.discard(worker)
-        dispatcher.due.discard(worker)
+        self._dispatcher.due.discard(worker)
         started = worker.page.started or worker.page.loop.started
-        lost = dispatcher.leave(worker)
-        for call in lost:
-            if not dispatcher.is_cancelled(call) and retries_left(call.options, call.attempts, (LOST,)):
-                dispatcher.retry(call)
-            else:
-                call.move("fail")
-                call.receiver.deliver_failure(call, lost_error(worker, call))
-        dispatcher.nested.orphan(worker)
+        lost = self._scheduler.left(worker)
+        self._scheduler.settle(lost, partial(lost_error, worker))
+        self.nested.orphan(worker)
         worker.close()
         if self.on_death is not None and not worker.stopping:
             self.on_death(worker)
@@ -317,7 +333,7 @@ class Supervisor:
 
     def _drain_socket(self, worker: Worker) -> None:
         with contextlib.suppress(EOFError, ProtocolError):
-            while self.dispatcher.read(worker, only=(Return, Raise, Recalled, Broken, Log, Yield)):
+            while self.outcomes.read(worker, _LAST_FRAMES):
                 pass
 
     def _died_early(self, worker: Worker) -> None:

@@ -1,7 +1,8 @@
 """
-What is common to all places to which frames are sent: local workers, and peers behind a link.
+How frames are sent to a target: a local worker through its socket, or a peer through its link.
 
-A call is sent as a Start frame.  Its function is sent before it, once, as a Define frame that names a slot.
+A call is sent as a Start frame.  Its function is sent before it, once, as a Define frame that names a slot.  The main
+place and the lane of a target share its slots.
 """
 
 from __future__ import annotations
@@ -9,49 +10,57 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from woolexec.core.call import Call, Function
-from woolexec.core.window import Place
+from woolexec.core.call import MAIN, Call, Function
+from woolexec.core.place import RemotePlace
 from woolexec.wire.fast_frames import encode_slot, encode_start
 from woolexec.wire.frames import Define, Recall, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    from woolexec.core.scheduler import SharedPage
-
-    class TimedPage(SharedPage, Protocol):
-        """What is known about the calls that a place has started."""
-
-        @property
-        def since(self) -> float:
-            """Return when it started the last call, in monotonic seconds."""
-
+    from woolexec.core.place import Place, RemoteLane
 
 SLOTS = 128
-"""Maximum number of functions that a place remembers: a slot number takes one byte."""
+"""Maximum number of functions that a target remembers: a slot number takes one byte."""
 
 
-class Transport(Place):
-    """A place, and what has been sent to it.  Unless stated otherwise, only the engine's thread uses it."""
+class Sent:
+    """
+    What a target has been sent and remembers.
 
-    __slots__ = ("_chunk", "_families", "_slot_of")
+    `slot_of` holds the encoded slot of each function, `families` the version of each large function that was sent last,
+    and `chunks` the chunk that was sent last to the main place and to the lane.
+    """
 
-    page: TimedPage
-    pid: int | None
-    is_lane = False
-    """It runs calls that do not run in a main thread: coroutines and streams."""
+    __slots__ = ("chunks", "families", "slot_of")
 
     def __init__(self) -> None:
-        super().__init__()
-        self._slot_of: dict[Function, bytes] = {}
-        self._families: dict[object, Function] = {}  # by family: the version of a large function that was sent last
-        self._chunk: object = None
+        self.slot_of: dict[Function, bytes] = {}
+        self.families: dict[object, Function] = {}
+        self.chunks: list[object] = [None, None]
 
-    def place_of(self, number: int) -> Transport:
-        """Return the place where this call would be outstanding."""
-        return self
+    def clear(self) -> None:
+        """Drop the references to functions and chunks: they may hold descriptors."""
+        self.slot_of.clear()
+        self.families.clear()
+        self.chunks = [None, None]
+
+
+class Transport:
+    """
+    The sending half of a target: a mixin for its main place.  Only the engine's thread uses it.
+
+    `has_sent` is what the target has been sent, `lane_place` the place of its calls that do not run in a main thread.
+    """
+
+    __slots__ = ()
+
+    has_sent: Sent
+    lane_place: Place
+
+    def place_of(self, number: int) -> Place:
+        """Return the place where this call would be outstanding: the lane, or the target itself."""
+        return self.lane_place if number in self.lane_place.outstanding else self  # type: ignore[return-value]
 
     def send_calls(self, calls: Sequence[Call]) -> None:
         """Send calls; consecutive calls of one function are sent together."""
@@ -92,8 +101,9 @@ class Transport(Place):
             frame.timeout = call.options.timeout or 0.0
         self._say_more(frame, call)
         if call.chunk is not None:
-            frame.again = self._chunk is call.chunk
-            self._chunk = call.chunk
+            in_lane = call.function.lane > MAIN
+            frame.again = self.has_sent.chunks[in_lane] is call.chunk
+            self.has_sent.chunks[in_lane] = call.chunk
         if frame.again:
             self.send(encode(frame))
         else:
@@ -103,21 +113,22 @@ class Transport(Place):
         """Add fields that only some places need."""
 
     def _slot(self, function: Function) -> int:
-        """Return the slot in which the place has this function; send the function first if it does not have it."""
-        field = self._slot_of.get(function)
+        """Return the slot in which the target has this function; send the function first if it does not have it."""
+        field = self.has_sent.slot_of.get(function)
         if field is not None:
             return field[1]
+        slot_of, families = self.has_sent.slot_of, self.has_sent.families
         needs = self._slots_of_needs(function)
-        before = self._families.get(function.family)
+        before = families.get(function.family)
         if before is not None:
             field = self._forget(before)
-        elif len(self._slot_of) >= SLOTS:
-            field = self._forget(next(iter(self._slot_of)))
+        elif len(slot_of) >= SLOTS:
+            field = self._forget(next(iter(slot_of)))
         else:
-            field = encode_slot(len(self._slot_of))
-        self._slot_of[function] = field
+            field = encode_slot(len(slot_of))
+        slot_of[function] = field
         if function.family is not None:
-            self._families[function.family] = function
+            families[function.family] = function
         slot = field[1]
         self._send_function(slot, function, needs)
         return slot
@@ -128,18 +139,18 @@ class Transport(Place):
 
     def _forget(self, function: Function) -> bytes:
         """Free a function's slot for another function, and return it."""
-        if self._families.get(function.family) is function:
-            del self._families[function.family]
-        return self._slot_of.pop(function)
+        if self.has_sent.families.get(function.family) is function:
+            del self.has_sent.families[function.family]
+        return self.has_sent.slot_of.pop(function)
 
     def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
         frame = Define(function=slot, needs=needs)
         file = attach(frame, function.payload)
         self.send(encode(frame), file)
 
-    def send_recall(self, number: int, waiting: int = 0) -> None:
-        """Send the mark that ends a recall."""
-        self.send(encode(Recall(call=number, waiting=waiting, loop=self.is_lane)))
+    def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
+        """Send the mark that the main place, or the lane, answers with Recalled."""
+        self.send(encode(Recall(call=number, waiting=waiting, loop=lane)))
 
     def send_command(self, frame: Message, file: File | None = None) -> None:
         """Queue a command for a call."""
@@ -158,25 +169,18 @@ class Transport(Place):
         raise NotImplementedError
 
 
-class Remote(Transport):
-    """A place behind a link.  What it has started is known late, so a cancel is answered when the peer has replied."""
+class Remote(Transport, RemotePlace):
+    """A link to a peer.  What the peer has started is known late, so a cancel is answered when it has replied."""
 
-    __slots__ = ("asked_back", "sent_at")
+    __slots__ = ()
 
-    asked_back: float
-    """When it was last asked to give back unstarted calls, in monotonic seconds."""
-    sent_at: float
-    """When a call was last sent to it, in monotonic seconds."""
-
-    @property
-    def unbegun(self) -> float:
-        """Expected run time of all calls known to wait there, in seconds; -1.0 if none waits."""
-        raise NotImplementedError
-
-    lane_place: Remote
-    """The place of its calls that do not run in a main thread."""
+    lane_place: RemoteLane
     name: str
     """Name of the process at the other end."""
+
+    def say_directly(self, frames: bytes) -> bool:
+        """Return False: only the engine's thread writes to a link."""
+        return False
 
     def withdraw(self, call: Call) -> bool:
         """Queue a call again whose large payload has not been sent yet; return False if the call has been sent."""
@@ -188,15 +192,6 @@ class Remote(Transport):
 
         :param answer: called in the engine's thread with whether the call was cancelled
         """
-        raise NotImplementedError
-
-    @property
-    def can_accept(self) -> bool:
-        """A call that is submitted now might start there at once."""
-        raise NotImplementedError
-
-    def is_running(self, call: Call) -> bool:
-        """Return whether an outstanding call is known to have been started; from any thread."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -13,10 +13,11 @@ from collections import deque
 from time import monotonic
 
 from woolexec.core.call import Call, Function
+from woolexec.core.place import Place
 from woolexec.engine.fork_server import import_path
 from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
-from woolexec.engine.transport import Transport
+from woolexec.engine.transport import Sent, Transport
 from woolexec.errors import ProtocolError
 from woolexec.platform.ipc import socketpair
 from woolexec.platform.posix import oom_kills
@@ -47,7 +48,7 @@ def _pair(made: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-class Worker(Transport):
+class Worker(Transport, Place):
     """A worker process, as the engine sees it.  Unless stated otherwise, only the engine's thread uses it."""
 
     __slots__ = (
@@ -56,11 +57,13 @@ class Worker(Transport):
         "_out",
         "_permit",
         "_reader",
+        "_slot_of",
         "_used",
         "born",
         "descriptors",
         "ended_for",
         "exitcode",
+        "has_sent",
         "id",
         "is_closed",
         "is_dead",
@@ -75,9 +78,12 @@ class Worker(Transport):
         "stopping",
     )
     page: SharedPage
+    lane_place: WorkerLane
 
     def __init__(self, number: int, limit: int | None, coroutines: int = COROUTINES) -> None:
         super().__init__()
+        self.has_sent = Sent()
+        self._slot_of = self.has_sent.slot_of
         self.id = number
         self.lane_place = WorkerLane(self, coroutines)
         self.remaining = limit
@@ -281,10 +287,6 @@ class Worker(Transport):
         except ValueError as exc:
             raise ProtocolError(f"worker {self.pid}: {exc}") from exc
 
-    def place_of(self, number: int) -> Transport:
-        """Return the place where this call would be outstanding: the worker itself, or its lane."""
-        return self.lane_place if number in self.lane_place.outstanding else self
-
     @property
     def is_busy(self) -> bool:
         """Calls are outstanding or pinned."""
@@ -320,6 +322,5 @@ class Worker(Transport):
         self.is_closed = True
         self.let_go()
         self.page.close()
-        self._chunk = self.lane_place._chunk = None
-        self._slot_of.clear()
+        self.has_sent.clear()
         self._out.clear()

@@ -450,6 +450,8 @@ class Nobody:
 
     __slots__ = ("ended",)
 
+    is_wanted = False
+
     def __init__(self) -> None:
         self.ended = Latch()
 

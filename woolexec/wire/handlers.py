@@ -10,14 +10,14 @@ if TYPE_CHECKING:  # typing costs 6 ms of a worker's start
     from woolexec.wire.protobuf import Message
 
 
-class Handlers(dict[type, "Callable[[Any], Any]"]):
+class Handlers(dict[type, "Callable[..., Any]"]):
     """
     What one role does with each class of frames; any other class is a `ProtocolError`.
 
     :param role: who receives the frames, for the message
     """
 
-    def __init__(self, role: str, handlers: Mapping[type[Message], Callable[[Any], Any]]) -> None:
+    def __init__(self, role: str, handlers: Mapping[type[Message], Callable[..., Any]]) -> None:
         super().__init__(handlers)
         self._role = role
 

@@ -165,7 +165,7 @@ def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
         pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
     calls = {name: pool.submit(tasks.hold_if, tmp_path, name) for name in ("a", "b", "c", "d")}
     eventually(lambda: len(list(tmp_path.iterdir())) == 2)
-    eventually(lambda: len(pool._engine._dispatcher.links[0].outstanding) == 4)
+    eventually(lambda: len(pool._engine.scheduler.links[0].outstanding) == 4)
     name = next(name for name in calls if not (tmp_path / name).exists())
     assert calls[name].cancel()
     assert calls[name].cancelled()
@@ -229,7 +229,7 @@ def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path)
         held = pool.submit(hold, tmp_path)
         waiting = pool.submit(double, 2)
         eventually((tmp_path / "held").exists)
-        pool._engine._supervisor.limit = 1  # a worker of our own, which may only start when there is more work
+        pool._engine.scheduler.workforce.limit = 1  # a worker of our own, which may only start when there is more work
         peer.close()
         with pytest.raises(WorkerLostError):
             held.result(PATIENCE)
@@ -252,7 +252,7 @@ def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path
                 held = pool.submit(hold, tmp_path)
                 eventually((tmp_path / "held").exists)
                 again = pool.with_options(idempotent=True).submit(double, 3)
-                pool._engine._supervisor.limit = 1
+                pool._engine.scheduler.workforce.limit = 1
                 process.kill()
                 with pytest.raises(WorkerLostError, match="link"):
                     held.result(PATIENCE)

@@ -23,6 +23,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -169,8 +170,8 @@ class Peers:
         self._engine = engine
         self._wake = wake
         self._few = asyncio.Semaphore(_AT_ONCE)
-        engine._dispatcher.expects_peers = True
-        asyncio.get_running_loop().call_later(_REPLAY, setattr, engine._dispatcher, "expects_peers", False)
+        engine.links.expect(peers=True)
+        asyncio.get_running_loop().call_later(_REPLAY, partial(engine.links.expect, peers=False))
         try:
             with in_use():
                 async with asyncio.TaskGroup() as group:
@@ -347,19 +348,19 @@ class Peers:
         alone_since = None
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
-            dispatcher = self._engine._dispatcher
-            if dispatcher.waiting:
+            links = self._engine.links
+            if self._engine.waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
-            if dispatcher.links or self._engine.pids or not dispatcher.has_waiting:
+            if links.are_open or self._engine.pids or not links.has_waiting:
                 alone_since = None
             elif self._possible() <= 0 and self._discoveries:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"
-                dispatcher.fail_waiting(errors.NoPeersError(text))
+                links.fail_waiting(errors.NoPeersError(text))
             elif alone_since is None:
                 alone_since = monotonic()
             elif self._timeout is not None and monotonic() - alone_since > self._timeout:
                 text = f"tasks have waited for {self._timeout:g} s, but no peer is connected. {self.explain()}"
-                dispatcher.fail_waiting(errors.NoPeersError(text))
+                links.fail_waiting(errors.NoPeersError(text))
             await asyncio.sleep(pause)
 
 

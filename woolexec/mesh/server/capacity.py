@@ -9,8 +9,9 @@ from woolexec.resources import Line
 from woolexec.wire.frames import Load, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from woolexec.core.offer import Offer
-    from woolexec.engine.event_loop import Loop
 
 _TELL, _LOOK = 0.01, 0.05
 """Seconds until the next waiting client is told of free places that the previous one has not used, and until the next
@@ -31,16 +32,24 @@ class Places:
     """
     The capacity that the clients of one peer share.
 
+    :param after: calls a function later, given the seconds until then
     :param width: maximum number of calls that the peer runs at once
     :param offer: the tags and resources that calls may require
     :param has_peers: whether it has peers of its own; clients' calls are not passed on to them
     """
 
-    def __init__(self, loop: Loop, width: int, offer: Offer, *, has_peers: bool = False) -> None:
+    def __init__(
+        self,
+        after: Callable[[float, Callable[[], object]], object],
+        width: int,
+        offer: Offer,
+        *,
+        has_peers: bool = False,
+    ) -> None:
         self.admission = Admission(width, offer)
         self.clients: set[Client] = set()
         self._has_peers = has_peers
-        self._loop = loop
+        self._after = after
         self._about_to = self._telling = False
 
     def line_of(self, client: Client, priority: int) -> Line | None:
@@ -51,14 +60,14 @@ class Places:
         """When places are free, tell the client that has waited longest, and after a while the next."""
         if self.admission.has_waiting and not self._about_to:
             self._about_to = True
-            self._loop.after(0.0, self._tell_now)  # after the outcome that freed the place
+            self._after(0.0, self._tell_now)  # after the outcome that freed the place
 
     def _tell_now(self) -> None:
         self._about_to = False
         client = self._tell_next()
         if self.admission.has_waiting and not self._telling:
             self._telling = True
-            self._loop.after(_LOOK if client is None else _TELL, self._tell)
+            self._after(_LOOK if client is None else _TELL, self._tell)
 
     def _tell_next(self) -> Client | None:
         client: Client | None = self.admission.next()

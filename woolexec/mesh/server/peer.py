@@ -150,8 +150,8 @@ class Peer:
             offer=offer,
             variables=variables,
             for_others=True,
+            on_worker_death=self._log.worker_died,
         )
-        self.engine._supervisor.on_death = self._log.worker_died
         try:
             while not wait((bound,), _LOOK).done:
                 if not is_wanted():
@@ -169,11 +169,11 @@ class Peer:
     @property
     def ended(self) -> bool:
         """Whether the peer has stopped serving."""
-        return self.engine._loop.stopped
+        return self.engine.stopped
 
     def drain(self) -> None:
         """Tell clients to send no more calls, and end when the sent ones are done; from any thread."""
-        self.engine._loop.tell(self._drain)
+        self.engine.tell(self._drain)
 
     def _drain(self) -> None:
         self._log.draining(self.clients)
@@ -189,7 +189,7 @@ class Peer:
 
     def close(self) -> None:
         """End all running calls, and wait until the peer has ended."""
-        self.engine._loop.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
+        self.engine.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
         self.engine.end_workers(SIGTERM)
         self.engine.shutdown(wait=True, cancel=True)
@@ -205,7 +205,7 @@ class Peer:
     # -- the engine's thread ------------------------------------------------------------------------------------
 
     async def _run(self, bound: Future[str], offer: Offer, engine: Engine, wake: Callable[[], None]) -> None:
-        self._places = Places(engine._loop, self.width, offer, has_peers=self._peers is not None)
+        self._places = Places(engine.links.after, self.width, offer, has_peers=self._peers is not None)
         try:
             with in_use():
                 await self._serve_beside(engine, wake, bound)

@@ -8,9 +8,8 @@ from concurrent.futures import CancelledError
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.call import Call, Chunk, Function, Relayed
 from woolexec.engine.diagnostics import task_name
-from woolexec.engine.dispatcher import Relayed
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox
@@ -82,12 +81,12 @@ class Served:
         self._quota = quota
         self._room: asyncio.Event | None = None
         self._dropped = 0
-        self.outbox, self._arriving = Outbox(engine._dispatcher.due), Arriving()
+        self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self.outstanding: dict[int, _Answer] = {}
         self.untold: dict[int, _Answer] = {}
         self._code, self._audit = Incoming(code_store), audit
         self._engine = engine
-        self._dispatcher = engine._dispatcher
+        self._links = engine.links
         self._slots: dict[int, Function] = {}
         self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
@@ -213,13 +212,8 @@ class Served:
             return
         if not self._looking:
             self._looking = True
-            self._engine._loop.after(_LOOK, self._look)
-        if worker:
-            self._dispatcher.run_on(worker, call)
-            return
-        core = self._dispatcher.lane_core if call.function.lane else self._dispatcher.core
-        core.queue.offer(call)
-        core.queue.add(call)
+            self._links.after(_LOOK, self._look)
+        self._links.submit(call, worker)
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
@@ -242,16 +236,14 @@ class Served:
 
     def _look(self) -> None:
         """Report the calls that have been started; check again later while there are others."""
-        begun = [
-            number for number, answer in self.untold.items() if self._dispatcher.is_running(answer.outstanding_call)
-        ]
+        begun = [number for number, answer in self.untold.items() if self._links.is_running(answer.outstanding_call)]
         for number in begun:
             self.untold.pop(number).note_start()
         if begun:
             self.outbox.put(encode(Started(call=begun)))
         self._looking = bool(self.untold)
         if self._looking:
-            self._engine._loop.after(_LOOK, self._look)
+            self._links.after(_LOOK, self._look)
 
     def _recall(self, frame: Recall) -> None:
         """Give back the calls that have not been started, from this one on."""
@@ -284,12 +276,11 @@ class Served:
             return
         file = attach(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
-        if isinstance(frame, Cancel) and self._dispatcher.core.queue.claim(call):
-            call.move("cancel")
+        if isinstance(frame, Cancel) and self._links.claim(call):
             answer.deliver_failure(call, None)
             return
         frame.call = call.number
-        self._dispatcher.command(call, frame, file)
+        self._links.command(call, frame, file)
 
     def _taken(self, frame: Any) -> bytes | File | Parts:
         """Return a payload that must be there; if it could not be received, the error ends the link."""
@@ -299,7 +290,10 @@ class Served:
         return payload
 
     def _drop(self, answer: _Answer, *, force: bool) -> bool:
-        if self._engine._cancellation.cancel(answer.outstanding_call, force=force) is not True:
+        """Take a call back or, with `force`, end it; return whether that was possible."""
+        ended: list[bool] = []
+        self._links.cancel(answer.outstanding_call, ended.append, force=force)
+        if ended != [True]:  # it runs, or was passed on to another peer, which answers later
             return False
         self.forget(answer.number)
         return True

@@ -2,8 +2,8 @@
 Calls that run all at once in their worker, under seeded histories: cancels race with starts and ends.
 
 ``make test`` lives the first thousand of them, ``make test-slow`` the rest of ten thousand.
-It drives the real `Scheduler` as the engine does for coroutines and streams; the workers, their marks and the wires
-between are models.  A failure names its seed.
+It drives the real `Group` of lanes as the engine does for coroutines and streams; the workers, their marks and the
+wires between are models.  A failure names its seed.
 """
 
 import itertools
@@ -11,9 +11,11 @@ from random import Random
 
 import pytest
 
+from tests.core.simulated_engine import planted
+from woolexec.core import feeding
 from woolexec.core.call import ASYNCIO, QUEUED, SENT, Call, Function
-from woolexec.core.scheduler import Scheduler
-from woolexec.core.window import Place
+from woolexec.core.group import Group
+from woolexec.core.place import Place
 
 FEW, SEEDS = 1000, 10_000
 CALLS = 12
@@ -44,7 +46,7 @@ class Worker(Place):
     def __init__(self, limit):
         super().__init__()
         self.limit = limit
-        self.marks = Marks()
+        self.page = Marks()
         self.down, self.up = [], []
         self.running = {}
         self.declined = []
@@ -60,16 +62,16 @@ class Task:
 
 
 class World:
-    def __init__(self, seed, dispatch=Scheduler):
+    def __init__(self, seed):
         self.random = Random(seed)
-        self.core = dispatch(itertools.count(1).__next__)
+        self.lanes = Group(itertools.count(1).__next__)
         self.workers = [self.new_worker() for _ in range(self.random.randint(1, 3))]
         self.tasks = []
         self.function = Function(b"", "f", ASYNCIO)
 
     def new_worker(self):
         worker = Worker(self.random.choice((1, 2, 5)))
-        self.core.join(worker)
+        self.lanes.join(worker)
         return worker
 
     def run(self):
@@ -106,11 +108,10 @@ class World:
         task = Task()
         task.call = Call(self.function, b"", task)
         self.tasks.append(task)
-        self.core.queue.offer(task.call)
-        self.core.queue.add(task.call)
+        self.lanes.add(task.call)
 
     def spread(self):
-        for worker, calls in self.core.spread():
+        for worker, calls in feeding.spread(self.lanes):
             worker.down += [("start", call.number, call) for call in calls]
             assert len(worker.outstanding) <= worker.limit
 
@@ -126,12 +127,12 @@ class World:
             return
         task = self.random.choice(waiting)
         call, worker = task.call, task.call.place
-        if worker is not None and call.state == SENT and call.number > worker.marks.started:
+        if worker is not None and call.state == SENT and call.number > worker.page.started:
             if worker.down and self.random.random() < 0.5:
                 self.read(worker)  # between our look and our recall
-            self.core.recall(worker, worker.marks, call.number)
+            self.lanes.recall(worker, call.number)
             worker.down.append(("recall", 0, None))
-        if self.core.queue.claim(call):
+        if self.lanes.queue.claim(call):
             assert call.state == QUEUED
             call.move("cancel")
             task.cancelled = True
@@ -150,9 +151,9 @@ class World:
     def take(self, worker):
         kind, value = worker.up.pop(0)
         if kind == "recalled":
-            self.core.recalled(worker, worker.marks, value)
+            self.lanes.recalled(worker, value)
             return
-        call = self.core.finish(worker, value, 0.0)
+        call = self.lanes.finish(worker, value, 0.0)
         if call is not None and call.receiver is not None:
             call.receiver.ends.append("returned")
 
@@ -160,7 +161,7 @@ class World:
         worker = self.random.choice(self.workers)
         while worker.up:
             self.take(worker)
-        for call in self.core.leave(worker, worker.marks.started):
+        for call in self.lanes.leave(worker, worker.page.started):
             call.move("fail")
             if call.receiver is not None:
                 call.receiver.ends.append("lost")
@@ -182,7 +183,7 @@ class World:
         elif kind == "cancel":
             if worker.running.pop(number, None) is not None:
                 worker.up.append(("ended", number))
-        elif worker.marks.start(number):
+        elif worker.page.start(number):
             worker.running[number] = call
             task = next(task for task in self.tasks if task.call is call)
             task.starts += 1
@@ -219,26 +220,25 @@ def live(seeds):
             raise
 
 
-class ForgetsWhatWasStarted(Scheduler):
+def forgets_what_was_started(leave, group, place, started):
     """Places again what may have been started."""
-
-    def leave(self, place, started):
-        return super().leave(place, 0)
+    return leave(group, place, 0)
 
 
-class TrustsTheFirstLook(Scheduler):
+def trusts_the_first_look(recall, group, place, since=0):
     """Takes what is in doubt for recalled."""
-
-    def recall(self, place, page, since=0):
-        number = super().recall(place, page, since)
-        for call in list(place.outstanding.values()):
-            if call.number >= since:
-                self._requeue(place, call)
-        return number
+    number = recall(group, place, since)
+    for call in list(place.outstanding.values()):
+        if call.number >= since:
+            group._requeue(place, call)
+    return number
 
 
-@pytest.mark.parametrize(("flawed", "guarantee"), [(ForgetsWhatWasStarted, "I2"), (TrustsTheFirstLook, "I5")])
-def test_simulation_catches_a_flaw(flawed, guarantee):
-    with pytest.raises(AssertionError, match=guarantee):
+@pytest.mark.parametrize(
+    ("name", "flawed", "guarantee"),
+    [("leave", forgets_what_was_started, "I2"), ("recall", trusts_the_first_look, "I5")],
+)
+def test_simulation_catches_a_flaw(name, flawed, guarantee):
+    with planted(Group, name, flawed), pytest.raises(AssertionError, match=guarantee):
         for seed in range(2000):
-            World(seed, flawed).run()
+            World(seed).run()

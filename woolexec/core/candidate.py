@@ -1,0 +1,133 @@
+"""What a client knows about one of its peers, on which `offering` and the placement policies decide."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+from woolexec.core.window import EPSILON, HORIZON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LEARN = 0.1
+
+_NEVER_REFUSED = 1 << 62
+"""Freshness of a peer that no other client seems to use: what is known about it does not age."""
+
+
+def weigh(seconds: float | None) -> float:
+    """Return how much of one worker's horizon a call with this expected run time takes, in seconds."""
+    return HORIZON if seconds is None or seconds > HORIZON else seconds
+
+
+def taken_by(load: float) -> int:
+    """Return the number of places that this much work takes."""
+    return -int((EPSILON - load) // HORIZON)
+
+
+class Candidate:
+    """
+    What a client knows about one peer.
+
+    `name` and `host` are what the peer reported, `tags` and `resources` what it offers, `width` is its number of
+    workers.  `pace` is how long it takes for a task, as a multiple of the time taken elsewhere.
+    """
+
+    __slots__ = (
+        "_place",
+        "fresh",
+        "host",
+        "is_full",
+        "is_here",
+        "is_known",
+        "name",
+        "pace",
+        "resources",
+        "tags",
+        "taken",
+        "width",
+    )
+
+    name: str
+    host: str
+    width: int
+    tags: frozenset[str]
+    resources: dict[str, float]
+    pace: float
+    is_here: bool
+    """The peer is on this host."""
+    is_full: bool
+    """It has refused a task, and will report when a place is free."""
+    is_known: bool
+    """One of this client's calls has ended there."""
+    taken: int
+    """The number of its places that other clients take, as far as is known."""
+    fresh: int
+    """When it was last heard from, as a position in the order of reports from all peers."""
+
+    def __init__(self, place: Any, name: str, host: str, *, is_here: bool = False) -> None:
+        self._place = place
+        self.name, self.host, self.is_here = name, host, is_here
+        self.width = place.width
+        self.tags, self.resources = place.offer.tags, place.offer.resources
+        self.taken = 0
+        self.is_full = self.is_known = False
+        self.fresh = _NEVER_REFUSED
+        self.pace = 1.0
+
+    @property
+    def outstanding(self) -> int:
+        """The number of this client's calls that are outstanding there."""
+        return len(self._place.outstanding)
+
+    @property
+    def load(self) -> float:
+        """The fraction of its places that this client's calls take."""
+        load: float = self._place.load
+        return load / (HORIZON * self.width)
+
+    @property
+    def free(self) -> int:
+        """The number of free places, as far as is known."""
+        if self.is_full:
+            return 0
+        return max(0, self.width - self.taken - taken_by(self._place.load))
+
+    def matches(self, near: str) -> bool:
+        """Return whether `near` is its host, its name or one of its tags."""
+        return near in {self.host, self.name} or near in self.tags
+
+    def heard(self, free: int, now: int) -> None:
+        """Note how many places it reports as free; `now` is a counter that grows with each report from any peer."""
+        self._note(now)
+        self.is_full = False
+        self.taken = 0
+        self.taken = max(0, self.free - free)
+
+    def ended(self, now: int) -> None:
+        """Note that one of this client's calls has ended there and freed its place."""
+        self._note(now)
+        self.is_known = True
+
+    def _note(self, now: int) -> None:
+        """Note that what is known about it is current."""
+        if self.is_contended:
+            self.fresh = now
+
+    @property
+    def is_contended(self) -> bool:
+        """It has refused a call, so other clients use it too."""
+        return self.fresh < _NEVER_REFUSED
+
+    def refused(self) -> None:
+        """Note that it has no free place, and will report when it has one."""
+        self.fresh = 0
+        self.is_full = True
+        self.taken = self.width
+
+    def observe(self, seconds: float, expected: float | None) -> None:
+        """Note the run time of a call there, whose function takes `expected` seconds on average everywhere."""
+        if expected and seconds > 0:
+            # The logarithm is averaged, so a peer is not slow because one call in twenty takes a hundred times as long.
+            self.pace *= exp(_LEARN * (log(seconds / expected) - log(self.pace)))

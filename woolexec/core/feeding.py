@@ -1,0 +1,132 @@
+"""
+Which queued calls go to which of the local workers.
+
+`assign` feeds a place that runs one call at a time; `spread` feeds lanes, which run all their calls at once.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heapreplace
+
+from woolexec.core.batching import span_size
+from woolexec.core.call import Call, Chunk
+from woolexec.core.place import AnyOf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from woolexec.core.group import Group
+    from woolexec.core.place import Place
+    from woolexec.resources import Line
+
+
+def assign(group: Group, place: Place) -> list[Call]:
+    """Choose the calls to send to this place now, and record them as outstanding there."""
+    if place.waiting:
+        return assign_child(group, place)
+    if place.pinned:
+        return _assign_pinned(group, place)
+    if place.is_supplied:
+        return []
+    chosen: list[Call] = []
+    queue, places, number = group.queue, group.width, group.number
+    share = -(-len(queue) * place.width // max(1, places))
+    while len(chosen) < share or not place.outstanding:
+        entry = queue.head(place.offer)
+        if entry is None:
+            break
+        if place.outstanding and entry.line is not None and entry.line.requirement is not None:
+            break  # the resources that it takes would be unused while it waits behind another call
+        seconds = entry.function.seconds
+        if isinstance(entry, Chunk):
+            count = entry.count if entry.fixed else 1 if entry.alone else None
+            count = count or span_size(seconds, entry.count - entry.next, len(queue), places)
+            cost = None if seconds is None else seconds * count
+            if not place.has_room(cost, len(entry.payload)):
+                break
+            call = entry.cut(count)
+            queue.taken_from(entry)
+        else:
+            cost = seconds
+            if entry.ancestor and entry.ancestor in place.outstanding:
+                break  # it would wait behind the call that is about to wait for it
+            if not place.has_room(cost, len(entry.payload)):
+                break
+            if not queue.take(entry):
+                continue
+            call = entry
+        place.sent(call, number(), cost or 0.0, len(call.payload))
+        chosen.append(call)
+    return chosen
+
+
+def assign_child(group: Group, place: Place) -> list[Call]:
+    """Choose a nested task for a place whose call waits for its own tasks; nothing else is sent there."""
+    if place.above or place.recalling or not place.ready:
+        return []
+    call = group.queue.take_child(place.waiting[-1], place.offer)
+    if call is None:
+        return []
+    group.record(place, call, call.function.seconds or 0.0)
+    place.above = call.number
+    return [call]
+
+
+def _assign_pinned(group: Group, place: Place) -> list[Call]:
+    while place.pinned and place.ready and not place.recalling and (place.is_lane or not place.outstanding):
+        call = place.pinned.pop(0)
+        if group.queue.claim(call):
+            group.record(place, call, 0.0)
+            return [call]
+    return []
+
+
+def spread(group: Group) -> list[tuple[Place, list[Call]]]:
+    """Choose the calls for places that run all their calls concurrently: each goes where the fewest are."""
+    queue, places = group.queue, group.places
+    heap = [
+        (len(place.outstanding) / place.width, at)
+        for at, place in enumerate(places)
+        if place.ready and not place.recalling
+    ]
+    heapify(heap)
+    chosen: dict[int, list[Call]] = {}
+    stuck: set[Line | None] = set()
+    while heap and (entry := queue.head(AnyOf([places[at] for _, at in heap]), stuck)) is not None:
+        index = 0
+        if entry.line is not None:
+            fitting = [(each, n) for n, each in enumerate(heap) if _takes(places[each[1]], entry.line)]
+            if not fitting:
+                stuck.add(entry.line)
+                continue
+            near = [each for each in fitting if _is_near(places[each[0][1]], entry.line)]
+            index = min(near or fitting)[1]
+        _, at = heap[index]
+        place = places[at]
+        ahead = len(place.outstanding)
+        # A nested task is not held back by the limit, because its parent counts against the limit and waits for it.
+        is_full = ahead >= place.limit and not (isinstance(entry, Call) and entry.parent)
+        if place.is_used_up or is_full:
+            heap[index] = heap[0]
+            heappop(heap)
+            heapify(heap)
+            continue
+        call = queue.cut(entry, 1)
+        if call is None:
+            continue
+        group.record(place, call, 0.0)
+        chosen.setdefault(at, []).append(call)
+        if index:
+            heap[index] = (ahead + 1) / place.width, at
+            heapify(heap)
+        else:
+            heapreplace(heap, ((ahead + 1) / place.width, at))
+    return [(places[at], calls) for at, calls in chosen.items()]
+
+
+def _takes(place: Place, line: Line) -> bool:
+    may = line.client is None or place.candidate is None
+    return may and (line.requirement is None or place.has(line.requirement))
+
+
+def _is_near(place: Place, line: Line) -> bool:
+    return bool(line.near) and place.candidate is not None and place.candidate.matches(line.near)

@@ -1,0 +1,334 @@
+"""
+A place: something that runs calls, and what is known about the calls that it was sent.
+
+::
+
+    target               its main place          its lane
+    a local worker       its main thread         its event loops and threads
+    a peer               its workers             theirs
+
+A call is recorded as outstanding at its place at the moment of the decision, before anything is sent.
+"""
+
+from __future__ import annotations
+
+from woolexec.core.call import Call
+from woolexec.core.candidate import weigh
+from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.window import BYTES, BYTES_AHEAD, DEPTH, EPSILON, HORIZON, LOW
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    from woolexec.core.candidate import Candidate
+    from woolexec.resources import Requirement
+
+    class Marks(Protocol):
+        """What a place has started, and what it must not start: see `woolexec.wire.shared_page`."""
+
+        @property
+        def started(self) -> int:
+            """Return the number of the call started last."""
+
+        @property
+        def since(self) -> float:
+            """Return when it was started, in monotonic seconds."""
+
+        def recall(self, number: int) -> int:
+            """Recall this call and all with higher numbers; return the number of the call started last."""
+
+        def clear_recall(self) -> None:
+            """Clear the recalls."""
+
+
+class Place:
+    """
+    Something that runs calls in the order sent, `limit` at once, together with the calls outstanding there.
+
+    `width` is the number of workers that it stands for.
+    `target` is the worker or the peer that it belongs to, and `page` says what has been started there.
+    `recalling` counts the recalls that it has not answered.  Nothing is sent meanwhile, so the recall covers all
+    unstarted calls.  `waiting` is the stack of its calls that wait for tasks of their own; `above` is the call that
+    runs on top of them.  `pinned` calls wait for this place and no other.  `offer` is what calls may require of it;
+    `candidate` is what is known of it if it is behind a link.
+    """
+
+    __slots__ = (
+        "above",
+        "candidate",
+        "limit",
+        "load",
+        "offer",
+        "outstanding",
+        "pinned",
+        "ready",
+        "recalling",
+        "remaining",
+        "size",
+        "target",
+        "waiting",
+        "width",
+    )
+
+    page: Marks
+    is_lane = False
+    """It runs calls that do not run in a main thread: coroutines and streams."""
+
+    def __init__(self) -> None:
+        self.outstanding: dict[int, Call] = {}
+        self.load = 0.0
+        self.size = 0
+        self.ready = True
+        self.recalling = 0
+        self.remaining: int | None = None
+        self.waiting: list[int] = []
+        self.above = 0
+        self.limit = self.width = 1
+        self.pinned: list[Call] = []
+        self.offer: Offer = NOTHING
+        self.candidate: Candidate | None = None
+        self.target: Any = self
+
+    def has_room(self, cost: float | None, size: int) -> bool:
+        """Return whether one more call with this expected run time and payload size may be sent."""
+        if not self.ready or self.waiting or self.recalling or self.is_used_up:
+            return False
+        ahead = len(self.outstanding)
+        if ahead == 0:
+            return True
+        if cost is None or ahead >= DEPTH:
+            return False
+        return ahead < 2 or (self.load + cost <= HORIZON and self.size + size <= BYTES)
+
+    @property
+    def is_supplied(self) -> bool:
+        """It has enough work ahead: refilling in larger steps takes fewer messages than one for each call that ends."""
+        # If payloads fill the window, a worker has few calls: it would run out before a refill at half the window.
+        return len(self.outstanding) > 2 and (self.load > LOW or self.size > BYTES * 3 / 4)
+
+    def has(self, requirement: Requirement | None) -> bool:
+        """Return whether it could now run a call with this requirement."""
+        return self.offer.has(requirement)
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Record a call as outstanding here, at the moment of the decision."""
+        call.number = number
+        call.place = self
+        call.cost = cost
+        call.attempts += 1
+        call.move("send")
+        if call.line is not None:
+            self.offer.take(call.line.requirement)
+        self.outstanding[number] = call
+        self.load += cost
+        self.size += size
+        if self.remaining is not None and not self.waiting:
+            self.remaining -= 1
+
+    def gone(self, number: int, size: int) -> Call | None:
+        """Remove a call from those outstanding here."""
+        call = self.outstanding.pop(number, None)
+        if call is None:
+            return None
+        if call.line is not None:
+            self.offer.give(call.line.requirement)
+        if self.outstanding:
+            self.load -= call.cost
+            self.size -= size
+        else:
+            self.load = 0.0
+            self.size = 0
+        call.place = None
+        return call
+
+    def unstarted(self, started: int) -> list[Call]:
+        """Return the calls that the place has not started, given the number of the last call that it did start."""
+        return [call for number, call in self.outstanding.items() if number > started]
+
+    def has_started(self, call: Call) -> bool:
+        """Return whether an outstanding call has been started; from any thread."""
+        return call.number <= self.page.started
+
+    @property
+    def last_started(self) -> int:
+        """Number of the last call that may have been started."""
+        return self.page.started
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is outstanding, and it can take a call."""
+        return not self.outstanding and self.ready and not self.recalling and not self.is_used_up
+
+    @property
+    def is_used_up(self) -> bool:
+        """It has been sent as many calls as it may run; the nested tasks of a waiting call do not count."""
+        return self.remaining is not None and self.remaining <= 0
+
+
+class Lane(Place):
+    """
+    The place of a worker's calls that do not run in its main thread: they all run at once.
+
+    :param limit: maximum number of calls that run at once
+    """
+
+    __slots__ = ("page",)
+
+    is_lane = True
+
+    def __init__(self, target: Place, limit: int) -> None:
+        super().__init__()
+        self.target = target
+        self.limit = limit
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Record a call as outstanding; it counts as one of the worker's, and starts as soon as it arrives there."""
+        super().sent(call, number, cost, size)
+        if self.target.remaining is not None:
+            self.target.remaining -= 1
+
+    @property
+    def is_used_up(self) -> bool:
+        """The worker has been sent as many calls as it may run."""
+        return bool(self.target.is_used_up)
+
+
+class Reports:
+    """What a peer has reported about the calls that it started: it stands for the shared page of a worker."""
+
+    def __init__(self, now: float) -> None:
+        self.started = 0
+        self.since = now
+        self.sent = 0
+
+    def recall(self, number: int) -> int:
+        """Return the last call that was sent: any of them may have been started."""
+        return self.sent
+
+    def clear_recall(self) -> None:
+        """Do nothing: there are no recalls to clear."""
+
+
+class RemotePlace(Place):
+    """
+    A place behind a link, or the lane of one.
+
+    What it has started is known late.  `begun` are the calls that it has reported as started; `wanted` says who must
+    be told whether a call could be taken back; `sent_at` and `asked_back` are when a call was last sent to it, and when
+    it was last asked to give back unstarted calls, in monotonic seconds.
+
+    :param now: the time, in monotonic seconds
+    """
+
+    __slots__ = ("asked_back", "begun", "page", "sent_at", "wanted")
+
+    candidate: Candidate
+    page: Reports
+
+    def __init__(self, now: float = 0.0) -> None:
+        super().__init__()
+        self.page = Reports(now)
+        self.begun: set[int] = set()
+        self.wanted: dict[Call, Callable[[bool], object]] = {}
+        self.asked_back = self.sent_at = 0.0
+
+    def has_room(self, cost: float | None, size: int) -> bool:
+        """Return whether one more call with this expected run time and payload size may be sent."""
+        if not self.ready or self.recalling or self.candidate.is_full:
+            return False
+        ahead = len(self.outstanding)
+        if ahead < self.width:
+            return True
+        if ahead >= DEPTH * self.width or self.size + size > BYTES_AHEAD:
+            return False
+        return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
+
+    def has(self, requirement: Requirement | None) -> bool:
+        """Return whether it could now run a call with this requirement."""
+        return self.offer.has(requirement) and not self.candidate.is_full
+
+    @property
+    def is_supplied(self) -> bool:
+        """It has enough work ahead: refilling it in larger steps takes fewer messages."""
+        return len(self.outstanding) > self.width and self.load > HORIZON * self.width / 2
+
+    @property
+    def can_accept(self) -> bool:
+        """A call that is submitted now might start there at once."""
+        return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
+
+    @property
+    def unbegun(self) -> float:
+        """The expected run time of the calls that wait there, in seconds, as far as is known; -1.0: none wait."""
+        if len(self.outstanding) <= len(self.begun):
+            return -1.0
+        # Some calls not reported as started may be running, up to one per worker.  Calls with requirements stay there.
+        unbegun = [
+            call.cost
+            for number, call in self.outstanding.items()
+            if number not in self.begun and (call.line is None or call.line.requirement is None)
+        ]
+        if not unbegun:
+            return -1.0
+        return sum(unbegun[max(0, self.width - len(self.begun)) :])
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Record a call as outstanding here, at the moment of the decision."""
+        super().sent(call, number, cost, size)
+        self.page.sent = number
+
+    def gone(self, number: int, size: int) -> Call | None:
+        """Remove a call from those outstanding here."""
+        self.begun.discard(number)
+        return super().gone(number, size)
+
+    def began(self, number: int, now: float) -> Call | None:
+        """Note that a call was started, as the peer reports; return None if it is no longer outstanding."""
+        call = self.outstanding.get(number)
+        if call is not None:
+            self.begun.add(number)
+            self.page.started = max(self.page.started, number)
+            self.page.since = now
+        return call
+
+    @property
+    def last_started(self) -> int:
+        """Number of the last call that may have been started: any that was sent."""
+        return self.page.sent
+
+    def has_started(self, call: Call) -> bool:
+        """Return whether the peer has reported that this call was started; from any thread."""
+        return call.number in self.begun
+
+
+class RemoteLane(RemotePlace):
+    """
+    The lanes of a peer: the place of its calls that do not run in the main threads of its workers.
+
+    :param limit: maximum number of calls that it runs at once
+    """
+
+    __slots__ = ()
+
+    is_lane = True
+
+    def __init__(self, target: RemotePlace, limit: int, now: float = 0.0) -> None:
+        super().__init__(now)
+        self.target = target
+        self.limit, self.width = limit, target.width
+        self.offer, self.candidate = target.offer, target.candidate
+
+
+class AnyOf:
+    """The offers of several places."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
+
+    def has(self, requirement: Requirement | None) -> bool:
+        """Return whether one of them could now run a call with this requirement."""
+        return requirement is None or any(place.has(requirement) for place in self._places)

@@ -1,0 +1,93 @@
+"""What links and the sessions of clients ask of an engine; all of it runs in the engine's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Call
+    from woolexec.core.pinning import Pinning
+    from woolexec.core.place import Place
+    from woolexec.engine.rounds import Rounds
+    from woolexec.engine.transport import Remote
+    from woolexec.errors import WorkerLostError
+
+
+class Links:
+    """
+    The door through which `mesh` uses an engine.
+
+    `due` is what the engine flushes at the end of a round.
+    """
+
+    def __init__(self, rounds: Rounds, pinning: Pinning) -> None:
+        scheduler, dispatcher = rounds.scheduler, rounds.dispatcher
+        self.due = dispatcher.due
+        self.hear = rounds.outcomes.hear_link
+        self.returned = rounds.outcomes.returned
+        self.command = dispatcher.command
+        self.is_running = dispatcher.is_running
+        self.recall = scheduler.recall
+        self.fail_waiting = scheduler.fail_waiting
+        self.after = rounds.loop.after
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
+        self._cancellation = rounds.cancellation
+        self._pinning = pinning
+
+    # -- for links to peers -------------------------------------------------------------------------------------
+
+    @property
+    def are_open(self) -> bool:
+        """There are links."""
+        return bool(self._scheduler.links)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Calls wait for a place."""
+        return self._scheduler.has_waiting
+
+    def expect(self, *, peers: bool) -> None:
+        """Set whether a first peer is expected soon: until then no requirement counts as unmet."""
+        self._scheduler.unmet.expects_peers = peers
+
+    def join(self, link: Remote) -> None:
+        """Add a link, so that calls are placed there too."""
+        self._scheduler.linked(link)
+
+    def leave(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
+        """Remove a link that is gone; all calls sent there are lost, because it is not known which were started."""
+        if link in self._scheduler.links:
+            self.due.discard(link)
+            self._scheduler.settle(self._scheduler.left(link), error_of)
+
+    def withdraw(self, place: Place, call: Call) -> None:
+        """Queue a call again that has been placed but not yet written to its link."""
+        self._scheduler.group_of(call).withdraw(place, (call.number,))
+
+    def claim(self, call: Call) -> bool:
+        """Cancel a call that is queued; return False if it is not."""
+        if not self._scheduler.main.queue.claim(call):
+            return False
+        call.move("cancel")
+        return True
+
+    # -- for the sessions of clients ----------------------------------------------------------------------------
+
+    def submit(self, call: Call, worker: int = 0) -> None:
+        """
+        Submit a call of a client.
+
+        :param worker: the number of the worker that must run it; 0: any
+        """
+        if worker:
+            self._dispatcher.revoke_permits()
+            self._pinning.run_on(worker, call)
+        else:
+            self._scheduler.group_of(call).add(call)
+
+    def cancel(self, call: Call, answer: Callable[[bool], object], *, force: bool) -> None:
+        """Cancel a call or, with `force`, end it; `answer` is called with whether it was cancelled."""
+        self._cancellation.cancel(call, answer, force=force)

@@ -1,0 +1,196 @@
+"""
+What workers and peers send: outcomes, items of streams, marks, nested tasks.
+
+`_OF_WORKER` and `_OF_LINK` are the frames that each of them may send, with the method that handles it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import Relayed
+from woolexec.engine.nested import NESTED
+from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
+from woolexec.wire.handlers import Handlers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Call
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.engine.event_loop import Loop
+    from woolexec.engine.nested import NestedTasks
+    from woolexec.engine.supervisor import Supervisor
+    from woolexec.engine.transport import Remote
+    from woolexec.engine.worker_process import Worker
+    from woolexec.wire.protobuf import Message
+
+
+class Outcomes:
+    """Handles frames, in the engine's thread."""
+
+    def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
+        self.handles_records = True
+        self._loop = loop
+        self._scheduler = scheduler
+        self._supervisor = supervisor
+        self._nested = nested
+
+    # -- from workers -------------------------------------------------------------------------------------------
+
+    def read(self, worker: Worker, only: frozenset[type] | None = None) -> bool:
+        """
+        Read once from a worker and handle the frames; return False if there were none.
+
+        :param only: handle only frames of these kinds, and lone Returns
+        :raises EOFError: if the worker is gone
+        :raises ProtocolError: if the worker sent an invalid frame
+        """
+        returns: list[tuple[int, float, bytes]] = []
+        frames = worker.receive(returns)
+        finish = self._scheduler.main.finish
+        for number, seconds, payload in returns:
+            call = finish(worker, number, seconds)
+            if call is None:
+                call = self._scheduler.lanes.finish(worker.lane_place, number, seconds)
+            if call is not None:
+                call.receiver.deliver(call, payload)
+        if returns:
+            self._supervisor.note_life()
+        for frame in frames:
+            if only is None or frame.__class__ in only:
+                _OF_WORKER[frame.__class__](self, worker, frame)
+        return bool(returns or frames)
+
+    def _returned(self, target: Any, frame: Return) -> None:
+        self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context)
+
+    def returned(self, target: Any, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
+        """Handle the return of a call, which ran for `seconds`."""
+        place = target.place_of(number)
+        call = place.outstanding.get(number)
+        if call is None:
+            return
+        self._finish(place, call, seconds)
+        if isinstance(payload, OSError):  # no descriptor was left to receive it
+            call.receiver.deliver_failure(call, payload)
+        elif context:
+            call.receiver.deliver_context(call, context, payload)
+        else:
+            call.receiver.deliver(call, payload)
+
+    def _raised(self, target: Any, frame: Raise) -> None:
+        place = target.place_of(frame.call)
+        call = place.outstanding.get(frame.call)
+        if call is None:
+            return
+        if self._scheduler.raised(place, call, frame.type):
+            self._supervisor.note_life()
+            return
+        self._finish(place, call, frame.seconds)
+        if isinstance(call.receiver, Relayed):
+            call.receiver.types = frame.type
+        call.receiver.deliver_failure(call, frame.payload)
+
+    def _finish(self, place: Any, call: Call, seconds: float) -> None:
+        scheduler = self._scheduler
+        if place.is_lane:
+            scheduler.lanes.finish(place, call.number, seconds)
+        elif place.candidate is None:
+            scheduler.main.finish(place, call.number, seconds)
+        else:
+            scheduler.offering.observe(place, call, seconds)
+            scheduler.offering.finish(place, call.number, seconds)
+        self._supervisor.note_life()
+
+    def _recalled(self, target: Any, frame: Recalled) -> None:
+        if frame.loop:
+            self._scheduler.lanes.recalled(target.lane_place, frame.call)
+        else:
+            self._scheduler.main.recalled(target, frame.call)
+
+    def _waits(self, worker: Worker, frame: Wait) -> None:
+        if frame.stays:
+            self._scheduler.workforce.kept.append((worker, frame.call))
+            return
+        worker.note_waiting(frame.call)
+        self._scheduler.waits(worker, frame.call, frame.serial)
+
+    def _resumes(self, worker: Worker, frame: Resume) -> None:
+        self._scheduler.main.resume(worker, frame.call)
+
+    def _yielded(self, target: Any, frame: Yield) -> None:
+        _tell_stream(target, frame.call, lambda call: call.receiver.deliver_item(call, frame))
+
+    def _started(self, worker: Worker, frame: Started) -> None:
+        _tell_stream(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
+
+    def _logged(self, target: Any, frame: Log) -> None:
+        """Pass a record to the client whose call, or a descendant of that, logged it; else to the handlers here."""
+        if target.candidate is None:
+            target.log.append(frame.text)
+        call = target.place_of(frame.call).outstanding.get(frame.call)
+        while call is not None and not isinstance(call.receiver, Relayed):
+            call = self._scheduler.outstanding(call.parent) if call.parent else None
+        if call is not None:
+            call.receiver.deliver_log(frame)
+        elif self.handles_records:
+            self._loop.handle_record(frame.record)
+
+    def _broke(self, worker: Worker, frame: Broken) -> None:
+        self._supervisor.initializer_raised(worker, frame.payload)
+
+    def _about_nested(self, worker: Worker, frame: Message) -> None:
+        self._nested.hear(worker, frame, self._supervisor.broken)
+
+    # -- from peers ---------------------------------------------------------------------------------------------
+
+    def hear_link(self, link: Remote, frame: Message) -> None:
+        """
+        Handle a frame that came over a link.
+
+        :raises ProtocolError: if a frame of this kind is not expected here
+        """
+        _OF_LINK[frame.__class__](self, link, frame)
+
+    def _loaded(self, link: Remote, frame: Load) -> None:
+        """Handle the report of a peer that it refused calls, or that places are free."""
+        if frame.refused:
+            self._scheduler.refused(link, frame.refused)
+        else:
+            self._scheduler.offering.tell_free(link, frame.free)
+
+
+def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> None:
+    """Tell the receiver of a stream that it can be pulled, or that it has yielded."""
+    call = target.lane_place.outstanding.get(number)
+    if call is not None:
+        tell(call)
+
+
+_OF_LINK = Handlers(
+    "a client's link",
+    {
+        Return: Outcomes._returned,
+        Raise: Outcomes._raised,
+        Recalled: Outcomes._recalled,
+        Yield: Outcomes._yielded,
+        Log: Outcomes._logged,
+        Load: Outcomes._loaded,
+    },
+)
+_OF_WORKER = Handlers(
+    "an engine",
+    {
+        Return: Outcomes._returned,
+        Raise: Outcomes._raised,
+        Recalled: Outcomes._recalled,
+        Yield: Outcomes._yielded,
+        Log: Outcomes._logged,
+        Started: Outcomes._started,
+        Wait: Outcomes._waits,
+        Resume: Outcomes._resumes,
+        Broken: Outcomes._broke,
+        **dict.fromkeys(NESTED, Outcomes._about_nested),
+    },
+)

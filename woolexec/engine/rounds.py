@@ -1,0 +1,169 @@
+"""
+The engine's thread: the parts that run in it, its rounds, and its end.
+
+One round: take the inbox; let the scheduler act; sleep until a socket is ready or a timer is due; read outcomes and
+deliver them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from woolexec import errors
+from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.scheduler import Scheduler, fail_outstanding
+from woolexec.engine import permit
+from woolexec.engine.cancellation import Cancellation
+from woolexec.engine.dispatcher import Dispatcher
+from woolexec.engine.event_loop import Loop
+from woolexec.engine.nested import NestedTasks
+from woolexec.engine.outcomes import Outcomes
+from woolexec.engine.policy_guard import guarded
+from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from woolexec.core.policies import Placement
+    from woolexec.engine.worker_process import Worker
+
+
+class Rounds:
+    """
+    The half of an engine that runs in its thread; for the parameters see `Engine`.
+
+    :param on_end: called when the thread ends
+    """
+
+    loop_type: ClassVar[type[Loop]] = Loop
+    supervisor_type: ClassVar[type[Supervisor]] = Supervisor
+    dispatcher_type: ClassVar[type[Dispatcher]] = Dispatcher
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        guest: Callable[[Callable[[], None]], Coroutine[Any, Any, None]] | None,
+        policy: Placement | None,
+        offer: Offer = NOTHING,
+        for_others: bool,
+        on_worker_death: Callable[[Worker], object] | None,
+        on_end: Callable[[], object],
+        **of_workers: Any,
+    ) -> None:
+        self._guest = guest
+        self._on_end = on_end
+        self._state = "open"  # then "draining", then "stopped"
+        if guest is not None:
+            from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
+        self.loop = loop = self.loop_type(self._is_outstanding)
+        self.dispatcher = dispatcher = self.dispatcher_type(loop)
+        self.scheduler = scheduler = Scheduler(dispatcher, limit, offer=offer, policy=guarded(policy), clock=loop.clock)
+        self.supervisor = supervisor = self.supervisor_type(loop, scheduler, dispatcher, **of_workers)
+        self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
+        nested = NestedTasks(scheduler, dispatcher, partial(self.cancellation.cancel, force=True))
+        self.outcomes = Outcomes(loop, scheduler, supervisor, nested)
+        self.outcomes.handles_records = not for_others
+        supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
+        dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
+        scheduler.balancing.grants_permits = permit.works and not for_others
+
+    def run(self) -> None:
+        """Run rounds until the engine has drained; this is what its thread does."""
+        try:
+            if self._guest is None:
+                while self.step():
+                    self.loop.sleep()
+            else:
+                from woolexec.engine import asyncio_driver
+
+                asyncio_driver.run(self.step, self.loop, self._guest)
+        except BaseException as exc:  # a bug in Woolexec: no caller may wait indefinitely because of it
+            self._fail_everything(exc)
+            raise
+        finally:
+            self._close()
+
+    def step(self) -> bool:
+        """Do all work that is due before the next sleep; return False when the engine has drained."""
+        if self.loop.inbox:
+            self.dispatcher.take_inbox()
+        if self._state == "draining" and self._is_drained():
+            return False
+        self.dispatcher.act()
+        return True
+
+    def _is_outstanding(self, about: tuple[int, int]) -> bool:
+        worker = self.supervisor.workers.get(about[0])
+        return worker is not None and about[1] in worker.place_of(about[1]).outstanding
+
+    def shut(self, *, cancel: bool, close_streams: bool = True, hand_out: bool = False) -> None:
+        """
+        Accept no more calls.
+
+        :param hand_out: with `cancel`, a call that was sent to an idle worker counts as started, even while that worker
+            is starting.  In the standard library, too, some tasks run although the pool is shut down right after them
+        """
+        if cancel and hand_out and self._state == "open":
+            self.dispatcher.act()
+        self._state = "draining"
+        self.scheduler.balancing.grants_permits = False
+        if cancel:
+            self.cancellation.cancel_waiting(keep_first=hand_out)
+        if close_streams:
+            self.cancellation.close_streams()
+
+    def _is_drained(self) -> bool:
+        """Dismiss the workers when no calls are left; return True when all workers have ended."""
+        workers = self.supervisor.workers
+        self.dispatcher.revoke_permits()
+        if self.scheduler.has_waiting:
+            return False
+        if any(map(self.cancellation.is_busy, workers.values())) or any(
+            map(self.cancellation.is_busy, self.scheduler.links)
+        ):
+            return False
+        for worker in workers.values():
+            self.supervisor.dismiss(worker, INTERRUPT_GRACE if worker.lane_place.outstanding else GRACE)
+        return not workers
+
+    def interrupt(self) -> None:
+        """Cancel calls that have not been started and interrupt those that run."""
+        self.shut(cancel=True)
+        self.supervisor.interrupt()
+        self.cancellation.interrupt_links()
+
+    def end_workers(self, number: int) -> None:
+        """Cancel calls that have not been started, send a signal to all workers, and mark the engine as broken."""
+        self.shut(cancel=True)
+        for worker in self.supervisor.workers.values():
+            worker.stopping = True
+            self.supervisor.kill(worker, number)
+        error = errors.WorkerLostError("the workers were ended by terminate_workers or kill_workers")
+        self.supervisor.give_up(error, quietly=True)
+        for link in self.scheduler.links:
+            fail_outstanding(link, error)
+            link.close()
+
+    def _fail_everything(self, exc: BaseException) -> None:
+        error = errors.WorkerLostError(f"the engine failed: {exc!r}")
+        error.__cause__ = exc
+        self.supervisor.broken = error
+        with contextlib.suppress(BaseException):
+            self.dispatcher.take_inbox()
+        with contextlib.suppress(BaseException):
+            self.scheduler.fail_waiting(error)
+        for place in self.scheduler.places:
+            for call in place.outstanding.values():
+                with contextlib.suppress(BaseException):
+                    call.receiver.deliver_failure(call, error)
+
+    def _close(self) -> None:
+        self._on_end()
+        self.dispatcher.close()
+        self.supervisor.close()
+        self.loop.close()
+        self.dispatcher.refuse_late()
+        self.loop.ended()
