@@ -2,7 +2,7 @@
 #   make demo    sets up .venv and runs the main job
 #   make test    sets up .venv and passes the tests
 #   make test-slow  passes the tests that take long, which make test leaves out
-# The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim wheel-test clean
+# The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim dist wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
 #   LINKS=1 lets `make docs` check links to other hosts too; it then needs a network
 #   LOWEST=1 installs the lowest versions of the dependencies that pyproject.toml permits; give it a VENV of its own
@@ -30,7 +30,10 @@ SLOW ?= slow
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
-.PHONY: help venv demo test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim wheel wheel-test clean
+# What shows that the source distribution has its tests, pages and tools.
+SOURCE_TESTS ?= tests/core/test_window.py tests/test_packaging.py tests/docs/test_reference.py
+
+.PHONY: help venv demo test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -148,18 +151,21 @@ sim: $(VENV)/.run
 	@touch $(VENV)/.run
 	$(BIN)/python -m tests.sim --write $(ARGS)
 
-wheel: $(VENV)/.dev
+# The wheel is built from the source distribution: what that lacks shows here.
+dist: $(VENV)/.dev
 	@rm -rf dist
-	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
-	@ls dist/*.whl
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/python -m twine check --strict dist/*
 
 # The end-to-end tests run in a copy beside the wheel: what the wheel lacks, or the source tree hides, shows here.
-wheel-test: wheel
+wheel-test: dist
 	@room=$$(mktemp -d); trap 'rm -rf "$$room"' EXIT; \
 	$(BIN)/python -m venv "$$room/venv"; \
 	"$$room/venv/bin/python" -m pip --disable-pip-version-check --quiet install "$$(ls $$PWD/dist/*.whl)[test]"; \
 	mkdir "$$room/tree"; cp -R tests docs examples README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE pyproject.toml "$$room/tree/"; cd "$$room/tree"; \
-	$(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(WHEEL_TESTS) $(ARGS)
+	$(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(WHEEL_TESTS) $(ARGS); \
+	mkdir "$$room/source"; tar --extract --gzip --strip-components=1 --directory "$$room/source" --file "$$(ls $(CURDIR)/dist/*.tar.gz)"; \
+	cd "$$room/source"; $(LIMIT) "$$room/venv/bin/python" $(PYTEST) -p no:cacheprovider $(SOURCE_TESTS)
 
 clean:
 	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .cache
