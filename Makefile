@@ -1,5 +1,6 @@
 # On a fresh machine with git, make and a Python 3.11 or newer:
 #   make demo    sets up .venv and runs the main job
+#   make quick   lint and the fast tests, in less than a minute: the loop while you change something
 #   make test    sets up .venv and passes the tests
 #   make test-slow  passes the tests that take long, which make test leaves out
 # The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim dist wheel-test clean
@@ -27,13 +28,17 @@ JOBS ?= 4
 PYTEST = -m pytest -n $(JOBS) --dist loadfile
 # Which tests make test-slow passes: those of "slow and versions" depend on the version of Python or of a dependency.
 SLOW ?= slow
+# Tests of most of the code that start few processes, and a local call, a call through a peer and a stream, for real.
+QUICK ?= tests/core tests/wire tests/futures tests/api tests/engine \
+    $(addsuffix .py,$(addprefix tests/test_,checks errors layers options public_surface resources)) \
+    $(addsuffix _page.py,$(addprefix tests/docs/test_,contributing design)) tests/docs/test_walks.py
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
 # What shows that the source distribution has its tests, pages and tools.
 SOURCE_TESTS ?= tests/core/test_window.py tests/test_packaging.py tests/docs/test_reference.py
 
-.PHONY: help venv demo test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
+.PHONY: help venv demo quick test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -73,6 +78,11 @@ venv: $(VENV)/.dev
 
 demo: $(VENV)/.run
 	@$(BIN)/woolexec demo $(ARGS)
+
+quick: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	$(LIMIT) $(BIN)/python $(PYTEST) --quiet --ignore-glob='tests/core/*simulation.py' $(QUICK) $(ARGS)
 
 # Thousands of processes import the package, also where Python writes no bytecode.
 test: $(VENV)/.test

@@ -1,0 +1,29 @@
+"""CONTRIBUTING.md names files and commands that there are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# Names of files to add are examples.
+PATHS = [path for path in dict.fromkeys(re.findall(r"`([\w.-]+/[\w./-]+)`", TEXT)) if "yours" not in path]
+
+in_a_clone = pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="beside the wheel there are only the tests")
+
+
+@in_a_clone
+@pytest.mark.parametrize("path", PATHS)
+def test_named_file_exists(path):
+    assert (ROOT / path).exists()
+
+
+@in_a_clone
+def test_named_make_targets_exist():
+    targets = set(re.findall(r"^([\w-]+):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = [line.split("#")[0] for line in re.findall(r"^make (.+)$", TEXT, re.MULTILINE)]
+    named += re.findall(r"`make ([^`]+)`", TEXT)
+    words = {word for line in named for word in re.sub(r'\w+=("[^"]*"|\S*)', "", line).split()}
+    assert {"venv", "test", "lint"} <= words
+    assert words - targets == set()
