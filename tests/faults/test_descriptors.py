@@ -1,5 +1,6 @@
 """Row 54: thousands of payloads that each want a descriptor, where there are few."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -7,6 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from woolexec import PeerPoolExecutor, current_executor
+from woolexec.wire.descriptors import Descriptors
+from woolexec.wire.payload import LARGE
+
+from .tasks import SOON
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 100
@@ -142,6 +149,52 @@ def test_all_payloads_arrive_under_the_usual_limit():
 @pytest.mark.parametrize("limit", [128, 256])
 def test_all_payloads_arrive_through_a_peer_where_there_are_few_descriptors(limit):
     passes(LINKED, limit, "by_submit by_kept_results by_map by_streams by_nested", limit + 20)
+
+
+def large(size):
+    return bytes(size)
+
+
+def echo(value):
+    while True:
+        value = yield value
+
+
+def grow():
+    yield bytes(2 * LARGE)
+
+
+def nested(way):
+    """Send a large payload to a nested task, or have it send one."""
+    pool = current_executor()
+    if way == "argument":
+        return pool.submit(len, bytes(2 * LARGE)).result(SOON)
+    if way == "result":
+        return len(pool.submit(large, 2 * LARGE).result(SOON))
+    if way == "item":
+        with pool.stream(grow) as stream:
+            return len(next(stream))
+    with pool.stream(echo, b"") as stream:
+        next(stream)
+        return len(stream.send(bytes(2 * LARGE)))
+
+
+@pytest.mark.parametrize("way", ["argument", "result", "item", "value sent"])
+def test_large_payload_of_a_nested_task_that_no_descriptor_is_left_for_costs_that_task_alone(way, monkeypatch):
+    def take(descriptors):
+        os.close(received(descriptors))
+        raise OSError(errno.EMFILE, "no descriptor was left")
+
+    with PeerPoolExecutor(2) as pool:
+        assert pool.submit(nested, way).result(SOON) == 2 * LARGE
+        received = Descriptors.take
+        monkeypatch.setattr(Descriptors, "take", take)  # here, not in the workers
+
+        with pytest.raises(OSError, match="no descriptor was left"):
+            pool.submit(nested, way).result(SOON)
+
+        monkeypatch.undo()
+        assert pool.submit(nested, way).result(SOON) == 2 * LARGE
 
 
 TAKEN = """

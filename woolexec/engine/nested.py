@@ -74,7 +74,8 @@ class NestedTasks:
         dispatcher = self._dispatcher
         function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
         function.code = frame.code
-        options, trouble = None, broken
+        # The payload is an error if no descriptor was left to receive it.
+        options, trouble = None, frame.payload if isinstance(frame.payload, OSError) else broken
         try:
             options = _options_of(frame.options)
         except (ValueError, TypeError) as exc:
@@ -103,7 +104,7 @@ class NestedTasks:
             call.move("cancel")
             receiver.deliver_failure(call, None)
         elif force and place is not None and place.is_lane and place.candidate is None:
-            self._dispatcher.command(call, Cancel(call=call.number))  # it ends after its clean-up
+            self.cancel(call)
         elif force:
             self._end(call, lambda ended: receiver.deliver_failure(call, None) if ended else None)
 
@@ -112,9 +113,16 @@ class NestedTasks:
         receiver = self._tasks.get((worker.id, frame.call))
         if receiver is None:
             return
+        if isinstance(getattr(frame, "payload", None), OSError):
+            receiver.give_up(frame.payload)
+            return
         frame.call = receiver.outstanding_call.number
         file = attach(frame, frame.payload) if getattr(frame, "extent", ()) else None
         self._dispatcher.command(receiver.outstanding_call, frame, file)
+
+    def cancel(self, call: Call) -> None:
+        """Cancel a coroutine or a stream where it runs; it ends after its clean-up."""
+        self._dispatcher.command(call, Cancel(call=call.number))
 
     def is_orphan(self, call: Call) -> bool:
         """Return whether the task that submitted this call has ended."""
@@ -187,8 +195,17 @@ class _Receiver(Pulled):
         self.has_started = True
         self._tasks.tell(self, Started(call=(self.task,)))
 
+    def give_up(self, error: OSError) -> None:
+        """End a stream because no descriptor was left to receive an item, or a value that was sent into it."""
+        call = self.outstanding_call
+        self.deliver_failure(call, error)
+        self._tasks.cancel(call)
+
     def deliver_item(self, call: Call, frame: Yield) -> None:
         """Pass on items of a stream."""
+        if isinstance(frame.payload, OSError):
+            self.give_up(frame.payload)
+            return
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
         self._tasks.tell(self, below, attach(below, frame.payload))
