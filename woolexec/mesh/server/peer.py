@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import socket
 import threading
 import uuid
 from collections.abc import Callable
@@ -26,8 +24,6 @@ from typing import TYPE_CHECKING, Any, Self
 from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.discovery.base import Record
-from woolexec.discovery.dns import with_port
-from woolexec.discovery.lan import addresses_here
 from woolexec.engine.engine import Engine
 from woolexec.engine.lane import COROUTINES
 from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
@@ -40,6 +36,7 @@ from woolexec.mesh.security.tls import check_client
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
+from woolexec.mesh.server.listening import reachable, why_not_bound
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
@@ -376,40 +373,3 @@ class Peer:
 
 async def _stop(servers: Sequence[Any]) -> None:
     await asyncio.gather(*(server.stop(_STOPPING) for server in servers))
-
-
-def why_not_bound(address: str) -> str | None:
-    """Try to listen on an address; return why that fails, or None if it works."""
-    if address.startswith("unix:"):
-        return None
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, proto, _, sockaddr in found:
-            with socket.socket(family, kind, proto) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                sock.bind(sockaddr)
-    except socket.gaierror as exc:
-        return f"cannot look up the host name {host!r} ({exc.strerror})"
-    except OSError as exc:
-        reasons = {
-            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 selects any free port",
-            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 selects all of them",
-            errno.EACCES: "this user may not listen on that port; choose one above 1023",
-        }
-        return reasons.get(exc.errno or 0, exc.strerror)
-    return None
-
-
-def reachable(address: str) -> tuple[str, ...]:
-    """Return the addresses at which other hosts can reach a peer that listens on this address."""
-    host, _, port = address.rpartition(":")
-    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
-        return (address,)
-    found = [
-        with_port(about, port)
-        for _, about in addresses_here()
-        if not about.is_link_local and (about.version == 4 or ":" in host)
-    ]
-    return tuple(found) or (address,)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import CancelledError
-from time import time
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call, Chunk, Function, Relayed
+from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.diagnostics import task_name
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
-from woolexec.wire.exceptions import dump_failure, types_of
-from woolexec.wire.fast_frames import decode, encode_return, encode_yield
+from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import (
     COMMANDS,
     Cancel,
@@ -25,14 +23,11 @@ from woolexec.wire.frames import (
     Define,
     Load,
     Log,
-    Raise,
     Recall,
     Recalled,
-    Return,
     Start,
     Started,
     Stop,
-    Yield,
     encode,
 )
 from woolexec.wire.handlers import Handlers
@@ -45,7 +40,6 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
-    from woolexec.wire.protobuf import Message
 
 _LOOK = 0.01
 """How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
@@ -82,8 +76,8 @@ class Served:
         self._room: asyncio.Event | None = None
         self._dropped = 0
         self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
-        self.outstanding: dict[int, _Answer] = {}
-        self.untold: dict[int, _Answer] = {}
+        self.outstanding: dict[int, Answer] = {}
+        self.untold: dict[int, Answer] = {}
         self._code, self._audit = Incoming(code_store), audit
         self._engine = engine
         self._links = engine.links
@@ -168,21 +162,21 @@ class Served:
             self._start_span(function, frame)
             return
         if len(frame.call) == 1:
-            payload, answer = self._arriving.take(frame), _Answer(self, frame.call[0])
+            payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
             self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame)
             return
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
-            self._submit(Call(function, frame.payload[pos : pos + size], _Answer(self, number)), frame)
+            self._submit(Call(function, frame.payload[pos : pos + size], Answer(self, number)), frame)
             pos += size
 
     def _start_span(self, function: Function, frame: Start) -> None:
         if not frame.again:
-            self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, _Answer(self, 0))
+            self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, Answer(self, 0))
         chunk = self._chunks.get(bool(frame.lane))
         if chunk is None or len(frame.call) != 1:
             raise ProtocolError("received a span without its chunk")
-        answer = _Answer(self, frame.call[0])
+        answer = Answer(self, frame.call[0])
         self._submit(
             Call(
                 function,
@@ -289,7 +283,7 @@ class Served:
             raise payload
         return payload
 
-    def _drop(self, answer: _Answer, *, force: bool) -> bool:
+    def _drop(self, answer: Answer, *, force: bool) -> bool:
         """Take a call back or, with `force`, end it; return whether that was possible."""
         ended: list[bool] = []
         self._links.cancel(answer.outstanding_call, ended.append, force=force)
@@ -345,85 +339,3 @@ def _options_of(frame: Start) -> TaskOptions | None:
     if not (frame.name or frame.timeout or frame.context_back):
         return None
     return TaskOptions(name=frame.name or None, timeout=frame.timeout or None, context_back=frame.context_back)
-
-
-class _Answer(Relayed):
-    """Receives the outcome of one call, and sends it to the client."""
-
-    __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
-
-    outstanding_call: Call
-    requirement: Requirement | None
-    weight: float
-    """How much of the peer's capacity the call takes."""
-
-    def __init__(self, served: Served, number: int) -> None:
-        self.types = ()
-        self._began: float | None = None
-        self.served = served
-        self.number = number
-
-    def note_start(self) -> None:
-        """Record that the call was seen running."""
-        self._began = time()
-
-    def started_by(self, ended: float, outcome: str) -> float | None:
-        """Return when the call was started, in seconds since 1970; None if it never was."""
-        if self._began is None and outcome != "cancelled":  # it was over before the first check
-            return ended - self._seconds(self.outstanding_call)
-        return self._began
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Send the encoded value to the client."""
-        if payload.__class__ is bytes:
-            if self.served.forget(self.number, "returned"):
-                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
-        else:
-            self.deliver_context(call, b"", payload)
-
-    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
-        """Send the encoded value to the client, with changed context variables."""
-        frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
-        self._end(frame, payload, "returned")
-
-    def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception to the client."""
-        outcome = "cancelled" if payload is None else "raised"
-        if payload is None:
-            payload = CancelledError()
-        frame = Raise(call=self.number, seconds=0.0)
-        if isinstance(payload, BaseException):  # raised in this process
-            frame.type = types_of(payload)
-            payload = dump_failure(payload)
-        else:
-            frame.type = self.types
-        self._end(frame, payload, " ".join((outcome, *frame.type[: outcome == "raised"])))
-
-    def deliver_start(self, call: Call) -> None:
-        """Report that items can be pulled from a stream."""
-        self.served.untold.pop(self.number, None)
-        self.note_start()
-        self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
-
-    def deliver_item(self, call: Call, frame: Yield) -> None:
-        """Send items of a stream to the client."""
-        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
-            self.deliver_failure(call, frame.payload)
-            return
-        if frame.payload.__class__ is bytes and not (frame.count or frame.context):
-            self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)
-            return
-        items = Yield(call=self.number, count=frame.count, context=frame.context)
-        self.served.outbox.put_frame(self.number, items, frame.payload)
-
-    def deliver_log(self, frame: Log) -> None:
-        """Send a logging record to the client."""
-        self.served.log(frame)
-
-    def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
-        if self.served.forget(self.number, outcome):
-            self.served.outbox.put_frame(self.number, frame, payload)
-
-    @staticmethod
-    def _seconds(call: Call) -> float:
-        return (call.function.seconds or 0.0) * (call.count or 1)

@@ -1,0 +1,116 @@
+"""The answer to one call of a client: what its receiver sends over the link."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from time import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from woolexec.core.call import Relayed
+from woolexec.wire.exceptions import dump_failure, types_of
+from woolexec.wire.fast_frames import encode_return, encode_yield
+from woolexec.wire.frames import Raise, Return, Started, Yield, encode
+
+if TYPE_CHECKING:
+    from woolexec.core.call import Call
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.resources import Requirement
+    from woolexec.wire.frames import Log
+    from woolexec.wire.payload import File, Parts
+    from woolexec.wire.protobuf import Message
+
+
+class Session(Protocol):
+    """What an answer needs of the session of its client."""
+
+    outbox: Outbox
+    untold: dict[int, Any]
+    """The answers of calls that are not reported as started, by number."""
+
+    def forget(self, number: int, outcome: str) -> bool:
+        """Remove a call that is over; return False if it is not outstanding."""
+
+    def log(self, frame: Log) -> None:
+        """Send a logging record to the client."""
+
+
+class Answer(Relayed):
+    """Receives the outcome of one call, and sends it to the client."""
+
+    __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
+
+    outstanding_call: Call
+    requirement: Requirement | None
+    weight: float
+    """How much of the peer's capacity the call takes."""
+
+    def __init__(self, served: Session, number: int) -> None:
+        self.types = ()
+        self._began: float | None = None
+        self.served = served
+        self.number = number
+
+    def note_start(self) -> None:
+        """Record that the call was seen running."""
+        self._began = time()
+
+    def started_by(self, ended: float, outcome: str) -> float | None:
+        """Return when the call was started, in seconds since 1970; None if it never was."""
+        if self._began is None and outcome != "cancelled":  # it was over before the first check
+            return ended - self._seconds(self.outstanding_call)
+        return self._began
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Send the encoded value to the client."""
+        if payload.__class__ is bytes:
+            if self.served.forget(self.number, "returned"):
+                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
+        else:
+            self.deliver_context(call, b"", payload)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Send the encoded value to the client, with changed context variables."""
+        frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
+        self._end(frame, payload, "returned")
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Send the exception to the client."""
+        outcome = "cancelled" if payload is None else "raised"
+        if payload is None:
+            payload = CancelledError()
+        frame = Raise(call=self.number, seconds=0.0)
+        if isinstance(payload, BaseException):  # raised in this process
+            frame.type = types_of(payload)
+            payload = dump_failure(payload)
+        else:
+            frame.type = self.types
+        self._end(frame, payload, " ".join((outcome, *frame.type[: outcome == "raised"])))
+
+    def deliver_start(self, call: Call) -> None:
+        """Report that items can be pulled from a stream."""
+        self.served.untold.pop(self.number, None)
+        self.note_start()
+        self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
+
+    def deliver_item(self, call: Call, frame: Yield) -> None:
+        """Send items of a stream to the client."""
+        if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
+            self.deliver_failure(call, frame.payload)
+            return
+        if frame.payload.__class__ is bytes and not (frame.count or frame.context):
+            self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)
+            return
+        items = Yield(call=self.number, count=frame.count, context=frame.context)
+        self.served.outbox.put_frame(self.number, items, frame.payload)
+
+    def deliver_log(self, frame: Log) -> None:
+        """Send a logging record to the client."""
+        self.served.log(frame)
+
+    def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
+        if self.served.forget(self.number, outcome):
+            self.served.outbox.put_frame(self.number, frame, payload)
+
+    @staticmethod
+    def _seconds(call: Call) -> float:
+        return (call.function.seconds or 0.0) * (call.count or 1)

@@ -1,0 +1,46 @@
+"""The address at which a peer listens: why it cannot, and how other hosts reach it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from woolexec.discovery.dns import with_port
+from woolexec.discovery.lan import addresses_here
+
+
+def why_not_bound(address: str) -> str | None:
+    """Try to listen on an address; return why that fails, or None if it works."""
+    if address.startswith("unix:"):
+        return None
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, proto, _, sockaddr in found:
+            with socket.socket(family, kind, proto) as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(sockaddr)
+    except socket.gaierror as exc:
+        return f"cannot look up the host name {host!r} ({exc.strerror})"
+    except OSError as exc:
+        reasons = {
+            errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 selects any free port",
+            errno.EADDRNOTAVAIL: f"{host} is not an address of this host; 0.0.0.0 selects all of them",
+            errno.EACCES: "this user may not listen on that port; choose one above 1023",
+        }
+        return reasons.get(exc.errno or 0, exc.strerror)
+    return None
+
+
+def reachable(address: str) -> tuple[str, ...]:
+    """Return the addresses at which other hosts can reach a peer that listens on this address."""
+    host, _, port = address.rpartition(":")
+    if address.startswith("unix:") or host.strip("[]") not in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+        return (address,)
+    found = [
+        with_port(about, port)
+        for _, about in addresses_here()
+        if not about.is_link_local and (about.version == 4 or ":" in host)
+    ]
+    return tuple(found) or (address,)
