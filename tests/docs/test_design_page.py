@@ -1,4 +1,4 @@
-"""What docs/design.md says about files holds."""
+"""What docs/design.md says about files and their contents holds."""
 
 import importlib.util
 import re
@@ -6,7 +6,10 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "design.md"
 PACKAGE = Path(importlib.util.find_spec("woolexec").submodule_search_locations[0])
+ROOTS = PACKAGE, PAGE.parents[1]
 ROW = re.compile(r"^\| \d+ \| `([\w/]+\.py)` \|", re.MULTILINE)
+SOURCES = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+TEXT = PAGE.read_text(encoding="utf-8")
 
 
 def test_layout_names_every_file_and_no_other():
@@ -15,4 +18,22 @@ def test_layout_names_every_file_and_no_other():
         for path in PACKAGE.rglob("*.py")
         if path.name != "__init__.py" and "__pycache__" not in path.parts
     }
-    assert set(ROW.findall(PAGE.read_text(encoding="utf-8"))) == files
+    assert set(ROW.findall(TEXT)) == files
+
+
+def is_defined(name):
+    """Return whether a class of the package has a method, as in `Class.method`."""
+    kind, method = name.split(".")
+    head = re.compile(rf"^class {kind}\b(?:.|\n(?!\w))*?\n    (?:async )?def {method}\b", re.MULTILINE)
+    return any(head.search(source) for source in SOURCES)
+
+
+def test_methods_that_the_page_names_exist():
+    named = set(re.findall(r"`([A-Z]\w+\.\w+)`", TEXT))
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not is_defined(name)] == []
+
+
+def test_files_that_the_page_names_exist():
+    named = set(re.findall(r"`([\w/]+\.py)`", TEXT))
+    assert [name for name in sorted(named) if not any((root / name).exists() for root in ROOTS)] == []
