@@ -53,11 +53,11 @@ class Requirement:
         return hash((self.resources, self.tags))
 
     def __str__(self) -> str:
-        return ", ".join(self.texts)
+        return ", ".join([*(f"{name}>={amount:g}" for name, amount in self.resources), *sorted(self.tags)])
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The requirement as it is written in frames and messages."""
+        """The requirement as it is written in frames."""
         return *(f"{name}>={amount!r}" for name, amount in self.resources), *sorted(self.tags)
 
     @classmethod
