@@ -9,7 +9,7 @@ def test_numbers_are_amounts_and_texts_are_tags():
     requirement = Requirement({"gpu": 1, "zone": "b", "memory": 0.5})
     assert requirement.resources == (("gpu", 1.0), ("memory", 0.5))
     assert requirement.tags == {"zone=b"}
-    assert str(requirement) == "gpu>=1.0, memory>=0.5, zone=b"
+    assert str(requirement) == "gpu>=1, memory>=0.5, zone=b"
 
 
 def test_requirement_is_a_value():
