@@ -18,6 +18,7 @@ BARS = {
     ("link", "rate"): "the same through a peer over TCP",
     ("round-trip", "p50"): "one call, there and back",
     ("map", "rate"): "map over 100,000 items",
+    ("map-chunked", "rate"): "the same, best chunksize for both",
     ("aio-executor", "rate"): "asyncio: 5,000 run_in_executor",
     ("array", "rate"): "array of 10 MB, there and back",
     ("outstanding", "pss"): "memory of 100,000 waiting calls",

@@ -16,6 +16,7 @@ from tests.bench.workloads import WORKLOADS
 from tests.bench.workloads.workload import Workload
 
 HIGHER = Figure("rate", "a rate", "tasks/s", "higher", target=(Goal(8), Goal(1, "threads")), moonshot=(Goal(12),))
+SAMPLES = {"woolexec": {"rate": [24_000]}, "stdlib": {"rate": [3_000]}, "threads": {"rate": [9_000]}}
 LOWER = Figure("p50", "a time", "µs", "lower", target=(Goal(0.5),), moonshot=(Goal(0.35),))
 
 
@@ -143,6 +144,22 @@ def test_page_without_markers_is_left_alone(tmp_path):
     page.write_text("nothing here\n")
     assert not report.put_between_markers(page, "new")
     assert page.read_text() == "nothing here\n"
+
+
+def test_markdown_writes_claims_table_and_chart_where_they_belong(tmp_path, monkeypatch):
+    readme, page, drawn = tmp_path / "README.md", tmp_path / "page.md", tmp_path / "chart.svg"
+    for each in (readme, page):
+        each.write_text(f"{report.BEGIN}\n{report.END}\n")
+    monkeypatch.setattr(main_module, "ROOT", tmp_path)
+    monkeypatch.setattr(main_module, "PAGES", {readme: main_module.claims, page: report.markdown})
+    monkeypatch.setattr(main_module, "CHART", drawn)
+    target = tmp_path / "bench.json"
+    options = main_module.parse(["--quick", "--only", "submit"])
+    monkeypatch.setattr(main_module, "measure", lambda workload, racing, **how: Measured({}, SAMPLES))
+    target.write_text(json.dumps(main_module.run(options)))
+    assert main_module.main(["--markdown", "--json", str(target)]) == 0
+    assert ["24,000" in each.read_text() for each in (readme, page, drawn)] == [True] * 3
+    assert ["| submit 20,000 no-ops, gather |" in each.read_text() for each in (page, readme)] == [True, False]
 
 
 def test_goal_reads_like_the_promise_that_it_is():
