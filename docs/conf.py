@@ -114,7 +114,19 @@ def add_contents(_app, docname, source):
             source[0] += "\n" + "\n".join(["```{toctree}", *lines, "```"]) + "\n"
 
 
+SOURCE = re.compile(r"\]\(([\w/]+\.(py|sh))\)")
+
+
+def add_sources(_app, docname, source):
+    """Show the programs below their list, which on the code host is beside them."""
+    if docname == "examples/README":
+        for path, kind in SOURCE.findall(source[0]):
+            language = {"py": "python", "sh": "bash"}[kind]
+            source[0] += f"\n## {path}\n\n```{{literalinclude}} {path}\n:language: {language}\n```\n"
+
+
 def setup(app):
+    app.connect("source-read", add_sources)
     app.connect("source-read", add_contents)
     app.connect("autodoc-process-signature", fill_in_constant)
     app.connect("missing-reference", find_public_name)

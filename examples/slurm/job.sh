@@ -13,11 +13,11 @@ room=$PWD/woolexec-$SLURM_JOB_ID
 mkdir -m 700 "$room" "$room/peers"
 trap 'rm -rf "$room"' EXIT
 
-# The nodes share a network with other jobs, so peer and client authenticate each other; the certificates last a day.
+# The nodes share a network with other jobs, so peer and client authenticate each other.
 certs=$room/certs
-woolexec certs init --folder "$certs" --days 1 >"$room/log"
-woolexec certs issue peer --folder "$certs" --name job --days 1 >>"$room/log"
-woolexec certs issue client --folder "$certs" --name job --days 1 >>"$room/log"
+woolexec certs init --folder "$certs" >"$room/log"
+woolexec certs issue peer --folder "$certs" --name job >>"$room/log"
+woolexec certs issue client --folder "$certs" --name job >>"$room/log"
 export WOOLEXEC_TLS_CA=$certs/ca.pem WOOLEXEC_TLS_CERT=$certs/client-job.pem WOOLEXEC_TLS_KEY=$certs/client-job.key
 
 # Port 0: any free port, since other jobs may have a peer on the same node.
