@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md names files and commands that there are."""
+"""CONTRIBUTING.md and the Makefile name files and commands that there are."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Names of files to add are examples.
-PATHS = [path for path in dict.fromkeys(re.findall(r"`([\w.-]+/[\w./-]+)`", TEXT)) if "yours" not in path]
+PATHS = [path for path in dict.fromkeys(re.findall(r"[`=]([\w.-]+/[\w./-]+)", TEXT)) if "yours" not in path]
 
 in_a_clone = pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="beside the wheel there are only the tests")
 
@@ -17,6 +17,13 @@ in_a_clone = pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="beside
 @pytest.mark.parametrize("path", PATHS)
 def test_named_file_exists(path):
     assert (ROOT / path).exists()
+
+
+@in_a_clone
+def test_tests_that_the_makefile_names_exist():
+    named = set(re.findall(r"tests/[\w./]+\.py", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert named
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
 @in_a_clone
