@@ -13,6 +13,14 @@ def random_frame(random, number):
     return cls(**random_values(random, cls))
 
 
+def batch(several):
+    return b"".join(map(frames.encode, several))
+
+
+def random_batch(random):
+    return [random_frame(random, random.choice(list(frames.KINDS))) for _ in range(random.randint(1, 6))]
+
+
 def random_values(random, cls):
     return {name: random_value(random, kind) for name, kind in cls.BY_TAG.values() if random.random() < 0.7}
 
