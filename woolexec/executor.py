@@ -46,8 +46,6 @@ from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.core.policies import Placement
     from woolexec.discovery.base import Discovery
@@ -115,62 +113,7 @@ class _Face(BaseExecutor):
         await all_done([future for _, future in made], abandon=self._abandons)
         return {key(): future for key, future in made}
 
-    def with_options(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int = 0,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
-        idempotent: bool = False,
-        name: str | None = None,
-        abandon_on_cancel: bool = False,
-        context_back: bool = False,
-        backend: str | None = None,
-        require: Mapping[str, float | str] | None = None,
-        near: str = "",
-        priority: int = 0,
-    ) -> OptionsView:
-        """
-        Return a view of this executor, itself an `Executor`, whose tasks have these options.
-
-        :param timeout: seconds that a call may run, counted from its start on a worker, for each attempt.  A call that
-            runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises `TimeoutError`;
-            no other call is affected, except coroutines and streams that run in the same worker and do not end within
-            two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
-            `chunksize` the timeout is that of each item, else that of a batch
-        :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
-        :param retry_on: classes of exceptions after which a task is started again
-        :param idempotent: it is safe to start the task twice: after a lost worker it is started again, up to three
-            times, also without `retries`
-        :param name: the name of the task in messages; default: the function's name
-        :param abandon_on_cancel: when the task that awaits `run` is cancelled, let a running plain call continue; else
-            its worker is ended, as by `timeout`
-        :param context_back: copy the changes that a coroutine or a generator makes to propagated context variables back
-            to the task that awaits or pulls it
-        :param backend: ``"asyncio"`` or ``"trio"``: the library on which coroutines run in the worker; None: that of
-            the caller, or asyncio if the caller uses neither
-        :param require: what the peer that runs the task must offer: amounts of resources, ``{"gpu": 1}``, which the
-            task holds while it runs, and tags, ``{"zone": "b"}``.  If peers are connected and none offers it, the task
-            raises `UnsatisfiableError` within two seconds
-        :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
-            free place
-        :param priority: waiting tasks are started in this order, the highest first; default: 0
-        :raises ValueError: for a value out of range
-        :raises TypeError: for a value of the wrong type
-        """
-        options = TaskOptions(
-            timeout=timeout,
-            retries=retries,
-            retry_on=retry_on,
-            idempotent=idempotent,
-            name=name,
-            abandon_on_cancel=abandon_on_cancel,
-            context_back=context_back,
-            backend=backend,
-            require=require,
-            near=near,
-            priority=priority,
-        )
+    def _view(self, options: TaskOptions) -> OptionsView:
         return OptionsView(self._pool, None if options.is_default else options)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,10 @@
-"""The options of a task."""
+"""
+The options of a task.
+
+An option is declared here, once: as a parameter of `WithOptions.with_options`, which has its default and describes it,
+as an attribute of `TaskOptions`, and in `OPTIONS`, which has its check and the frames that carry it.  Executors, their
+views, nested tasks, and the frames to workers and peers all take it from here.
+"""
 
 from __future__ import annotations
 
@@ -7,54 +13,207 @@ from woolexec.resources import Line, Requirement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any, TypedDict
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Protocol, TypeVar
 
-    class OptionValues(TypedDict, total=False):
-        """The arguments of `with_options`."""
+    View_co = TypeVar("View_co", covariant=True)
 
-        timeout: float | None
-        retries: int
-        retry_on: type[BaseException] | Iterable[type[BaseException]]
-        idempotent: bool
-        name: str | None
-        abandon_on_cancel: bool
-        context_back: bool
-        backend: str | None
-        require: Mapping[str, float | str] | None
-        near: str
-        priority: int
+    class Viewed(Protocol[View_co]):
+        """An executor of which there are views with other options."""
+
+        def _view(self, options: TaskOptions) -> View_co: ...
 
 
-BACKENDS = ("asyncio", "trio", None)
+class WithOptions:
+    """The method that makes a view with other options, for all executors."""
+
+    def with_options(
+        self: Viewed[View_co],
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
+        idempotent: bool = False,
+        name: str | None = None,
+        abandon_on_cancel: bool = False,
+        context_back: bool = False,
+        backend: str | None = None,
+        require: Mapping[str, float | str] | None = None,
+        near: str = "",
+        priority: int = 0,
+    ) -> View_co:
+        """
+        Return a view of this executor, itself an `Executor`, whose tasks have these options.
+
+        :param timeout: seconds that a call may run, counted from its start on a worker, for each attempt.  A call that
+            runs longer is ended with its worker: SIGTERM, two seconds later SIGKILL.  Its future raises `TimeoutError`;
+            no other call is affected, except coroutines and streams that run in the same worker and do not end within
+            two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
+            `chunksize` the timeout is that of each item, else that of a batch
+        :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
+        :param retry_on: classes of exceptions after which a task is started again
+        :param idempotent: it is safe to start the task twice: after a lost worker it is started again, up to three
+            times, also without `retries`
+        :param name: the name of the task in messages; default: the function's name
+        :param abandon_on_cancel: when the task that awaits `run` is cancelled, let a running plain call continue; else
+            its worker is ended, as by `timeout`
+        :param context_back: copy the changes that a coroutine or a generator makes to propagated context variables back
+            to the task that awaits or pulls it
+        :param backend: ``"asyncio"`` or ``"trio"``: the library on which coroutines run in the worker; None: that of
+            the caller, or asyncio if the caller uses neither
+        :param require: what the peer that runs the task must offer: amounts of resources, ``{"gpu": 1}``, which the
+            task holds while it runs, and tags, ``{"zone": "b"}``.  If peers are connected and none offers it, the task
+            raises `UnsatisfiableError` within two seconds
+        :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
+            free place
+        :param priority: waiting tasks are started in this order, the highest first; default: 0
+        :raises ValueError: for a value out of range
+        :raises TypeError: for a value of the wrong type
+        """
+        options = locals()  # the parameters
+        return options.pop("self")._view(TaskOptions(**options))  # type: ignore[no-any-return]  # that of `_view`
+
+
+# -- checks: each returns the value that `TaskOptions` holds ----------------------------------------------------------
+
+
+def _retries(name: str, value: Any) -> int:
+    retries = integer(name, value)
+    if retries < 0:
+        raise ValueError(f"{name} must not be negative: {retries}")
+    return retries
+
+
+def _flag(_name: str, value: Any) -> bool:
+    return bool(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(name, "a str", value)
+    return value
+
+
+def _text_or_none(name: str, value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise wrong_type(name, "a str or None", value)
+    return value
+
+
+def _backend(name: str, value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise wrong_type(name, "'asyncio', 'trio' or None", value)
+    if value not in ("asyncio", "trio", None):
+        raise ValueError(f"{name} must be 'asyncio', 'trio' or None, not {value!r}")
+    return value
+
+
+def _int32(name: str, value: Any) -> int:
+    number = integer(name, value)
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValueError(f"{name} must fit into 32 bits: {number}")
+    return number
+
+
+def _requirement(_name: str, value: Any) -> Requirement | None:
+    if not isinstance(value, Requirement | None):
+        value = Requirement(value)
+    return value if value and value.texts else None
+
+
+class ClassNames(frozenset[str]):
+    """Exception classes by name, ``"module:qualname"``: as they are compared, and as frames have them."""
+
+    __slots__ = ()
+
+
+def _class_names(name: str, value: Any) -> ClassNames:
+    if isinstance(value, ClassNames):
+        return value
+    expected = "an exception class, or several of them"
+    if isinstance(value, type):
+        value = (value,)
+    elif isinstance(value, str):
+        raise wrong_type(name, expected, value)
+    try:
+        classes = tuple(value)
+    except TypeError:
+        raise wrong_type(name, expected, value) from None
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise wrong_type(name, expected, cls)
+    return ClassNames(f"{cls.__module__}:{cls.__qualname__}" for cls in classes)
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+SUBMIT, START = "submit", "start"
+"""Frames with fields that have the names of options: a nested task's, in `frames.Options`; and `frames.Start`."""
+
+
+class Option:
+    """
+    How an option is checked, and which frames carry it.
+
+    :param check: called with the name and the value; returns the value that `TaskOptions` holds
+    :param frames: `SUBMIT`, `START`, both or neither
+    :param write: returns the value of the frame's field
+    :param read: returns a value for `check`
+    """
+
+    __slots__ = ("check", "frames", "read", "write")
+
+    def __init__(
+        self,
+        check: Callable[[str, Any], Any],
+        *frames: str,
+        write: Callable[[Any], Any] | None = None,
+        read: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.check = check
+        self.frames = frames
+        self.write = write
+        self.read = read
+
+
+OPTIONS = {
+    "timeout": Option(positive_seconds, SUBMIT, START),
+    "retries": Option(_retries, SUBMIT),
+    "retry_on": Option(_class_names, SUBMIT, write=sorted, read=ClassNames),
+    "idempotent": Option(_flag, SUBMIT),
+    "name": Option(_text_or_none, SUBMIT, START),
+    "abandon_on_cancel": Option(_flag),
+    "context_back": Option(_flag, SUBMIT, START),
+    "backend": Option(_backend),
+    "require": Option(_requirement, SUBMIT, write=lambda requirement: requirement.texts, read=Requirement.of),
+    "near": Option(_text, SUBMIT),
+    "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
+}
+"""
+The options by name.
+
+A field that is not set is a false value, and an option that is false is not sent, so every default is a false value.
+"""
+
+_CARRIED = {
+    frame: [(name, option.write, option.read) for name, option in OPTIONS.items() if frame in option.frames]
+    for frame in (SUBMIT, START)
+}
 
 
 class TaskOptions:
     """
-    Options of a task; immutable.  See `PeerPoolExecutor.with_options` for their meaning.
+    Options of a task; immutable.  See `WithOptions.with_options` for their meaning.
 
     :raises ValueError: for a value out of range
-    :raises TypeError: for a value of the wrong type
+    :raises TypeError: for a value of the wrong type, or an option that does not exist
     """
 
-    __slots__ = (
-        "abandon_on_cancel",
-        "backend",
-        "context_back",
-        "idempotent",
-        "line",
-        "name",
-        "near",
-        "priority",
-        "require",
-        "retries",
-        "retry_on_names",
-        "timeout",
-    )
+    __slots__ = (*OPTIONS, "line", "start_fields")
 
     timeout: float | None
     retries: int
-    retry_on_names: frozenset[str]
+    retry_on: ClassNames
     idempotent: bool
     name: str | None
     abandon_on_cancel: bool
@@ -65,76 +224,67 @@ class TaskOptions:
     priority: int
     line: Line | None
     """The line in which the task waits; None: the default line."""
+    start_fields: dict[str, Any]
+    """The fields of a Start frame that carry the options; a field that is not set stands for the default."""
 
-    def __init__(
-        self,
-        *,
-        timeout: float | None = None,
-        retries: int = 0,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
-        idempotent: bool = False,
-        name: str | None = None,
-        abandon_on_cancel: bool = False,
-        context_back: bool = False,
-        backend: str | None = None,
-        require: Mapping[str, float | str] | Requirement | None = None,
-        near: str = "",
-        priority: int = 0,
-    ) -> None:
-        timeout = positive_seconds("timeout", timeout)
-        retries = integer("retries", retries)
-        if retries < 0:
-            raise ValueError(f"retries must not be negative: {retries}")
-        if not isinstance(name, str | None):
-            raise wrong_type("name", "a str or None", name)
-        if not isinstance(near, str):
-            raise wrong_type("near", "a str", near)
-        priority = integer("priority", priority)
-        if not -(1 << 31) <= priority < 1 << 31:
-            raise ValueError(f"priority must fit into 32 bits: {priority}")
-        if not isinstance(require, Requirement | None):
-            require = Requirement(require)
-            require = require if require.texts else None
-        if not isinstance(backend, str | None):
-            raise wrong_type("backend", "'asyncio', 'trio' or None", backend)
-        if backend not in BACKENDS:
-            raise ValueError(f"backend must be 'asyncio', 'trio' or None, not {backend!r}")
-        types = _classes(retry_on)
-        if types and not retries:
-            raise ValueError(
-                f"retry_on={shown(retry_on)} has no effect without retries: add retries=1, or leave it out"
-            )
+    def __init__(self, **values: Any) -> None:
+        if not OPTIONS.keys() >= values.keys():
+            raise TypeError(f"a task has no option {', '.join(values.keys() - OPTIONS.keys())}")
         set_ = object.__setattr__
-        set_(self, "timeout", timeout)
-        set_(self, "retries", retries)
-        set_(self, "retry_on_names", frozenset(f"{cls.__module__}:{cls.__qualname__}" for cls in types))
-        set_(self, "idempotent", bool(idempotent))
-        set_(self, "name", name)
-        set_(self, "abandon_on_cancel", bool(abandon_on_cancel))
-        set_(self, "context_back", bool(context_back))
-        set_(self, "backend", backend)
-        set_(self, "require", require)
-        set_(self, "near", near)
-        set_(self, "priority", priority)
-        set_(self, "line", Line(priority, require, near) if require or near or priority else None)
+        for name, default in _DEFAULTS.items():
+            set_(self, name, OPTIONS[name].check(name, values[name]) if name in values else default)
+        named = values.get("retry_on", ())
+        if self.retry_on and not self.retries and self.retry_on is not named:
+            raise ValueError(f"retry_on={shown(named)} has no effect without retries: add retries=1, or leave it out")
+        line = Line(self.priority, self.require, self.near)
+        set_(self, "line", line if any(line) else None)
+        set_(self, "start_fields", self._fields(START))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("TaskOptions is immutable")
 
+    @property
+    def submit_fields(self) -> dict[str, Any]:
+        """The fields of an Options message, which carries the options in a Submit frame."""
+        return self._fields(SUBMIT)
+
+    def _fields(self, frame: str) -> dict[str, Any]:
+        return {
+            name: value if write is None else write(value)
+            for name, write, _ in _CARRIED[frame]
+            if (value := getattr(self, name))
+        }
+
     @classmethod
-    def restore(cls, names: Iterable[str], **values: Any) -> TaskOptions:
-        """Make options from a frame, which gives the classes of `retry_on` by name."""
-        options = cls(**values)
-        object.__setattr__(options, "retry_on_names", frozenset(names))
-        return options
+    def from_start(cls, frame: Any) -> TaskOptions | None:
+        """
+        Make the options that a Start frame carries; None if it carries none.
+
+        :raises ValueError: for a value out of range
+        """
+        return cls._from(START, frame)
+
+    @classmethod
+    def from_submit(cls, options: Any) -> TaskOptions | None:
+        """
+        Make options from the Options message of a Submit frame.
+
+        :raises ValueError: for a value out of range
+        """
+        return None if options is None else cls._from(SUBMIT, options)
+
+    @classmethod
+    def _from(cls, frame: str, message: Any) -> TaskOptions | None:
+        values = {
+            name: value if read is None else read(value)
+            for name, _, read in _CARRIED[frame]
+            if (value := getattr(message, name))
+        }
+        return cls(**values) if values else None
 
     def replace(self, **changes: Any) -> TaskOptions:
         """Make a copy with some options changed."""
-        values = {name: getattr(self, name) for name in _DEFAULTS}
-        options = TaskOptions(**{**values, **changes})
-        if "retry_on" not in changes:
-            object.__setattr__(options, "retry_on_names", self.retry_on_names)
-        return options
+        return TaskOptions(**{**{name: getattr(self, name) for name in OPTIONS}, **changes})
 
     @property
     def is_about_calls(self) -> bool:
@@ -144,39 +294,11 @@ class TaskOptions:
     @property
     def is_default(self) -> bool:
         """Whether every option has its default value."""
-        return not self.retry_on_names and all(getattr(self, name) == value for name, value in _DEFAULTS.items())
-
-
-def _classes(retry_on: Any) -> tuple[type[BaseException], ...]:
-    """
-    Return the exception classes given as `retry_on`.
-
-    :raises TypeError: if one is not an exception class
-    """
-    expected = "an exception class, or several of them"
-    if isinstance(retry_on, type):
-        retry_on = (retry_on,)
-    elif isinstance(retry_on, str):
-        raise wrong_type("retry_on", expected, retry_on)
-    try:
-        classes = tuple(retry_on)
-    except TypeError:
-        raise wrong_type("retry_on", expected, retry_on) from None
-    for cls in classes:
-        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
-            raise wrong_type("retry_on", expected, cls)
-    return classes
+        return not any(getattr(self, name) for name in OPTIONS)
 
 
 _DEFAULTS = {
-    "timeout": None,
-    "retries": 0,
-    "idempotent": False,
-    "name": None,
-    "abandon_on_cancel": False,
-    "context_back": False,
-    "backend": None,
-    "require": None,
-    "near": "",
-    "priority": 0,
+    name: OPTIONS[name].check(name, default)
+    for name, default in (WithOptions.with_options.__kwdefaults__ or {}).items()
 }
+"""The default of each option, in the form that `TaskOptions` holds; an option that is not in `OPTIONS` is an error."""

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from woolexec.errors import WorkerLostError
-from woolexec.options import TaskOptions
+from woolexec.options import ClassNames, TaskOptions
 
 FLAW = "tests:Flaw"
 
@@ -144,4 +144,4 @@ class Plan:
     def options(self):
         if not self.retries and self.timeout is None:
             return None
-        return TaskOptions.restore([FLAW], timeout=self.timeout, retries=self.retries)
+        return TaskOptions(retry_on=ClassNames([FLAW]), timeout=self.timeout, retries=self.retries)

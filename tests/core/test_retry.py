@@ -1,7 +1,7 @@
 import pytest
 
 from woolexec.core.retry import IDEMPOTENT_RETRIES, LOST, retries_left
-from woolexec.options import TaskOptions
+from woolexec.options import ClassNames, TaskOptions
 
 VALUE = ("builtins:ValueError", "builtins:Exception")
 
@@ -45,4 +45,4 @@ def test_naming_a_base_class_is_enough():
 
 
 def test_naming_an_exception_without_retries_tries_nothing():
-    assert not retries_left(TaskOptions.restore(["builtins:ValueError"]), 1, VALUE)
+    assert not retries_left(TaskOptions(retry_on=ClassNames(["builtins:ValueError"])), 1, VALUE)

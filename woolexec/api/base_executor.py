@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from woolexec.api.async_api import AsyncFace
 from woolexec.api.map import check_map
+from woolexec.options import WithOptions
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
     from woolexec.api.async_api import Items
     from woolexec.api.stream import Stream
     from woolexec.futures.call_future import CallFuture
-    from woolexec.options import OptionValues, TaskOptions
+    from woolexec.options import TaskOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class BaseExecutor(Executor, AsyncFace):
+class BaseExecutor(Executor, AsyncFace, WithOptions):
     """
     An executor that runs coroutine functions and generator functions as well.
 
@@ -188,6 +187,5 @@ class BaseExecutor(Executor, AsyncFace):
             return_exceptions=return_exceptions,
         )
 
-    def with_options(self, **options: Unpack[OptionValues]) -> BaseExecutor:
-        """See `PeerPoolExecutor.with_options`."""
+    def _view(self, options: TaskOptions) -> BaseExecutor:
         raise NotImplementedError

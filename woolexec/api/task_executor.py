@@ -20,7 +20,6 @@ from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
-from woolexec.options import TaskOptions
 from woolexec.wire import context_vars
 from woolexec.wire.frames import Next
 from woolexec.wire.pickling import dumps_call
@@ -28,11 +27,10 @@ from woolexec.worker import nested_tasks
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from typing import Unpack
 
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.futures.latch import Latch
-    from woolexec.options import OptionValues
+    from woolexec.options import TaskOptions
     from woolexec.wire.payload import File
 
 _MOMENT = 0.001
@@ -87,9 +85,8 @@ class NestedExecutor(BaseExecutor):
         star = settings.star or len(iterables) > 1
         return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
 
-    def with_options(self, **options: Unpack[OptionValues]) -> NestedExecutor:
-        """See `PeerPoolExecutor.with_options`."""
-        return NestedExecutor(TaskOptions(**options))
+    def _view(self, options: TaskOptions) -> NestedExecutor:
+        return NestedExecutor(options)
 
     async def __aenter__(self) -> Self:
         return self

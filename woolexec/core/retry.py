@@ -26,4 +26,4 @@ def retries_left(options: TaskOptions | None, attempts: int, types: Sequence[str
     if LOST in types:
         limit = max(options.retries, IDEMPOTENT_RETRIES if options.idempotent else 0)
         return attempts <= limit
-    return attempts <= options.retries and not options.retry_on_names.isdisjoint(types)
+    return attempts <= options.retries and not options.retry_on.isdisjoint(types)

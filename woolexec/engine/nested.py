@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Pulled
 from woolexec.options import TaskOptions
-from woolexec.resources import Requirement
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, attach
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from woolexec.core.call import Function
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.worker_process import Worker
-    from woolexec.wire.frames import Options
     from woolexec.wire.protobuf import Message
 
     class Dispatcher(Protocol):
@@ -77,7 +75,7 @@ class NestedTasks:
         # The payload is an error if no descriptor was left to receive it.
         options, trouble = None, frame.payload if isinstance(frame.payload, OSError) else broken
         try:
-            options = _options_of(frame.options)
+            options = TaskOptions.from_submit(frame.options)
         except (ValueError, TypeError) as exc:
             trouble = exc
         receiver = _Receiver(self, worker, frame.task)
@@ -209,24 +207,3 @@ class _Receiver(Pulled):
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
         self._tasks.tell(self, below, attach(below, frame.payload))
-
-
-def _options_of(asked: Options | None) -> TaskOptions | None:
-    """
-    Make the options that a task has asked for.
-
-    :raises ValueError: if they are invalid
-    """
-    if asked is None:
-        return None
-    return TaskOptions.restore(
-        asked.retry_on,
-        timeout=asked.timeout or None,
-        retries=asked.retries,
-        idempotent=asked.idempotent,
-        name=asked.name or None,
-        context_back=asked.context_back,
-        priority=asked.priority,
-        require=Requirement.of(asked.require),
-        near=asked.near,
-    )

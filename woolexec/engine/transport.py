@@ -96,9 +96,7 @@ class Transport:
         frame.parent = call.parent
         frame.worker = call.pin
         if call.options is not None:
-            frame.name = call.options.name or ""
-            frame.context_back = call.options.context_back
-            frame.timeout = call.options.timeout or 0.0
+            vars(frame).update(call.options.start_fields)
         self._say_more(frame, call)
         if call.chunk is not None:
             in_lane = call.function.lane > MAIN

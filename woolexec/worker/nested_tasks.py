@@ -127,17 +127,7 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
     if context:
         frame.context = context
     if options is not None:
-        frame.options = Options(
-            timeout=options.timeout or 0.0,
-            retries=options.retries,
-            idempotent=options.idempotent,
-            name=options.name or "",
-            retry_on=tuple(sorted(options.retry_on_names)),
-            context_back=options.context_back,
-            priority=options.priority,
-            require=options.require.texts if options.require is not None else (),
-            near=options.near,
-        )
+        frame.options = Options(**options.submit_fields)
     file = attach(frame, payload)
     worker.transport.send(encode_apart(frame), file, frame.payload)
 

@@ -163,7 +163,7 @@ class Served:
             return
         if len(frame.call) == 1:
             payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
-            self._submit(Call(function, payload, answer, _options_of(frame), context=frame.context), frame)
+            self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
@@ -182,7 +182,7 @@ class Served:
                 function,
                 chunk.payload,
                 answer,
-                _options_of(frame),
+                TaskOptions.from_start(frame),
                 0,
                 chunk,
                 frame.first,
@@ -333,9 +333,3 @@ class Served:
         self.places.leave(self)
         if self.outbox.passage is not None:
             self.outbox.passage.close()
-
-
-def _options_of(frame: Start) -> TaskOptions | None:
-    if not (frame.name or frame.timeout or frame.context_back):
-        return None
-    return TaskOptions(name=frame.name or None, timeout=frame.timeout or None, context_back=frame.context_back)
