@@ -173,7 +173,7 @@ def test_max_workers_is_how_many_processes_there_are(tmp_path):
 
 
 def test_max_workers_defaults_to_the_usable_processors(monkeypatch):
-    monkeypatch.setattr("woolexec.executor.usable_cpus", lambda: 5)
+    monkeypatch.setattr("woolexec.api.parameters.usable_cpus", lambda: 5)
 
     with PeerPoolExecutor() as pool:
         assert pool._max_workers == 5

@@ -13,6 +13,7 @@ from woolexec.options import WithOptions
 if TYPE_CHECKING:
     from woolexec.api.async_api import Items
     from woolexec.api.stream import Stream
+    from woolexec.api.submission import Submission
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
@@ -28,18 +29,7 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
     """
 
     _options: TaskOptions | None
-
-    def _submit(
-        self,
-        fn: Callable[..., Any],
-        args: Any,
-        kwargs: Any,
-        options: TaskOptions | None,
-        *,
-        stream: bool = False,
-        prefetch: int = 0,
-    ) -> CallFuture[Any]:
-        raise NotImplementedError
+    _submission: Submission
 
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
@@ -47,7 +37,7 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         raise NotImplementedError
 
     def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
-        return self._submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
+        return self._submission.submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
 
     @property
     def _abandons(self) -> bool:
@@ -73,7 +63,7 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
         :raises BrokenProcessPool: if the initializer failed, or the workers were ended
         """
-        return self._submit(fn, args, kwargs, self._options)
+        return self._submission.submit(fn, args, kwargs, self._options)
 
     @overload
     def map(

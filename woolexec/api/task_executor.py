@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_futures
-from woolexec.api.stream_buffer import StreamBuffer
+from woolexec.api.submission import Submission
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
-from woolexec.wire import context_vars
 from woolexec.wire.frames import Next
-from woolexec.wire.pickling import dumps_call
 from woolexec.worker import nested_tasks
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
     from woolexec.options import TaskOptions
     from woolexec.wire.payload import File
@@ -44,34 +43,7 @@ class NestedExecutor(BaseExecutor):
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self._options = options
-
-    def _submit(
-        self,
-        fn: Callable[..., Any],
-        args: Any,
-        kwargs: Any,
-        options: TaskOptions | None,
-        *,
-        stream: bool = False,
-        prefetch: int = 0,
-    ) -> CallFuture[Any]:
-        future: _NestedFuture[Any] = _NestedFuture(options)
-        try:
-            function = _functions.get(fn, None if options is None else options.backend)
-            payload = dumps_call(args, kwargs)
-            values = context_vars.capture(function.name)
-        except BaseException as exc:  # pickling runs user code
-            future.deliver_failure(None, exc)
-            return future
-        if stream and not function.is_stream:
-            raise TypeError(f"{function.name} is not a generator function")
-        receiver: Any = future
-        future.is_lane = bool(function.lane)
-        if function.is_stream:
-            nested_tasks.open_worker()
-            receiver = StreamBuffer(future, _OWNER, prefetch)
-        nested_tasks.submit(future, receiver, function, payload, options, values)
-        return future
+        self._submission = _submission
 
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
@@ -101,22 +73,10 @@ class NestedExecutor(BaseExecutor):
         return current_executor, ()
 
 
-_functions = Functions(Function, is_nested=True)
-
-
 class _NestedFuture(CallFuture[T]):
     """A future in a worker: the thread that waits for it reads the worker's socket, if no other thread does."""
 
-    __slots__ = ("_abandons",)
-
-    def __init__(self, options: TaskOptions | None = None) -> None:
-        super().__init__(_OWNER)
-        self._abandons = options is not None and options.abandon_on_cancel
-
-    @property
-    def abandons(self) -> bool:
-        """Whether a running plain call keeps running when the task that awaits it is cancelled."""
-        return self._abandons
+    __slots__ = ()
 
     def done(self) -> bool:
         """Return True if the task is done or cancelled; wait a moment, or a loop that polls would starve the task."""
@@ -169,10 +129,11 @@ class _NestedOwner:
 
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
-        if future.outstanding_call is not None:
+        call = future.outstanding_call
+        if call is not None:
             if force:
-                future.ended = nested_tasks.when_ended(future.outstanding_call)
-            nested_tasks.cancel(future.outstanding_call, force=force)
+                future.ended = nested_tasks.when_ended(call.number)
+            nested_tasks.cancel(call.number, force=force)
         return force
 
     def is_running(self, future: CallFuture[Any]) -> bool:
@@ -193,14 +154,14 @@ class _NestedOwner:
         nested_tasks.wait_until(is_done, None)
         return True
 
-    def command(self, call: int, frame: Any, file: File | None = None) -> None:
+    def command(self, call: Call, frame: Any, file: File | None = None) -> None:
         """Send a command to the engine."""
-        frame.call = call
+        frame.call = call.number
         nested_tasks.send(frame, file)
 
-    def pull(self, call: int) -> None:
+    def pull(self, call: Call) -> None:
         """Send the command for one item to the engine."""
-        nested_tasks.send(Next(call=call))
+        nested_tasks.send(Next(call=call.number))
 
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
         """Run it in a new thread: the thread that reads outcomes must not wait for user code."""
@@ -210,7 +171,13 @@ class _NestedOwner:
             piece()
 
 
-_OWNER = _NestedOwner()
+def _hand_on(call: Call) -> None:
+    if call.function.is_stream:
+        nested_tasks.open_worker()
+    nested_tasks.submit(call)
+
+
+_submission = Submission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)
 
 ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
 """The pool of the innermost ``with`` or ``async with`` block around the running code."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from woolexec.core.call import Function
+    from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
     from woolexec.wire.protobuf import Message
     from woolexec.worker.frame_reader import Reading
@@ -106,11 +106,10 @@ HANDLERS: dict[type[Message], Callable[[Any], None]] = {
 """The frames about nested tasks: their starts, items and outcomes."""
 
 
-def submit(future: Any, receiver: Any, function: Function, payload: Any, options: Any, context: bytes) -> None:
+def submit(call: Call) -> None:
     """
-    Send a nested task to the engine; its outcome is delivered to `receiver`.
+    Send a nested task to the engine; its outcome is delivered to the call's receiver.
 
-    :param future: gets the task's number, before any outcome can arrive
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
     if worker is None:
@@ -118,16 +117,17 @@ def submit(future: Any, receiver: Any, function: Function, payload: Any, options
     job = current_job()
     if job is None:
         raise RuntimeError("no call is running in this worker")
-    number = future.outstanding_call = next(_numbers)
-    _tasks[number] = receiver
+    call.number = number = next(_numbers)
+    _tasks[number] = call.receiver
+    function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     setup = job.slot.setup
     if setup is not None:
         frame.function, frame.code = setup.wrap([function.payload]), setup.digests
-    if context:
-        frame.context = context
-    if options is not None:
-        frame.options = Options(**options.submit_fields)
+    if call.context:
+        frame.context = call.context
+    if call.options is not None:
+        frame.options = Options(**call.options.submit_fields)
     file = attach(frame, payload)
     worker.transport.send(encode_apart(frame), file, frame.payload)
 

@@ -1,0 +1,123 @@
+"""How an executor with an engine makes calls: one, one on every worker, or those of a map."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from woolexec.api.map_batches import ChunkSender
+from woolexec.api.submission import Submission
+from woolexec.core.call import Call
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN
+from woolexec.engine.engine import FORKED_CHILD
+from woolexec.engine.function_cache import Functions
+from woolexec.engine.transport import Remote
+from woolexec.futures.call_future import CallFuture
+from woolexec.wire import context_vars
+from woolexec.wire.pickling import dumps_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Function
+    from woolexec.engine.engine import Engine
+    from woolexec.engine.worker_process import Worker
+    from woolexec.options import TaskOptions
+
+
+class EngineSubmission(Submission):
+    """
+    Makes calls for an engine.  It has no reference to the executor, which is shut down when it is collected.
+
+    :param workers: maximum number of workers
+    """
+
+    def __init__(self, engine: Engine, workers: int) -> None:
+        super().__init__(engine, Functions(engine.intern), engine.submit)
+        self._engine = engine
+        self._workers = workers
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Accept no more tasks."""
+        self.is_closed = True
+
+    def check(self) -> None:
+        """
+        Check that tasks are accepted.
+
+        :raises RuntimeError: after shutdown, at the interpreter's end, or in a forked child
+        :raises BrokenProcessPool: if the engine is broken
+        """
+        engine = self._engine
+        if self.is_closed or engine.broken is not None or engine.forked or _ending:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        engine = self._engine
+        if engine.forked:
+            raise RuntimeError(FORKED_CHILD)
+        if engine.broken is not None:
+            raise type(engine.broken)(*engine.broken.args) from engine.broken
+        if self.is_closed:
+            raise RuntimeError(AFTER_SHUTDOWN)
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def run_on_all(
+        self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None
+    ) -> list[tuple[Callable[[], int | str], CallFuture[Any]]]:
+        """
+        Have ``fn(*args, **kwargs)`` run on every worker.
+
+        :return: for each worker a function that returns its key, once the call is done, and the future
+        :raises Exception: any exception raised by pickling
+        """
+        engine, function = self._engine, self.function(fn, options)
+        if function.is_stream:
+            raise TypeError(f"run_on_all takes no generator functions: {function.name}")
+        payload, context = dumps_call(args, kwargs), context_vars.capture(function.name)
+
+        def make() -> Call:
+            future: CallFuture[Any] = CallFuture(engine)
+            future.outstanding_call = call = Call(function, payload, future, options, context=context)
+            return call
+
+        return [(partial(_key, place, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
+
+    def chunk_sender(
+        self,
+        function: Function,
+        options: TaskOptions | None,
+        check: Callable[[], None],
+        *,
+        is_fixed: bool,
+        star: bool,
+    ) -> ChunkSender:
+        """
+        Return the sender of the items of a map.
+
+        :param check: called before items are sent; it keeps the executor alive meanwhile
+        :param is_fixed: the chunks are not split
+        :param star: each item is a tuple of arguments
+        """
+        context = context_vars.capture(function.name)
+        return ChunkSender(self._engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
+
+
+def _key(place: Worker | Remote, number: int) -> int | str:
+    """Return the key of a worker in `run_on_all`; the fork server may report its pid later than the call's outcome."""
+    if isinstance(place, Remote):
+        return f"{place.name}/{number}"
+    return place.page.pid if place.pid is None else place.pid
+
+
+_ending = False
+
+
+def _note_end() -> None:
+    global _ending  # set once, at interpreter shutdown
+    _ending = True
+
+
+getattr(threading, "_register_atexit", __import__("atexit").register)(_note_end)

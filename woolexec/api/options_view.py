@@ -1,0 +1,153 @@
+"""What an executor with an engine and its views have in common, and the views."""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+
+from woolexec.api.base_executor import BaseExecutor
+from woolexec.api.map import map_chunks, map_futures
+from woolexec.api.map_batches import FutureSender
+from woolexec.api.task_executor import current_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Iterable
+
+    from woolexec.api.engine_submission import EngineSubmission
+    from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.api.map_batches import ChunkSender
+    from woolexec.futures.call_future import CallFuture
+    from woolexec.options import TaskOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class EngineExecutor(BaseExecutor):
+    """Base class of an executor with an engine and of its views."""
+
+    _pool: EngineExecutor
+    """The executor itself."""
+    _submission: EngineSubmission
+
+    def _map(
+        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
+    ) -> Generator[Any, None, None]:
+        submission, options = self._submission, self._options
+        submission.check()
+        if not iterables:
+            return (_ for _ in ())
+        try:
+            function = submission.function(fn, options)
+        except BaseException as exc:  # as in `submit`
+            return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
+        if function.is_stream:
+            return map_futures(partial(self.submit, fn), iterables, **how)
+        sender = submission.chunk_sender(
+            function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
+        )
+        return map_chunks(sender, iterables, chunksize=chunksize, **how)
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        from woolexec.api.map_async import AsyncMap
+
+        submission, options = self._submission, self._options
+        function = submission.function(fn, options)
+        star = settings.star or len(iterables) > 1
+        sender: ChunkSender | FutureSender
+        if function.is_stream:
+            sender = FutureSender(lambda args: self._start(fn, args, {}), star=star)
+        else:
+            is_fixed = settings.chunksize is not None
+            sender = submission.chunk_sender(function, options, self._check, is_fixed=is_fixed, star=star)
+        return AsyncMap(sender, iterables, settings)
+
+    def _check(self) -> None:
+        self._submission.check()
+
+    @overload
+    def run_on_all(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    @overload
+    def run_on_all(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    def run_on_all(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[int | str, CallFuture[Any]]:
+        """
+        Run ``fn(*args, **kwargs)`` once on every worker and wait until all are done; start missing workers first.
+
+        :return: a dictionary of done futures, each with the value or the exception of one worker; the key is the
+            worker's process id, or for a worker of a peer ``"<host>/<the peer's identity, shortened>/<number>"``
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        """
+        made = self._submission.run_on_all(fn, args, kwargs, self._options)
+        wait([future for _, future in made])
+        return {key(): future for key, future in made}
+
+    @overload
+    async def run_on_all_async(
+        self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    @overload
+    async def run_on_all_async(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int | str, CallFuture[T]]: ...
+    async def run_on_all_async(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> dict[int | str, CallFuture[Any]]:
+        """Like `run_on_all`, without blocking the event loop; if the wait is cancelled, so are the calls."""
+        from woolexec.futures.awaiting import all_done
+
+        made = self._submission.run_on_all(fn, args, kwargs, self._options)
+        await all_done([future for _, future in made], abandon=self._abandons)
+        return {key(): future for key, future in made}
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        raise NotImplementedError
+
+    def _view(self, options: TaskOptions) -> OptionsView:
+        return OptionsView(self._pool, None if options.is_default else options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pool that is pickled with a task becomes, in the worker, the pool that the task runs in.
+        return current_executor, ()
+
+
+class OptionsView(EngineExecutor):
+    """A view of an executor with other task options; made by `PeerPoolExecutor.with_options`."""
+
+    def __init__(self, pool: EngineExecutor, options: TaskOptions | None) -> None:
+        self._pool = pool
+        self._options = options
+        self._submission = pool._submission
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+        """Shut down the executor that this is a view of."""
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """Leave the block of the executor that this is a view of."""
+        self._pool.__exit__(exc_type, *exc_info)  # type: ignore[arg-type]  # mypy does not see that they are two
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        """Leave the block of the executor that this is a view of."""
+        await self._pool.__aexit__(exc_type, *exc_info)
+
+
+def _failing(
+    exc: BaseException, iterables: tuple[Iterable[Any], ...], *, return_exceptions: bool
+) -> Generator[Any, None, None]:
+    """Return the results of a map whose function cannot be pickled: the error for each item, or raise it once."""
+    for _ in zip(*iterables):  # noqa: B905  # as map does
+        if not return_exceptions:
+            raise exc
+        yield exc

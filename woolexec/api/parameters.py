@@ -1,0 +1,149 @@
+"""The parameters of `PeerPoolExecutor`: their checks, and what is made of them before the engine is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from woolexec.checks import integer, wrong_type
+from woolexec.cpus import usable_cpus
+from woolexec.wire.payload import LARGE
+from woolexec.wire.pickling import dumps
+
+if TYPE_CHECKING:
+    from woolexec.discovery.base import Discovery
+    from woolexec.mesh.client.code_archive import Shippable
+    from woolexec.mesh.client.peers import Peers
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.worker.setup import Setup
+
+    PeersArgument = str | Discovery | Iterable[str | Discovery]
+
+
+def worker_limit(max_workers: Any, *, has_peers: bool) -> int:
+    """
+    Return the maximum number of workers on this machine.
+
+    :raises ValueError: if it is negative, or 0 without peers
+    :raises TypeError: if it is not an integer
+    """
+    if max_workers is None:
+        return 0 if has_peers else usable_cpus()
+    limit = integer("max_workers", max_workers, "an integer or None")
+    if limit < 0 or (limit == 0 and not has_peers):
+        raise ValueError(f"max_workers must be greater than 0, not {limit}")
+    return limit
+
+
+def check_placement(placement: object) -> None:
+    """
+    Check that this is a placement policy or None.
+
+    :raises TypeError: if not
+    """
+    if isinstance(placement, type):
+        raise TypeError(f"placement must be an object, not a class: {placement.__name__}()")
+    if placement is not None and not callable(getattr(placement, "choose", None)):
+        raise wrong_type("placement", "an object with the methods of a Placement, or None", placement)
+
+
+def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
+    """
+    Pickle the function that each worker runs first, with its arguments; return None if there is none.
+
+    :raises TypeError: if a function cannot be called, or `initargs` is not iterable
+    :raises Exception: any exception raised by pickling
+    """
+    if initializer is not None and not callable(initializer):
+        raise wrong_type("initializer", "a callable or None", initializer)
+    if initargs is not None or initializer is not None:
+        try:
+            initargs = tuple(initargs)
+        except TypeError:
+            raise wrong_type("initargs", "a tuple of arguments", initargs) from None
+    if on_worker_start is None:
+        if initializer is None:
+            return None
+        return dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
+    if not callable(on_worker_start):
+        raise wrong_type("on_worker_start", "a function that takes no arguments, or None", on_worker_start)
+    from woolexec.worker.initializer import run_both
+
+    arguments = on_worker_start, initializer, tuple(initargs)
+    return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
+
+
+def check_credentials(credentials: object) -> None:
+    """
+    Check that these are credentials or None.
+
+    :raises TypeError: if not
+    """
+    if credentials is None:
+        return
+    from woolexec.mesh.security.credentials import Credentials
+
+    if not isinstance(credentials, Credentials):  # its repr may be the secret
+        raise TypeError(f"credentials must be a Credentials or None, not {type(credentials).__name__}")
+
+
+def modules_of(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
+    """
+    Return the modules that `ship=` names, as a list.
+
+    :raises TypeError: if it is neither a module nor iterable
+    """
+    if isinstance(ship, str | os.PathLike | ModuleType):
+        return [ship]
+    try:
+        return [*ship]
+    except TypeError:
+        raise wrong_type("ship", "a module, its name or path, or several of these", ship) from None
+
+
+def links_to(
+    peers: PeersArgument,
+    credentials: Credentials | None,
+    timeout: float | None,
+    setup: Setup | None,
+    code: Callable[[str], bytes | None],
+) -> Peers:
+    """
+    Return the links to these peers, which the engine opens.
+
+    :param timeout: seconds that tasks wait while no peer is connected
+    :param setup: see `setup_of`
+    :param code: returns a code archive by its digest
+    :raises ValueError: if there are no peers, or one is malformed
+    :raises CredentialsError: if the credentials of this process cannot be used
+    """
+    from woolexec.discovery.urls import discoveries
+    from woolexec.mesh.client.peers import Peers
+    from woolexec.mesh.security.credentials import Credentials
+
+    credentials = credentials or Credentials.from_environment()
+    return Peers(discoveries(peers), credentials, timeout=timeout, setup=setup, code=code)
+
+
+def setup_of(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Setup | None, dict[str, bytes]]:
+    """
+    Return the setup that is sent to peers with functions, None if there is nothing to set up, and its code archives.
+
+    :param initializer: the pickled initializer, None if there is none
+    :param timeout: seconds that the initializer may take
+    :raises ValueError: if a module cannot be shipped
+    """
+    if initializer is None and not ship:
+        return None, {}
+    import secrets
+
+    from woolexec.mesh.client.code_archive import code_archive
+    from woolexec.mesh.link.outbox import parts_of
+    from woolexec.worker.setup import Setup
+
+    code_archives = [code_archive(each) for each in ship]
+    parts = () if initializer is None else parts_of(initializer)
+    setup = Setup([(each.name, each.digest) for each in code_archives], parts, secrets.token_bytes(16), timeout)
+    return setup, {each.digest: each.data for each in code_archives}

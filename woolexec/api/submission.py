@@ -1,0 +1,102 @@
+"""
+The one place where functions with arguments become calls, for executors, their views and the executor of nested tasks.
+
+1. An executor that accepts no more tasks raises.
+2. The function, the arguments and the propagated context variables are pickled, in the caller's thread.  What pickling
+   raises is raised by the future.
+3. The outcome goes to the future; if the function is a generator function, to the buffer of a stream.
+4. The call is handed on: to the engine, or, by a task, to the engine of its worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec.api.stream_buffer import StreamBuffer
+from woolexec.core.call import Call
+from woolexec.futures.call_future import CallFuture
+from woolexec.wire import context_vars
+from woolexec.wire.pickling import dumps_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Function
+    from woolexec.engine.function_cache import Functions
+    from woolexec.options import TaskOptions
+
+
+class Submission:
+    """
+    Makes calls.
+
+    :param owner: controls the calls: it cancels them, waits for them, and sends commands to streams
+    :param functions: the pickled functions
+    :param hand_on: takes a call, to have it run
+    :param future: the class of the futures
+    """
+
+    def __init__(
+        self,
+        owner: Any,
+        functions: Functions,
+        hand_on: Callable[[Call], object],
+        future: type[CallFuture[Any]] = CallFuture,
+    ) -> None:
+        self.functions = functions
+        self._owner = owner
+        self._hand_on = hand_on
+        self._future = future
+
+    def check(self) -> None:
+        """
+        Check that tasks are accepted.
+
+        :raises RuntimeError: if not
+        """
+
+    def submit(
+        self,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        options: TaskOptions | None,
+        *,
+        stream: bool = False,
+        prefetch: int = 0,
+    ) -> CallFuture[Any]:
+        """
+        Have ``fn(*args, **kwargs)`` run.
+
+        :param stream: `fn` must be a generator function
+        :param prefetch: number of items that the stream may be ahead of its consumer
+        :raises RuntimeError: if tasks are not accepted
+        :raises TypeError: if `fn` is not a generator function, and `stream` is true
+        """
+        self.check()
+        owner = self._owner
+        future = self._future(owner)
+        try:
+            function = self.functions.get(fn, None if options is None else options.backend)
+            payload = dumps_call(args, kwargs)
+            context = context_vars.capture(function.name)
+        except BaseException as exc:  # pickling runs user code
+            future.deliver_failure(None, exc)
+            return future
+        if stream and not function.is_stream:
+            raise TypeError(f"{function.name} is not a generator function")
+        future.is_lane = bool(function.lane)
+        receiver: Any = StreamBuffer(future, owner, prefetch) if function.is_stream else future
+        future.outstanding_call = call = Call(function, payload, receiver, options, context=context)
+        self._hand_on(call)
+        return future
+
+    def function(self, fn: Callable[..., Any], options: TaskOptions | None) -> Function:
+        """
+        Return the pickled form of a function.
+
+        :raises RuntimeError: if tasks are not accepted
+        :raises Exception: any exception raised by pickling
+        """
+        self.check()
+        return self.functions.get(fn, None if options is None else options.backend)
