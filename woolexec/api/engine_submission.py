@@ -12,7 +12,6 @@ from woolexec.core.call import Call
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD
 from woolexec.engine.function_cache import Functions
-from woolexec.engine.transport import Remote
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
 from woolexec.wire.pickling import dumps_call
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
-    from woolexec.engine.worker_process import Worker
     from woolexec.options import TaskOptions
 
 
@@ -83,7 +81,7 @@ class EngineSubmission(Submission):
             future.outstanding_call = call = Call(function, payload, future, options, context=context)
             return call
 
-        return [(partial(_key, place, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
+        return [(partial(place.key, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
 
     def chunk_sender(
         self,
@@ -103,13 +101,6 @@ class EngineSubmission(Submission):
         """
         context = context_vars.capture(function.name)
         return ChunkSender(self._engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
-
-
-def _key(place: Worker | Remote, number: int) -> int | str:
-    """Return the key of a worker in `run_on_all`; the fork server may report its pid later than the call's outcome."""
-    if isinstance(place, Remote):
-        return f"{place.name}/{number}"
-    return place.page.pid if place.pid is None else place.pid
 
 
 _ending = False

@@ -62,6 +62,10 @@ class Transport:
         """Return the place where this call would be outstanding: the lane, or the target itself."""
         return self.lane_place if number in self.lane_place.outstanding else self  # type: ignore[return-value]
 
+    def key(self, number: int) -> int | str:
+        """Return the key of a worker in `run_on_all`."""
+        raise NotImplementedError
+
     def send_calls(self, calls: Sequence[Call]) -> None:
         """Send calls; consecutive calls of one function are sent together."""
         run: list[Call] = []
@@ -175,6 +179,10 @@ class Remote(Transport, RemotePlace):
     lane_place: RemoteLane
     name: str
     """Name of the process at the other end."""
+
+    def key(self, number: int) -> int | str:
+        """Return the key of the peer's worker with this number in `run_on_all`."""
+        return f"{self.name}/{number}"
 
     def say_directly(self, frames: bytes) -> bool:
         """Return False: only the engine's thread writes to a link."""

@@ -178,6 +178,10 @@ class Worker(Transport, Place):
         else:
             out.append((pieces(frames), file))
 
+    def key(self, number: int) -> int | str:
+        """Return its process id; the fork server may report that later than the outcome of a call."""
+        return self.page.pid if self.pid is None else self.pid
+
     def flush(self) -> bool:
         """Write what is queued; return True if all is written, False if it cannot be written now."""
         out = self._out
