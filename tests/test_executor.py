@@ -485,14 +485,20 @@ def test_timeout_counts_from_the_start_of_the_call():
         assert first.exception(WATCHDOG) is None
 
 
-def test_without_retries_a_lost_call_is_an_error_that_says_all(pool):
-    error = pool.submit(os._exit, 7).exception(WATCHDOG)
+def tell_pid_and_exit(path):
+    path.write_text(str(os.getpid()))
+    os._exit(7)
+
+
+def test_without_retries_a_lost_call_is_an_error_that_says_all(pool, tmp_path):
+    before = time.monotonic()
+    error = pool.submit(tell_pid_and_exit, tmp_path / "pid").exception(WATCHDOG)
 
     assert isinstance(error, WorkerLostError)
     assert isinstance(error, BrokenProcessPool)
-    assert (error.exitcode, error.task, error.attempts) == (7, "_exit", 1)
-    assert error.pid
-    assert error.seconds >= 0
+    assert (error.exitcode, error.task, error.attempts) == (7, "tell_pid_and_exit", 1)
+    assert error.pid == int((tmp_path / "pid").read_text())
+    assert 0 < error.seconds <= time.monotonic() - before
     assert pickle.loads(pickle.dumps(error)).exitcode == 7
 
 

@@ -9,6 +9,9 @@ from tests.faults.tasks import SOON, eventually, is_gone, notes
 from woolexec import PeerPoolExecutor, WorkerLostError
 
 from . import stream_tasks as tasks
+from .shared_pools import shared
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
 
 
 @pytest.fixture(params=["", "_async"], ids=["generator", "async_generator"])
@@ -26,7 +29,7 @@ async def there(path):
 
 def test_coroutine_runs_tasks_of_both_kinds(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.both_kinds, 3) == (6, 6)
 
     run(body)
@@ -149,7 +152,7 @@ def test_a_thousand_coroutines_that_wait_for_each_other_finish_on_one_worker(run
 @pytest.mark.parametrize("workers", [1, 2])
 def test_recursive_coroutine_gives_its_value(run, workers):
     async def body():
-        async with PeerPoolExecutor(workers) as pool:
+        async with shared(workers) as pool:
             with anyio.fail_after(SOON):
                 assert await pool.run(tasks.fib, 12) == 144
 
@@ -160,7 +163,7 @@ def test_recursive_coroutine_gives_its_value(run, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_coroutine_maps(run, fn, workers):
     async def body():
-        async with PeerPoolExecutor(workers) as pool:
+        async with shared(workers) as pool:
             with anyio.fail_after(SOON):
                 assert await pool.run(tasks.mapped, fn, range(200)) == [2 * x for x in range(200)]
 
@@ -169,7 +172,7 @@ def test_coroutine_maps(run, fn, workers):
 
 def test_pool_that_is_an_argument_arrives_as_the_pool_of_the_task(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.kind_of, pool) == ("NestedExecutor", 8)
             assert await pool.run(tasks.kind_of, pool.with_options(retries=1)) == ("NestedExecutor", 8)
 
@@ -178,7 +181,7 @@ def test_pool_that_is_an_argument_arrives_as_the_pool_of_the_task(run):
 
 def test_exception_of_a_nested_coroutine_comes_through_all(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(KeyError, match="deep"):
                 await pool.run(tasks.failing_below, KeyError("deep"))
 
@@ -191,7 +194,7 @@ def test_exception_of_a_nested_coroutine_comes_through_all(run):
 @pytest.mark.parametrize("prefetch", [0, 1, 7])
 def test_coroutine_pulls_a_stream(run, kind, prefetch):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with anyio.fail_after(SOON):
                 got = await pool.run(tasks.streamed, kind("count"), 100, prefetch=prefetch)
             assert got == list(range(100))
@@ -201,7 +204,7 @@ def test_coroutine_pulls_a_stream(run, kind, prefetch):
 
 def test_stream_that_begins_before_its_opening_is_over_can_be_pulled(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with anyio.fail_after(SOON):
                 assert await pool.run(tasks.streamed_with_an_early_answer, kind("count"), 3) == [0, 1, 2]
 
@@ -210,20 +213,20 @@ def test_stream_that_begins_before_its_opening_is_over_can_be_pulled(run, kind):
 
 @pytest.mark.parametrize("prefetch", [0, 1, 7])
 def test_plain_task_pulls_a_stream(kind, prefetch):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         got = pool.submit(tasks.streamed_plainly, kind("count"), 100, prefetch=prefetch).result(SOON)
         assert got == (list(range(100)), None)
 
 
 def test_value_of_a_nested_stream_arrives():
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert pool.submit(tasks.streamed_plainly, tasks.returning, 2, "value").result(SOON) == ([0, 1], "value")
 
 
 @pytest.mark.parametrize("length", [10, 5_000, 200_000, 1 << 20])
 def test_nested_stream_takes_what_is_sent(run, length):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             values = [bytes([n]) * length for n in range(3)]
             with anyio.fail_after(SOON):
                 assert await pool.run(tasks.conversation, values) == values
@@ -233,7 +236,7 @@ def test_nested_stream_takes_what_is_sent(run, length):
 
 def test_nested_stream_that_is_left_cleans_up_at_once(run, kind, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             item, seconds = await pool.run(tasks.first_of, kind("noting"), tmp_path / "journal", 9)
             assert (item, notes(tmp_path / "journal")) == (0, ["0", "finally"])
             assert seconds < SOON / 4  # closing waits for nothing
@@ -242,7 +245,7 @@ def test_nested_stream_that_is_left_cleans_up_at_once(run, kind, tmp_path):
 
 
 def test_nested_stream_that_a_plain_task_leaves_cleans_up_at_once(kind, tmp_path):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         item, seconds = pool.submit(tasks.first_of_plainly, kind("noting"), tmp_path / "journal", 9).result(SOON)
     assert (item, notes(tmp_path / "journal")) == (0, ["0", "finally"])
     assert seconds < SOON / 4  # closing waits for nothing
@@ -250,7 +253,7 @@ def test_nested_stream_that_a_plain_task_leaves_cleans_up_at_once(kind, tmp_path
 
 def test_what_closing_a_nested_stream_raises_is_the_closers(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(ValueError, match="at close"):
                 await pool.run(tasks.close_of, kind("raising_at_close"), ValueError("at close"))
 

@@ -12,6 +12,9 @@ import pytest
 from woolexec import PeerPoolExecutor, TaskInfo, current_task, propagate
 
 from . import stream_tasks as tasks
+from .shared_pools import shared
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
 
 
 @pytest.fixture(params=["", "_async"], ids=["plain", "async"])
@@ -42,18 +45,18 @@ def painted():
 
 
 def test_values_go_with_submit(kind, painted):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert pool.submit(kind("colors")).result() == painted
 
 
 def test_values_go_with_map(kind, painted):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert list(pool.map(kind("colors"), range(50))) == [painted] * 50
 
 
 def test_values_go_with_run(run, kind, painted):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(kind("colors")) == painted
 
     run(body)
@@ -61,7 +64,7 @@ def test_values_go_with_run(run, kind, painted):
 
 def test_values_go_with_map_async(run, kind, painted):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert [found async for found in pool.map_async(kind("colors"), range(50))] == [painted] * 50
 
     run(body)
@@ -71,7 +74,7 @@ def test_values_go_with_map_async(run, kind, painted):
 def test_values_go_with_a_stream(run, kind, painted, prefetch):
     async def body():
         async with (
-            PeerPoolExecutor(1) as pool,
+            shared(1) as pool,
             pool.stream(kind("color_stream"), 20, prefetch=prefetch) as stream,
         ):
             assert [found async for found in stream] == ["red"] * 20
@@ -81,7 +84,7 @@ def test_values_go_with_a_stream(run, kind, painted, prefetch):
 
 def test_values_go_with_run_on_all(run, kind, painted):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with shared(2) as pool:
             found = await pool.run_on_all_async(kind("colors"))
             assert [future.result() for future in found.values()] == [painted] * 2
 
@@ -90,7 +93,7 @@ def test_values_go_with_run_on_all(run, kind, painted):
 
 def test_values_go_into_nested_tasks(run, kind, painted):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(kind("nested_colors")) == painted
 
     run(body)
@@ -98,7 +101,7 @@ def test_values_go_into_nested_tasks(run, kind, painted):
 
 def test_values_go_into_the_streams_and_maps_of_tasks(run, painted):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.streamed, tasks.color_stream_async, 2) == ["red"] * 2
             assert await pool.run(tasks.streamed, tasks.color_stream, 2) == ["red"] * 2
             assert await pool.run(tasks.mapped, tasks.colors_async, range(2)) == [painted] * 2
@@ -107,7 +110,7 @@ def test_values_go_into_the_streams_and_maps_of_tasks(run, painted):
 
 
 def test_value_is_the_one_at_submit():
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         futures = []
         for n in range(20):
             tasks.color.set(f"color {n}")
@@ -116,7 +119,7 @@ def test_value_is_the_one_at_submit():
 
 
 def test_value_does_not_stay_in_the_worker(kind):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         context = contextvars.copy_context()
         context.run(tasks.color.set, "red")
         assert context.run(pool.submit, kind("colors")).result()[0] == "red"
@@ -125,7 +128,7 @@ def test_value_does_not_stay_in_the_worker(kind):
 
 def test_what_a_task_sets_does_not_stay_in_the_worker(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.paint, "blue") == "blue"
             assert await pool.run(tasks.paint_plainly, "blue") == "blue"
             assert (await pool.run(kind("colors")))[0] == "none"
@@ -141,7 +144,7 @@ def test_concurrent_coroutines_do_not_see_each_others_values(run, tmp_path):
         found.append(await pool.run(tasks.meet, value, str(tmp_path / "met"), len(values)))
 
     async def body():
-        async with PeerPoolExecutor(1) as pool, anyio.create_task_group() as group:
+        async with shared(1) as pool, anyio.create_task_group() as group:
             for value in values:
                 group.start_soon(one, pool, value)
 
@@ -152,7 +155,7 @@ def test_concurrent_coroutines_do_not_see_each_others_values(run, tmp_path):
 
 def test_value_that_does_not_pickle_fails_the_task():
     tasks.color.set(threading.Lock())
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert isinstance(pool.submit(tasks.colors).exception(), TypeError)
 
 
@@ -200,7 +203,7 @@ with PeerPoolExecutor(1) as pool:
 
 def test_changes_of_a_coroutine_come_back_if_asked_for(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             await pool.run(tasks.paint, "green")
             assert tasks.color.get() == "none"
             await pool.with_options(context_back=True).run(tasks.paint, "green")
@@ -211,7 +214,7 @@ def test_changes_of_a_coroutine_come_back_if_asked_for(run):
 
 def test_what_was_not_changed_does_not_come_back(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool, anyio.create_task_group() as group:
+        async with shared(1) as pool, anyio.create_task_group() as group:
             tasks.size.set(1)
             view = pool.with_options(context_back=True)
             tasks.color.set("red")
@@ -229,7 +232,7 @@ def test_what_was_not_changed_does_not_come_back(run):
 def test_changes_of_a_stream_come_back_with_each_item(run, kind, prefetch):
     async def body():
         async with (
-            PeerPoolExecutor(1) as pool,
+            shared(1) as pool,
             pool.with_options(context_back=True).stream(
                 kind("painting"), ["red", "green", "blue"], prefetch=prefetch
             ) as stream,
@@ -244,7 +247,7 @@ def test_changes_of_a_stream_come_back_with_each_item(run, kind, prefetch):
 
 def test_changes_of_a_stream_come_back_to_a_plain_loop(kind):
     with (
-        PeerPoolExecutor(1) as pool,
+        shared(1) as pool,
         pool.with_options(context_back=True).stream(kind("painting"), ["red", "green", "blue"]) as stream,
     ):
         for item in stream:
@@ -253,7 +256,7 @@ def test_changes_of_a_stream_come_back_to_a_plain_loop(kind):
 
 def test_changes_of_a_nested_task_come_back_through_all(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             await pool.with_options(context_back=True).run(tasks.paint_in_a_child, "violet")
             assert tasks.color.get() == "violet"
 
@@ -269,7 +272,7 @@ def test_there_is_no_current_task_outside():
 
 def test_task_knows_its_name_and_attempt(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             first, second = await pool.run(kind("info")), await pool.run(kind("info"))
             assert isinstance(first, TaskInfo)
             assert (first.name, first.attempt, first.parent) == (kind("info").__name__, 1, None)
@@ -280,7 +283,7 @@ def test_task_knows_its_name_and_attempt(run, kind):
 
 def test_task_knows_the_name_that_it_was_given(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert (await pool.with_options(name="nap").run(kind("info"))).name == "nap"
 
     run(body)
@@ -289,7 +292,7 @@ def test_task_knows_the_name_that_it_was_given(run, kind):
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_stream_is_one_task(run, kind, prefetch):
     async def body():
-        async with PeerPoolExecutor(1) as pool, pool.stream(kind("info_stream"), prefetch=prefetch) as stream:
+        async with shared(1) as pool, pool.stream(kind("info_stream"), prefetch=prefetch) as stream:
             first, second = [info async for info in stream]
             assert first == second
             assert first.name == kind("info_stream").__name__
@@ -299,7 +302,7 @@ def test_stream_is_one_task(run, kind, prefetch):
 
 def test_items_of_a_map_know_their_task(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             found = [info async for info in pool.map_async(kind("info_of"), range(5))]
             assert {(info.name, info.attempt, info.parent) for info in found} == {(kind("info_of").__name__, 1, None)}
 
@@ -317,7 +320,7 @@ def test_attempts_are_counted(run, kind, tmp_path):
 
 def test_nested_tasks_know_their_parents(run, kind):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             first, second, third = await pool.run(kind("family"))
             assert (first.parent, second.parent, third.parent) == (None, first.id, second.id)
             assert len({first.id, second.id, third.id}) == 3

@@ -12,12 +12,15 @@ from tests.faults.tasks import SOON, eventually
 from woolexec import PeerPoolExecutor, WorkerLostError
 
 from . import tasks
+from .shared_pools import shared
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
 
 
 @pytest.mark.parametrize("fn", [tasks.square, lambda x: x * x, abs])
 def test_plain_function_gives_its_value(run, fn):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with shared(2) as pool:
             assert await pool.run(fn, 1) == 1
 
     run(body)
@@ -25,7 +28,7 @@ def test_plain_function_gives_its_value(run, fn):
 
 def test_coroutine_function_gives_its_value(run):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with shared(2) as pool:
             assert await pool.run(tasks.add, 1, y=2) == 3
 
     run(body)
@@ -39,7 +42,7 @@ def test_many_run_at_once(run, fn):
         values.append(await pool.run(fn, x))
 
     async def body():
-        async with PeerPoolExecutor(2) as pool, anyio.create_task_group() as group:
+        async with shared(2) as pool, anyio.create_task_group() as group:
             for x in range(500):
                 group.start_soon(one, pool, x)
 
@@ -81,7 +84,7 @@ def test_no_more_coroutines_than_allowed_run_at_once(run, tmp_path):
 @pytest.mark.parametrize("error", [ValueError("v"), KeyError("k"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 def test_exception_arrives_as_itself_with_the_remote_traceback(run, error):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(type(error)) as caught:
                 await pool.run(tasks.raise_, error)
             assert "in raise_" in str(caught.value.__cause__)
@@ -93,7 +96,7 @@ def test_exception_arrives_as_itself_with_the_remote_traceback(run, error):
 @pytest.mark.parametrize("error", [StopIteration(1), StopAsyncIteration()])
 def test_exception_that_ends_an_iteration_arrives_as_python_shows_it(run, error):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(RuntimeError if isinstance(error, StopIteration) else StopAsyncIteration):
                 await pool.run(tasks.raise_, error)
 
@@ -102,7 +105,7 @@ def test_exception_that_ends_an_iteration_arrives_as_python_shows_it(run, error)
 
 def test_argument_that_does_not_load_fails_its_call_only(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(RuntimeError, match="does not load"):
                 await pool.run(tasks.add, tasks.Unloadable())
             assert await pool.run(tasks.add, 1, 1) == 2
@@ -115,7 +118,7 @@ def test_result_that_does_not_pickle_fails_its_call_only(run):
         return threading.Lock()
 
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(TypeError, match="pickle"):
                 await pool.run(lock)
             assert await pool.run(tasks.add, 1, 1) == 2
@@ -322,7 +325,7 @@ def test_loop_that_is_closed_with_calls_outstanding_hurts_nobody(tmp_path):
 
 
 def test_outside_of_a_loop_run_says_so():
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         coroutine = pool.run(tasks.square, 1)
         with pytest.raises(RuntimeError, match="no running event loop"):
             coroutine.send(None)
@@ -333,13 +336,13 @@ def test_outside_of_a_loop_run_says_so():
 
 
 def test_coroutine_functions_may_be_submitted_and_mapped():
-    with PeerPoolExecutor(2) as pool:
+    with shared(2) as pool:
         assert pool.submit(tasks.add, 1, 2).result(SOON) == 3
         assert list(pool.map(tasks.add, range(50), range(50))) == list(range(0, 100, 2))
 
 
 def test_error_in_a_mapped_coroutine_does_not_lose_the_results_before_it():
-    with PeerPoolExecutor(2) as pool:
+    with shared(2) as pool:
         results = pool.map(tasks.fail_at_async, range(10), [5] * 10)
         assert [next(results) for _ in range(5)] == list(range(5))
         with pytest.raises(ValueError, match="5"):
@@ -347,7 +350,7 @@ def test_error_in_a_mapped_coroutine_does_not_lose_the_results_before_it():
 
 
 def test_coroutine_of_a_plain_function_is_run():
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert pool.submit(lambda: tasks.add(1, 2)).result(SOON) == 3
         with pytest.raises(ValueError, match="x"):
             pool.submit(lambda: tasks.raise_(ValueError("x"))).result(SOON)

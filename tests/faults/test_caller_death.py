@@ -124,11 +124,13 @@ def test_submit_in_a_forked_child_raises(run):
     assert line == "RuntimeError this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 
+@pytest.mark.slow
 def test_map_in_a_forked_child_raises(run):
     (line,) = forked(run, "in_child(lambda: list(pool.map(tasks.double, [21])))")
     assert "belongs to the parent process" in line
 
 
+@pytest.mark.slow
 def test_submit_with_options_in_a_forked_child_raises(run):
     (line,) = forked(run, "timed = pool.with_options(timeout=5)\nin_child(lambda: timed.submit(tasks.double, 21))")
     assert "belongs to the parent process" in line
@@ -140,6 +142,7 @@ def test_result_of_the_parents_call_raises_in_a_forked_child(run):
     assert "parent process" in line
 
 
+@pytest.mark.slow
 def test_rest_of_the_parents_map_raises_in_a_forked_child(run):
     (line,) = forked(
         run, "results = pool.map(tasks.nap, [0.5] * 2)\nassert in_child(lambda: next(results)) == 0, 'hangs'\n"
@@ -274,7 +277,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_in_the_caller_only(run, journal):
     assert caller.end() == (0, "interrupted\n", "")
 
 
-@pytest.mark.parametrize("wait", ["futures[0].result()", "list(results)", "concurrent.futures.wait(futures)", "pass"])
+@pytest.mark.parametrize("wait", ["futures[0].result()", "list(results)", pytest.param("concurrent.futures.wait(futures)", marks=pytest.mark.slow), pytest.param("pass", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journal, wait):
     caller = run(
         f"""

@@ -223,6 +223,7 @@ def handler():
     logging.getLogger().removeHandler(handler)
 
 
+@pytest.mark.slow
 def test_task_that_floods_the_log_finishes_and_every_record_is_handled_or_counted(handler):
     with PeerPoolExecutor(1) as executor:
         assert executor.submit(tasks_b.flood_log, 20_000).result(SOON) == 20_000
@@ -230,6 +231,7 @@ def test_task_that_floods_the_log_finishes_and_every_record_is_handled_or_counte
     assert handler.seen + dropped == 20_000
 
 
+@pytest.mark.slow
 def test_handler_that_blocks_holds_up_neither_tasks_nor_memory_nor_threads(handler, monkeypatch):
     latch, inside = threading.Event(), threading.Event()
     monkeypatch.setattr(handler, "emit", lambda record: (inside.set(), latch.wait(SOON)))
@@ -546,6 +548,7 @@ def test_process_of_multiprocessing_may_make_an_executor_of_its_own(lone):
     process.close()
 
 
+@pytest.mark.slow
 def test_fork_while_many_threads_submit_leaves_the_parent_alone(pool):
     results, stop = [], threading.Event()
 

@@ -33,7 +33,7 @@ KINDS = {
     "tried": 4,
     "doomed": 2,
 }
-SEEDS = [1, 2]
+SEEDS = [1, pytest.param(2, marks=pytest.mark.slow)]
 
 
 @dataclass

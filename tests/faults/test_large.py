@@ -21,10 +21,12 @@ def memory_files_here():
     return tasks_b.memory_files()
 
 
+@pytest.mark.slow
 def test_argument_of_300_megabytes_arrives_whole(lone):
     assert lone.submit(tasks_b.ends, b"a" + bytes(BIG - 2) + b"z").result(3 * SOON) == (BIG, b"a", b"z")
 
 
+@pytest.mark.slow
 def test_result_of_300_megabytes_arrives_whole(lone):
     assert tasks_b.ends(lone.submit(tasks_b.blob, BIG).result(3 * SOON)) == (BIG, b"x", b"x")
 
@@ -100,6 +102,7 @@ def test_memory_of_a_large_argument_is_freed_when_its_task_is_cancelled(lone, tm
     held.result(SOON)
 
 
+@pytest.mark.slow
 def test_small_tasks_go_on_while_a_worker_holds_a_large_argument(pool, tmp_path):
     large = pool.submit(tasks_b.hold_data, bytes(BIG), tmp_path)
     tasks.wait_held(tmp_path)

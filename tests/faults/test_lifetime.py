@@ -72,6 +72,7 @@ def test_pool_lives_on_beside_and_after_a_task_that_kills_every_worker(pool):
     assert list(pool.map(abs, range(200))) == list(range(200))
 
 
+@pytest.mark.slow
 def test_many_tasks_that_kill_their_workers_leave_the_pool_whole(pool):
     futures = [pool.submit(tasks.die) if i % 4 == 0 else pool.submit(abs, -i) for i in range(40)]
     for i, future in enumerate(futures):

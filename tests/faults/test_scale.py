@@ -42,6 +42,7 @@ def test_memory_of_the_caller_does_not_grow_with_the_tasks_that_are_done(pool):
     assert blocks() - before < SLACK
 
 
+@pytest.mark.slow
 def test_memory_of_a_worker_does_not_grow_with_the_tasks_that_are_done(lone):
     run_windows(lone, 5_000)
     before = lone.submit(tasks_b.allocated).result(SOON)
@@ -66,6 +67,7 @@ def test_memory_does_not_grow_with_the_items_of_an_endless_map(pool):
     results.close()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_functions_that_were_sent(lone):
     def send(count):
         for number in range(count):
@@ -78,6 +80,7 @@ def test_memory_does_not_grow_with_the_functions_that_were_sent(lone):
     assert lone.submit(tasks_b.allocated).result(SOON) - before[1] < 10 * SLACK
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_tasks_that_have_a_timeout_and_are_done(pool):
     timed = pool.with_options(timeout=3600)
     run_windows(timed, 2_000)
@@ -108,6 +111,7 @@ def test_memory_does_not_grow_with_tasks_that_fail(pool):
     assert blocks() - before < SLACK
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_workers_that_die(lone):
     def lose(count):
         for _ in range(count):
@@ -119,6 +123,7 @@ def test_memory_does_not_grow_with_workers_that_die(lone):
     assert blocks() - before < SLACK
 
 
+@pytest.mark.slow
 def test_ten_thousand_futures_may_be_outstanding_and_all_end(pool):
     futures = [pool.submit(abs, -i) for i in range(10_000)]
     assert [future.result(SOON) for future in futures] == list(range(10_000))

@@ -177,6 +177,7 @@ def test_calls_sent_to_a_worker_that_dies_at_that_moment_are_each_started_once(l
     assert len(tasks.notes(journal)) == len(set(tasks.notes(journal))) == 90
 
 
+@pytest.mark.slow
 def test_all_workers_may_die_idle(pool, tmp_path):
     found = [pool.submit(tasks.meet, tmp_path, 2) for _ in range(2)]
     for future in found:
@@ -212,6 +213,7 @@ def test_template_that_dies_costs_what_runs_and_no_more(pool, tmp_path):
 # -- while writing, and after ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_worker_that_dies_while_it_writes_a_result_of_1_gib_costs_that_call(pool):
     error = lost(pool.submit(tasks.die_while_writing, 1 << 30))

@@ -41,6 +41,8 @@ def failed(report):
             yield f"{case.get('classname').rpartition('.')[2]}.{case.get('name')}"
 
 
+@pytest.mark.slow
+@pytest.mark.versions
 @pytest.mark.timeout(400)
 def test_executor_with_remote_workers_alone_passes_what_one_with_local_workers_passes(tmp_path):
     try:

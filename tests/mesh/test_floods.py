@@ -221,7 +221,7 @@ def strangers(count, address, said=OPENING):
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [HELLO, LINK])
+@pytest.mark.parametrize("method", [HELLO, pytest.param(LINK, marks=pytest.mark.slow)])
 def test_stranger_who_announces_four_gigabytes_is_refused_before_they_come(peer, method):
     with Stranger(peer.address) as stranger, bounded(peer):
         stranger.say(frame(HEADERS, END_HEADERS, 1, request(method)))
@@ -233,6 +233,7 @@ def test_stranger_who_announces_four_gigabytes_is_refused_before_they_come(peer,
             stranger.hear(HEADERS)  # everything has been taken in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip], ids=["as it is", "gzip"]
 )
@@ -344,7 +345,9 @@ _waits_for_acknowledgement = pytest.mark.xfail(
     strict=True, reason="grpc 1.85 takes 16 MiB of headers, not 16 KiB, until its settings are acknowledged"
 )
 ACKNOWLEDGED = pytest.mark.parametrize(
-    "is_acknowledged", [True, pytest.param(False, marks=_waits_for_acknowledgement)], ids=["acknowledged", "not"]
+    "is_acknowledged",
+    [True, pytest.param(False, marks=[_waits_for_acknowledgement, pytest.mark.slow, pytest.mark.versions])],
+    ids=["acknowledged", "not"],
 )
 
 
@@ -361,6 +364,7 @@ def test_million_headers_are_refused(peer, is_acknowledged):
         assert stranger.is_refused()
 
 
+@pytest.mark.slow
 @ACKNOWLEDGED
 def test_long_header_is_refused_before_the_peer_looks_at_it(peer, is_acknowledged):
     with Stranger(peer.address) as stranger, bounded(peer):
@@ -372,6 +376,7 @@ def test_long_header_is_refused_before_the_peer_looks_at_it(peer, is_acknowledge
         assert b"grpc-status\x018" in answer  # it has not come as far as the one who would find it to be no greeting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begun", "more"),
     [
@@ -390,6 +395,7 @@ def test_headers_without_end_cost_no_memory(peer, begun, more):
             stranger.say(frame(CONTINUATION, 0, 1, more) * 20)
 
 
+@pytest.mark.slow
 def test_stranger_who_sends_empty_headers_without_end_is_shown_out(peer):
     with Stranger(peer.address) as stranger, bounded(peer):
         stranger.say(frame(HEADERS, 0, 1, request(HELLO)))
@@ -405,7 +411,10 @@ LONG_HALF = frame(HEADERS, 0, 1, request(HELLO) + b"\0" + integer(1) + b"k" + in
 
 @pytest.mark.parametrize(
     "said",
-    [b"", PREFACE[:12], OPENING, OPENING + HALF_HEADERS, OPENING + LONG_HALF],
+    [
+        *(pytest.param(said, marks=pytest.mark.slow) for said in (b"", PREFACE[:12], OPENING, OPENING + HALF_HEADERS)),
+        OPENING + LONG_HALF,
+    ],
     ids=["nothing", "half a preface", "no call", "half of the headers", "half of long headers"],
 )
 def test_half_handshakes_keep_nobody_waiting_and_leave_nothing(peer, said):
@@ -419,6 +428,7 @@ def test_half_handshakes_keep_nobody_waiting_and_leave_nothing(peer, said):
             eventually(lambda: peer.descriptors() <= descriptors)
 
 
+@pytest.mark.slow
 def test_strangers_who_greet_and_never_come_back_leave_nothing(peer):
     descriptors = peer.descriptors()
     hello = HELLO_KEY.encode(), base64.b64encode(Caller(b"another token, not ours").hello)
@@ -433,6 +443,7 @@ def test_strangers_who_greet_and_never_come_back_leave_nothing(peer):
             eventually(lambda: peer.descriptors() <= descriptors)
 
 
+@pytest.mark.slow
 def test_flood_of_connections_leaves_nothing(peer):
     descriptors, threads = peer.descriptors(), peer.threads()
     with bounded(peer):
@@ -457,6 +468,7 @@ def crowded():
         assert is_served(peer)  # when they have left
 
 
+@pytest.mark.slow
 def test_more_connections_than_a_peer_takes_stop_no_link():
     with crowded() as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
@@ -483,6 +495,7 @@ def certificates(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_half_handshakes_of_tls_keep_nobody_waiting_and_leave_nothing(certificates):
     ca, certificate, key, ours = (str(certificates / name) for name in ("ca.pem", "peer.pem", "peer.key", "client"))
     client = Credentials(TOKEN, Tls(ca, f"{ours}.pem", f"{ours}.key"))
@@ -501,6 +514,7 @@ def test_half_handshakes_of_tls_keep_nobody_waiting_and_leave_nothing(certificat
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "is_reset"),
     [(HELLO, False), (LINK, False), (WATCH, False), (HELLO, True)],
@@ -511,6 +525,7 @@ def test_flood_of_calls_on_one_connection_is_bounded(peer, method, is_reset):
         stranger.say(calls(method, range(1, 60_001, 2), is_reset=is_reset))
 
 
+@pytest.mark.slow
 def test_health_has_so_many_watchers_and_no_more(peer):
     with contextlib.ExitStack() as stack:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -554,12 +569,13 @@ def flooding(peer, *, is_reset=False):
                 side.join()
 
 
-@pytest.mark.parametrize("is_reset", [False, True], ids=["calls", "resets"])
+@pytest.mark.parametrize("is_reset", [pytest.param(False, marks=pytest.mark.slow), True], ids=["calls", "resets"])
 def test_flood_of_calls_does_not_stop_a_link(peer, is_reset):
     with joined(peer.address) as pool, flooding(peer, is_reset=is_reset):
         assert [pool.submit(abs, -n).result(PATIENCE) for n in range(20)] == list(range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_reset", [False, True], ids=["calls", "resets"])
 def test_flood_of_calls_does_not_keep_others_out(peer, is_reset):
     with flooding(peer, is_reset=is_reset), grpc.insecure_channel(peer.address) as channel:

@@ -172,6 +172,7 @@ def test_tasks_run_on_both_hosts(hosts, tls, client):
     assert found == [one.address, two.address]
 
 
+@pytest.mark.slow
 def test_peers_are_found_on_the_local_network_by_the_name_of_their_pool(hosts, tls, client):
     one, two, three = hosts
     announced = ["--bind", "0.0.0.0:7437", "--announce", "lan", *tls]
@@ -187,6 +188,7 @@ def shell(host, line, folder):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=folder)
 
 
+@pytest.mark.slow
 def test_lines_of_the_page_get_work_done_on_two_hosts(hosts, tmp_path):
     page = Path(__file__).parents[2].joinpath("docs", "peers.md").read_text()
     make, serve, look = re.findall(r"^[^#$\n]*\bwoolexec (?:certs init|serve --bind|peers).*$", page, re.MULTILINE)
@@ -207,6 +209,7 @@ def test_lines_of_the_page_get_work_done_on_two_hosts(hosts, tmp_path):
             second.kill()
 
 
+@pytest.mark.slow
 def test_peers_are_found_in_a_folder_that_hosts_share(hosts, tls, client, tmp_path):
     one, two, three = hosts
     (tmp_path / "shared").mkdir()
@@ -216,6 +219,7 @@ def test_peers_are_found_in_a_folder_that_hosts_share(hosts, tls, client, tmp_pa
         assert three.run(WHERE, json.dumps(where), "2", **client) == [one.address, two.address]
 
 
+@pytest.mark.slow
 def test_peer_that_was_started_without_settings_is_out_of_reach_for_other_hosts(hosts, tmp_path):
     one, _, three = hosts
     script = "import socket, sys; print(socket.socket().connect_ex((sys.argv[1], 7437)))"
@@ -258,6 +262,7 @@ def wait_ready(room):
     eventually((Path(room) / "ready").exists)
 
 
+@pytest.mark.slow
 def test_link_that_falls_silent_is_given_up_and_made_again(hosts, tls, client, tmp_path):
     one, _, three = hosts
     with one.serving("--bind", "0.0.0.0:7437", *tls):
@@ -305,6 +310,7 @@ def names(host, tmp_path, *records):
         shutil.rmtree(etc)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("dnsmasq") is None, reason="takes dnsmasq")
 def test_peers_are_found_behind_a_name_of_a_real_dns_server(hosts, tls, client, tmp_path):
     one, two, three = hosts
@@ -342,6 +348,7 @@ with PeerPoolExecutor(peers=json.loads(sys.argv[1])) as pool:
 """
 
 
+@pytest.mark.slow
 def test_peers_are_drained_one_after_the_other_under_load_and_no_task_fails(hosts, tls, client, tmp_path):
     one, two, three = hosts
     bind = ["--bind", "0.0.0.0:7437", *tls]
@@ -360,6 +367,7 @@ def test_peers_are_drained_one_after_the_other_under_load_and_no_task_fails(host
             assert program.wait(LONG) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["client", "peer"])
 def test_way_that_is_cut_in_one_direction_is_given_up_and_made_again(hosts, tls, client, tmp_path, end):
     one, _, three = hosts
@@ -394,6 +402,7 @@ with PeerPoolExecutor(peers=sys.argv[1]) as pool:
 """
 
 
+@pytest.mark.slow
 def test_nested_tasks_go_from_host_to_host(hosts, tls, client, tmp_path):
     one, two, three = hosts
     bind = ["--bind", "0.0.0.0:7437", *tls]

@@ -256,6 +256,7 @@ def test_search_finds_what_is_planted_in_a_process_below():
         assert found(seen, [canary(name)]) == [(f"{what} of {each}", canary(name)) for each in ("peer", "peer/0")]
 
 
+@pytest.mark.slow
 @linux
 def test_search_finds_what_is_planted_in_each_place_of_a_peer(room):
     with serving(room, f"--tag=public={canary('tag')}", SECRET=canary("environment")) as peer:
@@ -320,7 +321,7 @@ def token_by(how, room):
 
 
 @linux
-@pytest.mark.parametrize("how", ["argument", "stdin", "environment", "config", "default"])
+@pytest.mark.parametrize("how", [pytest.param("argument", marks=pytest.mark.slow), "stdin", pytest.param("environment", marks=pytest.mark.slow), "config", pytest.param("default", marks=pytest.mark.slow)])
 def test_token_of_a_peer_is_nowhere_that_others_look(how, room):
     settings, told, variables = token_by(how, room)
     with serving(room, *settings, told=told, PYTHONASYNCIODEBUG="1", **variables) as peer:
@@ -332,6 +333,7 @@ def test_token_of_a_peer_is_nowhere_that_others_look(how, room):
     assert not found(peer.seen, [TOKEN, OTHER])
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize("variables", [{}, {"GRPC_VERBOSITY": "debug", "GRPC_TRACE": "all"}], ids=["plain", "traced"])
 def test_key_of_a_peer_is_nowhere_that_others_look(variables, room, files):
@@ -367,6 +369,7 @@ def test_peer_that_is_refused_by_another_one_says_so_without_its_token(room):
     assert not found(peer.seen, [TOKEN, OTHER])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["environment", "config", "text without quotes", "config that is the token's file"])
 def test_token_where_no_token_belongs_is_refused_and_not_quoted(how, room, monkeypatch, capfd):
     texts = {"config": f'token = "{TOKEN}"', "text without quotes": f"token-file = {TOKEN}"}
@@ -493,7 +496,7 @@ async def have_the_event_loop_log(room, text):
 
 
 @linux
-@pytest.mark.parametrize("task", [log_when_the_call_is_over, log_when_the_call_is_cancelled, have_the_event_loop_log])
+@pytest.mark.parametrize("task", [log_when_the_call_is_over, pytest.param(log_when_the_call_is_cancelled, marks=pytest.mark.slow), pytest.param(have_the_event_loop_log, marks=pytest.mark.slow)])
 def test_what_is_logged_outside_of_a_call_is_not_in_the_log_of_the_peer(task, room):
     with serving(room) as peer, PeerPoolExecutor(peers=peer.address) as pool:
         future = pool.submit(task, room, canary("argument"))
@@ -708,6 +711,7 @@ def test_key_of_multiprocessing_reaches_workers_unseen(monkeypatch):
     assert not found(seen, [TOKEN])
 
 
+@pytest.mark.slow
 @linux
 def test_peers_of_the_demo_are_told_their_token_unseen():
     with local_peers(1, 1) as (addresses, given), PeerPoolExecutor(peers=addresses, credentials=given) as pool:

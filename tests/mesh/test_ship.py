@@ -89,11 +89,12 @@ def run(parcel, peer, ship):
     return done.stdout
 
 
-@pytest.mark.parametrize("ship", ["['parcel']", "[parcel]", "['parcel.inner']", "['./parcel']"])
+@pytest.mark.parametrize("ship", [pytest.param("['parcel']", marks=pytest.mark.slow), "[parcel]", pytest.param("['parcel.inner']", marks=pytest.mark.slow), pytest.param("['./parcel']", marks=pytest.mark.slow)])
 def test_package_that_is_shipped_can_be_used_by_tasks_and_by_their_tasks(peer, parcel, ship):
     assert run(parcel, peer, ship) == "40 40 {40}\n"
 
 
+@pytest.mark.slow
 def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tmp_path):
     with (
         Peer(1, credentials=CREDENTIALS) as far,
@@ -125,6 +126,7 @@ def test_new_version_takes_the_place_of_the_old_one(peer, parcel):
     assert run(parcel, peer, "['parcel']") == "60 60 {60}\n"
 
 
+@pytest.mark.slow
 def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
     with Peer(1, credentials=CREDENTIALS) as peer:
         run(parcel, peer, "['parcel']")

@@ -65,6 +65,7 @@ def port(room, monkeypatch):
             sshd.terminate()
 
 
+@pytest.mark.slow
 def test_tasks_run_at_a_peer_behind_a_real_sshd_that_leaves_nothing_behind(port):
     peer = Ssh(f"{getpass.getuser()}@127.0.0.1", port, workers=1, python=sys.executable)
     with PeerPoolExecutor(peers=peer) as pool:

@@ -85,6 +85,7 @@ def test_too_much_metadata_is_refused(channel):
     assert code in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
 
 
+@pytest.mark.slow
 def test_flood_of_greetings_does_not_stop_others(channel, peer):
     hello = Caller(CREDENTIALS.token).hello
     calls = [

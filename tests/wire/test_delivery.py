@@ -169,7 +169,19 @@ CONSUMERS = {
 
 @pytest.mark.parametrize(
     ("way", "kind"),
-    [*((way, "value") for way in CONSUMERS), ("first_exception", "failure"), ("all_completed", "cancelled")],
+    [
+        ("all_completed", "value"),
+        ("first_exception", "failure"),
+        *(
+            pytest.param(way, kind, marks=[pytest.mark.slow, pytest.mark.versions])
+            for way, kind in [
+                ("first_completed", "value"),
+                ("first_exception", "value"),
+                ("as_completed", "value"),
+                ("all_completed", "cancelled"),
+            ]
+        ),
+    ],
 )
 def test_waiters_count_right_in_every_order_of_the_steps(way, kind):
     consume, expected = CONSUMERS[way]

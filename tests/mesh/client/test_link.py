@@ -323,7 +323,7 @@ def run_once(number, seconds, log):
     return number
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 def test_calls_run_once_or_are_cancelled_whatever_comes_between(peer, tmp_path, seed):
     chance, log, cancelled = random.Random(seed), tmp_path / "log", set()
     with joined(peer, local=seed % 2) as pool:

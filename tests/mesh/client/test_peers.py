@@ -178,6 +178,7 @@ def test_draining_peer_ends_when_its_tasks_are_done_and_the_rest_goes_elsewhere(
         assert pool.submit(os.getpid).result(PATIENCE) in staying.engine.pids
 
 
+@pytest.mark.slow
 def test_rolling_drain_under_load_fails_no_task():
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
     peers = [Peer(1, bind=address, credentials=CREDENTIALS) for address in addresses]
