@@ -149,6 +149,15 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
+@pytest.fixture(scope="module")
+def shared_pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start the pools of `tests.shared_pools`."""
+    from tests.shared_pools import started
+
+    with started(tmp_path_factory.mktemp("started")):
+        yield
+
+
 _SLOW = """
 import threading
 

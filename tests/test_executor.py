@@ -18,15 +18,23 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 import woolexec
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, WorkerLostError, current_executor
 
 WATCHDOG = 30
 
 
 @pytest.fixture
-def pool():
+def own():
+    """A pool for a test that loses workers, or looks at them."""
     with PeerPoolExecutor(2) as pool:
         yield pool
+
+
+@pytest.fixture
+def pool(shared_pools):
+    with shared(2) as pool:
+        return pool
 
 
 @pytest.fixture
@@ -93,8 +101,8 @@ def test_arguments_arrive_as_they_were_given(pool):
     assert future.result(WATCHDOG) == (1, 2, (3,), 4, {"self": 5, "fn": 6})
 
 
-def test_tasks_run_in_other_processes(pool):
-    assert pool.submit(os.getpid).result(WATCHDOG) != os.getpid()
+def test_tasks_run_in_other_processes(own):
+    assert own.submit(os.getpid).result(WATCHDOG) != os.getpid()
 
 
 def test_exception_arrives_as_itself_with_its_traceback(pool):
@@ -293,8 +301,8 @@ def test_map_with_buffersize_takes_no_more_than_that(pool):
     results.close()
 
 
-def test_map_timeout(pool, latch):
-    results = pool.map(hold, [latch.folder] * 2, timeout=0.2)
+def test_map_timeout(own, latch):
+    results = own.map(hold, [latch.folder] * 2, timeout=0.2)
 
     with pytest.raises(TimeoutError):
         list(results)
@@ -388,9 +396,9 @@ def test_map_in_a_task_takes_the_same_arguments(pool, how):
     assert pool.submit(map_in_a_task, how).result(WATCHDOG) == [1, 3]
 
 
-def test_map_of_a_lost_worker_notes_its_item(pool):
+def test_map_of_a_lost_worker_notes_its_item(own):
     with pytest.raises(WorkerLostError) as caught:
-        list(pool.map(lambda n: n if n != 3 else os._exit(7), range(5), chunksize=1))
+        list(own.map(lambda n: n if n != 3 else os._exit(7), range(5), chunksize=1))
     assert caught.value.__notes__ == ["item 3 of the map"]
 
 
@@ -463,9 +471,9 @@ def test_force_ends_a_running_call_and_nothing_else(latch):
 # -- with_options ------------------------------------------------------------------------------------------------------
 
 
-def test_timeout_ends_the_call_and_nothing_else(pool):
-    late = pool.with_options(timeout=0.1).submit(time.sleep, 1000)
-    others = [pool.submit(abs, -n) for n in range(10)]
+def test_timeout_ends_the_call_and_nothing_else(own):
+    late = own.with_options(timeout=0.1).submit(time.sleep, 1000)
+    others = [own.submit(abs, -n) for n in range(10)]
 
     with pytest.raises(TimeoutError, match=r"sleep ran longer than its timeout of 0.1 s"):
         late.result(WATCHDOG)
@@ -490,9 +498,9 @@ def tell_pid_and_exit(path):
     os._exit(7)
 
 
-def test_without_retries_a_lost_call_is_an_error_that_says_all(pool, tmp_path):
+def test_without_retries_a_lost_call_is_an_error_that_says_all(own, tmp_path):
     before = time.monotonic()
-    error = pool.submit(tell_pid_and_exit, tmp_path / "pid").exception(WATCHDOG)
+    error = own.submit(tell_pid_and_exit, tmp_path / "pid").exception(WATCHDOG)
 
     assert isinstance(error, WorkerLostError)
     assert isinstance(error, BrokenProcessPool)
@@ -503,8 +511,8 @@ def test_without_retries_a_lost_call_is_an_error_that_says_all(pool, tmp_path):
 
 
 @pytest.mark.parametrize("retries", [1, 2])
-def test_retries_start_a_lost_call_again(pool, tmp_path, retries):
-    view = pool.with_options(retries=retries)
+def test_retries_start_a_lost_call_again(own, tmp_path, retries):
+    view = own.with_options(retries=retries)
 
     assert view.submit(die_until, tmp_path / "a", retries).result(WATCHDOG) == "alive"
     error = view.submit(die_until, tmp_path / "b", retries + 1).exception(WATCHDOG)
@@ -512,8 +520,8 @@ def test_retries_start_a_lost_call_again(pool, tmp_path, retries):
     assert error.attempts == retries + 1
 
 
-def test_idempotent_task_is_started_again_without_retries(pool, tmp_path):
-    assert pool.with_options(idempotent=True).submit(die_until, tmp_path / "a", 3).result(WATCHDOG) == "alive"
+def test_idempotent_task_is_started_again_without_retries(own, tmp_path):
+    assert own.with_options(idempotent=True).submit(die_until, tmp_path / "a", 3).result(WATCHDOG) == "alive"
 
 
 def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
@@ -524,7 +532,7 @@ def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
     assert isinstance(view.submit(fail_until, tmp_path / "c", 1, OSError()).exception(WATCHDOG), OSError)
 
 
-def test_timeout_is_tried_again_when_it_is_named(pool, tmp_path):
+def test_timeout_is_tried_again_when_it_is_named(own, tmp_path):
     def sleep_first(path):  # by value: the time that a fresh worker takes to import this module would count
         with open(path, "ab") as file:
             file.write(b".")
@@ -532,20 +540,20 @@ def test_timeout_is_tried_again_when_it_is_named(pool, tmp_path):
             time.sleep(1000)
         return path.stat().st_size
 
-    view = pool.with_options(timeout=2.0, retries=1, retry_on=TimeoutError)
+    view = own.with_options(timeout=2.0, retries=1, retry_on=TimeoutError)
 
     assert view.submit(sleep_first, tmp_path / "a").result(WATCHDOG) == 2
 
 
-def test_name_is_what_messages_call_the_task(pool):
-    error = pool.with_options(name="nightly report").submit(os._exit, 1).exception(WATCHDOG)
+def test_name_is_what_messages_call_the_task(own):
+    error = own.with_options(name="nightly report").submit(os._exit, 1).exception(WATCHDOG)
 
     assert error.task == "nightly report"
     assert "nightly report" in str(error)
 
 
-def test_view_is_an_executor_with_map_and_views_of_its_own(pool, tmp_path):
-    view = pool.with_options(retries=1)
+def test_view_is_an_executor_with_map_and_views_of_its_own(own, tmp_path):
+    view = own.with_options(retries=1)
 
     assert isinstance(view, concurrent.futures.Executor)
     assert list(view.map(abs, [-1, -2])) == [1, 2]
@@ -720,13 +728,13 @@ def test_outside_of_a_task_there_is_no_current_executor():
 # -- where it is used --------------------------------------------------------------------------------------------------
 
 
-def test_fork_of_the_caller_cannot_use_it(pool):
-    pool.submit(abs, -1).result(WATCHDOG)
+def test_fork_of_the_caller_cannot_use_it(own):
+    own.submit(abs, -1).result(WATCHDOG)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            pool.submit(abs, -1)
+            own.submit(abs, -1)
         except RuntimeError as exc:
             os.write(write, str(exc).encode())
         finally:
@@ -735,7 +743,7 @@ def test_fork_of_the_caller_cannot_use_it(pool):
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
         assert b"parent process" in pipe.read()
-    assert pool.submit(abs, -2).result(WATCHDOG) == 2
+    assert own.submit(abs, -2).result(WATCHDOG) == 2
 
 
 def test_neither_grpc_nor_protobuf_is_imported():

@@ -9,11 +9,11 @@ import pytest
 
 from tests.faults.tasks import SOON
 from tests.memory import chunks, without_collector
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
 from woolexec.api.map_async import Settings, _Flow
 
 from . import stream_tasks, tasks
-from .shared_pools import shared
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 

@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from tests.faults.tasks import SOON, eventually, is_gone, notes
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, WorkerLostError
 
 from . import stream_tasks as tasks
-from .shared_pools import shared
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 

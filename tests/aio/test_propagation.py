@@ -9,10 +9,10 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, TaskInfo, current_task, propagate
 
 from . import stream_tasks as tasks
-from .shared_pools import shared
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
@@ -237,9 +237,10 @@ def test_changes_of_a_stream_come_back_with_each_item(run, kind, prefetch):
                 kind("painting"), ["red", "green", "blue"], prefetch=prefetch
             ) as stream,
         ):
-            async for item in stream:
-                if not prefetch:
-                    assert tasks.color.get() == item
+            seen = [(item, tasks.color.get()) async for item in stream]
+            assert [item for item, _ in seen] == ["red", "green", "blue"]
+            if not prefetch:
+                assert [color for _, color in seen] == ["red", "green", "blue"]
             assert tasks.color.get() == "blue"
 
     run(body)
@@ -250,8 +251,7 @@ def test_changes_of_a_stream_come_back_to_a_plain_loop(kind):
         shared(1) as pool,
         pool.with_options(context_back=True).stream(kind("painting"), ["red", "green", "blue"]) as stream,
     ):
-        for item in stream:
-            assert tasks.color.get() == item
+        assert [(item, tasks.color.get()) for item in stream] == [(color, color) for color in ("red", "green", "blue")]
 
 
 def test_changes_of_a_nested_task_come_back_through_all(run):

@@ -17,7 +17,7 @@ from woolexec import PeerPoolExecutor, RemoteError, RemoteTraceback, Stream, Wor
 from . import stream_tasks as tasks
 from .faces import FACES, Ended
 
-PREFETCHES = [0, 1, 2, 7, 64, 1_000]
+PREFETCHES = [0, 1, 7, 1_000]
 
 
 @pytest.fixture(params=FACES, ids=lambda face: face.name)
@@ -845,8 +845,8 @@ def test_arrays_go_there_and_back(face, pool, kind, length):
     face.run(body, pool)
 
 
-@pytest.mark.parametrize("prefetch", [0, 1, 7])
-@pytest.mark.parametrize("length", [100, 10_000, 250_000])
+@pytest.mark.parametrize("prefetch", [0, 7])
+@pytest.mark.parametrize("length", [100, 250_000])
 def test_arrays_come_whole_at_any_prefetch(face, pool, kind, length, prefetch):
     async def body(pool):
         async with face.open(pool, kind("arrays"), length, 12, prefetch=prefetch) as stream:

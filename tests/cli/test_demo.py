@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.marks import slow
 from woolexec import cli
 from woolexec.cli.census import Function, Measures
 from woolexec.cli.demo import Progress, Report, Timing
@@ -92,7 +93,10 @@ def test_demo_on_peers(capsys):
 
 
 @pytest.mark.linux
-@pytest.mark.parametrize("when", ["PeerPoolExecutor", "ProcessPoolExecutor", "serially"])
+@pytest.mark.parametrize(
+    "when",
+    ["PeerPoolExecutor", *slow("ProcessPoolExecutor", "serially")],
+)
 def test_interrupt_from_the_keyboard_ends_the_demo_cleanly(when):
     """Type Ctrl-C on a terminal: the signal goes to every process of its foreground group."""
     terminal, theirs = pty.openpty()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.mesh.certificates import issue_at
 from woolexec import (
     Credentials,
@@ -530,7 +531,7 @@ def test_strangers_bring_no_lines_of_grpc_and_a_signal_during_a_handshake_ends_i
         assert [line.split()[1:] for line in process.stderr] == [["info", "draining,", "with", "0", "clients"]]
 
 
-@pytest.mark.parametrize("gap", [pytest.param(0.0, marks=pytest.mark.slow), 0.001, pytest.param(0.005, marks=pytest.mark.slow), pytest.param(0.02, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("gap", [0.001, *slow(0.0, 0.005, 0.02)])
 def test_second_signal_right_behind_the_first_ends_it(gap):
     with serving() as (process, _):
         process.terminate()

@@ -17,7 +17,9 @@ def snippets():
         text = page.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
-            yield pytest.param(page, line, match[1], id=f"{page.relative_to(ROOT)}:{line}")
+            # Those of the README run with `make test`, all others with `make test-slow`.
+            marks = [] if page.name == "README.md" else [pytest.mark.slow, pytest.mark.versions]
+            yield pytest.param(page, line, match[1], id=f"{page.relative_to(ROOT)}:{line}", marks=marks)
 
 
 @pytest.mark.parametrize(("page", "line", "source"), list(snippets()))

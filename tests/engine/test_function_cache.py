@@ -150,23 +150,20 @@ def test_known_functions_are_bounded(interned):
 
 class Callable:
     def __call__(self, x):
-        return x + 1
+        return f"{x}!"
 
     def method(self, x):
-        return x + 2
+        return f"{x}?"
 
 
 @pytest.mark.parametrize(
     ("fn", "expected"),
-    [(len, 2), (int, 12), (functools.partial(int, base=16), 18), (Callable(), None), (Callable().method, None)],
+    [(len, 2), (int, 12), (functools.partial(int, base=16), 18), (Callable(), "12!"), (Callable().method, "12?")],
 )
 def test_callables_of_every_kind_are_pickled(interned, fn, expected):
     copy = loads(Functions(interned).get(fn).payload)
 
-    if expected is not None:
-        assert copy("12") == expected
-    else:
-        assert copy(1) in (2, 3)
+    assert copy("12") == expected
 
 
 def test_what_pickling_raises_is_raised(interned):

@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from tests.marks import slow
+
 from . import tasks
 from .tasks import SOON
 
@@ -179,9 +181,7 @@ def test_result_that_came_before_the_fork_is_there_in_the_child(run):
     "act",
     [
         "pool.shutdown()",
-        "pool.shutdown(wait=False)",
-        "pool.shutdown(cancel_futures=True)",
-        "pool.terminate_workers()",
+        *slow("pool.shutdown(wait=False)", "pool.shutdown(cancel_futures=True)", "pool.terminate_workers()"),
         "pool.kill_workers()",
     ],
 )
@@ -277,7 +277,9 @@ def test_ctrl_c_is_a_keyboard_interrupt_in_the_caller_only(run, journal):
     assert caller.end() == (0, "interrupted\n", "")
 
 
-@pytest.mark.parametrize("wait", ["futures[0].result()", "list(results)", pytest.param("concurrent.futures.wait(futures)", marks=pytest.mark.slow), pytest.param("pass", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "wait", ["futures[0].result()", "list(results)", *slow("concurrent.futures.wait(futures)", "pass")]
+)
 def test_ctrl_c_ends_a_caller_in_a_with_block_and_all_of_its_workers(run, journal, wait):
     caller = run(
         f"""

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
+from tests.marks import slow
 from woolexec import PeerPoolExecutor, WorkerLostError
 
 from . import tasks, tasks_b
@@ -294,7 +295,7 @@ POLITE_ENDS = {
 }
 
 
-@pytest.mark.parametrize("state", ["idle", "busy"])
+@pytest.mark.parametrize("state", [*slow("idle"), "busy"])
 @pytest.mark.parametrize("end", ENDS)
 def test_nothing_is_left_of_a_caller_that_ends_abruptly(run, tmp_path, end, state):
     source, code = ENDS[end]
@@ -306,7 +307,7 @@ def test_nothing_is_left_of_a_caller_that_ends_abruptly(run, tmp_path, end, stat
     assert tasks.eventually(lambda: all(map(tasks.is_gone, pids)))
 
 
-@pytest.mark.parametrize("state", ["idle", "busy"])
+@pytest.mark.parametrize("state", [*slow("idle"), "busy"])
 @pytest.mark.parametrize("end", POLITE_ENDS)
 def test_caller_that_ends_politely_finishes_its_tasks_and_leaves_nothing(run, tmp_path, end, state):
     source, code = POLITE_ENDS[end]

@@ -107,7 +107,7 @@ def test_handler_may_cancel_the_future_that_the_main_thread_waits_for(pool):
         return current[0].result(SOON)
 
     values = list(every_line(lambda: told.append([future.cancel() for future in current]), work))
-    for value, cancelled in zip(values, told, strict=False):
+    for value, cancelled in zip(values[:-1], told, strict=True):  # the last one had no more lines
         assert isinstance(value, CancelledError) if cancelled == [True] else value == 0.001
 
 

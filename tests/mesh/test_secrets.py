@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.mesh import fake_ssh, tasks
 from tests.mesh.conftest import PATIENCE, eventually
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError, cli
@@ -321,7 +322,7 @@ def token_by(how, room):
 
 
 @linux
-@pytest.mark.parametrize("how", [pytest.param("argument", marks=pytest.mark.slow), "stdin", pytest.param("environment", marks=pytest.mark.slow), "config", pytest.param("default", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", ["stdin", "config", *slow("argument", "environment", "default")])
 def test_token_of_a_peer_is_nowhere_that_others_look(how, room):
     settings, told, variables = token_by(how, room)
     with serving(room, *settings, told=told, PYTHONASYNCIODEBUG="1", **variables) as peer:
@@ -496,7 +497,9 @@ async def have_the_event_loop_log(room, text):
 
 
 @linux
-@pytest.mark.parametrize("task", [log_when_the_call_is_over, pytest.param(log_when_the_call_is_cancelled, marks=pytest.mark.slow), pytest.param(have_the_event_loop_log, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "task", [log_when_the_call_is_over, *slow(log_when_the_call_is_cancelled, have_the_event_loop_log)]
+)
 def test_what_is_logged_outside_of_a_call_is_not_in_the_log_of_the_peer(task, room):
     with serving(room) as peer, PeerPoolExecutor(peers=peer.address) as pool:
         future = pool.submit(task, room, canary("argument"))

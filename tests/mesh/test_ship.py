@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor
 from woolexec.discovery.urls import discoveries
@@ -89,7 +90,7 @@ def run(parcel, peer, ship):
     return done.stdout
 
 
-@pytest.mark.parametrize("ship", [pytest.param("['parcel']", marks=pytest.mark.slow), "[parcel]", pytest.param("['parcel.inner']", marks=pytest.mark.slow), pytest.param("['./parcel']", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ship", ["[parcel]", *slow("['parcel']", "['parcel.inner']", "['./parcel']")])
 def test_package_that_is_shipped_can_be_used_by_tasks_and_by_their_tasks(peer, parcel, ship):
     assert run(parcel, peer, ship) == "40 40 {40}\n"
 

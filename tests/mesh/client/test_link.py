@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.marks import slow
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
@@ -323,7 +324,7 @@ def run_once(number, seconds, log):
     return number
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
+@pytest.mark.parametrize("seed", [0, *slow(*range(1, 4))])
 def test_calls_run_once_or_are_cancelled_whatever_comes_between(peer, tmp_path, seed):
     chance, log, cancelled = random.Random(seed), tmp_path / "log", set()
     with joined(peer, local=seed % 2) as pool:

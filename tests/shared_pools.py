@@ -1,8 +1,8 @@
 """
 Pools that the tests of a module share: for tests that leave their workers as they found them.
 
-``shared(2)`` stands where a test would otherwise write ``PeerPoolExecutor(2)``; leaving its block does not wait for
-tasks.  The module asks for the fixture ``shared_pools``, which starts both pools.
+``with shared(2) as pool`` stands where a test would otherwise make a pool of two workers; leaving the block does not
+wait for tasks.  The fixture ``shared_pools`` starts a pool of one worker and one of two for a module.
 """
 
 from contextlib import contextmanager
