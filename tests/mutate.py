@@ -108,7 +108,7 @@ class Finder(ast.NodeVisitor):
 
     def __init__(self, file: str, source: str) -> None:
         self.file = file
-        self.source = source
+        self.lines = source.encode().splitlines(keepends=True)
         self.names: list[str] = []
         self.found: list[Flaw] = []
 
@@ -188,10 +188,17 @@ class Finder(ast.NodeVisitor):
 
     def _add(self, kind: str, node: ast.expr | ast.stmt, after: str) -> None:
         start, end = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
-        before = ast.get_source_segment(self.source, node) or ""
+        before = self._text(start, end)
         if (before, after) != ("", ""):
             flaw = Flaw(kind, self.file, node.lineno, ".".join(self.names) or "module", before, after, start, end)
             self.found.append(flaw)
+
+    def _text(self, start: tuple[int, int], end: tuple[int, int]) -> str:
+        """Return what stands there; `ast.get_source_segment` splits the whole source each time."""
+        lines = self.lines[start[0] - 1 : end[0]]
+        lines[-1] = lines[-1][: end[1]]
+        lines[0] = lines[0][start[1] :]
+        return b"".join(lines).decode()
 
 
 def all_places() -> list[Flaw]:

@@ -172,7 +172,7 @@ def test_iterator_is_read_at_most_a_thousand_items_ahead_in_a_task(run):
         return len(pulled)
 
     async def body():
-        async with shared(1) as pool:
+        async with PeerPoolExecutor(1) as pool:
             assert await pool.run(task) <= 51 + 1_000
 
     run(body)
