@@ -33,25 +33,30 @@ class shared:  # it stands where a function would
 
 
 def meet(folder, number, count):
-    """Run in one worker of so many at once."""
+    """Run in several workers at once, until so many files are there."""
     (folder / str(number)).touch()
     assert eventually(lambda: len(list(folder.iterdir())) == count)
 
 
+def start(pool, workers, folder):
+    """Start all workers and threads of a pool, which are no test's leak then."""
+    folder.mkdir()
+    futures = [pool.submit(meet, folder, number, workers + 1) for number in range(workers)]
+    for future in futures:
+        future.add_done_callback(lambda _: None)  # none has ended: the thread for callbacks is started
+    (folder / "ours").touch()
+    for future in futures:
+        future.result(SOON)
+
+
 @contextmanager
 def started(folder):
-    """Start the pools with all of their workers and threads, which are no test's leak then."""
+    """Make the pools, for a block."""
     with PeerPoolExecutor(1) as one, PeerPoolExecutor(2) as two:
-        one.submit(abs, -1).result(SOON)
-        futures = [two.submit(meet, folder, number, 2) for number in range(2)]
-        for future in futures:
-            future.result(SOON)
-        for pool in (one, two):
-            future = pool.submit(abs, -1)
-            future.add_done_callback(lambda _: None)
-            future.result(SOON)
         _pools.update({1: one, 2: two})
         try:
+            for workers, pool in _pools.items():
+                start(pool, workers, folder / str(workers))
             yield
         finally:
             _pools.clear()
