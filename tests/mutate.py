@@ -328,14 +328,15 @@ def seen_by(verdict: Verdict, earlier: str | None) -> str:
 
 
 def write(flaws: list[Flaw], rows: dict[tuple[str, str], str], seed: int) -> None:
-    caught = sum(rows.get(flaw.key, "").startswith("`") for flaw in flaws)
+    tried = [flaw for flaw in flaws if flaw.key in rows]
+    caught = sum(rows[flaw.key].startswith("`") for flaw in tried)
     PAGE.write_text(
         "# Which test fails when a flaw is planted?\n\n"
         "Written by `make mutate` (`tests/mutate.py`); the reasons in the last column are written by hand.\n"
         f"{len(flaws)} places in `woolexec/core` and `woolexec/engine`, chosen with the seed {seed}; "
-        f"a test failed for {caught} of them.\n\n"
+        f"{len(tried)} of them were tried, and a test failed for {caught}.\n\n"
         "| place | flaw | test that failed, or why none can |\n| --- | --- | --- |\n"
-        + "".join(row(flaw, rows[flaw.key]) + "\n" for flaw in flaws if flaw.key in rows),
+        + "".join(row(flaw, rows[flaw.key]) + "\n" for flaw in tried),
         encoding="utf-8",
     )
 
