@@ -36,7 +36,7 @@ QUICK ?= tests/core tests/wire tests/futures tests/api tests/engine \
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
 # What shows that the source distribution has its tests, pages and tools.
-SOURCE_TESTS ?= tests/core/test_ready_queue.py tests/test_packaging.py tests/docs/test_reference.py
+SOURCE_TESTS ?= tests/core/test_ready_queue.py tests/test_packaging.py tests/test_release.py tests/docs/test_reference.py
 
 .PHONY: help venv demo quick test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 

@@ -61,7 +61,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
     if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
         session.config.workeroutput["left_out"] = session.config.stash.get(_left_out, 0)
     # A test that took its process with it has been run again by pytest-xdist, and is no last failure if it passed then.
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf"):
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("lf", default=False):
         session.exitstatus = pytest.ExitCode.OK
 
 
