@@ -1,3 +1,5 @@
+import errno
+import os
 import time
 
 import pytest
@@ -5,7 +7,9 @@ import pytest
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
 from woolexec.mesh.server.peer import Peer
+from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.frames import Stop, Wait, encode
+from woolexec.wire.payload import LARGE
 
 
 @pytest.mark.parametrize("frame", [Wait(call=1), Stop()])
@@ -18,3 +22,23 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
 
         with pytest.raises(WorkerLostError, match=f"a peer does not accept {type(frame).__name__} frames"):
             outstanding.result(PATIENCE)
+
+
+def grow():
+    while True:
+        yield bytes(2 * LARGE)
+
+
+def test_stream_of_which_an_item_could_not_be_received_ends_at_the_peer_too(monkeypatch):
+    def take(descriptors):
+        os.close(received(descriptors))
+        raise OSError(errno.EMFILE, "no descriptor was left")
+
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        received = Descriptors.take
+        monkeypatch.setattr(Descriptors, "take", take)  # in the peer's engine, which is in this process
+        with pool.stream(grow) as stream, pytest.raises(OSError, match="no descriptor was left"):
+            next(stream)
+
+        (worker,) = peer.engine._supervisor.workers.values()
+        eventually(lambda: not worker.lane_place.outstanding)

@@ -30,6 +30,9 @@ class Session(Protocol):
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
 
+    def end_stream(self, call: Call) -> None:
+        """Cancel a stream whose client has its outcome already."""
+
     def log(self, frame: Log) -> None:
         """Send a logging record to the client."""
 
@@ -96,6 +99,7 @@ class Answer(Relayed):
         """Send items of a stream to the client."""
         if isinstance(frame.payload, OSError):  # no descriptor was left to receive it
             self.deliver_failure(call, frame.payload)
+            self.served.end_stream(call)
             return
         if frame.payload.__class__ is bytes and not (frame.count or frame.context):
             self.served.outbox.put(encode_yield(self.number, frame.payload), self.number)

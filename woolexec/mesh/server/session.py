@@ -276,6 +276,10 @@ class Served:
         frame.call = call.number
         self._links.command(call, frame, file)
 
+    def end_stream(self, call: Call) -> None:
+        """Cancel a stream whose client has its outcome already."""
+        self._links.command(call, Cancel(call=call.number))
+
     def _taken(self, frame: Any) -> bytes | File | Parts:
         """Return a payload that must be there; if it could not be received, the error ends the link."""
         payload = self._arriving.take(frame)
