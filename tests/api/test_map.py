@@ -9,8 +9,9 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from tests.memory import chunks, without_collector
-from woolexec.api.map import check_map, map_chunks, map_futures
+from woolexec.api.map import check_map, map_chunks
 from woolexec.api.map_batches import Board, ChunkSender, Unit
+from woolexec.api.map_futures import map_futures
 from woolexec.core.call import Function
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import dumps, loads

@@ -13,15 +13,15 @@ the workers busy, and at most 1,000 from an iterator.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from woolexec.api.background import Background
 from woolexec.api.map import Failed, as_raised, value_of, with_item
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
 from woolexec.core.batching import next_pickle
@@ -216,7 +216,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         self._settings = settings
         self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
         self._values: deque[Any] = deque()
-        self._puller: _Background | None = None
+        self._puller: Background | None = None
         self._closed = self._busy = False
 
     def __aiter__(self) -> AsyncMap[T]:
@@ -308,7 +308,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         flow = self._flow
         if flow.is_async and self._puller is None:
             flow.mailbox = mailbox_here()
-            self._puller = _Background(flow.pull)
+            self._puller = Background(flow.pull)
         await checkpoint()
         while not self._values:
             if self._closed:  # by another task
@@ -398,41 +398,3 @@ def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[A
             for number, value in enumerate(opened, index)
         ]
     return values  # type: ignore[no-any-return]  # pickle has no types
-
-
-class _Background:
-    """
-    A task of asyncio or trio that outlives the call that started it.
-
-    An iterator cannot hold a task group open between two items; closing the iterator stops this task.
-    """
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._mailbox = mailbox_here()
-        self._ended = Latch()
-        if self._mailbox.is_trio:
-            trio = sys.modules["trio"]
-            self._scope = trio.CancelScope()
-            trio.lowlevel.spawn_system_task(self._run_trio, work, context=copy_context())
-        else:
-            self._task = self._mailbox.loop.create_task(self._run(work))
-            self._task.add_done_callback(lambda _: self._ended.open())  # also if it never started
-
-    async def _run(self, work: Callable[[], Any]) -> None:
-        await work()
-
-    async def _run_trio(self, work: Callable[[], Any]) -> None:
-        try:
-            with self._scope:
-                await work()
-        finally:
-            self._ended.open()
-
-    def cancel(self) -> None:
-        """Cancel the task; from any thread."""
-        self._mailbox.put(self._scope.cancel if self._mailbox.is_trio else self._task.cancel)
-
-    async def stop(self) -> None:
-        """Cancel the task and wait for its end."""
-        self.cancel()
-        await see(self._ended, GRACE)

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from woolexec.api.base_executor import BaseExecutor
-from woolexec.api.map import map_chunks, map_futures
+from woolexec.api.map import map_chunks
 from woolexec.api.map_batches import FutureSender
+from woolexec.api.map_futures import map_futures
 from woolexec.api.task_executor import current_executor
 
 if TYPE_CHECKING:

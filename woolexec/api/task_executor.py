@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
-from woolexec.api.map import map_futures
+from woolexec.api.map_futures import map_futures
 from woolexec.api.submission import Submission
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
