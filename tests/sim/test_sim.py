@@ -84,7 +84,7 @@ def test_every_task_ends_while_peers_die_and_come_back():
     assert len(outcome.times) == scenario.tasks
     assert not all(peer.life == 0 for peer in world.peers)
     assert all(not place.outstanding for client in world.clients for place in client.places.values())
-    assert all(client.core.queue.head() is None for client in world.clients)
+    assert all(client.group.queue.head() is None for client in world.clients)
 
 
 @pytest.mark.parametrize("policy", [RoundRobin, LeastOutstanding])
