@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.discovery.base import Record
+from woolexec.discovery.urls import discoveries
 from woolexec.engine.engine import Engine
 from woolexec.engine.lane import COROUTINES
 from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
@@ -81,7 +82,8 @@ class Peer:
     :param tags: what clients may require, each as ``key=value``
     :param resources: amounts that clients may require; a call holds what it requires while it runs
     :param health: another address for the health service, without TLS and credentials, as probes need it
-    :param announce: where the peer is announced, from the time it is ready until it drains
+    :param announce: where the peer is announced, from the time it is ready until it drains: URLs, such as
+        ``dir:/shared``, or discoveries
     :param advertise: addresses to announce; empty: where it listens
     :param peers: how to find other peers for tasks that tasks submit here; the same credentials are used for them
     :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: any
@@ -104,7 +106,7 @@ class Peer:
         tags: Sequence[str] = (),
         resources: Mapping[str, float] | None = None,
         health: str | None = None,
-        announce: Sequence[Discovery] = (),
+        announce: Sequence[str | Discovery] = (),
         advertise: Sequence[str] = (),
         peers: Sequence[Discovery] = (),
         allow: Sequence[str] = (),
@@ -119,7 +121,8 @@ class Peer:
         self._socket_dir = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind = health
-        self._announce, self._advertise = announce, tuple(advertise)
+        self._announce = discoveries(announce) if announce else []
+        self._advertise = tuple(advertise)
         self._silence = asyncio.Event()
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
