@@ -3,7 +3,7 @@ A future that is delivered without a lock, while the standard library looks at i
 
 One thread delivers, the other waits; both stop before each line that touches the future, and the test says who goes on.
 What is tried is the shipped code and the standard library's, line by line; see the top of
-`woolexec/futures/call_future.py`.
+`woolexec/futures/delivery.py`.
 """
 
 import concurrent.futures
@@ -16,11 +16,11 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.futures import call_future as wire_futures
+from woolexec.futures import call_future, delivery
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire.pickling import dumps
 
-OURS = wire_futures.__file__
+OURS = (delivery.__file__, call_future.__file__)
 THEIRS = concurrent.futures._base.__file__
 WAITS = "waiter.event.wait("
 TOUCHES = ("_state", "_condition", "_waiters", WAITS)
@@ -54,11 +54,11 @@ class Stepped:
             self._stopped.release()
 
     def _trace(self, frame, event, arg):
-        if frame.f_code.co_filename not in (OURS, THEIRS):
+        if frame.f_code.co_filename not in (*OURS, THEIRS):
             return None
         if event == "line" and not self._free:
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-            if frame.f_code.co_filename == OURS or any(word in line for word in TOUCHES):
+            if frame.f_code.co_filename in OURS or any(word in line for word in TOUCHES):
                 self.line, self.frame = line, frame
                 self._stop(frame)
         return self._trace

@@ -6,34 +6,16 @@ chosen because of measurements: what a future needs only when something waits fo
 and callbacks) is created at that moment, which reduces its memory from 1.4 KiB to 0.2 KiB; and an outcome is delivered
 with three assignments when nothing waits.
 
-Why delivery needs no lock.  `concurrent.futures.wait` and `as_completed` acquire the conditions of all their futures,
-and rely on no state changing until they release them.  So the end of a future and the first request for its condition
-must see each other; both append to `_first` (appending is atomic), and what is first in it decides::
-
-    delivery                                       request for the condition
-    D1. store the outcome                          W1. create the condition, unless there is one
-    D2. append the end                             W2. append SHARED
-    D3. the end is first: store the state          W3. an end is first: store the state, in case D3 has not run yet
-        SHARED is first: acquire the lock, store       SHARED is first: from now on the state only changes under
-        the state, notify the waiters                  the lock
-    D4. open the latch, call the callbacks
-
-- The end is first: the future ended at D2.  A later request for the condition sees that it has ended before it can
-  look at the state (W3), so no waiter counts it as pending, and none needs to be notified.
-- SHARED is first: the delivery acquires the lock (D3), as the standard library's does, after the waiters were added.
-
-`tests/wire/test_delivery.py` runs every interleaving of these steps.
+How an outcome is delivered, and why that needs no lock, is in `woolexec.futures.delivery`.
 """
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import CancelledError, Future
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
-from functools import partial
-from types import FunctionType
+from concurrent.futures._base import FINISHED, PENDING
 from typing import TypeVar
 
+from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture
 from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.pickling import loads
@@ -41,267 +23,26 @@ from woolexec.wire.pickling import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any, ClassVar, Protocol
-
-    class Owner(Protocol):
-        """The object that controls the calls behind futures."""
-
-        def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-            """Keep the call from running, or end it by force; return True if it will have no outcome."""
-
-        def is_running(self, future: CallFuture[Any]) -> bool:
-            """Return whether the call has been started."""
-
-        def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-            """Wait in the owner's own way; return False if it has none."""
-
-        def run_elsewhere(self, piece: Callable[[], object]) -> None:
-            """Run the rest of a delivery, which includes user code, without delaying other deliveries."""
-
+    from typing import Any, ClassVar
 
 T = TypeVar("T")
 
-_CANCELS = (CANCELLED, CANCELLED_AND_NOTIFIED)
-_ENDS = (FINISHED, *_CANCELS)
 
-_END_OF = (PENDING, FINISHED, CANCELLED_AND_NOTIFIED)
-_RETURNED, _CANCELLED, _SHARED = 1, 2, 3
-"""Values of `CallFuture._first`: how the future ended, an index into `_END_OF`, or that it has a condition."""
-
-
-def _wakes_a_loop(callback: Any) -> bool:
-    """
-    Return whether a callback is that of `asyncio.wrap_future`, and so of `run_in_executor`.
-
-    It only schedules a callback in the loop, so it needs no other thread, which would take a fifth of the call's time.
-    """
-    return (
-        callback.__class__ is FunctionType
-        and callback.__module__ == "asyncio.futures"
-        and callback.__name__ == "_call_set_state"
-    )
-
-
-class CallFuture(Future[T]):
+class CallFuture(DeliveredFuture[T]):
     """The future of one task."""
 
-    __slots__ = (
-        "_callbacks",
-        "_exception",
-        "_failed",
-        "_first",
-        "_latch",
-        "_lock",
-        "_outcome",
-        "_owner",
-        "_result",
-        "_state",
-        "_waiting",
-        "context",
-        "ended",
-        "is_lane",
-        "outstanding_call",
-    )
-
-    _exception: BaseException | None
+    __slots__ = ()
 
     _wait_in_loop: ClassVar[Callable[..., Coroutine[Any, Any, Any]]]
     """How a task of an event loop waits for a future; set by `woolexec.api.async_api`, which knows event loops."""
 
-    def __init__(self, owner: Owner | None = None) -> None:
-        # Future.__init__ is not called: it creates the condition and the lists.
-        self._state = PENDING
-        self._first = bytearray()  # smaller than a list, and not tracked by the garbage collector
-        self._outcome: list[Any] | None = None  # the payload; then also the result of decoding it
-        self._result: Any = None
-        self._exception = None
-        self._lock: threading.Condition | None = None
-        self._latch: Latch | None = None
-        self._waiting: list[Any] | None = None
-        self._callbacks: list[Any] | None = None
-        self._owner = owner
-        self.outstanding_call: Any = None
-        self.context: bytes | None = None
-        self.is_lane: bool = False
-        self.ended: Latch | None = None
-
-    # -- properties in place of the attributes that Future's methods use ---------------------------------------------
-    # Threads and signal handlers that create one of these at the same time get the same one from `dict.setdefault`.
-
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        lock = self._lock
-        if lock is None:
-            lock = self._lock = self.__dict__.setdefault("condition", threading.Condition())
-        first = self._first
-        if not first:
-            first.append(_SHARED)
-        if first[0] != _SHARED:
-            self._state = _END_OF[first[0]]
-        return lock
-
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._waiting is None:
-            self._waiting = self.__dict__.setdefault("waiters", self._make_waiters())
-        return self._waiting
-
-    @staticmethod
-    def _make_waiters() -> list[Any]:
-        return []
-
-    @property
-    def _done_callbacks(self) -> list[Any]:
-        if self._callbacks is None:
-            self._callbacks = self.__dict__.setdefault("callbacks", [])
-        return self._callbacks
-
-    @property
-    def latch(self) -> Latch:
-        """The latch that opens when the future is done; check the future's state after getting it."""
-        if self._latch is None:
-            self._latch = self.__dict__.setdefault("latch", Latch())
-        return self._latch
-
-    # -- for the engine ---------------------------------------------------------------------------------------------
-
-    def deliver(self, call: Any, payload: Any) -> None:
-        """Take the encoded value; ignore it if the future is already done."""
-        self._end(_RETURNED, payload)
-
-    def deliver_failure(self, call: Any, payload: Any) -> None:
-        """Take an encoded exception, or an exception object; None: the task was cancelled."""
-        if payload is None:
-            self._end(_CANCELLED, None)
-        else:
-            self._end(_RETURNED, payload, failed=True)
-
-    def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
-        """Take the encoded value and the context variables that the task changed."""
-        if self._state is PENDING:
-            self.context = context
-            self._end(_RETURNED, payload)
-
-    def deliver_ready(self, value: Any) -> None:
-        """Take a value that needs no decoding."""
-        if self._state is PENDING:
-            self._result = value
-            self._end(_RETURNED, None)
-
-    def _end(self, end: int, payload: Any, *, failed: bool = False) -> None:
-        """End the future from a thread that must not block; see the module's docstring."""
-        first = self._first
-        if not first:
-            self._failed = failed
-            self._outcome = None if payload is None else [payload]
-            first.append(end)
-            if first[0] == end:
-                self._state = _END_OF[end]
-                self.outstanding_call = None
-                if self._latch is not None:
-                    self._latch.open()
-                if self._callbacks:
-                    self._announce()
-                return
-        if first[0] != _SHARED:
-            return  # it had already ended
-        lock = self._condition
-        if not lock.acquire(blocking=False):  # another thread may hold it, for as long as a signal handler takes
-            self._run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
-            return
-        try:
-            ended = self._end_locked(end, payload, failed=failed)
-        finally:
-            lock.release()
-        if ended:
-            self._open()
-            self._announce()
-
-    def _end_locked(self, end: int, payload: Any, *, failed: bool = False) -> bool:
-        """End the future and notify its waiters, with its lock held; return False if it had already ended."""
-        if self._state is not PENDING:
-            return False
-        self._failed = failed
-        self._outcome = None if payload is None else [payload]
-        self._state = _END_OF[end]
-        for waiter in self._waiting or ():
-            if end == _CANCELLED:
-                waiter.add_cancelled(self)
-            elif failed:
-                waiter.add_exception(self)
-            else:
-                waiter.add_result(self)
-        self._condition.notify_all()
-        return True
-
-    def _end_and_announce(self, end: int, payload: Any, *, failed: bool = False) -> bool:
-        """End the future in a thread that may block and run user code; return False if it had already ended."""
-        with self._condition:
-            ended = self._end_locked(end, payload, failed=failed)
-        if ended:
-            self._open()
-            self._run_callbacks()
-        return ended
-
-    def _open(self) -> None:
-        self.outstanding_call = None
-        if self._latch is not None:
-            self._latch.open()
-
-    def _announce(self) -> None:
-        """Call the callbacks; those that are user code run in another thread."""
-        while self._callbacks:
-            try:
-                callback = self._callbacks.pop(0)
-            except IndexError:  # the thread that added it saw the state, and removed it
-                return
-            if not _wakes_a_loop(callback):
-                self._callbacks.insert(0, callback)
-                self._run_elsewhere(self._run_callbacks)
-                return
-            self._call(callback)
-
-    def _run_elsewhere(self, rest: Callable[[], object]) -> None:
-        if self._owner is not None:
-            self._owner.run_elsewhere(rest)
-        else:
-            rest()
-
-    def _run_callbacks(self, caught: type[BaseException] = BaseException) -> None:
-        while self._callbacks:
-            try:
-                callback = self._callbacks.pop(0)
-            except IndexError:  # another thread removed it
-                return
-            self._call(callback, caught)
-
-    def _call(self, callback: Callable[[CallFuture[T]], object], caught: type[BaseException] = BaseException) -> None:
-        """Call a callback; an exception that it raises must not stop the engine."""
-        try:
-            callback(self)
-        except caught:
-            LOGGER.exception("exception calling callback for %r", self)
-
-    def _invoke_callbacks(self) -> None:
-        # Future.set_result and such call this when user code completes the future; they do not catch BaseException.
-        if self._latch is not None:
-            self._latch.open()
-        self._run_callbacks(Exception)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the future still waits for an outcome: nothing was delivered and it was not cancelled."""
-        return self._state is PENDING
-
-    # -- for the user -----------------------------------------------------------------------------------------------
-
     def done(self) -> bool:
         """Return True if the task has ended or was cancelled."""
-        return self._state in _ENDS
+        return self._state in ENDS
 
     def cancelled(self) -> bool:
         """Return True if the task was cancelled."""
-        return self._state in _CANCELS
+        return self._state in CANCELS
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """
@@ -309,10 +50,10 @@ class CallFuture(Future[T]):
 
         Otherwise it is called in a thread of the executor, and may block there.
         """
-        if self._state not in _ENDS:
+        if self._state not in ENDS:
             callbacks = self._done_callbacks
             callbacks.append(fn)
-            if self._state not in _ENDS:
+            if self._state not in ENDS:
                 return
             try:
                 callbacks.remove(fn)  # the thread that ended the future may have run the callbacks before `append`
@@ -329,13 +70,13 @@ class CallFuture(Future[T]):
 
         :return: True if the future is now cancelled
         """
-        if self._state in _CANCELS:
+        if self._state in CANCELS:
             return True
         if self._state is FINISHED or self._owner is None:
             return super().cancel() if self._owner is None else False
         if not self._owner.cancel(self, force=force):
             return self.cancelled()
-        return self._end_and_announce(_CANCELLED, None) or self.cancelled()
+        return self._cancel() or self.cancelled()
 
     def __repr__(self) -> str:
         if self._outcome is not None and self._state is FINISHED:  # not decoded yet
@@ -414,12 +155,12 @@ class CallFuture(Future[T]):
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
             latch = self.latch
-            if self._state not in _ENDS:
+            if self._state not in ENDS:
                 latch.wait(timeout)
         state = self._state
         if state is FINISHED:
             return
-        if state in _ENDS:
+        if state in ENDS:
             raise CancelledError
         raise TimeoutError
 
