@@ -12,7 +12,8 @@ from woolexec.engine.function_cache import trio_token
 from woolexec.futures.loop_waiters import mailbox_here
 from woolexec.imported import imported
 from woolexec.wire import reducers, tracing
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 PATIENCE = 30
 

@@ -14,7 +14,8 @@ from woolexec.api.map_batches import Board, ChunkSender, Unit
 from woolexec.api.map_futures import map_futures
 from woolexec.core.call import Function
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 
 class Engine:

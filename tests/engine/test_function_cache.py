@@ -5,7 +5,7 @@ import pytest
 
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions, name_of
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 
 SETTING = 1
 TABLE = [1]

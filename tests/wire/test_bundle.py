@@ -6,9 +6,10 @@ import types
 
 import pytest
 
-from woolexec.wire import bundle, classes, main_module, modules, pickling
-from woolexec.wire.payload import LARGE
-from woolexec.wire.pickling import Needs, dumps, loads
+from woolexec.wire import bundle, classes, main_module, modules, pickling, unpickling
+from woolexec.wire.payload import LARGE, Needs
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 
 @pytest.fixture
@@ -35,11 +36,11 @@ def worker(monkeypatch, main):
             needs = Needs(self.large)
             payload = dumps(fn, is_function=isinstance(fn, types.FunctionType), needs=needs, **options)
             sys.modules["__main__"] = names
-            pickling.is_worker = True
+            unpickling.is_worker = True
             try:
                 return main_module.load(payload, [large.payload for large in needs])
             finally:
-                pickling.is_worker = False
+                unpickling.is_worker = False
                 sys.modules["__main__"] = main
 
     yield Worker()
@@ -249,10 +250,10 @@ def test_class_with_an_attribute_that_changes_unseen_is_pickled_anew(main):
 def test_outcome_refers_to_a_class_by_name_where_it_came_from(main, worker, monkeypatch):
     main.define("class Item: pass\ndef make(): return Item()")
     item = worker.take(main.make)()
-    monkeypatch.setattr(pickling, "is_worker", True)
+    monkeypatch.setattr(unpickling, "is_worker", True)
     payload = pickling.dumps_value([item], goes_home=True)
     sent = pickling.dumps_value([item])
-    monkeypatch.setattr(pickling, "is_worker", False)
+    monkeypatch.setattr(unpickling, "is_worker", False)
 
     assert len(payload) < 200 < len(sent)
     assert type(loads(payload)[0]) is worker.namespace["Item"]  # one process: it is found where it was made
@@ -266,7 +267,7 @@ def test_class_that_is_there_in_another_version_travels_home_itself(main, worker
     item = worker.take(main.make)()
     main.define("class Item: new = True")
     assert worker.take(main.make)().new
-    monkeypatch.setattr(pickling, "is_worker", True)
+    monkeypatch.setattr(unpickling, "is_worker", True)
 
     assert len(pickling.dumps_value(item, goes_home=True)) > 200
 

@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from woolexec.wire import code_objects, pickling
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire import code_objects, unpickling
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 SOURCE = '''"""A module."""
 import functools
@@ -47,7 +48,7 @@ async def coroutine(n):
 def elsewhere(monkeypatch):
     """Pose as another process, which knows no lines but those that come."""
     cache = dict(linecache.cache)
-    monkeypatch.setattr(pickling, "is_worker", True)
+    monkeypatch.setattr(unpickling, "is_worker", True)
     monkeypatch.setattr(code_objects, "_arrived", {})
     yield
     linecache.cache.clear()
@@ -190,7 +191,7 @@ def test_what_the_caller_knows_of_lines_stays_when_a_function_comes_home(monkeyp
     payload = dumps(define("<cell 9>").divide)
     text = "# edited\n" * 30
     linecache.cache["<cell 9>"] = (len(text), None, text.splitlines(keepends=True), "<cell 9>")
-    monkeypatch.setattr(pickling, "is_worker", False)
+    monkeypatch.setattr(unpickling, "is_worker", False)
 
     loads(payload)
 

@@ -7,7 +7,8 @@ import pytest
 
 from woolexec.wire import payload as payloads
 from woolexec.wire.payload import APART, LARGE, File, Parts
-from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value, loads
+from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value
+from woolexec.wire.unpickling import loads
 
 
 class Odd:

@@ -16,9 +16,10 @@ from contextvars import ContextVar
 
 import pytest
 
-from woolexec.wire import by_value, reducers
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire import reducers, stand_ins
+from woolexec.wire.pickling import dumps
 from woolexec.wire.stand_ins import StandIn
+from woolexec.wire.unpickling import loads
 
 
 @pytest.fixture
@@ -296,7 +297,7 @@ def test_many_calls_pay_for_the_search_once_and_what_is_mended_is_seen(program, 
 
     tried, broken = [], [1]
     now = [100.0]
-    monkeypatch.setattr(by_value, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stand_ins, "monotonic", lambda: now[0])
     main = program("def work(): return client", client=Client())
 
     for _ in range(20):

@@ -11,7 +11,8 @@ import pytest
 
 from tests.engine.test_worker_process import Pair, make_call, make_function
 from woolexec.engine.fork_server import THREAD_VARIABLES, ForkServer
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 from woolexec.worker.records import EXITED, FORKED
 
 pytestmark = pytest.mark.linux

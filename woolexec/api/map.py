@@ -27,7 +27,8 @@ from woolexec.api.map_batches import Board, Unit
 from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
 from woolexec.wire.exceptions import add_note, as_exception
-from woolexec.wire.pickling import Pickled, loads
+from woolexec.wire.pickling import Pickled
+from woolexec.wire.unpickling import loads
 
 if TYPE_CHECKING:
     from woolexec.api.map_batches import ChunkSender

@@ -29,7 +29,7 @@ from woolexec.futures.awaiting import GRACE
 from woolexec.futures.latch import Latch
 from woolexec.futures.loop_waiters import Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.wire.exceptions import as_exception
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 
 if TYPE_CHECKING:
     from woolexec.futures.loop_waiters import Waiter

@@ -23,7 +23,8 @@ from woolexec.wire import context_vars
 from woolexec.wire.exceptions import as_exception, dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
 from woolexec.wire.payload import attach
-from woolexec.wire.pickling import Pickled, dumps_value, loads
+from woolexec.wire.pickling import Pickled, dumps_value
+from woolexec.wire.unpickling import loads
 from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.core.recent import Recent
 from woolexec.futures.loop_waiters import trio_token
 from woolexec.wire.modules import comes_by_value, look, space_of
-from woolexec.wire.payload import LARGE
-from woolexec.wire.pickling import Needs, dumps, dumps_inline
+from woolexec.wire.payload import LARGE, Needs
+from woolexec.wire.pickling import dumps, dumps_inline
 from woolexec.wire.unchanging import Snapshot, is_constant
 
 _CACHE_LIMIT = 512

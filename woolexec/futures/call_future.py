@@ -18,7 +18,7 @@ from typing import TypeVar
 from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture
 from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import load_failure
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

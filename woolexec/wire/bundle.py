@@ -16,7 +16,6 @@ Bundles: an object pickled by value, and the globals that it needs, each pickled
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import sys
@@ -24,17 +23,17 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.core.recent import Recent
-from woolexec.platform.ipc import map_shared
 from woolexec.wire import by_value, modules
+from woolexec.wire.bundled_globals import NAMED, Group, Large, has_identity, names_in, own_name, space_of_definition
+from woolexec.wire.by_value_pickler import Pickler
 from woolexec.wire.main_module import global_of, unbundle
-from woolexec.wire.modules import comes_by_value, space_of
-from woolexec.wire.payload import APART, LARGE, File, Parts, offsets_of, store
-from woolexec.wire.pickling import Needs
-from woolexec.wire.stand_ins import Anew
+from woolexec.wire.modules import space_of
+from woolexec.wire.payload import APART, LARGE, Needs
+from woolexec.wire.stand_ins import Anew, refused
 from woolexec.wire.unchanging import ATOMS, Snapshot, is_definition
 
 if TYPE_CHECKING:
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
 
 _WARNED_SIZE = 1 << 20
 _CACHE_LIMIT = 512
-_NAMED = (FunctionType, type)
-_DEFINED = (*_NAMED, _lru_cache_wrapper)
+_DEFINED = (*NAMED, _lru_cache_wrapper)
 
 
 class _Circle(BaseException):
@@ -51,83 +49,6 @@ class _Circle(BaseException):
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
         self.keys = keys
-
-
-class Group:
-    """Globals that are pickled together: usually only one."""
-
-    __slots__ = ("body", "buffers", "digest", "keys", "large", "referred", "wanted")
-
-    def __init__(
-        self,
-        keys: tuple[Key, ...],
-        body: bytes,
-        buffers: list[Any],
-        wanted: list[tuple[str, Key]],
-        referred: list[tuple[Key, Any]],
-    ) -> None:
-        self.keys = keys
-        self.body = body
-        self.buffers = buffers
-        self.wanted = wanted  # pairs of the function that names a global, and the global's key
-        self.referred = referred  # the globals that its pickle refers to
-        self.large: Large | None = None
-        self.digest = b""
-
-    @property
-    def size(self) -> int:
-        """Size of its pickle and buffers, in bytes."""
-        return len(self.body) + sum(map(len, self.buffers))
-
-    def wanting(self, wanted: list[tuple[str, Key]]) -> Group:
-        """Return a copy with other wanted globals: one may have been defined since."""
-        group = Group(self.keys, self.body, self.buffers, wanted, self.referred)
-        group.digest, group.large = self.digest, self.large
-        return group
-
-    def sign(self) -> None:
-        """Compute the digest."""
-        digest = hashlib.blake2b(self.body, digest_size=16)
-        for buffer in self.buffers:
-            digest.update(buffer)
-        self.digest = digest.digest()
-
-
-class Large:
-    """
-    The payload of a large global, kept to detect whether its content has changed the next time.
-
-    All versions of a global have the same `family`: a worker needs to keep only the latest one.
-    """
-
-    __slots__ = ("_map", "_offsets", "digest", "family", "function", "payload")
-
-    def __init__(self, group: Group, family: object) -> None:
-        self.digest = group.digest
-        self.family = family
-        self.function: Any = None  # the engine's `Function` that sends it
-        self._map: Any = None
-        try:
-            file = store([group.body, *group.buffers])
-            self.payload: File | Parts = file
-            self._offsets, end = offsets_of(file.extent)
-            self._map = map_shared(file.fd, end, is_read_only=True)
-        except OSError:  # out of file descriptors
-            self.payload = Parts([group.body, *map(bytes, group.buffers)])
-
-    def is_same(self, group: Group) -> bool:
-        """Return whether a group has this content; compares the memory once, without copying it."""
-        parts, extent = [group.body, *group.buffers], self.payload.extent
-        if tuple(map(len, parts)) != extent:
-            return False
-        if self._map is None:
-            assert isinstance(self.payload, Parts)
-            return all(mine.startswith(part) for mine, part in zip(self.payload.parts, parts, strict=True))
-        return all(
-            self._map.find(part, start, start + size) == start
-            for part, start, size in zip(parts, self._offsets, extent, strict=True)
-            if size
-        )
 
 
 class _Known(NamedTuple):
@@ -243,16 +164,16 @@ class _Bundler:
         while self._unread:
             space = self._unread.pop(0)
             for name, value in list(self._spaces[space].items()):
-                if type(value) not in ATOMS and _has_identity(name, value):
+                if type(value) not in ATOMS and has_identity(name, value):
                     known = self._keys.get(id(value))
-                    if known is None or (known[0] == space and _own_name(value) == name):
+                    if known is None or (known[0] == space and own_name(value) == name):
                         self._keys[id(value)] = space, name
         return self._keys
 
     def key_of(self, obj: Any) -> Key | None:
         """Return the key of a function or class, if it travels by value."""
-        if issubclass(type(obj), _NAMED):
-            space, name = _space_of(obj), _own_name(obj)
+        if issubclass(type(obj), NAMED):
+            space, name = space_of_definition(obj), own_name(obj)
             if space is None:
                 return None
             if self._spaces.get(space, {}).get(name) is obj:  # the usual case: no need to read the namespace
@@ -319,7 +240,7 @@ class _Bundler:
             group = self._pickle_values(owner, keys, values)
             self._sign(owner, group)
             if snapshot is not None:
-                names = [each for fn in snapshot.functions for each in _names_in(fn)]
+                names = [each for fn in snapshot.functions for each in names_in(fn)]
                 referred = [(key, value, self._spaces[key[0]]) for key, value in group.referred]
                 _known.add(defined, _Known(keys[0], snapshot, group, names, referred))
             return group
@@ -341,7 +262,7 @@ class _Bundler:
             self.add_space(space, fn.__globals__)
 
     def _pickle_values(self, owner: str, keys: tuple[Key, ...], values: list[Any]) -> Group:
-        values = [by_value.refused(value) for value in values]
+        values = [refused(value) for value in values]
         try:
             return self._try(keys, values, None)
         except Exception:  # user code
@@ -385,34 +306,7 @@ class _Bundler:
             )
 
 
-def _own_name(value: Any) -> Any:
-    return value.__name__ if issubclass(type(value), _NAMED) else None
-
-
-def _space_of(defined: Any) -> Any:
-    """Return the name of the namespace in which a function or class is defined, if it travels by value."""
-    if type(defined) is FunctionType:
-        return space_of(defined.__globals__)
-    return defined.__module__ if comes_by_value(defined.__module__) else None
-
-
-def _has_identity(name: str, value: Any) -> bool:
-    """Return whether the identity of a value matters, as it does for functions and instances."""
-    cls = type(value)  # not `isinstance`: `__class__` can be overridden
-    if name.startswith("__") or issubclass(cls, ModuleType | BuiltinFunctionType):
-        return False
-    return not issubclass(cls, _NAMED) or _space_of(value) is not None
-
-
-def _names_in(fn: FunctionType) -> list[tuple[tuple[str, Key], dict[str, Any]]]:
-    """Return the globals that a function names, whether they are defined or not, and their namespace."""
-    space = space_of(fn.__globals__)
-    if space is None:
-        return []
-    return [((fn.__qualname__, (space, name)), fn.__globals__) for name in by_value.named_in(fn.__code__)]
-
-
-class _Collects(by_value.Pickler):
+class _Collects(Pickler):
     """Leaves the globals of functions to a bundle."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, wanted: Any) -> None:

@@ -19,7 +19,7 @@ import types
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import main_module, pickling
+from woolexec.wire import arrivals, unpickling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find_at_home(module: str, name: str, tracker: str) -> Any:
 
 def keep(tracker: str, cls: Any) -> Any:
     """Register a received class under its tracker id."""
-    main_module.came(cls)
+    arrivals.came(cls)
     return cloudpickle._lookup_class_or_track(tracker, cls)
 
 
@@ -224,10 +224,10 @@ class _Member:
 def set_enum_state(cls: Any, state: Any) -> Any:
     """Complete an enumeration, unless this process is where it came from."""
     names, slots, attributes, values = state
-    if cls in main_module._ours:
+    if arrivals.is_ours(cls):
         return cls
-    main_module.set_class_state(cls, (names, slots))
-    data = pickling.dumps_inline(attributes) if attributes else b""
+    arrivals.set_class_state(cls, (names, slots))
+    data = unpickling.fingerprint(attributes) if attributes else b""
     if cls.__dict__.get("_woolexec_members") != data:  # values set by a task are kept, as for other classes
         type.__setattr__(cls, "_woolexec_members", data)
         for name, more in attributes.items():

@@ -18,7 +18,7 @@ from functools import partial
 from types import CodeType
 from weakref import WeakKeyDictionary, ref
 
-from woolexec.wire import pickling
+from woolexec.wire import unpickling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _keep(filename: str, start: int, text: str | bytes, stat: Stat | None) -> No
         except (OSError, ValueError):
             here = None
         if (here is not None and stat == (here.st_size, here.st_mtime)) or (
-            not pickling.is_worker and (cached or here is not None)
+            not unpickling.is_worker and (cached or here is not None)
         ):
             lines = None  # the file is available here
         else:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from contextvars import Context, ContextVar, copy_context
 
-from woolexec.wire import tracing
-from woolexec.wire.pickling import dumps_inline, loads
+from woolexec.wire import reducers, tracing
+from woolexec.wire.pickling import dumps_inline
+from woolexec.wire.unpickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ def reduce(var: ContextVar[Any]) -> tuple[Any, ...] | None:
         return by_name, (name, Context().run(var.get))  # in an empty context, this is the default
     except LookupError:
         return by_name, (name,)
+
+
+reducers.own[ContextVar] = reduce
 
 
 def capture(task: str) -> bytes:

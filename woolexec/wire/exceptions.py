@@ -14,7 +14,8 @@ import os
 
 from woolexec.platform.posix import host_name
 from woolexec.wire.payload import File
-from woolexec.wire.pickling import dumps_inline, loads
+from woolexec.wire.pickling import dumps_inline
+from woolexec.wire.unpickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import types
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import classes, main_module, mapped_classes
+from woolexec.wire import arrivals, classes, mapped_classes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def set_structure(cls: Any, state: Any) -> Any:
     names, slots, fields = state
     if fields and "_fields_" not in cls.__dict__:
         cls._fields_ = fields
-    return main_module.set_class_state(cls, (names, slots))
+    return arrivals.set_class_state(cls, (names, slots))
 
 
 # -- msgspec ----------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _reduce_struct(cls: Any, msgspec: Any) -> tuple[Any, ...] | None:
     tracker = cloudpickle._get_or_create_tracker_id(cls)
     made = type(cls), cls.__name__, cloudpickle._get_bases(cls), names, fields, msgspec.field, config, tracker
     state["__annotations__"] = dict(cls.__annotations__)
-    return make_struct, made, (state, slots), None, None, main_module.set_class_state
+    return make_struct, made, (state, slots), None, None, arrivals.set_class_state
 
 
 _CONFIG = (

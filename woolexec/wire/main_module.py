@@ -16,10 +16,9 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from types import FunctionType, ModuleType
-from weakref import WeakKeyDictionary, WeakSet
+from types import ModuleType
 
-from woolexec.wire import pickling, stand_ins
+from woolexec.wire import stand_ins, unpickling
 from woolexec.wire.modules import MAIN, note_by_path
 
 TYPE_CHECKING = False
@@ -73,7 +72,7 @@ _spaces: dict[str, dict[str, Any]] = {}
 
 def names_of(space: str, own: dict[str, Any]) -> dict[str, Any]:
     """Return this process's dictionary for a namespace; `own` are the names that it starts with."""
-    if not pickling.is_worker:  # a function that returns to the caller must not change the caller's globals
+    if not unpickling.is_worker:  # a function that returns to the caller must not change the caller's globals
         names = {"__name__": space.partition("#")[0], **own}
         return names if _loading.spaces is None else _loading.spaces.setdefault(space, names)
     if space == MAIN:
@@ -120,7 +119,7 @@ def load(payload: Any, needs: Sequence[Any]) -> Any:
     """
     _loading.needs = needs
     try:
-        return pickling.loads(payload)
+        return unpickling.loads(payload)
     finally:
         _loading.needs = ()
 
@@ -169,7 +168,7 @@ class _Taker:
 
     def __init__(self, table: Sequence[Any], needs: Sequence[Any]) -> None:
         self._needs = needs
-        self._arrived = _arrived if pickling.is_worker else {}
+        self._arrived = _arrived if unpickling.is_worker else {}
         self._left = {key: group for group in table for key in group[0]}
         self._failed: dict[Key, Exception] = {}
 
@@ -235,77 +234,3 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return self.find(pid[0])
-
-
-# -- outcomes, which come without a bundle ----------------------------------------------------------------------------
-
-_seen: dict[str, bytes] = {}
-"""The pickles of the globals that last arrived with an outcome of a nested task."""
-
-_seen_of: WeakKeyDictionary[type, dict[str, bytes]] = WeakKeyDictionary()
-"""The pickles of the attributes of the caller's classes, as they last arrived."""
-
-_ours: WeakSet[type] = WeakSet()
-_foreign: WeakSet[type] = WeakSet()
-"""Classes that this process has sent by value (`_ours`), and those that it created by unpickling (`_foreign`)."""
-
-
-def sent(cls: type) -> None:
-    """Record that this class was sent by value: if it comes back, it is not changed."""
-    if cls not in _foreign:
-        _ours.add(cls)
-
-
-def came(cls: type) -> None:
-    """Record that this class was created here by unpickling, before anything that names it is sent."""
-    _foreign.add(cls)
-
-
-def set_class_state(cls: type, state: Any) -> type:
-    """
-    Complete a class, unless it originated in this process and has come back: then it is complete already.
-
-    An attribute that a task has set is kept, as a global is: see `set_state`.
-    """
-    from cloudpickle.cloudpickle import _class_setstate
-
-    if cls in _ours:
-        return cls
-    _foreign.add(cls)
-    if pickling.is_worker:
-        attributes, slots = state
-        seen = _seen_of.setdefault(cls, {})
-        state = {name: value for name, value in attributes.items() if _is_news(seen, name, value)}, slots
-        if cls.__module__ == MAIN and "." not in cls.__qualname__:  # so that tasks can pickle its instances
-            setattr(sys.modules[MAIN], cls.__name__, cls)
-    _class_setstate(cls, state)
-    return cls
-
-
-def set_state(fn: Any, state: Any) -> None:
-    """
-    Complete a function of ``__main__``, as cloudpickle does.
-
-    A global that came with it is stored only if it differs from the one that came last: a value that a task has stored
-    under the name is kept.
-    """
-    from cloudpickle.cloudpickle import _function_setstate
-
-    if pickling.is_worker:
-        values = state[1]["__globals__"]
-        state[1]["__globals__"] = {name: value for name, value in values.items() if _is_news(_seen, name, value)}
-    _function_setstate(fn, state)
-
-
-def _is_news(seen: dict[str, bytes], name: str, value: Any) -> bool:
-    """Return whether a value arrives for the first time, or differs from the one that arrived last."""
-    if isinstance(value, FunctionType | type) or hasattr(type(value), "__get__") or name == "_abc_impl":
-        return True
-    try:
-        data = b"anew" if type(value) in stand_ins.ANEW else pickling.dumps_inline(value)
-    except BaseException:  # user code
-        return True
-    if seen.get(name) == data:
-        return False
-    seen[name] = data
-    return True

@@ -13,7 +13,7 @@ import types
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import classes, main_module
+from woolexec.wire import arrivals, classes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _reduce_base(cls: Any, orm: Any) -> tuple[Any, ...]:
     make = orm.declarative_base if is_old else None, cls.__name__, cls.__bases__, names, type(metadata), of_metadata
     tracker = cloudpickle._get_or_create_tracker_id(cls)
     state = _state(cls, ("__init__",) if is_old else ())
-    return make_base, (*make, tracker), state, None, None, main_module.set_class_state
+    return make_base, (*make, tracker), state, None, None, arrivals.set_class_state
 
 
 def make_base(make: Any, name: str, bases: Any, names: Any, kind: Any, of_metadata: Any, tracker: str) -> Any:
@@ -146,8 +146,8 @@ def make_mapped(
 def set_mapped(cls: Any, state: Any) -> Any:
     """Complete a mapped class."""
     names, slots, _ = state
-    main_module.set_class_state(cls, (names, slots))
-    if cls in main_module._ours:
+    arrivals.set_class_state(cls, (names, slots))
+    if arrivals.is_ours(cls):
         return cls
     mapper = cls.__mapper__
     if "__init__" in names and cls.__init__ is names["__init__"]:

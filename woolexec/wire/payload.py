@@ -212,6 +212,18 @@ def _block(size: int) -> bytearray | mmap.mmap:
         return bytearray(size)
 
 
+class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
+    """
+    The large globals that a function names, each of which is a payload of its own: see `bundle`.
+
+    :param known: those that were pickled before; new ones are added
+    """
+
+    def __init__(self, known: dict[Any, Any]) -> None:
+        super().__init__()
+        self.known = known
+
+
 def pack(body: bytes, buffers: Sequence[Any]) -> bytes | File | Parts:
     """
     Make a payload of a pickle and its out-of-band buffers, which are copied once.

@@ -18,16 +18,19 @@ import sys
 from functools import partial
 from types import FunctionType, MethodType
 
-from woolexec.wire import modules, reducers
+from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array
 from woolexec.wire.atoms import ATOMS
 from woolexec.wire.payload import APART, LARGE, File, Parts, pack
+from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
+
+    from woolexec.wire.payload import Needs
 else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
@@ -46,30 +49,6 @@ _CONNECTION = b"multiprocessing.connection"
 
 _BY_VALUE = "woolexec.wire.code_objects"
 
-is_worker = False
-"""Whether this process is a worker, in which functions of the caller's ``__main__`` share one namespace, as they do in
-the caller: see `main_module`."""
-
-
-class _Raw:
-    """Represents large `bytes` in a pickle; arrives as `bytes`."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return bytes, (pickle.PickleBuffer(self.data),)
-
-
-_ALL_BYTES = b"b"
-"""A mark after the end of a pickle (ignored by the unpickler): all its buffers were `bytes` and must arrive as such."""
-
-_ALONE = pickle.dumps(_Raw(b""), 5, buffer_callback=lambda _: False) + _ALL_BYTES
-_ALONE_IN_CALL = pickle.dumps(((_Raw(b""),), {}), 5, buffer_callback=lambda _: False) + _ALL_BYTES
-"""The constant pickle that remains when medium-sized `bytes` are the result, or the only argument."""
-
 
 def _is_middling(value: object) -> bool:
     return value.__class__ is bytes and APART <= len(value) < LARGE - APART
@@ -82,8 +61,8 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
         if len(body) < LARGE:
             return body
     if _is_middling(value):
-        return Parts([_ALONE, value])
-    raw = _Raw(value) if value.__class__ is bytes and len(value) >= APART else value
+        return Parts([ALONE, value])
+    raw = Raw(value) if value.__class__ is bytes and len(value) >= APART else value
     return dumps(raw, is_outcome=True, goes_home=goes_home)
 
 
@@ -98,32 +77,20 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
             if len(body) < LARGE:
                 return body
     if len(args) == 1 and not kwargs and _is_middling(args[0]):
-        return Parts([_ALONE_IN_CALL, args[0]])
+        return Parts([ALONE_IN_CALL, args[0]])
     return _dumps_apart(args, kwargs)
 
 
 def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
     for value in args:
         if value.__class__ is bytes and len(value) >= APART:
-            args = tuple(_Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for arg in args)
+            args = tuple(Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for arg in args)
             break
     if kwargs:
         kwargs = {
-            name: _Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for name, arg in kwargs.items()
+            name: Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for name, arg in kwargs.items()
         }
     return dumps((args, kwargs), ("args", "kwargs"))
-
-
-class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
-    """
-    Collects the large globals that a function names, as separate payloads; see `bundle`.
-
-    :param known: those that were pickled before; new ones are added
-    """
-
-    def __init__(self, known: dict[Any, Any]) -> None:
-        super().__init__()
-        self.known = known
 
 
 def dumps(
@@ -152,7 +119,7 @@ def dumps(
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
     body = _dump(obj, buffers, least, names, kind, needs)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
-        body += _ALL_BYTES
+        body += ALL_BYTES
     return pack(body, buffers)
 
 
@@ -197,7 +164,8 @@ class Pickled:
 
         :raises Exception: whatever unpickling raises; it may run any code
         """
-        return _load(self._body, buffers=self._buffers) if self._buffers else _load(self._body)
+        load = unpickling.load
+        return load(self._body, buffers=self._buffers) if self._buffers else load(self._body)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Pickled, (self._body, self._buffers)) if self._buffers else (Pickled, (self._body,))
@@ -255,7 +223,7 @@ def _dump(
     if kind in (_OUTCOME, _HOME):
         from woolexec.wire.by_value import dumps_by_value
 
-        return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and is_worker)
+        return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
     from woolexec.wire.bundle import dumps_bundle
 
     return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
@@ -320,37 +288,9 @@ def _holds(body: bytes, word: bytes) -> bool:
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
     """Import the modules that unpickling this payload will need."""
     if _BY_VALUE not in sys.modules and (payload.__class__ is not bytes or b"cloudpickle" in payload):
-        from woolexec.wire import code_objects, main_module  # noqa: F401  # recreates code objects
+        from woolexec.wire import arrivals, code_objects, main_module  # noqa: F401  # recreate code and classes
 
         main_module.import_cloudpickle()
 
 
-_load = pickle.loads
-
-
-def restrict(load: Callable[..., Any]) -> None:
-    """Unpickle with another function from now on, in this process."""
-    global _load  # once, when a worker starts
-    _load = load
-
-
-def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) -> Any:
-    """
-    Unpickle a payload.
-
-    :param again: the payload may be unpickled again, after the objects made from it have been changed
-    :raises Exception: whatever unpickling raises; it may run any code
-    """
-    if payload.__class__ is bytes:
-        return _load(payload)
-    if not isinstance(payload, File | Parts):
-        return _load(payload)
-    body, *buffers = payload.load()
-    if body[-1:] == _ALL_BYTES:
-        if body == _ALONE:
-            return bytes(buffers[0])
-        if body == _ALONE_IN_CALL:
-            return (bytes(buffers[0]),), {}
-    elif payload.__class__ is Parts:
-        buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
-    return _load(body, buffers=buffers)
+unpickling.fingerprint = dumps_inline

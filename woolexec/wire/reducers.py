@@ -1,6 +1,6 @@
 """
 Reducers from outside a class: those registered with multiprocessing, which the standard library's pool uses too, and
-our own for arrays that are not writable.
+our own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _NEEDLESS = frozenset({"functools", "builtins", "array"})
 
 _USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket"}
 """Modules of classes that multiprocessing itself registers reducers for."""
+
+own: dict[type, Callable[[Any], Any]] = {}
+"""Our own reducers that modules above this one add, by class; they return None for what needs no special treatment."""
 
 _reduction: Any = None
 _seen = (0, False)

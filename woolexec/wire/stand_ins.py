@@ -15,6 +15,11 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import Context, ContextVar
+from functools import partial
+from time import monotonic
+from weakref import ref
+
+from woolexec.wire import reducers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,9 +98,8 @@ _keys: dict[ContextVar[Any], tuple[str, int]] = {}
 
 
 def _variable(value: ContextVar[Any], _wrap: Wrap) -> Reduced:
-    from woolexec.wire import context_vars
-
-    reduced = context_vars.reduce(value)
+    reduce = reducers.own.get(ContextVar)
+    reduced = None if reduce is None else reduce(value)
     if reduced is not None:
         return reduced[0], reduced[1]
     key = _keys.get(value) or (value.name, id(value))
@@ -300,3 +304,31 @@ def _said(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # user code
         return type(error).__name__
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+_refused: dict[int, tuple[ref[Any], Any, float]] = {}
+"""Values that recently failed to pickle, by `id`: a weak reference, the replacement, and the time when it expires."""
+
+_MOMENT = 1.0
+"""Seconds: many calls of a function pay for the search once, and a value that has been fixed since is soon noticed."""
+
+
+def remember(value: Any, replaced: Any) -> None:
+    """Remember for a moment that a value failed to pickle, and its replacement."""
+    key = id(value)
+    try:
+        _refused[key] = ref(value, partial(_forget, key)), replaced, monotonic() + _MOMENT
+    except TypeError:  # its class does not support weak references
+        return
+
+
+def refused(value: Any) -> Any:
+    """Return the replacement of a value that recently failed to pickle; the value itself if there is none."""
+    known = _refused.get(id(value)) if _refused else None
+    return known[1] if known is not None and known[0]() is value and monotonic() < known[2] else value
+
+
+def _forget(key: int, _: object, pop: Any = _refused.pop) -> None:
+    pop(key, None)

@@ -8,7 +8,7 @@ import threading
 from woolexec import errors
 from woolexec.wire.exceptions import add_note, here
 from woolexec.wire.payload import Parts
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False

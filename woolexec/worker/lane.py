@@ -27,7 +27,8 @@ from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.fast_frames import encode_yield
 from woolexec.wire.frames import Cancel, Close, Started, Yield, encode
 from woolexec.wire.payload import File, attach
-from woolexec.wire.pickling import Pickled, dumps, dumps_value, loads
+from woolexec.wire.pickling import Pickled, dumps, dumps_value
+from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
 from woolexec.worker.job import PICKLING, SHUT, Job, dumps_span
 

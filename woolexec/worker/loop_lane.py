@@ -15,7 +15,7 @@ from woolexec.wire import context_vars
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Cancel, Close, Send, Throw
 from woolexec.wire.payload import File
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
 from woolexec.worker.job import PICKLING, SHUT, UNPICKLING, Job
 from woolexec.worker.lane import NOTHING, Commands, Lane, Outlet

@@ -11,7 +11,7 @@ import sys
 import threading
 
 from woolexec.platform.posix import SIGURG, on_signal
-from woolexec.wire import pickling
+from woolexec.wire import unpickling
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import (
@@ -27,8 +27,8 @@ from woolexec.wire.frames import (
     encode,
 )
 from woolexec.wire.handlers import Handlers
-from woolexec.wire.pickling import loads, restrict
 from woolexec.wire.shared_page import CRASH, SharedPage
+from woolexec.wire.unpickling import loads, restrict
 from woolexec.worker import nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
@@ -83,7 +83,7 @@ class Worker:
     def run(self) -> None:
         """Serve until told to stop, or until the engine is gone."""
         nested_tasks.worker = self
-        pickling.is_worker = True
+        unpickling.is_worker = True
         while True:
             try:
                 self.lane.run()

@@ -60,7 +60,7 @@ def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:
 
 
 def _set_logger_class(logging: Any, payload: bytes) -> None:
-    from woolexec.wire.pickling import loads
+    from woolexec.wire.unpickling import loads
 
     try:
         logging.setLoggerClass(loads(payload))
@@ -191,7 +191,7 @@ def _registering(payload: bytes) -> Callable[[Any], None]:
     def register(_: Any) -> None:
         import copyreg
 
-        from woolexec.wire.pickling import loads
+        from woolexec.wire.unpickling import loads
 
         try:
             cls, reducer = loads(payload)

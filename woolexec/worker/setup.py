@@ -11,7 +11,8 @@ from __future__ import annotations
 import threading
 
 from woolexec.wire.payload import Parts
-from woolexec.wire.pickling import dumps_inline, loads
+from woolexec.wire.pickling import dumps_inline
+from woolexec.wire.unpickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

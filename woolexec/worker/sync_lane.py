@@ -24,7 +24,8 @@ from types import CoroutineType
 from woolexec.platform.posix import yield_processor
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
-from woolexec.wire.pickling import dumps_value, loads
+from woolexec.wire.pickling import dumps_value
+from woolexec.wire.unpickling import loads
 from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
 
 TYPE_CHECKING = False

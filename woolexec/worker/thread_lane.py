@@ -8,7 +8,7 @@ from time import monotonic
 from woolexec.wire import context_vars
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Cancel, Close, Send, Throw
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 from woolexec.worker.job import UNPICKLING, Job
 from woolexec.worker.lane import NOTHING, Commands, Lane, Outlet
 

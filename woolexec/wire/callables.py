@@ -1,0 +1,140 @@
+"""
+Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type.
+
+A function that travels by value is part of a pickle as cloudpickle reduces it; here are the objects around functions.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import (
+    _lru_cache_wrapper,
+    cached_property,
+    lru_cache,
+    partial,
+    partialmethod,
+    singledispatch,
+    singledispatchmethod,
+)
+from importlib import import_module
+from types import FunctionType, MethodType
+
+from woolexec.wire.modules import comes_by_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def _cache(fn: Any) -> Any:
+    """Reduce a cached function of the program by value: by default it would be pickled by name."""
+    return None if is_named(fn) else (_cached, (fn.__wrapped__, fn.cache_parameters()))
+
+
+def _cached(fn: Any, parameters: dict[str, Any]) -> Any:
+    return lru_cache(**parameters)(fn)
+
+
+def _method(method: Any) -> Any:
+    """Reduce a method to a lookup on its object, as pickle does, unless the lookup would find something else."""
+    owner, fn = method.__self__, method.__func__
+    if type(fn) is not FunctionType or _in_class(type(owner), "__getattribute__") is not _USUAL_LOOK:
+        return None
+    name = fn.__name__
+    if name in getattr(owner, "__dict__", ()) or _in_class(type(owner), name) is not fn:
+        return None
+    return getattr, (owner, name)
+
+
+_USUAL_LOOK = object.__dict__["__getattribute__"]
+
+
+def _in_class(cls: type, name: str) -> Any:
+    return next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
+
+
+def _property(value: Any) -> Any:
+    if not hasattr(value, "lock"):  # Python 3.12 and later
+        return None
+    return cached_property, (value.func,), {"attrname": value.attrname}
+
+
+def with_annotations_as_text(fn: Any) -> Any:
+    """Copy a function whose annotations cannot be evaluated, with their text instead."""
+    copy = FunctionType(fn.__code__, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+    copy.__dict__.update(fn.__dict__)
+    for name in ("__kwdefaults__", "__qualname__", "__module__", "__doc__"):
+        setattr(copy, name, getattr(fn, name))
+    copy.__annotations__ = annotations_of(fn)
+    return copy
+
+
+def annotations_of(owner: Any) -> dict[str, Any]:
+    """Return annotations; as strings if they cannot be evaluated."""
+    try:
+        return dict(owner.__annotations__)
+    except Exception:  # user code
+        annotationlib: Any = import_module("annotationlib")
+        return dict(annotationlib.get_annotations(owner, format=annotationlib.Format.STRING))
+
+
+def _partial_method(method: Any) -> Any:
+    return partial(partialmethod, method.func, *method.args, **method.keywords), ()
+
+
+def _dispatch_method(method: Any) -> Any:
+    state = {name: value for name, value in method.__dict__.items() if name != "_method_cache"}
+    return singledispatchmethod, (_nothing,), state
+
+
+def _nothing(_: object) -> None:
+    """Stand in for a function that is set afterwards."""
+
+
+_example: Any = singledispatch(_nothing)
+DISPATCHING = _example.__code__
+"""The code of all functions made by `singledispatch`."""
+
+
+def dispatch(fn: Any) -> Any:
+    """Reduce a function made by `singledispatch`, without its cache, which contains weak references."""
+    names = {name: getattr(fn, name) for name in ("__name__", "__qualname__", "__module__", "__doc__")}
+    more = {name: value for name, value in fn.__dict__.items() if name not in _OF_DISPATCH}
+    return _make_dispatch, (), (names | more, dict(fn.registry)), None, None, _set_dispatch
+
+
+_OF_DISPATCH = ("register", "dispatch", "registry", "_clear_cache")
+
+
+def _make_dispatch() -> Any:
+    return singledispatch(_nothing)
+
+
+def _set_dispatch(fn: Any, state: Any) -> Any:
+    names, registry = state
+    for name, value in names.items():
+        setattr(fn, name, value)
+    for cls, implementation in registry.items():
+        fn.register(cls, implementation)
+    return fn
+
+
+def is_named(obj: Any) -> bool:
+    """Return whether an object can be imported by its module and qualified name."""
+    if comes_by_value(obj.__module__) or obj.__module__ not in sys.modules:
+        return False
+    found: Any = sys.modules[obj.__module__]
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
+REDUCERS: dict[type, Callable[[Any], Any]] = {
+    MethodType: _method,
+    _lru_cache_wrapper: _cache,
+    cached_property: _property,
+    partialmethod: _partial_method,
+    singledispatchmethod: _dispatch_method,
+}
+"""Reducers by exact type; a reducer returns None if the value needs no special treatment."""

@@ -1,0 +1,75 @@
+"""
+Unpickle payloads, and what that depends on in this process.
+
+Everything that takes part in unpickling is above this module, and so is pickling.
+"""
+
+from __future__ import annotations
+
+from woolexec.wire.payload import File, Parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
+    from typing import Any
+else:  # faster to import: see `worker/fork_server.py`
+    import _pickle as pickle
+
+is_worker = False
+"""Whether this process is a worker, in which functions of the caller's ``__main__`` share one namespace, as they do in
+the caller: see `main_module`."""
+
+fingerprint: Callable[[object], bytes]
+"""Pickles a value to compare it with one that arrives later.  `pickling` sets it: it is above what compares values."""
+
+
+class Raw:
+    """Represents large `bytes` in a pickle; arrives as `bytes`."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return bytes, (pickle.PickleBuffer(self.data),)
+
+
+ALL_BYTES = b"b"
+"""A mark after the end of a pickle (ignored by the unpickler): all its buffers were `bytes` and must arrive as such."""
+
+ALONE = pickle.dumps(Raw(b""), 5, buffer_callback=lambda _: False) + ALL_BYTES
+ALONE_IN_CALL = pickle.dumps(((Raw(b""),), {}), 5, buffer_callback=lambda _: False) + ALL_BYTES
+"""The constant pickle that remains when medium-sized `bytes` are the result, or the only argument."""
+
+
+load = pickle.loads
+
+
+def restrict(other: Callable[..., Any]) -> None:
+    """Unpickle with another function from now on, in this process."""
+    global load  # once, when a worker starts
+    load = other
+
+
+def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) -> Any:
+    """
+    Unpickle a payload.
+
+    :param again: the payload may be unpickled again, after the objects made from it have been changed
+    :raises Exception: whatever unpickling raises; it may run any code
+    """
+    if payload.__class__ is bytes:
+        return load(payload)
+    if not isinstance(payload, File | Parts):
+        return load(payload)
+    body, *buffers = payload.load()
+    if body[-1:] == ALL_BYTES:
+        if body == ALONE:
+            return bytes(buffers[0])
+        if body == ALONE_IN_CALL:
+            return (bytes(buffers[0]),), {}
+    elif payload.__class__ is Parts:
+        buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
+    return load(body, buffers=buffers)
