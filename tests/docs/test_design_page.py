@@ -22,13 +22,14 @@ def test_layout_names_every_file_and_no_other():
 
 
 def is_defined(name):
-    """Return whether a class of the package has a method, as in `Class.method`."""
-    kind, method = name.split(".")
-    head = re.compile(rf"^class {kind}\b(?:.|\n(?!\w))*?\n    (?:async )?def {method}\b", re.MULTILINE)
+    """Return whether a class of the package has a method or an attribute, as in `Class.method`."""
+    kind, member = name.split(".")
+    defined = rf"(?:async )?def {member}\b|    self\.{member}(?:: .+?)? = "
+    head = re.compile(rf"^class {kind}\b(?:.|\n(?!\w))*?\n    (?:{defined})", re.MULTILINE)
     return any(head.search(source) for source in SOURCES)
 
 
-def test_methods_that_the_page_names_exist():
+def test_methods_and_attributes_that_the_page_names_exist():
     named = set(re.findall(r"`([A-Z]\w+\.\w+)`", TEXT))
     assert len(named) > 10
     assert [name for name in sorted(named) if not is_defined(name)] == []

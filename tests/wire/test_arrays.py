@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from woolexec.wire.pickling import dumps, dumps_value, loads
+from woolexec.wire.pickling import dumps, dumps_value
+from woolexec.wire.unpickling import loads
 
 
 def test_array_arrives_writable():

@@ -7,7 +7,8 @@ import pickletools
 import numpy as np
 import pytest
 
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 
 def test_managers_of_multiprocessing_change_nothing_for_what_the_c_pickler_carries():

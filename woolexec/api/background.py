@@ -21,7 +21,7 @@ class Background:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._mailbox = mailbox_here()
-        self._ended = Latch()
+        self._ended = Latch()  # opens when the task has ended
         if self._mailbox.is_trio:
             trio = sys.modules["trio"]
             self._scope = trio.CancelScope()

@@ -156,7 +156,7 @@ class _Reader:
     def _wait(self, awaited: Unit | None, is_there: Callable[[], bool]) -> None:
         board = self._board
         while not is_there():
-            sleeper = Lock()
+            sleeper = Lock()  # held until the engine has stored what is awaited
             sleeper.acquire()
             board.awaited, board.sleeper = awaited, sleeper
             if is_there():  # the engine stores the part, then looks for a sleeper: one of the two sees the other

@@ -278,7 +278,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         if self._closed:
             return
         self._closed = self._flow.stopped = True
-        ended = Latch()
+        ended = Latch()  # opens when no call of this map runs any more
         units = self._outstanding()
         self._values.clear()
         self._flow.line.clear()
@@ -298,7 +298,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             self._puller.cancel()
         units = self._outstanding()
         if units:
-            self._flow.sender.cancel(units, Latch())
+            self._flow.sender.cancel(units, Latch())  # nothing waits for the end
 
     def _outstanding(self) -> list[Unit]:
         return [unit for unit in self._flow.line if unit.position < unit.count]

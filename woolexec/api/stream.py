@@ -231,7 +231,7 @@ class Stream(Iterator[T], AsyncIterator[T], Generic[T]):
         buffer = self._buffer
         if self._commander.wait_for(lambda: buffer.has_news):
             return
-        sleeper = threading.Lock()
+        sleeper = threading.Lock()  # held until the engine has something for this stream
         sleeper.acquire()
         buffer.sleeper = sleeper
         if not buffer.has_news:

@@ -41,7 +41,7 @@ class StreamBuffer(Pulled):
     def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
         self.items: deque[tuple[int, bytes, Any]] = deque()
         self.end: tuple[bool, Any] | None = None
-        self.ended = Latch()
+        self.ended = Latch()  # opens with the end of the stream
         self.sleeper: Sleeper | None = None
         self._future: CallFuture[Any] | None = future
         self._commander = commander

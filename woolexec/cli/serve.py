@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     with peer:
         _say_ready(peer, as_json=settings["json"])
         if settings["lifeline"]:
-            threading.Thread(target=_hold, args=(signals,), daemon=True).start()
+            threading.Thread(target=_hold, args=(signals,), name="woolexec-stdin", daemon=True).start()
         return _serve(peer, signals, settings["drain-timeout"], alone=ALONE if settings["lifeline"] else None)
 
 
@@ -309,6 +309,7 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
 def _end_at_once(code: int) -> int:
     """Make the process end soon with this code; its workers end with it."""
     timer = threading.Timer(_AT_ONCE, os._exit, (code,))
+    timer.name = "woolexec-exit"
     timer.daemon = True
     timer.start()
     return code

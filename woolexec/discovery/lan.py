@@ -134,7 +134,7 @@ class _Seen:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._zeroconf = zeroconf.zeroconf
         self._pool = pool
-        self._few = asyncio.Semaphore(_AT_ONCE)
+        self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many names are looked up at once
         self._records: dict[str, Record] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 

@@ -26,4 +26,4 @@ class Static(Discovery):
         """Yield all of them, then wait."""
         for address in self.addresses:
             yield Joined(Record(address, (address,)))
-        await asyncio.Event().wait()
+        await asyncio.Event().wait()  # it is never set: these peers do not change

@@ -29,11 +29,11 @@ class Relay:
         self.dropped = 0
         self._limit = limit
         self._pieces: deque[Callable[[], object]] = deque()
-        self._arrived = threading.Semaphore(0)
+        self._arrived = threading.Semaphore(0)  # counts the pieces that were queued
         self._runner: threading.Thread | None = None
         self._since: float | None = None
         self._closed = False
-        self._ended = Latch()
+        self._ended = Latch()  # opens when the queue is empty after `close`
 
     @property
     def has_room(self) -> bool:

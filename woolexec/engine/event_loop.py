@@ -60,7 +60,7 @@ class Loop:
         self.forked = False
         self.thread: threading.Thread | None = None
         self._is_current = is_current
-        self._ended = Latch()
+        self._ended = Latch()  # opens when the engine's thread has finished
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
         self._serials = itertools.count()
@@ -158,7 +158,7 @@ class Loop:
             return default
         answer: list[Any] = []
         failed: list[Exception] = []
-        answered = threading.Event()
+        answered = threading.Event()  # set when the engine's thread has run the question
 
         def respond() -> None:
             try:

@@ -194,7 +194,7 @@ class Nobody:
     is_wanted = False
 
     def __init__(self) -> None:
-        self.ended = Latch()
+        self.ended = Latch()  # opens when the call has ended
 
     def deliver(self, call: Any, payload: Any) -> None:
         """Take the end."""

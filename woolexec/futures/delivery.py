@@ -122,6 +122,7 @@ class DeliveredFuture(Future[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         lock = self._lock
         if lock is None:
+            # It guards the state, once something waits for it: see above.
             lock = self._lock = self.__dict__.setdefault("condition", threading.Condition())
         first = self._first
         if not first:
@@ -150,7 +151,7 @@ class DeliveredFuture(Future[T]):
     def latch(self) -> Latch:
         """The latch that opens when the future is done; check the future's state after getting it."""
         if self._latch is None:
-            self._latch = self.__dict__.setdefault("latch", Latch())
+            self._latch = self.__dict__.setdefault("latch", Latch())  # opens when the future is done
         return self._latch
 
     # -- for the engine ---------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Latch:
         """Wait until the latch is open, or for `timeout` seconds; return whether it is open."""
         if self.is_open:
             return True
-        sleeper = Lock()
+        sleeper = Lock()  # held until the latch opens
         sleeper.acquire()
         if self.add(sleeper) and not sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             self.remove(sleeper)

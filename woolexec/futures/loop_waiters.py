@@ -95,7 +95,7 @@ class _TrioWaiter:
 
     def __init__(self, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
-        self._event = sys.modules["trio"].Event()
+        self._event = sys.modules["trio"].Event()  # set in the loop, to wake the waiting task
 
     def release(self) -> None:
         self._mailbox.put(self._event.set)
@@ -164,7 +164,7 @@ async def join(wait: Callable[[], None], interrupt: Callable[[], None]) -> None:
 
     :param interrupt: called if the wait is cancelled, to make the function end soon
     """
-    ended = Latch()
+    ended = Latch()  # opens when the function has returned
 
     def run() -> None:
         try:

@@ -49,7 +49,7 @@ class Marks:
         self._words = words
         self._times = times
         self._started, self._recalled, self._since = range(first, first + 3)
-        self._fence = threading.Lock()
+        self._fence = threading.Lock()  # a fence between the write of one word and the read of another
 
     # -- the worker's end ---------------------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ def _run_once(setup: Setup, fail: Callable[[BaseException], object] | None) -> N
         function(*arguments)
         return
     timer = threading.Timer(setup.timeout, give_up)
+    timer.name = "woolexec-initializer-timeout"
     timer.daemon = True
     timer.start()
     try:

@@ -107,7 +107,7 @@ class LoopLane(Lane):
     def run_for(self, job: Job, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine for another thread."""
         outcome: list[Any] = []
-        done = threading.Event()
+        done = threading.Event()  # set when the coroutine has ended
 
         async def run() -> None:
             try:
@@ -130,7 +130,7 @@ class LoopLane(Lane):
 
     def finish(self, timeout: float | None) -> None:
         """Wait until all calls are done; with a timeout (seconds), cancel them and wait no longer than that."""
-        done = threading.Event()
+        done = threading.Event()  # set when all calls are done
 
         def look() -> None:
             self._finished = done
@@ -304,7 +304,7 @@ class LoopLane(Lane):
         """Warn when the loop is blocked; checks only while there are tasks."""
         while True:
             self.busy.wait()
-            came_round = threading.Event()
+            came_round = threading.Event()  # set by the loop, if it is not blocked
             self.put(came_round.set)
             if came_round.wait(BLOCKED):
                 sleep(BLOCKED)

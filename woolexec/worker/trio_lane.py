@@ -62,5 +62,5 @@ class TrioLane(LoopLane):
 
     def make_waiter(self) -> tuple[Callable[[], object], Awaitable[Any]]:
         """Return a function to call, and an awaitable that finishes when it is called."""
-        event = trio.Event()
+        event = trio.Event()  # set to wake the task that waits
         return event.set, event.wait()

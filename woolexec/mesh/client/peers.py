@@ -169,7 +169,7 @@ class Peers:
         """Maintain the links until cancelled."""
         self._engine = engine
         self._wake = wake
-        self._few = asyncio.Semaphore(_AT_ONCE)
+        self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many handshakes run at once
         engine.links.expect(peers=True)
         asyncio.get_running_loop().call_later(_REPLAY, partial(engine.links.expect, peers=False))
         try:

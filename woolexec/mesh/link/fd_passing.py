@@ -92,7 +92,7 @@ class Passage:
             raise ProtocolError("a memory file was announced, but not handed over") from exc
         if len(data) != _NUMBER or len(fds) > 1 or len(self._come) >= _UNTAKEN or not all(map(is_sealed, fds)):
             for fd in fds:  # closing anything else than a memory file may block
-                threading.Thread(target=os.close, args=(fd,), daemon=True).start()
+                threading.Thread(target=os.close, args=(fd,), name="woolexec-close", daemon=True).start()
             raise ProtocolError("received something other than a sealed memory file, or one too many")
         number = int.from_bytes(data, "little")
         if fds:

@@ -123,7 +123,7 @@ class Peer:
         self._health_bind = health
         self._announce = discoveries(announce) if announce else []
         self._advertise = tuple(advertise)
-        self._silence = asyncio.Event()
+        self._silence = asyncio.Event()  # set when the peer is no longer to be announced
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
         self._code_store, self._passages = CodeStore(), Passages()
@@ -138,8 +138,8 @@ class Peer:
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
-        self._stop = asyncio.Event()
-        self._stopped = threading.Event()
+        self._stop = asyncio.Event()  # set when the server is to stop
+        self._stopped = threading.Event()  # set when it has stopped
         self._peers = Peers(peers, credentials, code=self._code_store.get, identity=self.identity) if peers else None
         bound: Future[str] = Future()
         self.engine: Engine = Engine(

@@ -127,7 +127,7 @@ class Served:
 
     async def _have_room(self) -> None:
         """Wait until the client is below its quota; gRPC's flow control stops it.  Our own clients never exceed it."""
-        self._room = asyncio.Event()
+        self._room = asyncio.Event()  # set when the client is below its quota
         await self._room.wait()
 
     def _handlers(self) -> Handlers:
