@@ -1,5 +1,7 @@
+import gc
 import os
 import pickle
+import weakref
 
 import pytest
 
@@ -47,6 +49,20 @@ def test_function_without_a_setup_has_none_also_after_one_that_has():
     assert setup.load(Setup([], [b"x"]).wrap([pickle.dumps(os.getpid)]), fail)[1] is not None
 
     assert setup.load(pickle.dumps(os.getpid), fail) == (os.getpid, None)
+
+
+def test_nothing_of_a_call_is_kept_once_its_function_is_loaded():
+    class Fail:
+        def __call__(self, exc):
+            raise AssertionError(exc)
+
+    one = Fail()
+    kept = weakref.ref(one)
+    setup.load(pickle.dumps(os.getpid), one)
+    del one
+    gc.collect()
+
+    assert kept() is None
 
 
 def test_setup_without_code_and_initializer_does_nothing_else():
