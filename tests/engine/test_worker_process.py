@@ -7,14 +7,12 @@ import threading
 import pytest
 
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.engine import transport
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
-from woolexec.options import TaskOptions
 from woolexec.platform.ipc import DONT_WAIT
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_return
-from woolexec.wire.frames import Define, Initialize, Recall, Return, Start, Stop, encode
+from woolexec.wire.frames import Initialize, Recall, Return, Start, Stop, encode
 from woolexec.wire.payload import LARGE, store
 from woolexec.wire.pickling import dumps
 from woolexec.wire.shared_page import CRASH, SharedPage
@@ -75,53 +73,6 @@ def make_call(function, payload=b"args", options=None):
 
 def sized(data):
     return len(data).to_bytes(4, "little") + data
-
-
-def test_function_is_sent_once_before_its_first_call(pair):
-    function = make_function()
-
-    pair.send(make_call(function), make_call(function, b"more"))
-    pair.send(make_call(function))
-
-    define, first, second = pair.arrived()
-    assert define == Define(function=0, payload=b"f")
-    assert first == Start(call=(1, 2), size=(4, 4), payload=b"argsmore")
-    assert second == Start(call=(3,), size=(4,), payload=b"args")
-
-
-def test_calls_of_different_functions_keep_their_order(pair):
-    one, other = make_function("one"), make_function("other")
-
-    pair.send(make_call(one), make_call(other), make_call(one))
-
-    starts = [frame for frame in pair.arrived() if isinstance(frame, Start)]
-    assert [(frame.function, frame.call) for frame in starts] == [(0, (1,)), (1, (2,)), (0, (3,))]
-
-
-def test_slots_are_used_again_and_functions_sent_again(pair):
-    functions = [make_function(str(number)) for number in range(transport.SLOTS + 1)]
-    for function in functions:
-        pair.send(make_call(function))
-    pair.send(make_call(functions[0]))
-
-    slots = {}
-    for frame in pair.arrived():
-        if isinstance(frame, Define):
-            slots[frame.function] = frame.payload
-        else:
-            last = slots[frame.function]
-    assert last == functions[0].payload
-    assert len(slots) == transport.SLOTS
-
-
-def test_name_and_attempt_travel_with_the_call(pair):
-    call = make_call(make_function(), options=TaskOptions(name="report"))
-    call.attempts = 2
-
-    pair.send(call)
-
-    _, start = pair.arrived()
-    assert (start.name, start.attempt) == ("report", 2)
 
 
 def test_payload_of_a_chunk_is_sent_once(pair):

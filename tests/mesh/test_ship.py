@@ -3,19 +3,14 @@
 import subprocess
 import sys
 import textwrap
-import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from tests.marks import slow
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import PeerPoolExecutor
 from woolexec.discovery.urls import discoveries
-from woolexec.errors import ProtocolError
 from woolexec.mesh.client.code_archive import code_archive
-from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.peer import Peer
 from woolexec.worker.setup import Setup
 
@@ -136,48 +131,6 @@ def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
         (archive,) = Path(folder).iterdir()
         assert archive.name == code_archive(parcel).digest + ".zip"
     assert not archive.parent.exists()
-
-
-def test_archive_that_is_there_counts_once(monkeypatch, parcel):
-    one = code_archive(parcel)
-    monkeypatch.setattr("woolexec.mesh.server.code_store.LIMIT_OF_ALL", len(one.data))
-    code_store = CodeStore()
-    try:
-        for _ in range(3):
-            code_store.add(one.digest, one.data)
-        write(parcel, 3)
-        with pytest.raises(ProtocolError, match="too much code"):
-            code_store.add(code_archive(parcel).digest, code_archive(parcel).data)
-    finally:
-        code_store.close()
-
-
-def test_folder_that_others_can_write_to_is_not_used(parcel):
-    with Peer(1, credentials=CREDENTIALS) as peer:
-        run(parcel, peer, "['parcel']")
-        Path(peer._code_store.folder).chmod(0o777)
-        with pytest.raises(PermissionError, match="must belong to this user"):
-            peer._code_store.add(code_archive(parcel).digest, code_archive(parcel).data)
-        Path(peer._code_store.folder).chmod(0o700)
-
-
-def test_what_is_the_same_has_the_same_digest(parcel):
-    before = code_archive(parcel)
-    (parcel / "__pycache__").mkdir()
-    (parcel / "__pycache__" / "inner.pyc").write_bytes(b"")
-    (parcel / "inner.py").touch()
-    assert code_archive(str(parcel)) == before
-    assert zipfile.ZipFile(BytesIO(before.data)).namelist() == ["parcel/__init__.py", "parcel/inner.py"]
-
-
-def test_single_file_is_shipped_under_its_name(parcel):
-    assert code_archive(parcel / "inner.py").name == "inner"
-
-
-@pytest.mark.parametrize("what", ["json", sys, "woolexec", "no_such_module", "./no/such/path", "__main__"])
-def test_what_cannot_be_shipped_is_a_value_error(what):
-    with pytest.raises(ValueError, match="ship: "):
-        PeerPoolExecutor(peers="127.0.0.1:1", credentials=CREDENTIALS, ship=[what])
 
 
 def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):

@@ -263,7 +263,7 @@ class Dispatcher:
         """
         Signal a worker to read its frames although a call keeps its main thread busy.
 
-        A worker that is just starting another call may miss the signal, so this is done once more, after `OPENING`.
+        A worker that is just starting another call may miss the signal, so this is repeated until the call has started.
         """
         lane = worker.lane_place
         if worker.is_dead or worker.page.is_open or not worker.is_busy_here or not lane.outstanding:

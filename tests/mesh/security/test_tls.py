@@ -1,14 +1,13 @@
 """Certificates at both ends: who gets in, who does not, and what changes while a peer runs."""
 
 import os
-import stat
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor
 from woolexec.discovery.base import Discovery, Joined, Record
-from woolexec.mesh.security.certificate_authority import Authority, show
+from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.peer import Peer
 
@@ -179,19 +178,6 @@ def test_record_of_a_foreign_authority_is_passed_over(ours, theirs):
         with PeerPoolExecutor(peers=Found(), credentials=credentials(ours, "client"), peers_timeout=0.3) as pool:
             with pytest.raises(NoPeersError, match="another authority"):
                 pool.submit(abs, -1).result(PATIENCE)
-
-
-def test_authority_and_certificates_say_what_they_are(ours):
-    assert show(ours / "ca.pem")["role"] == "authority"
-    assert show(ours / "peer.pem")["role"] == "peer"
-    assert show(ours / "client.pem")["issuer"] == show(ours / "ca.pem")["name"]
-    assert show(ours / "ca.pem")["fingerprint"] == Tls(str(ours / "ca.pem")).fingerprints[0]
-
-
-def test_keys_are_for_nobody_else_and_an_authority_is_not_made_twice(ours):
-    assert {stat.S_IMODE(path.stat().st_mode) for path in ours.glob("*.key")} == {0o600}
-    with pytest.raises(CredentialsError, match="already"):
-        Authority.make(ours, name="again")
 
 
 @pytest.mark.parametrize(

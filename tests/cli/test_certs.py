@@ -1,0 +1,63 @@
+"""`woolexec certs`, in this process."""
+
+import sys
+
+import pytest
+
+from woolexec import Credentials, cli
+from woolexec.mesh.server.peer import Peer
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
+
+
+def make_certificates(folder, capsys):
+    assert cli.main(["certs", "init", "--folder", str(folder)]) == 0
+    assert "ca.key secret, on this host only" in capsys.readouterr().out
+    for role in ("peer", "client"):
+        assert cli.main(["certs", "issue", role, "--folder", str(folder), "--days", "3"]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_certificates_that_were_made_are_what_doctor_wants(tmp_path, capsys, monkeypatch):
+    serve, export = make_certificates(tmp_path / "certs", capsys)
+    words = serve.split()
+    assert words[:2] == ["woolexec", "serve"]
+    files = dict(zip(words[2::2], words[3::2], strict=True))
+    credentials = Credentials.from_files(None, files["--tls-ca"], files["--tls-cert"], files["--tls-key"])
+    with Peer(1, bind="127.0.0.1:0", credentials=credentials) as peer:
+        assert cli.main(["doctor", peer.address]) == 1
+        assert "the peer uses TLS" in capsys.readouterr().out
+        for setting in export.split()[1:]:
+            monkeypatch.setenv(*setting.split("="))
+        assert cli.main(["doctor", peer.address]) == 0
+        assert "ok    TLS" in capsys.readouterr().out
+        assert cli.main(["peers", peer.address, "--timeout", "0.1"]) == 0
+
+
+def test_certificate_is_shown(tmp_path, capsys):
+    make_certificates(tmp_path, capsys)
+    assert cli.main(["certs", "show", str(tmp_path / "peer.pem")]) == 0
+    shown = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert shown["role"].strip() == "peer"
+    assert len(shown["fingerprint"].strip()) == 64
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["init", "--folder", "."], ["issue", "peer", "--folder", "nowhere"], ["show", "nowhere.pem"], ["show", "ca.key"]],
+)
+def test_certs_that_cannot_be_made_are_said(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    make_certificates(".", capsys)
+    assert cli.main(["certs", *arguments]) == 2
+    assert "woolexec certs:" in capsys.readouterr().err
+
+
+def test_certs_say_how_their_package_is_installed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    assert cli.main(["certs", "init"]) == 2
+    assert "pip install 'woolexec[certs]'" in capsys.readouterr().err

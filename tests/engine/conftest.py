@@ -1,0 +1,23 @@
+"""An engine whose processes and clock are the test's."""
+
+import pytest
+
+from tests.engine.fake_workers import Fake
+
+
+@pytest.fixture
+def make_engine(monkeypatch):
+    made = []
+
+    def make(limit=1, **options):
+        made.append(Fake(monkeypatch, limit, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def engine(make_engine):
+    return make_engine()

@@ -1,0 +1,216 @@
+"""Tasks that running calls submit: the test is the worker that submits them, and those that run them."""
+
+import pytest
+
+from woolexec.core.call import ASYNCIO, THREAD
+from woolexec.platform.posix import SIGTERM
+from woolexec.wire.exceptions import load_failure
+from woolexec.wire.frames import Cancel, Close, Next, Options, Raise, Return, Start, Started, Submit, Yield
+from woolexec.worker.records import EXITED
+
+
+@pytest.fixture
+def engine(make_engine):
+    return make_engine(limit=2)
+
+
+@pytest.fixture
+def parent(engine):
+    """A call that runs, and submits tasks; its worker and the far end of that."""
+    return engine.running("parent")
+
+
+def submit(engine, parent, task=1, **fields):
+    """Submit a task of a call; return the engine's call for it, or None if there is none."""
+    call, worker, _ = parent
+    engine.tell(worker, Submit(**{"task": task, "function": b"child", "payload": b"", "parent": call.number} | fields))
+    receiver = engine.nested._tasks.get((worker.id, task))
+    return None if receiver is None else receiver.outstanding_call
+
+
+def run(engine, child):
+    """Have a worker start a task; return that worker and its far end."""
+    worker = child.place.target
+    far = engine.far(worker)
+    far.start(child, engine.loop.now)
+    far.frames()
+    return worker, far
+
+
+def test_task_runs_and_its_value_goes_to_the_worker_that_submitted_it_under_its_number(engine, parent):
+    _, worker, far = parent
+    child = submit(engine, parent, task=5)
+    other, _ = run(engine, child)
+    assert other is not worker
+    engine.tell(other, Return(call=(child.number,), seconds=(0.1,), payload=b"value"))
+    assert far.frames() == [Return(call=(5,), seconds=(0.0,), payload=b"value", size=(5,))]
+    assert engine.nested._tasks == {}
+
+
+def test_value_comes_with_changed_context_variables(engine, parent):
+    child = submit(engine, parent)
+    other, _ = run(engine, child)
+    engine.tell(other, Return(call=(child.number,), seconds=(0.1,), context=b"context", payload=b"value"))
+    assert parent[2].frames() == [Return(call=(1,), seconds=(0.0,), context=b"context", payload=b"value", size=(5,))]
+
+
+def test_exception_goes_to_the_worker_that_submitted_the_task(engine, parent):
+    child = submit(engine, parent)
+    other, _ = run(engine, child)
+    engine.tell(other, Raise(call=child.number, payload=b"pickled"))
+    assert parent[2].frames() == [Raise(call=1, payload=b"pickled")]
+
+
+def test_options_of_a_task_are_those_that_it_was_submitted_with(engine, parent):
+    asked = Options(timeout=2.5, retries=3, name="report", priority=4, retry_on=("builtins:ValueError",))
+    child = submit(engine, parent, options=asked)
+    options = child.options
+    assert (options.timeout, options.retries, options.name, options.priority) == (2.5, 3, "report", 4)
+
+
+@pytest.mark.parametrize("asked", [Options(timeout=-1.0), Options(require=("gpu>=none",))])
+def test_options_that_make_no_sense_fail_that_task_alone(engine, parent, asked):
+    assert submit(engine, parent, options=asked) is None
+    (frame,) = parent[2].frames()
+    assert (frame.__class__, frame.call) == (Raise, 1)
+    assert isinstance(load_failure(frame.payload), ValueError)
+    assert not engine.scheduler.has_waiting
+
+
+def test_task_whose_payload_no_descriptor_was_left_for_fails_with_that_error(engine, parent):
+    call, worker, far = parent
+    frame = Submit(task=1, function=b"child", parent=call.number)
+    frame.payload = OSError(24, "Too many open files")
+    engine.nested.hear(worker, frame, None)
+    engine.round()
+    (frame,) = far.frames()
+    assert load_failure(frame.payload).errno == 24
+
+
+def test_task_of_a_broken_executor_fails_with_its_reason(engine, parent):
+    call, worker, far = parent
+    engine.nested.hear(worker, Submit(task=1, function=b"child", payload=b"", parent=call.number), ValueError("broken"))
+    engine.round()
+    (frame,) = far.frames()
+    assert str(load_failure(frame.payload)) == "broken"
+
+
+def test_task_that_waits_is_cancelled(engine, parent):
+    _, worker, far = parent
+    engine.submit(*(engine.call() for _ in range(100)))
+    child = submit(engine, parent, task=1)
+    if child.place is not None:  # it was sent ahead
+        engine.scheduler.recall(child.place)
+    engine.tell(worker, Cancel(call=1))
+    assert far.frames(Raise) == [Raise(call=1, payload=b"")]
+    assert child.state == "done"
+
+
+def test_task_that_runs_is_cancelled_by_close_alone(engine, parent):
+    _, worker, far = parent
+    child = submit(engine, parent)
+    other, _ = run(engine, child)
+    engine.tell(worker, Cancel(call=1))
+    assert (far.frames(Raise), engine.killed) == ([], [])
+    engine.tell(worker, Close(call=1))
+    assert far.frames(Raise) == [Raise(call=1, payload=b"")]
+    assert (other.id, SIGTERM) in engine.killed
+
+
+def test_coroutine_that_runs_is_cancelled_where_it_runs(engine, parent):
+    _, worker, far = parent
+    child = submit(engine, parent, lane=ASYNCIO)
+    other, far_of_child = run(engine, child)
+    engine.tell(worker, Close(call=1))
+    assert far_of_child.frames(Cancel) == [Cancel(call=child.number)]
+    assert far.frames(Raise) == []  # it ends after its clean-up
+    engine.tell(other, Raise(call=child.number, payload=b"cancelled"))
+    assert far.frames(Raise) == [Raise(call=1, payload=b"cancelled")]
+
+
+def test_command_for_a_task_that_is_over_goes_nowhere(engine, parent):
+    _, worker, far = parent
+    for frame in (Cancel(call=9), Close(call=9), Next(call=9)):
+        engine.tell(worker, frame)
+    assert far.frames() == []
+
+
+def test_stream_is_pulled_and_its_items_come_under_the_tasks_number(engine, parent):
+    _, worker, far = parent
+    child = submit(engine, parent, task=5, lane=THREAD)
+    other, far_of_child = run(engine, child)
+    engine.tell(other, Started(call=(child.number,)))
+    assert far.frames(Started) == [Started(call=(5,))]
+    engine.tell(worker, Next(call=5))
+    assert far_of_child.frames(Next) == [Next(call=child.number)]
+    engine.tell(other, Yield(call=child.number, payload=b"item"))
+    assert far.frames(Yield) == [Yield(call=5, payload=b"item")]
+    engine.tell(worker, Close(call=5))
+    assert far_of_child.frames(Close) == [Close(call=child.number)]
+
+
+def test_stream_whose_item_no_descriptor_was_left_for_fails_and_is_cancelled(engine, parent):
+    child = submit(engine, parent, lane=THREAD)
+    other, far_of_child = run(engine, child)
+    engine.tell(other, Started(call=(child.number,)))
+    parent[2].frames()
+    frame = Yield(call=child.number)
+    frame.payload = OSError(24, "Too many open files")
+    child.receiver.deliver_item(child, frame)
+    engine.round()
+    frames = [*parent[2].frames(), *far_of_child.frames()]  # one worker may be both
+    assert Cancel(call=child.number) in frames
+    (frame,) = (frame for frame in frames if frame.__class__ is Raise)
+    assert load_failure(frame.payload).errno == 24
+
+
+def test_stream_is_open_for_the_shutdown_only_when_the_task_that_opened_it_has_ended(engine, parent):
+    call, worker, _ = parent
+    child = submit(engine, parent, lane=THREAD)
+    assert not child.receiver.is_open
+    other, _ = run(engine, child)
+    engine.tell(other, Started(call=(child.number,)))
+    assert not child.receiver.is_open
+    engine.tell(worker, Return(call=(call.number,), seconds=(0.1,), payload=b"value"))
+    assert child.receiver.is_open
+
+
+def test_tasks_of_a_worker_that_died_are_ended(engine, parent):
+    _, worker, _ = parent
+    running = submit(engine, parent, task=1)
+    other, _ = run(engine, running)
+    engine.report((EXITED, worker.id, -SIGTERM))
+    assert engine.nested._tasks == {}
+    assert (other.id, SIGTERM) in engine.killed
+
+
+def test_tasks_of_a_call_that_was_ended_are_ended_and_others_are_not(make_engine):
+    engine = make_engine(limit=3)
+    one, other = engine.running("one"), engine.running("other")
+    child_of_one = submit(engine, one, lane=ASYNCIO)
+    run(engine, child_of_one)
+    child_of_other = submit(engine, other, task=2, lane=ASYNCIO)
+    run(engine, child_of_other)
+    engine.nested.end_children(one[0])
+    engine.round()
+    cancelled = [frame.call for worker in engine.workers for frame in engine.far(worker).frames(Cancel)]
+    assert cancelled == [child_of_one.number]
+
+
+def test_nothing_is_sent_to_a_worker_that_is_dead(engine, parent):
+    _, worker, _ = parent
+    child = submit(engine, parent)
+    other, _ = run(engine, child)
+    worker.is_dead = True
+    engine.tell(other, Return(call=(child.number,), seconds=(0.1,), payload=b"value"))
+    assert worker not in engine.dispatcher.due
+    worker.is_dead = False
+
+
+def test_tasks_with_the_same_function_share_it(engine, parent):
+    one, other = (submit(engine, parent, task=task) for task in (1, 2))
+    assert one.function is other.function
+    assert one.function.name == "a nested task"
+    named = submit(engine, parent, task=3, function=b"another", name="named")
+    assert named.function.name == "named"
+    assert Start not in {frame.__class__ for frame in parent[2].frames()} or one.place is not None

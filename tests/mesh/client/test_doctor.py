@@ -1,0 +1,124 @@
+"""Each step of `woolexec doctor` says what it found, and what to do if it fails."""
+
+import time
+
+import pytest
+
+from tests.mesh.certificates import issue_at
+from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.server.peer import Peer
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def peer():
+    with Peer(
+        2,
+        bind="127.0.0.1:0",
+        credentials=Credentials.of_this_user(),
+        pool="team",
+        tags=["gpu=a100"],
+        resources={"memory": 64},
+    ) as peer:
+        yield peer
+
+
+def test_doctor_finds_nothing_wrong_with_a_good_peer(peer, capsys):
+    assert cli.main(["doctor", peer.address]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[1] for line in out.splitlines()[1:]] == [
+        "name:",
+        "connection:",
+        "peer:",
+        "link:",
+        "clock:",
+        "round",
+    ]
+    assert "FAIL" not in out
+    assert "2 workers, pool team, memory=64, gpu=a100" in out
+
+
+def test_doctor_says_that_nobody_listens(capsys):
+    assert cli.main(["doctor", "127.0.0.1:1"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  connection: refused" in out
+    assert "is `woolexec serve` running" in out
+
+
+def test_doctor_says_that_a_name_does_not_exist(capsys):
+    assert cli.main(["doctor", "no-such-host.invalid:1"]) == 1
+    assert "is 'no-such-host.invalid' spelt correctly" in capsys.readouterr().out
+
+
+def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "token"
+    path.write_text("x" * 40)
+    path.chmod(0o600)
+    monkeypatch.setenv("WOOLEXEC_TOKEN_FILE", str(path))
+    assert cli.main(["doctor", peer.address]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL  peer: the peer has not proved that it has the token" in out
+    assert "give both ends the same token" in out
+
+
+def test_doctor_says_that_the_certificate_is_another_authority_s(tmp_path, capsys, monkeypatch):
+    for name, role in (("theirs", "peer"), ("ours", "client")):
+        Authority.make(tmp_path / name, name=name).issue(role)
+    for name, file in {"CA": "ca.pem", "CERT": "client.pem", "KEY": "client.key"}.items():
+        monkeypatch.setenv(f"WOOLEXEC_TLS_{name}", str(tmp_path / "ours" / file))
+    files = (str(tmp_path / "theirs" / name) for name in ("ca.pem", "peer.pem", "peer.key"))
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials.from_files(None, *files)) as peer:
+        assert cli.main(["doctor", peer.address]) == 1
+    assert "FAIL  TLS" in capsys.readouterr().out
+
+
+def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monkeypatch):
+    ours, theirs = (Authority.make(tmp_path / name, name=name) for name in ("ours", "theirs"))
+    ours.issue("peer")
+    theirs.issue("client")
+    issue_at(ours, "client", -20, name="expired")
+    files = (str(tmp_path / "ours" / name) for name in ("ca.pem", "peer.pem", "peer.key"))
+    monkeypatch.setenv("WOOLEXEC_TLS_CA", str(tmp_path / "ours" / "ca.pem"))
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials.from_files(None, *files)) as peer:
+        for name, found in {
+            "": "FAIL  TLS: the peer requires a certificate from its authority: none was shown",
+            "ours/client-expired": "FAIL  our certificate: {path} expired on",
+            "theirs/client": "FAIL  our certificate: {path} fails verification against",
+        }.items():
+            path = tmp_path / f"{name}.pem"
+            if name:
+                monkeypatch.setenv("WOOLEXEC_TLS_CERT", str(path))
+                monkeypatch.setenv("WOOLEXEC_TLS_KEY", str(path.with_suffix(".key")))
+            assert cli.main(["doctor", peer.address]) == 1
+            assert found.format(path=path) in capsys.readouterr().out
+
+
+def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
+    with PeerPoolExecutor(peers=peer.address) as pool:
+        futures = [pool.submit(hold, tmp_path, n) for n in range(50)]
+        deadline = time.monotonic() + 20
+        while peer._places.admission.free > 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        assert cli.main(["doctor", peer.address]) == 0
+        assert "ok    link: the peer accepts the link, but has no free places" in capsys.readouterr().out
+        peer.drain()
+        while peer._health.serving:
+            time.sleep(0.005)
+        assert cli.main(["doctor", peer.address]) == 1
+        assert "FAIL  link: the peer is draining" in capsys.readouterr().out
+        (tmp_path / "release").touch()
+        for future in futures:
+            future.cancel()
+
+
+def hold(room, number):
+    while not (room / "release").exists():
+        time.sleep(0.005)
+    return number
