@@ -4,7 +4,7 @@ import pytest
 
 from woolexec.wire import context_vars
 from woolexec.wire.context_vars import bind, by_name, capture, changed, reduce, register, restore
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 
 
 @pytest.fixture(autouse=True)

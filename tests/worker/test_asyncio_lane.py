@@ -5,7 +5,7 @@ from contextvars import ContextVar
 import pytest
 
 from tests.worker.lanes import SOON, Engine, job, on_loop, running
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 from woolexec.worker.asyncio_lane import AsyncioLane
 
 word = ContextVar("word", default="unset")

@@ -8,7 +8,8 @@ from tests.worker.lanes import Engine, job
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Return, Start
 from woolexec.wire.payload import APART, Parts
-from woolexec.wire.pickling import Pickled, dumps_value, loads
+from woolexec.wire.pickling import Pickled, dumps_value
+from woolexec.wire.unpickling import loads
 from woolexec.worker.code_import import FOLDER
 from woolexec.worker.job import UNPICKLING, Slot, dumps_span, jobs_of
 

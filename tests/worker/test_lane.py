@@ -4,7 +4,8 @@ import pytest
 
 from tests.worker.lanes import Engine, job
 from woolexec.wire.frames import Start
-from woolexec.wire.pickling import Pickled, dumps, loads
+from woolexec.wire.pickling import Pickled, dumps
+from woolexec.wire.unpickling import loads
 from woolexec.worker import lane as lanes
 from woolexec.worker.job import Job
 from woolexec.worker.lane import FAST, RUN_AHEAD, Lane, Outlet

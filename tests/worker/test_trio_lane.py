@@ -5,7 +5,7 @@ import trio
 
 from tests.worker.lanes import job, on_loop, running
 from woolexec.wire.frames import Raise
-from woolexec.wire.pickling import loads
+from woolexec.wire.unpickling import loads
 from woolexec.worker.trio_lane import TrioLane
 
 word = ContextVar("word", default="unset")
