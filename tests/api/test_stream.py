@@ -11,11 +11,10 @@ import anyio
 import numpy as np
 import pytest
 
+from tests.aio import stream_tasks as tasks
+from tests.aio.faces import FACES, Ended
 from tests.faults.tasks import SOON, eventually, note, notes
 from woolexec import PeerPoolExecutor, RemoteError, RemoteTraceback, Stream, WorkerLostError
-
-from . import stream_tasks as tasks
-from .faces import FACES, Ended
 
 PREFETCHES = [0, 1, 7, 1_000]
 

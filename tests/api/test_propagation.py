@@ -9,10 +9,9 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
+from tests.aio import stream_tasks as tasks
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, TaskInfo, current_task, propagate
-
-from . import stream_tasks as tasks
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 

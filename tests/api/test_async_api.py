@@ -8,11 +8,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from tests.aio import tasks
 from tests.faults.tasks import SOON, eventually
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, WorkerLostError
-
-from . import tasks
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 

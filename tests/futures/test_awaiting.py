@@ -8,11 +8,10 @@ from concurrent.futures import CancelledError
 import anyio
 import pytest
 
+from tests.aio import stream_tasks, tasks
 from tests.faults.tasks import SOON, eventually
 from woolexec import PeerPoolExecutor, Stream, current_executor
 from woolexec.futures.call_future import CallFuture
-
-from . import stream_tasks, tasks
 
 
 @pytest.mark.parametrize("fn", [tasks.square, tasks.add, lambda x: x * x], ids=["plain", "coroutine", "lambda"])

@@ -6,10 +6,9 @@ import os
 import anyio
 import pytest
 
+from tests.aio import stream_tasks as tasks
 from tests.faults.tasks import notes
 from woolexec import PeerPoolExecutor, RemoteTraceback, routine
-
-from . import stream_tasks as tasks
 
 
 def test_routine_runs_in_the_pool_around_it(run):

@@ -7,13 +7,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.aio import stream_tasks, tasks
 from tests.faults.tasks import SOON
 from tests.memory import chunks, without_collector
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
 from woolexec.api.map_async import Settings, _Flow
-
-from . import stream_tasks, tasks
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
