@@ -6,8 +6,8 @@ import types
 import pytest
 
 from woolexec.wire.by_value import Verdicts, dumps_by_value, substitute
-from woolexec.wire.pickling import loads
 from woolexec.wire.stand_ins import StandIn
+from woolexec.wire.unpickling import loads
 
 
 @pytest.fixture

@@ -43,10 +43,17 @@ def worker(monkeypatch):
 FUNCTION = SimpleNamespace(payload=b"function", name="fn", lane=0)
 
 
-def submit(receiver=None, function=FUNCTION, context=b""):
-    future = SimpleNamespace(outstanding_call=None)
-    nested_tasks.submit(future, receiver or Receiver(), function, b"payload", None, context)
-    return future.outstanding_call
+def make_call(receiver, context=b""):
+    return SimpleNamespace(
+        number=0, receiver=receiver, function=FUNCTION, payload=b"payload", context=context, options=None
+    )
+
+
+def submit(receiver=None, context=b""):
+    call = make_call(receiver or Receiver(), context)
+    nested_tasks.submit(call)
+    assert call.payload == b""  # the engine has it
+    return call.number
 
 
 def take(frame):
@@ -61,12 +68,12 @@ def test_task_is_sent_with_the_number_of_the_call_that_submits_it(worker):
     assert numbers == (1, 2)
 
 
-def test_future_has_its_number_before_an_outcome_can_arrive(worker):
-    future, seen = SimpleNamespace(outstanding_call=None), []
-    receiver = SimpleNamespace(deliver=lambda *_: seen.append(future.outstanding_call))
+def test_call_has_its_number_before_an_outcome_can_arrive(worker):
+    seen = []
+    call = make_call(SimpleNamespace(deliver=lambda *_: seen.append(call.number)))
     worker.transport.send = lambda *_: take(Return(call=(1,), payload=b""))
 
-    nested_tasks.submit(future, receiver, FUNCTION, b"", None, b"")
+    nested_tasks.submit(call)
 
     assert seen == [1]
 
