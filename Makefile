@@ -32,6 +32,8 @@ SLOW ?= slow
 QUICK ?= tests/core tests/wire tests/futures tests/api tests/engine \
     $(addsuffix .py,$(addprefix tests/test_,checks errors layers options public_surface resources)) \
     $(addsuffix _page.py,$(addprefix tests/docs/test_,contributing design)) tests/docs/test_walks.py
+# Tests of many streams, coroutines and maps in real workers.
+NOT_QUICK ?= tests/futures/test_awaiting.py $(addsuffix .py,$(addprefix tests/api/test_,async_api map_async propagation routines stream))
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
 WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
 
@@ -82,7 +84,7 @@ demo: $(VENV)/.run
 quick: $(VENV)/.dev
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
-	$(LIMIT) $(BIN)/python $(PYTEST) --quiet --ignore-glob='tests/core/*simulation.py' $(QUICK) $(ARGS)
+	$(LIMIT) $(BIN)/python $(PYTEST) --quiet --ignore-glob='tests/core/*simulation.py' $(addprefix --ignore=,$(NOT_QUICK)) $(QUICK) $(ARGS)
 
 # Thousands of processes import the package, also where Python writes no bytecode.
 test: $(VENV)/.test
