@@ -23,6 +23,7 @@ class SharedPage:
         self.words = [0, 0]
         self.since_word = 0.0
         self.is_open = False
+        self.crash_report = b""
         self.loop = SimpleNamespace(started=0)  # of its lane, which is not simulated
 
     @property
@@ -117,9 +118,6 @@ class SimWorker(Worker):
     def gone(self, number, size):
         self.dropped = number
         return super().gone(number, size)
-
-    def crash_report(self):
-        return ""
 
     def close(self):
         self.is_closed = True

@@ -257,7 +257,7 @@ def test_start_of_a_waiting_call_is_remembered_beneath_others(pair):
 
 
 def test_crash_report_is_what_was_written(pair):
-    assert pair.worker.crash_report() == ""
+    assert pair.worker.page.crash_report == b""
     os.pwrite(pair.page_fd, b"Fatal Python error", CRASH)
 
-    assert pair.worker.crash_report() == "Fatal Python error"
+    assert pair.worker.page.crash_report == b"Fatal Python error"

@@ -33,7 +33,7 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
         text += f"; the worker was ended to stop {worker.ended_for}, which ran in it too"
-    report = worker.crash_report()
+    report = worker.page.crash_report.decode(errors="replace")  # what faulthandler wrote
     if report:
         text += "\n" + report.rstrip()
     if worker.log:

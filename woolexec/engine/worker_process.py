@@ -312,10 +312,6 @@ class Worker(Transport, Place):
             return None
         return self._began.get(number, self.page.since)
 
-    def crash_report(self) -> str:
-        """Return what faulthandler wrote when the worker crashed, or an empty string."""
-        return self.page.crash_report.decode(errors="replace")
-
     def let_go(self) -> None:
         """Close the engine's sockets to the worker."""
         self.sock.close()

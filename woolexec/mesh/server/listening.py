@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 
 from woolexec.discovery.dns import with_port
 from woolexec.discovery.lan import addresses_here
+from woolexec.errors import CredentialsError
+
+
+def why_not_listening(addresses: Sequence[str | None], error: Exception) -> str:
+    """
+    Return why a peer cannot listen.
+
+    :param addresses: where it tried to; the first one is its own
+    :param error: what gRPC, or loading the credentials, raised
+    """
+    if not isinstance(error, CredentialsError):
+        for address in filter(None, addresses):
+            if reason := why_not_bound(address):
+                return f"cannot listen on {address}: {reason}"
+    return f"cannot listen on {addresses[0]}: {error}"
 
 
 def why_not_bound(address: str) -> str | None:

@@ -37,7 +37,7 @@ from woolexec.mesh.security.tls import check_client
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
-from woolexec.mesh.server.listening import reachable, why_not_bound
+from woolexec.mesh.server.listening import reachable, why_not_listening
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
@@ -246,7 +246,7 @@ class Peer:
             for each in servers:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
-            bound.set_exception(PeerStartError(self._why_not(exc)))
+            bound.set_exception(PeerStartError(why_not_listening((self._bind, self._health_bind), exc)))
             await to_its_end(_stop(servers))
             return
         host, colon, wanted = self._bind.rpartition(":")
@@ -278,15 +278,6 @@ class Peer:
         await asyncio.wait({announcing}, timeout=_STOPPING)  # it withdraws the announcement
         await end(announcing)
         await stopped  # rarely takes that long: the calls have ended by now
-
-    def _why_not(self, exc: Exception) -> str:
-        """Return why the peer cannot listen on its address."""
-        if isinstance(exc, CredentialsError):
-            return f"cannot listen on {self._bind}: {exc}"
-        for address in filter(None, (self._bind, self._health_bind)):
-            if reason := why_not_bound(address):
-                return f"cannot listen on {address}: {reason}"
-        return f"cannot listen on {self._bind}: {exc}"
 
     def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
         """Return the handlers of the two calls of the handshake."""
