@@ -11,7 +11,8 @@ from woolexec.core.call import Call
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.futures.latch import Latch
-from woolexec.wire.pickling import dumps, loads
+from woolexec.wire.pickling import dumps
+from woolexec.wire.unpickling import loads
 
 PATIENCE = 30
 
