@@ -19,11 +19,13 @@ def exit_all(engine):
 
 
 def test_engine_that_is_shut_down_goes_on_until_all_calls_are_done(engine):
+    engine.function().seconds = None  # so that no call is sent ahead
     first, *_ = calls = engine.submit(*(engine.call() for _ in range(3)))
     worker = first.place
     engine.rounds.shut(cancel=False)
     for call in calls:
         assert engine.round()
+        engine.function().seconds = None
         engine.far(worker).start(call, engine.loop.now)
         engine.tell(worker, returned(call))
     assert engine.round()  # the worker has been told to stop, and has not ended
@@ -31,6 +33,13 @@ def test_engine_that_is_shut_down_goes_on_until_all_calls_are_done(engine):
     exit_all(engine)
     assert not engine.round()
     assert [call.receiver.outcomes for call in calls] == [[b"value"]] * 3
+
+
+def test_engine_does_not_end_while_calls_wait_for_a_place(make_engine):
+    engine = make_engine(limit=0)
+    engine.submit(engine.call())
+    engine.rounds.shut(cancel=False)
+    assert engine.round()
 
 
 def test_engine_without_workers_ends_at_once(engine):
