@@ -48,8 +48,7 @@ class EngineSubmission(Submission):
         :raises RuntimeError: after shutdown, at the interpreter's end, or in a forked child
         :raises BrokenProcessPool: if the engine is broken
         """
-        engine = self._engine
-        if self.is_closed or engine.broken is not None or engine.forked or _ending:
+        if self.is_closed or self._engine.refuses or _ending:  # one call: this is on the path of each task
             self._refuse()
 
     def _refuse(self) -> None:

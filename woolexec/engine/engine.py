@@ -149,6 +149,11 @@ class Engine:
         return self._loop.has_begun
 
     @property
+    def refuses(self) -> bool:
+        """No calls can be submitted: it is broken, or the copy in a forked child."""
+        return self._supervisor.broken is not None or self._loop.forked
+
+    @property
     def forked(self) -> bool:
         """This is the copy of an engine in a forked child."""
         return self._loop.forked
