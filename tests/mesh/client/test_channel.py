@@ -108,7 +108,10 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
         finally:
             process.send_signal(signal.SIGCONT)
             process.stdin.close()
-            process.wait(PATIENCE)
+            try:
+                process.wait(PATIENCE)
+            finally:
+                process.kill()  # else leaving the block would wait without a limit
 
 
 def test_peer_that_says_that_it_has_no_workers_is_left_alone(peer):
