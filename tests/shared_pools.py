@@ -51,12 +51,13 @@ def start(pool, workers, folder):
 
 @contextmanager
 def started(folder):
-    """Make the pools, for a block."""
-    with PeerPoolExecutor(1) as one, PeerPoolExecutor(2) as two:
-        _pools.update({1: one, 2: two})
-        try:
-            for workers, pool in _pools.items():
-                start(pool, workers, folder / str(workers))
-            yield
-        finally:
-            _pools.clear()
+    """Make the pools, for a block; a ``with`` statement would make them current executors of all the tests in it."""
+    _pools.update({workers: PeerPoolExecutor(workers) for workers in (1, 2)})
+    try:
+        for workers, pool in _pools.items():
+            start(pool, workers, folder / str(workers))
+        yield
+    finally:
+        for pool in _pools.values():
+            pool.shutdown()
+        _pools.clear()

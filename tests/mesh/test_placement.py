@@ -166,7 +166,7 @@ def test_resource_is_never_given_out_twice(tmp_path):
 def test_nested_task_gets_what_it_requires(tmp_path):
     with Peer(2, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as pool:
         assert pool.submit(tasks.nest_with, {"gpu": 1}).result(PATIENCE) in workers_of(peer)[0]
-        with pytest.raises(UnsatisfiableError, match=r"no peer offers tpu>=1\.0 \(seen: here: gpu=1\)"):
+        with pytest.raises(UnsatisfiableError, match=r"no peer offers tpu>=1 \(seen: here: gpu=1\)"):
             pool.submit(tasks.nest_with, {"tpu": 1}).result(PATIENCE)
 
 
@@ -175,7 +175,7 @@ def test_requirement_that_nobody_meets_fails_and_says_what_was_seen_and_keeps_no
         futures = [pool.with_options(require=wanted).submit(os.getpid) for wanted in ({"gpu": 2}, {"zone": "b"})]
         coroutine = pool.with_options(require={"gpu": 2}).submit(tasks.pid_of)
         assert pool.submit(os.getpid).result(PATIENCE)
-        with pytest.raises(UnsatisfiableError, match=r"no peer offers gpu>=2\.0 .*gpu=1, zone=a.*--resource gpu=2"):
+        with pytest.raises(UnsatisfiableError, match=r"no peer offers gpu>=2 .*gpu=1, zone=a.*--resource gpu=2"):
             futures[0].result(PATIENCE)
         with pytest.raises(UnsatisfiableError, match=r"no peer offers zone=b .*--tag zone=b"):
             futures[1].result(PATIENCE)
