@@ -25,7 +25,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-SETTLE = 3.0
+SETTLE = 10.0
 PREFIX = "woolexec"
 MARK = "TESTS_OF_WOOLEXEC"
 _run = f"{os.getpid()}-{uuid.uuid4().hex}"

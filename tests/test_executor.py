@@ -707,8 +707,9 @@ def use_as_argument(executor):
     return executor.submit(abs, -3).result()
 
 
-def test_executor_passed_to_a_task_arrives_as_the_one_it_runs_in(pool):
-    assert pool.submit(use_as_argument, pool).result(WATCHDOG) == 3
+def test_executor_passed_to_a_task_arrives_as_the_one_it_runs_in():
+    with PeerPoolExecutor(2) as pool:
+        assert pool.submit(use_as_argument, pool).result(WATCHDOG) == 3
 
 
 def nested_options(path):
