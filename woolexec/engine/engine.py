@@ -139,11 +139,6 @@ class Engine:
         return self._loop.stopped
 
     @property
-    def waiting(self) -> int:
-        """The number of calls and chunks that have not been sent, as an upper bound."""
-        return self.scheduler.waiting + len(self._loop.inbox)
-
-    @property
     def has_begun(self) -> bool:
         """The engine has been used or shut down."""
         return self._loop.has_begun
@@ -185,7 +180,7 @@ class Engine:
     def statistics(self) -> dict[str, int]:
         """The numbers of queued calls, of outstanding calls and of workers."""
         return {
-            "queued": self.waiting,
+            "queued": self.scheduler.waiting + len(self._loop.inbox),
             "outstanding": sum(len(place.outstanding) for place in self.scheduler.places),
             "workers": len(self._supervisor.workers),
         }

@@ -349,7 +349,7 @@ class Peers:
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
             links = self._engine.links
-            if self._engine.waiting:
+            if self._engine.statistics["queued"]:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
             if links.are_open or self._engine.pids or not links.has_waiting:
                 alone_since = None
