@@ -5,7 +5,6 @@ import pytest
 from woolexec import WorkerLostError
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import NOTHING
-from woolexec.core.pinning import Pinning
 from woolexec.core.place import RemoteLane
 from woolexec.engine.links import Links
 from woolexec.engine.transport import Remote, Sent
@@ -44,7 +43,7 @@ def engine(make_engine):
     """An engine without workers of its own."""
     engine = make_engine(limit=0)
     engine.function().seconds = 1.0  # so that few calls are sent ahead
-    engine.links = Links(engine.rounds, Pinning(engine.scheduler, engine.dispatcher))
+    engine.links = Links(engine.rounds)
     return engine
 
 
@@ -140,7 +139,7 @@ def test_failing_what_waits_leaves_what_was_sent(engine, link):
 
 def test_call_of_a_client_is_queued(make_engine):
     engine = make_engine(limit=2)
-    links = Links(engine.rounds, Pinning(engine.scheduler, engine.dispatcher))
+    links = Links(engine.rounds)
     links.submit(call := engine.call())
     engine.round()
     assert call.place is engine.workers[0]
@@ -148,7 +147,7 @@ def test_call_of_a_client_is_queued(make_engine):
 
 def test_call_for_one_worker_is_run_by_that_worker(make_engine):
     engine = make_engine(limit=3)
-    links = Links(engine.rounds, Pinning(engine.scheduler, engine.dispatcher))
+    links = Links(engine.rounds)
     for number in (2, 3, 1, 5):
         links.submit(call := engine.call(), number)
         engine.round()
@@ -158,7 +157,7 @@ def test_call_for_one_worker_is_run_by_that_worker(make_engine):
 
 def test_cancel_of_a_client_is_answered(make_engine):
     engine = make_engine()
-    links = Links(engine.rounds, Pinning(engine.scheduler, engine.dispatcher))
+    links = Links(engine.rounds)
     running, *_ = engine.running()
     links.submit(waiting := engine.call())
     answers = []

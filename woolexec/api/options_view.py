@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
 from woolexec.api.map_batches import FutureSender
-from woolexec.api.map_futures import map_futures
 from woolexec.api.task_executor import current_executor
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class EngineExecutor(BaseExecutor):
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
         if function.is_stream:
+            from woolexec.api.map_futures import map_futures
+
             return map_futures(partial(self.submit, fn), iterables, **how)
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1

@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
-from woolexec.api.map_futures import map_futures
 from woolexec.api.submission import Submission
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
@@ -48,6 +47,8 @@ class NestedExecutor(BaseExecutor):
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
+        from woolexec.api.map_futures import map_futures
+
         return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a separate task
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:

@@ -8,9 +8,8 @@ is notified of.
 
 from __future__ import annotations
 
-from woolexec.core.candidate import taken_by, weigh
 from woolexec.core.offer import Offer
-from woolexec.core.window import HORIZON
+from woolexec.core.window import HORIZON, taken_by, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

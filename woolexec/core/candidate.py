@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import exp, log
 
-from woolexec.core.window import EPSILON, HORIZON
+from woolexec.core.window import HORIZON, taken_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,16 +14,6 @@ _LEARN = 0.1
 
 _NEVER_REFUSED = 1 << 62
 """Freshness of a peer that no other client seems to use: what is known about it does not age."""
-
-
-def weigh(seconds: float | None) -> float:
-    """Return how much of one worker's horizon a call with this expected run time takes, in seconds."""
-    return HORIZON if seconds is None or seconds > HORIZON else seconds
-
-
-def taken_by(load: float) -> int:
-    """Return the number of places that this much work takes."""
-    return -int((EPSILON - load) // HORIZON)
 
 
 class Candidate:

@@ -26,9 +26,8 @@ from __future__ import annotations
 from math import inf
 
 from woolexec.core.call import Call, Chunk
-from woolexec.core.candidate import weigh
 from woolexec.core.place import AnyOf
-from woolexec.core.window import HORIZON
+from woolexec.core.window import HORIZON, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ A call is recorded as outstanding at its place at the moment of the decision, be
 from __future__ import annotations
 
 from woolexec.core.call import Call
-from woolexec.core.candidate import weigh
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.window import BYTES, BYTES_AHEAD, DEPTH, EPSILON, HORIZON, LOW
+from woolexec.core.window import BYTES, BYTES_AHEAD, DEPTH, EPSILON, HORIZON, LOW, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ thousands of seeded histories.
 from __future__ import annotations
 
 import itertools
+from functools import cached_property
 from time import monotonic
 
 from woolexec.core import feeding
@@ -25,8 +26,6 @@ from woolexec.core.balance import Balance
 from woolexec.core.call import Call, Chunk, fail
 from woolexec.core.group import Group
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.offering import Offering
-from woolexec.core.policies import IdleFirst
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.unmet import Unmet
 from woolexec.core.workforce import Workforce
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.actions import Actions
+    from woolexec.core.offering import Offering
     from woolexec.core.place import Place
     from woolexec.core.policies import Placement
 
@@ -66,12 +66,21 @@ class Scheduler:
         self.workforce = Workforce(limit)
         self.workers = self.workforce.workers
         self.links: list[Any] = []
-        self.offering = Offering(self.main, policy or IdleFirst(), actions, clock)
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
+        self._policy = policy
+        self._clock = clock
         self._offer = offer
         self._actions = actions
+
+    @cached_property
+    def offering(self) -> Offering:
+        """Offers calls to peers; made when it is needed, because loading it makes the start of a pool longer."""
+        from woolexec.core.offering import Offering
+        from woolexec.core.policies import IdleFirst
+
+        return Offering(self.main, self._policy or IdleFirst(), self._actions, self._clock)
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -80,11 +89,6 @@ class Scheduler:
         """All places where calls may be outstanding: of workers, of peers, and the lanes of both; from any thread."""
         targets = [*tuple(self.workers.values()), *tuple(self.links)]
         return [*targets, *(target.lane_place for target in targets)]
-
-    @property
-    def waiting(self) -> int:
-        """The number of calls and chunks that are queued, as an upper bound; from any thread."""
-        return len(self.main.queue) + len(self.lanes.queue)
 
     @property
     def has_waiting(self) -> bool:
@@ -140,7 +144,7 @@ class Scheduler:
 
     def _feed_main(self) -> None:
         queue, offer, workforce = self.main.queue, self._offer, self.workforce
-        if queue.has_lines:
+        if self.links and queue.has_lines:
             self.offering.feed(self.links, near=True)
         for worker in self.workers.values():
             if not worker.outstanding:

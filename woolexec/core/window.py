@@ -30,3 +30,13 @@ BYTES_AHEAD = 8 << 20
 
 EPSILON = 1e-9
 """Expected run times are sums of floats: a difference smaller than this is ignored."""
+
+
+def weigh(seconds: float | None) -> float:
+    """Return how much of one worker's horizon a call with this expected run time takes, in seconds."""
+    return HORIZON if seconds is None or seconds > HORIZON else seconds
+
+
+def taken_by(load: float) -> int:
+    """Return the number of places that this much work takes."""
+    return -int((EPSILON - load) // HORIZON)

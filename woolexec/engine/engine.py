@@ -21,17 +21,14 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.pinning import Pinning
 from woolexec.engine.lane import COROUTINES
-from woolexec.engine.links import Links
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.rounds import Rounds
-from woolexec.engine.settings import settings_of_user
 from woolexec.futures.call_future import CallFuture
 from woolexec.platform.posix import at_fork
 from woolexec.wire.fast_frames import encode_next
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from woolexec.core.policies import Placement
+    from woolexec.engine.links import Links
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
 
@@ -110,21 +108,24 @@ class Engine:
         )
         self.scheduler = rounds.scheduler
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
-        self._pinning = Pinning(rounds.scheduler, rounds.dispatcher)
-        self.links = Links(rounds, self._pinning)
         self.submit = rounds.dispatcher.submit
         self.submit_chunk = rounds.dispatcher.submit_chunk
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell = rounds.loop.tell
         self.closes_streams = False
-        self._loop.prepare(rounds.run, self._note_first_use)
+        self._loop.prepare(rounds.run, rounds.supervisor.note_settings)
         if guest is not None:  # it looks for peers before there are any calls
+            # What it needs is loaded here, not in the engine's thread: a fork in mid-import breaks the child.
+            _ = self.links, self.scheduler.offering
             self._loop.begin()
         _engines.add(self)
 
-    def _note_first_use(self) -> None:
-        """Collect the settings of the thread that first uses the engine; user code may run here."""
-        self._supervisor.settings_of_user = settings_of_user()
+    @cached_property
+    def links(self) -> Links:
+        """What links and clients' sessions ask of it; made when there are peers or clients."""
+        from woolexec.engine.links import Links
+
+        return Links(self._rounds)
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -179,9 +180,10 @@ class Engine:
     @property
     def statistics(self) -> dict[str, int]:
         """The numbers of queued calls, of outstanding calls and of workers."""
+        scheduler = self.scheduler
         return {
-            "queued": self.scheduler.waiting + len(self._loop.inbox),
-            "outstanding": sum(len(place.outstanding) for place in self.scheduler.places),
+            "queued": len(scheduler.main.queue) + len(scheduler.lanes.queue) + len(self._loop.inbox),
+            "outstanding": sum(len(place.outstanding) for place in scheduler.places),
             "workers": len(self._supervisor.workers),
         }
 
@@ -259,11 +261,12 @@ class Engine:
 
         :param make: makes one call; called in the engine's thread
         """
+        from woolexec.core.pinning import Pinning
 
         def run() -> list[tuple[Worker | Remote, Call]]:
             self._dispatcher.take_inbox()
             self._dispatcher.revoke_permits()
-            return self._pinning.run_on_all(make)
+            return Pinning(self.scheduler, self._dispatcher).run_on_all(make)
 
         made: list[tuple[Worker | Remote, Call]] = self._loop.ask(run, default=[])
         return made

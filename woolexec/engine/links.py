@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from woolexec.core.pinning import Pinning
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from woolexec.core.call import Call
-    from woolexec.core.pinning import Pinning
     from woolexec.core.place import Place
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
@@ -22,7 +23,7 @@ class Links:
     `due` is what the engine flushes at the end of a round.
     """
 
-    def __init__(self, rounds: Rounds, pinning: Pinning) -> None:
+    def __init__(self, rounds: Rounds) -> None:
         scheduler, dispatcher = rounds.scheduler, rounds.dispatcher
         self.due = dispatcher.due
         self.hear = rounds.outcomes.hear_link
@@ -35,7 +36,7 @@ class Links:
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._cancellation = rounds.cancellation
-        self._pinning = pinning
+        self._pinning = Pinning(scheduler, dispatcher)
 
     # -- for links to peers -------------------------------------------------------------------------------------
 

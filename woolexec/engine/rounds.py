@@ -20,7 +20,6 @@ from woolexec.engine.dispatcher import Dispatcher
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
-from woolexec.engine.policy_guard import guarded
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 
 if TYPE_CHECKING:
@@ -58,9 +57,13 @@ class Rounds:
         self._state = "open"  # then "draining", then "stopped"
         if guest is not None:
             from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
+        if policy is not None:
+            from woolexec.engine.policy_guard import guarded
+
+            policy = guarded(policy)
         self.loop = loop = self.loop_type(self._is_outstanding)
         self.dispatcher = dispatcher = self.dispatcher_type(loop)
-        self.scheduler = scheduler = Scheduler(dispatcher, limit, offer=offer, policy=guarded(policy), clock=loop.clock)
+        self.scheduler = scheduler = Scheduler(dispatcher, limit, offer=offer, policy=policy, clock=loop.clock)
         self.supervisor = supervisor = self.supervisor_type(loop, scheduler, dispatcher, **of_workers)
         self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
         nested = NestedTasks(scheduler, dispatcher, partial(self.cancellation.cancel, force=True))

@@ -17,6 +17,7 @@ from woolexec import errors
 from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
+from woolexec.engine.settings import settings_of_user
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM, kill
@@ -131,6 +132,10 @@ class Supervisor:
         self._fork_server: ForkServer | None = None
         self._reserve = Reserve()
         self._early_deaths = 0
+
+    def note_settings(self) -> None:
+        """Collect the settings of the thread that first uses the engine; user code may run here."""
+        self.settings_of_user = settings_of_user()
 
     # -- starting -----------------------------------------------------------------------------------------------
 
