@@ -19,6 +19,8 @@ def forked(act):
     if pid == 0:
         try:
             posix.lead_group()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what a test before has left there
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             act()
         finally:
             os._exit(1)
