@@ -88,7 +88,7 @@ quick: $(VENV)/.dev
 
 # Thousands of processes import the package, also where Python writes no bytecode.
 test: $(VENV)/.test
-	@echo "the tests take 3 to 6 minutes on two processors; some of them: make test ARGS=tests/core"
+	@echo "the tests take 5 to 11 minutes on two processors; some of them: make test ARGS=tests/core"
 	@$(BIN)/python -m compileall -q woolexec
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
