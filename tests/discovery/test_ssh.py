@@ -97,7 +97,7 @@ def test_reason_why_there_is_no_peer_is_told(host, message):
 def test_host_that_does_not_answer_is_given_up_and_tried_again(monkeypatch):
     monkeypatch.setattr(ssh, "_STARTING", 0.05)
     with (
-        connected("silent", peers_timeout=1.0) as pool,
+        connected("silent", peers_timeout=3.0) as pool,
         pytest.raises(NoPeersError, match=r"not ready within 0\.05 s"),
     ):
         pool.submit(abs, -1).result(PATIENCE)

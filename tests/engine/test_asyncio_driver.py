@@ -197,6 +197,7 @@ def test_no_round_is_made_after_the_last_one(loop):
     assert len(made) == 1
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # policies are deprecated from Python 3.14 on
 def test_event_loop_policy_of_the_program_is_not_used(loop):
     class Policy(asyncio.DefaultEventLoopPolicy):
         """Makes no event loops."""

@@ -1,5 +1,6 @@
 import ctypes
 import operator
+import sys
 import types
 import uuid
 
@@ -23,7 +24,7 @@ def test_ordinary_class_is_not_reduced():
 
 class Point(ctypes.Structure):
     _pack_ = 1
-    if hasattr(ctypes.Structure, "_layout_"):
+    if sys.version_info >= (3, 14):
         _layout_ = "ms"
     _fields_ = (("tag", ctypes.c_char), ("x", ctypes.c_double))
 
