@@ -90,7 +90,7 @@ def test_connection_that_breaks_is_made_again(fake):
     ("host", "message"), [("denied", r"exit code 1: me@denied: Permission denied"), ("absent", r"no-such-woolexec")]
 )
 def test_reason_why_there_is_no_peer_is_told(host, message):
-    with connected(host, peers_timeout=1.0) as pool, pytest.raises(NoPeersError, match=message):
+    with connected(host, peers_timeout=3.0) as pool, pytest.raises(NoPeersError, match=message):
         pool.submit(abs, -1).result(PATIENCE)
 
 
