@@ -192,7 +192,12 @@ def is_cancellation(cls: type[BaseException]) -> bool:
 
 
 async def checkpoint() -> None:
-    """Let other tasks run, and let a pending cancellation take effect."""
+    """
+    Let other tasks run, and let a pending cancellation take effect.
+
+    :raises RuntimeError: outside of an event loop
+    """
+    mailbox_here()  # anyio says the same in words that change with its version
     from anyio.lowlevel import checkpoint
 
     await checkpoint()
