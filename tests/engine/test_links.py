@@ -119,9 +119,9 @@ def test_call_that_has_not_been_written_yet_can_be_queued_again(engine, link):
     engine.links.withdraw(link, call)
     assert call.place is None
     assert call.state == "queued"
-    assert engine.links.claim(call)
+    assert engine.links.cancel_queued(call)
     assert call.state == "done"
-    assert not engine.links.claim(call)
+    assert not engine.links.cancel_queued(call)
 
 
 def test_failing_what_waits_leaves_what_was_sent(engine, link):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
 
-from woolexec.core.batching import span_size
 from woolexec.core.call import Call, Chunk
 from woolexec.core.place import AnyOf
 
@@ -28,34 +27,26 @@ def assign(group: Group, place: Place) -> list[Call]:
     if place.is_supplied:
         return []
     chosen: list[Call] = []
-    queue, places, number = group.queue, group.width, group.number
-    share = -(-len(queue) * place.width // max(1, places))
+    queue = group.queue
+    share = -(-len(queue) * place.width // max(1, group.width))
     while len(chosen) < share or not place.outstanding:
         entry = queue.head(place.offer)
         if entry is None:
             break
         if place.outstanding and entry.line is not None and entry.line.requirement is not None:
             break  # the resources that it takes would be unused while it waits behind another call
-        seconds = entry.function.seconds
+        if entry.ancestor and entry.ancestor in place.outstanding:
+            break  # it would wait behind the call that is about to wait for it
+        count, cost = 0, entry.function.seconds
         if isinstance(entry, Chunk):
-            count = entry.count if entry.fixed else 1 if entry.alone else None
-            count = count or span_size(seconds, entry.count - entry.next, len(queue), places)
-            cost = None if seconds is None else seconds * count
-            if not place.has_room(cost, len(entry.payload)):
-                break
-            call = entry.cut(count)
-            queue.taken_from(entry)
-        else:
-            cost = seconds
-            if entry.ancestor and entry.ancestor in place.outstanding:
-                break  # it would wait behind the call that is about to wait for it
-            if not place.has_room(cost, len(entry.payload)):
-                break
-            if not queue.take(entry):
-                continue
-            call = entry
-        place.sent(call, number(), cost or 0.0, len(call.payload))
-        chosen.append(call)
+            count = group.span_of(entry)
+            cost = None if cost is None else cost * count
+        if not place.has_room(cost, len(entry.payload)):
+            break
+        call = queue.cut(entry, count)
+        if call is not None:
+            group.record(place, call, cost or 0.0)
+            chosen.append(call)
     return chosen
 
 

@@ -36,7 +36,7 @@ class Pinning:
         for link in self._scheduler.links:
             for number in range(1, link.width + 1):
                 call = make()
-                place = link.lane_place if call.function.lane else link
+                place = _place_at(link, call)
                 self._scheduler.group_of(call).pin_far(place, call, number)
                 self._actions.send(place, [call])
                 made.append((link, call))
@@ -57,7 +57,12 @@ class Pinning:
         return workforce.staying
 
     def _run_on(self, worker: Any, call: Call) -> None:
-        place = worker.lane_place if call.function.lane else worker
+        place = _place_at(worker, call)
         group = self._scheduler.group_of(call)
         group.pin(place, call)
         self._actions.send(place, feeding.assign(group, place))
+
+
+def _place_at(target: Any, call: Call) -> Any:
+    """Return the place of a worker or a peer that runs a call: its lane, or itself."""
+    return target.lane_place if call.function.lane else target

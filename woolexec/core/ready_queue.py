@@ -59,6 +59,13 @@ class ReadyQueue:
             return False
         return True
 
+    def cancel(self, call: Call) -> bool:
+        """Claim a call and note that it is cancelled; return False if it is not queued.  From any thread."""
+        if not self.claim(call):
+            return False
+        call.move("cancel")
+        return True
+
     def add(self, call: Call | Chunk) -> None:
         """Add a chunk, or a call that was offered before."""
         line = self._line if call.line is None else self._line_of(call.line)

@@ -1,7 +1,7 @@
 """
 The scheduler: which calls go to which places, which come back, and what becomes of the calls of a place that is gone.
 
-It is pure: it has no sockets, threads or clock of its own.  The engine reports what happened (`joined`, `failed`,
+It is pure: it has no sockets, threads or clock of its own.  The engine reports what happened (`joined`, `raised`,
 `refused`, ...), then lets it act (`feed`, `balance`); what it decides is carried out by `Actions`.  All rules on which
 I1-I7 of the fault list depend are in this package, and ``tests/core/test_simulation.py`` runs these classes against
 thousands of seeded histories.

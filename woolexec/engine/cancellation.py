@@ -203,7 +203,7 @@ class Cancellation:
 
         :param answer: called with whether it was cancelled: before this returns, unless a peer has to be asked
         """
-        dispatcher, queue = self._dispatcher, self._scheduler.main.queue
+        dispatcher = self._dispatcher
         dispatcher.take_inbox()
         dispatcher.revoke_permits()
         place = call.place
@@ -227,10 +227,7 @@ class Cancellation:
                 dispatcher.nested.end_children(call)
                 answer(True)
                 return
-        is_taken = queue.claim(call)
-        if is_taken:
-            call.move("cancel")
-        answer(is_taken)
+        answer(self._scheduler.main.queue.cancel(call))
 
     def _take_back(self, place: Any, call: Call) -> None:
         """Take back a call, and those behind it, from a local worker that has not started it."""

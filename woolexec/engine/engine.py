@@ -236,8 +236,7 @@ class Engine:
         call = future.outstanding_call
         if call is None or self.forked:
             return False
-        if self.scheduler.main.queue.claim(call):
-            call.move("cancel")
+        if self.scheduler.main.queue.cancel(call):
             call.payload = b""
             if len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
                 self._loop.wake()

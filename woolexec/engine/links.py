@@ -31,6 +31,7 @@ class Links:
         self.command = dispatcher.command
         self.is_running = dispatcher.is_running
         self.recall = scheduler.recall
+        self.cancel_queued = scheduler.main.queue.cancel
         self.fail_waiting = scheduler.fail_waiting
         self.after = rounds.loop.after
         self._scheduler = scheduler
@@ -68,13 +69,6 @@ class Links:
         """Queue a call again that has been placed but not yet written to its link."""
         self._scheduler.group_of(call).withdraw(place, (call.number,))
 
-    def claim(self, call: Call) -> bool:
-        """Cancel a call that is queued; return False if it is not."""
-        if not self._scheduler.main.queue.claim(call):
-            return False
-        call.move("cancel")
-        return True
-
     # -- for the sessions of clients ----------------------------------------------------------------------------
 
     def submit(self, call: Call, worker: int = 0) -> None:
@@ -87,7 +81,7 @@ class Links:
             self._dispatcher.revoke_permits()
             self._pinning.run_on(worker, call)
         else:
-            self._scheduler.group_of(call).add(call)
+            self._scheduler.add(call)
 
     def cancel(self, call: Call, answer: Callable[[bool], object], *, force: bool) -> None:
         """Cancel a call or, with `force`, end it; `answer` is called with whether it was cancelled."""

@@ -98,8 +98,7 @@ class NestedTasks:
             return
         call = receiver.outstanding_call
         place = call.place
-        if self._scheduler.main.queue.claim(call):
-            call.move("cancel")
+        if self._scheduler.main.queue.cancel(call):
             receiver.deliver_failure(call, None)
         elif force and place is not None and place.is_lane and place.candidate is None:
             self.cancel(call)

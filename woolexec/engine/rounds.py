@@ -54,7 +54,7 @@ class Rounds:
     ) -> None:
         self._guest = guest
         self._on_end = on_end
-        self._state = "open"  # then "draining", then "stopped"
+        self._state = "open"  # then "draining"
         if guest is not None:
             from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child
         if policy is not None:

@@ -34,7 +34,7 @@ class CallFuture(DeliveredFuture[T]):
     __slots__ = ()
 
     _wait_in_loop: ClassVar[Callable[..., Coroutine[Any, Any, Any]]]
-    """How a task of an event loop waits for a future; set by `woolexec.api.async_api`, which knows event loops."""
+    """How a task of an event loop waits for a future; set by `woolexec.futures.awaiting`, which knows them."""
 
     def done(self) -> bool:
         """Return True if the task has ended or was cancelled."""

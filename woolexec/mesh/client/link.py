@@ -326,7 +326,7 @@ class Link(Remote):
     def _answer(self, place: RemotePlace, *, broken: bool = False) -> None:
         """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
         for call, answer in list(place.wanted.items()):
-            is_taken = self._links.claim(call)
+            is_taken = self._links.cancel_queued(call)
             if is_taken or broken or not place.recalling:
                 del place.wanted[call]
                 answer(is_taken)

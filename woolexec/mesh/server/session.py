@@ -270,7 +270,7 @@ class Served:
             return
         file = attach(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
-        if isinstance(frame, Cancel) and self._links.claim(call):
+        if isinstance(frame, Cancel) and self._links.cancel_queued(call):
             answer.deliver_failure(call, None)
             return
         frame.call = call.number
