@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from woolexec.api.async_api import AsyncFace
@@ -12,6 +13,7 @@ from woolexec.options import WithOptions
 
 if TYPE_CHECKING:
     from woolexec.api.async_api import Items
+    from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
     from woolexec.api.submission import Submission
     from woolexec.futures.call_future import CallFuture
@@ -34,7 +36,16 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
     def _map(
         self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
     ) -> Generator[Any, None, None]:
-        raise NotImplementedError
+        from woolexec.api.map_futures import map_futures
+
+        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a separate task
+
+    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
+        from woolexec.api.map_async import AsyncMap
+        from woolexec.api.map_batches import FutureSender
+
+        star = settings.star or len(iterables) > 1
+        return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
 
     def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
         return self._submission.submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import wait
-from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
-from woolexec.api.map_batches import FutureSender
 from woolexec.api.task_executor import current_executor
 
 if TYPE_CHECKING:
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
 
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
-    from woolexec.api.map_batches import ChunkSender
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
@@ -43,9 +40,7 @@ class EngineExecutor(BaseExecutor):
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
         if function.is_stream:
-            from woolexec.api.map_futures import map_futures
-
-            return map_futures(partial(self.submit, fn), iterables, **how)
+            return super()._map(fn, iterables, chunksize, **how)
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
         )
@@ -56,13 +51,11 @@ class EngineExecutor(BaseExecutor):
 
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
-        star = settings.star or len(iterables) > 1
-        sender: ChunkSender | FutureSender
         if function.is_stream:
-            sender = FutureSender(lambda args: self._start(fn, args, {}), star=star)
-        else:
-            is_fixed = settings.chunksize is not None
-            sender = submission.chunk_sender(function, options, self._check, is_fixed=is_fixed, star=star)
+            return super()._map_async(fn, iterables, settings)
+        star = settings.star or len(iterables) > 1
+        is_fixed = settings.chunksize is not None
+        sender = submission.chunk_sender(function, options, self._check, is_fixed=is_fixed, star=star)
         return AsyncMap(sender, iterables, settings)
 
     def _check(self) -> None:

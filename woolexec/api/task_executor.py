@@ -8,10 +8,9 @@ meanwhile, so recursion may be deeper than the number of workers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
@@ -25,7 +24,6 @@ from woolexec.worker import nested_tasks
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
     from woolexec.options import TaskOptions
@@ -43,20 +41,6 @@ class NestedExecutor(BaseExecutor):
     def __init__(self, options: TaskOptions | None = None) -> None:
         self._options = options
         self._submission = _submission
-
-    def _map(
-        self, fn: Any, iterables: tuple[Iterable[Any], ...], chunksize: int | None, **how: Any
-    ) -> Generator[Any, None, None]:
-        from woolexec.api.map_futures import map_futures
-
-        return map_futures(partial(self.submit, fn), iterables, **how)  # each item is a separate task
-
-    def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
-        from woolexec.api.map_async import AsyncMap
-        from woolexec.api.map_batches import FutureSender
-
-        star = settings.star or len(iterables) > 1
-        return AsyncMap(FutureSender(lambda args: self._start(fn, args, {}), star=star), iterables, settings)
 
     def _view(self, options: TaskOptions) -> NestedExecutor:
         return NestedExecutor(options)

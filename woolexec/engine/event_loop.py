@@ -21,7 +21,7 @@ from woolexec.engine.callback_thread import PATIENCE, Relay
 from woolexec.engine.diagnostics import handle_record, warn_dropped
 from woolexec.engine.selector import Selector
 from woolexec.futures.latch import Latch
-from woolexec.platform.ipc import wake_pipe
+from woolexec.platform.ipc import drain, wake_pipe
 
 _LOOK = 0.1
 """A thread that waits for the end checks this often (seconds) for user code that has no thread to run in."""
@@ -86,7 +86,7 @@ class Loop:
                 self._woken, wake_fd = wake_pipe()
                 undo.callback(os.close, self._woken)
                 undo.callback(os.close, wake_fd)
-                self.watched.add(self._woken, self._drain_wakes)
+                self.watched.add(self._woken, partial(drain, self._woken))
                 self.thread = threading.Thread(target=run, name="woolexec-engine", daemon=True)
                 undo.callback(setattr, self, "thread", None)
                 undo.callback(setattr, self, "_wake_fd", -1)
@@ -269,8 +269,3 @@ class Loop:
             os.close(self._woken)
             wake_fd, self._wake_fd = self._wake_fd, -1
             os.close(wake_fd)
-
-    def _drain_wakes(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while len(os.read(self._woken, 4096)) == 4096:
-                pass

@@ -9,7 +9,6 @@ being noticed, it is pickled again for each task, so that a task always sees the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import CodeType, FunctionType
@@ -18,7 +17,7 @@ from typing import Any
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.core.recent import Recent
 from woolexec.futures.loop_waiters import trio_token
-from woolexec.wire.modules import comes_by_value, look, space_of
+from woolexec.wire.modules import is_named, look, space_of
 from woolexec.wire.payload import LARGE, Needs
 from woolexec.wire.pickling import dumps, dumps_inline
 from woolexec.wire.unchanging import Snapshot, is_constant
@@ -147,17 +146,9 @@ def name_of(fn: object) -> str:
 
 
 def _is_importable(fn: Any) -> bool:
-    """Return whether this function or class is pickled by name."""
-    module = sys.modules.get(getattr(fn, "__module__", None) or "")
-    if module is None:
-        return False
+    """Return whether this function or class is pickled by name, now that all modules have been looked at."""
     look()
-    if comes_by_value(fn.__module__):
-        return False
-    found: Any = module
-    for part in fn.__qualname__.split("."):
-        found = getattr(found, part, _MISSING)
-    return found is fn
+    return is_named(fn)
 
 
 class _References:

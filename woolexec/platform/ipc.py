@@ -50,7 +50,7 @@ def wake_pipe() -> tuple[int, int]:
 def drain(fd: int) -> None:
     """Read everything from a descriptor that does not wait."""
     try:
-        while os.read(fd, 4096):
+        while len(os.read(fd, 4096)) == 4096:
             pass
     except BlockingIOError:
         pass

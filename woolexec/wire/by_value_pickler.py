@@ -19,6 +19,7 @@ from cloudpickle import cloudpickle
 
 from woolexec.wire import arrays, callables, classes, code_objects, reducers, stand_ins, type_objects
 from woolexec.wire.arrivals import sent, set_class_state, set_state
+from woolexec.wire.atoms import SAFE
 from woolexec.wire.main_module import Names, global_of, key_of_arrived
 from woolexec.wire.modules import MAIN, comes_by_value, space_of
 from woolexec.wire.stand_ins import ANEW, Anew, refused
@@ -200,11 +201,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         return made
 
 
-_SAFE = (type(None), bool, int, float, complex, str, bytes)
-
-
 def _is_safe(value: Any) -> bool:
-    return type(value) in _SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
+    return type(value) in SAFE or (type(value) is ModuleType and value.__name__ in sys.modules)
 
 
 def _reduce_foreign(cls: Any) -> Any:

@@ -6,7 +6,6 @@ A function that travels by value is part of a pickle as cloudpickle reduces it; 
 
 from __future__ import annotations
 
-import sys
 from functools import (
     _lru_cache_wrapper,
     cached_property,
@@ -19,7 +18,7 @@ from functools import (
 from importlib import import_module
 from types import FunctionType, MethodType
 
-from woolexec.wire.modules import comes_by_value
+from woolexec.wire.modules import is_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,16 +117,6 @@ def _set_dispatch(fn: Any, state: Any) -> Any:
     for cls, implementation in registry.items():
         fn.register(cls, implementation)
     return fn
-
-
-def is_named(obj: Any) -> bool:
-    """Return whether an object can be imported by its module and qualified name."""
-    if comes_by_value(obj.__module__) or obj.__module__ not in sys.modules:
-        return False
-    found: Any = sys.modules[obj.__module__]
-    for part in obj.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is obj
 
 
 REDUCERS: dict[type, Callable[[Any], Any]] = {

@@ -45,6 +45,17 @@ def comes_by_value(module: object) -> bool:
     return module in _MAINS or module in by_path
 
 
+def is_named(obj: Any) -> bool:
+    """Return whether this function or class is pickled by its module and qualified name; see `look`."""
+    name = getattr(obj, "__module__", None) or ""
+    found: Any = sys.modules.get(name)
+    if found is None or comes_by_value(name):
+        return False
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is obj
+
+
 def look() -> None:
     """Check the modules that were loaded since the last call."""
     global _looked_at  # a cache: this is called for every pickle
