@@ -38,7 +38,7 @@ class Worker(Place):
 
     @property
     def is_busy(self):
-        return bool(self.outstanding or self.lane_place.outstanding or self.pinned)
+        return bool(self.outstanding or self.pinned or self.lane_place.outstanding or self.lane_place.pinned)
 
 
 class Receiver:

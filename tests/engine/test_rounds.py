@@ -5,7 +5,7 @@ import pytest
 from woolexec import WorkerLostError
 from woolexec.core.call import ASYNCIO
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
-from woolexec.wire.frames import Return, Stop
+from woolexec.wire.frames import Recalled, Return, Stop
 from woolexec.worker.records import EXITED
 
 
@@ -73,6 +73,20 @@ def test_engine_does_not_end_while_a_coroutine_runs(engine):
     assert not worker.stopping
     engine.tell(worker, returned(coroutine))
     assert worker.stopping
+
+
+def test_engine_does_not_end_while_a_coroutine_waits_for_one_worker(engine):
+    coroutine, worker, _ = engine.coroutine()
+    engine.scheduler.recall(worker.lane_place)  # nothing is sent there until the worker has answered
+    pinned = engine.call(lane=ASYNCIO)
+    engine.scheduler.lanes.pin(worker.lane_place, pinned)
+    engine.tell(worker, returned(coroutine))
+    engine.rounds.shut(cancel=False)
+    assert engine.round()
+    assert not worker.stopping
+    engine.tell(worker, Recalled(loop=True))
+    engine.tell(worker, returned(pinned))
+    assert pinned.receiver.outcomes == [b"value"]
 
 
 def test_interrupt_cancels_what_waits_and_interrupts_what_runs(engine):

@@ -191,9 +191,10 @@ class Cancellation:
 
     def is_busy(self, target: Worker | Remote) -> bool:
         """Return whether calls are outstanding there that must be waited for."""
-        if target.outstanding or target.pinned:
+        lane = target.lane_place
+        if target.outstanding or target.pinned or lane.pinned:
             return True
-        return not self._left_behind.issuperset(target.lane_place.outstanding)
+        return not self._left_behind.issuperset(lane.outstanding)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 

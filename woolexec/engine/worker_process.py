@@ -293,8 +293,9 @@ class Worker(Transport, Place):
 
     @property
     def is_busy(self) -> bool:
-        """Calls are outstanding or pinned."""
-        return bool(self.outstanding or self.lane_place.outstanding or self.pinned)
+        """Calls are outstanding or pinned, in its main thread or its lane."""
+        lane = self.lane_place
+        return bool(self.outstanding or self.pinned or lane.outstanding or lane.pinned)
 
     @property
     def is_busy_here(self) -> bool:
