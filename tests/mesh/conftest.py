@@ -1,5 +1,6 @@
 import contextlib
 import resource
+import socket
 import time
 
 import pytest
@@ -25,6 +26,12 @@ def joined(*peers, local=0, timeout=1.0):
         pool.shutdown(cancel_futures=True)
         raise
     return pool
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def eventually(condition):

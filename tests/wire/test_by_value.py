@@ -1,27 +1,11 @@
 import functools
-import sys
 import threading
-import types
 
 import pytest
 
 from woolexec.wire.by_value import Verdicts, dumps_by_value, substitute
 from woolexec.wire.stand_ins import StandIn
 from woolexec.wire.unpickling import loads
-
-
-@pytest.fixture
-def program(monkeypatch):
-    """Run source as a program does whose module nobody can import; return its names."""
-    main = types.ModuleType("__main__")
-    monkeypatch.setitem(sys.modules, "__main__", main)
-
-    def run(source, **names):
-        vars(main).update(names)
-        exec(source, vars(main))
-        return main
-
-    return run
 
 
 class Odd:

@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import sys
 import threading
-import types
 from contextvars import ContextVar
 
 import pytest
@@ -20,21 +19,6 @@ from woolexec.wire import reducers, stand_ins
 from woolexec.wire.pickling import dumps
 from woolexec.wire.stand_ins import StandIn
 from woolexec.wire.unpickling import loads
-
-
-@pytest.fixture
-def program(monkeypatch):
-    """Run source as a program does whose module nobody can import; return its names."""
-    main = types.ModuleType("__main__")
-    monkeypatch.setitem(sys.modules, "__main__", main)
-
-    def run(source, **names):
-        vars(main).update(names)
-        exec(source, vars(main))
-        return main
-
-    return run
-
 
 USES = {
     "attribute": lambda x: x.name,

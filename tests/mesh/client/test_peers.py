@@ -7,31 +7,19 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
-from tests.mesh import fake_ssh
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh import fake_ssh, tasks
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, free_port, joined
 from woolexec import NoPeersError, PeerPoolExecutor
 from woolexec.discovery.ssh import Ssh
 from woolexec.mesh.server.peer import Peer
 
 
-def pid_after(seconds):
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def test_two_peers_share_the_work():
     with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as two, joined(one, two) as pool:
-        pids = {future.result(PATIENCE) for future in [pool.submit(pid_after, 0.02) for _ in range(20)]}
+        pids = {future.result(PATIENCE) for future in [pool.submit(tasks.pid_after, 0.02) for _ in range(20)]}
         assert pids == {*one.engine.pids, *two.engine.pids}
 
 

@@ -2,28 +2,15 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.mesh import tasks
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, free_port, joined
 from woolexec import PeerStartError
 from woolexec.mesh.server.peer import Peer
-
-
-def pid_after(seconds):
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def test_peer_listens_on_tcp(tmp_path):
@@ -68,7 +55,7 @@ def test_rolling_drain_under_load_fails_no_task():
     peers = [Peer(1, bind=address, credentials=CREDENTIALS) for address in addresses]
     try:
         with joined(*addresses, timeout=PATIENCE) as pool:
-            futures = [pool.submit(pid_after, 0.002) for _ in range(600)]
+            futures = [pool.submit(tasks.pid_after, 0.002) for _ in range(600)]
             for number, address in enumerate(addresses):
                 eventually(lambda number=number: sum(future.done() for future in futures) > 150 * (number + 1))
                 peers[number].drain()
