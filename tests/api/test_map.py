@@ -1,17 +1,14 @@
 """``map`` with an engine that runs what it is given when it is told to."""
 
-import gc
 import itertools
 import threading
 import time
-from concurrent.futures import CancelledError, Future
 
 import pytest
 
 from tests.memory import chunks, without_collector
 from woolexec.api.map import check_map, map_chunks
 from woolexec.api.map_batches import Board, ChunkSender, Unit
-from woolexec.api.map_futures import map_futures
 from woolexec.core.call import Function
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import dumps
@@ -358,110 +355,6 @@ def test_consumer_in_order_is_woken_by_what_it_waits_for_only():
     assert not woken
     first.put(1, (1, b"", False))
     assert woken
-
-
-# -- each item a task of its own --------------------------------------------------------------------------------------
-
-
-class Futures:
-    """Makes futures, which a test completes."""
-
-    def __init__(self):
-        self.made = []
-
-    def __call__(self, *args):
-        self.made.append(Future())
-        return self.made[-1]
-
-    def finish(self, *numbers):
-        for number in numbers:
-            self.made[number].set_result(number)
-
-
-def test_futures_that_nobody_asked_for_are_not_cancelled():
-    futures = Futures()
-
-    map_futures(futures, (range(3),)).close()
-    map_futures(futures, (range(3),))
-    gc.collect()
-
-    assert not any(future.cancelled() for future in futures.made)
-
-
-@pytest.mark.parametrize("buffersize", [None, 3])
-@pytest.mark.parametrize("ordered", [True, False])
-def test_futures_of_an_iterator_that_was_begun_are_cancelled_with_it(ordered, buffersize):
-    futures = Futures()
-    results = map_futures(futures, (range(4),), buffersize=buffersize, ordered=ordered)
-    futures.finish(0)
-    assert next(results) == 0
-
-    del results
-
-    assert [future.cancelled() for future in futures.made] == [False, True, True, True]
-
-
-@pytest.mark.parametrize("buffersize", [None, 3])
-def test_futures_come_as_they_are_done(buffersize):
-    futures = Futures()
-    results = map_futures(futures, (range(3),), buffersize=buffersize, ordered=False)
-
-    futures.finish(1)
-    assert next(results) == 1
-    futures.finish(0)
-    assert next(results) == 0
-    futures.finish(2)
-    assert list(results) == [2]
-
-
-@pytest.mark.parametrize("buffersize", [None, 2])
-@pytest.mark.parametrize("ordered", [True, False])
-def test_what_futures_raised_may_be_results(ordered, buffersize):
-    futures = Futures()
-
-    def submit(*args):
-        future = futures(*args)
-        if args[0] == 1:
-            future.set_exception(ValueError("one"))
-        elif args[0] == 2:
-            future.cancel()
-            future.set_running_or_notify_cancel()
-        else:
-            future.set_result(args[0])
-        return future
-
-    how = {"ordered": ordered, "buffersize": buffersize}
-    got = list(map_futures(submit, (range(4),), return_exceptions=True, **how))
-    assert {type(result) for result in got} == {int, ValueError, CancelledError}
-    error = next(result for result in got if isinstance(result, ValueError))
-    assert error.__notes__ == ["item 1 of the map"]
-    with pytest.raises((ValueError, CancelledError)):
-        list(map_futures(submit, (range(4),), **how))
-
-
-@pytest.mark.parametrize("buffersize", [None, 2])
-@pytest.mark.parametrize("ordered", [True, False])
-def test_future_that_is_late_is_a_timeout_and_cancels_the_rest(ordered, buffersize):
-    futures = Futures()
-
-    with pytest.raises(TimeoutError):
-        next(map_futures(futures, (range(4),), timeout=0.01, ordered=ordered, buffersize=buffersize))
-
-    assert all(future.cancelled() for future in futures.made)
-
-
-def test_error_of_the_source_comes_after_the_results_of_the_futures_before_it():
-    def source():
-        yield 0
-        raise LookupError("source")
-
-    futures = Futures()
-    results = map_futures(futures, (source(),))
-    futures.finish(0)
-
-    assert next(results) == 0
-    with pytest.raises(LookupError, match="source"):
-        next(results)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.worker import import_path
 
 from .tasks import SOON
 
@@ -88,22 +87,3 @@ def test_worker_that_starts_later_finds_what_its_initializer_needs(modules):
         sys.path.insert(0, str(modules / NAMES[0]))
         module = importlib.import_module(NAMES[0])
         assert pool.submit(module.look).result(SOON) == NAMES[0]
-
-
-@pytest.mark.parametrize(
-    ("now", "path", "then"),
-    [
-        (["/a", "/b"], ["/a", "/b"], ["/a", "/b"]),
-        (["/a", "/b"], ["/c", "/b"], ["/c", "/b"]),
-        (["/own", "/a", "/b", "/added"], ["/b"], ["/own", "/b", "/added"]),
-        (["/own", "/a"], ["/own", "/a"], ["/own", "/a"]),
-        (["/own"], ["/a"], ["/own", "/a"]),
-    ],
-)
-def test_the_callers_part_of_the_path_is_replaced(now, path, then, monkeypatch):
-    monkeypatch.setattr(sys, "path", now)
-    monkeypatch.setattr(import_path, "_path", ["/a", "/b"])
-
-    import_path.follow_path(path)
-
-    assert sys.path == then

@@ -17,7 +17,7 @@ must see each other; both append to `_first` (appending is atomic), and what is 
   look at the state (W3), so no waiter counts it as pending, and none needs to be notified.
 - SHARED is first: the delivery acquires the lock (D3), as the standard library's does, after the waiters were added.
 
-`tests/wire/test_delivery.py` runs every interleaving of these steps.
+`tests/futures/test_delivery.py` runs every interleaving of these steps.
 """
 
 from __future__ import annotations

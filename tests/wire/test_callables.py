@@ -1,0 +1,132 @@
+import functools
+import types
+from types import MethodType
+
+import pytest
+
+from woolexec.wire import callables
+from woolexec.wire.by_value import dumps_by_value
+from woolexec.wire.unpickling import loads
+
+reduce_method = callables.REDUCERS[MethodType]
+
+
+def inline(_):
+    return True
+
+
+class Plain:
+    def fn(self):
+        return "plain"
+
+    other = fn
+
+
+class Derived(Plain):
+    def fn(self):
+        return "derived"
+
+
+class Looks(Plain):
+    def __getattribute__(self, name):
+        return object.__getattribute__(self, name)
+
+
+def test_method_is_a_lookup_on_its_object():
+    for owner in (Plain(), Derived()):
+        assert reduce_method(owner.fn) == (getattr, (owner, "fn"))
+
+
+def test_method_that_a_lookup_would_not_find_is_no_lookup():
+    shadowed = Plain()
+    method = shadowed.fn
+    shadowed.fn = 1
+    replaced = types.MethodType(lambda _: 1, Plain())
+
+    assert reduce_method(method) is None
+    assert reduce_method(replaced) is None
+    assert reduce_method(MethodType(Plain.fn, Derived())) is None
+    assert reduce_method(Looks().fn) is None
+    assert reduce_method(MethodType(functools.partial(print), Plain())) is None
+
+
+def test_method_under_another_name_is_found_under_its_functions_name():
+    owner = Plain()
+
+    assert reduce_method(owner.other) == (getattr, (owner, "fn"))
+
+
+def test_cached_function_that_can_be_imported_travels_by_name():
+    import fnmatch
+
+    cached = next(value for value in vars(fnmatch).values() if isinstance(value, functools._lru_cache_wrapper))
+
+    assert callables.REDUCERS[functools._lru_cache_wrapper](cached) is None
+
+
+def test_annotations_that_cannot_be_evaluated_are_text(program):
+    main = program("from __future__ import annotations\ndef fn(x: Missing) -> int: return x\n")
+
+    assert callables.annotations_of(main.fn) == {"x": "Missing", "return": "int"}
+
+
+def test_function_with_annotations_as_text_is_the_same_otherwise(program):
+    main = program(
+        "def make(y):\n"
+        "    def fn(x: int, *, z=2): 'doc'; return x + y + z\n"
+        "    fn.mark = 1\n"
+        "    return fn\n"
+        "fn = make(3)\n"
+    )
+
+    copy = callables.with_annotations_as_text(main.fn)
+
+    assert copy is not main.fn
+    assert (copy(1), copy.mark, copy.__qualname__, copy.__doc__) == (6, 1, "make.<locals>.fn", "doc")
+    assert copy.__annotations__ == {"x": int}
+    assert copy.__annotations__ is not main.fn.__annotations__
+
+
+@pytest.mark.parametrize("size", [2, None])
+def test_cached_function_of_the_program_arrives_with_an_empty_cache_of_its_size(program, size):
+    main = program("def fn(x): return 2 * x")
+    main.fn = functools.lru_cache(maxsize=size)(main.fn)
+    main.fn(1)
+    fn = loads(dumps_by_value(main.fn, inline))
+
+    assert (fn(4), fn.cache_info().maxsize, fn.cache_info().currsize) == (8, size, 1)
+
+
+def test_function_made_by_singledispatch_arrives_with_its_implementations(program):
+    main = program(
+        "import functools\n"
+        "@functools.singledispatch\n"
+        "def fn(x): return 'object'\n"
+        "@fn.register\n"
+        "def _(x: int): return 'int'\n"
+    )
+    fn = loads(dumps_by_value(main.fn, inline))
+
+    assert (fn(1), fn("x"), fn.__name__) == ("int", "object", "fn")
+    fn.register(str, lambda _: "str")
+    assert (fn("x"), main.fn("x")) == ("str", "object")
+
+
+def test_partial_and_dispatching_methods_and_cached_properties_of_a_class_arrive(program):
+    main = program(
+        "import functools\n"
+        "class A:\n"
+        "    def add(self, x, y): return x + y\n"
+        "    inc = functools.partialmethod(add, y=1)\n"
+        "    @functools.singledispatchmethod\n"
+        "    def kind(self, x): return 'object'\n"
+        "    @kind.register\n"
+        "    def _(self, x: int): return 'int'\n"
+        "    @functools.cached_property\n"
+        "    def once(self): return object()\n"
+        "def make(): return A()\n"
+    )
+    data = dumps_by_value(main.make, inline)
+    a = loads(data)()
+
+    assert (a.inc(1), a.kind(1), a.kind("x"), a.once is a.once) == (2, "int", "object", True)
