@@ -1,0 +1,170 @@
+"""What is collected of this process; the settings are changed and restored by each test."""
+
+import copyreg
+import csv
+import decimal
+import io
+import logging
+import pickle
+import socket
+import warnings
+
+import pytest
+
+from woolexec.engine import settings as collecting
+from woolexec.engine.settings import settings, settings_of_user
+from woolexec.wire.unpickling import loads
+
+
+class Weight:
+    pass
+
+
+class Length:
+    pass
+
+
+class Careful(UserWarning):
+    pass
+
+
+def reduce_own(_):
+    return Weight, ()
+
+
+def reduce_foreign(_):
+    return Length, ()
+
+
+reduce_foreign.__module__ = "another.package"
+
+
+@pytest.fixture
+def reducers(monkeypatch):
+    """An empty table of registered reducers."""
+    monkeypatch.setattr(copyreg, "dispatch_table", {})
+
+
+def test_setting_is_collected_once_it_differs_from_a_fresh_interpreters(monkeypatch):
+    limit, timeout = csv.field_size_limit(), socket.getdefaulttimeout()
+    before = settings()
+    try:
+        csv.field_size_limit(5)
+        socket.setdefaulttimeout(2.5)
+        after = settings()
+    finally:
+        csv.field_size_limit(limit)
+        socket.setdefaulttimeout(timeout)
+
+    assert "csv" not in before
+    assert "socket" not in before
+    assert (after["csv"], after["socket"]) == (5, 2.5)
+
+
+def test_nothing_is_collected_of_modules_that_the_program_has_not_imported(monkeypatch):
+    monkeypatch.setattr(collecting, "imported", lambda _: None)
+
+    assert set(settings()) <= {"recursion", "digits", "nice", "affinity", "limits"}
+    assert set(settings_of_user()) <= {"reducers"}
+
+
+def test_setting_that_cannot_be_read_leaves_the_others(monkeypatch):
+    def changing():
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(collecting, "_OF_THE_PROCESS", {"levels": changing, "socket": lambda: 1.0, "csv": lambda: None})
+
+    found = settings()
+
+    assert found.keys() == {"recursion", "digits", "socket"}
+
+
+def test_settings_are_pickled_with_builtins_alone():
+    class Builtins(pickle.Unpickler):
+        def find_class(self, module, name):
+            raise AssertionError(f"{module}.{name}")
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="care[f]ul", category=Careful)
+        found = settings()
+
+    assert ("error", ("care[f]ul", 34), (__name__, "Careful"), None, 0) in found["warnings"]
+    assert Builtins(io.BytesIO(pickle.dumps(found, 5))).load() == found
+
+
+def test_levels_of_loggers_are_collected_and_of_those_that_have_one_only():
+    loud, quiet = logging.getLogger("a.loud"), logging.getLogger("a.quiet")
+    quiet.setLevel("ERROR")
+    logging.addLevelName(15, "VERBOSE")
+    try:
+        found = settings()
+    finally:
+        quiet.setLevel(logging.NOTSET)
+        del logging._levelToName[15], logging._nameToLevel["VERBOSE"]
+
+    assert loud.level == logging.NOTSET
+    assert found["levels"]["a.quiet"] == logging.ERROR
+    assert "a.loud" not in found["levels"]
+    assert found["levels"][""] == logging.getLogger().level
+    assert found["level_names"][15] == "VERBOSE"
+    assert 30 not in found["level_names"]
+
+
+def test_class_of_loggers_is_collected_if_it_is_the_programs_own():
+    class Loud(logging.Logger):
+        pass
+
+    before = logging.getLoggerClass()
+    try:
+        logging.setLoggerClass(logging.Logger)
+        assert "logger_class" not in settings_of_user()
+        logging.setLoggerClass(Loud)
+        assert loads(settings_of_user()["logger_class"]).__name__ == "Loud"
+    finally:
+        logging.setLoggerClass(before)
+
+
+def test_context_of_decimal_is_that_of_the_thread_or_else_the_default():
+    default = decimal.DefaultContext
+    with decimal.localcontext(decimal.Context(28, decimal.ROUND_HALF_EVEN, -999999, 999999, 1, 0, [], TRAPS)):
+        assert "decimal" not in settings_of_user()
+        default.prec = 40
+        try:
+            assert settings_of_user()["decimal"][0] == 40
+            decimal.getcontext().traps[decimal.Inexact] = True
+            found = settings_of_user()["decimal"]
+        finally:
+            default.prec = 28
+
+    assert found[0] == 28
+    assert set(found[-1]) == {"InvalidOperation", "DivisionByZero", "Overflow", "Inexact"}
+
+
+TRAPS = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
+
+
+def test_reducers_of_other_packages_are_collected_and_those_of_the_class_itself_are_not(reducers):
+    copyreg.pickle(Weight, reduce_own)
+    assert "reducers" not in settings_of_user()
+
+    copyreg.pickle(Length, reduce_foreign)
+    [(module, name, payload)] = settings_of_user()["reducers"]
+
+    assert (module, name) == (__name__, "Length")
+    assert loads(payload)[0] is Length
+
+
+def test_reducer_that_cannot_be_pickled_leaves_the_others(reducers):
+    class Raises:
+        __module__ = "another.package"
+
+        def __call__(self, _):
+            return Weight, ()
+
+        def __reduce__(self):
+            raise LookupError("odd")
+
+    copyreg.pickle(Weight, Raises())
+    copyreg.pickle(Length, reduce_foreign)
+
+    assert [name for _, name, _ in settings_of_user()["reducers"]] == ["Length"]
