@@ -69,7 +69,7 @@ DOORS = {
     "cryptography": ("mesh.security.certificate_authority",),
     "dns": ("discovery.dns",),
     "ifaddr": ("discovery.lan",),
-    "numpy": ("wire.restricted",),
+    "numpy": ("wire.plain_data",),
     "trio": ("worker.trio_lane",),
     "opentelemetry": ("wire.tracing",),
 }

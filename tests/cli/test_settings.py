@@ -85,3 +85,22 @@ def test_what_makes_no_sense_is_an_error_that_names_it(arguments, environment, t
 def test_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(SettingError, match="No such file"):
         gather(SETTINGS, parsed("--config", str(tmp_path / "none.toml")), {})
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_setting_is_an_error_in_each_source(setting, empty, file):
+    sources = [([], {setting.variable: empty}, ""), ([], {}, f'{setting.name} = "{empty}"')]
+    if setting.metavar is not None:
+        sources.append(([f"--{setting.name}", empty], {}, ""))
+    if setting.many:
+        sources += [([], {}, f"{setting.name} = []"), ([], {}, f'{setting.name} = ["{empty}"]')]
+    for arguments, environment, text in sources:
+        with pytest.raises(SettingError, match="is empty: give it a value, or leave it out"):
+            gather(SETTINGS, parsed(*arguments, "--config", file(text)), environment)
+
+
+def test_empty_name_of_the_file_is_an_error():
+    for arguments, environment in ((["--config", ""], {}), ([], {"WOOLEXEC_CONFIG": ""})):
+        with pytest.raises(SettingError, match=r"CONFIG is empty|--config is empty"):
+            gather(SETTINGS, parsed(*arguments), environment)

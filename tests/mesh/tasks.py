@@ -74,6 +74,21 @@ def weigh(blob):
     return len(blob)
 
 
+class _Settings:
+    path = "/srv"
+
+
+_shared = _Settings()
+
+
+def shared():
+    return _shared
+
+
+def path_of_shared():
+    return _shared.path
+
+
 def hold(room, name):
     Path(room, name).touch()
     for _ in range(12_000):  # a minute at least

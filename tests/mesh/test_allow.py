@@ -11,10 +11,11 @@ import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
-from woolexec import PeerPoolExecutor
+from woolexec import PeerPoolExecutor, current_executor
+from woolexec.base_error import rebuild
 from woolexec.mesh.server.peer import Peer
 
-ALLOWED = ["tests.mesh.tasks:weigh", "tests.mesh.tasks:add", "tests.mesh.tasks:count", "tests.mesh.tasks:nest_with"]
+ALLOWED = [f"tests.mesh.tasks:{name}" for name in ("weigh", "add", "count", "nest_with", "shared", "path_of_shared")]
 
 
 class Evil:
@@ -49,6 +50,37 @@ def test_what_is_not_on_the_list_is_refused(strict, fn):
     assert strict.submit(tasks.weigh, b"12").result(PATIENCE) == 2
 
 
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [(bytearray, (10,)), (Path, ("/etc",)), (range, (3,)), (SystemExit, ()), (current_executor, ()), (complex, (1,))],
+)
+def test_constructors_of_plain_data_are_no_tasks(strict, fn, args):
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+        strict.submit(fn, *args).result(PATIENCE)
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+        list(strict.map(fn, *([arg] for arg in args or (1,))))
+
+
+class Rebuilt:
+    """Unpickles as what a function returns, with attributes of the sender's choice."""
+
+    def __reduce__(self):
+        return rebuild, (tasks.shared, (), {"path": "/of/the/sender"})
+
+
+def test_no_argument_changes_an_object_for_others(strict):
+    with pytest.raises(pickle.UnpicklingError):
+        strict.submit(tasks.weigh, [Rebuilt()]).result(PATIENCE)
+    assert strict.submit(tasks.path_of_shared).result(PATIENCE) == "/srv"
+
+
+def test_empty_list_allows_nothing():
+    with Peer(1, credentials=CREDENTIALS, allow=[]) as peer, joined(peer) as pool:
+        for fn, args in ((tasks.weigh, (b"12",)), (pow, (2, 3)), (bytearray, (3,)), (lambda: 1, ())):
+            with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+                pool.submit(fn, *args).result(PATIENCE)
+
+
 def test_arguments_are_plain_data(strict, tmp_path):
     evil = Evil(tmp_path / "evil")
     with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
@@ -59,6 +91,8 @@ def test_arguments_are_plain_data(strict, tmp_path):
     assert not evil.path.exists()
     assert strict.submit(tasks.weigh, [dt.date.min, Decimal(1), {1}, Path("x")]).result(PATIENCE) == 4
     assert strict.submit(tasks.weigh, np.arange(100_000)).result(PATIENCE) == 100_000
+    assert strict.submit(tasks.weigh, [b"large" * 100_000, np.arange(10)[::2]]).result(PATIENCE) == 2
+    assert strict.submit(tasks.weigh, blob=b"large" * 100_000).result(PATIENCE) == 500_000
 
 
 def test_tasks_of_tasks_are_on_the_list_too(strict):

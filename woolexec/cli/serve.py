@@ -86,7 +86,7 @@ SETTINGS = (
         "tls-ca", "authority that must have issued clients' certificates", metavar="FILE", variable=f"{SERVE}TLS_CA"
     ),
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
-    Setting("allow", "run only this function; may be given several times", function, (), "MODULE:NAME", many=True),
+    Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),

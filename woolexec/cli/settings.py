@@ -21,6 +21,10 @@ _OTHERS = frozenset(
 """Names with the prefix that are not settings of a command; those of TLS are a client's."""
 
 
+_EMPTY = "{} is empty: give it a value, or leave it out"
+"""The message for a setting without a value: a broken template must not weaken what the setting protects."""
+
+
 class SettingError(ValueError):
     """A setting that does not exist, or that has an invalid value."""
 
@@ -64,15 +68,19 @@ class Setting:
         """
         if self.many:
             entries = given if isinstance(given, list) else str(given).split(",")
+            if not entries:
+                raise SettingError(_EMPTY.format(where))
             return [self._parse(entry, where) for entry in entries]
         return self._parse(given, where)
 
     def _parse(self, given: object, where: str) -> Any:
+        if not str(given).strip():
+            raise SettingError(_EMPTY.format(where))
         if self.metavar is None:
             if isinstance(given, bool):
                 return given
             text = str(given).lower()
-            if text in ("1", "true", "yes", "on", "0", "false", "no", "off", ""):
+            if text in ("1", "true", "yes", "on", "0", "false", "no", "off"):
                 return text in ("1", "true", "yes", "on")
             raise SettingError(f"{where}: must be yes or no, not {given!r}")
         if isinstance(given, bool | dict | list):
@@ -97,8 +105,12 @@ def gather(
     :raises SettingError: if a name is unknown or a value is invalid
     """
     known = {setting.name: setting for setting in settings}
-    path = getattr(arguments, "config", None) or environment.get("WOOLEXEC_CONFIG")
-    file = _read(path) if path else {}
+    path, where = getattr(arguments, "config", None), "--config"
+    if path is None:
+        path, where = environment.get("WOOLEXEC_CONFIG"), "WOOLEXEC_CONFIG"
+    if path == "":
+        raise SettingError(_EMPTY.format(where))
+    file = {} if path is None else _read(path)
     for name in file.keys() - known.keys():
         raise SettingError(f"{path}: unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
     variables = {setting.variable for setting in settings} | _OTHERS

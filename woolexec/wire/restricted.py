@@ -1,13 +1,17 @@
 """
-Unpickling for workers of peers that run only the functions on an allow list.
+Unpickling of plain data and, for workers of peers with an allow list, of references to the functions on that list.
 
 Guarantees:
-1. A reference is looked up only if it is on the list, or creates plain data.
-2. No existing object is changed: the opcode BUILD, which sets an object's state, works only on our stand-ins.
-3. Arrays consist of numbers and text only: numpy's own functions would accept pointers as objects.
+1. A reference is looked up only if it is on the list, or is an exception of Python or woolexec; in place of what
+   creates plain data there is a constructor of `plain_data`.
+2. Nothing is called but these constructors, these exceptions, and classes that are on the list.
+3. No existing object is changed: the opcode BUILD, which sets an object's state, works only on our stand-ins, and
+   items are added only to containers that the pickle itself has created.
+4. Arrays consist of numbers, text and dates only: numpy's own functions would accept pointers as objects.
+5. Only a function that is on the list is run as a task.
 
-It is based on Python's unpickler written in Python, several times slower than the one in C, in which the second
-guarantee cannot be enforced.
+It is based on Python's unpickler written in Python, several times slower than the one in C, in which the second and
+third guarantee cannot be enforced.
 """
 
 from __future__ import annotations
@@ -15,7 +19,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Any
+
+from woolexec.checks import wrong_type
+from woolexec.wire import plain_data
+from woolexec.wire.pickling import Pickled
+from woolexec.wire.plain_data import Constructor, Dtype, Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,133 +33,174 @@ if TYPE_CHECKING:
 ALLOW = "WOOLEXEC_WORKER_ALLOWS"
 """The environment variable with the list; set only for workers of such peers."""
 
-_DATA = frozenset(
-    {
-        *(f"builtins:{name}" for name in ("bytearray", "complex", "frozenset", "range", "set", "slice")),
-        *(f"collections:{name}" for name in ("Counter", "OrderedDict", "deque")),
-        *(f"datetime:{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-        *(
-            f"{module}:{name}"
-            for module in ("pathlib", "pathlib._local")  # from Python 3.13 on
-            for name in ("Path", "PosixPath", "PurePath", "PurePosixPath")
-        ),
-        "decimal:Decimal",
-        "fractions:Fraction",
-        "woolexec.base_error:rebuild",
-        "woolexec.api.task_executor:current_executor",
-        "woolexec.wire.pickling:Pickled",
-    }
-)
-"""References that create nothing but data."""
-
-_EXCEPTIONS = frozenset({"builtins", "_pickle", "woolexec.errors"})
-"""Modules whose exceptions count as data."""
-
 _InPython: Any = pickle._Unpickler  # documented only by its source
 
-_KINDS = frozenset("biufcSU")
-"""Allowed element types of arrays, as `numpy.dtype.kind`: none with objects or fields."""
+_CONTAINERS = frozenset({dict, OrderedDict, Counter, list, deque, set})
+"""Types of which every object in a pickle was created by that pickle."""
 
 
-def loader(names: Iterable[str]) -> Callable[..., Any]:
+class Careful(_InPython):  # type: ignore[misc]  # it has no type information
     """
-    Return a function that unpickles references to these functions, and plain data.
+    Unpickles plain data.
+
+    :param refusal: the end of the message about a reference that is refused
+    """
+
+    dispatch = _InPython.dispatch.copy()
+
+    def __init__(self, data: Any, refusal: str, *, buffers: Any = None) -> None:
+        super().__init__(io.BytesIO(data), fix_imports=False, buffers=buffers)
+        self._refusal = refusal
+
+    def find_class(self, module: str, name: str) -> Any:
+        """
+        Look up a reference.
+
+        :raises UnpicklingError: if it is not plain data
+        """
+        found = plain_data.find(module, name)
+        if found is None:
+            raise pickle.UnpicklingError(f"{module}:{name} is not {self._refusal}")
+        return found
+
+    def get_extension(self, code: int) -> None:
+        """
+        Refuse a reference by number.
+
+        :raises UnpicklingError: always
+        """
+        raise pickle.UnpicklingError(f"extension {code} is not {self._refusal}")
+
+    def load_build(self) -> None:
+        """
+        Set the state of the object on top of the stack.
+
+        :raises UnpicklingError: if that is anything but a stand-in of ours
+        """
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if type(target) is not Dtype and type(target) is not Shell:
+            raise pickle.UnpicklingError(f"the state of {type(target).__name__} is not {self._refusal}")
+        target.__setstate__(state)
+        if type(target) is Shell:
+            self._replace(target)
+
+    def _replace(self, shell: Shell) -> None:
+        """Put an array in place of its stand-in, which has been memorized a few objects ago."""
+        self.stack[-1] = shell.array
+        for key in reversed(self.memo):
+            if self.memo[key] is shell:
+                self.memo[key] = shell.array
+                return
+
+    def check_callable(self, function: Any) -> None:
+        """
+        Check what the pickle calls.
+
+        :raises UnpicklingError: if it is neither a constructor of plain data nor a class
+        """
+        if type(function) is not Constructor and not isinstance(function, type):
+            raise pickle.UnpicklingError(f"a call in a pickle is not {self._refusal}")
+
+    def check_container(self, target: Any) -> None:
+        """
+        Check what the pickle adds items to.
+
+        :raises UnpicklingError: if it is not a container that a pickle creates
+        """
+        if type(target) not in _CONTAINERS:
+            raise pickle.UnpicklingError(f"adding items to {type(target).__name__} is not {self._refusal}")
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        self.check_callable(klass)
+        super()._instantiate(klass, args)
+
+
+def _checked(opcode: bytes, check: Callable[[Careful], None]) -> None:
+    """Check the object that an opcode concerns before it is executed."""
+    run = Careful.dispatch[opcode[0]]
+
+    def load(unpickler: Careful) -> None:
+        check(unpickler)
+        run(unpickler)
+
+    Careful.dispatch[opcode[0]] = load
+
+
+Careful.dispatch[pickle.BUILD[0]] = Careful.load_build
+for _opcode, _depth in ((pickle.REDUCE, 2), (pickle.NEWOBJ, 2), (pickle.NEWOBJ_EX, 3)):
+    _checked(_opcode, lambda this, depth=_depth: this.check_callable(this.stack[-depth]))  # type: ignore[misc]
+for _opcode, _depth in ((pickle.SETITEM, 3), (pickle.APPEND, 2)):
+    _checked(_opcode, lambda this, depth=_depth: this.check_container(this.stack[-depth]))  # type: ignore[misc]
+for _opcode in (pickle.SETITEMS, pickle.APPENDS, pickle.ADDITEMS):
+    _checked(_opcode, lambda this: this.check_container(this.metastack[-1][-1]))
+
+
+def _executor() -> Any:
+    from importlib import import_module
+
+    return import_module("woolexec.api.task_executor").current_executor()
+
+
+_IN_TASKS = {
+    "woolexec.api.task_executor:current_executor": Constructor(_executor),
+    "woolexec.wire.pickling:Pickled": Constructor(Pickled),
+}
+"""What is plain data only in a worker that unpickles with the same list."""
+
+
+class AllowList:
+    """
+    The functions that a worker may run.
 
     :param names: each as ``module:qualname``
+    :raises TypeError: if it is a single string
     """
-    allowed = _DATA | {*names}
 
-    class Unpickler(_InPython):  # type: ignore[misc]  # it has no type information
-        """Looks up only what is on the list, and changes no existing object."""
+    def __init__(self, names: Iterable[str]) -> None:
+        if isinstance(names, str):
+            raise wrong_type("allow", "several names, each as module:qualname", names)
+        self._names = frozenset(names)
+        self.variable = " ".join(sorted(self._names))  # the value of `ALLOW`
+        self._found: dict[str, Any] = {}
 
-        dispatch = _InPython.dispatch.copy()
-
-        def find_class(self, module: str, name: str) -> Any:
-            """
-            Look up a reference.
-
-            :raises UnpicklingError: if it is not on the list
-            """
-            stand_in = _STAND_INS.get(f"{module.replace('numpy._core', 'numpy.core')}:{name}")
-            if stand_in is not None:
-                return stand_in
-            if f"{module}:{name}" not in allowed and not _is_exception(module, name):
-                raise pickle.UnpicklingError(f"{module}:{name} is not on this peer's list (woolexec serve --allow)")
-            return super().find_class(module, name)
-
-        def load_build(self) -> None:
-            """
-            Set the state of the object on top of the stack.
-
-            :raises UnpicklingError: if that is anything but a stand-in of ours
-            """
-            state = self.stack.pop()
-            target = self.stack[-1]
-            if type(target) is not _Dtype:
-                raise pickle.UnpicklingError(f"setting state of {type(target).__name__} is not allowed on this peer")
-            target.set_state(state)
-
-        dispatch[pickle.BUILD[0]] = load_build
-
-    def load(data: Any, *, buffers: Any = None) -> Any:
-        return Unpickler(io.BytesIO(data), buffers=buffers).load()
-
-    return load
-
-
-def _is_exception(module: str, name: str) -> bool:
-    if module not in _EXCEPTIONS:
-        return False
-    found = getattr(sys.modules.get(module), name, None)
-    return isinstance(found, type) and issubclass(found, BaseException)
-
-
-class _Dtype:
-    """A stand-in for an element type while it is unpickled."""
-
-    def __init__(self, text: object, *_: object) -> None:
-        self._text, self._order = str(text), "="
-
-    def set_state(self, state: Any) -> None:
-        """Store the byte order; the rest of the state matters only for types with fields."""
-        if not (isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "=", "|")):
-            raise pickle.UnpicklingError("invalid state for the element type of an array")
-        self._order = state[1]
-
-    def make(self) -> Any:
+    def load(self, data: Any, *, buffers: Any = None) -> Any:
         """
-        Create the numpy element type.
+        Unpickle plain data and references to what is on the list.
 
-        :raises UnpicklingError: if its elements are not numbers or text
+        :raises UnpicklingError: if there is anything else
         """
-        import numpy as np
+        return _Listed(data, self, buffers=buffers).load()
 
-        dtype = np.dtype(self._text)
-        if dtype.kind not in _KINDS or dtype.hasobject:
-            raise pickle.UnpicklingError(f"arrays of {self._text} are not allowed on this peer, only numbers and text")
-        return dtype if self._order in "=|" else dtype.newbyteorder(self._order)  # type: ignore[arg-type]
+    def check(self, function: object) -> None:
+        """
+        Check that a function may be run.
 
+        :raises UnpicklingError: if it is not on the list
+        """
+        if not any(function is each for each in self._found.values()):
+            raise pickle.UnpicklingError("the function of the task is not on this peer's list (woolexec serve --allow)")
 
-def _array(buffer: Any, dtype: Any, shape: Any, order: Any, *_: object) -> Any:
-    import numpy as np
-
-    return np.frombuffer(buffer, dtype=_checked(dtype)).reshape(shape, order=order)
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    import numpy as np
-
-    return np.frombuffer(data, dtype=_checked(dtype), count=1)[0]
-
-
-def _checked(dtype: Any) -> Any:
-    if type(dtype) is not _Dtype:
-        raise pickle.UnpicklingError("array without an element type")
-    return dtype.make()
+    def find(self, module: str, name: str) -> Any:
+        """Look up a reference; return None if it is not on the list."""
+        key = f"{module}:{name}"
+        if key not in self._names:
+            return None
+        __import__(module)
+        found = sys.modules[module]
+        for part in name.split("."):
+            found = getattr(found, part)
+        self._found[key] = found
+        return found
 
 
-_STAND_INS: dict[str, Callable[..., Any]] = {
-    "numpy:dtype": _Dtype,
-    "numpy.core.multiarray:scalar": _scalar,
-    "numpy.core.numeric:_frombuffer": _array,
-}
+class _Listed(Careful):
+    def __init__(self, data: Any, allowed: AllowList, *, buffers: Any = None) -> None:
+        super().__init__(data, "on this peer's list (woolexec serve --allow)", buffers=buffers)
+        self._allowed = allowed
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._allowed.find(module, name)
+        if found is None:
+            found = _IN_TASKS.get(f"{module}:{name}")
+        return super().find_class(module, name) if found is None else found

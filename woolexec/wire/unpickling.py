@@ -47,10 +47,18 @@ ALONE_IN_CALL = pickle.dumps(((Raw(b""),), {}), 5, buffer_callback=lambda _: Fal
 load = pickle.loads
 
 
-def restrict(other: Callable[..., Any]) -> None:
-    """Unpickle with another function from now on, in this process."""
-    global load  # once, when a worker starts
-    load = other
+def _run_any(function: object) -> None:
+    """Let every function run."""
+
+
+check_function: Callable[[object], None] = _run_any
+"""Checks that a function may be run as a task."""
+
+
+def restrict(other: Callable[..., Any], check: Callable[[object], None]) -> None:
+    """Unpickle with another function, and check the functions of tasks, from now on, in this process."""
+    global load, check_function  # once, when a worker starts
+    load, check_function = other, check
 
 
 def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) -> Any:

@@ -200,9 +200,10 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
     faulthandler.enable(page_fd, all_threads=False)
     code = 0
     if "WOOLEXEC_WORKER_ALLOWS" in os.environ:
-        from woolexec.wire.restricted import ALLOW, loader
+        from woolexec.wire.restricted import ALLOW, AllowList
 
-        restrict(loader(os.environ[ALLOW].split()))
+        allowed = AllowList(os.environ[ALLOW].split())
+        restrict(allowed.load, allowed.check)
     try:
         worker = Worker(sock, descriptors, page_fd)
         on_signal(SIGURG, worker.reading.open)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 
+from woolexec.wire import unpickling
 from woolexec.wire.payload import Parts
 from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.unpickling import loads
@@ -93,8 +94,11 @@ def load(
         if needs:
             from woolexec.wire import main_module
 
-            return main_module.load(payload, needs), _loading.found
-        return loads(payload), _loading.found
+            function = main_module.load(payload, needs)
+        else:
+            function = loads(payload)
+        unpickling.check_function(function)
+        return function, _loading.found
     finally:
         _loading.fail = _loading.found = None
 

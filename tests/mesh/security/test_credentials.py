@@ -5,6 +5,8 @@ import pytest
 
 from woolexec import Credentials, CredentialsError
 from woolexec.mesh.security.credentials import state_folder
+from woolexec.mesh.security.tls import Tls
+from woolexec.mesh.server.peer import Peer
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,34 @@ def test_token_of_another_user_is_refused(tmp_path):
     os.chown(path, 12345, 12345)
     with pytest.raises(CredentialsError, match="another user"):
         Credentials.from_file(path)
+
+
+@pytest.mark.parametrize("name", ["token", "ca", "certificate", "key"])
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_file_name_never_falls_back_to_less(name, empty):
+    with pytest.raises(CredentialsError, match=f"{name} is empty"):
+        Credentials.from_files(**{name: empty})
+
+
+@pytest.mark.parametrize("empty", [b"", b" \n"])
+def test_empty_token_is_no_token(empty):
+    with pytest.raises(CredentialsError, match="the token is empty"):
+        Credentials(empty)
+
+
+@pytest.mark.parametrize("half", [{"ca": ""}, {"certificate": "a"}, {"key": "a"}, {"certificate": "a", "key": ""}])
+def test_half_of_tls_is_refused(half):
+    with pytest.raises(CredentialsError, match=r"must be given together|is empty"):
+        Tls(**half)
+
+
+@pytest.mark.parametrize("half", [Tls(), Tls("ca"), Tls(certificate="a", key="b")])
+def test_peer_never_serves_everyone_over_tls(half):
+    with pytest.raises(CredentialsError, match="a peer that uses TLS needs"):
+        Peer(1, credentials=Credentials(tls=half))
+
+
+def test_empty_state_folder_is_refused(monkeypatch):
+    monkeypatch.setenv("WOOLEXEC_STATE", "")
+    with pytest.raises(CredentialsError, match="WOOLEXEC_STATE is empty"):
+        state_folder()

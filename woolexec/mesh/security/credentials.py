@@ -34,6 +34,7 @@ class Credentials:
 
     :param token: the secret that both have; None: no token is required
     :param tls: the certificates; None: the connection is neither encrypted nor authenticated by TLS
+    :raises CredentialsError: if the token is empty
     """
 
     token: bytes | None = field(default=None, repr=False)
@@ -42,6 +43,8 @@ class Credentials:
     def __post_init__(self) -> None:
         if not isinstance(self.token, bytes | None):  # the message must not show the value
             raise TypeError(f"token must be bytes or None, not {type(self.token).__name__}")
+        if self.token is not None and not self.token.strip():
+            raise CredentialsError("the token is empty: give one, or None for no token")
         if self.tls is not None and not hasattr(self.tls, "certificate"):
             raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
 
@@ -52,6 +55,19 @@ class Credentials:
     def are_mutual(self) -> bool:
         """Whether each end authenticates itself by a certificate."""
         return self.tls is not None and None not in (self.tls.ca, self.tls.certificate, self.tls.key)
+
+    def check_of_peer(self) -> None:
+        """
+        Check that a peer with these credentials would not let in everyone over TLS.
+
+        :raises CredentialsError: if it has no certificate, or clients must prove nothing
+        """
+        if self.tls is None:
+            return
+        if self.tls.certificate is None:
+            raise CredentialsError("a peer that uses TLS needs a certificate and its key")
+        if self.tls.ca is None and self.token is None:
+            raise CredentialsError("a peer that uses TLS needs an authority or a token, which clients must have")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
@@ -65,7 +81,7 @@ class Credentials:
         """
         names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY")]
         for name in names:
-            if environment.get(name) == "":  # a broken template must not weaken security
+            if environment.get(name, name).strip() == "":  # a broken template must not weaken security
                 raise CredentialsError(f"{name} is empty: set it to a file, or unset it")
         token, *tls = map(environment.get, names)
         return cls.from_files(token, *tls)
@@ -80,9 +96,12 @@ class Credentials:
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
         """
-        own = cls.from_file(token).token if token else None
-        if not (ca or certificate or key):
-            return cls(own) if token else cls.of_this_user()
+        for name, path in (("token", token), ("ca", ca), ("certificate", certificate), ("key", key)):
+            if path is not None and not os.fspath(path).strip():  # must not weaken security
+                raise CredentialsError(f"{name} is empty: give a file, or None")
+        own = None if token is None else cls.from_file(token).token
+        if ca is None and certificate is None and key is None:
+            return cls.of_this_user() if token is None else cls(own)
         from woolexec.mesh.security.tls import Tls
 
         tls = Tls(ca, certificate, key)
@@ -163,7 +182,9 @@ def state_folder() -> Path:
     """
     given = os.environ.get("WOOLEXEC_STATE")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if given:
+    if given == "":
+        raise CredentialsError("WOOLEXEC_STATE is empty: set it to a folder, or unset it")
+    if given is not None:
         path = Path(given)
     elif runtime and os.path.isdir(runtime):
         path = Path(runtime) / "woolexec"

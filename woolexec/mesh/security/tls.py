@@ -41,6 +41,7 @@ class Tls:
     :param certificate: the certificate of this process, followed by the chain to its authority
     :param key: its private key
     :param name: the name that a peer's certificate must have; empty: the host of the address
+    :raises CredentialsError: if a path is empty, or a certificate and its key are not given together
     """
 
     ca: str | None = None
@@ -48,17 +49,21 @@ class Tls:
     key: str | None = None
     name: str = PEER
 
+    def __post_init__(self) -> None:
+        if "" in (self.ca, self.certificate, self.key):
+            raise CredentialsError("the path of an authority, a certificate or a key is empty: give a file, or None")
+        if (self.certificate is None) != (self.key is None):
+            raise CredentialsError(
+                "a certificate and its key must be given together: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY, "
+                "or --tls-cert and --tls-key"
+            )
+
     def check(self) -> None:
         """
         Check that all files can be read and used.
 
         :raises CredentialsError: if a file is missing or invalid, or others can read the key
         """
-        if (self.certificate is None) != (self.key is None):
-            raise CredentialsError(
-                "a certificate and its key must be given together: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY, "
-                "or --tls-cert and --tls-key"
-            )
         if self.key is not None and os.path.exists(self.key) and not is_closed_to_others(os.stat(self.key)):
             raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -42,7 +42,7 @@ from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.platform.posix import SIGTERM, descriptor_limit
-from woolexec.wire.restricted import ALLOW
+from woolexec.wire.restricted import ALLOW, AllowList
 from woolexec.wire.wire_pb2 import Welcome
 from woolexec.worker.code_import import FOLDER
 
@@ -86,12 +86,14 @@ class Peer:
         ``dir:/shared``, or discoveries
     :param advertise: addresses to announce; empty: where it listens
     :param peers: how to find other peers for tasks that tasks submit here; the same credentials are used for them
-    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: any
+    :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: none;
+        None: any
     :param audit: records the end of each task
     :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
     :param quiet: suppress what grpc's core writes to stderr
+    :raises CredentialsError: if TLS is to be used, but a certificate or what clients must prove is missing
     :raises PeerStartError: if the peer cannot listen on the address
     :raises DiscoveryError: if the peer cannot be announced
     """
@@ -109,13 +111,14 @@ class Peer:
         announce: Sequence[str | Discovery] = (),
         advertise: Sequence[str] = (),
         peers: Sequence[Discovery] = (),
-        allow: Sequence[str] = (),
+        allow: Sequence[str] | None = None,
         audit: Audit | None = None,
         coroutines: int = COROUTINES,
         threads: int = 1,
         is_wanted: Callable[[], bool] = lambda: True,
         quiet: bool = False,
     ) -> None:
+        credentials.check_of_peer()
         self.width = workers
         self.identity: str = uuid.uuid4().hex
         self._socket_dir = SocketDir(bind)
@@ -127,8 +130,10 @@ class Peer:
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
         self._code_store, self._passages = CodeStore(), Passages()
-        variables = {FOLDER: self._code_store.folder} | ({ALLOW: " ".join(allow)} if allow else {})
-        self._takes_code = not allow
+        variables = {FOLDER: self._code_store.folder}
+        if allow is not None:
+            variables[ALLOW] = AllowList(allow).variable
+        self._takes_code = allow is None
         self._audit = audit
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
