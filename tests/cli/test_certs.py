@@ -27,7 +27,9 @@ def test_certificates_that_were_made_are_what_doctor_wants(tmp_path, capsys, mon
     words = serve.split()
     assert words[:2] == ["woolexec", "serve"]
     files = dict(zip(words[2::2], words[3::2], strict=True))
-    credentials = Credentials.from_files(None, files["--tls-ca"], files["--tls-cert"], files["--tls-key"])
+    credentials = Credentials.from_files(
+        None, files["--tls-ca"], files["--tls-cert"], files["--tls-key"], files["--tls-revoked"]
+    )
     with Peer(1, bind="127.0.0.1:0", credentials=credentials) as peer:
         assert cli.main(["doctor", peer.address]) == 1
         assert "the peer uses TLS" in capsys.readouterr().out
@@ -36,6 +38,35 @@ def test_certificates_that_were_made_are_what_doctor_wants(tmp_path, capsys, mon
         assert cli.main(["doctor", peer.address]) == 0
         assert "ok    TLS" in capsys.readouterr().out
         assert cli.main(["peers", peer.address, "--timeout", "0.1"]) == 0
+
+
+def test_certificate_that_is_revoked_is_refused(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "certs"
+    _, export = make_certificates(folder, capsys)
+    for setting in export.split()[1:]:
+        monkeypatch.setenv(*setting.split("="))
+    assert cli.main(["certs", "show", str(folder / "peer.pem")]) == 0
+    shown = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    own = Credentials.from_files(None, *(str(folder / name) for name in ("ca.pem", "peer.pem", "peer.key")))
+    with Peer(1, bind="127.0.0.1:0", credentials=own) as peer:
+        assert cli.main(["peers", peer.address]) == 0
+        assert cli.main(["certs", "revoke", shown["serial"].strip(), "--folder", str(folder)]) == 0
+        assert "--tls-revoked" in capsys.readouterr().out
+        assert cli.main(["peers", peer.address]) == 1
+        assert "has been revoked" in capsys.readouterr().out
+        assert cli.main(["doctor", peer.address]) == 1
+        assert "has been revoked" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["nowhere.pem", "ca.key", "other/peer.pem"])
+def test_what_is_no_certificate_of_the_authority_is_not_revoked(tmp_path, monkeypatch, capsys, which):
+    monkeypatch.chdir(tmp_path)
+    make_certificates(".", capsys)
+    make_certificates("other", capsys)
+    before = (tmp_path / "revoked.txt").read_text()
+    assert cli.main(["certs", "revoke", which, "--folder", "."]) == 2
+    assert "woolexec certs:" in capsys.readouterr().err
+    assert (tmp_path / "revoked.txt").read_text() == before
 
 
 def test_certificate_is_shown(tmp_path, capsys):

@@ -1,6 +1,11 @@
-"""Certificates that are not valid now."""
+"""Certificates that are not valid now, or that say something unusual."""
 
 import datetime as dt
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from woolexec.mesh.security import certificate_authority
 
@@ -18,3 +23,15 @@ def issue_at(made, role, days, *, name, lasts=10):
         return made.issue(role, name=name, days=lasts)
     finally:
         certificate_authority.datetime = dt.datetime
+
+
+def issue_with(made, folder, name, names, *, common_name=None):
+    """Have a certificate issued that both ends may show, with these alternative names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    subject = certificate_authority._named(common_name or name)
+    builder = certificate_authority._builder(subject, made._certificate.subject, key, made._key, 10)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return certificate_authority._write(folder, name, builder.sign(made._key, hashes.SHA256()), key)

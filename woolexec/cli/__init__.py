@@ -110,6 +110,14 @@ def _add_certs(commands: Any) -> None:
         action.add_argument("--name", metavar="NAME", help=f"name of the owner (default: {name})")
         action.add_argument("--days", type=_positive, metavar="N", help=f"days of validity (default: {days})")
         action.set_defaults(act=act)
+    revoke = actions.add_parser("revoke", help="have peers and clients refuse certificates from now on")
+    revoke.add_argument(
+        "which", nargs="+", metavar="WHICH", help="the file of a certificate, or a serial number in hex"
+    )
+    revoke.add_argument(
+        "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the authority (default: woolexec-certs)"
+    )
+    revoke.set_defaults(act=certs.revoke)
     show = actions.add_parser("show", help="print the contents of a certificate")
     show.add_argument("file", metavar="FILE")
     show.set_defaults(act=certs.show)

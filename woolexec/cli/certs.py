@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from woolexec.mesh.security.revocation import FILE
+
 if TYPE_CHECKING:
     import argparse
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Create an authority, issue a certificate, or show one; return exit code 2 on failure."""
+    """Create an authority, issue, revoke or show a certificate; return exit code 2 on failure."""
     from woolexec.errors import CredentialsError
 
     try:
@@ -36,11 +38,22 @@ def issue(arguments: argparse.Namespace) -> None:
 
     certificate_authority = Authority(Path(arguments.folder))
     made = certificate_authority.issue(arguments.role, name=arguments.name or "", days=arguments.days or DAYS)
-    key = made.with_suffix(".key")
+    files = {"ca": made.with_name("ca.pem"), "cert": made, "key": made.with_suffix(".key")}
+    if (revoked := made.with_name(FILE)).exists():
+        files["revoked"] = revoked
     if arguments.role == "peer":
-        print(f"woolexec serve --tls-ca {made.with_name('ca.pem')} --tls-cert {made} --tls-key {key}")
+        print("woolexec serve", *(f"--tls-{name} {path}" for name, path in files.items()))
     else:
-        print(f"export WOOLEXEC_TLS_CA={made.with_name('ca.pem')} WOOLEXEC_TLS_CERT={made} WOOLEXEC_TLS_KEY={key}")
+        print("export", *(f"WOOLEXEC_TLS_{name.upper()}={path}" for name, path in files.items()))
+
+
+def revoke(arguments: argparse.Namespace) -> None:
+    """Add certificates to the list of those that are not accepted."""
+    from woolexec.mesh.security.certificate_authority import revoke
+
+    for each in arguments.which:
+        revoke(Path(arguments.folder), each)
+    print(f"copy {arguments.folder}/{FILE} to every host: peers (--tls-revoked) and clients (WOOLEXEC_TLS_REVOKED)")
 
 
 def show(arguments: argparse.Namespace) -> None:

@@ -85,6 +85,12 @@ SETTINGS = (
     Setting(
         "tls-ca", "authority that must have issued clients' certificates", metavar="FILE", variable=f"{SERVE}TLS_CA"
     ),
+    Setting(
+        "tls-revoked",
+        "list of certificates that are not accepted (woolexec certs revoke)",
+        metavar="FILE",
+        variable=f"{SERVE}TLS_REVOKED",
+    ),
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
     Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
@@ -205,12 +211,15 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
     from woolexec.mesh.client.channel import is_local
     from woolexec.mesh.security.credentials import Credentials
 
-    token, ca, certificate, key = (settings[name] for name in ("token-file", "tls-ca", "tls-cert", "tls-key"))
+    names = ("token-file", "tls-ca", "tls-cert", "tls-key", "tls-revoked")
+    token, ca, certificate, key, revoked = map(settings.get, names)
     if settings["insecure"]:
         warn("--insecure: anyone who can connect to this address can run code here")
         return Credentials()
-    if (certificate is None) != (key is None) or (ca and not certificate):
+    if (certificate is None) != (key is None) or (ca is not None and certificate is None):
         raise SettingError("--tls-cert and --tls-key must be given together, and --tls-ca only with them")
+    if revoked is not None and ca is None:
+        raise SettingError("--tls-revoked must be given together with --tls-ca")
     if not (is_local(settings["bind"]) or (certificate and (ca or token))):
         raise SettingError(
             f"{settings['bind']} can be reached from other hosts, and a token alone does not protect the data on the "
@@ -228,7 +237,7 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
         own = Credentials.of_this_user()
     if certificate is None:
         return own
-    made = replace(own, tls=Credentials.from_files(None, ca, certificate, key).tls)
+    made = replace(own, tls=Credentials.from_files(None, ca, certificate, key, revoked).tls)
     _check_certificate(made, warn)
     return made
 

@@ -16,7 +16,8 @@ from typing import Any
 PREFIX = "WOOLEXEC_"
 
 _OTHERS = frozenset(
-    f"{PREFIX}{name}" for name in ("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "WORKER_ALLOWS")
+    f"{PREFIX}{name}"
+    for name in ("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REVOKED", "WORKER_ALLOWS")
 )
 """Names with the prefix that are not settings of a command; those of TLS are a client's."""
 

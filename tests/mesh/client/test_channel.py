@@ -28,10 +28,9 @@ def test_address_that_others_may_have_is_not_local(address):
     assert not is_local(address)
 
 
-@pytest.mark.parametrize("token", [b"a token", b""])
-def test_token_alone_is_refused_for_good_towards_another_host(token):
+def test_token_alone_is_refused_for_good_towards_another_host():
     with pytest.raises(CredentialsError, match="a token alone does not protect the connection to 192") as caught:
-        open_channel("192.0.2.1:7437", Credentials(token))
+        open_channel("192.0.2.1:7437", Credentials(b"a token"))
     assert caught.value.is_final
 
 

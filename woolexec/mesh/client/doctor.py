@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
-from woolexec.mesh.client.channel import greet, open_channel, open_link
+from woolexec.mesh.client.channel import connected, greet, open_link, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
 from woolexec.mesh.security.tls import CLIENT
@@ -71,7 +71,7 @@ async def look(address: str, credentials: Credentials, pool: str = "") -> Welcom
     grpc = load_grpc()
 
     try:
-        async with open_channel(address, credentials) as channel, asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE), connected(address, credentials) as (channel, _):
             return (await greet(channel, Caller(credentials.token, pool)))[0]
     except TimeoutError as exc:
         raise PeerRefusedError(f"no answer in {PATIENCE:g} s") from exc
@@ -124,7 +124,7 @@ class _Steps:
         begun = perf_counter()
         try:
             async with asyncio.timeout(PATIENCE):
-                _, writer = await self._open()
+                _, writer = await to_peer(self._address)
         except TimeoutError:
             advice = "a firewall may drop the packets, or the host is down"
             yield Step("connection", works=False, found=f"no answer in {PATIENCE:g} s", advice=advice)
@@ -137,12 +137,6 @@ class _Steps:
         else:
             writer.close()
             yield Step("connection", works=True, found=f"{(perf_counter() - begun) * 1e3:.1f} ms")
-
-    async def _open(self, **tls: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._is_unix:
-            path = self._address.removeprefix("unix:")
-            return await asyncio.open_unix_connection(path, **tls)  # type: ignore[arg-type]  # its own names
-        return await asyncio.open_connection(self._host, self._port, **tls)  # type: ignore[arg-type]  # as above
 
     async def certificate(self) -> AsyncIterator[Step]:
         """Check the certificate that this client will show."""
@@ -192,7 +186,7 @@ class _Steps:
         writer = None
         try:
             async with asyncio.timeout(PATIENCE):
-                reader, writer = await self._open(ssl=context, server_hostname=name)
+                reader, writer = await to_peer(self._address, ssl=context, server_hostname=name)
                 # With TLS 1.3 a peer checks our certificate last, then sends its settings or an alert.
                 if self._credentials.tls is not None and not await reader.read(1):
                     raise ConnectionResetError(_ENDED)
@@ -229,7 +223,7 @@ class _Steps:
             f"{f', {offer}' if offer else ''}",
         )
         try:
-            async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(PATIENCE), connected(self._address, self._credentials) as (channel, _):
                 _, opening = await greet(channel, Caller(self._credentials.token))
                 stream, _ = await open_link(channel, opening)
                 free = dict(await stream.initial_metadata()).get(FREE_KEY)
@@ -254,7 +248,7 @@ class _Steps:
     async def trips(self) -> AsyncIterator[Step]:
         """Measure the round-trip time."""
         took = []
-        async with open_channel(self._address, self._credentials) as channel, asyncio.timeout(_TRIPS * PATIENCE):
+        async with asyncio.timeout(_TRIPS * PATIENCE), connected(self._address, self._credentials) as (channel, _):
             for _ in range(_TRIPS):
                 begun = perf_counter()
                 await greet(channel, Caller(self._credentials.token))

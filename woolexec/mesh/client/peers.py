@@ -31,18 +31,20 @@ from typing import TYPE_CHECKING
 from woolexec import errors
 from woolexec.discovery.base import Left
 from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError
-from woolexec.mesh.client.channel import greet, open_channel, open_link
+from woolexec.mesh.client.channel import connected, greet, open_link
 from woolexec.mesh.client.link import Link, no_code
 from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.link import fd_passing as passages
 from woolexec.mesh.security.handshake import Caller
 from woolexec.mesh.security.tls import CLIENT
+from woolexec.mesh.security.trust import Trust
 
 if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery, Event, Record
     from woolexec.engine.engine import Engine
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.security.tls import Tls
+    from woolexec.mesh.security.trust import Accepted
     from woolexec.worker.setup import Setup
 
 FIRST, SLOWEST = 0.1, 5.0
@@ -114,6 +116,8 @@ class Peers:
         self._salt = self._random.randbytes(8)
         self._over = False
         self._setup, self._code = setup, code
+        self._trusts: dict[Tls, Trust] = {}
+        self._accepted: dict[Link, tuple[Trust, Accepted]] = {}  # the links to peers with certificates
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -296,36 +300,62 @@ class Peers:
                 ours = credentials.tls.fingerprints
                 if ours and known.record.fingerprint not in ours:
                     return "its certificates are from another authority"
-            channel = open_channel(address, credentials)
+            trust = self._trust_in(credentials.tls)
         except CredentialsError as exc:
             return exc
-        async with channel:
-            with contextlib.ExitStack() as taken:
-                try:
-                    async with self._few, asyncio.timeout(_GREETING):
-                        welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
-                        if welcome.identity == self._identity or welcome.identity in self._links:
-                            known.said = True
-                            return "already linked to this peer"  # found in two ways, or this process itself
-                        taken.enter_context(self._taking(welcome.identity))
-                        stream, told = await open_link(channel, opening)
-                        passage = await passages.enter(told)
-                        if passage is not None:
-                            taken.callback(passage.close)
-                except TimeoutError:
-                    return f"no answer in {_GREETING:g} s"
-                except PeerRefusedError as exc:
-                    return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
-                except grpc.RpcError as exc:
-                    return f"{exc.code().name}: {exc.details()}"
-                known.link = link = Link(self._engine, address, welcome, self._setup, self._code)
-                known.said = known.is_final = False
-                self._note(welcome.identity, link)
-                try:
-                    known.reason = await link.run(stream, passage, self._wake)
-                finally:
-                    known.link = None
+        async with contextlib.AsyncExitStack() as taken:
+            try:
+                async with self._few, asyncio.timeout(_GREETING):
+                    channel, accepted = await taken.enter_async_context(connected(address, credentials, trust))
+                    welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
+                    if welcome.identity == self._identity or welcome.identity in self._links:
+                        known.said = True
+                        return "already linked to this peer"  # found in two ways, or this process itself
+                    taken.enter_context(self._taking(welcome.identity))
+                    stream, told = await open_link(channel, opening)
+                    passage = await passages.enter(told)
+                    if passage is not None:
+                        taken.callback(passage.close)
+            except TimeoutError:
+                return f"no answer in {_GREETING:g} s"
+            except CredentialsError as exc:
+                return exc
+            except PeerRefusedError as exc:
+                return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
+            except grpc.RpcError as exc:
+                return f"{exc.code().name}: {exc.details()}"
+            known.link = link = Link(self._engine, address, welcome, self._setup, self._code)
+            known.said = known.is_final = False
+            self._note(welcome.identity, link)
+            if trust is not None and accepted is not None:
+                self._accepted[link] = trust, accepted
+            try:
+                known.reason = await link.run(stream, passage, self._wake)
+            finally:
+                known.link = None
+                self._accepted.pop(link, None)
         return None
+
+    def _trust_in(self, tls: Tls | None) -> Trust | None:
+        """
+        Return which certificates of peers are accepted.
+
+        :raises CredentialsError: if a file cannot be used
+        """
+        if tls is None:
+            return None
+        if tls not in self._trusts:
+            self._trusts[tls] = Trust(tls)
+        return self._trusts[tls]
+
+    def _end_untrusted(self) -> None:
+        """End the links to peers whose certificate or authority has been withdrawn."""
+        for trust in self._trusts.values():
+            trust.refresh()
+        for link, (trust, accepted) in list(self._accepted.items()):
+            if (reason := trust.why_not(accepted)) is not None:
+                logging.getLogger("woolexec").warning("ending the link to %s: %s", link.name, reason)
+                link.close()
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:
@@ -348,6 +378,7 @@ class Peers:
         alone_since = None
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
+            self._end_untrusted()
             links = self._engine.links
             if self._engine.statistics["queued"]:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it

@@ -4,6 +4,7 @@ A private certificate authority: ``woolexec certs``.
 ::
 
     <folder>/ca.pem   ca.key          the authority; its key stays where it was made
+    <folder>/revoked.txt              serial numbers of certificates that are not accepted any more
     <folder>/peer.pem   peer.key      an issued certificate; with a name: peer-<name>.pem
     <folder>/client.pem client.key
 
@@ -14,15 +15,16 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError
+from woolexec.mesh.security import revocation
+from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.platform.posix import create
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cryptography import x509
 
 AUTHORITY_DAYS, DAYS = 3650, 397
@@ -77,6 +79,7 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         _write(folder, "ca", made, key)
+        revocation.begin(folder)
         return cls(folder)
 
     def issue(self, role: str, *, name: str = "", days: int = DAYS) -> Path:
@@ -109,6 +112,29 @@ class Authority:
         return _write(self._folder, f"{role}-{name}" if name else role, made, key)
 
 
+def revoke(folder: Path, which: str) -> None:
+    """
+    Add a certificate to the list of those that are revoked.
+
+    :param which: the path of its file, or its serial number in hex
+    :raises CredentialsError: if it is neither, or the authority in the folder has not issued it
+    """
+    path = Path(which)
+    try:
+        (authority,) = Certificate.all_in((folder / "ca.pem").read_bytes())
+        if not path.exists():
+            revocation.add(folder, revocation.serial(which), "")
+            return
+        (certificate,) = Certificate.all_in(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise CredentialsError(f"{exc.filename} does not exist; make it with: woolexec certs init") from exc
+    except (OSError, ValueError) as exc:
+        raise CredentialsError(f"{which} is neither the file of a certificate nor a serial number: {exc}") from exc
+    if not certificate.may_be_from(authority):
+        raise CredentialsError(f"{which} is not from the authority in {folder}")
+    revocation.add(folder, certificate.serial, certificate.name)
+
+
 def show(path: Path) -> dict[str, str]:
     """
     Return the contents of a certificate.
@@ -134,6 +160,7 @@ def show(path: Path) -> dict[str, str]:
         "name": certificate.subject.rfc4514_string(),
         "role": ", ".join(roles),
         "issuer": certificate.issuer.rfc4514_string(),
+        "serial": f"{certificate.serial_number:x}",
         "from": certificate.not_valid_before_utc.isoformat(),
         "until": certificate.not_valid_after_utc.isoformat(),
         "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),

@@ -7,6 +7,7 @@ clients on one machine find it automatically.  Between hosts, TLS is used in add
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 import stat
@@ -56,6 +57,13 @@ class Credentials:
         """Whether each end authenticates itself by a certificate."""
         return self.tls is not None and None not in (self.tls.ca, self.tls.certificate, self.tls.key)
 
+    @property
+    def proof(self) -> str:
+        """What logs say that a client with these credentials has proved; it does not help to find the token."""
+        if self.token is None:
+            return "nobody"
+        return f"token {hmac.digest(self.token, b'woolexec token id', 'sha256').hex()[:8]}"
+
     def check_of_peer(self) -> None:
         """
         Check that a peer with these credentials would not let in everyone over TLS.
@@ -72,14 +80,14 @@ class Credentials:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Credentials:
         """
-        Read the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name.
+        Read the files that WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT, _KEY and _REVOKED name.
 
         If none of them is set, use the token of this user.
 
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
         """
-        names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY")]
+        names = [f"WOOLEXEC_{name}" for name in ("TOKEN_FILE", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REVOKED")]
         for name in names:
             if environment.get(name, name).strip() == "":  # a broken template must not weaken security
                 raise CredentialsError(f"{name} is empty: set it to a file, or unset it")
@@ -88,23 +96,32 @@ class Credentials:
 
     @classmethod
     def from_files(
-        cls, token: str | None = None, ca: str | None = None, certificate: str | None = None, key: str | None = None
+        cls,
+        token: str | None = None,
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+        revoked: str | None = None,
     ) -> Credentials:
         """
         Read a token, certificates, or both, from files; without any, use the token of this user.
 
+        :param revoked: the list of certificates that ``woolexec certs revoke`` has revoked
         :raises FileNotFoundError: if a file is not there
         :raises CredentialsError: if one cannot be used
         """
-        for name, path in (("token", token), ("ca", ca), ("certificate", certificate), ("key", key)):
+        given = {"token": token, "ca": ca, "certificate": certificate, "key": key, "revoked": revoked}
+        for name, path in given.items():
             if path is not None and not os.fspath(path).strip():  # must not weaken security
                 raise CredentialsError(f"{name} is empty: give a file, or None")
         own = None if token is None else cls.from_file(token).token
         if ca is None and certificate is None and key is None:
+            if revoked is not None:
+                raise CredentialsError("a list of revoked certificates is of no use without an authority")
             return cls.of_this_user() if token is None else cls(own)
         from woolexec.mesh.security.tls import Tls
 
-        tls = Tls(ca, certificate, key)
+        tls = Tls(ca, certificate, key, revoked=revoked)
         tls.check()
         return cls(own, tls)
 

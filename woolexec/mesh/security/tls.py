@@ -2,13 +2,12 @@
 TLS between the ends of a link: certificate files, read again for each connection, so that they can be replaced.
 
 A DNS name in a certificate states the role of its owner: ``peer.woolexec`` a peer, ``client.woolexec`` a client.  A
-client accepts only peers, whatever their address; a peer accepts clients and other peers.
+client accepts only peers, whatever their address; a peer accepts clients and other peers: see `trust`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import ssl
@@ -17,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.errors import CredentialsError
 from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.security.certificate import Certificate
+from woolexec.mesh.security.revocation import revoked_in
 from woolexec.platform.posix import is_closed_to_others
 
 PEER, CLIENT = "peer.woolexec", "client.woolexec"
@@ -26,9 +27,6 @@ PEER, CLIENT = "peer.woolexec", "client.woolexec"
 
 _ANY_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL."""
-
-_SAN = "x509_subject_alternative_name"
-"""gRPC's key for the names in a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ class Tls:
         its system, and a peer requires no certificate from clients
     :param certificate: the certificate of this process, followed by the chain to its authority
     :param key: its private key
-    :param name: the name that a peer's certificate must have; empty: the host of the address
+    :param name: the DNS name that a peer's certificate must have; empty: the host of the address
+    :param revoked: a list of serial numbers of certificates that are not accepted: see `revocation`
     :raises CredentialsError: if a path is empty, or a certificate and its key are not given together
     """
 
@@ -48,10 +47,11 @@ class Tls:
     certificate: str | None = None
     key: str | None = None
     name: str = PEER
+    revoked: str | None = None
 
     def __post_init__(self) -> None:
-        if "" in (self.ca, self.certificate, self.key):
-            raise CredentialsError("the path of an authority, a certificate or a key is empty: give a file, or None")
+        if "" in (self.ca, self.certificate, self.key, self.revoked):
+            raise CredentialsError("the path of a file for TLS is empty: give a file, or None")
         if (self.certificate is None) != (self.key is None):
             raise CredentialsError(
                 "a certificate and its key must be given together: WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY, "
@@ -67,6 +67,8 @@ class Tls:
         if self.key is not None and os.path.exists(self.key) and not is_closed_to_others(os.stat(self.key)):
             raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.revoked is not None:
+            revoked_in(self.revoked)
         for path in (self.ca, self.certificate):
             try:
                 if path is None:
@@ -120,20 +122,50 @@ class Tls:
 
     @property
     def fingerprints(self) -> tuple[str, ...]:
-        """SHA-256 of the certificate of each authority, in hex."""
-        return _fingerprints(_read(self.ca) or b"")
+        """
+        SHA-256 of the certificate of each authority, in hex.
 
-    def channel(self) -> tuple[Any, Sequence[tuple[str, str]]]:
+        :raises CredentialsError: if the file of the authorities cannot be used
+        """
+        try:
+            return tuple(each.fingerprint for each in Certificate.all_in(_read(self.ca) or b""))
+        except ValueError as exc:
+            raise CredentialsError(f"{self.ca}: {exc}") from exc
+
+    def channel(self, only: str | None = None) -> tuple[Any, Sequence[tuple[str, str]]]:
         """
         Make the arguments of a client's channel.
 
+        :param only: the one certificate that the peer may have, in PEM; None: any of the authorities
         :return: gRPC credentials, and options
         :raises CredentialsError: if a file cannot be read
         """
         grpc = load_grpc()
 
-        made = grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
+        roots = _read(self.ca) if only is None else only.encode()
+        made = grpc.ssl_channel_credentials(roots, _read(self.key), _read(self.certificate))
         return made, [("grpc.ssl_target_name_override", self.name)] if self.name else []
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """
+        Make the context of a client's connection outside of gRPC.
+
+        :param host: the host of the address
+        :raises CredentialsError: if a file cannot be used
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = not self.name  # other names are compared by `trust`
+        context.set_alpn_protocols(["h2"])
+        try:
+            if self.ca is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(self.ca)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key)
+        except OSError as exc:
+            raise CredentialsError(f"{exc.filename or self.ca}: {exc.strerror or exc}") from exc
+        return context
 
     def server(self) -> Any:
         """
@@ -215,29 +247,6 @@ def _shake_hands(certificate: str, key: str | None, ca: str, role: str, flags: i
         with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
     return ends[0 if judge is client else 1].getpeercert() or {}
-
-
-def check_client(auth_context: Any) -> str:
-    """
-    Check the role in a client's certificate.
-
-    :param auth_context: a gRPC call's `auth_context()`
-    :return: its names
-    :raises PeerRefusedError: if it is neither a client's nor a peer's
-    """
-    names = [name.decode(errors="replace") for name in auth_context.get(_SAN, ())]
-    if not {PEER, CLIENT} & set(names):
-        raise PeerRefusedError(f"its certificate is neither a client's nor a peer's: it has the names {names}")
-    return ", ".join(names)
-
-
-def _fingerprints(pem: bytes) -> tuple[str, ...]:
-    end = "-----END CERTIFICATE-----"
-    parts = pem.decode(errors="replace").split(end)[:-1]
-    begin = "-----BEGIN CERTIFICATE-----"
-    return tuple(
-        hashlib.sha256(ssl.PEM_cert_to_DER_cert(begin + part.partition(begin)[2] + end)).hexdigest() for part in parts
-    )
 
 
 def _read(path: str | None) -> bytes | None:

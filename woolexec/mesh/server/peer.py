@@ -33,7 +33,8 @@ from woolexec.mesh.grpc_module import in_use, load_grpc
 from woolexec.mesh.link.fd_passing import Passages
 from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS, SERVICE, end, to_its_end
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
-from woolexec.mesh.security.tls import check_client
+from woolexec.mesh.security.tls import CLIENT, PEER
+from woolexec.mesh.security.trust import LOOK, Trust
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.security.trust import Accepted
     from woolexec.mesh.server.audit_log import Audit
 
 _STOPPING = 1.0
@@ -143,6 +145,7 @@ class Peer:
         self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
+        self._trust: Trust | None = None  # set if clients must have certificates
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = Peers(peers, credentials, code=self._code_store.get, identity=self.identity) if peers else None
@@ -222,7 +225,7 @@ class Peer:
     async def _serve_beside(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled, together with fd passing and the links to our own peers."""
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._passages.run())]
+            beside = [group.create_task(self._passages.run()), group.create_task(self._end_untrusted())]
             if self._peers is not None:
                 beside.append(group.create_task(self._peers(engine, wake)))
             try:
@@ -290,6 +293,7 @@ class Peer:
 
         async def greet(_request: Any, context: Any) -> None:
             try:
+                self._accept(context)
                 welcome = self._door.greet(context.invocation_metadata())
             except PeerRefusedError as exc:
                 self._log.refused(context.peer(), str(exc))
@@ -298,16 +302,14 @@ class Peer:
 
         async def link(_request: Any, context: Any) -> None:
             try:
-                names = ""
-                if self._credentials.are_mutual:
-                    names = f" ({check_client(context.auth_context())})"
+                accepted = self._accept(context)
                 hello = self._door.admit(context.invocation_metadata())
             except PeerRefusedError as exc:
                 self._log.refused(context.peer(), str(exc))
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
-            client = f"{hello.host}:{hello.pid}{names}"
+            client = f"{hello.host}:{hello.pid} ({accepted or self._credentials.proof})"
             served = Served(
                 engine,
                 client,
@@ -316,6 +318,7 @@ class Peer:
                 code_store=self._code_store if self._takes_code else None,
                 audit=self._audit,
             )
+            served.accepted = accepted
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task
@@ -346,8 +349,29 @@ class Peer:
         }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
+    def _accept(self, context: Any) -> Accepted | None:
+        """
+        Check the certificate of a client, if clients must have one.
+
+        :raises PeerRefusedError: if it is not accepted
+        """
+        return None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT))
+
+    async def _end_untrusted(self) -> None:
+        """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._trust is None:
+                continue
+            self._trust.refresh()
+            for served, task in self._served.items():
+                if served.accepted is not None and (reason := self._trust.why_not(served.accepted)):
+                    served.refuse(task, reason)
+
     def _listen(self, server: Any) -> int:
         tls = self._credentials.tls
+        if tls is not None and self._credentials.are_mutual:
+            self._trust = Trust(tls)
         port: int = (
             server.add_insecure_port(self._bind) if tls is None else server.add_secure_port(self._bind, tls.server())
         )

@@ -37,6 +37,7 @@ from woolexec.wire.pickling import dumps_inline
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.link.fd_passing import Passage
+    from woolexec.mesh.security.trust import Accepted
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
@@ -57,6 +58,7 @@ class Served:
     :param places: the capacity that it shares with the other clients
     :param code_store: where to store the code that it sends; None: code is dropped
     :param audit: records the end of each of its tasks
+    :ivar accepted: its certificate, if it has shown one
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Served:
         audit: Audit | None = None,
     ) -> None:
         self.client = client
+        self.accepted: Accepted | None = None
+        self._refusal = ""
         self.places = places
         places.clients.add(self)
         self._quota = quota
@@ -90,6 +94,11 @@ class Served:
     def enter(self, passage: Passage) -> None:
         """Use fd passing for large payloads: the client is on this host."""
         self.outbox.passage = self._arriving.passage = passage
+
+    def refuse(self, task: asyncio.Task[Any], reason: str) -> None:
+        """End the link, which a task runs, for this reason."""
+        self._refusal = reason
+        task.cancel()
 
     def say_goodbye(self) -> None:
         """Tell the client to send no more calls, and to take back those that have not been started."""
@@ -121,6 +130,11 @@ class Served:
                 wake()
                 if len(self.outstanding) > self._quota:
                     await self._have_room()
+        except asyncio.CancelledError:
+            if not self._refusal:
+                raise
+            task.uncancel()
+            raise ProtocolError(self._refusal) from None
         finally:
             self.outbox.close()
             wake()  # for frames to other clients that were queued meanwhile

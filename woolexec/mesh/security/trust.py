@@ -1,0 +1,136 @@
+"""
+Which certificates are accepted now: those of authorities and roles that we trust, and that are not revoked.
+
+TLS verifies a certificate when a connection begins.  What TLS does not do is done here: the role of its owner, which is
+an exact DNS name; serial numbers that have been revoked; and the end of links whose authority or certificate is
+withdrawn while they are open.  The files are read again when they change.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.mesh.security.certificate import Certificate
+from woolexec.mesh.security.handshake import final
+from woolexec.mesh.security.revocation import revoked_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from woolexec.mesh.security.tls import Tls
+
+LOOK = 1.0
+"""Seconds between two checks whether a file has changed."""
+
+_PEM = "x509_pem_cert"
+"""gRPC's key for the certificate of the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """
+    A certificate that was accepted.
+
+    :param keys: the name and the key of each authority that may have issued it
+    """
+
+    certificate: Certificate
+    keys: frozenset[tuple[bytes, bytes]]
+
+    def __str__(self) -> str:
+        """Say whose it is."""
+        return f"certificate {self.certificate.name!r} {self.certificate.serial:x}"
+
+
+class Trust:
+    """
+    What we trust now.
+
+    :param tls: the files
+    :raises CredentialsError: if a file cannot be used
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        try:
+            self._seen = self._times()
+        except OSError as exc:
+            raise CredentialsError(f"{exc.filename}: {exc.strerror}") from exc
+        self._read()
+
+    def _times(self) -> list[tuple[int, int, int]]:
+        about = [os.stat(path) for path in (self._tls.ca, self._tls.revoked) if path is not None]
+        return [(each.st_mtime_ns, each.st_ino, each.st_size) for each in about]
+
+    def _read(self) -> None:
+        tls = self._tls
+        keys = None
+        if tls.ca is not None:
+            try:
+                with open(tls.ca, "rb") as file:
+                    authorities = Certificate.all_in(file.read())
+            except (OSError, ValueError) as exc:
+                raise CredentialsError(f"{tls.ca}: {exc}") from exc
+            if not authorities:
+                raise CredentialsError(f"{tls.ca} has no certificate of an authority")
+            keys = {(each.subject, each.key): each for each in authorities}
+        self._revoked = frozenset[int]() if tls.revoked is None else revoked_in(tls.revoked)
+        self._authorities = keys
+
+    def refresh(self) -> bool:
+        """Read the files again if they have changed; if they cannot be used, keep what was read before."""
+        try:
+            seen = self._times()
+            if seen == self._seen:
+                return False
+            self._seen = seen
+            self._read()
+        except (OSError, CredentialsError) as exc:
+            logging.getLogger("woolexec").warning("keeping the old authorities and revocations: %s", exc)
+            return False
+        return True
+
+    def accept_call(self, auth_context: Any, roles: Sequence[str]) -> Accepted:
+        """
+        Check the certificate of a client.
+
+        :param auth_context: a gRPC call's `auth_context()`
+        :raises PeerRefusedError: as `accept` does
+        """
+        try:
+            (certificate,) = Certificate.all_in(auth_context[_PEM][0])
+        except (KeyError, IndexError, ValueError) as exc:
+            raise PeerRefusedError("its certificate cannot be read") from exc
+        return self.accept(certificate, roles)
+
+    def accept(self, certificate: Certificate, roles: Sequence[str] | None) -> Accepted:
+        """
+        Check a certificate that TLS has verified.
+
+        :param roles: the names of which it must have one; None: its names have been checked
+        :raises PeerRefusedError: if it has none of them, or is revoked
+        """
+        self.refresh()
+        if roles is not None and not certificate.dns_names & {role.encode() for role in roles}:
+            names = sorted(name.decode(errors="replace") for name in certificate.dns_names)
+            text = f"its certificate is not that of {' or '.join(roles)}: it has the DNS names {names or 'none'}"
+            raise final(PeerRefusedError(text))
+        authorities = self._authorities or {}
+        keys = [key for key, each in authorities.items() if certificate.may_be_from(each)]
+        # An intermediate authority has issued it, or names are encoded in several ways: any of ours may be behind it.
+        accepted = Accepted(certificate, frozenset(keys or authorities))
+        if (reason := self.why_not(accepted)) is not None:
+            raise final(PeerRefusedError(reason))
+        return accepted
+
+    def why_not(self, accepted: Accepted) -> str | None:
+        """Return why a certificate that was accepted is not any more; None if it is."""
+        if accepted.certificate.serial in self._revoked:
+            return f"{accepted} has been revoked"
+        if self._authorities is not None and not accepted.keys <= self._authorities.keys():
+            return f"the authority of {accepted} has been withdrawn"
+        return None
