@@ -25,6 +25,7 @@ ROWS = {
     "options": 0,
     "resources": 0,
     "imported": 0,
+    "printable": 0,
     "platform": 0,
     "cpus": 1,
     "core": 1,

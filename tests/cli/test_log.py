@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from woolexec.cli.log import Json, Text, escaped
+from woolexec.cli.log import Json, Text
+from woolexec.printable import printable
 
 
 def record(text, *args, exc_info=None, **about):
@@ -22,10 +23,10 @@ def test_text_has_time_level_and_message_in_one_line():
 @pytest.mark.parametrize(
     "strange", ["\n2026-01-01 error forged", "\x1b[2J", "\x9b2J", "\u2028", "\u202e", "\ud800", "\0"]
 )
-def test_what_a_stranger_has_sent_is_escaped(strange):
+def test_what_a_stranger_has_sent_is_printable(strange):
     line = Text().format(record("refused %s", strange))
     assert line.isprintable()
-    assert line.endswith("refused " + escaped(strange))
+    assert line.endswith("refused " + printable(strange))
     written = Json().format(record("refused %s", strange, reason=strange))
     assert written.isascii()
     assert written.isprintable()
@@ -38,7 +39,7 @@ def test_json_has_the_parts_of_an_event():
     assert (fields["worker"], fields["exitcode"]) == (12, -9)
 
 
-def test_traceback_is_indented_and_escaped():
+def test_traceback_is_indented_and_printable():
     try:
         raise ValueError("a\x1bb\nc")
     except ValueError as exc:

@@ -11,6 +11,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from woolexec.printable import printable
+
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -31,8 +33,8 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line, followed by the indented lines of a traceback."""
-        line = f"{_when(record)} {record.levelname.lower():<7} {escaped(record.getMessage())}"
-        return "\n".join([line, *(f"    {escaped(each)}" for each in _traceback(record).splitlines())])
+        line = f"{_when(record)} {record.levelname.lower():<7} {printable(record.getMessage())}"
+        return "\n".join([line, *(f"    {printable(each)}" for each in _traceback(record).splitlines())])
 
 
 class Json(logging.Formatter):
@@ -45,13 +47,6 @@ class Json(logging.Formatter):
         if traceback := _traceback(record):
             fields["traceback"] = traceback
         return json.dumps(fields, default=repr)
-
-
-def escaped(text: str) -> str:
-    """Return text with non-printable characters replaced by Python's escapes."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _when(record: logging.LogRecord) -> str:

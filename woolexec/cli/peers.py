@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from woolexec.printable import printable
 from woolexec.resources import amounts
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     found, credentials = prepared
     rows, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_row, credentials=credentials)))
     for trouble in troubles:
-        print(f"woolexec peers: {trouble}", file=sys.stderr)
+        print(f"woolexec peers: {printable(trouble)}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif rows:
@@ -135,8 +136,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
         else:
             rest = "-", "-", row["pool"] or "-", f"cannot be used: {row['reason']}"
         lines.append((row["address"], *rest))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
-    for *cells, last in lines:
+    widths = [max(len(printable(line[column])) for line in lines) for column in range(len(lines[0]) - 1)]
+    for *cells, last in ([*map(printable, line)] for line in lines):  # strangers have written some of it
         print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)), last]))
 
 
@@ -148,7 +149,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     found, credentials = prepared
     works, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_examine, credentials=credentials)))
     for trouble in troubles:
-        print(f"  FAIL  discovery: {trouble}")
+        print(f"  FAIL  discovery: {printable(trouble)}")
     if not (works or troubles):
         print(f"  FAIL  discovery: no peer was found within {arguments.timeout:g} s")
         print("        is `woolexec serve` running there, with this --announce?")
@@ -166,7 +167,7 @@ async def _examine(record: Record, credentials: Credentials) -> bool:
             works = step.works
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
-        print("\n".join(lines))  # at once: peers are tried concurrently, and their lines must not mix
+        print("\n".join(map(printable, lines)))  # at once: peers are tried concurrently, and their lines must not mix
         if works:
             return True
     return False

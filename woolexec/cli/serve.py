@@ -94,6 +94,7 @@ SETTINGS = (
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
     Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
+    Setting("audit-limit", "size at which FILE is renamed FILE.1, FILE.2 to .4", positive, 64 << 20, metavar="BYTES"),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
@@ -132,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         _log.warning("%s", text)
     workers = settings["workers"] or usable_cpus()
     try:
-        audit = Audit(settings["audit"]) if settings["audit"] else None
+        audit = Audit(settings["audit"], limit=settings["audit-limit"]) if settings["audit"] else None
     except OSError as exc:
         print(f"woolexec serve: {settings['audit']}: {exc.strerror}", file=sys.stderr)
         return 2

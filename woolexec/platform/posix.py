@@ -279,6 +279,13 @@ def create(path: str | os.PathLike[str], mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
+def lock(fd: int) -> None:
+    """Wait for the lock of a file, which other processes take as well; it is released when the file is closed."""
+    import fcntl
+
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
 def open_to_read(path: str | os.PathLike[str]) -> int:
     """
     Open a file, but not what a symbolic link refers to; never wait, also not for the other end of a named pipe.

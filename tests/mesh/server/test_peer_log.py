@@ -21,7 +21,7 @@ def test_clients_that_join_and_leave_are_told(caplog):
     with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
         with joined(peer):
             (event,) = events(caplog, "joined")
-            assert event["client"] == f"{os.uname().nodename}:{os.getpid()}"
+            assert event["client"] == f"{os.uname().nodename}:{os.getpid()} ({CREDENTIALS.proof})"
             assert event["address"].startswith("ipv4:127.0.0.1:")
         eventually(lambda: events(caplog, "left"))
 

@@ -13,6 +13,7 @@ from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import DRAINING, HELLO_KEY, WELCOME_KEY, final
 from woolexec.mesh.security.trust import Trust
+from woolexec.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from woolexec.mesh.security.tls import Tls
     from woolexec.mesh.security.trust import Accepted
     from woolexec.wire.wire_pb2 import Welcome
+
+DETAILS = 1000
+"""Maximum length of a message of the other end, in characters."""
 
 _OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has its own connection
 
@@ -62,7 +66,8 @@ async def _fetch(address: str, tls: Tls) -> bytes:
     try:
         _, writer = await to_peer(address, ssl=tls.context(host), server_hostname=tls.name or host)
     except ssl.SSLError as exc:
-        raise PeerRefusedError(f"not reachable: {exc.reason or exc}: {getattr(exc, 'verify_message', '')}") from exc
+        text = f"{exc.reason or exc}: {getattr(exc, 'verify_message', '')}".removesuffix(": ")
+        raise PeerRefusedError(f"not reachable: {text}") from exc
     except OSError as exc:
         raise PeerRefusedError(f"not reachable: {exc.strerror or exc}") from exc
     try:
@@ -152,7 +157,7 @@ async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
         for key, value in answer or ():
             if key == WELCOME_KEY:
                 return call, value
-        code, details = await call.code(), await call.details()
+        code, details = await call.code(), printable(await call.details() or "", DETAILS)
         if code is grpc.StatusCode.UNAVAILABLE and details != DRAINING:
             raise PeerRefusedError(f"not reachable: {details}")
         error = PeerRefusedError(details or "the server there is not a woolexec peer")

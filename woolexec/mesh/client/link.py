@@ -28,6 +28,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox, parts_of
 from woolexec.platform.posix import host_name
+from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
 from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Start, Started, Stop, encode
@@ -129,7 +130,7 @@ class Link(Remote):
                 self._hear(data)
                 wake()
         except grpc.RpcError as exc:
-            why = f"{exc.code().name}: {exc.details()}"  # grpc adds these methods at run time
+            why = f"{exc.code().name}: {printable(exc.details() or '', 1000)}"  # grpc adds these at run time
         except (ProtocolError, ValueError, OSError) as exc:  # invalid frames, or no memory to receive them
             why = str(exc)
         except asyncio.CancelledError:

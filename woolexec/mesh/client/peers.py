@@ -38,6 +38,7 @@ from woolexec.mesh.link import fd_passing as passages
 from woolexec.mesh.security.handshake import Caller
 from woolexec.mesh.security.tls import CLIENT
 from woolexec.mesh.security.trust import Trust
+from woolexec.printable import printable
 
 if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery, Event, Record
@@ -165,7 +166,7 @@ class Peers:
         nowhere = ", ".join(str(discovery) for discovery in self._discoveries if discovery not in found)
         if nowhere:
             reasons.append(f"no peers found at {nowhere}")
-        return "; ".join(reasons)
+        return printable("; ".join(reasons))
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Peers:
     def _complain(self, discovery: Discovery, trouble: str) -> None:
         if self._troubles.get(discovery) != trouble:
             self._troubles[discovery] = trouble
-            logging.getLogger("woolexec").warning("finding peers: %s", trouble)
+            logging.getLogger("woolexec").warning("finding peers: %s", printable(trouble))
 
     def _hear(self, group: asyncio.TaskGroup, discovery: Discovery, event: Event) -> None:
         if isinstance(event, Left):
@@ -264,7 +265,7 @@ class Peers:
             except Exception as exc:  # a bug, or an address that grpc rejects: other links continue
                 if not known.said:
                     known.said = True
-                    logging.getLogger("woolexec").exception("peer %s", known.record.addresses[0])
+                    logging.getLogger("woolexec").exception("peer %s", printable(known.record.addresses[0]))
                 linked, known.reason, known.is_final = False, repr(exc), False
             pause = FIRST if linked else min(2 * pause, SLOWEST)
             await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
@@ -281,7 +282,8 @@ class Peers:
         known.reason, known.is_final = "; ".join(reasons), all(finals)
         if not known.said:
             known.said = True
-            logging.getLogger("woolexec").warning("peer %s: %s", known.record.addresses[0], known.reason)
+            about = printable(f"{known.record.addresses[0]}: {known.reason}")
+            logging.getLogger("woolexec").warning("peer %s", about)
         if known.is_final:
             self._tell()
         return False

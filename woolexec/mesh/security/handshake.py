@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import PeerRefusedError
 from woolexec.platform.posix import host_name
+from woolexec.printable import printable
 from woolexec.wire.wire_pb2 import Hello, Welcome
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ FREE_KEY = "woolexec-free"
 
 DRAINING = "the peer is draining"
 """The message of a peer that accepts no more clients."""
+
+_TEXT_LIMIT = 255
+"""Maximum length of each text in a greeting, in characters: no host name and no identity is longer."""
 
 _NONCE = 32
 _NONCE_AGE = 10.0
@@ -82,6 +86,15 @@ def misfit(ours: Hello | Welcome, theirs: Hello | Welcome) -> str | None:
     if _major(ours.cloudpickle) != _major(theirs.cloudpickle):
         reasons.append(f"cloudpickle {ours.cloudpickle} here, {theirs.cloudpickle} there")
     return "; ".join(reasons) or None
+
+
+def _encode_texts(greeting: Hello | Welcome) -> None:
+    """Encode what cannot be printed, and cut what is too long: the texts get into logs, messages and tables."""
+    for field, value in greeting.ListFields():
+        if isinstance(value, str):
+            setattr(greeting, field.name, printable(value, _TEXT_LIMIT))
+        elif not isinstance(value, bytes | int | float):  # several texts
+            value[:] = [printable(each, _TEXT_LIMIT) for each in value]
 
 
 def final(error: PeerRefusedError) -> PeerRefusedError:
@@ -123,6 +136,7 @@ class Caller:
             welcome = Welcome.FromString(data)
         except Exception as exc:  # protobuf's DecodeError
             raise PeerRefusedError("it does not speak woolexec's protocol") from exc
+        _encode_texts(welcome)
         if self._token is not None:
             proof = _proof(self._token, b"peer", self._hello.nonce, welcome.nonce)
             if not hmac.compare_digest(proof, welcome.proof):
@@ -193,6 +207,7 @@ class Door:
                 except Exception:  # protobuf's DecodeError
                     break
                 if len(hello.nonce) == _NONCE:
+                    _encode_texts(hello)
                     return hello
         raise PeerRefusedError("it does not speak woolexec's protocol")
 

@@ -46,6 +46,25 @@ class Accepted:
         return f"certificate {self.certificate.name!r} {self.certificate.serial:x}"
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Who a client is.
+
+    :param proved: the certificate or the token that it has proved to have
+    :param claims: what it says of itself
+    :param accepted: its certificate, if it has shown one
+    """
+
+    proved: str
+    claims: str
+    accepted: Accepted | None = None
+
+    def __str__(self) -> str:
+        """Say who it is, for logs."""
+        return f"{self.claims} ({self.proved})"
+
+
 class Trust:
     """
     What we trust now.

@@ -34,7 +34,7 @@ from woolexec.mesh.link.fd_passing import Passages
 from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS, SERVICE, end, to_its_end
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
 from woolexec.mesh.security.tls import CLIENT, PEER
-from woolexec.mesh.security.trust import LOOK, Trust
+from woolexec.mesh.security.trust import LOOK, Identity, Trust
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
@@ -309,7 +309,8 @@ class Peer:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
-            client = f"{hello.host}:{hello.pid} ({accepted or self._credentials.proof})"
+            identity = Identity(str(accepted or self._credentials.proof), f"{hello.host}:{hello.pid}", accepted)
+            client = str(identity)
             served = Served(
                 engine,
                 client,
@@ -318,7 +319,7 @@ class Peer:
                 code_store=self._code_store if self._takes_code else None,
                 audit=self._audit,
             )
-            served.accepted = accepted
+            served.identity = identity
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task
@@ -365,7 +366,8 @@ class Peer:
                 continue
             self._trust.refresh()
             for served, task in self._served.items():
-                if served.accepted is not None and (reason := self._trust.why_not(served.accepted)):
+                accepted = served.identity.accepted
+                if accepted is not None and (reason := self._trust.why_not(accepted)):
                     served.refuse(task, reason)
 
     def _listen(self, server: Any) -> int:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.engine.diagnostics import describe_exit
+from woolexec.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from woolexec.engine.worker_process import Worker
 
 MOST, PERIOD = 10, 10.0
+
+_LONGEST = 1000
+"""Maximum length of a text, in characters."""
 
 _log = logging.getLogger("woolexec.peer")
 
@@ -69,4 +73,6 @@ class PeerLog:
         self._tell(logging.WARNING, "worker died", text, worker=worker.pid, exitcode=worker.exitcode)
 
     def _tell(self, level: int, event: str, text: str, **about: Any) -> None:
-        _log.log(level, "%s", text, extra={"about": {"event": event, **about}})
+        # Clients and strangers have written some of it.
+        about = {name: printable(value, _LONGEST) if isinstance(value, str) else value for name, value in about.items()}
+        _log.log(level, "%s", printable(text, _LONGEST), extra={"about": {"event": event, **about}})

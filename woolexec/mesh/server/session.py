@@ -11,6 +11,7 @@ from woolexec.engine.diagnostics import task_name
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.options import TaskOptions
@@ -37,7 +38,6 @@ from woolexec.wire.pickling import dumps_inline
 if TYPE_CHECKING:
     from woolexec.engine.engine import Engine
     from woolexec.mesh.link.fd_passing import Passage
-    from woolexec.mesh.security.trust import Accepted
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
@@ -58,7 +58,7 @@ class Served:
     :param places: the capacity that it shares with the other clients
     :param code_store: where to store the code that it sends; None: code is dropped
     :param audit: records the end of each of its tasks
-    :ivar accepted: its certificate, if it has shown one
+    :ivar identity: what it has proved
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Served:
         audit: Audit | None = None,
     ) -> None:
         self.client = client
-        self.accepted: Accepted | None = None
+        self.identity = Identity("nobody", client)
         self._refusal = ""
         self.places = places
         places.clients.add(self)
@@ -334,7 +334,8 @@ class Served:
         self.places.tell()
         if self._audit is not None:
             name = task_name(answer.outstanding_call)
-            self._audit.note(self.client, name, number, answer.started_by(self._audit.clock(), outcome), outcome)
+            started, identity = answer.started_by(self._audit.clock(), outcome), self.identity
+            self._audit.note(identity.proved, name, number, started, outcome, claims=identity.claims)
         del answer.outstanding_call  # it refers to the answer, and keeps the arguments alive
         return True
 
