@@ -19,9 +19,29 @@ import pytest
 
 import woolexec
 from tests.shared_pools import shared
+from tests.tasks import (
+    WATCHDOG,
+    count_in,
+    count_in_async,
+    die_until,
+    fail_until,
+    fibonacci,
+    hold,
+    keyword_only,
+    look,
+    make_thing,
+    map_and_forget,
+    map_in_a_task,
+    nested_options,
+    outer,
+    poll,
+    refuse,
+    set_variable,
+    tell_pid_and_exit,
+    use_as_argument,
+    wait_until,
+)
 from woolexec import PeerPoolExecutor, WorkerLostError, current_executor
-
-WATCHDOG = 30
 
 
 @pytest.fixture
@@ -52,44 +72,6 @@ class Latch:
 
     def open(self):
         (self.folder / "open").touch()
-
-
-def hold(folder, value=None):
-    (folder / "began").touch()
-    wait_until((folder / "open").exists)
-    return value
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + WATCHDOG
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not come")
-        time.sleep(0.001)
-
-
-def count_in(path):
-    """Add a line to a file; return how many there are."""
-    with open(path, "a+b") as file:
-        file.write(b".")
-        file.flush()
-        return file.tell()
-
-
-def fail_until(path, times, exc):
-    if count_in(path) <= times:
-        raise exc
-    return count_in(path)
-
-
-def die_until(path, times):
-    if count_in(path) <= times:
-        os._exit(7)
-    return "alive"
-
-
-def keyword_only(a, /, b, *args, c, **kwargs):
-    return a, b, args, c, kwargs
 
 
 # -- submit ------------------------------------------------------------------------------------------------------------
@@ -210,17 +192,9 @@ def test_mp_context_is_taken_and_ignored():
         assert pool.submit(abs, -1).result(WATCHDOG) == 1
 
 
-def set_variable(value):
-    os.environ["WOOLEXEC_TEST_INITIALIZED"] = value
-
-
 def test_initializer_runs_in_each_worker_before_its_first_call(tmp_path):
     with PeerPoolExecutor(2, initializer=set_variable, initargs=("yes",)) as pool:
         assert set(pool.map(os.getenv, ["WOOLEXEC_TEST_INITIALIZED"] * 20, chunksize=1)) == {"yes"}
-
-
-def refuse():
-    raise LookupError("in the initializer")
 
 
 def test_initializer_that_raises_breaks_the_executor():
@@ -252,10 +226,6 @@ def test_max_tasks_per_child_replaces_workers():
 
     assert len(set(pids)) == 3
     assert all(pids.count(pid) == 2 for pid in pids)
-
-
-def outer():
-    return current_executor().submit(abs, -1).result()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -317,15 +287,6 @@ def test_map_error_loses_no_earlier_result(pool):
         next(results)
 
 
-async def count_in_async(path):
-    return count_in(path)
-
-
-def map_and_forget(path, times):
-    current_executor().map(count_in, [path] * times)
-    list(current_executor().map(count_in, [path] * 2))
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_map_whose_iterator_is_not_kept_runs_all(tmp_path, workers):
     ways = {
@@ -382,13 +343,6 @@ def test_map_gives_exceptions_as_results_and_results_as_they_come(pool, latch):
     assert {next(results), next(results)} == {1, 2}
     latch.open()
     assert list(results) == [0]
-
-
-def map_in_a_task(how):
-    results = list(current_executor().map(int, ["1", "one", "3"], return_exceptions=True, **how))
-    errors = [result for result in results if isinstance(result, ValueError)]
-    assert errors[0].__notes__ == ["item 1 of the map"]
-    return sorted(result for result in results if isinstance(result, int))
 
 
 @pytest.mark.parametrize("how", [{}, {"ordered": False}, {"buffersize": 2}, {"buffersize": 2, "ordered": False}])
@@ -491,11 +445,6 @@ def test_timeout_counts_from_the_start_of_the_call():
         second = pool.with_options(timeout=0.8).submit(abs, -2)
         assert second.result(WATCHDOG) == 2
         assert first.exception(WATCHDOG) is None
-
-
-def tell_pid_and_exit(path):
-    path.write_text(str(os.getpid()))
-    os._exit(7)
 
 
 def test_without_retries_a_lost_call_is_an_error_that_says_all(own, tmp_path):
@@ -661,27 +610,10 @@ def test_abandoned_executor_stops_its_workers():
 # -- tasks within tasks ------------------------------------------------------------------------------------------------
 
 
-def fibonacci(n):
-    if n < 2:
-        return n
-    pool = current_executor()
-    one, other = pool.submit(fibonacci, n - 1), pool.submit(fibonacci, n - 2)
-    return one.result() + other.result()
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_recursion_deeper_than_the_pool_finishes(workers):
     with PeerPoolExecutor(workers) as pool:
         assert pool.submit(fibonacci, 9).result(WATCHDOG) == 34
-
-
-def poll(timeout):
-    future = current_executor().submit(abs, -5)
-    while True:
-        try:
-            return future.result(timeout=timeout)
-        except TimeoutError:
-            continue
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -691,29 +623,14 @@ def test_task_that_asks_again_and_again_gets_its_result(workers, timeout):
         assert [pool.submit(poll, timeout).result(WATCHDOG) for _ in range(20)] == [5] * 20
 
 
-def look():
-    future = current_executor().submit(abs, -5)
-    while not future.done():
-        time.sleep(0.001)
-    return future.result()
-
-
 def test_task_that_looks_whether_it_is_done_sees_it_done():
     with PeerPoolExecutor(1) as pool:
         assert pool.submit(look).result(WATCHDOG) == 5
 
 
-def use_as_argument(executor):
-    return executor.submit(abs, -3).result()
-
-
 def test_executor_passed_to_a_task_arrives_as_the_one_it_runs_in():
     with PeerPoolExecutor(2) as pool:
         assert pool.submit(use_as_argument, pool).result(WATCHDOG) == 3
-
-
-def nested_options(path):
-    return current_executor().with_options(retries=1).submit(die_until, path, 1).result()
 
 
 def test_options_hold_for_tasks_within_tasks(tmp_path):
@@ -781,14 +698,6 @@ def run_python(*arguments):
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
-
-
-class Thing:
-    pass
-
-
-def make_thing(_):
-    return Thing()
 
 
 @pytest.mark.parametrize("options", [{}, {"chunksize": 5}, {"buffersize": 4}, {"ordered": False}])

@@ -1,6 +1,9 @@
-"""Generators, routines and nested tasks that run in workers; those named `..._async` are their asynchronous twins."""
+"""
+Generators, routines and nested tasks that run in workers; those named `..._async` are their asynchronous twins.
 
-import asyncio
+Hundreds of workers import this: what takes long to import, and few of these functions need, they import themselves.
+"""
+
 import os
 import signal
 import threading
@@ -9,7 +12,6 @@ from contextvars import ContextVar
 
 import anyio
 import anyio.lowlevel
-import numpy as np
 
 from tests.faults.tasks import SOON, eventually, note, notes
 from woolexec import current_executor, current_task, propagate, routine
@@ -201,11 +203,15 @@ async def meeting_async(path, n, number):
 
 
 def arrays(length, n):
+    import numpy as np
+
     for x in range(n):
         yield np.full(length, float(x))
 
 
 async def arrays_async(length, n):
+    import numpy as np
+
     for x in range(n):
         yield np.full(length, float(x))
 
@@ -544,6 +550,7 @@ async def both_kinds(x):
 
 def through_asyncio(fn, *args):
     """Await a task in an event loop of one's own."""
+    import asyncio
 
     async def main():
         return await current_executor().run(fn, *args)
@@ -552,6 +559,8 @@ def through_asyncio(fn, *args):
 
 
 def wrap_through_asyncio(fn, *args):
+    import asyncio
+
     async def main():
         return await asyncio.wrap_future(current_executor().submit(fn, *args))
 
@@ -566,6 +575,8 @@ def call_back(fn, *args):
 
 
 def stream_through_asyncio(fn, *args):
+    import asyncio
+
     async def main():
         async with current_executor().stream(fn, *args) as stream:
             return [item async for item in stream]
@@ -574,6 +585,8 @@ def stream_through_asyncio(fn, *args):
 
 
 def map_through_asyncio(fn, xs):
+    import asyncio
+
     async def main():
         return [x async for x in current_executor().map_async(fn, xs)]
 

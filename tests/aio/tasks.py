@@ -7,6 +7,8 @@ import time
 import anyio
 import anyio.lowlevel
 
+from woolexec import current_executor
+
 SOON = 20.0
 
 
@@ -130,3 +132,35 @@ class Counted:
 async def counted(item):
     """Say which item came, and how many have been unpickled here."""
     return item.number, type(item).made
+
+
+async def nap(x):
+    await anyio.sleep(x)
+    return x
+
+
+async def note_and_clean_up_badly(path):
+    note(path)
+    try:
+        await anyio.sleep(1000)
+    finally:
+        raise OSError("the clean-up failed")
+
+
+async def note_and_clean_up_slowly(path):
+    note(path)
+    try:
+        await anyio.sleep(1000)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(1.3)
+
+
+def numbers():
+    yield from range(3)
+
+
+async def ask_for_a_child(path):
+    note(path)
+    await anyio.sleep(0.5)
+    return await current_executor().run(abs, -7)

@@ -5,46 +5,24 @@ import itertools
 import anyio
 import pytest
 
-from woolexec import PeerPoolExecutor, current_executor
+from woolexec import PeerPoolExecutor
 
 from . import tasks
-
-
-async def nap(x):
-    await anyio.sleep(x)
-    return x
-
-
-async def note_and_clean_up_badly(path):
-    tasks.note(path)
-    try:
-        await anyio.sleep(1000)
-    finally:
-        raise OSError("the clean-up failed")
-
-
-async def note_and_clean_up_slowly(path):
-    tasks.note(path)
-    try:
-        await anyio.sleep(1000)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.sleep(1.3)
 
 
 @pytest.mark.parametrize("sync", [False, True])
 def test_timeout_of_a_mapped_coroutine_is_tried_again_and_is_its_items_alone(run, sync):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            await pool.run(nap, 0)  # so that no import counts
+            await pool.run(tasks.nap, 0)  # so that no import counts
             view = pool.with_options(timeout=1, retries=1, retry_on=TimeoutError)
             if sync:
-                results = view.map(nap, [0.01, 0.02, 60])
+                results = view.map(tasks.nap, [0.01, 0.02, 60])
                 assert [next(results) for _ in range(2)] == [0.01, 0.02]
                 with pytest.raises(TimeoutError):
                     next(results)
                 return
-            items = [x async for x in view.map_async(nap, [0.01, 60, 0.02], return_exceptions=True)]
+            items = [x async for x in view.map_async(tasks.nap, [0.01, 60, 0.02], return_exceptions=True)]
             assert items[::2] == [0.01, 0.02]
             assert isinstance(items[1], TimeoutError)
 
@@ -54,10 +32,10 @@ def test_timeout_of_a_mapped_coroutine_is_tried_again_and_is_its_items_alone(run
 def test_coroutine_that_was_cancelled_is_not_touched_by_its_timeout(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            await pool.run(nap, 0)
+            await pool.run(tasks.nap, 0)
             view = pool.with_options(timeout=1, retries=1, retry_on=TimeoutError)
             async with anyio.create_task_group() as group:
-                group.start_soon(view.run, note_and_clean_up_slowly, tmp_path / "starts")
+                group.start_soon(view.run, tasks.note_and_clean_up_slowly, tmp_path / "starts")
                 await tasks.there(tmp_path / "starts")
                 group.cancel_scope.cancel()
             assert await pool.run(abs, -1) == 1
@@ -71,7 +49,9 @@ def test_coroutine_that_was_cancelled_is_not_started_again(run, tmp_path):
         path = tmp_path / "starts"
         async with PeerPoolExecutor(1) as pool:
             async with anyio.create_task_group() as group:
-                group.start_soon(pool.with_options(retries=2, retry_on=OSError).run, note_and_clean_up_badly, path)
+                group.start_soon(
+                    pool.with_options(retries=2, retry_on=OSError).run, tasks.note_and_clean_up_badly, path
+                )
                 await tasks.there(path)
                 group.cancel_scope.cancel()
             assert await pool.run(abs, -1) == 1
@@ -84,10 +64,10 @@ def test_coroutine_that_ran_too_long_is_started_as_often_as_it_may_be(run, tmp_p
     async def body():
         path = tmp_path / "starts"
         async with PeerPoolExecutor(1) as pool:
-            await pool.run(nap, 0)
+            await pool.run(tasks.nap, 0)
             view = pool.with_options(timeout=1, retries=1, retry_on=(OSError, TimeoutError))
             with pytest.raises(TimeoutError):
-                await view.run(note_and_clean_up_badly, path)
+                await view.run(tasks.note_and_clean_up_badly, path)
         assert path.read_text() == "xx"
 
     run(body)
@@ -115,20 +95,10 @@ def test_map_that_another_task_closes_ends_for_its_reader(run, fn, ordered):
 # -- beside a plain call that is ended ---------------------------------------------------------------------------------
 
 
-def numbers():
-    yield from range(3)
-
-
-async def ask_for_a_child(path):
-    tasks.note(path)
-    await anyio.sleep(0.5)
-    return await current_executor().run(abs, -7)
-
-
 def test_stream_beside_a_call_that_is_ended_can_be_pulled_to_its_end(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
-            stream = await pool.run(numbers)
+            stream = await pool.run(tasks.numbers)
             first = await anext(stream)
             async with anyio.create_task_group() as group:
                 group.start_soon(pool.run, tasks.block, tmp_path / "it")
@@ -145,7 +115,7 @@ def test_coroutine_beside_a_call_that_is_ended_gets_its_child(run, tmp_path):
         async with PeerPoolExecutor(1) as pool, anyio.create_task_group() as group:
 
             async def ask():
-                values.append(await pool.run(ask_for_a_child, tmp_path / "asked"))
+                values.append(await pool.run(tasks.ask_for_a_child, tmp_path / "asked"))
 
             group.start_soon(ask)
             await tasks.there(tmp_path / "asked")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from woolexec import PeerPoolExecutor, current_executor
+from tests.faults.large_tasks import nested
+from woolexec import PeerPoolExecutor
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.payload import LARGE
 
@@ -149,34 +150,6 @@ def test_all_payloads_arrive_under_the_usual_limit():
 @pytest.mark.parametrize("limit", [128, 256])
 def test_all_payloads_arrive_through_a_peer_where_there_are_few_descriptors(limit):
     passes(LINKED, limit, "by_submit by_kept_results by_map by_streams by_nested", limit + 20)
-
-
-def large(size):
-    return bytes(size)
-
-
-def echo(value):
-    while True:
-        value = yield value
-
-
-def grow():
-    yield bytes(2 * LARGE)
-
-
-def nested(way):
-    """Send a large payload to a nested task, or have it send one."""
-    pool = current_executor()
-    if way == "argument":
-        return pool.submit(len, bytes(2 * LARGE)).result(SOON)
-    if way == "result":
-        return len(pool.submit(large, 2 * LARGE).result(SOON))
-    if way == "item":
-        with pool.stream(grow) as stream:
-            return len(next(stream))
-    with pool.stream(echo, b"") as stream:
-        next(stream)
-        return len(stream.send(bytes(2 * LARGE)))
 
 
 @pytest.mark.parametrize("way", ["argument", "result", "item", "value sent"])

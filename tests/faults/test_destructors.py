@@ -1,77 +1,25 @@
 """Arguments whose destructors end the worker: the outcome has been sent by then."""
 
-import asyncio
-import os
 import time
 
 import pytest
 
+from tests.faults.deadly import (
+    Deadly,
+    async_stream,
+    at_once,
+    coroutine,
+    coroutine_that_raises,
+    plain,
+    raises,
+    raises_with_another_in_its_frame,
+    returns_a_coroutine,
+    second,
+    stream,
+)
 from woolexec import PeerPoolExecutor, WorkerLostError
 
 PATIENCE = 30
-
-
-class Deadly:
-    """Ends its process when it is dropped, once it has travelled."""
-
-    armed = False
-
-    def __reduce__(self):
-        return arm, ()
-
-    def __del__(self):
-        if self.armed:
-            os._exit(7)
-
-
-def arm():
-    deadly = Deadly()
-    deadly.armed = True
-    return deadly
-
-
-def plain(_):
-    return "done"
-
-
-def raises(_):
-    raise LookupError("done")
-
-
-def raises_with_another_in_its_frame(_):
-    other = arm()
-    raise LookupError("done", len(repr(other)) and None)
-
-
-async def coroutine(_):
-    await asyncio.sleep(0)
-    return "done"
-
-
-async def at_once(_):
-    return "done"
-
-
-async def coroutine_that_raises(_):
-    raise LookupError("done")
-
-
-def returns_a_coroutine(_):
-    return coroutine(_)
-
-
-def second(_, value):
-    return value
-
-
-def stream(_):
-    yield "first"
-    yield "last"
-
-
-async def async_stream(_):
-    yield "first"
-    yield "last"
 
 
 @pytest.fixture

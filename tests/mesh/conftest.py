@@ -1,10 +1,10 @@
 import contextlib
 import resource
 import socket
-import time
 
 import pytest
 
+from tests.mesh.tasks import PATIENCE, eventually
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
@@ -12,7 +12,8 @@ from woolexec.mesh.server.peer import Peer
 
 load_grpc()  # as pools do, before a test module imports grpc: tests fork
 
-PATIENCE = 20.0
+__all__ = ["CREDENTIALS", "PATIENCE", "apart", "eventually", "few_descriptors", "free_port", "joined", "peer", "pool"]
+
 CREDENTIALS = Credentials(b"a token that only these tests have")
 
 
@@ -32,13 +33,6 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.002)
 
 
 @contextlib.contextmanager

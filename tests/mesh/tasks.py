@@ -1,23 +1,38 @@
 """What runs in workers of peers: importable in a moment, so that a short timeout is long enough for it."""
 
-import asyncio
 import contextvars
+import logging
 import os
+import signal
 import time
 from pathlib import Path
 
 from woolexec import current_executor, propagate
 
+PATIENCE = 20.0
+
 word = contextvars.ContextVar("word", default="none")
 propagate(word, "tests.mesh.word")
+state = []  # what initializers have left
+
+
+def eventually(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.002)
 
 
 async def add(x, y=0):
+    import asyncio
+
     await asyncio.sleep(0)
     return x + y
 
 
 async def wait_for_ever(path):
+    import asyncio
+
     path.touch()
     try:
         await asyncio.sleep(1000)
@@ -130,3 +145,138 @@ def meet(room, name):
 def nest_two_that_meet(room):
     futures = [current_executor().submit(meet, room, name) for name in "ab"]
     return [future.result() for future in futures]
+
+
+def double(value):
+    return 2 * value
+
+
+def hold_by_name(room, name="held"):
+    """Say that it runs, and run until it is released."""
+    hold(room, name)
+    return name
+
+
+def fail(text):
+    raise LookupError(text)
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Tattler:
+    """Says in which process it was unpickled first."""
+
+    def __reduce__(self):
+        return os.getpid, ()
+
+
+def whoami():
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def run_once(number, seconds, log):
+    with open(log, "a") as lines:
+        lines.write(f"{number}\n")
+    time.sleep(seconds)
+    if number % 97 == 5:
+        die()
+    return number
+
+
+def prepare(path, word):
+    state.append(word)
+    with open(path, "a") as file:
+        print(os.getpid(), word, file=file)
+
+
+def prepared(_=None):
+    return tuple(state)
+
+
+async def prepared_async():
+    return tuple(state)
+
+
+def prepared_stream():
+    yield tuple(state)
+
+
+def after_a_second():
+    time.sleep(1)
+    return os.getpid(), tuple(state)
+
+
+def meet_prepared(folder, here, there):
+    """Wait for another task, which therefore runs in another worker; tell which this is, and how it was prepared."""
+    Path(folder, here).touch()
+    for _ in range(4000):
+        if Path(folder, there).exists():
+            return os.getpid(), tuple(state)
+        time.sleep(0.005)
+    raise TimeoutError("nobody came")
+
+
+def nest_prepared(folder):
+    futures = [current_executor().submit(meet_prepared, folder, *names) for names in ("ab", "ba")]
+    return [future.result() for future in futures]
+
+
+def log(text):
+    logging.getLogger("tests.mesh").warning("it says %s", text)
+
+
+async def log_async(text):
+    log(text)
+
+
+def log_nested(text):
+    current_executor().submit(log, text).result()
+
+
+def log_much(count):
+    logger = logging.getLogger("tests.mesh")
+    for number in range(count):
+        logger.warning("line %d", number)
+    return count
+
+
+async def treble(n):
+    return 3 * n
+
+
+def mark(room, name):
+    """Note when this began and ended."""
+    Path(room, f"{name}.began").touch()
+    time.sleep(0.02)
+    inside = len(list(Path(room).glob("*.began"))) - len(list(Path(room).glob("*.ended")))
+    Path(room, f"{name}.ended").touch()
+    return inside
+
+
+def note(path, text):
+    with open(path, "a") as file:
+        file.write(text + "\n")
+
+
+def recurse(depth):
+    if depth == 0:
+        return 1
+    futures = [current_executor().submit(recurse, depth - 1) for _ in range(2)]
+    return sum(future.result() for future in futures)
+
+
+def give_large_and_small(count, size):
+    import numpy as np
+
+    for n in range(count):
+        yield np.full(size // 8, n) if n % 2 else n
+
+
+def take_large():
+    total = 0
+    while True:
+        item = yield total
+        total += len(item)

@@ -1,63 +1,32 @@
 """What concerns every worker of every peer: initializers, `run_on_all`, logging records."""
 
 import contextlib
-import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import InitializerError, PeerPoolExecutor, current_executor
+from tests.mesh.tasks import (
+    after_a_second,
+    double,
+    fail,
+    log,
+    log_async,
+    log_much,
+    log_nested,
+    nest_prepared,
+    prepare,
+    prepared,
+    prepared_async,
+    prepared_stream,
+    treble,
+)
+from woolexec import InitializerError, PeerPoolExecutor
 from woolexec.discovery.urls import discoveries
 from woolexec.mesh.server.peer import Peer
-
-state = []
-
-
-def prepare(path, word):
-    state.append(word)
-    with open(path, "a") as file:
-        print(os.getpid(), word, file=file)
-
-
-def prepared(_=None):
-    return tuple(state)
-
-
-async def prepared_async():
-    return tuple(state)
-
-
-def prepared_stream():
-    yield tuple(state)
-
-
-def after_a_second():
-    time.sleep(1)
-    return os.getpid(), tuple(state)
-
-
-def fail(text):
-    raise LookupError(text)
-
-
-def meet(folder, here, there):
-    """Wait for another task, which therefore runs in another worker; tell which this is, and how it was prepared."""
-    Path(folder, here).touch()
-    for _ in range(4000):
-        if Path(folder, there).exists():
-            return os.getpid(), tuple(state)
-        time.sleep(0.005)
-    raise TimeoutError("nobody came")
-
-
-def nest(folder):
-    futures = [current_executor().submit(meet, folder, *names) for names in ("ab", "ba")]
-    return [future.result() for future in futures]
 
 
 def with_initializer(*peers, initializer, initargs, local=0, **more):
@@ -100,7 +69,7 @@ def test_initializer_runs_also_where_tasks_go_that_tasks_submit(tmp_path, far):
         elsewhere = discoveries(stack.enter_context(Peer(1, credentials=CREDENTIALS)).address) if far else ()
         peer = stack.enter_context(Peer(1 if far else 2, credentials=CREDENTIALS, peers=elsewhere))
         with with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "ready")) as pool:
-            one, other = pool.submit(nest, tmp_path).result(PATIENCE)
+            one, other = pool.submit(nest_prepared, tmp_path).result(PATIENCE)
     assert one[0] != other[0]
     assert one[1] == other[1] == ("ready",)
 
@@ -173,18 +142,6 @@ def test_run_on_all_reaches_workers_that_are_busy(peer, tmp_path):
         assert len({future.result(PATIENCE) for future in held}) == 2
 
 
-def log(text):
-    logging.getLogger("tests.mesh").warning("it says %s", text)
-
-
-async def log_async(text):
-    log(text)
-
-
-def log_nested(text):
-    current_executor().submit(log, text).result()
-
-
 def records_of(caplog):
     return [record for record in caplog.records if record.name == "tests.mesh"]
 
@@ -198,13 +155,6 @@ def test_logging_records_reach_the_client_whose_task_logged(peer, caplog, task):
     assert record.getMessage() == "it says hello"
     assert record.host == os.uname().nodename
     assert record.process not in (os.getpid(), None)
-
-
-def log_much(count):
-    logger = logging.getLogger("tests.mesh")
-    for number in range(count):
-        logger.warning("line %d", number)
-    return count
 
 
 def test_flood_of_records_does_not_keep_an_outcome(peer):
@@ -225,14 +175,6 @@ def test_calls_for_all_workers_survive_a_recall(peer, tmp_path):
             eventually(lambda: not link.recalling)
             (tmp_path / "release").touch()
             assert len({future.result() for future in everywhere.result(PATIENCE).values()}) == 2
-
-
-def double(n):
-    return 2 * n
-
-
-async def treble(n):
-    return 3 * n
 
 
 def test_maps_of_plain_functions_and_of_coroutines_at_once_keep_their_own_items(peer):

@@ -15,6 +15,7 @@ import pytest
 from tests.memory import memory_files, without_collector
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.tasks import give_large_and_small, take_large
 from woolexec import WorkerLostError
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.mesh.link import outbox as outbox_module
@@ -145,11 +146,6 @@ def test_many_large_payloads_at_once(peer):
         assert [int(future.result(PATIENCE)[0]) for future in futures] == [-n for n in range(20)]
 
 
-def give_large_and_small(count):
-    for n in range(count):
-        yield np.full(LARGE // 8, n) if n % 2 else n
-
-
 @pytest.mark.usefixtures("way")
 def test_arguments_and_results_are_let_go_when_the_call_is_over(peer):
     with joined(peer) as pool:
@@ -166,15 +162,8 @@ def test_arguments_and_results_are_let_go_when_the_call_is_over(peer):
 
 @pytest.mark.usefixtures("way")
 def test_stream_of_large_and_small_items_keeps_its_order(peer):
-    with joined(peer) as pool, pool.stream(give_large_and_small, 8, prefetch=4) as items:
+    with joined(peer) as pool, pool.stream(give_large_and_small, 8, LARGE, prefetch=4) as items:
         assert [int(np.max(item)) for item in items] == list(range(8))
-
-
-def take_large():
-    total = 0
-    while True:
-        item = yield total
-        total += len(item)
 
 
 @pytest.mark.usefixtures("way")

@@ -4,19 +4,18 @@ import contextlib
 import logging
 import os
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.tasks import mark, note, recurse
 from woolexec import (
     LeastOutstanding,
     PeerPoolExecutor,
     PowerOfTwoChoices,
     RoundRobin,
     UnsatisfiableError,
-    current_executor,
 )
 from woolexec.discovery.urls import discoveries, discovery
 from woolexec.mesh.server.peer import Peer
@@ -53,20 +52,6 @@ def behind_a_long_task(pool, folder):
 def workers_of(*peers):
     """The process ids of the workers of each peer, whose workers run."""
     return [set(peer.engine.pids) for peer in peers]
-
-
-def mark(room, name):
-    """Note when this began and ended."""
-    Path(room, f"{name}.began").touch()
-    time.sleep(0.02)
-    inside = len(list(Path(room).glob("*.began"))) - len(list(Path(room).glob("*.ended")))
-    Path(room, f"{name}.ended").touch()
-    return inside
-
-
-def note(path, text):
-    with open(path, "a") as file:
-        file.write(text + "\n")
 
 
 def test_task_that_finds_a_peer_full_waits_at_its_client_and_runs_when_there_is_room(tmp_path):
@@ -326,13 +311,6 @@ def test_peers_that_find_each_other_do_not_link_to_themselves(tmp_path):
         eventually(lambda: len(one._peers._known) == len(other._peers._known) == 2)
         assert [link.name.rpartition("/")[2] for link in one._peers.links] == [other.identity[:8]]
         assert [link.name.rpartition("/")[2] for link in other._peers.links] == [one.identity[:8]]
-
-
-def recurse(depth):
-    if depth == 0:
-        return 1
-    futures = [current_executor().submit(recurse, depth - 1) for _ in range(2)]
-    return sum(future.result() for future in futures)
 
 
 def test_recursion_over_two_peers_of_one_worker_each_finishes(tmp_path):

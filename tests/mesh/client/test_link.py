@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -17,38 +16,14 @@ import pytest
 from tests.marks import slow
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once, whoami
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.server.peer import Peer
 
 
-def double(value):
-    return 2 * value
-
-
-def hold(room, name="held"):
-    """Say that it runs, and run until it is released."""
-    tasks.hold(room, name)
-    return name
-
-
-def fail(text):
-    raise LookupError(text)
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Tattler:
-    """Says in which process it was unpickled first."""
-
-    def __reduce__(self):
-        return os.getpid, ()
-
-
 def occupied(pool, room):
     """Two calls that run, one for each worker of the peer."""
-    held = [pool.submit(hold, room, f"held-{number}") for number in range(2)]
+    held = [pool.submit(hold_by_name, room, f"held-{number}") for number in range(2)]
     eventually(lambda: all(Path(room, f"held-{number}").exists() for number in range(2)))
     return held
 
@@ -227,7 +202,7 @@ def test_broken_link_loses_what_was_sent_and_what_waits_goes_elsewhere(tmp_path)
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(Peer(1, credentials=CREDENTIALS))
         pool = stack.enter_context(joined(peer))
-        held = pool.submit(hold, tmp_path)
+        held = pool.submit(hold_by_name, tmp_path)
         waiting = pool.submit(double, 2)
         eventually((tmp_path / "held").exists)
         pool._engine.scheduler.workforce.limit = 1  # a worker of our own, which may only start when there is more work
@@ -250,7 +225,7 @@ def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path
         address = process.stdout.readline().strip()
         try:
             with PeerPoolExecutor(0, peers=address, credentials=CREDENTIALS) as pool:
-                held = pool.submit(hold, tmp_path)
+                held = pool.submit(hold_by_name, tmp_path)
                 eventually((tmp_path / "held").exists)
                 again = pool.with_options(idempotent=True).submit(double, 3)
                 pool._engine.scheduler.workforce.limit = 1
@@ -298,11 +273,6 @@ def test_own_workers_and_a_peer_share_the_work(peer):
         assert pids & set(pool._engine.pids)
 
 
-def whoami():
-    time.sleep(0.02)
-    return os.getpid()
-
-
 def test_pool_without_peers_does_not_import_grpc():
     code = (
         "import sys, woolexec\n"
@@ -313,15 +283,6 @@ def test_pool_without_peers_does_not_import_grpc():
         "assert not [name for name in sys.modules if name.split('.')[0] in ('grpc', 'zeroconf')]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE * 2)
-
-
-def run_once(number, seconds, log):
-    with open(log, "a") as lines:
-        lines.write(f"{number}\n")
-    time.sleep(seconds)
-    if number % 97 == 5:
-        die()
-    return number
 
 
 @pytest.mark.parametrize("seed", [0, *slow(*range(1, 4))])
