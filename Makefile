@@ -19,6 +19,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROTO := protos/woolexec/v1/wire.proto
 LOWEST ?=
+# Each process of a run would compile every test module anew.
+unexport PYTHONDONTWRITEBYTECODE
 # A test that hangs is ended by its own watchdog; this one ends a run whose watchdog hangs.
 # In the foreground: it would not hear Ctrl-C otherwise.
 TEST_LIMIT ?= 2400
@@ -86,14 +88,14 @@ quick: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet .
 	$(LIMIT) $(BIN)/python $(PYTEST) --quiet --ignore-glob='tests/core/*simulation.py' $(addprefix --ignore=,$(NOT_QUICK)) $(QUICK) $(ARGS)
 
-# Thousands of processes import the package, also where Python writes no bytecode.
+# Thousands of processes import the package and what the tests run in them.
 test: $(VENV)/.test
 	@echo "the tests take 5 to 11 minutes on two processors; some of them: make test ARGS=tests/core"
-	@$(BIN)/python -m compileall -q woolexec
+	@$(BIN)/python -m compileall -q woolexec tests
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
 test-slow: $(VENV)/.test
-	@$(BIN)/python -m compileall -q woolexec
+	@$(BIN)/python -m compileall -q woolexec tests
 	$(LIMIT) $(BIN)/python $(PYTEST) -m "$(SLOW)" $(ARGS)
 
 # Plants flaws in the package, one at a time, and writes into tests/mutations.md which test sees each of them.

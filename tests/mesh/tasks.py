@@ -1,7 +1,6 @@
 """What runs in workers of peers: importable in a moment, so that a short timeout is long enough for it."""
 
 import contextvars
-import logging
 import os
 import signal
 import time
@@ -225,6 +224,8 @@ def nest_prepared(folder):
 
 
 def log(text):
+    import logging
+
     logging.getLogger("tests.mesh").warning("it says %s", text)
 
 
@@ -237,6 +238,8 @@ def log_nested(text):
 
 
 def log_much(count):
+    import logging
+
     logger = logging.getLogger("tests.mesh")
     for number in range(count):
         logger.warning("line %d", number)
