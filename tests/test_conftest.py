@@ -95,6 +95,7 @@ def test_slow_tests_run_when_asked_for(tmp_path, arguments, outcome):
     assert ("make test-slow runs them" in ran.stdout) == (not arguments)
 
 
+@pytest.mark.slow
 def test_number_of_slow_tests_that_are_left_out_is_said_by_a_run_in_several_processes_too(tmp_path):
     source = "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\ndef test_other(): pass\n"
     ran = run_pytest(tmp_path, source, "-n", "2")

@@ -832,3 +832,68 @@ def touch_slowly(path):
 async def in_block():
     async with current_executor() as pool:
         return await pool.run(abs, -1)
+
+
+# -- when their pool is shut down ------------------------------------------------------------------------------------
+
+
+async def sleeps(path):
+    try:
+        yield 0
+        note(path, "sleeps")
+        await anyio.sleep(1_000)
+    finally:
+        note(path, "finally")
+
+
+def blocks(path):
+    yield 0
+    note(path, "blocks")
+    time.sleep(1_000)
+
+
+def fails_at_its_end():
+    try:
+        while True:
+            yield 0
+    finally:
+        raise LookupError("from the end")
+
+
+async def fails_at_its_end_async():
+    try:
+        while True:
+            yield 0
+    finally:
+        raise LookupError("from the end")
+
+
+def reads_all(folder, fn):
+    with current_executor().stream(fn, 5) as stream:
+        items = [next(stream)]
+        note(f"{folder}/began", "began")
+        assert eventually(lambda: notes(f"{folder}/go"))
+        return items + list(stream)
+
+
+async def reads_all_async(folder, fn):
+    async with current_executor().stream(fn, 5) as stream:
+        items = [await anext(stream)]
+        note(f"{folder}/began", "began")
+        await until(lambda: notes(f"{folder}/go"))
+        return items + [item async for item in stream]
+
+
+kept = []
+
+
+def keeps(fn, *args):
+    stream = current_executor().stream(fn, *args).__enter__()
+    kept.append(stream)
+    return next(stream)
+
+
+async def keeps_async(fn, *args):
+    stream = await current_executor().stream(fn, *args).__aenter__()
+    kept.append(stream)
+    return await anext(stream)

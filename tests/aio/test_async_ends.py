@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from tests.faults.tasks import SOON
+from tests.marks import slow
 from woolexec import PeerPoolExecutor, propagate
 
 from . import stream_tasks as tasks
@@ -61,7 +62,7 @@ def test_whatever_the_source_raises_comes_behind_the_results(run, error):
     run(body)
 
 
-@pytest.mark.parametrize("prefetch", [0, 1, 2, 64])
+@pytest.mark.parametrize("prefetch", [0, 64, *slow(1, 2)])
 def test_items_that_do_not_unpickle_cost_no_other(run, prefetch):
     async def body():
         got = []

@@ -7,9 +7,20 @@ import time
 import anyio
 import pytest
 
+from tests.aio.stream_tasks import (
+    blocks,
+    fails_at_its_end,
+    fails_at_its_end_async,
+    keeps,
+    keeps_async,
+    reads_all,
+    reads_all_async,
+    sleeps,
+)
 from tests.faults.tasks import SOON, eventually, note, notes
+from tests.marks import slow
 from tests.mesh.conftest import CREDENTIALS, joined
-from woolexec import PeerPoolExecutor, current_executor
+from woolexec import PeerPoolExecutor
 from woolexec.mesh.server.peer import Peer
 
 from . import stream_tasks as tasks
@@ -59,8 +70,7 @@ async def leave(face, pool):
 # -- leaving the block ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefetch", [0, 3])
-@pytest.mark.parametrize("pulls", [0, 1])
+@pytest.mark.parametrize(("prefetch", "pulls"), [(0, 1), (3, 0), *slow((0, 0), (3, 1))])
 def test_block_is_left_while_a_stream_is_open(face, kind, journal, prefetch, pulls):
     async def body():
         pool = PeerPoolExecutor(1)
@@ -200,37 +210,6 @@ def test_task_that_pulls_gets_its_item(kind, tmp_path, backend):
 # -- generators that do not end by themselves -------------------------------------------------------------------------
 
 
-async def sleeps(path):
-    try:
-        yield 0
-        note(path, "sleeps")
-        await anyio.sleep(1_000)
-    finally:
-        note(path, "finally")
-
-
-def blocks(path):
-    yield 0
-    note(path, "blocks")
-    time.sleep(1_000)
-
-
-def fails_at_its_end():
-    try:
-        while True:
-            yield 0
-    finally:
-        raise LookupError("from the end")
-
-
-async def fails_at_its_end_async():
-    try:
-        while True:
-            yield 0
-    finally:
-        raise LookupError("from the end")
-
-
 def test_code_that_runs_ahead_and_waits_is_cancelled(face, journal):
     async def body(pool):
         stream = await opened(face, pool, sleeps, journal, prefetch=5)
@@ -304,37 +283,6 @@ def test_pool_that_was_collected_closes_no_stream_that_is_held(face, kind):
 # -- nested -----------------------------------------------------------------------------------------------------------
 
 
-def reads_all(folder, fn):
-    with current_executor().stream(fn, 5) as stream:
-        items = [next(stream)]
-        note(f"{folder}/began", "began")
-        assert eventually(lambda: notes(f"{folder}/go"))
-        return items + list(stream)
-
-
-async def reads_all_async(folder, fn):
-    async with current_executor().stream(fn, 5) as stream:
-        items = [await anext(stream)]
-        note(f"{folder}/began", "began")
-        await tasks.until(lambda: notes(f"{folder}/go"))
-        return items + [item async for item in stream]
-
-
-kept = []
-
-
-def keeps(fn, *args):
-    stream = current_executor().stream(fn, *args).__enter__()
-    kept.append(stream)
-    return next(stream)
-
-
-async def keeps_async(fn, *args):
-    stream = await current_executor().stream(fn, *args).__aenter__()
-    kept.append(stream)
-    return await anext(stream)
-
-
 @pytest.mark.parametrize("reader", [reads_all, reads_all_async])
 def test_stream_of_a_task_that_runs_is_that_tasks(kind, tmp_path, reader):
     with PeerPoolExecutor(2) as pool:
@@ -356,7 +304,7 @@ def test_stream_of_a_task_that_has_ended_is_closed(kind, journal, keeper):
 # -- at a peer --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("prefetch", [3, *slow(0)])
 def test_stream_at_a_peer_is_closed(face, kind, journal, prefetch):
     async def body():
         with Peer(1, credentials=CREDENTIALS) as peer:

@@ -14,6 +14,7 @@ import pytest
 from tests.aio import stream_tasks as tasks
 from tests.aio.faces import FACES, Ended
 from tests.faults.tasks import SOON, eventually, note, notes
+from tests.marks import slow
 from woolexec import PeerPoolExecutor, RemoteError, RemoteTraceback, Stream, WorkerLostError
 
 PREFETCHES = [0, 1, 7, 1_000]
@@ -735,7 +736,7 @@ def test_lost_worker_raises_behind_the_items(face, kind):
     face.run_alone(body)
 
 
-@pytest.mark.parametrize("prefetch", [1, 64])
+@pytest.mark.parametrize("prefetch", [64, *slow(1)])
 def test_lost_worker_raises_with_prefetch_too(face, kind, prefetch):
     async def body(pool):
         items = []
@@ -776,7 +777,19 @@ def test_stream_of_a_lost_worker_closes_in_silence(face, kind):
 # -- many, and large --------------------------------------------------------------------------------------------------
 
 
-def test_one_stalled_stream_does_not_hold_up_a_thousand_others(face, kind, tmp_path):
+@pytest.mark.parametrize(
+    ("face", "ending"),
+    [
+        (FACES[0], ""),
+        (FACES[1], "_async"),
+        *slow((FACES[0], "_async"), (FACES[1], ""), (FACES[2], ""), (FACES[2], "_async")),
+    ],
+    ids=lambda value: getattr(value, "name", value or "generator"),
+)
+def test_one_stalled_stream_does_not_hold_up_a_thousand_others(face, ending, tmp_path):
+    def kind(name):
+        return getattr(tasks, name + ending)
+
     async def body(pool):
         async with AsyncExitStack() as stack:
             stalled = await stack.enter_async_context(face.open(pool, kind("stalling"), tmp_path, prefetch=2))

@@ -42,6 +42,7 @@ def test_quick_run_writes_every_row_with_its_columns(tmp_path):
         assert row["title"] in done.stdout
 
 
+@pytest.mark.slow
 def test_quick_run_of_the_asynchronous_face_judges_every_row(tmp_path):
     target = tmp_path / "aio.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--only", "aio*", "--json", target]

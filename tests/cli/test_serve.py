@@ -17,6 +17,7 @@ import pytest
 
 from tests.marks import slow
 from tests.mesh.certificates import issue_at
+from tests.mesh.tasks import hold_alone, nest_and_meet
 from woolexec import (
     Credentials,
     NoPeersError,
@@ -24,7 +25,6 @@ from woolexec import (
     UnsatisfiableError,
     WorkerLostError,
     cli,
-    current_executor,
 )
 from woolexec.cli.settings import listening
 from woolexec.mesh.security.certificate_authority import Authority
@@ -64,13 +64,6 @@ def serving(*arguments, first=None, **options):
                 process.kill()
 
 
-def hold(room):
-    Path(room, "held").touch()
-    while not Path(room, "release").exists():
-        time.sleep(0.005)
-    return os.getpid()
-
-
 def eventually(condition):
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -102,7 +95,7 @@ def test_ready_line_for_people():
 
 def test_sigterm_lets_running_tasks_end(tmp_path):
     with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
-        future = pool.submit(hold, tmp_path)
+        future = pool.submit(hold_alone, tmp_path)
         eventually((tmp_path / "held").exists)
         process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
@@ -114,7 +107,7 @@ def test_sigterm_lets_running_tasks_end(tmp_path):
 
 def test_second_signal_ends_it_at_once(tmp_path):
     with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
-        future = pool.submit(hold, tmp_path)
+        future = pool.submit(hold_alone, tmp_path)
         eventually((tmp_path / "held").exists)
         process.terminate()
         time.sleep(0.3)
@@ -127,7 +120,7 @@ def test_second_signal_ends_it_at_once(tmp_path):
 def test_draining_ends_after_its_time(tmp_path):
     with contextlib.ExitStack() as stack:
         process, about = stack.enter_context(serving("--drain-timeout", "0.2", stderr=subprocess.PIPE))
-        future = stack.enter_context(PeerPoolExecutor(peers=about["address"])).submit(hold, tmp_path)
+        future = stack.enter_context(PeerPoolExecutor(peers=about["address"])).submit(hold_alone, tmp_path)
         eventually((tmp_path / "held").exists)
         process.terminate()
         assert process.wait(PATIENCE) == 1
@@ -138,7 +131,7 @@ def test_draining_ends_after_its_time(tmp_path):
 
 def test_peer_that_is_killed_takes_its_workers_along(tmp_path):
     with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
-        future = pool.submit(hold, tmp_path)
+        future = pool.submit(hold_alone, tmp_path)
         eventually((tmp_path / "held").exists)
         [worker] = grandchildren(process.pid)
         process.kill()
@@ -243,7 +236,7 @@ def test_probes_of_grpc_health_are_answered(tmp_path):
             channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(b"", timeout=PATIENCE)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
         with PeerPoolExecutor(peers=about["address"]) as pool:
-            pool.submit(hold, tmp_path)
+            pool.submit(hold_alone, tmp_path)
             eventually((tmp_path / "held").exists)
             process.terminate()
             eventually(lambda: check(b"", timeout=PATIENCE) == b"\x08\x02")
@@ -382,22 +375,10 @@ def test_what_is_not_allowed_is_refused():
             pool.submit(os.getpid).result(PATIENCE)
 
 
-def nest(room):
-    futures = [current_executor().submit(hold_two, room, name) for name in "ab"]
-    return {future.result() for future in futures}
-
-
-def hold_two(room, name):
-    Path(room, name).touch()
-    while not all(Path(room, each).exists() for each in "ab"):
-        time.sleep(0.005)
-    return os.getpid()
-
-
 def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
     with serving() as (_, other), serving("--peers", other["address"]) as (_, about):
         with PeerPoolExecutor(peers=about["address"]) as pool:
-            assert len(pool.submit(nest, tmp_path).result(PATIENCE)) == 2
+            assert len(pool.submit(nest_and_meet, tmp_path).result(PATIENCE)) == 2
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_same_seed_is_the_same_history():
     assert [task.starts for task in one.tasks] == [task.starts for task in other.tasks]
 
 
+@pytest.mark.slow
 def test_histories_hold_what_they_are_meant_to_hold():
     worlds = [World(seed) for seed in range(150)]
     for world in worlds:

@@ -156,6 +156,7 @@ def one_node(tmp_path):
 
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")
 @needs("cryptography")
+@pytest.mark.slow
 def test_slurm_job_starts_peers_uses_them_and_leaves_nothing(tmp_path, one_node):
     for name in ("job.sh", "main.py"):
         shutil.copy(EXAMPLES / "slurm" / name, tmp_path)

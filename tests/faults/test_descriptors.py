@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.large_tasks import nested
+from tests.marks import slow
 from woolexec import PeerPoolExecutor
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.payload import LARGE
@@ -136,18 +137,19 @@ def passes(program, limit, ways, count):
 
 
 @pytest.mark.timeout(PATIENCE + 20)
-@pytest.mark.parametrize("limit", [64, 128, 256])
+@pytest.mark.parametrize("limit", [64, *slow(128, 256)])
 def test_all_payloads_arrive_where_there_are_few_descriptors(limit):
     passes(LOCAL, limit, WAYS, limit + 50)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE + 20)
 def test_all_payloads_arrive_under_the_usual_limit():
     passes(LOCAL, 1024, "by_submit by_kept_results by_map", 1200)
 
 
 @pytest.mark.timeout(PATIENCE + 20)
-@pytest.mark.parametrize("limit", [128, 256])
+@pytest.mark.parametrize("limit", [128, *slow(256)])
 def test_all_payloads_arrive_through_a_peer_where_there_are_few_descriptors(limit):
     passes(LINKED, limit, "by_submit by_kept_results by_map by_streams by_nested", limit + 20)
 

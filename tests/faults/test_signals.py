@@ -164,6 +164,8 @@ def test_handler_may_shut_down_while_submit_runs():
             return
 
 
+@pytest.mark.slow
+@pytest.mark.versions
 @pytest.mark.timeout(120)
 def test_handler_may_shut_down_while_shutdown_runs():
     for number in itertools.count():

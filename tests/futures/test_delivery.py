@@ -171,12 +171,12 @@ CONSUMERS = {
     ("way", "kind"),
     [
         ("all_completed", "value"),
-        ("first_exception", "failure"),
         *(
             pytest.param(way, kind, marks=[pytest.mark.slow, pytest.mark.versions])
             for way, kind in [
                 ("first_completed", "value"),
                 ("first_exception", "value"),
+                ("first_exception", "failure"),
                 ("as_completed", "value"),
                 ("all_completed", "cancelled"),
             ]

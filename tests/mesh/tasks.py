@@ -283,3 +283,28 @@ def take_large():
     while True:
         item = yield total
         total += len(item)
+
+
+def hold_alone(room):
+    Path(room, "held").touch()
+    while not Path(room, "release").exists():
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def nest_and_meet(room):
+    futures = [current_executor().submit(hold_two, room, name) for name in "ab"]
+    return {future.result() for future in futures}
+
+
+def hold_two(room, name):
+    Path(room, name).touch()
+    while not all(Path(room, each).exists() for each in "ab"):
+        time.sleep(0.005)
+    return os.getpid()
+
+
+def hold_number(room, number):
+    while not (room / "release").exists():
+        time.sleep(0.005)
+    return number

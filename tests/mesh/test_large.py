@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests.marks import slow
 from tests.memory import memory_files, without_collector
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
@@ -127,7 +128,7 @@ def way(request):
 
 
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("size", [outbox_module.LARGE - 1, outbox_module.LARGE, LARGE, 200_000_000])
+@pytest.mark.parametrize("size", [outbox_module.LARGE - 1, outbox_module.LARGE, LARGE, *slow(200_000_000)])
 def test_arrays_of_any_size_go_there_and_back_and_are_writable(peer, size):
     array = np.arange(size // 8)
     with joined(peer) as pool:

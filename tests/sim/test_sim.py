@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from tests.marks import slow
 from tests.sim.model import Scenario, World, ideal
 from woolexec.core.policies import LeastOutstanding, RoundRobin
 
@@ -87,12 +88,13 @@ def test_every_task_ends_while_peers_die_and_come_back():
     assert all(client.group.queue.head() is None for client in world.clients)
 
 
-@pytest.mark.parametrize("policy", [RoundRobin, LeastOutstanding])
+@pytest.mark.parametrize("policy", [RoundRobin, *slow(LeastOutstanding)])
 def test_other_policies_end_every_task_too(policy):
     scenario = Scenario(workers=100, clients=10, tasks=3000)
     assert len(World(scenario, policy).run().times) == scenario.tasks
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_world():
     scenario = Scenario(workers=100, clients=10, tasks=1000)
     one, other = World(scenario).run(), World(scenario).run()

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from tests.mesh.certificates import issue_at
+from tests.mesh.tasks import hold_number
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.server.peer import Peer
@@ -101,7 +102,7 @@ def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monke
 
 def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
     with PeerPoolExecutor(peers=peer.address) as pool:
-        futures = [pool.submit(hold, tmp_path, n) for n in range(50)]
+        futures = [pool.submit(hold_number, tmp_path, n) for n in range(50)]
         deadline = time.monotonic() + 20
         while peer._places.admission.free > 0:
             assert time.monotonic() < deadline
@@ -116,9 +117,3 @@ def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
         (tmp_path / "release").touch()
         for future in futures:
             future.cancel()
-
-
-def hold(room, number):
-    while not (room / "release").exists():
-        time.sleep(0.005)
-    return number
