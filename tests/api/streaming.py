@@ -15,14 +15,17 @@ class Commander:
 
     def __init__(self):
         self.commands = []
+        self.calls = []
         self.answer = None
         self.waits = []
 
     def command(self, call, frame, file=None):
         assert file is None
+        self.calls.append(call)
         self.commands.append(frame)
 
     def pull(self, call):
+        self.calls.append(call)
         self.commands.append("pull")
         if self.answer is not None:
             self.answer()

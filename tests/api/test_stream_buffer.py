@@ -38,6 +38,20 @@ def test_second_start_makes_no_second_stream(source):
     assert source.future.result(0) is stream
 
 
+def test_commands_of_a_stream_are_for_the_call_that_started_or_else_for_that_of_its_future(source):
+    other = object()
+    source.items(1)
+    next(source.start())
+    nested = Source()
+    nested.items(1)
+    nested.future.outstanding_call = other
+    nested.buffer.deliver_start(None)
+    next(nested.future.result(0))
+
+    assert source.commander.calls[0] is source.call
+    assert nested.commander.calls[0] is other
+
+
 def test_call_of_a_stream_that_is_open_is_not_tried_again():
     source = Source(options=TaskOptions(retries=3, idempotent=True, name="rows"))
     source.start()

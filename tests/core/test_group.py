@@ -50,6 +50,23 @@ def test_run_time_of_a_span_is_learnt_for_one_item(group, worker):
     assert chunk.function.seconds == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("end", ["finish", "again", "leave"])
+def test_tasks_of_a_call_that_has_ended_wait_in_line_and_are_no_longer_its_children(group, worker, end):
+    (parent,) = sent(group, worker, 1)
+    child = make_call(parent=parent.number)
+    group.add(child)
+
+    if end == "finish":
+        group.finish(worker, parent.number, 0.1)
+    elif end == "again":
+        group.again(worker, parent)
+    else:
+        group.leave(worker, started=parent.number)
+
+    assert group.queue.take_child(parent.number, worker.offer) is None
+    assert child in waiting(group)
+
+
 def test_recall_takes_back_what_was_not_started_in_its_old_order(group, worker):
     calls = sent(group, worker, 3)
     worker.page.started = calls[0].number

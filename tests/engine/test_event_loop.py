@@ -1,8 +1,10 @@
 import os
+import threading
 
 import pytest
 
 from woolexec import PeerPoolExecutor
+from woolexec.engine.event_loop import Loop
 
 
 def test_pool_that_has_ended_writes_into_no_file_that_has_its_descriptors():
@@ -22,3 +24,40 @@ def test_pool_that_has_ended_writes_into_no_file_that_has_its_descriptors():
     finally:
         for fd in {reader, writer, number}:
             os.close(fd)
+
+
+@pytest.fixture
+def loop():
+    """A loop whose thread ends at once."""
+    made = Loop(lambda _: True)
+    made.prepare(lambda: None, lambda: None)
+    yield made
+    if made.thread is not None:
+        made.thread.join()
+        made.close()
+
+
+def test_loop_whose_thread_cannot_be_started_is_as_before_and_may_be_started_later(loop, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                loop.wake()
+            assert (loop.thread, loop._wake_fd, loop.has_begun) == (None, -1, False)
+
+    loop.wake()
+
+    assert loop.has_begun
+    assert loop.thread.name == "woolexec-engine"
+
+
+@pytest.mark.parametrize("why", ["stopped", "forked"])
+def test_nothing_is_asked_of_a_loop_that_will_not_answer(loop, why):
+    loop.begin()
+    setattr(loop, why, True)
+
+    assert loop.ask(lambda: "answer", "default") == "default"
+    assert not loop.inbox

@@ -30,6 +30,7 @@ def test_process_that_runs_is_alive_and_has_no_exit_code(pool):
     process = start(pool)
 
     assert process.pid == process.ident
+    assert process.daemon is False
     assert (process.is_alive(), process.exitcode) == (True, None)
     assert multiprocessing.connection.wait([process.sentinel], 0) == []
     assert "started" in repr(process)

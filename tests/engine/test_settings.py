@@ -5,9 +5,11 @@ import csv
 import decimal
 import io
 import logging
+import os
 import pickle
 import socket
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,6 +92,91 @@ def test_settings_are_pickled_with_builtins_alone():
 
     assert ("error", ("care[f]ul", 34), (__name__, "Careful"), None, 0) in found["warnings"]
     assert Builtins(io.BytesIO(pickle.dumps(found, 5))).load() == found
+
+
+def test_filters_of_a_fresh_interpreter_are_not_collected(monkeypatch):
+    monkeypatch.setattr(warnings, "filters", FILTERS[:])
+    assert "warnings" not in settings()
+
+    warnings.filters.append(("error", None, UserWarning, None, 0))
+    assert settings()["warnings"][-1] == ("error", None, ("builtins", "UserWarning"), None, 0)
+
+
+FILTERS = [
+    ("default", None, DeprecationWarning, "__main__", 0),
+    *(("ignore", None, cls, None, 0) for cls in (DeprecationWarning, PendingDeprecationWarning)),
+    *(("ignore", None, cls, None, 0) for cls in (ImportWarning, ResourceWarning)),
+]
+"""The filters that Python's documentation says are there by default."""
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The modules that the program has imported: those that a test puts here."""
+    found = {}
+    monkeypatch.setattr(collecting, "imported", found.get)
+    return found
+
+
+class Locale:
+    """A module `locale` on a host that has three categories."""
+
+    LC_CTYPE, LC_TIME, LC_NUMERIC = range(3)
+
+    def __init__(self, *current):
+        self.current = current
+
+    def setlocale(self, category):
+        return self.current[category]
+
+
+@pytest.mark.parametrize(
+    ("current", "found"),
+    [
+        (("en_US.UTF-8", "C", "C"), None),
+        (("C.UTF-8", "de_DE", "C"), {"LC_CTYPE": "C.UTF-8", "LC_TIME": "de_DE"}),
+    ],
+)
+def test_locale_is_collected_if_the_program_has_set_one(modules, current, found):
+    modules["locale"] = Locale(*current)
+
+    assert settings().get("locale") == found
+
+
+def test_level_that_logging_disables_is_collected(modules):
+    modules["logging"] = logging
+    assert "disabled" not in settings()
+    before = logging.root.manager.disable
+    logging.disable(5)
+    try:
+        assert settings()["disabled"] == 5
+    finally:
+        logging.disable(before)
+
+
+def test_identity_in_multiprocessing_is_collected(modules):
+    here = SimpleNamespace(name="Caller-2", _identity=[2])
+    modules["multiprocessing.process"] = SimpleNamespace(current_process=lambda: here)
+
+    assert settings()["process"] == ("Caller-2", (2,), os.getpid())
+
+
+def test_coverage_is_collected_if_it_measures_children_of_multiprocessing(modules, monkeypatch):
+    monkeypatch.setenv("COVERAGE_RCFILE", "rc")
+    patched, plain = SimpleNamespace(**{"_coverage$patched": True}), SimpleNamespace()
+    found = []
+    for coverage, multiprocessing in ((object(), patched), (object(), plain), (None, patched)):
+        modules.update({"coverage.multiproc": coverage, "multiprocessing": multiprocessing})
+        found.append(settings().get("coverage"))
+
+    assert found == ["rc", None, None]
+
+
+@pytest.mark.parametrize(("cpus", "found"), [({2, 5}, [2, 5]), (None, None)])
+def test_processors_of_the_process_are_collected_where_there_is_such_a_thing(monkeypatch, cpus, found):
+    monkeypatch.setattr(collecting, "affinity", lambda _: cpus)
+
+    assert settings().get("affinity") == (None if found is None else tuple(found))
 
 
 def test_levels_of_loggers_are_collected_and_of_those_that_have_one_only():
