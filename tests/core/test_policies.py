@@ -42,6 +42,15 @@ def test_round_robin_gives_a_new_peer_no_more_than_its_share():
     assert engine.place() == {"old": 5, "new": 5}
 
 
+def test_round_robin_forgets_peers_that_left_long_ago():
+    policy, stays = RoundRobin(), Far("stays", 1)
+    for number in range(3000):
+        policy.choose([Far(f"gone {number}", 1).candidate, stays.candidate], "task")
+
+    assert len(policy._given) < 2000
+    assert "stays" in policy._given
+
+
 def test_least_outstanding_goes_by_the_number_of_workers():
     engine = Client(Far("a", 100), Far("b", 300), policy=LeastOutstanding())
     engine.submit(40)

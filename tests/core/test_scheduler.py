@@ -85,6 +85,23 @@ def test_worker_that_was_heard_gets_more():
     assert third.place is None
 
 
+def test_permit_of_an_idle_worker_is_revoked_before_it_is_sent_a_call():
+    scene = Scene(1)
+    (first,) = scene.submit()
+    scene.scheduler.feed()
+    (worker,) = scene.scheduler.workers.values()
+    scene.scheduler.main.finish(worker, first.number, 1.0)
+    worker.has_permit = True
+    seen = []
+    scene.actions.revoke_permit = lambda worker: seen.append(dict(worker.outstanding))
+
+    scene.submit()
+    scene.scheduler.feed()
+
+    assert seen == [{}]
+    assert worker.outstanding
+
+
 def test_balance_recalls_and_feeds_again():
     scene = Scene(2)
     function_seconds = 0.01
