@@ -61,3 +61,24 @@ def test_nothing_is_asked_of_a_loop_that_will_not_answer(loop, why):
 
     assert loop.ask(lambda: "answer", "default") == "default"
     assert not loop.inbox
+
+
+class Unanswered:
+    """Stands for the event that a question waits for; nobody waits for ever."""
+
+    looks = 0
+
+    def wait(self, _):
+        self.looks += 1
+        assert self.looks < 10
+        return False
+
+
+@pytest.mark.parametrize("why", ["stopped", "forked"])
+def test_question_is_given_up_when_its_loop_will_not_answer_any_more(loop, monkeypatch, why):
+    loop.begin()
+    loop.thread.join()
+    monkeypatch.setattr(threading, "Event", Unanswered)
+    monkeypatch.setattr(loop, "tell", lambda _: setattr(loop, why, True))
+
+    assert loop.ask(lambda: "answer", "default") == "default"
