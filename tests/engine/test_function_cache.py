@@ -5,6 +5,7 @@ import pytest
 
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions, name_of
+from woolexec.wire.payload import LARGE
 from woolexec.wire.unpickling import loads
 
 SETTING = 1
@@ -146,6 +147,32 @@ def test_known_functions_are_bounded(interned):
         functions.get(defined(f"def f(): return {number}"))
 
     assert len(functions._known) <= 512
+
+
+def test_function_that_names_a_large_global_is_one_until_that_changes_and_then_takes_its_place(interned):
+    functions, fn = Functions(interned), defined("def f(): return TABLE[0]", TABLE=bytearray(LARGE))
+    first = functions.get(fn)
+    assert functions.get(fn) is first
+
+    fn.__globals__["TABLE"][0] = 1
+    second = functions.get(fn)
+
+    assert second is not first
+    assert second.family is first.family
+    [before], [after] = first.needs, second.needs
+    assert (before.name, before.family) == (after.name, after.family)
+    assert before.payload is not after.payload
+    assert functions.get(fn) is second
+
+
+def test_large_global_of_two_functions_is_one_payload(interned):
+    functions, one = Functions(interned), defined("def f(): return TABLE[0]", TABLE=bytearray(LARGE))
+    other = eval("lambda: TABLE[1]", one.__globals__)
+
+    first, second = functions.get(one), functions.get(other)
+
+    assert first.needs == second.needs
+    assert first.family is not second.family
 
 
 class Callable:
