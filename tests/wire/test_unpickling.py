@@ -74,15 +74,18 @@ def test_payload_that_is_loaded_once_is_not_copied():
 
 def test_restricted_process_unpickles_every_kind_of_payload_with_the_other_function(monkeypatch, payload_of):
     monkeypatch.setattr(unpickling, "load", pickle.loads)
-    seen = []
+    monkeypatch.setattr(unpickling, "check_function", unpickling.check_function)
+    seen, checked = [], []
 
     def other(body, **how):
         seen.append(body[:2])
         return pickle.loads(body, **how)
 
-    unpickling.restrict(other)
+    unpickling.restrict(other, checked.append)
     loads(pickle.dumps(1, 5))
     loads(memoryview(pickle.dumps(1, 5)))
     loads(payload_of(pickled([pickle.PickleBuffer(array())])))
 
     assert seen == [b"\x80\x05"] * 3
+    unpickling.check_function(len)
+    assert checked == [len]
