@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from woolexec.errors import PlatformError
 
@@ -21,10 +21,12 @@ if sys.platform == "win32":  # before the imports that would fail there with ano
 from woolexec.api.engine_submission import EngineSubmission
 from woolexec.api.options_view import EngineExecutor
 from woolexec.api.parameters import (
+    RESULTS,
     check_credentials,
     check_placement,
     first_call,
     links_to,
+    mark_of,
     modules_of,
     setup_of,
     worker_limit,
@@ -78,7 +80,12 @@ class PeerPoolExecutor(EngineExecutor):
         several of these.  The whole package is sent.  A worker that has imported another version drops that one
     :param on_worker_start: run by each worker before the initializer, without arguments, under the initializer's rules:
         meant for library settings that the caller has made too, such as `numpy.seterr` or options of pandas
-    :raises ValueError: if a number is not above 0, `peers` is empty, or a module cannot be shipped
+    :param results: what results of peers, and of nested tasks, may be: ``"pickle"``: any object, and unpickling it may
+        run any code that the peer has chosen; ``"plain"``: numbers, text, bytes, containers, dates, paths, and arrays
+        of numpy and Arrow, and exceptions become those of Python and woolexec, or `RemoteError`.  Anything else is an
+        `UnpicklingError` of that one task
+    :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
+        neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
     :raises TypeError: for an argument of the wrong type
     """
@@ -99,6 +106,7 @@ class PeerPoolExecutor(EngineExecutor):
         placement: Placement | None = None,
         ship: Shippable | Iterable[Shippable] = (),
         on_worker_start: Callable[[], object] | None = None,
+        results: Literal["pickle", "plain"] = "pickle",
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -109,6 +117,7 @@ class PeerPoolExecutor(EngineExecutor):
         peers_timeout = positive_seconds("peers_timeout", peers_timeout)
         check_placement(placement)
         check_credentials(credentials)
+        mark = mark_of(results)
         modules = modules_of(ship)
         self._options = None
         self._max_workers = max(1, limit)
@@ -126,6 +135,8 @@ class PeerPoolExecutor(EngineExecutor):
             coroutines=max_coroutines,
             guest=self._peers,
             policy=placement,
+            mark=mark,
+            variables={RESULTS: results} if mark is not None else None,
         )
         self._submission = EngineSubmission(self._engine, self._max_workers)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)

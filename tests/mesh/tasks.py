@@ -1,6 +1,7 @@
 """What runs in workers of peers: importable in a moment, so that a short timeout is long enough for it."""
 
 import contextvars
+import logging
 import os
 import signal
 import time
@@ -128,6 +129,10 @@ async def pid_of():
 def pid_after(seconds):
     time.sleep(seconds)
     return os.getpid()
+
+
+def say(text):
+    logging.getLogger("jobs").warning(text)
 
 
 def nest_with(require):
@@ -308,3 +313,85 @@ def hold_number(room, number):
     while not (room / "release").exists():
         time.sleep(0.005)
     return number
+
+
+class Evil:
+    """Runs something where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+class EvilError(Exception):
+    def __reduce__(self):
+        return Path.touch, self.args
+
+
+def evil(path, times=1):
+    return Evil(path) if times == 1 else [Evil(path)] * times
+
+
+def raise_evil(path):
+    try:
+        raise EvilError(path)
+    except EvilError as exc:
+        raise ValueError("above \x1b[2J it") from exc
+
+
+def raise_only_evil(path):
+    raise EvilError(path)
+
+
+def yield_evil(path):
+    yield 1
+    yield Evil(path)
+
+
+async def bring_evil_back(path):
+    word.set(Evil(path))
+
+
+def nest_evil(path, gate):
+    while not gate.exists():
+        time.sleep(0.01)
+    future = current_executor().with_options(require={"zone": "b"}).submit(evil, path)
+    return type(future.exception(10)).__name__
+
+
+def answer(kind):
+    import datetime as dt
+    from collections import Counter, OrderedDict, deque
+    from decimal import Decimal
+
+    import numpy as np
+
+    return {
+        "numbers": [1, -(10**30), 1.5, 2j, True, None],
+        "text": ["ä", b"b" * 300_000, bytearray(b"c")],
+        "containers": [(1,), {2}, frozenset("a"), {"k": [{}]}, deque([1]), OrderedDict(a=1), Counter("aab")],
+        "dates": [
+            dt.datetime.max.replace(tzinfo=dt.UTC),
+            dt.date.min,
+            dt.timedelta(1),
+            dt.UTC,
+            Decimal("1.1"),
+            Path("a/b"),
+            range(3),
+        ],
+        "arrays": [np.arange(100_000), np.arange(10)[::2], np.float64(2), np.array(["a"]), np.array(["2026"], "M8[D]")],
+    }[kind]
+
+
+def raise_one(kind):
+    if kind == "group":
+        raise ExceptionGroup("several", [ValueError(1), KeyError("k")])
+    raise {
+        "value": ValueError("v", 3),
+        "os": FileNotFoundError(2, "No such file", "name"),
+        "unicode": UnicodeDecodeError("utf8", b"x", 0, 1, "y"),
+        "exit": SystemExit(3),
+        "interrupt": KeyboardInterrupt(),
+    }[kind]

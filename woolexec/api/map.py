@@ -28,7 +28,7 @@ from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
 from woolexec.wire.exceptions import add_note, as_exception
 from woolexec.wire.pickling import Pickled
-from woolexec.wire.unpickling import loads
+from woolexec.wire.unpickling import Untrusted, loads
 
 if TYPE_CHECKING:
     from woolexec.api.map_batches import ChunkSender
@@ -183,7 +183,7 @@ def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None
             if failed:
                 yield from _failed(reader, first, count, payload, return_exceptions=return_exceptions)
                 continue
-            values, errors = loads(payload)
+            values, errors = part_in(payload, count)
             is_small = payload.__class__ is bytes  # then all values may stay in memory until the last is given out
             del payload
             if errors or values.__class__ is tuple or reader.limit is not None or not is_small:
@@ -195,6 +195,23 @@ def _results(reader: _Reader, *, return_exceptions: bool) -> Generator[Any, None
                 yield from values
     finally:
         reader.close()
+
+
+def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any]]:
+    """
+    Decode the values of a part, and the encoded exceptions of its items, by index.
+
+    :param count: number of its items
+    :raises Exception: whatever unpickling raises
+    """
+    values, errors = loads(payload)
+    if isinstance(payload, Untrusted):
+        if type(values) not in (list, tuple) or type(errors) is not dict or len(values) != count:
+            from pickle import UnpicklingError
+
+            raise UnpicklingError(f"the peer has sent something other than the {count} results of its items")
+        errors = {number: payload.part(error) for number, error in errors.items()}
+    return values, errors
 
 
 def _failed(
@@ -253,7 +270,7 @@ class Failed:
         self.error = error
 
 
-def value_of(value: Any, error: bytes | None) -> Any:
+def value_of(value: Any, error: Any) -> Any:
     """Decode one value of a part that has exceptions or whose values were pickled one by one."""
     try:
         if error is not None:

@@ -22,14 +22,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.api.background import Background
-from woolexec.api.map import Failed, as_raised, value_of, with_item
+from woolexec.api.map import Failed, as_raised, part_in, value_of, with_item
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
 from woolexec.core.batching import next_pickle
 from woolexec.futures.awaiting import GRACE
 from woolexec.futures.latch import Latch
 from woolexec.futures.loop_waiters import Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 from woolexec.wire.exceptions import as_exception
-from woolexec.wire.unpickling import loads
 
 if TYPE_CHECKING:
     from woolexec.futures.loop_waiters import Waiter
@@ -388,7 +387,7 @@ def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[A
         except BaseException as exc:  # what the task raised
             return [_Failed(exc, index)]
     try:
-        values, errors = loads(payload)
+        values, errors = part_in(payload, count)
     except BaseException as exc:  # unpickling runs user code
         return [_Failed(exc, index, count)] * count
     if errors or values.__class__ is tuple:

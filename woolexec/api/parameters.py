@@ -89,6 +89,28 @@ def check_credentials(credentials: object) -> None:
         raise TypeError(f"credentials must be a Credentials or None, not {type(credentials).__name__}")
 
 
+RESULTS = "WOOLEXEC_WORKER_RESULTS"
+"""The environment variable of workers whose nested tasks may run at peers that are not trusted."""
+
+
+def mark_of(results: object) -> Callable[[Any], Any] | None:
+    """
+    Return a function that marks what peers send, if they are not trusted.
+
+    :raises ValueError: if `results` has another value than those that are documented
+    :raises TypeError: if it is not a string
+    """
+    if not isinstance(results, str):
+        raise wrong_type("results", "'pickle' or 'plain'", results)
+    if results == "pickle":
+        return None
+    if results != "plain":
+        raise ValueError(f"results must be 'pickle' or 'plain', not {results!r}")
+    from woolexec.wire.plain_results import untrusted
+
+    return untrusted
+
+
 def modules_of(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:
     """
     Return the modules that `ship=` names, as a list.

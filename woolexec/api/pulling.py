@@ -17,7 +17,7 @@ from woolexec.wire.exceptions import as_exception, dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
 from woolexec.wire.payload import attach
 from woolexec.wire.pickling import Pickled, dumps_value
-from woolexec.wire.unpickling import loads
+from woolexec.wire.unpickling import Untrusted, loads
 from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:
@@ -189,6 +189,10 @@ class Pulling(Generic[T]):
                 if isinstance(payload, OSError):  # out of descriptors when it was received
                     raise payload
                 value = loads(payload)
+                if isinstance(payload, Untrusted) and count and (type(value) is not list or len(value) != count):
+                    from pickle import UnpicklingError
+
+                    raise UnpicklingError(f"the peer has sent something other than {count} items")
             except BaseException:  # unpickling runs user code
                 self._taken += count or 1
                 raise

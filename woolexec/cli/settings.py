@@ -17,7 +17,10 @@ PREFIX = "WOOLEXEC_"
 
 _OTHERS = frozenset(
     f"{PREFIX}{name}"
-    for name in ("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REVOKED", "WORKER_ALLOWS")
+    for name in (
+        *("CODE", "CONFIG", "SSH", "STATE", "TLS_CA", "TLS_CERT", "TLS_KEY", "TLS_REVOKED"),
+        *("WORKER_ALLOWS", "WORKER_RESULTS"),
+    )
 )
 """Names with the prefix that are not settings of a command; those of TLS are a client's."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from woolexec import errors
 from woolexec.platform.posix import SIGKILL, host_name, oom_kills
+from woolexec.wire.unpickling import Untrusted, loads
 
 if TYPE_CHECKING:
     from woolexec.core.call import Call
@@ -71,13 +72,17 @@ def warn_dropped(count: int) -> None:
     logging.getLogger("woolexec").warning("dropped %d log records from workers: a logging handler is too slow", count)
 
 
-def handle_record(data: bytes) -> None:
+def handle_record(data: bytes | Untrusted) -> None:
     """Pass a worker's logging record to the handlers of this process."""
     import logging
-    import pickle
 
     try:
-        record = logging.makeLogRecord(pickle.loads(data))
+        fields = loads(data)
+        if isinstance(data, Untrusted):
+            from woolexec.wire.plain_results import log_fields
+
+            fields = log_fields(fields)
+        record = logging.makeLogRecord(fields)
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)

@@ -67,6 +67,7 @@ class Engine:
     :param offer: what calls may require of the workers
     :param for_others: all calls come from other processes: none is submitted here, and data that no client has asked
         for, such as a worker's own logging records, is not unpickled
+    :param mark: marks what peers send, if they are not trusted; None: they are
     :param on_worker_death: called for each worker that was not told to end
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
         event loop, until the engine ends.  Its arguments are the engine, and a function to call when it has brought
@@ -90,6 +91,7 @@ class Engine:
         variables: Mapping[str, str] | None = None,
         for_others: bool = False,
         on_worker_death: Callable[[Worker], object] | None = None,
+        mark: Callable[[Any], Any] | None = None,
     ) -> None:
         self._rounds = rounds = self.rounds_type(
             limit,
@@ -106,6 +108,7 @@ class Engine:
             on_worker_death=on_worker_death,
             on_end=partial(_engines.discard, self),
         )
+        rounds.outcomes.mark = mark
         self.scheduler = rounds.scheduler
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
         self.submit = rounds.dispatcher.submit

@@ -231,7 +231,7 @@ class Loop:
         if left is not None:
             self.after(left, self._check_callbacks)
 
-    def handle_record(self, record: bytes) -> None:
+    def handle_record(self, record: Any) -> None:
         """Pass a worker's logging record to the handlers of this process."""
         if self._records.has_room:
             self._say_dropped()

@@ -31,6 +31,7 @@ class Outcomes:
 
     def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
         self.handles_records = True
+        self.mark: Callable[[Any], Any] | None = None  # marks what peers send, if they are not trusted
         self._loop = loop
         self._scheduler = scheduler
         self._supervisor = supervisor
@@ -72,6 +73,8 @@ class Outcomes:
         if call is None:
             return
         self._finish(place, call, seconds)
+        if self.mark is not None:
+            payload, context = self._marked(place, call, payload), self._marked(place, call, context)
         if isinstance(payload, OSError):  # no descriptor was left to receive it
             call.receiver.deliver_failure(call, payload)
         elif context:
@@ -90,7 +93,13 @@ class Outcomes:
         self._finish(place, call, frame.seconds)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
-        call.receiver.deliver_failure(call, frame.payload)
+        call.receiver.deliver_failure(call, self._marked(place, call, frame.payload))
+
+    def _marked(self, place: Any, call: Call, payload: Any) -> Any:
+        """Mark a payload of a peer that is not trusted; a worker does that itself for its nested tasks."""
+        if self.mark is None or place.candidate is None or call.parent or not payload or isinstance(payload, OSError):
+            return payload
+        return self.mark(payload)
 
     def _finish(self, place: Any, call: Call, seconds: float) -> None:
         scheduler = self._scheduler
@@ -120,7 +129,14 @@ class Outcomes:
         self._scheduler.main.resume(worker, frame.call)
 
     def _yielded(self, target: Any, frame: Yield) -> None:
-        _tell_stream(target, frame.call, lambda call: call.receiver.deliver_item(call, frame))
+        def deliver(call: Call) -> None:
+            if self.mark is not None:
+                place = target.lane_place
+                frame.payload = self._marked(place, call, frame.payload)
+                frame.context = self._marked(place, call, frame.context)
+            call.receiver.deliver_item(call, frame)
+
+        _tell_stream(target, frame.call, deliver)
 
     def _started(self, worker: Worker, frame: Started) -> None:
         _tell_stream(worker, frame.call[0], lambda call: call.receiver.deliver_start(call))
@@ -135,7 +151,8 @@ class Outcomes:
         if call is not None:
             call.receiver.deliver_log(frame)
         elif self.handles_records:
-            self._loop.handle_record(frame.record)
+            mark = None if target.candidate is None else self.mark
+            self._loop.handle_record(frame.record if mark is None else mark(frame.record))
 
     def _broke(self, worker: Worker, frame: Broken) -> None:
         self._supervisor.initializer_raised(worker, frame.payload)

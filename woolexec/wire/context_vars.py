@@ -11,7 +11,7 @@ from contextvars import Context, ContextVar, copy_context
 
 from woolexec.wire import reducers, tracing
 from woolexec.wire.pickling import dumps_inline
-from woolexec.wire.unpickling import loads
+from woolexec.wire.unpickling import Untrusted, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,10 +74,13 @@ def _values() -> dict[str, bytes]:
     return {name: dumps_inline(value) for name, value in values.items() if value is not _UNSET}
 
 
-def restore(encoded: bytes) -> None:
-    """Set the variables in the current context."""
+def restore(encoded: bytes | Untrusted) -> None:
+    """Set the variables in the current context; from a sender that is not trusted, only those that are known here."""
     for name, value in loads(encoded).items():
-        if name != tracing.KEY:
+        if isinstance(encoded, Untrusted):
+            if name in known:
+                known[name].set(loads(encoded.part(value)))
+        elif name != tracing.KEY:
             by_name(name).set(loads(value))
 
 

@@ -15,7 +15,7 @@ import os
 from woolexec.platform.posix import host_name
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import dumps_inline
-from woolexec.wire.unpickling import loads
+from woolexec.wire.unpickling import Untrusted, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ def dump_failure(exc: BaseException, *, skip: int = 0, goes_home: bool = False) 
         return pickle.dumps((node, name), 5)
 
 
-def load_failure(payload: bytes | File) -> BaseException:
+def load_failure(payload: bytes | File | Untrusted) -> BaseException:
     """Decode an exception; the remote traceback is added at the end of its chain of causes."""
+    if isinstance(payload, Untrusted):
+        return payload.load_failure(payload.payload)
     from woolexec.errors import RemoteTraceback
 
     node, text = loads(payload)

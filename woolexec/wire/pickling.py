@@ -27,7 +27,7 @@ from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from woolexec.wire.payload import Needs
@@ -140,11 +140,12 @@ _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
 class Pickled:
     """A value pickled separately, because others that travel with it cannot be pickled, or may fail to unpickle."""
 
-    __slots__ = ("_body", "_buffers")
+    __slots__ = ("_body", "_buffers", "_load")
 
-    def __init__(self, body: bytes, buffers: Sequence[Any] = ()) -> None:
+    def __init__(self, body: bytes, buffers: Sequence[Any] = (), load: Callable[..., Any] | None = None) -> None:
         self._body = body
         self._buffers = buffers
+        self._load = load  # None: as this process unpickles
 
     @classmethod
     def of(cls, value: object, *, goes_home: bool = False) -> Pickled:
@@ -164,7 +165,7 @@ class Pickled:
 
         :raises Exception: whatever unpickling raises; it may run any code
         """
-        load = unpickling.load
+        load = self._load or unpickling.load
         return load(self._body, buffers=self._buffers) if self._buffers else load(self._body)
 
     def __reduce__(self) -> tuple[Any, ...]:

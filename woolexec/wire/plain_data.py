@@ -12,6 +12,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from woolexec.wire import plain_arrow
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,7 +31,9 @@ _SAME = {
 }
 """Classes whose arguments need no check, with the modules that have them."""
 
-EXCEPTIONS = frozenset({"builtins", "_pickle", "woolexec.errors"})
+EXCEPTIONS = frozenset(
+    {"builtins", "_pickle", "concurrent.futures._base", "concurrent.futures.process", "woolexec.errors"}
+)
 """Modules whose exceptions count as data."""
 
 _KINDS = frozenset("biufcSUmM")
@@ -177,5 +181,6 @@ _CHECKED: dict[str, Callable[..., Any]] = {
     "numpy.core.multiarray:scalar": _scalar,
     "numpy.core.numeric:_frombuffer": _array,
     "woolexec.base_error:rebuild": _error,
+    **plain_arrow.CONSTRUCTORS,
 }
 """Functions that check their arguments, by the reference that they take the place of."""

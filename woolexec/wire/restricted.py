@@ -23,6 +23,7 @@ from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from woolexec.checks import wrong_type
+from woolexec.printable import printable
 from woolexec.wire import plain_data
 from woolexec.wire.pickling import Pickled
 from woolexec.wire.plain_data import Constructor, Dtype, Shell
@@ -60,7 +61,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
         """
         found = plain_data.find(module, name)
         if found is None:
-            raise pickle.UnpicklingError(f"{module}:{name} is not {self._refusal}")
+            raise pickle.UnpicklingError(f"{printable(f'{module}:{name}', 300)} is not {self._refusal}")
         return found
 
     def get_extension(self, code: int) -> None:

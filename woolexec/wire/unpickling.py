@@ -55,23 +55,46 @@ check_function: Callable[[object], None] = _run_any
 """Checks that a function may be run as a task."""
 
 
-def restrict(other: Callable[..., Any], check: Callable[[object], None]) -> None:
+def restrict(other: Callable[..., Any], check: Callable[[object], None] = _run_any) -> None:
     """Unpickle with another function, and check the functions of tasks, from now on, in this process."""
     global load, check_function  # once, when a worker starts
     load, check_function = other, check
 
 
-def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) -> Any:
+class Untrusted:
+    """
+    A payload of a sender that is not trusted.
+
+    :param load: unpickles its values
+    :param load_failure: decodes its exceptions
+    """
+
+    __slots__ = ("load", "load_failure", "payload")
+
+    def __init__(self, payload: Any, load: Callable[..., Any], load_failure: Callable[[Any], BaseException]) -> None:
+        self.payload = payload
+        self.load = load
+        self.load_failure = load_failure
+
+    def part(self, payload: Any) -> Untrusted:
+        """Return a payload that was found within this one."""
+        return Untrusted(payload, self.load, self.load_failure)
+
+
+def loads(payload: bytes | memoryview | File | Parts | Untrusted, *, again: bool = False) -> Any:
     """
     Unpickle a payload.
 
     :param again: the payload may be unpickled again, after the objects made from it have been changed
-    :raises Exception: whatever unpickling raises; it may run any code
+    :raises Exception: whatever unpickling raises; it may run any code, unless the payload is `Untrusted`
     """
     if payload.__class__ is bytes:
         return load(payload)
+    by: Callable[..., Any] = load
+    if isinstance(payload, Untrusted):
+        by, payload = payload.load, payload.payload
     if not isinstance(payload, File | Parts):
-        return load(payload)
+        return by(payload)
     body, *buffers = payload.load()
     if body[-1:] == ALL_BYTES:
         if body == ALONE:
@@ -80,4 +103,4 @@ def loads(payload: bytes | memoryview | File | Parts, *, again: bool = False) ->
             return (bytes(buffers[0]),), {}
     elif payload.__class__ is Parts:
         buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
-    return load(body, buffers=buffers)
+    return by(body, buffers=buffers)

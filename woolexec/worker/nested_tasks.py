@@ -56,6 +56,9 @@ current: ContextVar[Job | None] = ContextVar("woolexec_current", default=None)
 _FLUSHING = 1.0
 """Seconds that a worker that is about to end waits for its frames to be sent."""
 
+mark: Callable[[Any], Any] | None = None
+"""Marks what comes back from nested tasks, if they may have run at peers that are not trusted."""
+
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
 """Nested tasks that have not ended, by number."""
@@ -69,20 +72,24 @@ def current_job() -> Job | None:
     return job
 
 
+def _marked(payload: Any) -> Any:
+    return payload if mark is None or not payload or isinstance(payload, OSError) else mark(payload)
+
+
 def _returned(frame: Return) -> None:
     receiver = _tasks.pop(frame.call[0], None)
     if receiver is None:
         return
     if frame.context:
-        receiver.deliver_context(None, frame.context, frame.payload)
+        receiver.deliver_context(None, _marked(frame.context), _marked(frame.payload))
     else:
-        receiver.deliver(None, frame.payload)
+        receiver.deliver(None, _marked(frame.payload))
 
 
 def _raised(frame: Raise) -> None:
     receiver = _tasks.pop(frame.call, None)
     if receiver is not None:
-        receiver.deliver_failure(None, frame.payload or None)  # no payload: it was cancelled
+        receiver.deliver_failure(None, _marked(frame.payload) or None)  # no payload: it was cancelled
 
 
 def _started(frame: Started) -> None:
@@ -94,6 +101,7 @@ def _started(frame: Started) -> None:
 def _yielded(frame: Yield) -> None:
     stream = _tasks.get(frame.call)
     if stream is not None:
+        frame.payload, frame.context = _marked(frame.payload), _marked(frame.context)
         stream.deliver_item(None, frame)
 
 

@@ -204,6 +204,10 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
 
         allowed = AllowList(os.environ[ALLOW].split())
         restrict(allowed.load, allowed.check)
+    if "WOOLEXEC_WORKER_RESULTS" in os.environ:
+        from woolexec.wire.plain_results import untrusted
+
+        nested_tasks.mark = untrusted
     try:
         worker = Worker(sock, descriptors, page_fd)
         on_signal(SIGURG, worker.reading.open)
