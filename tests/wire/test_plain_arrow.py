@@ -52,6 +52,7 @@ class Forged:
 
 
 BUFFER = pa.py_buffer(bytes(8))
+STRUCT = pa.struct([("a", pa.int64())])
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,8 @@ BUFFER = pa.py_buffer(bytes(8))
         Forged(pa.int64(), 1, -2, 0, [None, BUFFER], [], None),
         Forged(pa.int64(), 1, 2, 0, [None, BUFFER], [], None),
         Forged(pa.int64(), 1.0, 0, 0, [None, BUFFER], [], None),
-        Forged(
-            pa.struct([("a", pa.int64())]), 1, 0, 0, [None], [(pa.int64(), 1, 0, -1, [None, BUFFER], [], None)], None
-        ),
-        Forged(
-            pa.struct([("a", pa.int64())]), 5, 0, 0, [None], [(pa.int64(), 1, 0, 0, [None, BUFFER], [], None)], None
-        ),
+        Forged(STRUCT, 1, 0, 0, [None], [(pa.int64(), 1, 0, -1, [None, BUFFER], [], None)], None),
+        Forged(STRUCT, 5, 0, 0, [None], [(pa.int64(), 1, 0, 0, [None, BUFFER], [], None)], None),
         Forged(pa.int64(), -1, 0, 0, [None, BUFFER], [], None),
         Forged(pa.int64(), 1, 0, 0, [None, None], [], None),
         Forged(pa.string(), 1, 0, 0, [None, pa.py_buffer(b"\0\0\0\0\xff\xff\xff\x7f"), BUFFER], [], None),
