@@ -34,3 +34,13 @@ def test_named_make_targets_exist():
     words = {word for line in named for word in re.sub(r'\w+=("[^"]*"|\S*)', "", line).split()}
     assert {"venv", "test", "lint"} <= words
     assert words - targets == set()
+
+
+@in_a_clone
+def test_nearly_each_module_is_tested_by_the_file_that_has_its_name():
+    package = ROOT / "woolexec"
+    modules = [path.relative_to(package) for path in package.rglob("[!_]*.py") if not path.stem.endswith("_pb2")]
+    without = [path for path in modules if not (ROOT / "tests" / path.parent / f"test_{path.name}").exists()]
+
+    assert len(modules) > 100
+    assert len(without) <= 10, sorted(map(str, without))

@@ -41,9 +41,10 @@ def test_class_that_comes_back_to_where_it_was_defined_is_not_changed():
     assert arrivals.is_ours(cls)
 
 
-def test_class_that_arrived_and_is_sent_on_stays_the_senders():
+@pytest.mark.parametrize("arrives", ["created", "completed"])
+def test_class_that_arrived_and_is_sent_on_stays_the_senders(arrives):
     cls = make()
-    arrivals.came(cls)
+    arrivals.came(cls) if arrives == "created" else complete(cls)
     arrivals.sent(cls)
 
     complete(cls, value=2)

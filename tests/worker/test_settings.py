@@ -4,6 +4,7 @@ import _warnings
 import copyreg
 import csv
 import decimal
+import os
 import re
 import socket
 import sys
@@ -70,6 +71,20 @@ def test_settings_of_a_module_wait_for_its_import(waiting):
         "socket",
         __name__,
     ]
+    assert len(waiting["cloudpickle.cloudpickle"]) == 2
+
+
+def test_class_of_loggers_is_set_when_it_can_be_loaded(waiting, monkeypatch):
+    logging = Logging()
+    monkeypatch.setitem(sys.modules, "logging", logging)
+    settings.apply(fresh(), 1, -1)
+    assert "cloudpickle.cloudpickle" not in waiting
+
+    settings.apply(fresh(logger_class=dumps_inline(Weight)), 1, -1)
+    [act] = waiting["cloudpickle.cloudpickle"]
+    act(None)
+
+    assert logging.done == [("setLoggerClass", Weight)]
 
 
 def test_setting_that_is_not_permitted_leaves_the_others(waiting, monkeypatch):
@@ -170,6 +185,41 @@ def test_limits_of_modules_that_are_imported_are_set_at_once():
     finally:
         csv.field_size_limit(limit)
         socket.setdefaulttimeout(timeout)
+
+
+def test_locale_is_set_as_far_as_this_host_has_it(monkeypatch):
+    done = []
+
+    class Locale:
+        LC_CTYPE, LC_TIME = 0, 5
+        Error = OSError
+
+        def setlocale(self, category, value):
+            if value == "xx_XX":
+                raise self.Error("unsupported locale setting")
+            done.append((category, value))
+
+    monkeypatch.setitem(sys.modules, "_locale", Locale())
+
+    settings._set_locale({"LC_MESSAGES": "de_DE", "LC_CTYPE": "xx_XX", "LC_TIME": "de_DE"})
+
+    assert done == [(5, "de_DE")]
+
+
+@pytest.mark.parametrize("before", [None, "before"])
+def test_coverage_is_started_with_the_callers_configuration_and_leaves_the_environment(monkeypatch, before):
+    name, seen = "COVERAGE_PROCESS_START", []
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+    monkeypatch.setitem(
+        sys.modules, "coverage", SimpleNamespace(process_startup=lambda: seen.append(os.environ.get(name)))
+    )
+
+    settings._start_coverage("rc")
+
+    assert seen == ["rc"]
+    assert os.environ.get(name) == before
 
 
 def test_reducers_are_registered_and_one_that_cannot_be_loaded_harms_no_other(monkeypatch):
