@@ -200,7 +200,13 @@ FLAWS = [
 ]
 
 
-@pytest.mark.parametrize(("owner", "name", "flawed", "guarantees"), FLAWS, ids=[flaw[2].__name__ for flaw in FLAWS])
+RARE = {doubts_the_last_call_only, forgets_waiting_parents}  # one history of hundreds shows them
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "flawed", "guarantees"),
+    [pytest.param(*flaw, id=flaw[2].__name__, marks=[pytest.mark.slow] * (flaw[2] in RARE)) for flaw in FLAWS],
+)
 def test_simulator_catches(owner, name, flawed, guarantees):
     with planted(owner, name, flawed):
         message = next(filter(None, map(violation, range(ENOUGH))), None)

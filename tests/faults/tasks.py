@@ -1,12 +1,10 @@
 """What the tests submit, and how they look at processes.  Imports little, as workers import it too."""
 
-import ctypes
 import mmap
 import os
 import pickle
 import resource
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -120,6 +118,8 @@ def spin(seconds):
 
 def hold_the_gil(seconds):
     """Sleep in C without letting go of the GIL."""
+    import ctypes
+
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
     return seconds
 
@@ -133,6 +133,8 @@ def die(how="SIGKILL"):
     if isinstance(how, int):
         os._exit(how)
     if how == "SIGSEGV":
+        import ctypes
+
         ctypes.string_at(0)
     if how == "SIGABRT":
         os.abort()
@@ -239,6 +241,8 @@ def make_dying(how):
 
 def spawn_family(path):
     """Start a child and a grandchild that hold stdout and ignore SIGTERM and SIGINT; note their ids."""
+    import subprocess
+
     source = (
         "import os, signal, sys, time\n"
         "for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, signal.SIG_IGN)\n"
