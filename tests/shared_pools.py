@@ -14,22 +14,24 @@ _pools = {}
 
 
 class shared:  # it stands where a function would
-    """The shared pool of so many workers, for a block of either kind."""
+    """The shared pool of so many workers, for a block of either kind; its current executor if `current` is true."""
 
-    def __init__(self, workers):
+    def __init__(self, workers, *, current=False):
         self._pool = _pools[workers]
+        self._current = current
 
     def __enter__(self):
-        return self._pool
+        return self._pool.__enter__() if self._current else self._pool
 
     def __exit__(self, *exc_info):
-        pass
+        if self._current:
+            self._pool._leave()
 
     async def __aenter__(self):
-        return self._pool
+        return self.__enter__()
 
     async def __aexit__(self, *exc_info):
-        pass
+        self.__exit__(*exc_info)
 
 
 def meet(folder, number, count):

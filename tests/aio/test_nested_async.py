@@ -262,7 +262,7 @@ def test_what_closing_a_nested_stream_raises_is_the_closers(run, kind):
 
 def test_cancelled_pull_cancels_the_nested_stream(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.give_up_a_pull, tmp_path, tasks.held_async) == ["ended"]
 
     run(body)
@@ -270,7 +270,7 @@ def test_cancelled_pull_cancels_the_nested_stream(run, tmp_path):
 
 def test_cancelled_pull_ends_the_nested_stream_though_its_task_goes_on(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with anyio.fail_after(SOON):
                 await pool.run(tasks.give_up_a_pull_and_wait, tmp_path, tasks.held_async)
 
@@ -292,7 +292,7 @@ def test_nested_stream_of_a_lost_worker_raises(run, kind):
 
 def test_cancelled_coroutine_cancels_its_children(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             async with anyio.create_task_group() as group:
                 group.start_soon(pool.run, tasks.wait_in_a_child, tmp_path)
                 await there(tmp_path / "began")
@@ -319,7 +319,7 @@ def test_cancelled_coroutine_ends_its_plain_children(run, tmp_path):
 
 def test_timeout_of_a_coroutine_cancels_its_children(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(TimeoutError):
                 await pool.with_options(timeout=3).run(tasks.wait_in_a_child, tmp_path)
             await there(tmp_path / "ended")
@@ -329,7 +329,7 @@ def test_timeout_of_a_coroutine_cancels_its_children(run, tmp_path):
 
 def test_coroutine_that_gives_up_on_a_child_waits_for_its_end(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             assert await pool.run(tasks.give_up_on_a_child, tmp_path) == ["ended"]
 
     run(body)
@@ -337,7 +337,7 @@ def test_coroutine_that_gives_up_on_a_child_waits_for_its_end(run, tmp_path):
 
 def test_child_that_was_given_up_ends_though_its_parent_goes_on(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with anyio.fail_after(SOON):
                 await pool.run(tasks.give_up_on_a_child_and_wait, tmp_path)
 

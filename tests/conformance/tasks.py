@@ -1,13 +1,10 @@
 """What the tests submit.  Imports little, as workers import it too."""
 
-import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from multiprocessing import shared_memory
 from pathlib import Path
 
 LIMIT = 20.0
@@ -129,11 +126,15 @@ def in_main_thread():
 
 
 def run_subprocess():
+    import subprocess
+
     return subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True, check=True).stdout
 
 
 def run_process(value):
     """Start a process of our own, as a worker of the stdlib may."""
+    import multiprocessing
+
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=sender.send, args=(value,))
@@ -167,12 +168,16 @@ def send_bytes(sock, data):
 
 
 def write_shared(name, data):
+    from multiprocessing import shared_memory
+
     block = shared_memory.SharedMemory(name)
     block.buf[: len(data)] = data
     block.close()
 
 
 def make_shared(data):
+    from multiprocessing import shared_memory
+
     block = shared_memory.SharedMemory(create=True, size=len(data))
     block.buf[:] = data
     block.close()
@@ -180,12 +185,16 @@ def make_shared(data):
 
 
 def unlink_shared(name):
+    from multiprocessing import shared_memory
+
     block = shared_memory.SharedMemory(name)
     block.close()
     block.unlink()
 
 
 def authkey():
+    import multiprocessing
+
     return bytes(multiprocessing.current_process().authkey)
 
 

@@ -10,14 +10,17 @@ import pytest
 
 from tests.aio import stream_tasks, tasks
 from tests.faults.tasks import SOON, eventually
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, current_executor
 from woolexec.futures.call_future import CallFuture
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
 
 
 @pytest.mark.parametrize("fn", [tasks.square, tasks.add, lambda x: x * x], ids=["plain", "coroutine", "lambda"])
 def test_awaiting_a_future_gives_its_value(run, fn):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             future = pool.submit(fn, 1)
             assert inspect.isawaitable(future)
             assert await future == 1
@@ -29,7 +32,7 @@ def test_awaiting_a_future_gives_its_value(run, fn):
 
 def test_awaiting_the_future_of_a_generator_function_gives_a_stream(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool, await pool.submit(stream_tasks.count, 3) as stream:
+        async with shared(1) as pool, await pool.submit(stream_tasks.count, 3) as stream:
             assert isinstance(stream, Stream)
             assert [item async for item in stream] == [0, 1, 2]
 
@@ -39,7 +42,7 @@ def test_awaiting_the_future_of_a_generator_function_gives_a_stream(run):
 @pytest.mark.parametrize("error", [ValueError("v"), SystemExit(3), KeyboardInterrupt()])
 def test_what_the_task_raised_is_raised_where_its_future_is_awaited(run, error):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             future = pool.submit(tasks.raise_, error)
             for _ in range(2):
                 with pytest.raises(type(error)) as caught:
@@ -82,7 +85,7 @@ def test_several_tasks_of_several_loops_may_await_one_future(run, tmp_path):
             for _ in range(3):
                 group.start_soon(one, future)
 
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         future = pool.submit(tasks.wait_for_file, tmp_path / "go")
         threads = [threading.Thread(target=run, args=(several, future)) for _ in range(3)]
         for thread in threads:
@@ -104,7 +107,7 @@ def test_cancelled_await_cancels_a_task_that_waits_for_all_who_await_it(run, tmp
             seen.append("cancelled")
 
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             busy = pool.submit(tasks.wait_for_file, tmp_path / "go")
             future = pool.submit(tasks.note, tmp_path / "started")
             async with anyio.create_task_group() as group:
@@ -122,7 +125,7 @@ def test_cancelled_await_cancels_a_task_that_waits_for_all_who_await_it(run, tmp
 
 def test_cancelled_await_cancels_a_coroutine_which_cleans_up(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             future = pool.submit(tasks.clean_up_slowly, tmp_path / "it")
             await tasks.there(tmp_path / "it-began")
             with anyio.move_on_after(0.05):
@@ -147,7 +150,7 @@ def test_cancelled_await_ends_a_plain_call_with_its_worker_as_run_does(run, tmp_
 
 def test_cancelled_await_leaves_a_plain_call_alone_if_its_options_say_so(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             future = pool.with_options(abandon_on_cancel=True).submit(tasks.wait_for_file, tmp_path / "go")
             await tasks.until(future.running)
             with anyio.move_on_after(0.05):
@@ -184,7 +187,7 @@ def test_options_of_a_nested_task_say_what_a_cancelled_await_does(run, tmp_path,
 
 def test_tools_of_asyncio_take_futures_as_they_are(tmp_path):
     async def body():
-        async with PeerPoolExecutor(2) as pool:
+        async with shared(2) as pool:
             assert await asyncio.gather(*(pool.submit(tasks.square, n) for n in range(5))) == [0, 1, 4, 9, 16]
             assert await asyncio.wait_for(pool.submit(tasks.square, 3), SOON) == 9
             future = pool.submit(tasks.wait_for_file, tmp_path / "go")
