@@ -78,7 +78,7 @@ class SimSupervisor(Supervisor):
     world = None
 
     def start(self):
-        worker = SimWorker(self.world, next(self._ids), self._calls_limit)
+        worker = SimWorker(self.world, self._forks.number(), self._calls_limit)
         self.world.check(
             len(self.workers) < self._scheduler.workforce.most, f"I7: {len(self.workers)} workers, and one more"
         )

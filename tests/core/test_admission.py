@@ -32,7 +32,7 @@ def test_short_calls_that_are_sent_ahead_are_taken(admission):
 def test_short_calls_do_not_wait_behind_long_ones(admission):
     weights = [admission.admit("a", None, offer=True) for _ in range(2)]
     assert admission.admit("b", HORIZON / 100, offer=False) is None
-    admission.done(weights[0])
+    admission.done("a", weights[0])
     assert admission.next() == "b"
     assert admission.admit("b", HORIZON / 100, offer=False) is not None
 
@@ -50,7 +50,7 @@ def test_who_was_refused_is_told_when_there_is_room_and_who_waited_longest_first
     for client in ("b", "c", "b"):
         assert admission.admit(client, None, offer=True) is None
     assert admission.next() is None
-    admission.done(weights[0])
+    admission.done("a", weights[0])
     assert [admission.next(), admission.next(), admission.next()] == ["b", "c", None]
     assert not admission.has_waiting
 
@@ -59,7 +59,7 @@ def test_who_has_left_is_not_told(admission):
     weight, _ = (admission.admit("a", None, offer=True) for _ in range(2))
     admission.admit("b", None, offer=True)
     admission.leave("b")
-    admission.done(weight)
+    admission.done("a", weight)
     assert admission.next() is None
 
 
@@ -67,7 +67,7 @@ def test_resource_is_held_until_the_call_is_over(admission):
     weight = admission.admit("a", None, GPU, offer=True)
     assert admission.admit("b", None, GPU, offer=True) is None
     assert admission.admit("b", None, offer=True) is not None
-    admission.done(weight, GPU)
+    admission.done("a", weight, GPU)
     assert admission.next() == "b"
     assert admission.admit("b", None, GPU, offer=True) is not None
 
@@ -85,7 +85,7 @@ def test_who_waits_for_a_resource_is_not_told_of_a_place(admission):
     assert admission.next() is None
     admission.admit("c", None, GPU, offer=True)
     admission.admit("c", None, offer=True)
-    admission.done(weight, GPU)
+    admission.done("a", weight, GPU)
     assert admission.next() == "b"
 
 
@@ -102,10 +102,10 @@ def test_who_was_refused_more_is_told_again_while_it_uses_what_it_is_told_of():
     for _ in range(2):
         assert admission.admit("b", None, offer=True) is None
     assert admission.admit("c", None, offer=True) is None
-    admission.done(weights.pop())
+    admission.done("a", weights.pop())
     assert admission.next() == "b"
     assert admission.admit("b", None, offer=True) is not None
-    admission.done(weights.pop())
+    admission.done("a", weights.pop())
     assert admission.next() == "c"
     assert admission.next() == "b"
     assert admission.next() is None  # neither has used it
@@ -127,7 +127,7 @@ def test_who_was_refused_is_in_line_until_it_is_told(seed):
             if weight is None:
                 refused.add(client)
             else:
-                taken.append((weight, requirement))
+                taken.append((client, weight, requirement))
         elif (client := admission.next()) is not None:
             refused.discard(client)
         assert refused <= admission._waiting.keys()

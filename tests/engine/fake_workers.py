@@ -12,7 +12,8 @@ import socket
 from collections import deque
 
 from woolexec.core.call import ASYNCIO, MAIN, Call, Function, Pulled
-from woolexec.engine import supervisor
+from woolexec.engine import forks
+from woolexec.engine.fork_server import import_path
 from woolexec.engine.rounds import Rounds
 from woolexec.options import TaskOptions
 from woolexec.platform.ipc import DONT_WAIT
@@ -136,7 +137,7 @@ class FakeForkServer:
     def __init__(self, made):
         self.made = made
         self.socket, self._other = socket.socketpair()
-        self.path = None
+        self.path = import_path()
         self.answers = False
         self.pid = 0
         self.error = None  # raised by the next spawn
@@ -203,13 +204,14 @@ class Fake:
     One engine, its fork server, and what the test submits.
 
     :param limit: maximum number of workers
+    :param permits: idle workers get permits; else only if a test grants them
     """
 
-    def __init__(self, monkeypatch, limit=1, **options):
+    def __init__(self, monkeypatch, limit=1, *, permits=False, **options):
         self.fork_servers = []
         self.all_far_ends = []
-        monkeypatch.setattr(supervisor, "ForkServer", self._make_fork_server)
-        monkeypatch.setattr(supervisor, "kill", lambda pid, number: self.killed_processes.append((pid, number)))
+        monkeypatch.setattr(forks, "ForkServer", self._make_fork_server)
+        monkeypatch.setattr(forks, "kill", lambda pid, number: self.killed_processes.append((pid, number)))
         self.killed_processes = []
         self.ends = 0
         settings = {
@@ -218,21 +220,19 @@ class Fake:
             "calls_limit": None,
             "threads": 1,
             "coroutines": 100,
-            "variables": {},
             "guest": None,
             "policy": None,
-            "for_others": True,  # without permits, unless a test grants them
-            "on_worker_death": None,
         }
         kind = type("FakeRounds", (Rounds,), {"loop_type": FakeLoop})
         self.rounds = kind(limit, on_end=self._note_end, **settings | options)
+        self.rounds.scheduler.balancing.grants_permits = permits
         self.loop, self.dispatcher, self.scheduler = self.rounds.loop, self.rounds.dispatcher, self.rounds.scheduler
         self.supervisor, self.cancellation = self.rounds.supervisor, self.rounds.cancellation
         self.outcomes, self.nested = self.rounds.outcomes, self.dispatcher.nested
         self.functions = {}
         self.names = itertools.count(1)
 
-    def _make_fork_server(self, *made):
+    def _make_fork_server(self, *made, adopts):
         self.fork_servers.append(FakeForkServer(made))
         return self.fork_servers[-1]
 

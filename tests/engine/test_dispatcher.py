@@ -251,7 +251,7 @@ def test_mark_of_a_recall_is_sent_behind_the_calls(engine):
 @pytest.fixture
 def idle(make_engine):
     """An engine with one idle worker, which has a permit and the function `f`."""
-    engine = make_engine(for_others=False)
+    engine = make_engine(permits=True)
     call, worker, _ = engine.running()
     engine.tell(worker, returned(call))
     if not worker.has_permit:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.engine.fake_workers import StreamReceiver
 from woolexec.core.call import ASYNCIO, THREAD, Relayed
+from woolexec.platform.posix import SIGKILL
 from woolexec.wire.frames import Broken, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 
 
@@ -127,6 +128,7 @@ def test_logging_record_goes_to_the_handlers_here_and_is_kept_for_the_error_of_a
 
 
 def test_logging_record_that_no_client_has_asked_for_is_not_unpickled(engine):
+    engine.outcomes.handles_records = False  # as at a peer
     call, worker, _ = engine.running()
     engine.tell(worker, Log(call=call.number, record=b"record", text="text"))
     assert engine.loop.records == []
@@ -161,8 +163,16 @@ def test_of_a_dead_worker_only_what_its_calls_have_sent_is_handled(engine):
     assert not engine.outcomes.read(worker, frozenset({Raise}))
 
 
-def test_initializer_that_raised_is_told_to_the_supervisor(engine):
+def test_initializer_that_raised_is_told_to_the_supervisor(make_engine):
+    engine = make_engine(initializer=b"pickled")
     _, worker, _ = engine.running()
     engine.tell(worker, Broken(payload=b"pickled"))
     assert worker.stopping
     assert not worker.ready
+
+
+def test_worker_that_reports_an_initializer_that_it_was_not_given_is_ended_and_nothing_is_unpickled(engine):
+    _, worker, _ = engine.running()
+    engine.tell(worker, Broken(payload=b"pickled"))
+    assert engine.killed == [(worker.id, SIGKILL)]
+    assert engine.loop.user_code == []

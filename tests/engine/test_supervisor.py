@@ -6,7 +6,7 @@ import pytest
 
 from woolexec import InitializerError, WorkerLostError, WorkerStartError
 from woolexec.core.call import ASYNCIO
-from woolexec.engine import supervisor
+from woolexec.engine import forks
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
 from woolexec.wire.exceptions import dump_failure
@@ -43,10 +43,10 @@ def test_fork_server_reports_the_process_id(engine):
 
 
 def test_calls_fail_when_no_worker_can_be_started(engine, monkeypatch):
-    def no_fork_server(*_):
+    def no_fork_server(*_, **__):
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(supervisor, "ForkServer", no_fork_server)
+    monkeypatch.setattr(forks, "ForkServer", no_fork_server)
     call = engine.submit(engine.call())
     (error,) = call.receiver.outcomes
     assert isinstance(error, WorkerStartError)
@@ -325,6 +325,7 @@ def test_executor_that_is_given_up_quietly_logs_nothing(engine):
 @pytest.mark.parametrize("end", ["close", "forget"])
 def test_descriptors_are_closed_at_the_end(engine, end):
     _, worker, _ = engine.running()
+    getattr(engine.rounds.forks, end)()
     getattr(engine.supervisor, end)()
     assert worker.sock.fileno() == -1
-    assert engine.fork_server.is_closed or end == "forget"
+    assert engine.fork_server.is_closed

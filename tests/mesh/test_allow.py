@@ -123,7 +123,8 @@ def test_code_is_neither_kept_nor_used():
         pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"])
         with pool, pytest.raises(pickle.UnpicklingError):
             pool.submit(tasks.weigh, b"").result(PATIENCE)
-        assert not os.path.exists(peer._code_store.folder)
+            (tenant,) = peer._tenants
+            assert not os.path.exists(tenant.code_store.folder)
 
 
 def test_errors_come_home_as_themselves_from_a_strict_peer(strict):

@@ -366,7 +366,9 @@ def test_peer_that_is_refused_by_another_one_says_so_without_its_token(room):
     path = secret_file(room / "token")
     with Peer(1, credentials=Credentials(OTHER.encode())) as other:
         with serving(room, f"--token-file={path}", f"--peers={other.address}") as peer:
-            eventually(lambda: "the peer has not proved that it has the token" in peer.log)
+            with PeerPoolExecutor(peers=peer.address, credentials=Credentials(TOKEN.encode())) as pool:
+                assert pool.submit(tasks.nest_with, {}).result(PATIENCE)
+                eventually(lambda: "the peer has not proved that it has the token" in peer.log)
     assert not found(peer.seen, [TOKEN, OTHER])
 
 

@@ -9,7 +9,7 @@ is notified of.
 from __future__ import annotations
 
 from woolexec.core.offer import Offer
-from woolexec.core.window import HORIZON, taken_by, weigh
+from woolexec.core.window import EPSILON, HORIZON, taken_by, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Admission:
         self.offer = offer
         self._width = width
         self._load = 0.0
-        self._long = 0  # calls that each occupy a whole worker
+        self._long = 0  # calls that each occupy a whole worker, but for pinned ones, of which there is no limit
+        self._loads: dict[Hashable, float] = {}  # of each client that has calls
         self._waiting: dict[Hashable, _Turn] = {}
 
     @property
@@ -71,7 +72,9 @@ class Admission:
         :return: the weight to pass to `done`; None if the call is refused
         """
         # A short call may wait behind other short ones, but not behind long ones.
-        has_room = is_lane or pinned or (self.free > 0 if offer else self._long < self._width)
+        has_room = is_lane or pinned or (offer and self.free > 0)
+        if not has_room and self._long < self._width:
+            has_room = not offer or self._is_below_share(client)
         if not (has_room and self.offer.has(requirement)):
             self._refuse(client, requirement, is_lane=is_lane)
             return None
@@ -83,14 +86,28 @@ class Admission:
         self.offer.take(requirement)
         weight = 0.0 if is_lane else weigh(seconds)
         self._load += weight
-        self._long += weight >= HORIZON
+        if weight:
+            self._loads[client] = self._loads.get(client, 0.0) + weight
+        self._long += weight >= HORIZON and not pinned
         return weight
 
-    def done(self, weight: float, requirement: Requirement | None = None) -> None:
-        """Note that an accepted call has ended."""
+    def _is_below_share(self, client: Hashable) -> bool:
+        """Return whether a client uses less than its share of the places: short calls of others make room for it."""
+        share = max(1, self._width // len({client, *self._loads}))
+        return taken_by(self._loads.get(client, 0.0)) < share
+
+    def done(
+        self, client: Hashable, weight: float, requirement: Requirement | None = None, *, pinned: bool = False
+    ) -> None:
+        """Note that an accepted call of a client has ended."""
         self.offer.give(requirement)
         self._load = max(0.0, self._load - weight)
-        self._long -= weight >= HORIZON
+        self._long -= weight >= HORIZON and not pinned
+        left = self._loads.get(client, 0.0) - weight
+        if left > EPSILON:
+            self._loads[client] = left
+        else:
+            self._loads.pop(client, None)
 
     def _refuse(self, client: Hashable, requirement: Requirement | None, *, is_lane: bool) -> None:
         turn = self._waiting.setdefault(client, _Turn())
@@ -105,8 +122,8 @@ class Admission:
 
         A client that was notified before, and has not used that place, leaves the line.
         """
-        free = self.free > 0
         for client, turn in list(self._waiting.items()):
+            free = self.free > 0 or (self._long < self._width and self._is_below_share(client))
             if any((free or is_lane) and self.offer.has(requirement) for requirement, is_lane in turn.wanted):
                 del self._waiting[client]
                 if turn.used or not turn.told:
@@ -123,3 +140,4 @@ class Admission:
     def leave(self, client: Hashable) -> None:
         """Remove a client that has left."""
         self._waiting.pop(client, None)
+        self._loads.pop(client, None)

@@ -75,7 +75,7 @@ class Balance:
             idle = idle or any(link.can_accept for link in self._links if not link.outstanding)
             if idle and busy and (link := self._stuck(busy)) is not None:
                 return link
-        if not prefetched or not (idle or self._workforce.may_grow):
+        if not prefetched or not (idle or self._workforce.could_grow):
             return None
         victim = self.victim()
         if victim is None:

@@ -52,7 +52,7 @@ class Pinning:
 
     def _all_workers(self) -> list[Any]:
         workforce = self._scheduler.workforce
-        while len(workforce.workers) < workforce.limit and self._actions.start_worker() is not None:
+        while len(workforce.workers) < workforce.full and self._actions.start_worker() is not None:
             pass
         return workforce.staying
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from woolexec.core.offering import Offering
     from woolexec.core.place import Place
     from woolexec.core.policies import Placement
+    from woolexec.core.seats import Share
 
 
 class Scheduler:
@@ -49,6 +50,7 @@ class Scheduler:
     :param offer: what calls may require of the local workers
     :param policy: chooses among peers
     :param clock: returns monotonic seconds
+    :param share: the seats of the local workers, if they share them with those of others; `limit` is then 0
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Scheduler:
         offer: Offer = NOTHING,
         policy: Placement | None = None,
         clock: Callable[[], float] = monotonic,
+        share: Share | None = None,
     ) -> None:
         number = itertools.count(1).__next__
         self.main = Group(number)
@@ -71,8 +74,11 @@ class Scheduler:
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
         self._policy = policy
         self._clock = clock
-        self._offer = offer
+        self.offer = offer
         self._actions = actions
+        self.workforce.share = self._share = share
+        if share is not None:
+            share.bind(self, actions.dismiss)
 
     @cached_property
     def offering(self) -> Offering:
@@ -131,6 +137,8 @@ class Scheduler:
             self._feed_main()
         if self.lanes.queue.head() is not None:
             self._feed_lanes()
+        if self._share is not None and self._share.has_pinned:
+            self._share.want()
 
     def heard(self, worker: Any) -> None:
         """Send a worker the calls that it can take, after its frames have been handled."""
@@ -143,7 +151,7 @@ class Scheduler:
         self._actions.send(worker, feeding.assign(self.main, worker))
 
     def _feed_main(self) -> None:
-        queue, offer, workforce = self.main.queue, self._offer, self.workforce
+        queue, offer, workforce = self.main.queue, self.offer, self.workforce
         if self.links and queue.has_lines:
             self.offering.feed(self.links, near=True)
         for worker in self.workers.values():
@@ -157,7 +165,9 @@ class Scheduler:
             self._feed_worker(worker)
         if self.links:
             self.offering.feed(self.links)
-        while workforce.may_grow and queue.head(offer) is not None:
+        while queue.head(offer) is not None and (workforce.may_grow or workforce.want()):
+            if not workforce.may_grow:
+                continue  # a parked worker got the seat
             idle = sum(1 for worker in self.workers.values() if not worker.outstanding and worker.ready)
             if idle >= len(queue) and idle:
                 return
@@ -169,12 +179,14 @@ class Scheduler:
     def _feed_lanes(self) -> None:
         """Send coroutines and streams to the workers that run the fewest; start workers while each one runs some."""
         queue, workforce = self.lanes.queue, self.workforce
-        free = sum(1 for worker in self.workers.values() if not worker.lane_place.outstanding and worker.ready)
-        most = workforce.limit + len(workforce.ending) if queue.head(self._offer) is not None else 0
-        while free < len(queue) and len(self.workers) < most:
-            if self._actions.start_worker() is None:
-                break
-            free += 1
+        free = sum(
+            1 for worker in self.workers.values() if not worker.lane_place.outstanding and worker.lane_place.ready
+        )
+        if queue.head(self.offer) is not None:
+            while free < len(queue) and workforce.may_grow_for_lanes:
+                if self._actions.start_worker() is None:
+                    break
+                free += 1
         for place, calls in feeding.spread(self.lanes):
             self._actions.send(place, calls)
 
@@ -185,6 +197,8 @@ class Scheduler:
             self.recall(place)
             if place.candidate is None:
                 self.feed()
+        if self._share is not None:
+            self._share.check()
         if len(self.workers) > self.workforce.limit:
             for worker in self.workforce.surplus():
                 self._actions.revoke_permit(worker)
@@ -206,9 +220,11 @@ class Scheduler:
     def joined(self, worker: Any) -> None:
         """Add a new worker."""
         self.workers[worker.id] = worker
-        worker.offer = worker.lane_place.offer = self._offer
+        worker.offer = worker.lane_place.offer = self.offer
         self.main.join(worker)
         self.lanes.join(worker.lane_place)
+        if self._share is not None:
+            self._share.joined(worker)
 
     def linked(self, link: Any) -> None:
         """Add a link, so that calls are placed there too."""
@@ -223,10 +239,14 @@ class Scheduler:
         if target.candidate is None:
             del self.workers[target.id]
             self.workforce.ending.discard(target)
+            self.workforce.parked.pop(target, None)
         else:
             self.links.remove(target)
         lost = self.main.leave(target, target.last_started)
-        return lost + self.lanes.leave(target.lane_place, target.lane_place.last_started)
+        lost += self.lanes.leave(target.lane_place, target.lane_place.last_started)
+        if self._share is not None and target.candidate is None:
+            self._share.left(target)
+        return lost
 
     def settle(
         self, calls: Iterable[Call], error_of: Callable[[Call], BaseException], types: Sequence[str] = (LOST,)

@@ -62,7 +62,7 @@ class Unmet:
         offers = [self._offer, *(link.offer for link in self._links)]
         waiting = {requirement for queue in self._queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
-        if not self._links and (self.expects_peers or not self._workforce.limit):
+        if not self._links and (self.expects_peers or not self._workforce.full):
             unmet = set()  # `peers_timeout` limits the wait for the first peer
         for requirement in unmet & self._found:
             error = UnsatisfiableError(_message(requirement, self._offer, self._links))

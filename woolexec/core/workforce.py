@@ -4,7 +4,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Share(Protocol):
+        """A share of the seats of a peer."""
+
+        @property
+        def most(self) -> int:
+            """The number of seats that it can ever hold."""
+
+        @property
+        def could_grow(self) -> bool:
+            """It would get one more seat if it asked for one."""
+
+        def want(self) -> bool:
+            """Ask for one more seat; return whether there is one at once."""
+
+        def take_spare(self) -> None:
+            """Take a seat that nobody uses, if there is one."""
 
 
 class Workforce:
@@ -17,6 +34,8 @@ class Workforce:
     def __init__(self, limit: int) -> None:
         self.workers: dict[int, Any] = {}
         self.limit = limit
+        self.share: Share | None = None  # of the seats that these workers share with those of others
+        self.parked: dict[Any, None] = {}  # workers without a seat
         self.kept: list[tuple[Any, int]] = []  # calls that keep their workers while they wait for tasks of their own
         self.ending: set[Any] = set()  # being ended because of one of their calls, and not gone yet
 
@@ -28,10 +47,36 @@ class Workforce:
         return self.limit + len(self.kept) + len(self.ending)
 
     @property
+    def may_grow_for_lanes(self) -> bool:
+        """One more worker may be started for coroutines and streams, which take no seats: they get spare ones."""
+        if self.share is not None and len(self.workers) >= self.limit:
+            self.share.take_spare()
+        return len(self.workers) < max(0 if self.share is None else 1, self.limit + len(self.ending))
+
+    def want(self) -> bool:
+        """Ask for a seat for one more worker, because calls wait; return whether there is one now."""
+        return self.share is not None and self.share.want()
+
+    @property
+    def could_grow(self) -> bool:
+        """One more worker may be started, or would be as soon as calls wait for it."""
+        return self.may_grow or (self.share is not None and self.share.could_grow)
+
+    @property
     def may_grow(self) -> bool:
         """One more worker may be started."""
-        count = len(self.workers)
+        count = len(self.workers) - len(self.parked)
         return count < self.limit or count < self.most
+
+    @property
+    def full(self) -> int:
+        """The number of workers that there can ever be."""
+        return self.limit if self.share is None else self.share.most
+
+    @property
+    def seated(self) -> list[Any]:
+        """The workers that may run calls in their main threads."""
+        return [worker for worker in self.workers.values() if worker not in self.parked]
 
     @property
     def staying(self) -> list[Any]:
@@ -40,6 +85,6 @@ class Workforce:
 
     def surplus(self) -> list[Any]:
         """Return idle workers that were started beyond the limit and are no longer needed, the youngest first."""
-        staying = [worker for worker in self.workers.values() if not worker.stopping]
+        staying = [worker for worker in self.seated if not worker.stopping]
         idle = [worker for worker in reversed(staying) if not worker.is_busy]
         return idle[: max(0, len(staying) - self.most)]

@@ -25,7 +25,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
-from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.rounds import Rounds
@@ -61,14 +60,10 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 class Engine:
     """
-    Run calls on worker processes; for the other parameters see `Supervisor`.
+    Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
 
     :param policy: chooses among links
-    :param offer: what calls may require of the workers
-    :param for_others: all calls come from other processes: none is submitted here, and data that no client has asked
-        for, such as a worker's own logging records, is not unpickled
     :param mark: marks what peers send, if they are not trusted; None: they are
-    :param on_worker_death: called for each worker that was not told to end
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
         event loop, until the engine ends.  Its arguments are the engine, and a function to call when it has brought
         something for the engine to act on
@@ -87,11 +82,8 @@ class Engine:
         coroutines: int = COROUTINES,
         guest: Guest | None = None,
         policy: Placement | None = None,
-        offer: Offer = NOTHING,
-        variables: Mapping[str, str] | None = None,
-        for_others: bool = False,
-        on_worker_death: Callable[[Worker], object] | None = None,
         mark: Callable[[Any], Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._rounds = rounds = self.rounds_type(
             limit,
@@ -102,10 +94,7 @@ class Engine:
             coroutines=coroutines,
             guest=None if guest is None else partial(guest, self),
             policy=policy,
-            offer=offer,
             variables=variables,
-            for_others=for_others,
-            on_worker_death=on_worker_death,
             on_end=partial(_engines.discard, self),
         )
         rounds.outcomes.mark = mark
@@ -160,8 +149,7 @@ class Engine:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
-        return [pid for worker in tuple(self._supervisor.workers.values()) if (pid := worker.pid or worker.page.pid)]
+        return self._supervisor.pids
 
     @property
     def processes(self) -> dict[int, WorkerProcess]:
@@ -229,6 +217,7 @@ class Engine:
         """Close all descriptors in a forked child, which has no engine thread."""
         self._dispatcher.close()
         with contextlib.suppress(OSError):
+            self._rounds.forks.forget()
             self._supervisor.forget()
         self._loop.forget()
 

@@ -57,10 +57,13 @@ class ForkServer:
     """
     A running fork server process.
 
+    :param threads: value of the thread-pool variables in workers
+    :param variables: environment variables for the workers, in addition to those of this process
+    :param adopts: what workers leave behind, such as daemons, is ended with them
     :raises OSError: if it cannot be started
     """
 
-    def __init__(self, threads: int, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, threads: int, variables: Mapping[str, str] | None = None, *, adopts: bool = False) -> None:
         ours, theirs = socketpair()
         self.answers = False  # whether its interpreter has run the code below
         self._settings = b""  # the settings that were sent to it last
@@ -79,6 +82,7 @@ class ForkServer:
             {
                 "path": self.path,
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
+                "adopts": adopts,
             }
         )
         try:

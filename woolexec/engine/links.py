@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.pinning import Pinning
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerLostError
 
 
+class Linked(Protocol):
+    """An engine, as links to peers see it."""
+
+    @property
+    def links(self) -> Links:
+        """The door to it."""
+
+
 class Links:
     """
     The door through which `mesh` uses an engine.
@@ -25,7 +33,7 @@ class Links:
 
     def __init__(self, rounds: Rounds) -> None:
         scheduler, dispatcher = rounds.scheduler, rounds.dispatcher
-        self.due = dispatcher.due
+        self.due: set[Any] = dispatcher.due
         self.hear = rounds.outcomes.hear_link
         self.returned = rounds.outcomes.returned
         self.command = dispatcher.command
@@ -34,6 +42,7 @@ class Links:
         self.cancel_queued = scheduler.main.queue.cancel
         self.fail_waiting = scheduler.fail_waiting
         self.after = rounds.loop.after
+        self._loop = rounds.loop
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._cancellation = rounds.cancellation
@@ -49,7 +58,12 @@ class Links:
     @property
     def has_waiting(self) -> bool:
         """Calls wait for a place."""
-        return self._scheduler.has_waiting
+        return self._scheduler.has_waiting or bool(self._loop.inbox)
+
+    @property
+    def has_workers(self) -> bool:
+        """There are workers here."""
+        return bool(self._scheduler.workers)
 
     def expect(self, *, peers: bool) -> None:
         """Set whether a first peer is expected soon: until then no requirement counts as unmet."""

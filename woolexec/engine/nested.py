@@ -52,6 +52,8 @@ class NestedTasks:
         self._dispatcher = dispatcher
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
+        self.on_first: Callable[[], object] | None = None
+        """Called once, when the first task is submitted."""
 
     def hear(self, worker: Worker, frame: Any, broken: BaseException | None) -> None:
         """Handle a frame that a worker's call sent about its tasks."""
@@ -69,6 +71,9 @@ class NestedTasks:
 
     def submit(self, worker: Worker, frame: Submit, broken: BaseException | None) -> None:
         """Queue a task that a worker's call submits."""
+        if self.on_first is not None:
+            on_first, self.on_first = self.on_first, None
+            on_first()
         dispatcher = self._dispatcher
         function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
         function.code = frame.code

@@ -155,7 +155,7 @@ class Outcomes:
             self._loop.handle_record(frame.record if mark is None else mark(frame.record))
 
     def _broke(self, worker: Worker, frame: Broken) -> None:
-        self._supervisor.initializer_raised(worker, frame.payload)
+        self._supervisor.initializer.raised(worker, frame.payload)
 
     def _about_nested(self, worker: Worker, frame: Message) -> None:
         self._nested.hear(worker, frame, self._supervisor.broken)

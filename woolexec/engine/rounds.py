@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from woolexec import errors
 from woolexec.core.offer import NOTHING, Offer
@@ -18,22 +18,37 @@ from woolexec.engine import permit
 from woolexec.engine.cancellation import Cancellation
 from woolexec.engine.dispatcher import Dispatcher
 from woolexec.engine.event_loop import Loop
+from woolexec.engine.forks import Forks
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.policies import Placement
+    from woolexec.core.seats import Share
     from woolexec.engine.worker_process import Worker
+
+
+class Host(Protocol):
+    """What runs an engine in one thread with others: see `woolexec.engine.hosted`."""
+
+    forks: Forks
+
+    def loop_for(self, rounds: Rounds) -> object:
+        """Make what stands for the loop of an engine."""
+
+    def share_for(self, loop: Loop) -> Share:
+        """Make the engine's share of the seats."""
 
 
 class Rounds:
     """
     The half of an engine that runs in its thread; for the parameters see `Engine`.
 
-    :param on_end: called when the thread ends
+    :param on_end: called when the engine has ended
+    :param host: runs it in a thread of its own, together with others
     """
 
     loop_type: ClassVar[type[Loop]] = Loop
@@ -47,9 +62,11 @@ class Rounds:
         guest: Callable[[Callable[[], None]], Coroutine[Any, Any, None]] | None,
         policy: Placement | None,
         offer: Offer = NOTHING,
-        for_others: bool,
-        on_worker_death: Callable[[Worker], object] | None,
+        threads: int = 1,
+        variables: Mapping[str, str] | None = None,
+        on_worker_death: Callable[[Worker], object] | None = None,
         on_end: Callable[[], object],
+        host: Host | None = None,
         **of_workers: Any,
     ) -> None:
         self._guest = guest
@@ -61,17 +78,28 @@ class Rounds:
             from woolexec.engine.policy_guard import guarded
 
             policy = guarded(policy)
-        self.loop = loop = self.loop_type(self._is_outstanding)
+        self._host = host
+        self.loop: Loop
+        if host is None:
+            self.loop = loop = self.loop_type(self.is_outstanding)
+        else:
+            self.loop = loop = cast("Loop", host.loop_for(self))  # it has what the parts of an engine use
+        self.forks = forks = Forks(loop, threads, variables) if host is None else host.forks
         self.dispatcher = dispatcher = self.dispatcher_type(loop)
-        self.scheduler = scheduler = Scheduler(dispatcher, limit, offer=offer, policy=policy, clock=loop.clock)
-        self.supervisor = supervisor = self.supervisor_type(loop, scheduler, dispatcher, **of_workers)
+        self.share = share = None if host is None else host.share_for(loop)
+        self.scheduler = scheduler = Scheduler(
+            dispatcher, limit, offer=offer, policy=policy, clock=loop.clock, share=share
+        )
+        self.supervisor = supervisor = self.supervisor_type(
+            loop, scheduler, dispatcher, forks=forks, follows_path=host is None, **of_workers
+        )
         self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
         nested = NestedTasks(scheduler, dispatcher, partial(self.cancellation.cancel, force=True))
         self.outcomes = Outcomes(loop, scheduler, supervisor, nested)
-        self.outcomes.handles_records = not for_others
+        self.outcomes.handles_records = host is None
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
-        scheduler.balancing.grants_permits = permit.works and not for_others
+        scheduler.balancing.grants_permits = permit.works and host is None
 
     def run(self) -> None:
         """Run rounds until the engine has drained; this is what its thread does."""
@@ -84,7 +112,7 @@ class Rounds:
 
                 asyncio_driver.run(self.step, self.loop, self._guest)
         except BaseException as exc:  # a bug in Woolexec: no caller may wait indefinitely because of it
-            self._fail_everything(exc)
+            self.fail_everything(exc)
             raise
         finally:
             self._close()
@@ -98,7 +126,8 @@ class Rounds:
         self.dispatcher.act()
         return True
 
-    def _is_outstanding(self, about: tuple[int, int]) -> bool:
+    def is_outstanding(self, about: tuple[int, int]) -> bool:
+        """Return whether a call, given by its worker and its number, is outstanding."""
         worker = self.supervisor.workers.get(about[0])
         return worker is not None and about[1] in worker.place_of(about[1]).outstanding
 
@@ -150,7 +179,8 @@ class Rounds:
             fail_outstanding(link, error)
             link.close()
 
-    def _fail_everything(self, exc: BaseException) -> None:
+    def fail_everything(self, exc: BaseException) -> None:
+        """Fail all calls, and all that come later, because of a bug in Woolexec."""
         error = errors.WorkerLostError(f"the engine failed: {exc!r}")
         error.__cause__ = exc
         self.supervisor.broken = error
@@ -164,9 +194,14 @@ class Rounds:
                     call.receiver.deliver_failure(call, error)
 
     def _close(self) -> None:
-        self._on_end()
-        self.dispatcher.close()
-        self.supervisor.close()
+        self.forks.close()
+        self.release()
         self.loop.close()
         self.dispatcher.refuse_late()
         self.loop.ended()
+
+    def release(self) -> None:
+        """Release what the engine holds, after its end."""
+        self._on_end()
+        self.dispatcher.close()
+        self.supervisor.close()

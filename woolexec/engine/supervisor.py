@@ -8,7 +8,6 @@ had not started are placed again.  Each call that it had started is lost, unless
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,23 +15,23 @@ from typing import TYPE_CHECKING, Any
 from woolexec import errors
 from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
-from woolexec.engine.fork_server import SAY_WHICH, ForkServer, import_path, interpreter
+from woolexec.engine.fork_server import import_path, interpreter
+from woolexec.engine.initializer import Initializer
 from woolexec.engine.settings import settings_of_user
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
-from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM, kill
+from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
 from woolexec.wire.descriptors import Reserve
-from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Broken, Cancel, Log, Raise, Recalled, Return, Yield
-from woolexec.worker.records import EXITED, FAILED, FORKED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Protocol
 
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
+    from woolexec.engine.forks import Forks
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.protobuf import Message
 
@@ -81,23 +80,20 @@ _LOOK = 0.01
 _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
 
-_START_PATIENCE = 15.0
-"""Seconds that the program started as the fork server's interpreter has to run its first line of code."""
-
 _START_BUDGET = 5
 """Number of workers that die in a row before their first call after which the executor is broken."""
 
 
 class Supervisor:
     """
-    The workers of one engine, and the fork server from which they are forked.
+    The workers of one engine.
 
     :param initializer: pickled ``(function, arguments)`` that each worker runs first
     :param initializer_timeout: maximum seconds that the initializer may take; None for no limit
     :param calls_limit: maximum number of calls that one worker runs
-    :param threads: value of the thread-pool variables in workers
     :param coroutines: maximum number of coroutines and streams that one worker runs at once
-    :param variables: environment variables for the workers, in addition to those of this process
+    :param forks: starts and signals their processes
+    :param follows_path: the program here may change its import path, and workers follow it
     """
 
     def __init__(
@@ -109,9 +105,9 @@ class Supervisor:
         initializer: bytes | File | Parts | None,
         initializer_timeout: float | None,
         calls_limit: int | None,
-        threads: int,
         coroutines: int,
-        variables: Mapping[str, str] | None,
+        forks: Forks,
+        follows_path: bool,
     ) -> None:
         self.workers: dict[int, Worker] = scheduler.workers
         self.broken: BaseException | None = None
@@ -122,16 +118,19 @@ class Supervisor:
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._loop = loop
-        self._initializer = initializer
-        self._initializer_timeout = initializer_timeout
+        self.initializer = Initializer(initializer, initializer_timeout, loop, self)
         self._calls_limit = calls_limit
-        self._threads = threads
         self._coroutines = coroutines
-        self._variables = variables
-        self._ids = itertools.count(1)
-        self._fork_server: ForkServer | None = None
+        self._forks = forks
+        self._follows_path = follows_path
         self._reserve = Reserve()
         self._early_deaths = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers; from any thread."""
+        # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
+        return [pid for worker in tuple(self.workers.values()) if (pid := worker.pid or worker.page.pid)]
 
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
@@ -143,16 +142,12 @@ class Supervisor:
         """Start a worker; None if that is impossible now, in which case no call is left waiting for one."""
         if self.broken is not None:
             return None
-        worker = Worker(next(self._ids), self._calls_limit, self._coroutines)
+        worker = Worker(self._forks.number(), self._calls_limit, self._coroutines)
         try:
-            if self._fork_server is None:
-                self._fork_server = ForkServer(self._threads, self._variables)
-                self._loop.watched.add(self._fork_server.socket.fileno(), self._hear_fork_server)
-                self._loop.after(_START_PATIENCE, partial(self._check_fork_server, self._fork_server))
             frames, descriptors, page_fd = worker.open(self._reserve)
             fds = [frames.fileno(), descriptors.fileno(), page_fd]
             try:
-                self._fork_server.spawn(worker.id, fds, self.settings_of_user)
+                self._forks.spawn(worker.id, fds, self.settings_of_user, self)
             except OSError:
                 worker.close()
                 raise
@@ -164,11 +159,11 @@ class Supervisor:
             self._start_failed(exc)
             return None
         self._dispatcher.joined(worker)
-        if self._variables is None:  # not at a peer, where no program changes the import path
-            worker.path = self._fork_server.path
+        if self._follows_path:
+            worker.path = self._forks.path
             worker.follow_path(import_path())
-        if self._initializer is not None:
-            worker.initialize(self._initializer)
+        if self.initializer.payload is not None:
+            worker.initialize(self.initializer.payload)
             self._dispatcher.due.add(worker)
         return worker
 
@@ -179,70 +174,32 @@ class Supervisor:
         error.__cause__ = exc
         self._scheduler.fail_waiting(error)
 
-    def _hear_fork_server(self) -> None:
-        assert self._fork_server is not None
-        try:
-            for operation, number, value in self._fork_server.reports():
-                worker = self.workers.get(number)
-                if worker is None:
-                    continue
-                if operation == FORKED:
-                    worker.pid = value
-                    if self._initializer is not None and self._initializer_timeout is not None:
-                        self._loop.after(self._initializer_timeout, partial(self._check_initializer, worker))
-                elif operation == EXITED:
-                    worker.exitcode = value
-                    self.reap(worker)
-                elif operation == FAILED:
-                    self.reap(worker)
-                    self._start_failed(OSError(value, os.strerror(value)))
-        except EOFError:
-            self._fork_server_died()
+    # -- what the fork server reports ---------------------------------------------------------------------------
 
-    def _check_fork_server(self, fork_server: ForkServer) -> None:
-        """Give up on a program that runs but is not Python."""
-        if self._fork_server is not fork_server or fork_server.answers:
-            return
-        self._hear_fork_server()  # it may have answered while this thread was busy
-        if self._fork_server is not fork_server or fork_server.answers:
-            return
-        text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
-        self.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
-        kill(fork_server.pid, SIGKILL)
+    def forked(self, number: int, pid: int) -> None:
+        """Note the process id of a worker."""
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.pid = pid
+            self.initializer.watch(worker)
 
-    def _fork_server_died(self) -> None:
-        """Reap the workers, which end with the fork server by their lifeline; the next call starts another one."""
-        fork_server, self._fork_server = self._fork_server, None
-        if fork_server is not None:
-            self._loop.watched.remove(fork_server.socket.fileno())
-            fork_server.close()
-        for worker in list(self.workers.values()):
+    def exited(self, number: int, exitcode: int) -> None:
+        """Note that a worker has ended."""
+        worker = self.workers.get(number)
+        if worker is not None:
+            worker.exitcode = exitcode
             self.reap(worker)
 
-    # -- the initializer ----------------------------------------------------------------------------------------
+    def lost(self, number: int) -> None:
+        """Note that a worker ends because the fork server has died."""
+        worker = self.workers.get(number)
+        if worker is not None:
+            self.reap(worker)
 
-    def _check_initializer(self, worker: Worker) -> None:
-        if self.workers.get(worker.id) is worker and worker.page.since == 0.0:
-            text = f"the initializer ran longer than {self._initializer_timeout:g} s in worker {worker.pid}"
-            self.give_up(errors.InitializerError(text))  # before its worker is reaped
-            self.kill(worker, SIGKILL)
-
-    def initializer_raised(self, worker: Worker, payload: bytes) -> None:
-        """Break the executor because the initializer raised, after decoding its exception in a thread for user code."""
-        worker.stopping = True
-        worker.ready = worker.lane_place.ready = False
-        self._loop.run_user_code(partial(self._decode_failure, worker, payload))
-
-    def _decode_failure(self, worker: Worker, payload: bytes) -> None:
-        try:
-            exc = load_failure(payload)
-            text = f"the initializer raised {type(exc).__name__} in worker {worker.pid}: {exc}"
-        except BaseException as error:  # unpickling runs user code
-            exc = error
-            text = f"the initializer raised in worker {worker.pid}"
-        failure = errors.InitializerError(text)
-        failure.__cause__ = exc
-        self._loop.tell(partial(self.give_up, failure))
+    def failed(self, number: int, error: OSError) -> None:
+        """Note that a worker could not be forked."""
+        self.lost(number)
+        self._start_failed(error)
 
     def give_up(self, error: BaseException, *, quietly: bool = False) -> None:
         """Break the executor: fail everything that waits or runs, and all later calls."""
@@ -260,8 +217,7 @@ class Supervisor:
 
     def kill(self, worker: Worker, number: int) -> None:
         """Send a signal to a worker and its children."""
-        if self._fork_server is not None:
-            self._fork_server.kill(worker.id, number)
+        self._forks.kill(worker.id, number)
 
     def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
         """Let a worker exit when it has finished its calls; kill it if it has not exited after `grace` seconds."""
@@ -347,7 +303,7 @@ class Supervisor:
             return
         text = f"{self._early_deaths} workers in a row ended before their first call"
         text += f"; the last {describe_exit(worker.exitcode)}"
-        if self._initializer is not None:
+        if self.initializer.payload is not None:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
             self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
@@ -357,9 +313,7 @@ class Supervisor:
         self._early_deaths = 0
 
     def close(self) -> None:
-        """End all workers and the fork server."""
-        if self._fork_server is not None:
-            self._fork_server.close()
+        """Close what belongs to the workers, which have ended or are about to."""
         for worker in list(self.workers.values()):
             worker.close()
         self.workers.clear()
@@ -367,8 +321,6 @@ class Supervisor:
 
     def forget(self) -> None:
         """Close the descriptors in a forked child; the workers belong to the parent."""
-        if self._fork_server is not None:
-            self._fork_server.forget()
         for worker in self.workers.values():
             worker.let_go()
         self._reserve.lend()

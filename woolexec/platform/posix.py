@@ -23,7 +23,7 @@ from woolexec.platform.ipc import can_read
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 else:
     import _signal as signal
 
@@ -132,6 +132,32 @@ def reap_group(pid: int) -> int | None:
             pass
         kill_group(pid, SIGKILL)
     return reap(pid)
+
+
+def adopt_orphans() -> bool:
+    """Become the parent of descendants whose parents end; return False where the system cannot do that."""
+    if not sys.platform.startswith("linux"):
+        return False
+    import ctypes
+
+    set_child_subreaper = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+    status: int = ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+    return status == 0
+
+
+def kill_children_but(known: Collection[int]) -> bool:
+    """Kill and reap all children but these; return whether one is left that is about to end."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            children = [int(pid) for pid in file.read().split()]
+    except OSError:  # a kernel without this file
+        return False
+    left = False
+    for pid in children:
+        if pid not in known:
+            kill(pid, SIGKILL)
+            left = reap(pid) is None or left
+    return left
 
 
 def end_with(lifeline: int) -> int:

@@ -9,8 +9,9 @@ The fork server: one fresh, single-threaded interpreter from which workers are f
 
 It holds the worker's modules and no user code, so a fork takes a millisecond and inherits no thread, lock, socket or
 file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has
-been reused.  When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits;
-if it is itself killed, the kernel kills them (`end_with`).
+been reused.  At a peer it also ends what a worker leaves behind, daemons included: it adopts the worker's descendants.
+When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits; if it is itself
+killed, the kernel kills them (`end_with`).
 
 The code that runs before a first result uses `_signal`, `_socket` and `_pickle`, on which the modules without the
 underscore are built: those import `enum`, `re` and `selectors`, a quarter of the time until the first result.
@@ -31,9 +32,11 @@ from woolexec.platform.ipc import READABLE, can_read, drain, pipe, poll, receive
 from woolexec.platform.posix import (
     SIGKILL,
     SIGURG,
+    adopt_orphans,
     end_with,
     forget_children,
     fork,
+    kill_children_but,
     kill_group,
     lead_group,
     reap_group,
@@ -55,6 +58,9 @@ else:
 
 LEAVING = worker_main.LEAVING + 0.25
 """Seconds that workers have to end after the engine is gone."""
+
+_ENDING, _LOOK = 1.0, 0.002
+"""Seconds that killed children have to end before it exits, and how often that is checked."""
 
 _FDS = 3
 """Number of descriptors of a worker: its sockets for frames and for descriptors, and its shared page."""
@@ -95,6 +101,9 @@ def main(control_fd: int) -> None:
     finally:
         for pid in workers.values():
             kill_group(pid, SIGKILL)
+        deadline = monotonic() + _ENDING
+        while _adopts and kill_children_but(()) and monotonic() < deadline:
+            can_read(woken, _LOOK)
         os._exit(0)
 
 
@@ -122,6 +131,8 @@ def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> Non
 def _configure(control: socket.socket) -> None:
     size = RECORD.unpack(_read(control, RECORD.size))[2]
     config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and made of builtins only
+    global _adopts
+    _adopts = config["adopts"] and adopt_orphans()
     follow_path(config["path"])
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ are pickled by value
@@ -189,6 +200,8 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
 
 
 _settings = b""
+_adopts = False
+"""What a worker leaves behind ends with it, even what has left its process group."""
 
 
 def _become_worker(
@@ -201,6 +214,8 @@ def _become_worker(
         for fd in inner:
             os.close(fd)
         lead_group()
+        if _adopts:  # so that it keeps its descendants until it ends
+            adopt_orphans()
         sock_fd, descriptors_fd, page_fd = fds
         held = end_with(lifeline)
         os.close(lifeline)
@@ -220,6 +235,8 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
                 control.sendall(RECORD.pack(EXITED, worker, exitcode))
             except OSError:  # the engine is gone
                 pass
+    if _adopts:
+        kill_children_but(workers.values())
 
 
 if __name__ == "__main__":

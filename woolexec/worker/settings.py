@@ -203,6 +203,7 @@ def _registering(payload: bytes) -> Callable[[Any], None]:
 
 
 _ACTS: dict[str, Callable[[Any], None]] = {
+    "environment": os.environ.update,
     "warnings": _set_warning_filters,
     "locale": _set_locale,
     "nice": set_niceness,

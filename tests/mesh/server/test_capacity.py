@@ -3,7 +3,6 @@
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.mesh.server.capacity import Places
 from woolexec.resources import Line, Requirement
-from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Load
 
 LONG = 10.0
@@ -14,11 +13,10 @@ class Client:
 
     def __init__(self, places):
         self.told = []
-        self.outbox = self
         places.clients.add(self)
 
-    def put(self, frames):
-        self.told += decode(frames)
+    def tell(self, frame):
+        self.told.append(frame)
 
     @property
     def free(self):
@@ -49,18 +47,12 @@ def full(width=1, clients=2, offer=NOTHING):
     return places, timers, weights, made
 
 
-def test_calls_of_the_only_client_have_no_line_of_their_own():
+def test_calls_of_a_client_have_no_line_of_their_own():
     places = Places(Timers(), 1, NOTHING)
     assert places.line_of(Client(places), 0) is None
 
 
-def test_each_of_several_clients_has_its_own_line():
-    places = Places(Timers(), 1, NOTHING)
-    one, other = Client(places), Client(places)
-    assert places.line_of(one, 0) == Line(0, client=one) != places.line_of(other, 0)
-
-
-def test_priority_and_peers_of_its_own_make_a_line_for_the_only_client_too():
+def test_priority_and_peers_of_its_own_make_a_line():
     places = Places(Timers(), 1, NOTHING)
     client = Client(places)
     assert places.line_of(client, 3) == Line(3, client=client)
@@ -77,8 +69,8 @@ def test_nobody_is_told_while_nobody_waits():
 
 
 def test_client_that_waits_is_told_of_a_free_place_after_the_outcome():
-    places, timers, weights, (_, waiting) = full()
-    places.admission.done(weights[0])
+    places, timers, weights, (busy, waiting) = full()
+    places.admission.done(busy, weights[0])
     places.tell()
     places.tell()
     assert [seconds for seconds, _ in timers] == [0.0]
@@ -88,17 +80,17 @@ def test_client_that_waits_is_told_of_a_free_place_after_the_outcome():
 
 
 def test_client_is_told_how_many_places_are_free():
-    places, timers, weights, (_, waiting) = full(width=3)
+    places, timers, weights, (busy, waiting) = full(width=3)
     for weight in weights[:2]:
-        places.admission.done(weight)
+        places.admission.done(busy, weight)
     places.tell()
     timers.run()
     assert waiting.free == [2]
 
 
 def test_next_client_is_told_when_the_first_has_not_used_the_place():
-    places, timers, weights, (_, first, second) = full(clients=3)
-    places.admission.done(weights[0])
+    places, timers, weights, (busy, first, second) = full(clients=3)
+    places.admission.done(busy, weights[0])
     places.tell()
     timers.run()
     assert (first.free, second.free) == ([1], [])
@@ -107,12 +99,12 @@ def test_next_client_is_told_when_the_first_has_not_used_the_place():
 
 
 def test_nobody_is_told_while_no_place_is_free_and_it_is_checked_again_later():
-    places, timers, weights, (_, waiting) = full()
+    places, timers, weights, (busy, waiting) = full()
     places.tell()
     timers.run()
     assert waiting.free == []
     ((until_check, _),) = timers
-    places.admission.done(weights[0])
+    places.admission.done(busy, weights[0])
     timers.run()
     assert waiting.free == [1]
     ((until_next, _),) = timers
@@ -130,14 +122,14 @@ def test_client_that_waits_for_a_resource_is_told_only_when_it_is_free():
     places.tell()
     timers.run()
     assert other.free == []
-    places.admission.done(weight, gpu)
+    places.admission.done(one, weight, gpu)
     timers.run()
     assert other.free == [4]
 
 
 def test_client_that_leaves_is_told_no_more_and_the_next_one_is():
-    places, timers, weights, (_, first, second) = full(clients=3)
-    places.admission.done(weights[0])
+    places, timers, weights, (busy, first, second) = full(clients=3)
+    places.admission.done(busy, weights[0])
     places.leave(first)
     assert first not in places.clients
     timers.run()

@@ -40,5 +40,5 @@ def test_stream_of_which_an_item_could_not_be_received_ends_at_the_peer_too(monk
         with pool.stream(grow) as stream, pytest.raises(OSError, match="no descriptor was left"):
             next(stream)
 
-        (worker,) = peer.engine._supervisor.workers.values()
+        (worker,) = peer.engine.engines[0].scheduler.workers.values()
         eventually(lambda: not worker.lane_place.outstanding)

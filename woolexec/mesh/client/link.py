@@ -37,7 +37,7 @@ from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
-    from woolexec.engine.engine import Engine
+    from woolexec.engine.links import Linked
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
@@ -82,7 +82,7 @@ class Link(Remote):
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Linked,
         address: str,
         welcome: Welcome,
         setup: Setup | None = None,

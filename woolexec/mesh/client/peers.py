@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import logging
 import random
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,7 +43,7 @@ from woolexec.printable import printable
 
 if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery, Event, Record
-    from woolexec.engine.engine import Engine
+    from woolexec.engine.links import Linked
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.security.tls import Tls
     from woolexec.mesh.security.trust import Accepted
@@ -90,6 +91,8 @@ class Peers:
     :param setup: what each worker of the peers needs for our tasks, and runs before the first of them
     :param code: returns the code archive with this digest; None if there is none
     :param identity: our own, if this process is a peer itself
+    :param session: the secret name of the client whose tasks these are; None: our own
+    :param client: what that client is called, if it is not this process
     :raises RuntimeError: in a forked child that cannot have links
     """
 
@@ -102,12 +105,15 @@ class Peers:
         setup: Setup | None = None,
         code: Callable[[str], bytes | None] = no_code,
         identity: str = "",
+        session: bytes | None = None,
+        client: str = "",
     ) -> None:
         check_fork()
         self._discoveries = discoveries
         self._credentials = credentials
         self._timeout = timeout
         self._identity = identity
+        self._session, self._client = session or secrets.token_bytes(16), client
         self._changed = Condition()  # guards `_links`
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
         self._known: dict[tuple[Discovery, str], _Known] = {}
@@ -170,7 +176,7 @@ class Peers:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    async def __call__(self, engine: Engine, wake: Callable[[], None]) -> None:
+    async def __call__(self, engine: Linked, wake: Callable[[], None]) -> None:
         """Maintain the links until cancelled."""
         self._engine = engine
         self._wake = wake
@@ -309,7 +315,7 @@ class Peers:
             try:
                 async with self._few, asyncio.timeout(_GREETING):
                     channel, accepted = await taken.enter_async_context(connected(address, credentials, trust))
-                    welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool))
+                    welcome, opening = await greet(channel, self._caller(credentials, known.record))
                     if welcome.identity == self._identity or welcome.identity in self._links:
                         known.said = True
                         return "already linked to this peer"  # found in two ways, or this process itself
@@ -359,6 +365,9 @@ class Peers:
                 logging.getLogger("woolexec").warning("ending the link to %s: %s", link.name, reason)
                 link.close()
 
+    def _caller(self, credentials: Credentials, record: Record) -> Caller:
+        return Caller(credentials.token, record.pool, session=self._session, client=self._client)
+
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:
         """Reserve this peer, so that no second link to it is made."""
@@ -382,9 +391,9 @@ class Peers:
         while True:
             self._end_untrusted()
             links = self._engine.links
-            if self._engine.statistics["queued"]:
+            if links.has_waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
-            if links.are_open or self._engine.pids or not links.has_waiting:
+            if links.are_open or links.has_workers or not links.has_waiting:
                 alone_since = None
             elif self._possible() <= 0 and self._discoveries:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"

@@ -113,11 +113,14 @@ class Caller:
 
     :param token: the secret that both ends have; None: no token is required
     :param pool: the name of the requested pool; empty: any
+    :param session: names the client: those who give the same share workers
+    :param client: what the client is called, if this process passes on its tasks
     """
 
-    def __init__(self, token: bytes | None, pool: str = "") -> None:
+    def __init__(self, token: bytes | None, pool: str = "", *, session: bytes = b"", client: str = "") -> None:
         self._token = token
         self._hello = Hello(nonce=secrets.token_bytes(_NONCE), pool=pool)
+        self._session, self._client = session, client
         describe(self._hello)
 
     @property
@@ -147,6 +150,7 @@ class Caller:
         opening = Hello()
         opening.CopyFrom(self._hello)
         opening.first, opening.nonce = self._hello.nonce, welcome.nonce
+        opening.session, opening.client = self._session, self._client  # not told to a peer that has not proved itself
         if self._token is not None:
             opening.proof = _proof(self._token, b"client", self._hello.nonce, welcome.nonce)
         return welcome, opening.SerializeToString()

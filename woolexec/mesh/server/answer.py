@@ -40,10 +40,12 @@ class Session(Protocol):
 class Answer(Relayed):
     """Receives the outcome of one call, and sends it to the client."""
 
-    __slots__ = ("_began", "number", "outstanding_call", "requirement", "served", "types", "weight")
+    __slots__ = ("_began", "number", "outstanding_call", "pinned", "requirement", "served", "types", "weight")
 
     outstanding_call: Call
     requirement: Requirement | None
+    pinned: bool
+    """The call is for one worker and no other."""
     weight: float
     """How much of the peer's capacity the call takes."""
 

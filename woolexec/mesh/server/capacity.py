@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from woolexec.core.admission import Admission
 from woolexec.resources import Line
-from woolexec.wire.frames import Load, encode
+from woolexec.wire.frames import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from woolexec.core.offer import Offer
+    from woolexec.wire.protobuf import Message
 
 _TELL, _LOOK = 0.01, 0.05
 """Seconds until the next waiting client is told of free places that the previous one has not used, and until the next
@@ -21,8 +22,8 @@ check for free places."""
 class Client(Protocol):
     """What a client is here."""
 
-    outbox: Any
-    """Takes frames for it."""
+    def tell(self, frame: Message) -> None:
+        """Send it a frame."""
 
     def __hash__(self) -> int:
         """Each client is one of its own."""
@@ -53,8 +54,8 @@ class Places:
         self._about_to = self._telling = False
 
     def line_of(self, client: Client, priority: int) -> Line | None:
-        """Return the queue line in which a client's calls wait for a worker: each client has its own."""
-        return Line(priority, client=client) if priority or self._has_peers or len(self.clients) > 1 else None
+        """Return the queue line in which a call of a client waits for one of its workers."""
+        return Line(priority, client=client) if priority or self._has_peers else None
 
     def tell(self) -> None:
         """When places are free, tell the client that has waited longest, and after a while the next."""
@@ -72,7 +73,7 @@ class Places:
     def _tell_next(self) -> Client | None:
         client: Client | None = self.admission.next()
         if client is not None:
-            client.outbox.put(encode(Load(free=max(1, self.admission.free))))
+            client.tell(Load(free=max(1, self.admission.free)))
         return client
 
     def _tell(self) -> None:

@@ -1,9 +1,9 @@
 """
-A peer: an engine behind a gRPC server, in one thread.
+A peer: engines behind a gRPC server, in one thread; each client has an engine of its own.
 
 ::
 
-    stream --Define/Start/Next/...--> Served --> engine --> workers
+    stream --Define/Start/Next/...--> Served --> engine of the client --> its workers
     stream <--Return/Raise/Yield/...-- outbox <-- receivers of the calls
 
 The peer never unpickles user data; it passes it on to its workers.
@@ -25,7 +25,7 @@ from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.discovery.base import Record
 from woolexec.discovery.urls import discoveries
-from woolexec.engine.engine import Engine
+from woolexec.engine.hosted import Host
 from woolexec.engine.lane import COROUTINES
 from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
 from woolexec.mesh.client.peers import Peers
@@ -36,16 +36,15 @@ from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Do
 from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.mesh.security.trust import LOOK, Identity, Trust
 from woolexec.mesh.server.capacity import Places
-from woolexec.mesh.server.code_store import CodeStore
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listening import reachable, why_not_listening
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
-from woolexec.platform.posix import SIGTERM, descriptor_limit
+from woolexec.mesh.server.tenant import Tenant, Tenants
+from woolexec.platform.posix import descriptor_limit
 from woolexec.wire.restricted import ALLOW, AllowList
-from woolexec.wire.wire_pb2 import Welcome
-from woolexec.worker.code_import import FOLDER
+from woolexec.wire.wire_pb2 import Hello, Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,9 +74,9 @@ _AGAINST_STRANGERS = [
 
 class Peer:
     """
-    Serve an engine at an address; use it in a ``with``.
+    Serve engines at an address; use it in a ``with``.
 
-    :param workers: maximum number of worker processes
+    :param workers: maximum number of calls that run at once in main threads of workers, of all clients together
     :param bind: ``host:port`` (port 0: any free port) or ``unix:/path``; None: a Unix socket in a private folder
     :param credentials: what clients must prove
     :param pool: the name of the pool that it belongs to
@@ -131,10 +130,8 @@ class Peer:
         self._silence = asyncio.Event()  # set when the peer is no longer to be announced
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
-        self._code_store, self._passages = CodeStore(), Passages()
-        variables = {FOLDER: self._code_store.folder}
-        if allow is not None:
-            variables[ALLOW] = AllowList(allow).variable
+        self._passages = Passages()
+        variables = {} if allow is None else {ALLOW: AllowList(allow).variable}
         self._takes_code = allow is None
         self._audit = audit
         offer = Offer(tags, resources)
@@ -148,16 +145,15 @@ class Peer:
         self._trust: Trust | None = None  # set if clients must have certificates
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
-        self._peers = Peers(peers, credentials, code=self._code_store.get, identity=self.identity) if peers else None
+        self._peers = tuple(peers)
         bound: Future[str] = Future()
-        self.engine: Engine = Engine(
+        self.engine: Host = Host(
             workers,
             coroutines=coroutines,
             threads=threads,
             guest=partial(self._run, bound, offer),
             offer=offer,
             variables=variables,
-            for_others=True,
             on_worker_death=self._log.worker_died,
         )
         try:
@@ -185,6 +181,7 @@ class Peer:
 
     def _drain(self) -> None:
         self._log.draining(self.clients)
+        self._tenants.close()
         self._health.serving = False
         self._silence.set()
         for served in self._served:
@@ -193,16 +190,14 @@ class Peer:
 
     def _end_if_alone(self) -> None:
         if not (self._health.serving or self._served):
-            self.engine.shutdown(wait=False, cancel=False)
+            self.engine.shutdown()
 
     def close(self) -> None:
         """End all running calls, and wait until the peer has ended."""
         self.engine.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
-        self.engine.end_workers(SIGTERM)
-        self.engine.shutdown(wait=True, cancel=True)
+        self.engine.close()
         self._socket_dir.leave()
-        self._code_store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -212,29 +207,33 @@ class Peer:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    async def _run(self, bound: Future[str], offer: Offer, engine: Engine, wake: Callable[[], None]) -> None:
-        self._places = Places(engine.links.after, self.width, offer, has_peers=self._peers is not None)
+    async def _run(self, bound: Future[str], offer: Offer, host: Host, wake: Callable[[], None]) -> None:
         try:
+            self._places = Places(host.loop.after, self.width, offer, has_peers=bool(self._peers))
+            self._tenants = Tenants(host, self._peers_of if self._peers else None)
             with in_use():
-                await self._serve_beside(engine, wake, bound)
+                await self._serve_beside(wake, bound)
         finally:
             self._stopped.set()
             if not bound.done():
                 bound.set_exception(PeerStartError("the peer ended before it was ready"))
 
-    async def _serve_beside(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
-        """Serve until cancelled, together with fd passing and the links to our own peers."""
+    def _peers_of(self, tenant: Tenant, session: bytes, name: str) -> Peers:
+        """Make the links to other peers for the tasks that a client's tasks submit."""
+        code = tenant.code_store.get
+        return Peers(self._peers, self._credentials, code=code, identity=self.identity, session=session, client=name)
+
+    async def _serve_beside(self, wake: Callable[[], None], bound: Future[str]) -> None:
+        """Serve until cancelled, together with fd passing and what ends links."""
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._passages.run()), group.create_task(self._end_untrusted())]
-            if self._peers is not None:
-                beside.append(group.create_task(self._peers(engine, wake)))
             try:
-                await self._serve(engine, wake, bound)
+                await self._serve(wake, bound)
             finally:
                 for task in beside:
                     task.cancel()
 
-    async def _serve(self, engine: Engine, wake: Callable[[], None], bound: Future[str]) -> None:
+    async def _serve(self, wake: Callable[[], None], bound: Future[str]) -> None:
         """Serve until cancelled."""
         grpc = load_grpc(quiet=self._is_quiet)
         descriptors = descriptor_limit()
@@ -243,7 +242,7 @@ class Peer:
         server = grpc.aio.server(options=options)
         servers = [server]
 
-        server.add_generic_rpc_handlers((self._handlers(engine, wake), self._health.handlers()))
+        server.add_generic_rpc_handlers((self._handlers(wake), self._health.handlers()))
         try:
             port = self._listen(server)
             if self._health_bind is not None:
@@ -275,6 +274,7 @@ class Peer:
                 await stopping
         finally:
             stopping.cancel()
+            self._tenants.close()
             for task in self._served.values():
                 task.cancel()
             self._silence.set()
@@ -287,7 +287,7 @@ class Peer:
         await end(announcing)
         await stopped  # rarely takes that long: the calls have ended by now
 
-    def _handlers(self, engine: Engine, wake: Callable[[], None]) -> Any:
+    def _handlers(self, wake: Callable[[], None]) -> Any:
         """Return the handlers of the two calls of the handshake."""
         grpc = load_grpc()
 
@@ -309,37 +309,28 @@ class Peer:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
             if not self._health.serving:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
-            identity = Identity(str(accepted or self._credentials.proof), f"{hello.host}:{hello.pid}", accepted)
-            client = str(identity)
-            served = Served(
-                engine,
-                client,
-                self._quota,
-                self._places,
-                code_store=self._code_store if self._takes_code else None,
-                audit=self._audit,
-            )
-            served.identity = identity
+            tenant, served = self._enter(hello, accepted)
             task = asyncio.current_task()
             assert task is not None
             self._served[served] = task
             told, forget = self._passages.expect(served.enter)
-            self._log.joined(client, context.peer())
+            self._log.joined(served.client, context.peer())
             began = monotonic()
             try:
                 free = str(max(0, self._places.admission.free))
                 await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
-                await served.run(context, wake)
+                await served.run(context)
             except (ProtocolError, ValueError, OSError) as exc:
-                self._log.refused(context.peer(), f"{client}: {exc}")
+                self._log.refused(context.peer(), f"{served.client}: {exc}")
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
             finally:
-                self._log.left(client, monotonic() - began)
+                self._log.left(served.client, monotonic() - began)
                 del self._served[served]
                 forget()
                 try:
                     served.abandon()
                 finally:
+                    self._tenants.leave(hello.session, tenant)
                     self._end_if_alone()
                     wake()
                     await served.outbox.ended()
@@ -369,6 +360,18 @@ class Peer:
                 accepted = served.identity.accepted
                 if accepted is not None and (reason := self._trust.why_not(accepted)):
                     served.refuse(task, reason)
+
+    def _enter(self, hello: Hello, accepted: Accepted | None) -> tuple[Tenant, Served]:
+        """Make the session of a client that was admitted."""
+        claims = f"{hello.host}:{hello.pid}"
+        if hello.client:  # a peer passes on tasks, and vouches for whose they are
+            claims = f"{hello.client} through {claims}"
+        identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
+        tenant = self._tenants.enter(hello.session, str(identity))
+        store = tenant.code_store if self._takes_code else None
+        served = Served(tenant.engine, str(identity), self._quota, self._places, code_store=store, audit=self._audit)
+        served.identity = identity
+        return tenant, served
 
     def _listen(self, server: Any) -> int:
         tls = self._credentials.tls

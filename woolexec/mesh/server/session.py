@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
@@ -36,11 +35,12 @@ from woolexec.wire.payload import File, Parts, attach
 from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
-    from woolexec.engine.engine import Engine
+    from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
+    from woolexec.wire.protobuf import Message
 
 _LOOK = 0.01
 """How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
@@ -53,6 +53,7 @@ class Served:
     """
     Runs the calls of one client.
 
+    :param engine: runs the calls of this client and of no other
     :param client: the client's name, for messages
     :param quota: maximum number of its calls here; while there are more, nothing is read from its stream
     :param places: the capacity that it shares with the other clients
@@ -63,7 +64,7 @@ class Served:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Hosted,
         client: str,
         quota: int,
         places: Places,
@@ -102,20 +103,24 @@ class Served:
 
     def say_goodbye(self) -> None:
         """Tell the client to send no more calls, and to take back those that have not been started."""
-        self.outbox.put(encode(Stop()))
+        self.tell(Stop())
 
-    async def run(self, stream: Any, wake: Callable[[], None]) -> None:
+    def tell(self, frame: Message) -> None:
+        """Send a frame, although the client has sent nothing."""
+        self.outbox.put(encode(frame))
+        self._engine.mark()
+
+    async def run(self, stream: Any) -> None:
         """
         Process the frames of the client until the stream ends.
 
         :param stream: a bidirectional gRPC call
-        :param wake: called when there is work for the engine
         :raises ProtocolError: if the client sends a frame that it must not send
         :raises ValueError: if the client sends data that cannot be decoded
         """
         grpc = load_grpc()
 
-        task = asyncio.current_task()
+        task, wake = asyncio.current_task(), self._engine.wake
         assert task is not None
         handlers = self._handlers()
         self.outbox.open(stream.write, task.cancel)
@@ -137,7 +142,6 @@ class Served:
             raise ProtocolError(self._refusal) from None
         finally:
             self.outbox.close()
-            wake()  # for frames to other clients that were queued meanwhile
 
     async def _have_room(self) -> None:
         """Wait until the client is below its quota; gRPC's flow control stops it.  Our own clients never exceed it."""
@@ -226,6 +230,7 @@ class Served:
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
+        answer.pinned = bool(frame.worker)
         answer.requirement = None if frame.worker else Requirement.of(frame.require)
         weight = self.places.admission.admit(
             self,
@@ -233,7 +238,7 @@ class Served:
             answer.requirement,
             offer=bool(frame.offer or frame.require),
             is_lane=bool(call.function.lane),
-            pinned=bool(frame.worker),
+            pinned=answer.pinned,
         )
         if weight is None:
             self._refused.append(answer.number)
@@ -330,7 +335,7 @@ class Served:
         answer = self.outstanding.pop(number, None)
         if answer is None:
             return False
-        self.places.admission.done(answer.weight, answer.requirement)
+        self.places.admission.done(self, answer.weight, answer.requirement, pinned=answer.pinned)
         self.places.tell()
         if self._audit is not None:
             name = task_name(answer.outstanding_call)

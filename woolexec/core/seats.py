@@ -1,0 +1,322 @@
+"""
+How the clients of a peer share its workers: each worker serves one client, and seats bound the calls that run at once.
+
+A client holds seats; each of its workers that has one may run calls in its main thread.  A worker without a seat is
+parked: it is sent no calls for its main thread, but finishes what runs in its lane.  A client that wants one more seat
+gets, in this order, a free one, that of the worker that has been idle longest, or one of the client that holds most, as
+soon as one of its calls ends.  Clients that hold equally many take turns.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from woolexec.core.group import Group
+    from woolexec.core.offer import Offer
+    from woolexec.core.workforce import Workforce
+
+    class Scheduler(Protocol):
+        """What a share needs of the scheduler of its client."""
+
+        main: Group
+        offer: Offer
+        workforce: Workforce
+
+        def heard(self, worker: Any) -> None:
+            """Send a worker the calls that it can take."""
+
+        def recall(self, place: Any) -> None:
+            """Take back the calls that a place has not started."""
+
+
+TURN = 0.05
+"""Seconds that a client keeps a seat that it uses, before one that holds fewer may have it."""
+
+
+class Seats:
+    """
+    The seats of one peer.
+
+    :param count: maximum number of calls that run at once in main threads of workers
+    :param clock: returns monotonic seconds
+    :param after: calls a function later, given the seconds until then
+    """
+
+    def __init__(
+        self, count: int, clock: Callable[[], float], after: Callable[[float, Callable[[], object]], object]
+    ) -> None:
+        self.count = self.free = count
+        self.clock = clock
+        self._after = after
+        self._shares: list[Share] = []
+        self._line: dict[Share, None] = {}  # those that want one more seat, in the order in which they asked
+        self._is_settling = self._is_armed = False
+
+    def join(self, share: Share) -> None:
+        """Add a client, which holds no seats yet."""
+        self._shares.append(share)
+
+    def leave(self, share: Share) -> None:
+        """Remove a client; the seats of its workers come back when these are gone."""
+        if share in self._shares:
+            self._shares.remove(share)
+            self._line.pop(share, None)
+            self.settle()
+
+    def want(self, share: Share) -> None:
+        """Put a client in line for one more seat."""
+        if share not in self._line and share.held < self.count and share in self._shares:
+            self._line[share] = None
+            self.settle()
+
+    def could_give(self, share: Share) -> bool:
+        """Return whether a client would get one more seat now, or as soon as a call of another one ends."""
+        return share.held < self.count and (self.free > 0 or self._giver(share) is not None)
+
+    def take_spare(self, share: Share) -> None:
+        """Give a client a seat that is free, or that of a worker that does nothing at all."""
+        if self.free <= 0 < self.count - share.held:
+            others = [each for each in self._shares if each is not share and each.rests_since is not None]
+            if others:
+                min(others, key=lambda each: each.rests_since or 0.0).give()
+        if self.free > 0 and share.held < self.count and not self._line:
+            self.free -= 1
+            share.granted()
+
+    def has_in_line(self, share: Share) -> bool:
+        """Return whether a client waits for one more seat."""
+        return share in self._line
+
+    def freed(self, count: int = 1) -> None:
+        """Take seats back."""
+        self.free += count
+        self.settle()
+
+    def settle(self) -> None:
+        """Give free seats to those that wait, and ask others for what is missing."""
+        if self._is_settling:
+            return
+        self._is_settling = True
+        try:
+            while self._line:
+                if self.free:
+                    share = next(iter(self._line))
+                    del self._line[share]
+                    self.free -= 1
+                    share.granted()
+                elif not self._ask():
+                    return
+        finally:
+            self._is_settling = False
+
+    def _ask(self) -> bool:
+        """Ask a client for a seat that nobody was asked for yet; return whether one is free now."""
+        owed = sum(share.owes for share in self._shares)
+        for share in list(self._line)[owed:]:
+            giver = self._giver(share)
+            if giver is not None:
+                giver.give()
+                if self.free:
+                    return True
+        return False
+
+    def _giver(self, wanting: Share) -> Share | None:
+        """Choose the client that gives a seat to another; None if none is to give one now."""
+        others = [share for share in self._shares if share is not wanting and share.held > share.owes]
+        idle = [(since, at) for at, share in enumerate(others) if (since := share.idle_since) is not None]
+        if idle:
+            return others[min(idle)[1]]
+        if not others:
+            return None
+        giver = max(others, key=lambda share: (share.held - share.owes, -share.since))
+        more = giver.held - giver.owes - wanting.held
+        left = giver.since + TURN - self.clock()
+        if more > 1 or (more == 1 and left <= 0.0):
+            return giver
+        if more == 1:
+            self._settle_after(left)
+        return None
+
+    def _settle_after(self, seconds: float) -> None:
+        if not self._is_armed:
+            self._is_armed = True
+            self._after(seconds, self._rouse)
+
+    def _rouse(self) -> None:
+        self._is_armed = False
+        self.settle()
+
+
+class Share:
+    """
+    The seats of one client.
+
+    :param wake: has its engine act soon
+    """
+
+    def __init__(self, seats: Seats, wake: Callable[[], object]) -> None:
+        self.seats = seats
+        self.wake = wake
+        self.owes = 0
+        """The number of seats that it gives back as soon as calls of its own have ended."""
+        self.since = 0.0
+        """When it was given its last seat, in monotonic seconds."""
+        self._held_back: list[Any] = []  # sent no calls until a seat is given back
+
+    def bind(self, scheduler: Scheduler, dismiss: Callable[[Any], object]) -> None:
+        """
+        Set whose seats these are.
+
+        :param dismiss: lets an idle worker exit
+        """
+        self._scheduler, self._dismiss = scheduler, dismiss
+        self._workforce = scheduler.workforce
+        self.seats.join(self)
+
+    @property
+    def most(self) -> int:
+        """The number of seats that it can ever hold."""
+        return self.seats.count
+
+    @property
+    def held(self) -> int:
+        """The number of seats, including those that it owes."""
+        return self._workforce.limit
+
+    @property
+    def idle_since(self) -> float | None:
+        """When the worker whose main thread has been idle longest started its last call; None if none is idle."""
+        return self._since(_is_occupied)
+
+    @property
+    def rests_since(self) -> float | None:
+        """The same of the workers in which no coroutine or stream runs either."""
+        return self._since(lambda worker: worker.is_busy)
+
+    def _since(self, is_in_use: Callable[[Any], bool]) -> float | None:
+        if self.owes:
+            return None
+        seated = self._workforce.seated
+        if len(seated) < self.held:  # it has just been given, unless no call waits
+            return 0.0 if self._scheduler.main.queue.head() is None else None
+        return min((worker.page.since for worker in seated if not is_in_use(worker)), default=None)
+
+    @property
+    def has_pinned(self) -> bool:
+        """Calls are pinned to workers that have no seat."""
+        return any(worker.pinned for worker in self._workforce.parked)
+
+    @property
+    def could_grow(self) -> bool:
+        """It would get one more seat if it asked for one."""
+        return not self.owes and self.seats.could_give(self)
+
+    def want(self) -> bool:
+        """Ask for one more seat; return whether there is one at once."""
+        held = self.held
+        if not self.owes:
+            self.seats.want(self)
+        return self.held > held
+
+    def take_spare(self) -> None:
+        """Take a seat that nobody uses, if there is one."""
+        if not self.owes:
+            self.seats.take_spare(self)
+
+    def granted(self) -> None:
+        """Take one more seat; a parked worker gets it first."""
+        self._workforce.limit += 1
+        self.since = self.seats.clock()
+        parked = [worker for worker in self._workforce.parked if _may_run(worker)]
+        if parked:
+            worker = max(parked, key=lambda worker: (bool(worker.pinned), bool(worker.waiting), worker.id))
+            self._workforce.parked.pop(worker)
+            worker.ready = True
+            self._scheduler.heard(worker)
+        self.wake()
+
+    def give(self) -> None:
+        """Give one seat back: at once if one is not in use, else as soon as a call ends."""
+        self.wake()
+        self.owes += 1
+        self.check()
+        if not self.owes:
+            return
+        for worker in self._workforce.seated:
+            if worker.ready and _may_run(worker):
+                worker.ready = False
+                self._held_back.append(worker)
+                if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
+                    self._scheduler.recall(worker)
+
+    def joined(self, worker: Any) -> None:
+        """Park a new worker if there is no seat for it."""
+        if len(self._workforce.seated) > self._workforce.most:
+            self._park(worker)
+
+    def left(self, worker: Any) -> None:
+        """Forget a worker that is gone."""
+        if worker in self._held_back:
+            self._held_back.remove(worker)
+        self.check()
+
+    def check(self) -> None:
+        """Give back the seats that it owes and does not use, and let parked workers go that have nothing to do."""
+        workforce = self._workforce
+        while self.owes:
+            seated = workforce.seated
+            if len(seated) >= self.held:
+                free = [worker for worker in seated if not _runs(worker)]
+                if not free:
+                    break
+                self._park(min(free, key=lambda worker: (worker.is_busy, worker.page.since)))
+            workforce.limit -= 1
+            self.owes -= 1
+            if not self.owes:
+                self._go_on()
+            self.seats.freed()
+        for worker in list(workforce.parked):
+            if not (worker.is_busy or worker.recalling or worker.stopping) and not self._keeps(worker):
+                self._dismiss(worker)
+
+    def _keeps(self, worker: Any) -> bool:
+        """Return whether it keeps this worker, although it has no seat: it gets the next one soon."""
+        return self.seats.has_in_line(self) and worker is next(iter(self._workforce.parked))
+
+    def _go_on(self) -> None:
+        held_back, self._held_back = self._held_back, []
+        for worker in held_back:
+            if worker not in self._workforce.parked and _may_run(worker):
+                worker.ready = True
+
+    def _park(self, worker: Any) -> None:
+        worker.ready = False
+        self._workforce.parked[worker] = None
+        if worker in self._held_back:
+            self._held_back.remove(worker)
+
+    def close(self) -> None:
+        """Give all seats back: those in use when their workers are gone."""
+        self.seats.leave(self)
+        unused = self.held - len(self._workforce.seated)
+        self._workforce.limit -= max(0, unused)
+        self.owes = self.held
+        if unused > 0:
+            self.seats.freed(unused)
+
+
+def _may_run(worker: Any) -> bool:
+    return not (worker.stopping or worker.is_dead or worker.ended_for)
+
+
+def _runs(worker: Any) -> bool:
+    """Return whether a call runs in its main thread; one that waits for its own tasks does not run."""
+    return bool(worker.outstanding) and not (worker.waiting and not worker.above)
+
+
+def _is_occupied(worker: Any) -> bool:
+    """Return whether a call runs in its main thread, or is about to, or it is not known yet whether one does."""
+    return bool(worker.pinned or worker.recalling) or _runs(worker)

@@ -1,0 +1,141 @@
+"""
+The workers' processes: the fork server in use, which is started when a worker is wanted and replaced when it has died.
+
+One may serve several engines: what it reports is passed on to the owner of the worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from woolexec import errors
+from woolexec.engine.fork_server import SAY_WHICH, ForkServer, interpreter
+from woolexec.platform.posix import SIGKILL, kill
+from woolexec.worker.records import EXITED, FAILED, FORKED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from woolexec.engine.event_loop import Loop
+
+_START_PATIENCE = 15.0
+"""Seconds that the program started as the fork server's interpreter has to run its first line of code."""
+
+
+class Owner(Protocol):
+    """What is told of its workers, by their numbers."""
+
+    def forked(self, number: int, pid: int) -> None:
+        """Note the process id of a worker."""
+
+    def exited(self, number: int, exitcode: int) -> None:
+        """Note that a worker has ended."""
+
+    def failed(self, number: int, error: OSError) -> None:
+        """Note that a worker could not be forked."""
+
+    def lost(self, number: int) -> None:
+        """Note that a worker ends because the fork server has died."""
+
+    def give_up(self, error: BaseException) -> None:
+        """Note that no worker can be started."""
+
+
+class Forks:
+    """
+    Starts and signals the workers' processes.
+
+    :param threads: value of the thread-pool variables in workers
+    :param variables: environment variables for the workers, in addition to those of this process
+    :param adopts: what workers leave behind, such as daemons, is ended with them
+    """
+
+    def __init__(
+        self, loop: Loop, threads: int, variables: Mapping[str, str] | None = None, *, adopts: bool = False
+    ) -> None:
+        self.number = itertools.count(1).__next__
+        self._loop = loop
+        self._threads = threads
+        self._variables = variables
+        self._adopts = adopts
+        self._server: ForkServer | None = None
+        self._owners: dict[int, Owner] = {}
+
+    @property
+    def path(self) -> list[str]:
+        """The import path that new workers have."""
+        return [] if self._server is None else self._server.path
+
+    def spawn(self, number: int, fds: Sequence[int], settings: Mapping[str, Any], owner: Owner) -> None:
+        """
+        Ask for a worker that has these descriptors.
+
+        :param number: number of the worker
+        :param settings: applied in the worker, in addition to those of this process
+        :raises OSError: if the fork server cannot be started, or is gone
+        """
+        if self._server is None:
+            self._server = ForkServer(self._threads, self._variables, adopts=self._adopts)
+            self._loop.watched.add(self._server.socket.fileno(), self._hear)
+            self._loop.after(_START_PATIENCE, partial(self._check, self._server))
+        self._server.spawn(number, fds, settings)
+        self._owners[number] = owner
+
+    def kill(self, number: int, signal: int) -> None:
+        """Send a signal to a worker and its children."""
+        if self._server is not None:
+            self._server.kill(number, signal)
+
+    def _hear(self) -> None:
+        assert self._server is not None
+        try:
+            for operation, number, value in self._server.reports():
+                if operation == FORKED:
+                    owner = self._owners.get(number)
+                    if owner is not None:
+                        owner.forked(number, value)
+                    continue
+                owner = self._owners.pop(number, None)
+                if owner is None:
+                    continue
+                if operation == EXITED:
+                    owner.exited(number, value)
+                elif operation == FAILED:
+                    owner.failed(number, OSError(value, os.strerror(value)))
+        except EOFError:
+            self._died()
+
+    def _check(self, server: ForkServer) -> None:
+        """Give up on a program that runs but is not Python."""
+        if self._server is not server or server.answers:
+            return
+        self._hear()  # it may have answered while this thread was busy
+        if self._server is not server or server.answers:
+            return
+        text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
+        for owner in set(self._owners.values()):
+            owner.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
+        kill(server.pid, SIGKILL)
+
+    def _died(self) -> None:
+        """Report the workers as ended: their lifeline ends them with the fork server.  The next call starts another."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._loop.watched.remove(server.socket.fileno())
+            server.close()
+        owners, self._owners = self._owners, {}
+        for number, owner in owners.items():
+            owner.lost(number)
+
+    def close(self) -> None:
+        """End the fork server and all its workers."""
+        if self._server is not None:
+            self._server.close()
+
+    def forget(self) -> None:
+        """Close the socket in a forked child; the workers belong to the parent."""
+        if self._server is not None:
+            self._server.forget()

@@ -1,0 +1,328 @@
+"""
+Several engines in one thread: a peer has one for each of its clients, so that no client sees another one's workers.
+
+::
+
+    Host: thread, event loop, fork server, seats
+      |-- Hosted: the engine of one client: its scheduler, its workers, its links to other peers
+      `-- Hosted: that of another
+
+A hosted engine acts when something has happened that concerns it; the others sleep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
+
+from woolexec.core.seats import Seats, Share
+from woolexec.engine import asyncio_driver
+from woolexec.engine.event_loop import Loop
+from woolexec.engine.forks import Forks
+from woolexec.engine.links import Links
+from woolexec.engine.rounds import Rounds
+from woolexec.engine.supervisor import GRACE
+from woolexec.platform.posix import SIGKILL, SIGTERM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from woolexec.core.offer import Offer
+    from woolexec.engine.worker_process import Worker
+
+
+class Host:
+    """
+    Runs engines in a thread of its own, which is an asyncio event loop as well.
+
+    :param seats: maximum number of calls that run at once in main threads, of all engines together
+    :param threads: value of the thread-pool variables in workers
+    :param coroutines: maximum number of coroutines and streams that one worker runs at once
+    :param variables: environment variables for the workers, in addition to those of this process
+    :param offer: what calls may require of the workers
+    :param guest: a coroutine function that runs in the thread until the host ends; its arguments are the host, and a
+        function to call when it has brought something to act on
+    :param on_worker_death: called for each worker that was not told to end
+    """
+
+    def __init__(
+        self,
+        seats: int,
+        *,
+        threads: int,
+        coroutines: int,
+        variables: Mapping[str, str],
+        offer: Offer,
+        guest: Callable[[Host, Callable[[], None]], Coroutine[Any, Any, None]],
+        on_worker_death: Callable[[Worker], object],
+    ) -> None:
+        self.loop = Loop(_is_current)
+        self.tell = self.loop.tell
+        self.forks = Forks(self.loop, threads, variables, adopts=True)
+        self.seats = Seats(seats, self.loop.clock, self._after)
+        self.engines: list[Hosted] = []
+        self.wake: Callable[[], None] = _nothing
+        """Have the engines act that have something to do; set by the thread."""
+        self._due: dict[Hosted, None] = {}
+        self._coroutines, self._offer, self._on_worker_death = coroutines, offer, on_worker_death
+        self._guest = guest
+        self._is_draining = False
+        self.loop.prepare(self._run, _nothing)
+        self.loop.begin()
+
+    # -- from any thread ----------------------------------------------------------------------------------------
+
+    @property
+    def stopped(self) -> bool:
+        """The thread has ended."""
+        return self.loop.stopped
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all workers."""
+        return [pid for engine in tuple(self.engines) for pid in engine.pids]
+
+    def shutdown(self) -> None:
+        """End when the calls of all engines are done."""
+        self.tell(self._drain)
+
+    def close(self) -> None:
+        """End all workers, and wait until the thread has ended."""
+        self.tell(self._end)
+        if threading.current_thread() is not self.loop.thread:
+            self.loop.join()
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def engine(self, settings: Mapping[str, Any]) -> Hosted:
+        """
+        Make the engine of a client.
+
+        :param settings: applied in its workers
+        """
+        engine = Hosted(self, self._coroutines, self._offer, self._on_worker_death, settings)
+        self.engines.append(engine)
+        return engine
+
+    def loop_for(self, rounds: Rounds) -> HostedLoop:
+        """Make the loop of an engine that is being made."""
+        return HostedLoop(self, rounds)
+
+    def share_for(self, loop: Loop) -> Share:
+        """Make its share of the seats."""
+        return Share(self.seats, loop.wake)
+
+    def mark(self, engine: Hosted) -> None:
+        """Have an engine act in the next round."""
+        self._due[engine] = None
+
+    def _after(self, seconds: float, piece: Callable[[], object]) -> None:
+        self.loop.after(seconds, piece)
+
+    def _run(self) -> None:
+        try:
+            asyncio_driver.run(self._step, self.loop, self._be_host)
+        finally:
+            for engine in self.engines:  # after a failure: none is left otherwise
+                engine.fail(RuntimeError("the peer has failed"))
+            self.forks.close()
+            for engine in list(self.engines):
+                engine.ended()
+            self.loop.close()
+            self.loop.ended()
+
+    async def _be_host(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        await self._guest(self, wake)
+
+    def _step(self) -> bool:
+        """Have the engines act that are due; return False when nothing is left to do."""
+        inbox = self.loop.inbox
+        while inbox:
+            inbox.popleft()()
+        due, self._due = self._due, {}
+        for engine in due:
+            if engine in self.engines and not engine.step():
+                self.engines.remove(engine)
+                engine.ended()
+        if self._due:  # by what those did: frames of others come first
+            inbox.append(_nothing)
+        return bool(self.engines) or not self._is_draining
+
+    def _drain(self) -> None:
+        self._is_draining = True
+        for engine in self.engines:
+            engine.drain()
+
+    def _end(self) -> None:
+        self._is_draining = True
+        for engine in self.engines:
+            engine.end()
+
+
+class Hosted:
+    """The engine of one client; all of it runs in the host's thread."""
+
+    def __init__(
+        self,
+        host: Host,
+        coroutines: int,
+        offer: Offer,
+        on_worker_death: Callable[[Worker], object],
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._host = host
+        self._when_ended: Callable[[], object] = _nothing
+        self._rounds = Rounds(
+            0,
+            initializer=None,
+            initializer_timeout=None,
+            calls_limit=None,
+            coroutines=coroutines,
+            guest=None,
+            policy=None,
+            offer=offer,
+            on_worker_death=on_worker_death,
+            on_end=_nothing,
+            host=host,
+        )
+        cast("HostedLoop", self._rounds.loop).engine = self
+        self._rounds.supervisor.settings_of_user = dict(settings)
+        self.scheduler = self._rounds.scheduler
+
+    @cached_property
+    def links(self) -> Links:
+        """What sessions and links ask of it."""
+        return Links(self._rounds)
+
+    @property
+    def broken(self) -> BaseException | None:
+        """The reason why no more calls are accepted, if the engine is broken."""
+        return self._rounds.supervisor.broken
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return self._rounds.supervisor.pids
+
+    def mark(self) -> None:
+        """Have it act in the round that follows."""
+        self._host.mark(self)
+
+    def wake(self) -> None:
+        """Have it act now; the caller is a task of the event loop."""
+        self._host.mark(self)
+        self._host.wake()
+
+    def step(self) -> bool:
+        """Do all work that is due; return False when it has ended."""
+        try:
+            return self._rounds.step()
+        except Exception as exc:
+            self.fail(exc)
+            return True
+
+    def drain(self) -> None:
+        """End when its calls are done."""
+        self._rounds.shut(cancel=False)
+        self._host.mark(self)
+
+    def retire(self, when_ended: Callable[[], object]) -> None:
+        """
+        End its calls, because nobody waits for them any more, and then its workers.
+
+        :param when_ended: called when no worker is left
+        """
+        self._when_ended = when_ended
+        self._rounds.shut(cancel=True)
+        self._host.mark(self)
+        self._host.loop.after(GRACE, self._end_for_good)
+
+    def end(self, number: int = SIGTERM) -> None:
+        """End its calls and its workers."""
+        self._rounds.end_workers(number)
+        self._host.mark(self)
+
+    def _end_for_good(self) -> None:
+        if self in self._host.engines:
+            self.end(SIGKILL)
+
+    def fail(self, exc: BaseException) -> None:
+        """Fail all of its calls because of a bug in Woolexec; other engines go on."""
+        logging.getLogger("woolexec").error("an engine failed", exc_info=exc)
+        with contextlib.suppress(Exception):
+            self._rounds.fail_everything(exc)
+
+    def ended(self) -> None:
+        """Release what it holds."""
+        assert self._rounds.share is not None
+        self._rounds.share.close()
+        self._rounds.release()
+        self._rounds.dispatcher.refuse_late()
+        self._when_ended()
+
+    def on_first_nested(self, act: Callable[[], object]) -> None:
+        """Call a function when a task first submits a task of its own."""
+        self._rounds.dispatcher.nested.on_first = act
+
+
+class HostedLoop:
+    """Stands for a `Loop` to the parts of one engine: uses that of the host, which then has the engine act."""
+
+    def __init__(self, host: Host, rounds: Rounds) -> None:
+        self.inbox: deque[Any] = deque()
+        self.engine: Hosted
+        self.watched = self
+        self.clock = host.loop.clock
+        self.run_user_code = host.loop.run_user_code
+        self.handle_record = host.loop.handle_record
+        self.stopped = self.forked = False
+        self._host = host
+        self._rounds = rounds
+
+    def wake(self) -> None:
+        """Have the engine act soon."""
+        self._host.mark(self.engine)
+
+    def tell(self, piece: Callable[[], object]) -> None:
+        """Run a function in the host's thread soon; from any thread."""
+        self._host.tell(partial(self._told, piece))
+
+    def _told(self, piece: Callable[[], object]) -> None:
+        try:
+            piece()
+        except Exception as exc:
+            self.engine.fail(exc)
+        self.wake()
+
+    def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
+        """Run `piece` after this many seconds, unless its subject `about` is gone by then."""
+        subject = None if about is None else (self._rounds.is_outstanding, about)
+        self._host.loop.after(seconds, partial(self._told, piece), subject)
+
+    # -- the selector -------------------------------------------------------------------------------------------
+
+    def add(self, fd: int, act: Callable[[], object]) -> None:
+        """Call `act` when there is something to read."""
+        self._host.loop.watched.add(fd, partial(self._told, act))
+
+    def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
+        """Call `act` when there is something to read or, with `writing`, something can be written."""
+        self._host.loop.watched.change(fd, partial(self._told, act), writing=writing)
+
+    def remove(self, fd: int) -> None:
+        """Watch no more."""
+        self._host.loop.watched.remove(fd)
+
+
+def _is_current(about: tuple[Callable[[Any], bool], Any]) -> bool:
+    is_current, subject = about
+    return is_current(subject)
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,122 @@
+"""
+What one client has at a peer: its workers, its code, and links to other peers for the tasks that its tasks submit.
+
+All of it ends `LINGER` seconds after the client's last link, so that a client whose link broke finds its workers again.
+Links that give the same session belong to one client: its own, and those of peers that pass on its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from woolexec.mesh.server.code_store import CodeStore
+from woolexec.worker.code_import import FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from woolexec.engine.hosted import Host, Hosted
+    from woolexec.mesh.client.peers import Peers
+
+
+LINGER = 1.5
+"""Seconds that a client has to come back after its link has broken."""
+
+
+class Tenant:
+    """
+    One client at a peer; in the engine's thread only.
+
+    :param make_peers: makes the links to other peers, which are opened when a task first submits a task of its own;
+        None: there are no other peers
+    """
+
+    def __init__(self, host: Host, make_peers: Callable[[Tenant], Peers] | None) -> None:
+        self.code_store = CodeStore()
+        self.engine: Hosted = host.engine({"environment": {FOLDER: self.code_store.folder}})
+        self.links = 0
+        self.peers: Peers | None = None
+        self._make_peers = make_peers
+        self._finding: asyncio.Task[Any] | None = None
+        if make_peers is not None:
+            self.engine.on_first_nested(self._find_peers)
+
+    def _find_peers(self) -> None:
+        assert self._make_peers is not None
+        self.peers = self._make_peers(self)
+        self._finding = asyncio.get_running_loop().create_task(self.peers(self.engine, self.engine.wake))
+
+    def leave(self) -> None:
+        """End everything."""
+        if self._finding is not None:
+            self._finding.cancel()
+        self.engine.retire(self.code_store.close)
+
+    async def ended(self) -> None:
+        """Wait until the links to other peers have ended."""
+        if self._finding is not None:
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await self._finding
+
+
+class Tenants:
+    """
+    The clients of one peer, by their sessions.
+
+    :param make_peers: see `Tenant`
+    """
+
+    def __init__(self, host: Host, make_peers: Callable[[Tenant, bytes, str], Peers] | None) -> None:
+        self._host = host
+        self._make_peers = make_peers
+        self._is_open = True
+        self._by_session: dict[bytes, Tenant] = {}
+        self._lingering: dict[Tenant, asyncio.TimerHandle] = {}
+
+    def enter(self, session: bytes, name: str) -> Tenant:
+        """Note a link of the client with this session; a client without one has only that link."""
+        tenant = self._by_session.get(session) if session else None
+        if tenant is None:
+            make = self._make_peers
+            make_peers = None if make is None else lambda tenant: make(tenant, session, name)
+            tenant = Tenant(self._host, make_peers)
+            if session:
+                self._by_session[session] = tenant
+        tenant.links += 1
+        if tenant in self._lingering:
+            self._lingering.pop(tenant).cancel()
+        return tenant
+
+    def leave(self, session: bytes, tenant: Tenant) -> None:
+        """Note that a link has ended; a client that has no other one soon loses all that it has here."""
+        tenant.links -= 1
+        if tenant.links:
+            return
+        if session and self._is_open:
+            after = asyncio.get_running_loop().call_later
+            self._lingering[tenant] = after(LINGER, self._forget, session, tenant)
+        else:
+            self._end(session, tenant)
+
+    def _forget(self, session: bytes, tenant: Tenant) -> None:
+        self._end(session, tenant)
+        self._host.wake()
+
+    def _end(self, session: bytes, tenant: Tenant) -> None:
+        self._lingering.pop(tenant, None)
+        if self._by_session.get(session) is tenant:
+            del self._by_session[session]
+        tenant.leave()
+
+    def __iter__(self) -> Iterator[Tenant]:
+        return iter(tuple(self._by_session.values()))
+
+    def close(self) -> None:
+        """Keep nothing for clients whose links have ended, or end from now on."""
+        self._is_open = False
+        for session, tenant in list(self._by_session.items()):
+            if tenant in self._lingering:
+                self._lingering[tenant].cancel()
+                self._end(session, tenant)
