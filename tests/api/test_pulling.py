@@ -8,8 +8,10 @@ import anyio
 import pytest
 
 from tests.api.streaming import Source
+from woolexec.api import pulling
 from woolexec.core.call import AT_ONCE, GENTLY
 from woolexec.errors import WorkerLostError
+from woolexec.futures.loop_waiters import checkpoint, mailbox_here
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
 from woolexec.worker.job import SHUT
@@ -64,11 +66,14 @@ def test_pull_waits_until_an_item_arrives():
     while source.buffer.sleeper is None:
         thread.join(0.001)
         assert thread.is_alive()
+    assert source.buffer.is_awaited
+    assert source.buffer.sleeper.locked()
 
     source.items("late")
 
     thread.join(SOON)
     assert got == ["late"]
+    assert not source.buffer.is_awaited
 
 
 def test_second_pull_is_refused_while_one_waits():
@@ -96,7 +101,27 @@ def test_value_and_exception_are_sent_and_ask_for_the_next_item():
     next(stream)
 
     assert [stream.send("x"), stream.throw(ValueError("y"))] == [1, 2]
-    assert [type(frame) for frame in source.commander.commands] == [str, Send, Throw]
+    assert source.commander.commands[0] == "pull"
+    assert [(type(frame), frame.call) for frame in source.commander.commands[1:]] == [(Send, 0), (Throw, 0)]
+
+
+def test_value_may_be_sent_after_an_item_that_an_exception_has_asked_for():
+    source, stream = opened()
+    source.items("first", "second")
+
+    assert [stream.throw(ValueError), stream.send("x")] == ["first", "second"]
+
+
+def test_nothing_is_sent_into_a_generator_that_has_ended():
+    source, stream = opened()
+    source.items(1)
+    next(stream)
+    source.end("value")
+
+    with pytest.raises(StopIteration) as stop:
+        stream.send("x")
+    assert stop.value.value == "value"
+    assert source.commander.commands == ["pull"]
 
 
 def test_value_before_the_first_pull_is_a_type_error_that_sends_nothing():
@@ -144,15 +169,29 @@ def test_end_comes_behind_the_items_and_stays():
     assert source.commander.commands == []  # nothing is asked of a generator that has ended
 
 
-def test_item_that_cannot_be_unpickled_is_one_item():
-    source, stream = opened(prefetch=2)
-    source.items(1)
-    source.buffer.items[0] = (0, b"", b"no pickle")
-    source.items(2)
+@pytest.mark.parametrize("count", [0, 2])
+def test_items_that_cannot_be_unpickled_count_as_taken(count):
+    source, stream = opened(prefetch=4)
+    source.buffer.items.append((count, b"", b"no pickle"))
+    source.items(*range(4))
 
     with pytest.raises(pickle.UnpicklingError):
         next(stream)
-    assert next(stream) == 2
+    while len(source.commander.commands) == 1:
+        assert next(stream) in range(3)
+
+    assert source.commander.commands[1].credits == 2
+
+
+def test_context_variables_come_with_their_item(monkeypatch):
+    source, stream = opened()
+    restored = []
+    monkeypatch.setattr(pulling.context_vars, "restore", restored.append)
+    source.items(1, 2)
+    source.buffer.items[0] = (0, b"context", source.buffer.items[0][2])
+
+    assert [next(stream), next(stream)] == [1, 2]
+    assert restored == [b"context"]
 
 
 def test_item_that_no_descriptor_was_left_for_raises_that_error():
@@ -173,15 +212,26 @@ def test_closed_stream_sends_that_once_and_gives_no_more_items():
         stream.close()
 
     assert list(stream) == []
-    assert [type(frame) for frame in source.commander.commands] == [Next, Close]
+    assert source.commander.commands == [Next(call=0, credits=4), Close(call=0)]
 
 
 def test_stream_that_has_ended_is_closed_without_a_command():
     source, stream = opened()
     source.end()
+    assert stream._close_soon() is None
     stream.close()
 
     assert source.commander.commands == []
+
+
+def test_stream_that_is_closed_without_waiting_has_a_latch_that_opens_at_its_end():
+    source, stream = opened()
+
+    ended = stream._close_soon()
+
+    assert not ended.is_open
+    source.fail(GeneratorExit())
+    assert ended.is_open
 
 
 @pytest.mark.parametrize(
@@ -232,13 +282,41 @@ def test_stream_that_was_closed_at_once_says_so_and_keeps_what_else_was_raised(e
 # -- in an event loop -------------------------------------------------------------------------------------------------
 
 
-def test_pull_that_is_cancelled_cancels_the_generator_and_ends_the_stream(run):
+def test_task_that_pulls_waits_until_an_item_arrives(run):
     async def body():
         source, stream = opened()
-        source.commander.command = lambda _, frame: (source.commander.commands.append(frame), source.end())
+        got = []
+
+        async def pull():
+            got.append(await anext(stream))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(pull)
+            while source.buffer.sleeper is None:
+                await checkpoint()
+            assert source.buffer.is_awaited
+            with pytest.raises(RuntimeError, match="being pulled already"):
+                await anext(stream)
+            source.items("late")
+        assert got == ["late"]
+        assert not source.buffer.is_awaited
+
+    run(body)
+
+
+def test_pull_that_is_cancelled_cancels_the_generator_and_waits_for_its_end(run):
+    async def body():
+        source, stream = opened()
+
+        def cancel(_, frame):
+            source.commander.commands.append(frame)
+            mailbox_here().put(source.end)  # not at once
+
+        source.commander.command = cancel
         with anyio.move_on_after(0.001):
             await anext(stream)
         assert source.commander.commands == ["pull", Cancel(call=0)]
+        assert source.buffer.ended.is_open
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
 

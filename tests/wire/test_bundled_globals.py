@@ -8,6 +8,7 @@ from woolexec.wire.bundled_globals import Group, Large, has_identity, names_in, 
 from woolexec.wire.payload import File, Parts
 
 KEY = "__main__", "TABLE"
+FAMILY = object()
 
 
 def group(body=b"body", *buffers):
@@ -27,7 +28,7 @@ def large(request, monkeypatch):
         monkeypatch.setattr(bundled_globals, "store", fail)
 
     def make(made):
-        payload = Large(made, object())
+        payload = Large(made, FAMILY)
         assert type(payload.payload) is (File if request.param == "file" else Parts)
         return payload
 
@@ -56,8 +57,10 @@ def test_group_that_wants_other_globals_is_the_same_otherwise():
 
 
 def test_large_global_is_known_by_its_content(large):
-    kept = large(group(b"body", bytes(1000), b"", b"end"))
+    made = group(b"body", bytes(1000), b"", b"end")
+    kept = large(made)
 
+    assert (kept.digest, kept.family) == (made.digest, FAMILY)
     assert kept.is_same(group(b"body", bytearray(1000), b"", b"end"))
 
 

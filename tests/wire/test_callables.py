@@ -64,10 +64,22 @@ def test_cached_function_that_can_be_imported_travels_by_name():
     assert callables.REDUCERS[functools._lru_cache_wrapper](cached) is None
 
 
-def test_annotations_that_cannot_be_evaluated_are_text(program):
-    main = program("from __future__ import annotations\ndef fn(x: Missing) -> int: return x\n")
+def test_annotations_that_cannot_be_evaluated_are_text(monkeypatch):
+    class Later:
+        """Evaluates its annotations on access, as functions do from Python 3.14 on."""
 
-    assert callables.annotations_of(main.fn) == {"x": "Missing", "return": "int"}
+        @property
+        def __annotations__(self):
+            raise NameError("name 'Missing' is not defined")
+
+    texts = types.SimpleNamespace(
+        Format=types.SimpleNamespace(STRING="text"),
+        get_annotations=lambda _, **how: {"x": f"Missing as {how['format']}"},
+    )
+    monkeypatch.setattr(callables, "import_module", {"annotationlib": texts}.get)
+
+    assert callables.annotations_of(Later()) == {"x": "Missing as text"}
+    assert callables.annotations_of(types.SimpleNamespace(__annotations__={"x": int})) == {"x": int}
 
 
 def test_function_with_annotations_as_text_is_the_same_otherwise(program):

@@ -1,5 +1,6 @@
 """Handmade bundles; what is put into them is in test_bundle.py."""
 
+import io
 import pickle
 import sys
 import types
@@ -121,6 +122,16 @@ def test_function_that_returns_to_the_caller_has_names_of_its_own(main, monkeypa
     assert names_of("__main__", {}) is not names
 
 
+def test_names_of_a_namespace_arrive_as_the_dictionary_that_is_there(main):
+    names = main_module.Names(
+        "__main__", {"__name__": "__main__", "__file__": "script.py", "__package__": None, "x": 1}
+    )
+
+    assert pickle.loads(pickle.dumps(names)) is vars(main)
+    assert main.__file__ == "script.py"
+    assert not hasattr(main, "x")
+
+
 # -- bundles ----------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +216,31 @@ class Bundle:
 
     def __reduce__(self):
         return unbundle, (pickle.dumps(None), (), self.table)
+
+
+def test_function_of_a_task_of_a_task_has_its_large_globals_with_it(main):
+    payload = pickle.dumps(Bundle((((A,), b"1", 0, ()),)))
+    together = main_module.WithNeeds([payload], [[pickle.dumps([Noted("large")])]])
+
+    pickle.loads(pickle.dumps(together))
+
+    assert main.A == "large"
+
+
+class Persistent(pickle.Pickler):
+    """Refers to a global in another way than by a call."""
+
+    def persistent_id(self, obj):
+        return (obj.key, b"1") if isinstance(obj, Found) else None
+
+
+def test_global_may_be_referred_to_by_a_persistent_id(main):
+    file = io.BytesIO()
+    Persistent(file).dump([[Found(B), 1]])
+
+    take(((A,), b"1", file.getvalue(), ()), entry(B, Noted("b")))
+
+    assert main.A == ["b", 1]
 
 
 def test_payloads_of_large_globals_are_let_go_after_unpickling(main):
