@@ -92,7 +92,7 @@ class SimSupervisor(Supervisor):
         worker.ended_number = worker.dropped
         super().end(worker)
 
-    def reap(self, worker):
+    def reap(self, worker, *, by_itself=True):
         if self.workers.get(worker.id) is worker and worker.ended_number is not None:
             worker.batch = len(worker.up)
             for number, call in worker.outstanding.items():
@@ -101,7 +101,7 @@ class SimSupervisor(Supervisor):
                     heard = any(frame[1] == number for frame in worker.up if frame[0] in ("return", "raise"))
                     text = f"row 4: a kill aimed at {worker.ended_number} hit {number}"
                     self.world.check(number <= worker.ended_number or own or heard, text)
-        super().reap(worker)
+        super().reap(worker, by_itself=by_itself)
 
 
 class SimNested:

@@ -230,6 +230,42 @@ def test_fork_server_that_dies_costs_what_runs_and_the_next_call_starts_another(
     assert following.place is not worker
 
 
+def test_fork_server_that_dies_while_many_workers_start_breaks_nothing(make_engine):
+    engine = make_engine(limit=20)
+    engine.function().seconds = 10.0  # so that nearly each call has a worker to itself
+    calls = [engine.submit(engine.call()) for _ in range(20)]
+    assert len(engine.workers) > 5
+    engine.report(*((FORKED, worker.id, 4711) for worker in engine.workers))
+    engine.fork_server.is_gone = True
+    engine.report()
+    engine.round()
+    assert engine.supervisor.broken is None
+    assert engine.workers
+    assert [call.receiver.outcomes for call in calls] == [[]] * 20
+
+
+def test_fork_servers_that_all_die_before_they_fork_break_the_executor(engine):
+    call = engine.submit(engine.call())
+    for _ in range(5):
+        assert call.receiver.outcomes == []
+        engine.fork_server.is_gone = True
+        engine.report()
+        engine.round()
+    (error,) = call.receiver.outcomes
+    assert isinstance(error, WorkerStartError)
+    assert str(error).startswith("the fork server ended 5 times in a row before it had forked a worker;")
+
+
+def test_forks_that_fail_break_nothing_and_the_next_call_tries_again(engine):
+    for _ in range(7):
+        call = engine.submit(engine.call())
+        engine.report((FAILED, engine.workers[0].id, 11))
+        engine.loop.pass_time(0.0)
+        assert os.strerror(11) in str(call.receiver.outcomes[0])
+    assert engine.supervisor.broken is None
+    engine.running()
+
+
 def test_workers_that_all_end_before_their_first_call_break_the_executor(engine):
     call = engine.submit(engine.call())
     for _ in range(4):

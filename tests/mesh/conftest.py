@@ -5,7 +5,6 @@ import socket
 import pytest
 
 from tests.mesh.tasks import PATIENCE, eventually
-from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
@@ -15,7 +14,7 @@ load_grpc()  # as pools do, before a test module imports grpc: tests fork
 
 __all__ = ["CREDENTIALS", "PATIENCE", "apart", "eventually", "few_descriptors", "free_port", "joined", "peer", "pool"]
 
-CREDENTIALS = Credentials(token_for("these tests"))
+CREDENTIALS = Credentials(b"a token that only these tests have")
 
 
 def joined(*peers, local=0, timeout=1.0):

@@ -123,7 +123,7 @@ def test_code_is_neither_kept_nor_used():
         pool = PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"])
         with pool, pytest.raises(pickle.UnpicklingError):
             pool.submit(tasks.weigh, b"").result(PATIENCE)
-            (tenant,) = peer._tenants
+            (tenant,) = peer._acceptor.tenants
             assert not os.path.exists(tenant.code_store.folder)
 
 

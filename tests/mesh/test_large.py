@@ -196,7 +196,7 @@ def test_call_whose_arguments_are_on_the_way_can_be_cancelled(peer, monkeypatch,
         future = pool.submit(fn, b"x" * LARGE)
         (link,) = pool._peers.links
         eventually(lambda: link._outbox._behind)
-        (served,) = peer._served
+        (served,) = peer._acceptor.served
         eventually(lambda: served._arriving._files)
         assert future.cancel(force=force)
         assert pool.submit(abs, -1).result(PATIENCE) == 1

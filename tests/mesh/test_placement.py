@@ -105,8 +105,8 @@ def test_all_clients_get_their_work_done_while_they_contend(tmp_path):
         short = [pool.submit(divmod, n, 7) for n in range(500) for pool in pools]
         assert all(future.result(PATIENCE) is None for future in futures)
         assert [future.result(PATIENCE) for future in short] == [divmod(n, 7) for n in range(500) for _ in pools]
-        assert not peer._places.admission.has_waiting
-        assert peer._places.admission.free == 2
+        assert not peer._acceptor.places.admission.has_waiting
+        assert peer._acceptor.places.admission.free == 2
 
 
 def test_client_that_ends_while_it_waits_leaves_nothing_behind(tmp_path):
@@ -115,12 +115,12 @@ def test_client_that_ends_while_it_waits_leaves_nothing_behind(tmp_path):
         eventually(held.running)
         with joined(peer) as other:
             other.submit(os.getpid)
-            eventually(lambda: peer._places.admission.has_waiting)
+            eventually(lambda: peer._acceptor.places.admission.has_waiting)
             other.shutdown(wait=False, cancel_futures=True)
-        eventually(lambda: not peer._places.admission.has_waiting)
+        eventually(lambda: not peer._acceptor.places.admission.has_waiting)
         (tmp_path / "release").touch()
         held.result(PATIENCE)
-        eventually(lambda: peer._places.admission.free == 1)
+        eventually(lambda: peer._acceptor.places.admission.free == 1)
 
 
 def test_task_runs_where_its_tag_is():
@@ -310,7 +310,7 @@ def test_peers_that_find_each_other_do_not_link_to_themselves(tmp_path):
     with announced(tmp_path, peers=both) as one, announced(tmp_path, peers=both) as other, joined(one) as pool:
         here, there = pool.submit(tasks.nest_two_that_meet, room).result(PATIENCE)
         assert here != there
-        (tenant,) = one._tenants
+        (tenant,) = one._acceptor.tenants
         eventually(lambda: len(tenant.peers._known) == 2)
         assert [link.name.rpartition("/")[2] for link in tenant.peers.links] == [other.identity[:8]]
 

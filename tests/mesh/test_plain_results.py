@@ -10,8 +10,8 @@ import pytest
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, free_port
 from woolexec import PeerPoolExecutor, RemoteError, WorkerLostError
+from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.peer import Peer
-from woolexec.mesh.server.session import Served
 
 
 @pytest.fixture
@@ -152,18 +152,18 @@ def test_results_of_nested_tasks_are_plain_in_our_own_workers(mark, tmp_path):
 
 def test_log_records_are_plain(peer, mark, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    log = Served.log
+    log = LogFeed.send
 
     def forged(record):
-        def send(served, frame):
+        def send(feed, frame):
             frame.record = pickle.dumps(record)
-            log(served, frame)
+            log(feed, frame)
 
         return send
 
     about = {"name": "jobs", "levelno": 30, "levelname": "WARNING", "msg": "red \x1b[31m %s", "exc_info": ("a", 1)}
     for record in (about, tasks.Evil(mark), about | {"args": tasks.Evil(mark)}, [], about | {"getMessage": 1}):
-        monkeypatch.setattr(Served, "log", forged(record))
+        monkeypatch.setattr(LogFeed, "send", forged(record))
         with pool_of(peer) as pool:
             pool.submit(tasks.say, "a record").result(PATIENCE)
     eventually(lambda: len(caplog.records) >= 5)

@@ -40,6 +40,9 @@ class Owner(Protocol):
     def lost(self, number: int) -> None:
         """Note that a worker ends because the fork server has died."""
 
+    def fork_server_died(self, in_a_row: int) -> None:
+        """Note that all workers end, and how many fork servers in a row have died before a worker was forked."""
+
     def give_up(self, error: BaseException) -> None:
         """Note that no worker can be started."""
 
@@ -63,6 +66,7 @@ class Forks:
         self._adopts = adopts
         self._server: ForkServer | None = None
         self._owners: dict[int, Owner] = {}
+        self._died_early = 0  # fork servers in a row that forked no worker
 
     @property
     def path(self) -> list[str]:
@@ -94,6 +98,7 @@ class Forks:
         try:
             for operation, number, value in self._server.reports():
                 if operation == FORKED:
+                    self._died_early = 0
                     owner = self._owners.get(number)
                     if owner is not None:
                         owner.forked(number, value)
@@ -126,9 +131,12 @@ class Forks:
         if server is not None:
             self._loop.watched.remove(server.socket.fileno())
             server.close()
+        self._died_early += 1
         owners, self._owners = self._owners, {}
         for number, owner in owners.items():
             owner.lost(number)
+        for owner in set(owners.values()):
+            owner.fork_server_died(self._died_early)
 
     def close(self) -> None:
         """End the fork server and all its workers."""

@@ -194,7 +194,13 @@ class Supervisor:
         """Note that a worker ends because the fork server has died."""
         worker = self.workers.get(number)
         if worker is not None:
-            self.reap(worker)
+            self.reap(worker, by_itself=False)
+
+    def fork_server_died(self, in_a_row: int) -> None:
+        """Break the executor if the fork server dies again and again before a worker is forked."""
+        if in_a_row >= _START_BUDGET:
+            text = f"the fork server ended {in_a_row} times in a row before it had forked a worker"
+            self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
 
     def failed(self, number: int, error: OSError) -> None:
         """Note that a worker could not be forked."""
@@ -274,8 +280,12 @@ class Supervisor:
             worker.is_dead = True
             self._loop.watched.remove(worker.sock.fileno())
 
-    def reap(self, worker: Worker) -> None:
-        """Settle the calls of a dead worker: deliver its last outcomes, queue unstarted calls again, fail lost ones."""
+    def reap(self, worker: Worker, *, by_itself: bool = True) -> None:
+        """
+        Settle the calls of a dead worker: deliver its last outcomes, queue unstarted calls again, fail lost ones.
+
+        :param by_itself: the worker is the cause of its death, not the fork server
+        """
         if self.workers.get(worker.id) is not worker:
             return
         self._dispatcher.revoke_permit(worker)
@@ -289,7 +299,7 @@ class Supervisor:
         worker.close()
         if self.on_death is not None and not worker.stopping:
             self.on_death(worker)
-        if not lost and not worker.stopping and started == 0:
+        if by_itself and not lost and not worker.stopping and started == 0:
             self._died_early(worker)
 
     def _drain_socket(self, worker: Worker) -> None:

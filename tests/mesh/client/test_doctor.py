@@ -6,7 +6,6 @@ import pytest
 
 from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import hold_number
-from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.server.peer import Peer
@@ -60,7 +59,7 @@ def test_doctor_says_that_a_name_does_not_exist(capsys):
 
 def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypatch):
     path = tmp_path / "token"
-    path.write_bytes(token_for("others"))
+    path.write_text("x" * 40)
     path.chmod(0o600)
     monkeypatch.setenv("WOOLEXEC_TOKEN_FILE", str(path))
     assert cli.main(["doctor", peer.address]) == 1
@@ -105,7 +104,7 @@ def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
     with PeerPoolExecutor(peers=peer.address) as pool:
         futures = [pool.submit(hold_number, tmp_path, n) for n in range(50)]
         deadline = time.monotonic() + 20
-        while peer._places.admission.free > 0:
+        while peer._acceptor.places.admission.free > 0:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         assert cli.main(["doctor", peer.address]) == 0

@@ -162,7 +162,7 @@ def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
 def test_client_that_goes_while_outcomes_come_leaves_nothing(peer, tmp_path, monkeypatch):
     with joined(peer) as pool:
         held = occupied(pool, tmp_path)
-        (served,) = peer._served
+        (served,) = peer._acceptor.served
 
         def hear_meanwhile(_answer, *, force):
             assert force
@@ -173,7 +173,7 @@ def test_client_that_goes_while_outcomes_come_leaves_nothing(peer, tmp_path, mon
         monkeypatch.setattr(served, "_drop", hear_meanwhile)
         pool._engine._loop.tell(pool._peers.links[0].close)
         assert all(isinstance(future.exception(PATIENCE), WorkerLostError) for future in held)
-        eventually(lambda: served not in peer._places.clients and served not in peer._served)
+        eventually(lambda: served not in peer._acceptor.places.clients and served not in peer._acceptor.served)
         (tmp_path / "release").touch()
 
 

@@ -260,7 +260,7 @@ def test_large_payloads_go_beside_the_link_both_ways(peer):
         assert (pool.submit(np.negative, array).result(PATIENCE) == -array).all()
         (link,) = pool._peers.links
         assert link._outbox.passage._given == 1
-        (served,) = peer._served
+        (served,) = peer._acceptor.served
         assert served.outbox.passage._given == 1
 
 
@@ -286,7 +286,7 @@ def test_items_of_a_map_go_beside_the_link(peer):
 def test_large_payloads_of_which_a_peer_has_no_descriptor_cost_their_calls_alone(monkeypatch):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         pool.submit(abs, -1).result(PATIENCE)
-        (served,) = peer._served
+        (served,) = peer._acceptor.served
         take = served._arriving.passage.take
         monkeypatch.setattr(served._arriving.passage, "take", lambda number: (take(number), OSError("none left"))[1])
         with pytest.raises(OSError, match="none left"):
@@ -301,7 +301,7 @@ def test_passage_ends_with_its_link(peer, tmp_path):
     with joined(peer) as pool:
         held = pool.submit(tasks.hold_data, tmp_path, BLOB)
         eventually((tmp_path / "held").exists)
-        (served,) = peer._served
+        (served,) = peer._acceptor.served
         passage = served.outbox.passage
         (tmp_path / "release").touch()
         held.result(PATIENCE)

@@ -46,7 +46,7 @@ def test_task_ends_although_it_cannot_be_written_down(caplog):
     audit = Audit("/dev/full")
     with Peer(1, credentials=CREDENTIALS, audit=audit) as peer, joined(peer) as pool:
         assert [pool.submit(tasks.weigh, b"12").result(PATIENCE) for _ in range(5)] == [2] * 5
-        assert peer._places.admission.free == 1
+        assert peer._acceptor.places.admission.free == 1
     audit.close()
     assert [record.getMessage() for record in caplog.records if "audit log" in record.getMessage()] == [
         "cannot write tasks to the audit log: [Errno 28] No space left on device"

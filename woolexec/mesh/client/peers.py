@@ -34,19 +34,16 @@ from woolexec.discovery.base import Left
 from woolexec.errors import CredentialsError, DiscoveryError, PeerRefusedError
 from woolexec.mesh.client.channel import connected, greet, open_link
 from woolexec.mesh.client.link import Link, no_code
+from woolexec.mesh.client.trusted import Trusted, fault_of
 from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.link import fd_passing as passages
 from woolexec.mesh.security.handshake import Caller
-from woolexec.mesh.security.tls import CLIENT
-from woolexec.mesh.security.trust import Trust
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery, Event, Record
     from woolexec.engine.links import Linked
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.mesh.security.tls import Tls
-    from woolexec.mesh.security.trust import Accepted
     from woolexec.worker.setup import Setup
 
 FIRST, SLOWEST = 0.1, 5.0
@@ -123,8 +120,7 @@ class Peers:
         self._salt = self._random.randbytes(8)
         self._over = False
         self._setup, self._code = setup, code
-        self._trusts: dict[Tls, Trust] = {}
-        self._accepted: dict[Link, tuple[Trust, Accepted]] = {}  # the links to peers with certificates
+        self._trusted = Trusted()
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -308,7 +304,7 @@ class Peers:
                 ours = credentials.tls.fingerprints
                 if ours and known.record.fingerprint not in ours:
                     return "its certificates are from another authority"
-            trust = self._trust_in(credentials.tls)
+            trust = self._trusted.of(credentials.tls)
         except CredentialsError as exc:
             return exc
         async with contextlib.AsyncExitStack() as taken:
@@ -329,41 +325,18 @@ class Peers:
             except CredentialsError as exc:
                 return exc
             except PeerRefusedError as exc:
-                return exc if exc.is_final or credentials.tls is None else f"{exc}{_own_fault(credentials.tls)}"
+                return exc if exc.is_final or credentials.tls is None else f"{exc}{fault_of(credentials.tls)}"
             except grpc.RpcError as exc:
                 return f"{exc.code().name}: {exc.details()}"
             known.link = link = Link(self._engine, address, welcome, self._setup, self._code)
             known.said = known.is_final = False
             self._note(welcome.identity, link)
-            if trust is not None and accepted is not None:
-                self._accepted[link] = trust, accepted
             try:
-                known.reason = await link.run(stream, passage, self._wake)
+                with self._trusted.watching(link, trust, accepted):
+                    known.reason = await link.run(stream, passage, self._wake)
             finally:
                 known.link = None
-                self._accepted.pop(link, None)
         return None
-
-    def _trust_in(self, tls: Tls | None) -> Trust | None:
-        """
-        Return which certificates of peers are accepted.
-
-        :raises CredentialsError: if a file cannot be used
-        """
-        if tls is None:
-            return None
-        if tls not in self._trusts:
-            self._trusts[tls] = Trust(tls)
-        return self._trusts[tls]
-
-    def _end_untrusted(self) -> None:
-        """End the links to peers whose certificate or authority has been withdrawn."""
-        for trust in self._trusts.values():
-            trust.refresh()
-        for link, (trust, accepted) in list(self._accepted.items()):
-            if (reason := trust.why_not(accepted)) is not None:
-                logging.getLogger("woolexec").warning("ending the link to %s: %s", link.name, reason)
-                link.close()
 
     def _caller(self, credentials: Credentials, record: Record) -> Caller:
         return Caller(credentials.token, record.pool, session=self._session, client=self._client)
@@ -389,7 +362,7 @@ class Peers:
         alone_since = None
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
-            self._end_untrusted()
+            self._trusted.check()
             links = self._engine.links
             if links.has_waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
@@ -404,14 +377,3 @@ class Peers:
                 text = f"tasks have waited for {self._timeout:g} s, but no peer is connected. {self.explain()}"
                 links.fail_waiting(errors.NoPeersError(text))
             await asyncio.sleep(pause)
-
-
-def _own_fault(tls: Tls) -> str:
-    """Return what is wrong with our own certificate, if anything: grpc only reports that the connection ended."""
-    if tls.certificate is None:
-        return " (no certificate was shown: set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY)"
-    try:
-        tls.check_own(CLIENT)
-    except (CredentialsError, OSError) as exc:
-        return f" ({exc})"
-    return ""

@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 
 from woolexec.core.offer import Offer
@@ -27,31 +26,28 @@ from woolexec.discovery.base import Record
 from woolexec.discovery.urls import discoveries
 from woolexec.engine.hosted import Host
 from woolexec.engine.lane import COROUTINES
-from woolexec.errors import CredentialsError, PeerRefusedError, PeerStartError, ProtocolError
+from woolexec.errors import CredentialsError, PeerStartError
 from woolexec.mesh.client.peers import Peers
 from woolexec.mesh.grpc_module import in_use, load_grpc
 from woolexec.mesh.link.fd_passing import Passages
-from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS, SERVICE, end, to_its_end
-from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY, Door
-from woolexec.mesh.security.tls import CLIENT, PEER
-from woolexec.mesh.security.trust import LOOK, Identity, Trust
+from woolexec.mesh.link.outbox import OPTIONS, end, to_its_end
+from woolexec.mesh.security.handshake import Door
+from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listening import reachable, why_not_listening
 from woolexec.mesh.server.peer_log import PeerLog
-from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.mesh.server.tenant import Tenant, Tenants
 from woolexec.platform.posix import descriptor_limit
 from woolexec.wire.restricted import ALLOW, AllowList
-from woolexec.wire.wire_pb2 import Hello, Welcome
+from woolexec.wire.wire_pb2 import Welcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.mesh.security.trust import Accepted
     from woolexec.mesh.server.audit_log import Audit
 
 _STOPPING = 1.0
@@ -139,10 +135,8 @@ class Peer:
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._door = Door(credentials.token, welcome)
         self._bind = self._socket_dir.bind
-        self._served: dict[Served, asyncio.Task[Any]] = {}
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
-        self._trust: Trust | None = None  # set if clients must have certificates
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = tuple(peers)
@@ -168,7 +162,7 @@ class Peer:
     @property
     def clients(self) -> int:
         """The number of clients that are linked now."""
-        return len(self._served)
+        return len(self._acceptor.served)
 
     @property
     def ended(self) -> bool:
@@ -181,16 +175,18 @@ class Peer:
 
     def _drain(self) -> None:
         self._log.draining(self.clients)
-        self._tenants.close()
         self._health.serving = False
         self._silence.set()
-        for served in self._served:
-            served.say_goodbye()
+        self._acceptor.drain()
         self._end_if_alone()
 
     def _end_if_alone(self) -> None:
-        if not (self._health.serving or self._served):
+        if not (self._acceptor.is_open or self._acceptor.served):
             self.engine.shutdown()
+
+    def _link_ended(self) -> None:
+        self._end_if_alone()
+        self.engine.wake()
 
     def close(self) -> None:
         """End all running calls, and wait until the peer has ended."""
@@ -207,12 +203,22 @@ class Peer:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    async def _run(self, bound: Future[str], offer: Offer, host: Host, wake: Callable[[], None]) -> None:
+    async def _run(self, bound: Future[str], offer: Offer, host: Host, _wake: Callable[[], None]) -> None:
         try:
-            self._places = Places(host.loop.after, self.width, offer, has_peers=bool(self._peers))
-            self._tenants = Tenants(host, self._peers_of if self._peers else None)
+            self._acceptor = Acceptor(
+                door=self._door,
+                credentials=self._credentials,
+                tenants=Tenants(host, self._peers_of if self._peers else None),
+                places=Places(host.loop.after, self.width, offer, has_peers=bool(self._peers)),
+                passages=self._passages,
+                quota=self._quota,
+                takes_code=self._takes_code,
+                audit=self._audit,
+                log=self._log,
+                on_end=self._link_ended,
+            )
             with in_use():
-                await self._serve_beside(wake, bound)
+                await self._serve_beside(bound)
         finally:
             self._stopped.set()
             if not bound.done():
@@ -223,17 +229,17 @@ class Peer:
         code = tenant.code_store.get
         return Peers(self._peers, self._credentials, code=code, identity=self.identity, session=session, client=name)
 
-    async def _serve_beside(self, wake: Callable[[], None], bound: Future[str]) -> None:
+    async def _serve_beside(self, bound: Future[str]) -> None:
         """Serve until cancelled, together with fd passing and what ends links."""
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._passages.run()), group.create_task(self._end_untrusted())]
+            beside = [group.create_task(self._passages.run()), group.create_task(self._acceptor.end_untrusted())]
             try:
-                await self._serve(wake, bound)
+                await self._serve(bound)
             finally:
                 for task in beside:
                     task.cancel()
 
-    async def _serve(self, wake: Callable[[], None], bound: Future[str]) -> None:
+    async def _serve(self, bound: Future[str]) -> None:
         """Serve until cancelled."""
         grpc = load_grpc(quiet=self._is_quiet)
         descriptors = descriptor_limit()
@@ -242,8 +248,8 @@ class Peer:
         server = grpc.aio.server(options=options)
         servers = [server]
 
-        server.add_generic_rpc_handlers((self._handlers(wake), self._health.handlers()))
         try:
+            server.add_generic_rpc_handlers((self._acceptor.handlers(), self._health.handlers()))
             port = self._listen(server)
             if self._health_bind is not None:
                 probed = grpc.aio.server(options=options)
@@ -274,9 +280,7 @@ class Peer:
                 await stopping
         finally:
             stopping.cancel()
-            self._tenants.close()
-            for task in self._served.values():
-                task.cancel()
+            self._acceptor.close()
             self._silence.set()
             # A server that is destroyed without being stopped waits for its own end and never returns.
             await to_its_end(self._close(servers, announcing))
@@ -287,96 +291,8 @@ class Peer:
         await end(announcing)
         await stopped  # rarely takes that long: the calls have ended by now
 
-    def _handlers(self, wake: Callable[[], None]) -> Any:
-        """Return the handlers of the two calls of the handshake."""
-        grpc = load_grpc()
-
-        async def greet(_request: Any, context: Any) -> None:
-            try:
-                self._accept(context)
-                welcome = self._door.greet(context.invocation_metadata())
-            except PeerRefusedError as exc:
-                self._log.refused(context.peer(), str(exc))
-                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(exc))
-            context.set_trailing_metadata(((WELCOME_KEY, welcome),))
-
-        async def link(_request: Any, context: Any) -> None:
-            try:
-                accepted = self._accept(context)
-                hello = self._door.admit(context.invocation_metadata())
-            except PeerRefusedError as exc:
-                self._log.refused(context.peer(), str(exc))
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(exc))
-            if not self._health.serving:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, DRAINING)
-            tenant, served = self._enter(hello, accepted)
-            task = asyncio.current_task()
-            assert task is not None
-            self._served[served] = task
-            told, forget = self._passages.expect(served.enter)
-            self._log.joined(served.client, context.peer())
-            began = monotonic()
-            try:
-                free = str(max(0, self._places.admission.free))
-                await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
-                await served.run(context)
-            except (ProtocolError, ValueError, OSError) as exc:
-                self._log.refused(context.peer(), f"{served.client}: {exc}")
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(exc))
-            finally:
-                self._log.left(served.client, monotonic() - began)
-                del self._served[served]
-                forget()
-                try:
-                    served.abandon()
-                finally:
-                    self._tenants.leave(hello.session, tenant)
-                    self._end_if_alone()
-                    wake()
-                    await served.outbox.ended()
-
-        methods = {
-            HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(greet),
-            LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(link),
-        }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
-
-    def _accept(self, context: Any) -> Accepted | None:
-        """
-        Check the certificate of a client, if clients must have one.
-
-        :raises PeerRefusedError: if it is not accepted
-        """
-        return None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT))
-
-    async def _end_untrusted(self) -> None:
-        """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK)
-            if self._trust is None:
-                continue
-            self._trust.refresh()
-            for served, task in self._served.items():
-                accepted = served.identity.accepted
-                if accepted is not None and (reason := self._trust.why_not(accepted)):
-                    served.refuse(task, reason)
-
-    def _enter(self, hello: Hello, accepted: Accepted | None) -> tuple[Tenant, Served]:
-        """Make the session of a client that was admitted."""
-        claims = f"{hello.host}:{hello.pid}"
-        if hello.client:  # a peer passes on tasks, and vouches for whose they are
-            claims = f"{hello.client} through {claims}"
-        identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
-        tenant = self._tenants.enter(hello.session, str(identity))
-        store = tenant.code_store if self._takes_code else None
-        served = Served(tenant.engine, str(identity), self._quota, self._places, code_store=store, audit=self._audit)
-        served.identity = identity
-        return tenant, served
-
     def _listen(self, server: Any) -> int:
         tls = self._credentials.tls
-        if tls is not None and self._credentials.are_mutual:
-            self._trust = Trust(tls)
         port: int = (
             server.add_insecure_port(self._bind) if tls is None else server.add_secure_port(self._bind, tls.server())
         )

@@ -13,6 +13,7 @@ from woolexec.mesh.link.outbox import Arriving, Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
+from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.fast_frames import decode
@@ -22,7 +23,6 @@ from woolexec.wire.frames import (
     Code,
     Define,
     Load,
-    Log,
     Recall,
     Recalled,
     Start,
@@ -32,7 +32,6 @@ from woolexec.wire.frames import (
 )
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.payload import File, Parts, attach
-from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
     from woolexec.engine.hosted import Hosted
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 
 _LOOK = 0.01
 """How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
-
-_BACKLOG = 1000
-"""The number of batches waiting for the stream above which logging records are dropped."""
 
 
 class Served:
@@ -79,8 +75,8 @@ class Served:
         places.clients.add(self)
         self._quota = quota
         self._room: asyncio.Event | None = None
-        self._dropped = 0
         self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
+        self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
         self.untold: dict[int, Answer] = {}
         self._code, self._audit = Incoming(code_store), audit
@@ -314,18 +310,6 @@ class Served:
             return False
         self.forget(answer.number)
         return True
-
-    def log(self, frame: Log) -> None:
-        """Send a logging record to the client; drop records above a limit, so that outcomes do not wait for them."""
-        if len(self.outbox) > _BACKLOG:
-            self._dropped += 1
-            return
-        if self._dropped:
-            text = f"{self._dropped} log records were dropped: the link is too slow for them"
-            about = {"name": "woolexec", "levelno": 30, "levelname": "WARNING", "msg": text, "args": None}
-            self.outbox.put(encode(Log(record=dumps_inline(about), text=text)))
-            self._dropped = 0
-        self.outbox.put(encode(Log(record=frame.record, text=frame.text)))
 
     def forget(self, number: int, outcome: str = "cancelled") -> bool:
         """Remove a call that is over; return False if it is not outstanding."""

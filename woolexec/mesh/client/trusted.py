@@ -1,0 +1,68 @@
+"""The peers that a client trusts, by their certificates, and the end of the links to those that it trusts no more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from woolexec.errors import CredentialsError
+from woolexec.mesh.security.tls import CLIENT
+from woolexec.mesh.security.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from woolexec.mesh.client.link import Link
+    from woolexec.mesh.security.tls import Tls
+    from woolexec.mesh.security.trust import Accepted
+
+
+class Trusted:
+    """The open links to peers with certificates, and what is trusted now."""
+
+    def __init__(self) -> None:
+        self._trusts: dict[Tls, Trust] = {}
+        self._accepted: dict[Link, tuple[Trust, Accepted]] = {}
+
+    def of(self, tls: Tls | None) -> Trust | None:
+        """
+        Return which certificates of peers are accepted; None: they need none.
+
+        :raises CredentialsError: if a file cannot be used
+        """
+        if tls is None:
+            return None
+        if tls not in self._trusts:
+            self._trusts[tls] = Trust(tls)
+        return self._trusts[tls]
+
+    @contextlib.contextmanager
+    def watching(self, link: Link, trust: Trust | None, accepted: Accepted | None) -> Iterator[None]:
+        """End a link as soon as the certificate that was accepted for it is not any more."""
+        if trust is not None and accepted is not None:
+            self._accepted[link] = trust, accepted
+        try:
+            yield
+        finally:
+            self._accepted.pop(link, None)
+
+    def check(self) -> None:
+        """End the links to peers whose certificate or authority has been withdrawn."""
+        for trust in self._trusts.values():
+            trust.refresh()
+        for link, (trust, accepted) in list(self._accepted.items()):
+            if (reason := trust.why_not(accepted)) is not None:
+                logging.getLogger("woolexec").warning("ending the link to %s: %s", link.name, reason)
+                link.close()
+
+
+def fault_of(tls: Tls) -> str:
+    """Return what is wrong with our own certificate, if anything: grpc only reports that the connection ended."""
+    if tls.certificate is None:
+        return " (no certificate was shown: set WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY)"
+    try:
+        tls.check_own(CLIENT)
+    except (CredentialsError, OSError) as exc:
+        return f" ({exc})"
+    return ""

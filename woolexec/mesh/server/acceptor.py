@@ -1,0 +1,175 @@
+"""Admits clients: the two calls of the handshake, and the sessions that follow."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from woolexec.errors import PeerRefusedError, ProtocolError
+from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
+from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY
+from woolexec.mesh.security.tls import CLIENT, PEER
+from woolexec.mesh.security.trust import LOOK, Identity, Trust
+from woolexec.mesh.server.session import Served
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.mesh.link.fd_passing import Passages
+    from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.security.handshake import Door
+    from woolexec.mesh.security.trust import Accepted
+    from woolexec.mesh.server.audit_log import Audit
+    from woolexec.mesh.server.capacity import Places
+    from woolexec.mesh.server.peer_log import PeerLog
+    from woolexec.mesh.server.tenant import Tenant, Tenants
+    from woolexec.wire.wire_pb2 import Hello
+
+
+class Acceptor:
+    """
+    The clients of one peer; in the engine's thread only.
+
+    :param door: the peer's part of the handshake
+    :param credentials: what clients must prove
+    :param tenants: what the clients have here
+    :param places: the capacity that they share
+    :param passages: fd passing for large payloads
+    :param quota: maximum number of calls of one client
+    :param takes_code: whether to store the code that clients send
+    :param audit: records the end of each task
+    :param on_end: called when a link has ended
+    """
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        credentials: Credentials,
+        tenants: Tenants,
+        places: Places,
+        passages: Passages,
+        quota: int,
+        takes_code: bool,
+        audit: Audit | None,
+        log: PeerLog,
+        on_end: Callable[[], object],
+    ) -> None:
+        self.is_open = True
+        """Clients are admitted; false while the peer drains."""
+        self.served: dict[Served, asyncio.Task[Any]] = {}
+        self.places, self.tenants = places, tenants
+        self._door, self._credentials = door, credentials
+        self._passages = passages
+        self._quota, self._takes_code = quota, takes_code
+        self._audit, self._log = audit, log
+        self._on_end = on_end
+        self._trust: Trust | None = None  # set if clients must have certificates
+
+    def handlers(self) -> Any:
+        """
+        Return the gRPC handlers of the two calls of the handshake.
+
+        :raises CredentialsError: if a certificate file cannot be used
+        """
+        grpc = load_grpc()
+        tls = self._credentials.tls
+        if tls is not None and self._credentials.are_mutual:
+            self._trust = Trust(tls)
+        methods = {
+            HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(self._greet),
+            LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(self._link),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _greet(self, _request: Any, context: Any) -> None:
+        try:
+            self._accept(context)
+            welcome = self._door.greet(context.invocation_metadata())
+        except PeerRefusedError as exc:
+            self._log.refused(context.peer(), str(exc))
+            await context.abort(load_grpc().StatusCode.FAILED_PRECONDITION, str(exc))
+        context.set_trailing_metadata(((WELCOME_KEY, welcome),))
+
+    async def _link(self, _request: Any, context: Any) -> None:
+        codes = load_grpc().StatusCode
+        try:
+            accepted = self._accept(context)
+            hello = self._door.admit(context.invocation_metadata())
+        except PeerRefusedError as exc:
+            self._log.refused(context.peer(), str(exc))
+            await context.abort(codes.UNAUTHENTICATED, str(exc))
+        if not self.is_open:
+            await context.abort(codes.UNAVAILABLE, DRAINING)
+        tenant, served = self._enter(hello, accepted)
+        task = asyncio.current_task()
+        assert task is not None
+        self.served[served] = task
+        told, forget = self._passages.expect(served.enter)
+        self._log.joined(served.client, context.peer())
+        began = monotonic()
+        try:
+            free = str(max(0, self.places.admission.free))
+            await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
+            await served.run(context)
+        except (ProtocolError, ValueError, OSError) as exc:
+            self._log.refused(context.peer(), f"{served.client}: {exc}")
+            await context.abort(codes.INVALID_ARGUMENT, str(exc))
+        finally:
+            self._log.left(served.client, monotonic() - began)
+            del self.served[served]
+            forget()
+            try:
+                served.abandon()
+            finally:
+                self.tenants.leave(hello.session, tenant)
+                self._on_end()
+                await served.outbox.ended()
+
+    def _accept(self, context: Any) -> Accepted | None:
+        """
+        Check the certificate of a client, if clients must have one.
+
+        :raises PeerRefusedError: if it is not accepted
+        """
+        return None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT))
+
+    def _enter(self, hello: Hello, accepted: Accepted | None) -> tuple[Tenant, Served]:
+        """Make the session of a client that was admitted."""
+        claims = f"{hello.host}:{hello.pid}"
+        if hello.client:  # a peer passes on tasks, and vouches for whose they are
+            claims = f"{hello.client} through {claims}"
+        identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
+        tenant = self.tenants.enter(hello.session, str(identity))
+        store = tenant.code_store if self._takes_code else None
+        served = Served(tenant.engine, str(identity), self._quota, self.places, code_store=store, audit=self._audit)
+        served.identity = identity
+        return tenant, served
+
+    async def end_untrusted(self) -> None:
+        """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._trust is None:
+                continue
+            self._trust.refresh()
+            for served, task in self.served.items():
+                accepted = served.identity.accepted
+                if accepted is not None and (reason := self._trust.why_not(accepted)):
+                    served.refuse(task, reason)
+
+    def drain(self) -> None:
+        """Admit nobody, and tell clients to send no more calls."""
+        self.is_open = False
+        self.tenants.close()
+        for served in self.served:
+            served.say_goodbye()
+
+    def close(self) -> None:
+        """End all links."""
+        self.is_open = False
+        self.tenants.close()
+        for task in self.served.values():
+            task.cancel()
