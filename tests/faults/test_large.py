@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.marks import slow
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor
 from woolexec.wire.payload import LARGE
 
@@ -15,6 +16,13 @@ from .tasks import SOON
 
 BIG = 300 * 1000**2
 HUGE = 2**31 + 4096
+
+
+@pytest.fixture
+def one(shared_pools):
+    """A pool of one worker, which tests leave as it was."""
+    with shared(1) as pool:
+        return pool
 
 
 def memory_files_here():
@@ -52,12 +60,12 @@ def test_array_of_more_than_two_gigabytes_travels_both_ways(lone):
 
 
 @pytest.mark.parametrize("around", [LARGE, 2 * LARGE, 1 << 20, 1 << 22], ids=str)
-def test_sizes_around_each_threshold_travel_both_ways(lone, around):
+def test_sizes_around_each_threshold_travel_both_ways(one, around):
     for size in range(around - 20, around + 3, 2):
         data = os.urandom(64) * (size // 64) + b"x" * (size % 64)
-        assert lone.submit(tasks_b.echo, data).result(SOON) == data
+        assert one.submit(tasks_b.echo, data).result(SOON) == data
     array = np.arange(around, dtype=np.uint8)
-    assert (lone.submit(tasks_b.echo, array).result(SOON) == array).all()
+    assert (one.submit(tasks_b.echo, array).result(SOON) == array).all()
 
 
 @pytest.mark.linux
@@ -148,8 +156,8 @@ def test_nested_task_may_take_and_give_large_data(lone):
     assert lone.submit(tasks_b.nested, tasks_b.echo, bytes(3 << 20)).result(SOON) == bytes(3 << 20)
 
 
-def test_exception_with_large_data_arrives(lone):
-    error = lone.submit(tasks_b.throw, ValueError, bytes(5 << 20)).exception(SOON)
+def test_exception_with_large_data_arrives(one):
+    error = one.submit(tasks_b.throw, ValueError, bytes(5 << 20)).exception(SOON)
     assert type(error) is ValueError
     assert len(error.args[0]) == 5 << 20
 
@@ -158,15 +166,15 @@ def test_exception_with_large_data_arrives(lone):
 
 
 @pytest.mark.parametrize("size", [10, 100_000, 3_000_000], ids=str)
-def test_array_arrives_writable_and_private(lone, size):
+def test_array_arrives_writable_and_private(one, size):
     array = np.ones(size, dtype=np.int64)
-    assert lone.submit(tasks_b.overwrite, array).result(SOON) == (size, 7 * size, True)
+    assert one.submit(tasks_b.overwrite, array).result(SOON) == (size, 7 * size, True)
     assert array.sum() == size
 
 
 @pytest.mark.parametrize("size", [10, 100_000, 3_000_000], ids=str)
-def test_array_comes_home_writable(lone, size):
-    array = lone.submit(tasks_b.echo, np.ones(size, dtype=np.int64)).result(SOON)
+def test_array_comes_home_writable(one, size):
+    array = one.submit(tasks_b.echo, np.ones(size, dtype=np.int64)).result(SOON)
     array += 1
     assert array.sum() == 2 * size
 
@@ -202,8 +210,8 @@ def test_items_of_one_map_that_are_the_same_array_are_whole(lone):
     ],
     ids=["transposed", "fortran", "strided", "empty", "objects", "records", "big-endian"],
 )
-def test_array_of_any_layout_travels_both_ways(lone, array):
-    got = lone.submit(tasks_b.echo, array).result(SOON)
+def test_array_of_any_layout_travels_both_ways(one, array):
+    got = one.submit(tasks_b.echo, array).result(SOON)
     assert got.dtype == array.dtype
     assert got.shape == array.shape
     assert (got == array).all()
@@ -230,9 +238,9 @@ KINDS = {
 
 @pytest.mark.parametrize("size", [*slow(10), 3000, *slow(100_000)], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_read_only_array_arrives_and_comes_home_writable(lone, kind, size):
+def test_read_only_array_arrives_and_comes_home_writable(one, kind, size):
     array = KINDS[kind](size)
-    was_writable, got = lone.submit(tasks_b.writable_and_back, [array, "beside it"]).result(SOON)
+    was_writable, got = one.submit(tasks_b.writable_and_back, [array, "beside it"]).result(SOON)
     assert was_writable
     assert type(got) is type(array)
     assert got.dtype == array.dtype
@@ -241,14 +249,14 @@ def test_read_only_array_arrives_and_comes_home_writable(lone, kind, size):
     got[...] = array[-1]
 
 
-def test_array_on_bytes_shares_its_memory_with_nothing(lone):
+def test_array_on_bytes_shares_its_memory_with_nothing(one):
     data = bytes(8000)
-    one, other = np.frombuffer(data), np.frombuffer(data)
-    first, second, back = lone.submit(tasks_b.echo, [one, other, data]).result(SOON)
+    array, other = np.frombuffer(data), np.frombuffer(data)
+    first, second, back = one.submit(tasks_b.echo, [array, other, data]).result(SOON)
     first += 1
     assert not second.any()
     assert back == data == bytes(8000)
-    assert not one.any()
+    assert not array.any()
 
 
 def test_array_that_a_function_of_main_holds_arrives_writable(lone):
@@ -263,12 +271,12 @@ def test_items_and_results_of_maps_and_streams_are_writable(lone):
         assert [got.flags.writeable for got in stream] == [True] * 3
 
 
-def test_large_bytearray_arrives_mutable_and_large_bytes_as_bytes(lone):
+def test_large_bytearray_arrives_mutable_and_large_bytes_as_bytes(one):
     for data in (bytearray(2 << 20), bytes(2 << 20)):
-        got = lone.submit(tasks_b.echo, data).result(SOON)
+        got = one.submit(tasks_b.echo, data).result(SOON)
         assert type(got) is type(data)
         assert got == data
 
 
-def test_memoryview_arrives_as_a_copy(lone):
-    assert lone.submit(tasks_b.ends, memoryview(b"a" + bytes(5 << 20))).result(SOON) == ((5 << 20) + 1, b"a", b"\0")
+def test_memoryview_arrives_as_a_copy(one):
+    assert one.submit(tasks_b.ends, memoryview(b"a" + bytes(5 << 20))).result(SOON) == ((5 << 20) + 1, b"a", b"\0")
