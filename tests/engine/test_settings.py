@@ -3,18 +3,20 @@
 import copyreg
 import csv
 import decimal
+import enum
 import io
 import logging
 import os
 import pickle
 import socket
+import sys
 import warnings
 from types import SimpleNamespace
 
 import pytest
 
 from woolexec.engine import settings as collecting
-from woolexec.engine.settings import settings, settings_of_user
+from woolexec.engine.settings import LIMIT, settings, settings_for_peers, settings_of_process, settings_of_user
 from woolexec.wire.unpickling import loads
 
 
@@ -74,7 +76,8 @@ def test_setting_that_cannot_be_read_leaves_the_others(monkeypatch):
     def changing():
         raise RuntimeError("dictionary changed size during iteration")
 
-    monkeypatch.setattr(collecting, "_OF_THE_PROCESS", {"levels": changing, "socket": lambda: 1.0, "csv": lambda: None})
+    monkeypatch.setattr(collecting, "_OF_THE_PROGRAM", {"levels": changing, "socket": lambda: 1.0})
+    monkeypatch.setattr(collecting, "_OF_THE_PROCESS", {"nice": changing, "affinity": lambda: None})
 
     found = settings()
 
@@ -92,6 +95,66 @@ def test_settings_are_pickled_with_builtins_alone():
 
     assert ("error", ("care[f]ul", 34), (__name__, "Careful"), None, 0) in found["warnings"]
     assert Builtins(io.BytesIO(pickle.dumps(found, 5))).load() == found
+
+
+# -- for peers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_program(monkeypatch):
+    """What is collected of this program."""
+    found = {}
+    collect = collecting._collect
+    programs = collecting._OF_THE_PROGRAM
+    monkeypatch.setattr(collecting, "_collect", lambda table: found.copy() if table is programs else collect(table))
+    monkeypatch.setattr(collecting, "_RECURSION", sys.getrecursionlimit())
+    monkeypatch.setattr(collecting.sys, "get_int_max_str_digits", lambda: sys.int_info.default_max_str_digits)
+    return found
+
+
+def test_nothing_is_sent_to_peers_that_a_fresh_interpreter_has(of_program):
+    assert settings_for_peers({}) == b""
+    of_program["levels"] = {"": logging.WARNING}
+    assert settings_for_peers({"environment": {"A": "b"}}) == b""
+
+
+def test_what_differs_is_sent_to_peers(of_program, monkeypatch):
+    monkeypatch.setattr(collecting, "_RECURSION", sys.getrecursionlimit() - 1)
+    monkeypatch.setattr(collecting.sys, "get_int_max_str_digits", lambda: 5000)
+    of_program.update(csv=5, levels={"": logging.WARNING, "a": 10})
+    wanted = {"recursion": sys.getrecursionlimit(), "digits": 5000, "logger_class": b"class", **of_program}
+    assert pickle.loads(settings_for_peers({"logger_class": b"class"})) == wanted
+
+
+def test_what_is_too_large_for_peers_is_left_out_with_a_warning(of_program, caplog):
+    of_program["csv"] = 5
+    assert pickle.loads(settings_for_peers({"logger_class": bytes(LIMIT)})) == {"csv": 5}
+    assert "too large to be sent to peers" in caplog.text
+
+
+def test_peer_gives_workers_nothing_of_its_program():
+    assert not settings_of_process().keys() & collecting._OF_THE_PROGRAM.keys()
+
+
+class Level(enum.IntEnum):
+    """Only the program has this class."""
+
+    VERBOSE = 15
+
+
+def test_levels_are_numbers_whatever_they_are_to_the_program(monkeypatch):
+    monkeypatch.setattr(logging, "_levelToName", {**logging._levelToName, Level.VERBOSE: "VERBOSE"})
+    logger = logging.getLogger("tests.settings.levels")
+    logger.setLevel(Level.VERBOSE)
+    try:
+        found = settings()
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert found["level_names"] == {15: "VERBOSE"}
+    assert {type(level) for level in (*found["level_names"], *found["levels"].values())} == {int}
+
+
+# -- each -------------------------------------------------------------------------------------------------------------
 
 
 def test_filters_of_a_fresh_interpreter_are_not_collected(monkeypatch):

@@ -110,6 +110,25 @@ def test_limits_of_the_interpreter_are_those_of_the_caller(waiting):
         sys.set_int_max_str_digits(digits)
 
 
+def test_settings_of_a_client_replace_those_of_the_process_that_serves_it(waiting, monkeypatch):
+    done = []
+    monkeypatch.setattr(settings, "_ACTS", {"csv": done.append, "nice": done.append})
+
+    settings.apply({"csv": 1, "nice": 2, "client": dumps_inline({"csv": 3, "nice": 4})}, 1, -1)
+
+    assert done == [3, 2]
+
+
+@pytest.mark.parametrize("payload", [b"", b"no pickle", dumps_inline(7)])
+def test_settings_of_a_client_that_cannot_be_used_are_left_out(waiting, monkeypatch, payload):
+    done = []
+    monkeypatch.setattr(settings, "_ACTS", {"csv": done.append})
+
+    settings.apply({"csv": 1, "client": payload}, 1, -1)
+
+    assert done == [1]
+
+
 # -- what -------------------------------------------------------------------------------------------------------------
 
 

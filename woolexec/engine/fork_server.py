@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from woolexec.engine.settings import settings
+from woolexec.engine.settings import settings, settings_of_process
 from woolexec.imported import imported
 from woolexec.platform.ipc import send_with_fds, socketpair
 from woolexec.platform.posix import CLOSE_OTHERS, CONTROL_FD, SIGKILL, kill, reap, resource_limits, spawn
@@ -59,7 +59,8 @@ class ForkServer:
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
-    :param adopts: what workers leave behind, such as daemons, is ended with them
+    :param adopts: this process is a peer: what workers leave behind, such as daemons, is ended with them, and they do
+        not start with the settings of the program here
     :raises OSError: if it cannot be started
     """
 
@@ -77,6 +78,7 @@ class ForkServer:
         finally:
             theirs.close()
         self.path = import_path()
+        self._is_peer = adopts
         self._limits = resource_limits()
         config = pickle.dumps(
             {
@@ -112,7 +114,7 @@ class ForkServer:
             self.socket.setblocking(False)
 
     def _changed_settings(self) -> dict[str, Any]:
-        found = settings()
+        found = settings_of_process() if self._is_peer else settings()
         if found.get("limits") == self._limits:  # workers inherit these from the fork server
             found.pop("limits", None)
         return found

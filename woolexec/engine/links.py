@@ -42,6 +42,8 @@ class Links:
         self.cancel_queued = scheduler.main.queue.cancel
         self.fail_waiting = scheduler.fail_waiting
         self.after = rounds.loop.after
+        self.settings = rounds.supervisor.settings_for_peers
+        self.use_settings = rounds.supervisor.use_settings
         self._loop = rounds.loop
         self._scheduler = scheduler
         self._dispatcher = dispatcher

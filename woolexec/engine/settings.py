@@ -2,6 +2,7 @@
 The settings of this process that its workers start with, as they would be inherited by a fork.
 
 Only settings that differ from those of a fresh interpreter are sent, and only of modules that the program has imported.
+Those of the program apply in workers of peers too, those of the process and of its host do not.
 `woolexec.worker.settings` applies them in a worker; `docs/differences.md` lists them for users.
 """
 
@@ -18,13 +19,19 @@ from woolexec.platform.posix import affinity, niceness, resource_limits
 from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
 """The locale categories that are ``C`` in a fresh interpreter."""
 
-_FIELD_LIMIT = 131072
-"""The value of `csv.field_size_limit` in a fresh interpreter."""
+_RECURSION, _FIELD_LIMIT = 1000, 131072
+"""The recursion limit and the value of `csv.field_size_limit` in a fresh interpreter."""
+
+LIMIT = 1 << 20
+"""Maximum size of the settings that a client sends to a peer, in bytes."""
+
+_LEVEL = 30
+"""The level of the root logger in a fresh interpreter."""
 
 _LEVELS = {0: "NOTSET", 10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 _FILTERS = [
@@ -39,12 +46,44 @@ _FILTERS = [
 def settings() -> dict[str, Any]:
     """Collect the settings that run no user code; from any thread.  Pickling them needs only builtins."""
     found: dict[str, Any] = {"recursion": sys.getrecursionlimit(), "digits": sys.get_int_max_str_digits()}
-    return found | _collect(_OF_THE_PROCESS)
+    return found | _collect(_OF_THE_PROGRAM) | _collect(_OF_THE_PROCESS)
+
+
+def settings_of_process() -> dict[str, Any]:
+    """Collect the settings that workers of a peer get from the process that serves them; from any thread."""
+    return _collect(_OF_THE_PROCESS)
 
 
 def settings_of_user() -> dict[str, Any]:
     """Collect the settings of the calling thread, and those whose pickling runs user code: these are pickled here."""
     return _collect(_OF_THE_USER)
+
+
+def settings_for_peers(of_user: Mapping[str, Any]) -> bytes:
+    """
+    Pickle the settings that apply in workers of peers; from any thread.
+
+    :param of_user: see `settings_of_user`
+    :return: empty if they are those of a fresh interpreter
+    """
+    found = _collect(_OF_THE_PROGRAM)
+    if found.get("levels") == {"": _LEVEL}:
+        del found["levels"]
+    if (recursion := sys.getrecursionlimit()) != _RECURSION:
+        found["recursion"] = recursion
+    if (digits := sys.get_int_max_str_digits()) != sys.int_info.default_max_str_digits:
+        found["digits"] = digits
+    of_user = {name: of_user[name] for name in _OF_THE_USER if name in of_user}
+    if not found and not of_user:
+        return b""
+    payload = dumps_inline({**found, **of_user})
+    if len(payload) <= LIMIT:
+        return payload
+    logging = imported("logging")
+    if logging is not None:
+        names = "the reducers of copyreg and the class of loggers"
+        logging.getLogger("woolexec").warning("%s are too large to be sent to peers: %d bytes", names, len(payload))
+    return dumps_inline(found)
 
 
 def _collect(table: dict[str, Callable[[], Any]]) -> dict[str, Any]:
@@ -132,11 +171,11 @@ def _log_levels() -> dict[str, int] | None:
     logging = imported("logging")
     if logging is None:
         return None
-    levels = {"": logging.getLogger().level}
+    levels = {"": int(logging.getLogger().level)}  # a member of an enumeration may be one of the program's own
     for name, logger in list(logging.Logger.manager.loggerDict.items()):
         level = getattr(logger, "level", 0)
         if level:
-            levels[name] = level
+            levels[str(name)] = int(level)
     return levels
 
 
@@ -144,7 +183,8 @@ def _level_names() -> dict[int, str] | None:
     logging = imported("logging")
     if logging is None:
         return None
-    return {level: name for level, name in list(logging._levelToName.items()) if _LEVELS.get(level) != name} or None
+    names = list(logging._levelToName.items())
+    return {int(level): str(name) for level, name in names if _LEVELS.get(level) != name} or None
 
 
 def _logger_class() -> bytes | None:
@@ -156,7 +196,7 @@ def _logger_class() -> bytes | None:
 
 def _disabled_level() -> int | None:
     logging = imported("logging")
-    return None if logging is None else logging.root.manager.disable or None
+    return None if logging is None else int(logging.root.manager.disable) or None
 
 
 def _process() -> tuple[Any, ...] | None:
@@ -180,7 +220,7 @@ def _affinity() -> tuple[int, ...] | None:
     return None if cpus is None else tuple(cpus)
 
 
-_OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
+_OF_THE_PROGRAM: dict[str, Callable[[], Any]] = {
     "warnings": _warning_filters,
     "csv": _field_limit,
     "socket": _socket_timeout,
@@ -188,6 +228,8 @@ _OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
     "levels": _log_levels,
     "level_names": _level_names,
     "disabled": _disabled_level,
+}
+_OF_THE_PROCESS: dict[str, Callable[[], Any]] = {
     "process": _process,
     "coverage": _coverage,
     "nice": niceness,

@@ -17,7 +17,7 @@ from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import import_path, interpreter
 from woolexec.engine.initializer import Initializer
-from woolexec.engine.settings import settings_of_user
+from woolexec.engine.settings import settings_for_peers, settings_of_user
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
@@ -135,6 +135,15 @@ class Supervisor:
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
         self.settings_of_user = settings_of_user()
+
+    def settings_for_peers(self) -> bytes:
+        """Return the pickled settings with which workers of peers start: ours, or those of the client that we serve."""
+        of_client = self.settings_of_user.get("client")
+        return settings_for_peers(self.settings_of_user) if of_client is None else of_client
+
+    def use_settings(self, of_client: bytes) -> None:
+        """Start workers from now on with the settings of the client that this engine serves; nothing is unpickled."""
+        self.settings_of_user["client"] = of_client
 
     # -- starting -----------------------------------------------------------------------------------------------
 

@@ -206,6 +206,12 @@ class Code(Frame, number=23):
     last: bool = BOOL(3)
 
 
+class Settings(Frame, number=25):
+    """The client's settings, for workers that start from now on; links only."""
+
+    settings: bytes = BLOB(1)
+
+
 class Log(Frame, number=12):
     """A logging record."""
 

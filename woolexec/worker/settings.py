@@ -16,8 +16,11 @@ from woolexec.worker import import_hooks, log_relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable
     from typing import Any
+else:  # faster to import: see `worker/fork_server.py`
+    import _pickle as pickle
 
 
 _CLOUDPICKLE = "cloudpickle.cloudpickle"
@@ -28,11 +31,16 @@ def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
     """
     Apply the settings in this process.
 
+    :param settings: of the process that starts this worker and, as ``client``, pickled, those of the client it serves
     :param number: number of this worker
     :param lifeline: a descriptor that becomes readable when the caller is gone; -1: there is none
     """
-    sys.setrecursionlimit(settings["recursion"])
-    sys.set_int_max_str_digits(settings["digits"])
+    if settings.get("client"):
+        settings = settings | _of_client(settings["client"])
+    if "recursion" in settings:
+        sys.setrecursionlimit(settings["recursion"])
+    if "digits" in settings:
+        sys.set_int_max_str_digits(settings["digits"])
     import_hooks.when_imported("logging", lambda logging: _set_up_logging(logging, settings))
     import_hooks.when_imported(
         "multiprocessing.process", lambda process: _introduce(process, settings, number, lifeline)
@@ -47,6 +55,21 @@ def apply(settings: dict[str, Any], number: int, lifeline: int) -> None:
                 act(settings[name])
             except (OSError, ValueError):  # not permitted to this process, or not available on this host
                 pass
+
+
+_OF_CLIENT = {
+    *("recursion", "digits", "warnings", "csv", "socket", "locale", "levels", "level_names", "disabled"),
+    *("decimal", "reducers", "logger_class"),
+}
+"""What a client can set in its workers at a peer: nothing of the process or its host."""
+
+
+def _of_client(payload: bytes) -> dict[str, Any]:
+    try:
+        found = pickle.loads(payload)  # made of builtins; here, because only this worker is the client's own
+        return {name: found[name] for name in _OF_CLIENT if name in found}
+    except Exception:  # those of another version: the worker does without
+        return {}
 
 
 def _set_up_logging(logging: Any, settings: dict[str, Any]) -> None:

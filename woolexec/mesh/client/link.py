@@ -31,7 +31,7 @@ from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Settings, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
@@ -71,6 +71,7 @@ class Link(Remote):
         "_leaving",
         "_links",
         "_outbox",
+        "_owes_settings",
         "_sent_code",
         "_setup",
         "_stream",
@@ -95,6 +96,7 @@ class Link(Remote):
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
         self._setup, self._code = setup, code
         self._sent_code: set[str] = set()
+        self._owes_settings = True
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource))
         is_here = welcome.host == host_name()
@@ -206,6 +208,10 @@ class Link(Remote):
 
             needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
             payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
+        if self._owes_settings:
+            self._owes_settings = False
+            if settings := self._links.settings():
+                self._outbox.put(encode(Settings(settings=settings)))
         self._send_code(function.code)
         attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
         return encode(frame)

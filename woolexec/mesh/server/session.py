@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.diagnostics import task_name
+from woolexec.engine.settings import LIMIT
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox
@@ -25,6 +26,7 @@ from woolexec.wire.frames import (
     Load,
     Recall,
     Recalled,
+    Settings,
     Start,
     Started,
     Stop,
@@ -53,7 +55,7 @@ class Served:
     :param client: the client's name, for messages
     :param quota: maximum number of its calls here; while there are more, nothing is read from its stream
     :param places: the capacity that it shares with the other clients
-    :param code_store: where to store the code that it sends; None: code is dropped
+    :param code_store: where to store the code that it sends; None: code and settings are dropped
     :param audit: records the end of each of its tasks
     :ivar identity: what it has proved
     """
@@ -80,6 +82,7 @@ class Served:
         self.outstanding: dict[int, Answer] = {}
         self.untold: dict[int, Answer] = {}
         self._code, self._audit = Incoming(code_store), audit
+        self._takes_code = code_store is not None
         self._engine = engine
         self._links = engine.links
         self._slots: dict[int, Function] = {}
@@ -155,8 +158,15 @@ class Served:
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
                 Code: self._code.take,
+                Settings: self._set,
             },
         )
+
+    def _set(self, frame: Settings) -> None:
+        if len(frame.settings) > LIMIT:
+            raise ProtocolError("too many settings: they exceed the limit")
+        if self._takes_code:  # else only listed functions run here, and unpickling these could run any
+            self._links.use_settings(frame.settings)
 
     def _define(self, frame: Define) -> None:
         # Not interned: the run time of a function is measured for each link separately.

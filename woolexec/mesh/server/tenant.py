@@ -35,7 +35,7 @@ class Tenant:
 
     def __init__(self, host: Host, make_peers: Callable[[Tenant], Peers] | None) -> None:
         self.code_store = CodeStore()
-        self.engine: Hosted = host.engine({"environment": {FOLDER: self.code_store.folder}})
+        self.engine: Hosted = host.engine({"environment": {FOLDER: self.code_store.folder}, "client": b""})
         self.links = 0
         self.peers: Peers | None = None
         self._make_peers = make_peers
