@@ -354,6 +354,11 @@ async def bring_evil_back(path):
     word.set(Evil(path))
 
 
+async def yield_evil_context(path):
+    word.set(Evil(path))
+    yield 1
+
+
 def nest_evil(path, gate):
     while not gate.exists():
         time.sleep(0.01)

@@ -135,6 +135,10 @@ def test_context_variables_that_come_back_are_plain(peer, mark):
         async with pool_of(peer) as pool:
             with pytest.raises(pickle.UnpicklingError, match="is not plain data"):
                 await pool.with_options(context_back=True).run(tasks.bring_evil_back, mark)
+            with pytest.raises(pickle.UnpicklingError, match="is not plain data"):
+                async with pool.with_options(context_back=True).stream(tasks.yield_evil_context, mark) as items:
+                    async for _ in items:
+                        pass
 
     asyncio.run(run())
 

@@ -50,7 +50,7 @@ class Careful(_InPython):  # type: ignore[misc]  # it has no type information
     dispatch = _InPython.dispatch.copy()
 
     def __init__(self, data: Any, refusal: str, *, buffers: Any = None) -> None:
-        super().__init__(io.BytesIO(data), fix_imports=False, buffers=buffers)
+        super().__init__(io.BytesIO(data), buffers=buffers)
         self._refusal = refusal
 
     def find_class(self, module: str, name: str) -> Any:

@@ -11,8 +11,10 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import Credentials, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.security.certificate_authority import Authority, show
+from woolexec.mesh.server import audit_log
 from woolexec.mesh.server.audit_log import Audit
 from woolexec.mesh.server.peer import Peer
+from woolexec.platform import posix
 
 
 def test_audit_says_who_ran_what_when_and_how_it_ended(tmp_path):
@@ -142,5 +144,30 @@ def test_file_that_another_program_has_renamed_is_begun_anew(tmp_path):
     audit.close()
     assert {name: [json.loads(line)["call"] for line in lines] for name, lines in files_in(tmp_path).items()} == {
         "old": [1],
+        "audit": [2],
+    }
+
+
+def test_file_that_another_writer_renames_meanwhile_is_not_renamed_again(tmp_path, monkeypatch):
+    path, reached = tmp_path / "audit", threading.Event()
+    audit = Audit(str(path), limit=1)
+    audit.note("token 1", "weigh", 1, None, "returned")
+
+    def lock(fd):
+        reached.set()
+        posix.lock(fd)
+
+    monkeypatch.setattr(audit_log, "lock", lock)
+    with open(path) as other:
+        posix.lock(other.fileno())
+        thread = threading.Thread(target=audit.note, args=("token 1", "weigh", 2, None, "returned"))
+        thread.start()
+        assert reached.wait(PATIENCE)
+        path.rename(tmp_path / "audit.1")
+        path.touch(0o600)
+    thread.join()
+    audit.close()
+    assert {name: [json.loads(line)["call"] for line in lines] for name, lines in files_in(tmp_path).items()} == {
+        "audit.1": [1],
         "audit": [2],
     }
