@@ -8,9 +8,12 @@ import pytest
 
 from tests.faults.tasks import SOON
 from tests.marks import slow
+from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, propagate
 
 from . import stream_tasks as tasks
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
 
 
 def test_leaving_a_map_of_streams_closes_those_that_nobody_was_given(run, tmp_path):
@@ -32,7 +35,7 @@ def test_what_the_source_raises_when_it_is_closed_is_the_leavers(run):
             raise LookupError("in finally")
 
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(LookupError, match="in finally"):
                 async with pool.map_async(abs, source(), buffersize=4) as results:
                     await anext(results)
@@ -53,7 +56,7 @@ def test_whatever_the_source_raises_comes_behind_the_results(run, error):
 
     async def body():
         got = []
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             with pytest.raises(type(error)):
                 async for value in pool.map_async(abs, source()):
                     got.append(value)
@@ -66,7 +69,7 @@ def test_whatever_the_source_raises_comes_behind_the_results(run, error):
 def test_items_that_do_not_unpickle_cost_no_other(run, prefetch):
     async def body():
         got = []
-        async with PeerPoolExecutor(1) as pool, pool.stream(tasks.some_unloadable, prefetch=prefetch) as stream:
+        async with shared(1) as pool, pool.stream(tasks.some_unloadable, prefetch=prefetch) as stream:
             with anyio.fail_after(SOON):
                 while True:
                     try:
@@ -182,7 +185,7 @@ def test_end_of_the_block_can_be_cancelled(run):
 
 def test_default_of_a_variable_that_came_with_a_value_first(run):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             token = user.set("ann")
             assert await pool.run(abs, -1) == 1
             user.reset(token)
@@ -203,12 +206,12 @@ def test_view_and_nested_executor_are_asynchronous_blocks(run):
 
 
 def test_exception_class_is_thrown_as_an_instance():
-    with PeerPoolExecutor(1) as pool, pool.stream(tasks.count, 3) as stream:
+    with shared(1) as pool, pool.stream(tasks.count, 3) as stream:
         next(stream)
         with pytest.raises(KeyError):
             stream.throw(KeyError)
 
 
 def test_map_of_a_lambda_that_gives_coroutines():
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         assert list(pool.map(lambda x: tasks.double_async(x), range(3))) == [0, 2, 4]

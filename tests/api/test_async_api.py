@@ -141,7 +141,7 @@ def test_lost_worker_fails_its_calls_only(run, fn):
 
 def test_cancelled_coroutine_is_cancelled_in_its_worker_and_cleans_up(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             async with anyio.create_task_group() as group:
                 group.start_soon(pool.run, tasks.clean_up_slowly, tmp_path / "it")
                 await tasks.there(tmp_path / "it-began")
@@ -181,7 +181,7 @@ def test_cancelled_call_that_runs_is_ended_with_its_worker(run, tmp_path):
 
 def test_abandoned_call_runs_on(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             view = pool.with_options(abandon_on_cancel=True)
             pid = await pool.run(os.getpid)
             with anyio.move_on_after(0.1):
@@ -194,7 +194,7 @@ def test_abandoned_call_runs_on(run, tmp_path):
 
 def test_timeout_of_a_coroutine_cancels_it(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             pid = await pool.run(os.getpid)
             await pool.run(tasks.add, 1)  # so that no import counts
             with pytest.raises(TimeoutError, match="wait_for_ever ran longer"):
@@ -207,7 +207,7 @@ def test_timeout_of_a_coroutine_cancels_it(run, tmp_path):
 
 def test_timed_out_coroutine_is_tried_again(run, tmp_path):
     async def body():
-        async with PeerPoolExecutor(1) as pool:
+        async with shared(1) as pool:
             await pool.run(tasks.add, 1)  # so that no import counts
             view = pool.with_options(timeout=0.8, retries=2, retry_on=TimeoutError)
             with pytest.raises(TimeoutError):
@@ -298,7 +298,7 @@ def test_two_loops_in_two_threads_share_a_pool(run):
         for x in range(start, start + 50):
             results.append(await pool.run(tasks.add, x, 1))
 
-    with PeerPoolExecutor(2) as pool:
+    with shared(2) as pool:
         threads = [threading.Thread(target=run, args=(body, pool, start)) for start in (0, 1000)]
         for thread in threads:
             thread.start()
@@ -356,7 +356,7 @@ def test_coroutine_of_a_plain_function_is_run():
 
 
 def test_started_coroutine_is_cancelled_by_force_alone(tmp_path):
-    with PeerPoolExecutor(1) as pool:
+    with shared(1) as pool:
         future = pool.submit(tasks.wait_for_ever, tmp_path / "it")
         assert eventually((tmp_path / "it-began").exists)
         assert future.running()
