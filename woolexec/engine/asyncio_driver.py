@@ -60,14 +60,26 @@ async def _run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
 
 def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """
-    Ignore one error of grpc.aio, which is harmless and cannot be prevented.
+    Ignore two errors of grpc.aio, which are harmless and cannot be prevented.
 
     All loops of a process that use grpc.aio take events from one queue and pass on those of other loops.  The last
     events of a loop that has been closed meanwhile cannot be passed on.
+
+    A request may end the task that accepts others: `woolexec.mesh.server.listener` says so, and begins anew.
     """
-    if isinstance(context.get("exception"), RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
+    exc = context.get("exception")
+    if isinstance(exc, RuntimeError) and "PollerCompletionQueue" in repr(context.get("handle")):
+        return
+    if exc is not None and "future" in context and _is_of_grpc(exc):
         return
     loop.default_exception_handler(context)
+
+
+def _is_of_grpc(exc: BaseException) -> bool:
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and "grpc/_cython" in trace.tb_frame.f_code.co_filename
 
 
 class _Rounds:

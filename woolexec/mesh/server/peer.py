@@ -35,6 +35,7 @@ from woolexec.mesh.security.handshake import Door
 from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
+from woolexec.mesh.server.listener import Listener
 from woolexec.mesh.server.listening import reachable, why_not_listening
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
@@ -245,25 +246,22 @@ class Peer:
         descriptors = descriptor_limit()
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
         options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
-        server = grpc.aio.server(options=options)
-        servers = [server]
-
+        make = partial(grpc.aio.server, options=options)
+        health = self._health.handlers()
+        listeners = []
         try:
-            server.add_generic_rpc_handlers((self._acceptor.handlers(), self._health.handlers()))
-            port = self._listen(server)
+            handlers = (self._acceptor.handlers(), health)
+            listeners.append(Listener(self._bind, make, handlers, self._credentials.tls, self._log))
             if self._health_bind is not None:
-                probed = grpc.aio.server(options=options)
-                servers.append(probed)
-                probed.add_generic_rpc_handlers((self._health.handlers(),))
-                probed.add_insecure_port(self._health_bind)
-            for each in servers:
+                listeners.append(Listener(self._health_bind, make, (health,), None, self._log))
+            for each in listeners:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
             bound.set_exception(PeerStartError(why_not_listening((self._bind, self._health_bind), exc)))
-            await to_its_end(_stop(servers))
+            await to_its_end(_stop(listeners))
             return
-        host, colon, wanted = self._bind.rpartition(":")
-        address = self._bind if self._bind.startswith("unix:") or wanted != "0" else f"{host}{colon}{port}"
+        address = listeners[0].address
+        watching = [asyncio.get_running_loop().create_task(each.watch()) for each in listeners]
         announced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         announcing = asyncio.get_running_loop().create_task(self._announce_at(address, announced))
         stopping = asyncio.get_running_loop().create_task(self._stop.wait())
@@ -280,23 +278,18 @@ class Peer:
                 await stopping
         finally:
             stopping.cancel()
+            for task in watching:
+                task.cancel()
             self._acceptor.close()
             self._silence.set()
             # A server that is destroyed without being stopped waits for its own end and never returns.
-            await to_its_end(self._close(servers, announcing))
+            await to_its_end(self._close(listeners, announcing))
 
-    async def _close(self, servers: Sequence[Any], announcing: asyncio.Task[None]) -> None:
-        stopped = asyncio.get_running_loop().create_task(_stop(servers))
+    async def _close(self, listeners: Sequence[Listener], announcing: asyncio.Task[None]) -> None:
+        stopped = asyncio.get_running_loop().create_task(_stop(listeners))
         await asyncio.wait({announcing}, timeout=_STOPPING)  # it withdraws the announcement
         await end(announcing)
         await stopped  # rarely takes that long: the calls have ended by now
-
-    def _listen(self, server: Any) -> int:
-        tls = self._credentials.tls
-        port: int = (
-            server.add_insecure_port(self._bind) if tls is None else server.add_secure_port(self._bind, tls.server())
-        )
-        return port
 
     async def _announce_at(self, address: str, announced: asyncio.Future[None]) -> None:
         """Announce the peer until `_silence` is set; `announced` gets the result, or why it failed."""
@@ -315,5 +308,5 @@ class Peer:
                 announced.set_exception(exc)
 
 
-async def _stop(servers: Sequence[Any]) -> None:
-    await asyncio.gather(*(server.stop(_STOPPING) for server in servers))
+async def _stop(listeners: Sequence[Listener]) -> None:
+    await asyncio.gather(*(listener.stop(_STOPPING) for listener in listeners))

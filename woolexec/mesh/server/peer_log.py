@@ -63,6 +63,11 @@ class PeerLog:
         self._told += 1
         self._tell(logging.WARNING, "refused", f"refused {address}: {reason}", address=address, reason=reason)
 
+    def listening_again(self, address: str, reason: str) -> None:
+        """An address accepted no more calls, and is listened at again."""
+        text = f"listening again at {address}: {reason}"
+        self._tell(logging.WARNING, "listening again", text, address=address, reason=reason)
+
     def draining(self, clients: int) -> None:
         """The peer was told to end."""
         self._tell(logging.INFO, "draining", f"draining, with {clients} clients", clients=clients)

@@ -1,0 +1,147 @@
+"""
+Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
+
+Some requests end the loop in which grpc.aio accepts others, before any handler of ours sees them: grpc 1.85 stops
+listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from woolexec.mesh.security.tls import Tls
+    from woolexec.mesh.server.peer_log import PeerLog
+
+_LOOK = 0.5
+"""Seconds between two checks whether the address still accepts connections."""
+
+_RETRY = 0.1
+"""Seconds between two tries to listen again."""
+
+_UNLIMITED = 1e6
+"""Seconds that the calls of a server have that accepts no others."""
+
+_ACCEPTING = "_server_main_loop"
+"""The name of grpc.aio's coroutine that accepts calls; if its task is not found, the address is only checked."""
+
+
+class Listener:
+    """
+    One address and its servers, of which the last accepts calls.
+
+    :param bind: ``host:port`` or ``unix:/path``
+    :param make: makes a gRPC server
+    :param handlers: what it serves
+    :param tls: None: connections are not encrypted
+    """
+
+    def __init__(
+        self, bind: str, make: Callable[[], Any], handlers: Sequence[Any], tls: Tls | None, log: PeerLog
+    ) -> None:
+        self.address = bind
+        """The address; once started, with the port that was chosen."""
+        self._make, self._handlers, self._tls = make, handlers, tls
+        self._log = log
+        self._servers: list[Any] = []
+        self._accepting: asyncio.Task[Any] | None = None
+        self._stopping: dict[Any, asyncio.Task[Any]] = {}  # servers that only finish their calls
+
+    async def start(self) -> None:
+        """
+        Begin to listen.
+
+        :raises RuntimeError: if that is not possible
+        :raises CredentialsError: if a certificate file cannot be used
+        """
+        server = self._make()
+        self._servers.append(server)
+        server.add_generic_rpc_handlers(self._handlers)
+        if self._tls is None:
+            port = server.add_insecure_port(self.address)
+        else:
+            port = server.add_secure_port(self.address, self._tls.server())
+        before = asyncio.all_tasks()
+        await server.start()
+        self._accepting = next((task for task in asyncio.all_tasks() - before if _accepts(task)), None)
+        host, _, wanted = self.address.rpartition(":")
+        if not self.address.startswith("unix:") and wanted == "0":
+            self.address = f"{host}:{port}"
+
+    async def watch(self) -> None:
+        """Listen again whenever the server has stopped to accept calls; until cancelled."""
+        while True:
+            await self._deaf()
+            reason = self._reason()
+            self._log.listening_again(self.address, reason)
+            self._let_go(self._servers[-1])
+            while True:
+                try:
+                    await self.start()
+                    break
+                except Exception as exc:  # the port may be taken meanwhile: try again
+                    if str(exc) != reason:
+                        reason = str(exc)
+                        self._log.listening_again(self.address, reason)
+                    await asyncio.sleep(_RETRY)
+
+    def _let_go(self, server: Any) -> None:
+        """Stop a server as soon as its last call has ended."""
+        stopping = asyncio.get_running_loop().create_task(server.stop(_UNLIMITED))
+        self._stopping[server] = stopping
+        stopping.add_done_callback(lambda _: self._forget(server))
+
+    def _forget(self, server: Any) -> None:
+        del self._stopping[server]
+        self._servers.remove(server)
+
+    async def _deaf(self) -> None:
+        """Wait until nothing is accepted any more."""
+        while True:
+            if self._accepting is not None:
+                await asyncio.wait({self._accepting})
+                return
+            await asyncio.sleep(_LOOK)
+            if not await _answers(self.address):
+                return
+
+    def _reason(self) -> str:
+        task = self._accepting
+        if task is None or task.cancelled():
+            return "it accepted no connections"
+        return repr(task.exception() or "it ended")
+
+    async def stop(self, grace: float) -> None:
+        """End all calls, after this many seconds at most."""
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+def _accepts(task: asyncio.Task[Any]) -> bool:
+    return _ACCEPTING in getattr(task.get_coro(), "__qualname__", "")
+
+
+async def _answers(address: str) -> bool:
+    """Return whether an address accepts a connection."""
+    try:
+        if address.startswith("unix:"):
+            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]")
+            _, writer = await asyncio.open_connection(_here(host), int(port))
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _here(host: str) -> str:
+    """Return the address at which this host reaches itself where a server listens at all of its addresses."""
+    return {socket.inet_ntoa(bytes(4)): "127.0.0.1", "::": "::1"}.get(host, host)
