@@ -28,7 +28,7 @@ def fresh_pool():
 @pytest.fixture(scope="session")
 def peer_pool():
     """A pool with a peer: the tasks take the way that they take to another host, within this machine."""
-    credentials = Credentials(token=b"only for these tests")
+    credentials = Credentials.with_new_token()
     with Peer(2, credentials=credentials, resources={"gpu": 1}) as peer:
         with PeerPoolExecutor(peers=peer.address, credentials=credentials) as pool:
             yield pool

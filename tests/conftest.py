@@ -8,6 +8,7 @@ below prints the stacks from outside the interpreter lock and ends the run.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import gc
 import importlib
@@ -26,6 +27,10 @@ from typing import Any, TextIO
 import pytest
 
 from tests import leaks
+
+if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tests is none of their business
+    os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
+    atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
 
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.

@@ -13,7 +13,7 @@ from woolexec.api.task_executor import NestedExecutor
 from woolexec.checks import integer, positive_seconds, seconds, shown
 
 SOON = 30
-TOKEN = Credentials(b"0123456789abcdef")
+TOKEN = Credentials.with_new_token()
 
 
 def numbers():

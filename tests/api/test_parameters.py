@@ -17,7 +17,7 @@ from woolexec.core.policies import LeastOutstanding
 from woolexec.mesh.security.credentials import Credentials
 from woolexec.wire.unpickling import loads
 
-TOKEN = Credentials(b"0123456789abcdef")
+TOKEN = Credentials.with_new_token()
 
 steps = []
 

@@ -92,3 +92,15 @@ def test_certs_say_how_their_package_is_installed(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cryptography", None)
     assert cli.main(["certs", "init"]) == 2
     assert "pip install 'woolexec[certs]'" in capsys.readouterr().err
+
+
+def test_token_is_printed_or_written_for_its_owner_only(tmp_path, capsys):
+    assert cli.main(["certs", "token"]) == 0
+    Credentials(capsys.readouterr().out.strip().encode())
+    path = tmp_path / "token"
+    assert cli.main(["certs", "token", "--file", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert Credentials.from_file(path).token.decode() not in said
+    assert f"--token-file {path}" in said
+    assert cli.main(["certs", "token", "--file", str(path)]) == 2
+    assert "File exists" in capsys.readouterr().err

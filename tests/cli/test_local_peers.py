@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
+from tests.tokens import token_for
 from woolexec import PeerPoolExecutor, PeerStartError
 from woolexec.cli import local_peers as module
 from woolexec.cli.local_peers import address_of, local_peer, local_peers
 
 PATIENCE = 20.0
-TOKEN = "a token that only these tests have"
+TOKEN = token_for("these tests").decode()
 
 
 def test_peers_run_tasks_during_the_block_and_leave_nothing_behind():

@@ -18,6 +18,7 @@ import pytest
 from tests.marks import slow
 from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import hold_alone, nest_and_meet
+from tests.tokens import token_for
 from woolexec import (
     Credentials,
     NoPeersError,
@@ -153,7 +154,7 @@ def children(pid):
 
 def test_token_of_a_file_is_asked_for(tmp_path):
     path = tmp_path / "token"
-    path.write_text("a token of this test alone")
+    path.write_bytes(token_for("this test"))
     path.chmod(0o600)
     with serving("--token-file", str(path)) as (_process, about):
         with PeerPoolExecutor(peers=about["address"]) as pool, pytest.raises(TimeoutError, match="has not proved"):
@@ -315,7 +316,7 @@ def test_announcement_that_cannot_be_made_is_said_with_exit_code_1(tmp_path, cap
 
 def test_token_comes_by_stdin_and_its_end_ends_the_peer():
     arguments = ["--lifeline", "--token-file", "-"]
-    given = Credentials(b"a token that only this test has")
+    given = Credentials(token_for("this test"))
     with serving(*arguments, stdin=subprocess.PIPE, first=f"{given.token.decode()}\n") as (process, about):
         with PeerPoolExecutor(peers=about["address"], credentials=given) as pool:
             assert pool.submit(abs, -1).result(PATIENCE) == 1
@@ -326,7 +327,7 @@ def test_token_comes_by_stdin_and_its_end_ends_the_peer():
 def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
     files = certificates(tmp_path)
     tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
-    token = b"a token that only this test has"
+    token = token_for("this test")
     given = Credentials.from_files(None, files["ca.pem"], files["client.pem"], files["client.key"])
     with serving(*tls, "--token-file", "-", stdin=subprocess.PIPE, first=f"{token.decode()}\n") as (_, about):
         for wrong in (given, Credentials(token)):

@@ -10,7 +10,7 @@ import woolexec
 from woolexec import Credentials
 from woolexec.cpus import usable_cpus
 
-CREDENTIALS = Credentials(b"a token that only these tests have")
+CREDENTIALS = Credentials.with_new_token()
 SERVE = ["-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--json", "--lifeline", "--token-file", "-"]
 
 

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tests.mesh.tasks import PATIENCE, eventually
+from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
@@ -14,7 +15,7 @@ load_grpc()  # as pools do, before a test module imports grpc: tests fork
 
 __all__ = ["CREDENTIALS", "PATIENCE", "apart", "eventually", "few_descriptors", "free_port", "joined", "peer", "pool"]
 
-CREDENTIALS = Credentials(b"a token that only these tests have")
+CREDENTIALS = Credentials(token_for("these tests"))
 
 
 def joined(*peers, local=0, timeout=1.0):

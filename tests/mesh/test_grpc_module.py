@@ -45,7 +45,7 @@ SHUT_DOWN = """
 import gc, os, sys, time
 from woolexec import Credentials, PeerPoolExecutor
 
-with PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(b"a token that only these tests have")) as pool:
+with PeerPoolExecutor(peers=sys.argv[1], credentials=Credentials(sys.argv[2].encode())) as pool:
     pool.submit(abs, -1).result(20)
 del pool
 gc.collect()
@@ -57,7 +57,7 @@ print(len(os.listdir("/proc/self/task")) > 1)
 @pytest.mark.linux
 def test_core_of_grpc_lives_on_when_the_last_link_has_ended(peer):
     # One of its threads may still be at work for 10 s, and takes a lock then that a core that was shut down has not.
-    command = [sys.executable, "-c", SHUT_DOWN, peer.address]
+    command = [sys.executable, "-c", SHUT_DOWN, peer.address, CREDENTIALS.token.decode()]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "True\n"
 
 
@@ -67,7 +67,7 @@ import gc, os, signal, subprocess, sys, threading, time, warnings
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.grpc_module import load_grpc
 
-CREDENTIALS = Credentials(b"a token that only these tests have")
+CREDENTIALS = Credentials({token!r})
 
 def refused(what):
     try:
@@ -130,7 +130,7 @@ pool.shutdown()
 
 
 def run_forks(address, run, before="", **more):
-    program = FORKS.format(before=before, run=run)
+    program = FORKS.format(before=before, run=run, token=CREDENTIALS.token)
     return subprocess.run(
         [sys.executable, "-c", program, address], capture_output=True, text=True, timeout=50, check=False, **more
     )

@@ -28,6 +28,7 @@ import pytest
 from tests.marks import slow
 from tests.mesh import fake_ssh, tasks
 from tests.mesh.conftest import PATIENCE, eventually
+from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError, cli
 from woolexec.cli.local_peers import local_peers
 from woolexec.discovery import ssh
@@ -46,8 +47,8 @@ def canary(word):
     return f"canary-{word.replace(' ', '-')}-{hashlib.sha1(word.encode()).hexdigest()}"
 
 
-TOKEN, OTHER = canary("token"), canary("another token")
-SHORT = canary("token")[-15:]
+TOKEN, OTHER = (token_for(canary(word)).decode() for word in ("token", "another token"))
+SHORT = TOKEN[-15:]
 """Too short to be a token."""
 
 ENVIRONMENT = "__import__('os').environ.copy()"

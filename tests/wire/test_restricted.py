@@ -188,6 +188,11 @@ def test_only_what_is_on_the_list_is_run():
             allowed.check(allowed.load(forged))
 
 
+def test_data_that_cannot_be_made_is_not_on_the_list_either():
+    with pytest.raises(pickle.UnpicklingError, match=r"not on this peer's list .*: bytes made from list"):
+        AllowList([]).load(pickle.dumps(np.zeros(3, dtype="i4,O"), 5))
+
+
 def test_empty_list_allows_nothing():
     with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
         AllowList([]).load(pickle.dumps(tasks.weigh))

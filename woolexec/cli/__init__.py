@@ -118,6 +118,9 @@ def _add_certs(commands: Any) -> None:
         "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the authority (default: woolexec-certs)"
     )
     revoke.set_defaults(act=certs.revoke)
+    token = actions.add_parser("token", help="make a token, for peers and clients without certificates")
+    token.add_argument("--file", metavar="FILE", help="write it to this new file, and do not print it")
+    token.set_defaults(act=certs.token)
     show = actions.add_parser("show", help="print the contents of a certificate")
     show.add_argument("file", metavar="FILE")
     show.set_defaults(act=certs.show)

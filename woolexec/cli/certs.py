@@ -56,6 +56,26 @@ def revoke(arguments: argparse.Namespace) -> None:
     print(f"copy {arguments.folder}/{FILE} to every host: peers (--tls-revoked) and clients (WOOLEXEC_TLS_REVOKED)")
 
 
+def token(arguments: argparse.Namespace) -> None:
+    """Print a new token, or write it to a file that only its owner can read."""
+    import os
+
+    from woolexec.errors import CredentialsError
+    from woolexec.mesh.security.tokens import new_token
+    from woolexec.platform.posix import create
+
+    made = new_token().decode()
+    if arguments.file is None:
+        print(made)
+        return
+    try:
+        with os.fdopen(create(arguments.file, 0o600), "w") as file:
+            print(made, file=file)
+    except OSError as exc:
+        raise CredentialsError(f"{arguments.file}: {exc.strerror}") from exc
+    print(f"woolexec serve --token-file {arguments.file}; clients: WOOLEXEC_TOKEN_FILE={arguments.file}")
+
+
 def show(arguments: argparse.Namespace) -> None:
     """Print the contents of a certificate."""
     from woolexec.mesh.security import certificate_authority

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -26,12 +25,14 @@ def local_peers(count: int, workers: int) -> Iterator[tuple[list[str], Credentia
     :raises PeerStartError: if one of them does not start
     """
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.security.tokens import new_token
 
-    token = secrets.token_hex(32)
+    token = new_token()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="woolexec-"))  # 0700
-        peers = [stack.enter_context(local_peer(f"unix:{folder}/{n}", workers, token)) for n in range(count)]
-        yield [address_of(peer) for peer in peers], Credentials(token.encode())
+        where = [f"unix:{folder}/{n}" for n in range(count)]
+        peers = [stack.enter_context(local_peer(bind, workers, token.decode())) for bind in where]
+        yield [address_of(peer) for peer in peers], Credentials(token)
 
 
 def address_of(peer: subprocess.Popen[bytes]) -> str:

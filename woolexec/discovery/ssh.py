@@ -81,11 +81,12 @@ class Ssh(Discovery):
         """
         folder = tempfile.mkdtemp(prefix="woolexec-")  # 0700
         try:
-            token = secrets.token_hex(32)
+            credentials = Credentials.with_new_token()
+            assert credentials.token is not None
             here = os.path.join(folder, "peer")
-            async with _Running(self._command(here), f"{token}\n".encode(), str(self)) as running:
+            async with _Running(self._command(here), credentials.token + b"\n", str(self)) as running:
                 await running.ready()
-                yield Joined(Record(self.host, (f"unix:{here}",), credentials=Credentials(token.encode())))
+                yield Joined(Record(self.host, (f"unix:{here}",), credentials=credentials))
                 why = await running.end()
             yield Left(self.host)
             raise DiscoveryError(why)

@@ -150,6 +150,9 @@ _IN_TASKS = {
 """What is plain data only in a worker that unpickles with the same list."""
 
 
+_ON_LIST = "on this peer's list (woolexec serve --allow)"
+
+
 class AllowList:
     """
     The functions that a worker may run.
@@ -171,7 +174,12 @@ class AllowList:
 
         :raises UnpicklingError: if there is anything else
         """
-        return _Listed(data, self, buffers=buffers).load()
+        try:
+            return _Listed(data, self, buffers=buffers).load()
+        except pickle.UnpicklingError as exc:
+            if _ON_LIST in str(exc):
+                raise
+            raise pickle.UnpicklingError(f"this is not {_ON_LIST}, and is no plain data: {exc}") from exc
 
     def check(self, function: object) -> None:
         """
@@ -180,7 +188,7 @@ class AllowList:
         :raises UnpicklingError: if it is not on the list
         """
         if not any(function is each for each in self._found.values()):
-            raise pickle.UnpicklingError("the function of the task is not on this peer's list (woolexec serve --allow)")
+            raise pickle.UnpicklingError(f"the function of the task is not {_ON_LIST}")
 
     def find(self, module: str, name: str) -> Any:
         """Look up a reference; return None if it is not on the list."""
@@ -197,7 +205,7 @@ class AllowList:
 
 class _Listed(Careful):
     def __init__(self, data: Any, allowed: AllowList, *, buffers: Any = None) -> None:
-        super().__init__(data, "on this peer's list (woolexec serve --allow)", buffers=buffers)
+        super().__init__(data, _ON_LIST, buffers=buffers)
         self._allowed = allowed
 
     def find_class(self, module: str, name: str) -> Any:

@@ -39,8 +39,9 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
     from woolexec import Credentials
     from woolexec.cli.local_peers import address_of, local_peer
 
-    token = secrets.token_hex(16)
-    credentials, more = Credentials(token.encode()), []
+    credentials, more = Credentials.with_new_token(), []
+    assert credentials.token is not None
+    token = credentials.token.decode()
     with tempfile.TemporaryDirectory() as folder:
         if tls:
             from woolexec.mesh.security.certificate_authority import Authority
@@ -51,7 +52,7 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
             authority.issue("client")
             ca, client = f"{folder}/ca.pem", f"{folder}/client"
             more = ["--tls-ca", ca, "--tls-cert", str(made), "--tls-key", str(made.with_suffix(".key"))]
-            credentials = Credentials(token.encode(), Tls(ca, f"{client}.pem", f"{client}.key"))
+            credentials = Credentials(credentials.token, Tls(ca, f"{client}.pem", f"{client}.key"))
         with local_peer("127.0.0.1:0", workers, token, *more) as process:
             yield address_of(process), credentials
 
@@ -148,7 +149,7 @@ def first_use_on_lan() -> float:
     from woolexec.discovery import lan
     from woolexec.mesh.server.peer import Peer
 
-    name, credentials = f"bench-{secrets.token_hex(4)}", Credentials(secrets.token_bytes(16))
+    name, credentials = f"bench-{secrets.token_hex(4)}", Credentials.with_new_token()
     with (
         mock.patch.object(lan, "_interfaces", return_value=["127.0.0.1"]),
         PeerPoolExecutor(peers=f"lan://{name}", credentials=credentials) as pool,

@@ -11,6 +11,7 @@ import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.client import channel
 from woolexec.mesh.client.channel import is_local, open_channel
@@ -30,7 +31,7 @@ def test_address_that_others_may_have_is_not_local(address):
 
 def test_token_alone_is_refused_for_good_towards_another_host():
     with pytest.raises(CredentialsError, match="a token alone does not protect the connection to 192") as caught:
-        open_channel("192.0.2.1:7437", Credentials(b"a token"))
+        open_channel("192.0.2.1:7437", Credentials.with_new_token())
     assert caught.value.is_final
 
 
@@ -39,7 +40,7 @@ def test_certificate_that_cannot_be_read_is_named_before_a_connection_is_made(tm
         open_channel("192.0.2.1:7437", Credentials(None, Tls(str(tmp_path / "ca.pem"))))
 
 
-@pytest.mark.parametrize("token", [b"another token than theirs", None])
+@pytest.mark.parametrize("token", [token_for("others"), None])
 def test_client_without_the_token_is_refused(peer, token):
     with (
         PeerPoolExecutor(peers=peer.address, credentials=Credentials(token), peers_timeout=0.5) as pool,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import hold_number
+from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.server.peer import Peer
@@ -59,7 +60,7 @@ def test_doctor_says_that_a_name_does_not_exist(capsys):
 
 def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypatch):
     path = tmp_path / "token"
-    path.write_text("x" * 40)
+    path.write_bytes(token_for("others"))
     path.chmod(0o600)
     monkeypatch.setenv("WOOLEXEC_TOKEN_FILE", str(path))
     assert cli.main(["doctor", peer.address]) == 1

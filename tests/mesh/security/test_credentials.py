@@ -3,6 +3,7 @@ import stat
 
 import pytest
 
+from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError
 from woolexec.mesh.security.credentials import state_folder
 from woolexec.mesh.security.tls import Tls
@@ -19,14 +20,15 @@ def state(monkeypatch, tmp_path):
 def test_processes_of_a_user_share_a_token(state):
     first, second = Credentials.of_this_user(), Credentials.of_this_user()
     assert first == second
-    assert len(bytes.fromhex(first.token.decode())) == 32
+    assert first.token.startswith(b"woolexec_")
     assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     assert os.listdir(state) == ["token"]
 
 
 def test_token_is_not_shown():
-    assert "secret" not in repr(Credentials(b"a secret that nobody sees"))
+    given = Credentials.with_new_token()
+    assert given.token.decode() not in repr(given)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,10 @@ def test_token_is_not_shown():
         (b"", 0o600, "holds no token"),
         (b"  \n", 0o600, "holds no token"),
         (b"short", 0o600, "holds no token"),
+        (b"correct horse battery staple, and much more than that", 0o600, "holds no token"),
+        (b"0123456789abcdef" * 4, 0o600, "holds no token"),
+        (token_for("ours")[:-1], 0o600, "holds no token"),
+        (token_for("ours") + b"\n" + token_for("others"), 0o600, "holds no token"),
         (b"0123456789abcdef", 0o644, "chmod 600"),
         (b"0123456789abcdef", 0o660, "chmod 600"),
     ],
@@ -48,7 +54,7 @@ def test_bad_token_file_is_refused_and_never_falls_back_to_none(tmp_path, conten
 
 
 def test_token_behind_a_link_is_refused(tmp_path):
-    (tmp_path / "real").write_bytes(b"0123456789abcdef")
+    (tmp_path / "real").write_bytes(token_for("ours"))
     (tmp_path / "real").chmod(0o600)
     (tmp_path / "token").symlink_to(tmp_path / "real")
     with pytest.raises(CredentialsError):
@@ -83,7 +89,7 @@ def test_folder_behind_a_link_is_refused(state, tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_token_of_another_user_is_refused(tmp_path):
     path = tmp_path / "token"
-    path.write_bytes(b"0123456789abcdef")
+    path.write_bytes(token_for("ours"))
     path.chmod(0o600)
     os.chown(path, 12345, 12345)
     with pytest.raises(CredentialsError, match="another user"):
@@ -99,7 +105,7 @@ def test_empty_file_name_never_falls_back_to_less(name, empty):
 
 @pytest.mark.parametrize("empty", [b"", b" \n"])
 def test_empty_token_is_no_token(empty):
-    with pytest.raises(CredentialsError, match="the token is empty"):
+    with pytest.raises(CredentialsError, match="token= is empty"):
         Credentials(empty)
 
 
@@ -119,3 +125,16 @@ def test_empty_state_folder_is_refused(monkeypatch):
     monkeypatch.setenv("WOOLEXEC_STATE", "")
     with pytest.raises(CredentialsError, match="WOOLEXEC_STATE is empty"):
         state_folder()
+
+
+@pytest.mark.parametrize("token", [b"a password", b"0123456789abcdef" * 4, token_for("ours").upper()])
+def test_token_that_woolexec_has_not_made_is_refused_and_not_shown(token):
+    for use in (Credentials, Credentials.from_text):
+        with pytest.raises(CredentialsError, match="make one with: woolexec certs token") as caught:
+            use(token)
+        assert token.decode() not in str(caught.value)
+    assert Credentials(token_for("ours")).token == token_for("ours")
+
+
+def test_new_tokens_differ():
+    assert Credentials.with_new_token() != Credentials.with_new_token()

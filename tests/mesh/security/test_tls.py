@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
+from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor
 from woolexec.discovery.base import Discovery, Joined, Record
 from woolexec.mesh.security.certificate_authority import Authority
@@ -126,7 +127,7 @@ def test_tls_with_a_token_asks_clients_for_no_certificate(ours):
     client = Credentials(TOKEN, Tls(str(ours / "ca.pem")))
     with serve(credentials(ours, "peer", ca=False, token=TOKEN)) as peer:
         assert answer(peer, client) == 1
-        wrong = Credentials(b"a token that is quite another one", client.tls)
+        wrong = Credentials(token_for("others"), client.tls)
         assert "has not proved that it has the token" in refusal_later(peer, wrong)
 
 

@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING
 
 from woolexec.checks import wrong_type
 from woolexec.errors import CredentialsError
+from woolexec.mesh.security.tokens import check_token, new_token
 from woolexec.platform.posix import create, is_closed_to_others, is_ours, open_to_read
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.tls import Tls
-
-_SIZE = 32
-_LEAST = 16
-"""Bytes of a new token, and the minimum that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +30,10 @@ class Credentials:
     """
     What a client and a peer prove to each other.
 
-    :param token: the secret that both have; None: no token is required
+    :param token: the secret that both have, as ``woolexec certs token`` or `with_new_token` makes it; None: no token is
+        required
     :param tls: the certificates; None: the connection is neither encrypted nor authenticated by TLS
-    :raises CredentialsError: if the token is empty
+    :raises CredentialsError: if the token is not one that woolexec has made
     """
 
     token: bytes | None = field(default=None, repr=False)
@@ -44,8 +42,8 @@ class Credentials:
     def __post_init__(self) -> None:
         if not isinstance(self.token, bytes | None):  # the message must not show the value
             raise TypeError(f"token must be bytes or None, not {type(self.token).__name__}")
-        if self.token is not None and not self.token.strip():
-            raise CredentialsError("the token is empty: give one, or None for no token")
+        if self.token is not None:
+            check_token(self.token, "token=")
         if self.tls is not None and not hasattr(self.tls, "certificate"):
             raise wrong_type("tls", "what Credentials.from_files makes, or None", self.tls)
 
@@ -142,7 +140,7 @@ class Credentials:
         fd = create(own, 0o600)
         try:
             with os.fdopen(fd, "w") as file:
-                file.write(secrets.token_hex(_SIZE) + "\n")
+                file.write(new_token().decode() + "\n")
             try:
                 os.link(own, path)
             except FileExistsError:
@@ -184,11 +182,15 @@ class Credentials:
         Use this token.
 
         :param source: where the token comes from, for messages
-        :raises CredentialsError: if it is too short to be one
+        :raises CredentialsError: if it is not one that woolexec has made
         """
-        if len(token) < _LEAST:
-            raise CredentialsError(f"{source} holds no token: a token has at least {_LEAST} characters")
+        check_token(token, source)
         return cls(token)
+
+    @classmethod
+    def with_new_token(cls) -> Credentials:
+        """Make a token, for a peer and clients that this process connects."""
+        return cls(new_token())
 
 
 def state_folder() -> Path:

@@ -1,0 +1,65 @@
+"""
+The format of tokens::
+
+    woolexec_<48 characters>        base64url of 32 random bytes and a checksum of 4 bytes
+    <64 hexadecimal digits>         32 random bytes, as ``openssl rand -hex 32`` prints them
+
+Only tokens in these formats are accepted, so no word that somebody has thought of becomes one: whoever takes part in a
+handshake could try such words afterwards.  Digits are accepted only if they look random.  The checksum finds tokens
+that were cut off or mistyped, the prefix those that were published by mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+
+from woolexec.errors import CredentialsError
+
+_PREFIX = b"woolexec_"
+_SECRET, _CHECK = 32, 4
+"""Random bytes in a token, and bytes of its checksum."""
+
+_DIGITS = re.compile(rb"[0-9a-f]{64}|[0-9A-F]{64}")
+_DISTINCT = 20
+"""Different bytes that 32 random ones have at least; fewer occur once in seven billion tokens."""
+
+
+def new_token() -> bytes:
+    """Make a token."""
+    return token_of(secrets.token_bytes(_SECRET))
+
+
+def token_of(secret: bytes) -> bytes:
+    """Encode 32 bytes as a token."""
+    assert len(secret) == _SECRET
+    return _PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret))
+
+
+def check_token(token: bytes, source: str) -> None:
+    """
+    Check that this is a token in our format.
+
+    :param source: where it comes from, for the message, which does not show it
+    :raises CredentialsError: if it is not
+    """
+    if not token.strip():
+        raise CredentialsError(f"{source} is empty: it holds no token; make one with: woolexec certs token")
+    if _DIGITS.fullmatch(token) and len(set(bytes.fromhex(token.decode()))) >= _DISTINCT:
+        return
+    try:
+        data = base64.b64decode(token.removeprefix(_PREFIX), altchars=b"-_", validate=True)
+    except ValueError:
+        data = b""
+    secret = data[:_SECRET]
+    if len(data) != _SECRET + _CHECK or token != _PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret)):
+        raise CredentialsError(
+            f"{source} holds no token that woolexec has made: it is of another kind, cut off or mistyped; "
+            "make one with: woolexec certs token"
+        )
+
+
+def _checksum(secret: bytes) -> bytes:
+    return hashlib.sha256(b"woolexec token" + secret).digest()[:_CHECK]
