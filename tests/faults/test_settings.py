@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.linux
 
 TOP = """
-import copyreg, csv, decimal, locale, logging, os, re, resource, socket, sys, warnings
+import copyreg, csv, decimal, enum, locale, logging, os, re, resource, socket, sys, warnings
 
 csv.field_size_limit(1 << 24)
 decimal.getcontext().prec = 50
@@ -18,7 +18,11 @@ class Careful(UserWarning): pass
 warnings.filterwarnings("error", message="care[f]ul")
 warnings.simplefilter("error", Careful)
 socket.setdefaulttimeout(3)
-logging.addLevelName(15, "VERBOSE")
+class Level(enum.IntEnum):
+    VERBOSE = 15
+
+logging.addLevelName(Level.VERBOSE, "VERBOSE")
+logging.getLogger("verbose").setLevel(Level.VERBOSE)
 logging.getLogger("quiet").setLevel("ERROR")
 logging.disable(5)
 
@@ -51,7 +55,7 @@ def look():
         "warnings": (raised("careful"), raised("mine", Careful), raised("other")),
         "timeout": socket.getdefaulttimeout(),
         "level names": logging.getLevelName(15),
-        "levels": logging.getLogger("quiet").level,
+        "levels": (logging.getLogger("quiet").level, logging.getLogger("verbose").level),
         "disabled": logging.root.manager.disable,
         "logger class": hasattr(logging.getLogger("new"), "verbose"),
         "nice": os.nice(0),

@@ -53,7 +53,7 @@ class Forks:
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
-    :param adopts: what workers leave behind, such as daemons, is ended with them
+    :param adopts: this process is a peer: see `ForkServer`
     """
 
     def __init__(
