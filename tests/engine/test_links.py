@@ -2,14 +2,16 @@
 
 import pytest
 
+from tests.engine.fake_workers import StreamReceiver
 from woolexec import WorkerLostError
+from woolexec.core.call import ASYNCIO
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import NOTHING
 from woolexec.core.place import RemoteLane
 from woolexec.engine.links import Links
 from woolexec.engine.transport import Remote, Sent
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Load, Return, Start
+from woolexec.wire.frames import Load, Log, Raise, Return, Start, Yield
 
 
 class FakeLink(Remote):
@@ -165,3 +167,22 @@ def test_cancel_of_a_client_is_answered(make_engine):
     links.cancel(running, answers.append, force=False)
     links.cancel(running, answers.append, force=True)
     assert answers == [True, False, True]
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_all_that_a_peer_sends_is_marked_unless_it_is_trusted(engine, link, is_trusted):
+    engine.outcomes.mark = None if is_trusted else lambda payload: b"marked " + bytes(payload)
+    stream = engine.submit(engine.call(lane=ASYNCIO, receiver=StreamReceiver()))
+    returned, raised = engine.submit(engine.call(), engine.call())
+
+    for frame in (
+        Yield(call=stream.number, payload=b"item"),
+        Return(call=(returned.number,), seconds=(0.1,), payload=b"value"),
+        Raise(call=raised.number, payload=b"error"),
+        Log(record=b"record"),
+    ):
+        engine.outcomes.hear_link(link, frame)
+
+    got = [*stream.receiver.items, *returned.receiver.outcomes, *raised.receiver.outcomes, *engine.loop.records]
+    mark = b"" if is_trusted else b"marked "
+    assert got == [mark + each for each in (b"item", b"value", b"error", b"record")]
