@@ -64,8 +64,11 @@ class Tls:
 
         :raises CredentialsError: if a file is missing or invalid, or others can read the key
         """
-        if self.key is not None and os.path.exists(self.key) and not is_closed_to_others(os.stat(self.key)):
-            raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
+        try:
+            if self.key is not None and not is_closed_to_others(os.stat(self.key)):
+                raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
+        except OSError as exc:
+            raise CredentialsError(f"{self.key}: {exc.strerror}") from exc
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.revoked is not None:
             revoked_in(self.revoked)
