@@ -9,8 +9,10 @@ import pytest
 
 from tests.marks import slow
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import PeerPoolExecutor
 from woolexec.discovery.urls import discoveries
 from woolexec.mesh.client.code_archive import code_archive
+from woolexec.mesh.server import tenant
 from woolexec.mesh.server.peer import Peer
 from woolexec.worker.setup import Setup
 
@@ -91,7 +93,8 @@ def test_package_that_is_shipped_can_be_used_by_tasks_and_by_their_tasks(peer, p
 
 
 @pytest.mark.slow
-def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tmp_path):
+def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tmp_path, monkeypatch):
+    monkeypatch.setattr(tenant, "LINGER", PATIENCE)
     with (
         Peer(1, credentials=CREDENTIALS) as far,
         Peer(1, credentials=CREDENTIALS, peers=discoveries(far.address)) as near,
@@ -107,7 +110,13 @@ def test_code_goes_from_peer_to_peer_with_the_tasks_that_tasks_submit(parcel, tm
                 timeout=PATIENCE * 2,
             )
             assert done.stdout == "2\n", done.stderr
-        assert [path.name for path in Path(far._code_store.folder).iterdir()] == [code_archive(parcel).digest + ".zip"]
+        assert archives(far) == [code_archive(parcel).digest + ".zip"] * 2  # each of the two clients has its own
+
+
+def archives(peer):
+    """The archives that a peer keeps, of all its clients."""
+    folders = [Path(client.code_store.folder) for client in peer._acceptor.tenants]
+    return [path.name for folder in folders for path in folder.iterdir()]
 
 
 def test_module_that_is_missing_is_named_with_its_host_and_what_to_do(peer, parcel):
@@ -123,14 +132,19 @@ def test_new_version_takes_the_place_of_the_old_one(peer, parcel):
 
 
 @pytest.mark.slow
-def test_archive_is_kept_once_and_goes_with_the_peer(parcel):
+@pytest.mark.parametrize("linger", [0.05, PATIENCE])
+def test_archive_goes_with_its_client_and_with_the_peer(parcel, monkeypatch, linger):
+    monkeypatch.setattr(tenant, "LINGER", linger)
     with Peer(1, credentials=CREDENTIALS) as peer:
-        run(parcel, peer, "['parcel']")
-        run(parcel, peer, "['parcel']")
-        folder = peer._code_store.folder
-        (archive,) = Path(folder).iterdir()
-        assert archive.name == code_archive(parcel).digest + ".zip"
-    assert not archive.parent.exists()
+        with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=["pytest"]) as pool:
+            pool.submit(abs, -1).result(PATIENCE)
+            pool.submit(abs, -1).result(PATIENCE)
+            (archive,) = archives(peer)
+            (folder,) = (Path(client.code_store.folder) for client in peer._acceptor.tenants)
+            assert (folder / archive).exists()
+        if linger < PATIENCE:
+            eventually(lambda: not folder.exists())
+    assert not folder.exists()
 
 
 def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):

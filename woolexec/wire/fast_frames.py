@@ -8,6 +8,7 @@ reads or writes a whole run (0.1 µs per call, as fast as upb).
 from __future__ import annotations
 
 import struct
+import sys
 
 from woolexec.wire.frames import KINDS, TAGS, Part, Return, Start
 from woolexec.wire.protobuf import FIXED64, Message, read_varint, varint
@@ -185,11 +186,20 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
 
     :raises ValueError: if `data` is not a valid batch
     """
+    return decode_some(data, pos, len(data) if end is None else end, sys.maxsize)[0]
+
+
+def decode_some(data: bytes | bytearray, pos: int, end: int, most: int) -> tuple[list[Message], int]:
+    """
+    Decode the first frames of a batch: see `decode`.
+
+    :param most: maximum number of frames
+    :return: the frames, and the position of the next one
+    :raises ValueError: if `data` is not a valid batch
+    """
     frames: list[Message] = []
-    if end is None:
-        end = len(data)
     try:
-        while pos < end:
+        while pos < end and len(frames) < most:
             if data[pos] != 10:
                 raise ValueError(f"unexpected tag {data[pos]}")
             length = data[pos + 1]
@@ -214,7 +224,7 @@ def decode(data: bytes | bytearray, pos: int = 0, end: int | None = None) -> lis
             pos = stop
     except (IndexError, struct.error, UnicodeDecodeError) as exc:
         raise ValueError(f"bad batch: {exc}") from exc
-    return frames
+    return frames, pos
 
 
 def _short_start(data: bytes | bytearray, pos: int, end: int) -> Start | None:

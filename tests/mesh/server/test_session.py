@@ -8,7 +8,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.descriptors import Descriptors
-from woolexec.wire.frames import Stop, Wait, encode
+from woolexec.wire.frames import Define, Recall, Start, Stop, Wait, encode
 from woolexec.wire.payload import LARGE
 
 
@@ -22,6 +22,36 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
 
         with pytest.raises(WorkerLostError, match=f"a peer does not accept {type(frame).__name__} frames"):
             outstanding.result(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (Define(function=129, payload=b"x"), "there is no slot 129"),
+        (Start(function=0, call=range(1, 2000), size=[0] * 1999), "1999 calls came in one frame"),
+        (Start(function=77, call=[1], size=[0]), "slot 77 has no function"),
+    ],
+)
+def test_frame_that_makes_no_sense_ends_its_link_and_nothing_else(frame, reason):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer) as other:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        link = pool._peers.links[0]
+        pool._engine._loop.tell(lambda: link.send(encode(frame)))
+        eventually(lambda: reason in pool._peers.explain())
+        assert other.submit(abs, -1).result(PATIENCE) == 1
+        assert pool.submit(abs, -1).result(PATIENCE) == 1  # over another link
+
+
+def test_message_of_very_many_frames_does_not_keep_others_waiting():
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer) as other:
+        assert [each.submit(abs, -1).result(PATIENCE) for each in (pool, other)] == [1, 1]
+        frames = encode(Recall()) * 300_000
+        link = pool._peers.links[0]
+        pool._engine._loop.tell(lambda: link.send(frames))
+        after = pool.submit(abs, -2)
+        assert other.submit(abs, -3).result(PATIENCE) == 3
+        assert not after.done()
+        assert after.result(PATIENCE) == 2
 
 
 def grow():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.diagnostics import task_name
 from woolexec.engine.settings import LIMIT
+from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import Arriving, Outbox
@@ -17,7 +19,7 @@ from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
-from woolexec.wire.fast_frames import decode
+from woolexec.wire.fast_frames import decode_some
 from woolexec.wire.frames import (
     COMMANDS,
     Cancel,
@@ -45,6 +47,16 @@ if TYPE_CHECKING:
 
 _LOOK = 0.01
 """How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
+
+
+_SLICE = 0.005
+"""Seconds after which the handling of a message lets other clients take a turn."""
+
+_FRAMES = 256
+"""Maximum number of frames of a message that are decoded before they are handled."""
+
+_CALLS = 1024
+"""Maximum number of calls in one frame; a client sends fewer."""
 
 
 class Served:
@@ -125,15 +137,23 @@ class Served:
         self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                for frame in decode(data):
-                    handlers[frame.__class__](frame)
+                pos, until = 0, monotonic() + _SLICE
+                while pos < len(data):
+                    frames, pos = decode_some(data, pos, len(data), _FRAMES)
+                    for frame in frames:
+                        handlers[frame.__class__](frame)
+                        if monotonic() > until:
+                            wake()
+                            await asyncio.sleep(0)
+                            until = monotonic() + _SLICE
+                    if len(self.outstanding) > self._quota:
+                        wake()
+                        await self._have_room()
                 if self._refused:
                     self.outbox.put(encode(Load(refused=self._refused)))
                     self._refused = []
                     self.places.tell()
                 wake()
-                if len(self.outstanding) > self._quota:
-                    await self._have_room()
         except asyncio.CancelledError:
             if not self._refusal:
                 raise
@@ -169,6 +189,8 @@ class Served:
             self._links.use_settings(frame.settings)
 
     def _define(self, frame: Define) -> None:
+        if frame.function > SLOTS:
+            raise ProtocolError(f"there is no slot {frame.function}")
         # Not interned: the run time of a function is measured for each link separately.
         name = frame.name or "a task of another process"
         self._slots[frame.function] = function = Function(self._taken(frame), name)
@@ -189,6 +211,8 @@ class Served:
             payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
             self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return
+        if len(frame.call) > _CALLS:
+            raise ProtocolError(f"{len(frame.call)} calls came in one frame")
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
             self._submit(Call(function, frame.payload[pos : pos + size], Answer(self, number)), frame)
