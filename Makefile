@@ -25,9 +25,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # In the foreground: it would not hear Ctrl-C otherwise.
 TEST_LIMIT ?= 2400
 LIMIT = timeout --foreground --kill-after=10 $(TEST_LIMIT)
-# Tests wait more than they compute: more processes than processors, each with whole files.
+# Tests wait as much as they compute: more processes than processors, each with whole files, in the order of
+# tests/conftest.py.
 JOBS ?= 4
-PYTEST = -m pytest -n $(JOBS) --dist loadfile
+PYTEST = -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Which tests make test-slow passes: those of "slow and versions" depend on the version of Python or of a dependency.
 SLOW ?= slow
 # Tests of most of the code that start few processes, and a local call, a call through a peer and a stream, for real.

@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +36,25 @@ if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tes
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.
 DESCRIPTORS = 1024
+# Files whose tests are few and long: begun last, one of them would keep a process busy while the others have no work.
+FIRST = (
+    "tests/core/test_simulation.py",
+    "tests/sim/test_sim.py",
+    "tests/mesh/test_hosts.py",
+    "tests/mesh/test_conformance.py",
+    "tests/mesh/server/test_peer.py",
+    "tests/faults/test_large.py",
+    "tests/test_conftest.py",
+    "tests/docs/test_examples.py",
+    "tests/futures/test_delivery.py",
+    "tests/faults/test_descriptors.py",
+    "tests/faults/test_kinds_of_main.py",
+    "tests/faults/test_scale.py",
+    "tests/faults/test_signals.py",
+    "tests/mesh/test_grpc_module.py",
+    "tests/cli/test_demo.py",
+    "tests/discovery/test_ssh.py",
+)
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
@@ -80,6 +100,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "linux" in item.keywords and sys.platform != "linux":
             item.add_marker(pytest.mark.skip(reason="needs Linux"))
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist, which gives out the files in this order
+        sizes = Counter(item.path for item in items)
+        items.sort(key=lambda item: (not item.nodeid.startswith(FIRST), -sizes[item.path]))
     if config.getoption("--slow") or "slow" in config.getoption("markexpr"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FIRST
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -100,6 +102,10 @@ def test_number_of_slow_tests_that_are_left_out_is_said_by_a_run_in_several_proc
     source = "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\ndef test_other(): pass\n"
     ran = run_pytest(tmp_path, source, "-n", "2")
     assert "slow tests that are left out: 1; make test-slow runs them" in ran.stdout
+
+
+def test_files_that_are_begun_first_exist():
+    assert [name for name in FIRST if not (ROOT / name).exists()] == []
 
 
 def test_tests_run_with_the_usual_number_of_descriptors(tmp_path):
