@@ -27,7 +27,6 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (Define(function=129, payload=b"x"), "there is no slot 129"),
         (Start(function=0, call=range(1, 2000), size=[0] * 1999), "1999 calls came in one frame"),
         (Start(function=77, call=[1], size=[0]), "slot 77 has no function"),
     ],
@@ -40,6 +39,19 @@ def test_frame_that_makes_no_sense_ends_its_link_and_nothing_else(frame, reason)
         eventually(lambda: reason in pool._peers.explain())
         assert other.submit(abs, -1).result(PATIENCE) == 1
         assert pool.submit(abs, -1).result(PATIENCE) == 1  # over another link
+
+
+def test_client_keeps_a_limited_number_of_functions():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        link = pool._peers.links[0]
+        pool._engine._loop.tell(
+            lambda: link.send(b"".join(encode(Define(function=1000 + n, payload=b"x")) for n in range(1000)))
+        )
+        (served,) = peer._acceptor.served
+        eventually(lambda: 1999 in served._slots)
+        assert len(served._slots) == 129
+        assert 1000 not in served._slots
 
 
 def test_message_of_very_many_frames_does_not_keep_others_waiting():

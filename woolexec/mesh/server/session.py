@@ -189,8 +189,10 @@ class Served:
             self._links.use_settings(frame.settings)
 
     def _define(self, frame: Define) -> None:
-        if frame.function > SLOTS:
-            raise ProtocolError(f"there is no slot {frame.function}")
+        if frame.function not in self._slots and len(self._slots) > SLOTS:  # our clients use no more
+            oldest = next(iter(self._slots))
+            del self._slots[oldest]
+            self._families.pop(oldest, None)
         # Not interned: the run time of a function is measured for each link separately.
         name = frame.name or "a task of another process"
         self._slots[frame.function] = function = Function(self._taken(frame), name)
