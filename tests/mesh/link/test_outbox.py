@@ -109,6 +109,20 @@ def test_large_batch_leaves_memory_when_it_is_written():
     run(test)
 
 
+def test_bytes_count_as_unsent_until_they_are_written():
+    async def test(stream, outbox):
+        outbox.put(b"1" * (_MEMORY + 1))
+        assert outbox.unsent == _MEMORY + 1
+        outbox.flush()
+        outbox.put(b"22")
+        assert outbox.unsent == _MEMORY + 3
+        await stream.let()
+        assert outbox.unsent == 2
+        assert stream.batches[1:] == [b"22"]
+
+    run(test)
+
+
 def test_failing_write_is_the_end_and_told_once():
     async def test(stream, outbox):
         outbox.put(b"1")

@@ -55,6 +55,12 @@ _SLICE = 0.005
 _FRAMES = 256
 """Maximum number of frames of a message that are decoded before they are handled."""
 
+_UNREAD = 64 << 20
+"""Bytes of outcomes and items that a client has not read, above which nothing is read from it."""
+
+_PAUSE = 0.02
+"""How often that is checked, in seconds."""
+
 _CALLS = 1024
 """Maximum number of calls in one frame; a client sends fewer."""
 
@@ -154,6 +160,8 @@ class Served:
                     self._refused = []
                     self.places.tell()
                 wake()
+                while self.outbox.unsent > _UNREAD:  # noqa: ASYNC110  # rare; an event would be set for each batch
+                    await asyncio.sleep(_PAUSE)
         except asyncio.CancelledError:
             if not self._refusal:
                 raise
