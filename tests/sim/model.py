@@ -265,7 +265,7 @@ class Peer:
         if life != self.life:
             return
         self.idle.append(pace)
-        self.admission.done(weight)
+        self.admission.done(client, weight)
         self.world.send("return", client.returned, self, number, seconds)
         self.run()
         self.tell()
