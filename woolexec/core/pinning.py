@@ -52,8 +52,10 @@ class Pinning:
 
     def _all_workers(self) -> list[Any]:
         workforce = self._scheduler.workforce
-        while len(workforce.workers) < workforce.full and self._actions.start_worker() is not None:
-            pass
+        while len(workforce.workers) < workforce.full:
+            workforce.take_spare()
+            if self._actions.start_worker() is None:
+                break
         return workforce.staying
 
     def _run_on(self, worker: Any, call: Call) -> None:

@@ -49,9 +49,13 @@ class Workforce:
     @property
     def may_grow_for_lanes(self) -> bool:
         """One more worker may be started for coroutines and streams, which take no seats: they get spare ones."""
+        self.take_spare()
+        return len(self.workers) < max(0 if self.share is None else 1, self.limit + len(self.ending))
+
+    def take_spare(self) -> None:
+        """Take a seat that nobody uses for one more worker, unless there is one already."""
         if self.share is not None and len(self.workers) >= self.limit:
             self.share.take_spare()
-        return len(self.workers) < max(0 if self.share is None else 1, self.limit + len(self.ending))
 
     def want(self) -> bool:
         """Ask for a seat for one more worker, because calls wait; return whether there is one now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Pulled
+from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
@@ -77,24 +78,18 @@ class NestedTasks:
         dispatcher = self._dispatcher
         function = dispatcher.intern(frame.function, frame.name or "a nested task", frame.lane)
         function.code = frame.code
-        # The payload is an error if no descriptor was left to receive it.
-        options, trouble = None, frame.payload if isinstance(frame.payload, OSError) else broken
+        options = None
         try:
             options = TaskOptions.from_submit(frame.options)
         except (ValueError, TypeError) as exc:
-            trouble = exc
+            broken = exc
         receiver = _Receiver(self, worker, frame.task)
-        receiver.outstanding_call = call = Call(
-            function, frame.payload, receiver, options, frame.parent, context=frame.context
-        )
+        call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
         if parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
-        if trouble is not None:
-            receiver.deliver_failure(call, trouble)
-            return
-        self._scheduler.add(call)
+        submit(call, broken, self._scheduler.add)
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""

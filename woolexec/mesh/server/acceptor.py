@@ -139,7 +139,8 @@ class Acceptor:
     def _enter(self, hello: Hello, accepted: Accepted | None) -> tuple[Tenant, Served]:
         """Make the session of a client that was admitted."""
         claims = f"{hello.host}:{hello.pid}"
-        if hello.client:  # a peer passes on tasks, and vouches for whose they are
+        is_peer = accepted is None or PEER.encode() in accepted.certificate.dns_names
+        if hello.client and is_peer:  # it passes on tasks, and vouches for whose they are
             claims = f"{hello.client} through {claims}"
         identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
         tenant = self.tenants.enter(hello.session, str(identity))

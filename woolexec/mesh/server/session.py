@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.engine.diagnostics import task_name
 from woolexec.engine.settings import LIMIT
+from woolexec.engine.submission import submit
 from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
@@ -256,16 +258,11 @@ class Served:
             raise ProtocolError(f"call {answer.number} is already outstanding")
         if not self._let_in(call, frame):
             return
-        answer.outstanding_call = call
         self.outstanding[answer.number] = self.untold[answer.number] = answer
-        error = call.payload if isinstance(call.payload, OSError) else self._engine.broken
-        if error is not None:
-            answer.deliver_failure(call, error)
-            return
-        if not self._looking:
+        submit(call, self._engine.broken, partial(self._links.submit, worker=worker))
+        if self.untold and not self._looking:
             self._looking = True
             self._links.after(_LOOK, self._look)
-        self._links.submit(call, worker)
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
