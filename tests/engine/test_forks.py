@@ -65,7 +65,7 @@ def test_each_owner_is_told_of_its_own_workers(running, servers, loop):
     report(
         loop, servers[0], (FORKED, 1, 4711), (FAILED, 2, errno.EAGAIN), (EXITED, 1, -9), (EXITED, 1, 0), (FORKED, 7, 1)
     )
-    assert one.told == [("forked", 1, 4711), ("exited", 1, -9)]
+    assert one.told == [("forked", 1, 4711), ("ended", 1, -9)]
     ((name, number, error),) = other.told
     assert (name, number, error.errno) == ("failed", 2, errno.EAGAIN)
 
@@ -88,7 +88,7 @@ def test_dead_fork_server_is_replaced_and_its_death_counts_once(running, servers
         ("fork_server_died", 1),
         ("fork_server_died", 2),
     ]
-    assert owner.told.count(("lost", 1)) == 2
+    assert owner.told.count(("ended", 1, None)) == 2
     assert all(server.is_closed for server in servers)
 
 

@@ -28,6 +28,7 @@ from woolexec.core.call import MAIN, Call, Function
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.rounds import Rounds
+from woolexec.engine.worker_process import pids_of
 from woolexec.futures.call_future import CallFuture
 from woolexec.platform.posix import at_fork
 from woolexec.wire.fast_frames import encode_next
@@ -149,7 +150,7 @@ class Engine:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return self._supervisor.pids
+        return pids_of(self._supervisor.workers)
 
     @property
     def processes(self) -> dict[int, WorkerProcess]:

@@ -31,14 +31,11 @@ class Owner(Protocol):
     def forked(self, number: int, pid: int) -> None:
         """Note the process id of a worker."""
 
-    def exited(self, number: int, exitcode: int) -> None:
-        """Note that a worker has ended."""
+    def ended(self, number: int, exitcode: int | None) -> None:
+        """Note that a worker has ended; without an exit code, because the fork server has died."""
 
     def failed(self, number: int, error: OSError) -> None:
         """Note that a worker could not be forked."""
-
-    def lost(self, number: int) -> None:
-        """Note that a worker ends because the fork server has died."""
 
     def fork_server_died(self, in_a_row: int) -> None:
         """Note that all workers end, and how many fork servers in a row have died before a worker was forked."""
@@ -107,7 +104,7 @@ class Forks:
                 if owner is None:
                     continue
                 if operation == EXITED:
-                    owner.exited(number, value)
+                    owner.ended(number, value)
                 elif operation == FAILED:
                     owner.failed(number, OSError(value, os.strerror(value)))
         except EOFError:
@@ -134,7 +131,7 @@ class Forks:
         self._died_early += 1
         owners, self._owners = self._owners, {}
         for number, owner in owners.items():
-            owner.lost(number)
+            owner.ended(number, None)
         for owner in set(owners.values()):
             owner.fork_server_died(self._died_early)
 

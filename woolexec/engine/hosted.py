@@ -26,6 +26,7 @@ from woolexec.engine.forks import Forks
 from woolexec.engine.links import Links
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import GRACE
+from woolexec.engine.worker_process import pids_of
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Hosted:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return self._rounds.supervisor.pids
+        return pids_of(self._rounds.supervisor.workers)
 
     def mark(self) -> None:
         """Have it act in the round that follows."""

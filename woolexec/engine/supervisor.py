@@ -126,12 +126,6 @@ class Supervisor:
         self._reserve = Reserve()
         self._early_deaths = 0
 
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the workers; from any thread."""
-        # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
-        return [pid for worker in tuple(self.workers.values()) if (pid := worker.pid or worker.page.pid)]
-
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
         self.settings_of_user = settings_of_user()
@@ -192,18 +186,12 @@ class Supervisor:
             worker.pid = pid
             self.initializer.watch(worker)
 
-    def exited(self, number: int, exitcode: int) -> None:
-        """Note that a worker has ended."""
+    def ended(self, number: int, exitcode: int | None) -> None:
+        """Note that a worker has ended; without an exit code, because the fork server has died or could not fork."""
         worker = self.workers.get(number)
         if worker is not None:
             worker.exitcode = exitcode
-            self.reap(worker)
-
-    def lost(self, number: int) -> None:
-        """Note that a worker ends because the fork server has died."""
-        worker = self.workers.get(number)
-        if worker is not None:
-            self.reap(worker, by_itself=False)
+            self.reap(worker, by_itself=exitcode is not None)
 
     def fork_server_died(self, in_a_row: int) -> None:
         """Break the executor if the fork server dies again and again before a worker is forked."""
@@ -213,7 +201,7 @@ class Supervisor:
 
     def failed(self, number: int, error: OSError) -> None:
         """Note that a worker could not be forked."""
-        self.lost(number)
+        self.ended(number, None)
         self._start_failed(error)
 
     def give_up(self, error: BaseException, *, quietly: bool = False) -> None:

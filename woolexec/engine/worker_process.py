@@ -325,3 +325,9 @@ class Worker(Transport, Place):
         self.page.close()
         self.has_sent.clear()
         self._out.clear()
+
+
+def pids_of(workers: dict[int, Worker]) -> list[int]:
+    """Return the process ids of workers; from any thread."""
+    # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
+    return [pid for worker in tuple(workers.values()) if (pid := worker.pid or worker.page.pid)]

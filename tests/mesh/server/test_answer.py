@@ -12,13 +12,19 @@ from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Log, Raise, Return, Started, Yield
 
 
+class Untold(set):
+    """The numbers of calls that are not reported as started."""
+
+    forget = set.discard
+
+
 class Session:
     """A session that keeps what is sent to its client, and how each call ended."""
 
     def __init__(self, *outstanding):
         self.outbox = self
         self.outstanding = set(outstanding)
-        self.untold = dict.fromkeys(outstanding)
+        self.untold = Untold(outstanding)
         self.sent, self.ends, self.logged, self.cancelled = [], [], [], []
 
     def put(self, frames, number=0):
@@ -121,7 +127,7 @@ def test_start_of_a_stream_is_reported_and_the_call_is_no_longer_untold(session,
     made.deliver_start(made.outstanding_call)
     ((frame, *_),) = session.sent
     assert (frame.__class__, frame.call, frame.open) == (Started, (7,), True)
-    assert session.untold == {}
+    assert session.untold == set()
     assert session.ends == []
 
 

@@ -14,6 +14,7 @@ from woolexec.wire.frames import Raise, Return, Started, Yield, encode
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.start_reports import StartReports
     from woolexec.resources import Requirement
     from woolexec.wire.frames import Log
     from woolexec.wire.payload import File, Parts
@@ -24,8 +25,8 @@ class Session(Protocol):
     """What an answer needs of the session of its client."""
 
     outbox: Outbox
-    untold: dict[int, Any]
-    """The answers of calls that are not reported as started, by number."""
+    untold: StartReports
+    """The calls that are not reported as started."""
 
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
@@ -93,7 +94,7 @@ class Answer(Relayed):
 
     def deliver_start(self, call: Call) -> None:
         """Report that items can be pulled from a stream."""
-        self.served.untold.pop(self.number, None)
+        self.served.untold.forget(self.number)
         self.note_start()
         self.served.outbox.put(encode(Started(call=(self.number,), open=True)))
 

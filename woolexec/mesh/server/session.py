@@ -19,6 +19,7 @@ from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.log_feed import LogFeed
+from woolexec.mesh.server.start_reports import StartReports
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
 from woolexec.wire.fast_frames import decode_some
@@ -32,7 +33,6 @@ from woolexec.wire.frames import (
     Recalled,
     Settings,
     Start,
-    Started,
     Stop,
     encode,
 )
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
     from woolexec.wire.protobuf import Message
-
-_LOOK = 0.01
-"""How often the workers' shared pages are checked while some calls are not reported as started, in seconds."""
-
 
 _SLICE = 0.005
 """Seconds after which the handling of a message lets other clients take a turn."""
@@ -100,16 +96,15 @@ class Served:
         self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
-        self.untold: dict[int, Answer] = {}
         self._code, self._audit = Incoming(code_store), audit
         self._takes_code = code_store is not None
         self._engine = engine
         self._links = engine.links
+        self.untold = StartReports(engine.links, self.outbox)
         self._slots: dict[int, Function] = {}
         self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
         self._refused: list[int] = []
-        self._looking = False
 
     def enter(self, passage: Passage) -> None:
         """Use fd passing for large payloads: the client is on this host."""
@@ -156,7 +151,8 @@ class Served:
                             until = monotonic() + _SLICE
                     if len(self.outstanding) > self._quota:
                         wake()
-                        await self._have_room()
+                        self._room = asyncio.Event()  # set when the client is below its quota
+                        await self._room.wait()
                 if self._refused:
                     self.outbox.put(encode(Load(refused=self._refused)))
                     self._refused = []
@@ -171,11 +167,6 @@ class Served:
             raise ProtocolError(self._refusal) from None
         finally:
             self.outbox.close()
-
-    async def _have_room(self) -> None:
-        """Wait until the client is below its quota; gRPC's flow control stops it.  Our own clients never exceed it."""
-        self._room = asyncio.Event()  # set when the client is below its quota
-        await self._room.wait()
 
     def _handlers(self) -> Handlers:
         return Handlers(
@@ -258,11 +249,10 @@ class Served:
             raise ProtocolError(f"call {answer.number} is already outstanding")
         if not self._let_in(call, frame):
             return
-        self.outstanding[answer.number] = self.untold[answer.number] = answer
+        self.outstanding[answer.number] = answer
+        answer.outstanding_call = call
+        self.untold.add(answer)
         submit(call, self._engine.broken, partial(self._links.submit, worker=worker))
-        if self.untold and not self._looking:
-            self._looking = True
-            self._links.after(_LOOK, self._look)
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
@@ -283,17 +273,6 @@ class Served:
         answer.weight = weight
         call.line = self.places.line_of(self, frame.priority)
         return True
-
-    def _look(self) -> None:
-        """Report the calls that have been started; check again later while there are others."""
-        begun = [number for number, answer in self.untold.items() if self._links.is_running(answer.outstanding_call)]
-        for number in begun:
-            self.untold.pop(number).note_start()
-        if begun:
-            self.outbox.put(encode(Started(call=begun)))
-        self._looking = bool(self.untold)
-        if self._looking:
-            self._links.after(_LOOK, self._look)
 
     def _recall(self, frame: Recall) -> None:
         """Give back the calls that have not been started, from this one on."""
@@ -354,7 +333,7 @@ class Served:
 
     def forget(self, number: int, outcome: str = "cancelled") -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
-        self.untold.pop(number, None)
+        self.untold.forget(number)
         if self._room is not None and len(self.outstanding) <= self._quota:
             self._room.set()
         answer = self.outstanding.pop(number, None)
