@@ -276,3 +276,11 @@ def test_outstanding_call_is_found_wherever_it_is():
     assert scene.scheduler.outstanding(plain.number) is plain
     assert scene.scheduler.outstanding(coroutine.number) is coroutine
     assert scene.scheduler.outstanding(99) is None
+
+
+def test_what_calls_require_is_checked_again_when_a_peer_leaves():
+    scene = Scene(0)
+    link = scene.link("far", 1)
+    scene.actions.timers.clear()
+    scene.scheduler.left(link)
+    assert [piece.__self__ for _, piece in scene.actions.timers] == [scene.scheduler.unmet]

@@ -54,7 +54,7 @@ SERVE = "WOOLEXEC_SERVE_"
 """Prefix of the environment variables that would otherwise have the names of a client's variables."""
 
 SETTINGS = (
-    Setting("workers", "worker processes (default: the usable CPUs)", positive, metavar="N"),
+    Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", positive, metavar="N"),
     Setting(
         "bind",
         "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH",

@@ -242,6 +242,7 @@ class Scheduler:
             self.workforce.parked.pop(target, None)
         else:
             self.links.remove(target)
+            self.unmet.check()  # it may have been the only one that offers what calls require
         lost = self.main.leave(target, target.last_started)
         lost += self.lanes.leave(target.lane_place, target.lane_place.last_started)
         if self._share is not None and target.candidate is None:

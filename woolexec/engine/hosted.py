@@ -12,9 +12,11 @@ A hosted engine acts when something has happened that concerns it; the others sl
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import threading
+import weakref
 from collections import deque
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
@@ -27,13 +29,16 @@ from woolexec.engine.links import Links
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import GRACE
 from woolexec.engine.worker_process import pids_of
-from woolexec.platform.posix import SIGKILL, SIGTERM
+from woolexec.platform.posix import SIGKILL, SIGTERM, at_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.offer import Offer
     from woolexec.engine.worker_process import Worker
+
+
+_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
 class Host:
@@ -73,6 +78,7 @@ class Host:
         self._guest = guest
         self._is_draining = False
         self.loop.prepare(self._run, _nothing)
+        _hosts.add(self)
         self.loop.begin()
 
     # -- from any thread ----------------------------------------------------------------------------------------
@@ -87,15 +93,30 @@ class Host:
         """Process ids of all workers."""
         return [pid for engine in tuple(self.engines) for pid in engine.pids]
 
+    @property
+    def forked(self) -> bool:
+        """This is the copy of a host in a forked child."""
+        return self.loop.forked
+
     def shutdown(self) -> None:
         """End when the calls of all engines are done."""
         self.tell(self._drain)
 
     def close(self) -> None:
         """End all workers, and wait until the thread has ended."""
+        if self.forked:
+            return
         self.tell(self._end)
         if threading.current_thread() is not self.loop.thread:
             self.loop.join()
+
+    def forget(self) -> None:
+        """Close all descriptors in a forked child, which has no such thread."""
+        for engine in self.engines:
+            engine.forget()
+        with contextlib.suppress(OSError):
+            self.forks.forget()
+        self.loop.forget()
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
@@ -133,6 +154,7 @@ class Host:
             self.forks.close()
             for engine in list(self.engines):
                 engine.ended()
+            _hosts.discard(self)
             self.loop.close()
             self.loop.ended()
 
@@ -266,6 +288,12 @@ class Hosted:
         self._rounds.dispatcher.refuse_late()
         self._when_ended()
 
+    def forget(self) -> None:
+        """Close all descriptors in a forked child."""
+        self._rounds.dispatcher.close()
+        with contextlib.suppress(OSError):
+            self._rounds.supervisor.forget()
+
     def on_first_nested(self, act: Callable[[], object]) -> None:
         """Call a function when a task first submits a task of its own."""
         self._rounds.dispatcher.nested.on_first = act
@@ -327,3 +355,19 @@ def _is_current(about: tuple[Callable[[Any], bool], Any]) -> bool:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _forget_all() -> None:
+    for host in list(_hosts):
+        host.forget()
+
+
+def _close_all() -> None:
+    """End the peers that are left at interpreter exit."""
+    for host in list(_hosts):
+        host.close()
+
+
+at_fork(after_in_child=_forget_all)
+# Before threads are joined, as for engines.
+getattr(threading, "_register_atexit", atexit.register)(_close_all)

@@ -190,7 +190,9 @@ class Peer:
         self.engine.wake()
 
     def close(self) -> None:
-        """End all running calls, and wait until the peer has ended."""
+        """End all running calls, and wait until the peer has ended; do nothing in a forked child."""
+        if self.engine.forked:
+            return
         self.engine.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
         self.engine.close()
