@@ -288,3 +288,30 @@ def test_client_that_is_passed_on_and_comes_itself_is_one_client(tmp_path):
 
             eventually(is_linked)
             assert len(far.engine.engines) == 1
+
+
+def recurse(depth):
+    """Have each task submit two others, which peers may pass on to each other."""
+    if depth == 0:
+        time.sleep(0.02)
+        return 1
+    futures = [current_executor().submit(recurse, depth - 1) for _ in range(2)]
+    return sum(future.result() for future in futures)
+
+
+def test_peers_that_pass_on_tasks_to_each_other_keep_nothing_of_a_client_that_has_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(tenant, "LINGER", 0.2)
+    found = discoveries(f"dir:{tmp_path}")
+    with (
+        Peer(1, credentials=CREDENTIALS, announce=found, peers=found) as one,
+        Peer(1, credentials=CREDENTIALS, announce=found, peers=found) as other,
+    ):
+        with joined(one) as pool:
+
+            def go_in_circles():
+                assert pool.submit(recurse, 5).result(PATIENCE) == 32
+                return one.clients == 2 and other.clients == 1
+
+            eventually(go_in_circles)
+        eventually(lambda: one.clients == other.clients == 0)
+        eventually(lambda: one.engine.engines == other.engine.engines == [])

@@ -90,6 +90,7 @@ class Peers:
     :param identity: our own, if this process is a peer itself
     :param session: the secret name of the client whose tasks these are; None: our own
     :param client: what that client is called, if it is not this process
+    :param hops: peers that these tasks have passed through; 0: they are our own
     :raises RuntimeError: in a forked child that cannot have links
     """
 
@@ -104,6 +105,7 @@ class Peers:
         identity: str = "",
         session: bytes | None = None,
         client: str = "",
+        hops: int = 0,
     ) -> None:
         check_fork()
         self._discoveries = discoveries
@@ -111,6 +113,7 @@ class Peers:
         self._timeout = timeout
         self._identity = identity
         self._session, self._client = session or secrets.token_bytes(16), client
+        self._hops = hops
         self._changed = Condition()  # guards `_links`
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
         self._known: dict[tuple[Discovery, str], _Known] = {}
@@ -339,7 +342,8 @@ class Peers:
         return None
 
     def _caller(self, credentials: Credentials, record: Record) -> Caller:
-        return Caller(credentials.token, record.pool, session=self._session, client=self._client)
+        ours = self._session, self._client, self._hops
+        return Caller(credentials.token, record.pool, *ours)
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:

@@ -115,12 +115,15 @@ class Caller:
     :param pool: the name of the requested pool; empty: any
     :param session: names the client: those who give the same share workers
     :param client: what the client is called, if this process passes on its tasks
+    :param hops: peers that they have passed through; 0: they are our own
     """
 
-    def __init__(self, token: bytes | None, pool: str = "", *, session: bytes = b"", client: str = "") -> None:
+    def __init__(
+        self, token: bytes | None, pool: str = "", session: bytes = b"", client: str = "", hops: int = 0
+    ) -> None:
         self._token = token
         self._hello = Hello(nonce=secrets.token_bytes(_NONCE), pool=pool)
-        self._session, self._client = session, client
+        self._session, self._client, self._hops = session, client, hops
         describe(self._hello)
 
     @property
@@ -150,7 +153,8 @@ class Caller:
         opening = Hello()
         opening.CopyFrom(self._hello)
         opening.first, opening.nonce = self._hello.nonce, welcome.nonce
-        opening.session, opening.client = self._session, self._client  # not told to a peer that has not proved itself
+        # This is not told to a peer that has not proved itself.
+        opening.session, opening.client, opening.hops = self._session, self._client, self._hops
         if self._token is not None:
             opening.proof = _proof(self._token, b"client", self._hello.nonce, welcome.nonce)
         return welcome, opening.SerializeToString()

@@ -103,9 +103,9 @@ class Acceptor:
             await context.abort(codes.UNAUTHENTICATED, str(exc))
         if not self.is_open:
             await context.abort(codes.UNAVAILABLE, DRAINING)
-        tenant, served = self._enter(hello, accepted)
         task = asyncio.current_task()
         assert task is not None
+        tenant, served = self._enter(hello, accepted, task)
         self.served[served] = task
         told, forget = self._passages.expect(served.enter)
         self._log.joined(served.client, context.peer())
@@ -124,7 +124,7 @@ class Acceptor:
             try:
                 served.abandon()
             finally:
-                self.tenants.leave(hello.session, tenant)
+                self.tenants.leave(hello.session, tenant, task)
                 self._on_end()
                 await served.outbox.ended()
 
@@ -136,14 +136,14 @@ class Acceptor:
         """
         return None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT))
 
-    def _enter(self, hello: Hello, accepted: Accepted | None) -> tuple[Tenant, Served]:
+    def _enter(self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any]) -> tuple[Tenant, Served]:
         """Make the session of a client that was admitted."""
         claims = f"{hello.host}:{hello.pid}"
         is_peer = accepted is None or PEER.encode() in accepted.certificate.dns_names
         if hello.client and is_peer:  # it passes on tasks, and vouches for whose they are
             claims = f"{hello.client} through {claims}"
         identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
-        tenant = self.tenants.enter(hello.session, str(identity))
+        tenant = self.tenants.enter(hello, str(identity), task)
         store = tenant.code_store if self._takes_code else None
         served = Served(tenant.engine, str(identity), self._quota, self.places, code_store=store, audit=self._audit)
         served.identity = identity

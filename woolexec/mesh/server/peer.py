@@ -229,8 +229,15 @@ class Peer:
 
     def _peers_of(self, tenant: Tenant, session: bytes, name: str) -> Peers:
         """Make the links to other peers for the tasks that a client's tasks submit."""
-        code = tenant.code_store.get
-        return Peers(self._peers, self._credentials, code=code, identity=self.identity, session=session, client=name)
+        return Peers(
+            self._peers,
+            self._credentials,
+            code=tenant.code_store.get,
+            identity=self.identity,
+            session=session,
+            client=name,
+            hops=tenant.level + 1,
+        )
 
     async def _serve_beside(self, bound: Future[str]) -> None:
         """Serve until cancelled, together with fd passing and what ends links."""

@@ -1,14 +1,15 @@
 """
 What one client has at a peer: its workers, its code, and links to other peers for the tasks that its tasks submit.
 
-All of it ends `LINGER` seconds after the client's last link, so that a client whose link broke finds its workers again.
-Links that give the same session belong to one client: its own, and those of peers that pass on its tasks.
+Links that give the same session belong to one client: its own, and those of peers that pass on its tasks.  What it has
+ends `LINGER` seconds after the last link with the fewest hops, so that a client whose link broke finds its workers
+again.  Links with more hops do not keep it: two peers that pass on a client's tasks to each other would keep each
+other's links for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from woolexec.mesh.server.code_store import CodeStore
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from woolexec.engine.hosted import Host, Hosted
     from woolexec.mesh.client.peers import Peers
+    from woolexec.wire.wire_pb2 import Hello
 
 
 LINGER = 1.5
@@ -29,6 +31,8 @@ class Tenant:
     """
     One client at a peer; in the engine's thread only.
 
+    `level` is the number of hops of the links that keep it, `links` the tasks of all its links, with their hops.
+
     :param make_peers: makes the links to other peers, which are opened when a task first submits a task of its own;
         None: there are no other peers
     """
@@ -36,7 +40,9 @@ class Tenant:
     def __init__(self, host: Host, make_peers: Callable[[Tenant], Peers] | None) -> None:
         self.code_store = CodeStore()
         self.engine: Hosted = host.engine({"environment": {FOLDER: self.code_store.folder}, "client": b""})
-        self.links = 0
+        self.level = 0
+        self.has_ended = False
+        self.links: dict[asyncio.Task[Any], int] = {}
         self.peers: Peers | None = None
         self._make_peers = make_peers
         self._finding: asyncio.Task[Any] | None = None
@@ -48,17 +54,19 @@ class Tenant:
         self.peers = self._make_peers(self)
         self._finding = asyncio.get_running_loop().create_task(self.peers(self.engine, self.engine.wake))
 
-    def leave(self) -> None:
+    @property
+    def is_kept(self) -> bool:
+        """A link keeps it."""
+        return self.level in self.links.values()
+
+    def end(self) -> None:
         """End everything."""
+        self.has_ended = True
         if self._finding is not None:
             self._finding.cancel()
+        for task in self.links:
+            task.cancel()
         self.engine.retire(self.code_store.close)
-
-    async def ended(self) -> None:
-        """Wait until the links to other peers have ended."""
-        if self._finding is not None:
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await self._finding
 
 
 class Tenants:
@@ -75,24 +83,30 @@ class Tenants:
         self._by_session: dict[bytes, Tenant] = {}
         self._lingering: dict[Tenant, asyncio.TimerHandle] = {}
 
-    def enter(self, session: bytes, name: str) -> Tenant:
-        """Note a link of the client with this session; a client without one has only that link."""
-        tenant = self._by_session.get(session) if session else None
+    def enter(self, hello: Hello, name: str, task: asyncio.Task[Any]) -> Tenant:
+        """
+        Note a link of a client; one that gives no session has only that link.
+
+        :param task: serves the link; cancelled when the client's other links have ended, if this one does not keep it
+        """
+        tenant = self._by_session.get(hello.session) if hello.session else None
         if tenant is None:
             make = self._make_peers
-            make_peers = None if make is None else lambda tenant: make(tenant, session, name)
+            make_peers = None if make is None else lambda tenant: make(tenant, hello.session, name)
             tenant = Tenant(self._host, make_peers)
-            if session:
-                self._by_session[session] = tenant
-        tenant.links += 1
-        if tenant in self._lingering:
+            tenant.level = hello.hops
+            if hello.session:
+                self._by_session[hello.session] = tenant
+        tenant.links[task] = hello.hops
+        tenant.level = min(tenant.level, hello.hops)
+        if tenant.is_kept and tenant in self._lingering:
             self._lingering.pop(tenant).cancel()
         return tenant
 
-    def leave(self, session: bytes, tenant: Tenant) -> None:
+    def leave(self, session: bytes, tenant: Tenant, task: asyncio.Task[Any]) -> None:
         """Note that a link has ended; a client that has no other one soon loses all that it has here."""
-        tenant.links -= 1
-        if tenant.links:
+        del tenant.links[task]
+        if tenant.is_kept or tenant.has_ended or tenant in self._lingering:
             return
         if session and self._is_open:
             after = asyncio.get_running_loop().call_later
@@ -108,7 +122,7 @@ class Tenants:
         self._lingering.pop(tenant, None)
         if self._by_session.get(session) is tenant:
             del self._by_session[session]
-        tenant.leave()
+        tenant.end()
 
     def __iter__(self) -> Iterator[Tenant]:
         return iter(tuple(self._by_session.values()))
