@@ -286,7 +286,7 @@ print("shut")
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/socket"])
 def test_pool_ends_while_a_peer_is_frozen_in_the_middle_of_a_large_payload(bind, tmp_path):
-    token = "ab" * 16
+    token = CREDENTIALS.token.decode()
     with local_peer(bind.format(tmp_path), 1, token) as peer:
         arguments = [address_of(peer), str(peer.pid), token]
         try:
