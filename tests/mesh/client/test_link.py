@@ -18,6 +18,7 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once, whoami
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
+from woolexec.mesh.client.link import Link
 from woolexec.mesh.server.peer import Peer
 
 
@@ -149,6 +150,24 @@ def test_call_that_waits_at_the_peer_can_be_cancelled(pool, peer, tmp_path):
     for future in calls.values():
         assert future.cancelled() or future.result(PATIENCE) in peer.engine.pids
     assert {path.name for path in tmp_path.iterdir()} == {*calls, "release"} - {name}
+
+
+def test_calls_that_are_cancelled_one_after_the_other_are_not_sent_again_in_between(pool, tmp_path, monkeypatch):
+    for _ in range(50):  # now they are known to be short, and are sent ahead
+        pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
+    running = [pool.submit(tasks.hold_if, tmp_path, name) for name in ("a", "b")]
+    eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+    waiting = [pool.submit(tasks.hold_if, tmp_path, f"waiting-{n}") for n in range(400)]
+    eventually(lambda: len(pool._engine.scheduler.links[0].outstanding) > 300)
+    recalls = []
+    send_recall = Link.send_recall
+    monkeypatch.setattr(Link, "send_recall", lambda *args, **more: recalls.append(args) or send_recall(*args, **more))
+    assert all(future.cancel() for future in waiting)
+    assert len(recalls) < 200
+    after = pool.submit(double, 4)
+    (tmp_path / "release").touch()
+    assert after.result(PATIENCE) == 8
+    assert all(future.result(PATIENCE) for future in running)
 
 
 def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):

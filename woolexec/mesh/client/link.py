@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 """Bytes of code per frame."""
 
+_BURST = 0.02
+"""If calls are cancelled within so many seconds of each other, nothing is sent for as long; else each of them would
+take back all that were sent after it, which would be sent again."""
+
 _LAST_SLOT = SLOTS
 """The slot for functions of calls with large payloads: it is redefined right before each of these calls."""
 
@@ -66,6 +70,7 @@ class Link(Remote):
     __slots__ = (
         "_address",
         "_arriving",
+        "_cancelled_at",
         "_code",
         "_host",
         "_leaving",
@@ -107,6 +112,7 @@ class Link(Remote):
         self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self._stream: Any = None
         self._leaving = False
+        self._cancelled_at = 0.0  # when a call was last taken back, in monotonic seconds
         if setup is not None:
             self._send_code(setup.digests)
 
@@ -323,12 +329,25 @@ class Link(Remote):
         place.wanted[call] = answer
         if not force:
             self._links.recall(place, since=call.number)
+            now = monotonic()
+            if now - self._cancelled_at < _BURST:
+                self._hold(place)
+            self._cancelled_at = now
             return
         place.recalling += 1
         if call.state == SENT:
             call.move("doubt")
         self.send_command(Cancel(call=call.number))
         self._links.due.add(self)
+
+    def _hold(self, place: RemotePlace) -> None:
+        """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
+        place.recalling += 1
+        self._links.after(_BURST, partial(self._go_on, place))
+
+    def _go_on(self, place: RemotePlace) -> None:
+        self._links.hear(self, Recalled(loop=place.is_lane))
+        self._answer(place)
 
     def _answer(self, place: RemotePlace, *, broken: bool = False) -> None:
         """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
