@@ -64,11 +64,6 @@ class Tls:
 
         :raises CredentialsError: if a file is missing or invalid, or others can read the key
         """
-        try:
-            if self.key is not None and not is_closed_to_others(os.stat(self.key)):
-                raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
-        except OSError as exc:
-            raise CredentialsError(f"{self.key}: {exc.strerror}") from exc
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if self.revoked is not None:
             revoked_in(self.revoked)
@@ -78,8 +73,10 @@ class Tls:
                     continue
                 if path is self.ca:
                     context.load_verify_locations(path)
-                else:
-                    context.load_cert_chain(path, self.key)
+                    continue
+                if self.key is not None and not is_closed_to_others(os.stat(self.key)):
+                    raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
+                context.load_cert_chain(path, self.key)
             except ssl.SSLError as exc:
                 if exc.reason == "KEY_VALUES_MISMATCH":
                     raise CredentialsError(f"{self.key} is not the key of {path}") from exc
