@@ -83,7 +83,7 @@ class PeerPoolExecutor(EngineExecutor):
     :param results: what results of peers, and of nested tasks, may be: ``"pickle"``: any object, and unpickling it may
         run any code that the peer has chosen; ``"plain"``: numbers, text, bytes, containers, dates, paths, and arrays
         of numpy and Arrow, and exceptions become those of Python and woolexec, or `RemoteError`.  Anything else is an
-        `UnpicklingError` of that one task
+        `pickle.UnpicklingError` of that one task
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used

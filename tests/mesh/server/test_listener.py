@@ -75,6 +75,14 @@ def test_path_that_is_not_utf8_ends_no_link_and_others_can_still_come(peer):
         assert pool._peers.links == [link]
 
 
+def test_unix_socket_that_is_removed_is_made_again():
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        os.unlink(peer.address.removeprefix("unix:"))
+        eventually(lambda: os.path.exists(peer.address.removeprefix("unix:")) and accepts(peer.address))
+        with joined(peer, timeout=PATIENCE) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
 def test_health_port_listens_again_too(caplog):
     health = f"127.0.0.1:{free_port()}"
     with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS, health=health):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.peer_log import PeerLog
 
 _LOOK = 0.5
-"""Seconds between two checks whether the address still accepts connections."""
+"""Seconds between two checks whether the address still accepts connections; a Unix socket can be removed."""
 
-_RETRY = 0.1
-"""Seconds between two tries to listen again."""
+_RETRY, _LOOKS = 0.1, 5
+"""Seconds between two tries to listen again, and how often it is checked whether a socket has been removed."""
 
 _UNLIMITED = 1e6
 """Seconds that the calls of a server have that accepts no others."""
@@ -46,6 +47,7 @@ class Listener:
     ) -> None:
         self.address = bind
         """The address; once started, with the port that was chosen."""
+        self._path = bind.removeprefix("unix:") if bind.startswith("unix:") else ""
         self._make, self._handlers, self._tls = make, handlers, tls
         self._log = log
         self._servers: list[Any] = []
@@ -80,6 +82,7 @@ class Listener:
             reason = self._reason()
             self._log.listening_again(self.address, reason)
             self._let_go(self._servers[-1])
+            await self._unlinked()
             while True:
                 try:
                     await self.start()
@@ -103,22 +106,35 @@ class Listener:
     async def _deaf(self) -> None:
         """Wait until nothing is accepted any more."""
         while True:
-            if self._accepting is not None:
-                await asyncio.wait({self._accepting})
-                return
-            await asyncio.sleep(_LOOK)
+            if self._accepting is None:
+                await asyncio.sleep(_LOOK)
+            else:
+                await asyncio.wait({self._accepting}, timeout=_LOOK if self._path else None)
+                if self._accepting.done():
+                    return
             if not await _answers(self.address):
+                return
+
+    async def _unlinked(self) -> None:
+        """Give the old server the time to remove its Unix socket: later it would remove that of the next server."""
+        for _ in range(_LOOKS if self._path else 0):
+            await asyncio.sleep(_RETRY)
+            if not _exists(self._path):
                 return
 
     def _reason(self) -> str:
         task = self._accepting
-        if task is None or task.cancelled():
+        if task is None or not task.done() or task.cancelled():
             return "it accepted no connections"
         return repr(task.exception() or "it ended")
 
     async def stop(self, grace: float) -> None:
         """End all calls, after this many seconds at most."""
         await asyncio.gather(*(server.stop(grace) for server in self._servers))
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path)
 
 
 def _accepts(task: asyncio.Task[Any]) -> bool:
