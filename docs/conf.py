@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     # A parameter or an attribute of the name's own class.
     ("py:obj", r"[a-z_]+"),
     # Other packages.  With LINKS=1 those of the standard library are links.
-    ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy)\..+"),
+    ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|pickle)\..+"),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
     ("py:class", r"Audit|OptionsView|PeersArgument|Shippable|Tls|(woolexec\.options\.)?View_co"),
