@@ -13,9 +13,9 @@ from tests.core.simulated_worker import SimWorker
 from woolexec.core.call import Call
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.window import BYTES, DEPTH, HORIZON
-from woolexec.engine import engine as engines
 from woolexec.engine.dispatcher import Dispatcher
 from woolexec.engine.engine import Engine
+from woolexec.engine.lifetimes import running
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import Supervisor
 
@@ -151,7 +151,7 @@ class SimEngine(Engine):
         of_world = {name: type(kind.__name__, (kind,), {"world": world}) for name, kind in kinds.items()}
         self.rounds_type = type("Rounds", (Rounds,), of_world)
         super().__init__(limit, calls_limit=calls_limit)
-        engines._engines.discard(self)
+        running.discard(self)
         self.scheduler.balancing.grants_permits = False
         self.scheduler.main.queue.__class__ = Queue
         self.scheduler.main.queue.world = world

@@ -16,9 +16,7 @@ The engine: owns the queue, the workers and every call until its outcome is deli
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cached_property, partial
@@ -26,11 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.engine.lane import COROUTINES
+from woolexec.engine.lifetimes import running
 from woolexec.engine.process import WorkerProcess
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.worker_process import pids_of
 from woolexec.futures.call_future import CallFuture
-from woolexec.platform.posix import at_fork
 from woolexec.wire.fast_frames import encode_next
 from woolexec.wire.frames import Cancel, Next, encode
 from woolexec.wire.payload import File, Parts
@@ -56,8 +54,6 @@ _DIRECT_LIMIT = 4096
 _LINK_PATIENCE = 10.0
 """Seconds that `cancel` waits for the answer of a peer."""
 
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
 
 class Engine:
     """
@@ -71,6 +67,7 @@ class Engine:
     """
 
     rounds_type: ClassVar[type[Rounds]] = Rounds
+    serves_others: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -96,7 +93,7 @@ class Engine:
             guest=None if guest is None else partial(guest, self),
             policy=policy,
             variables=variables,
-            on_end=partial(_engines.discard, self),
+            on_end=partial(running.discard, self),
         )
         rounds.outcomes.mark = mark
         self.scheduler = rounds.scheduler
@@ -111,7 +108,7 @@ class Engine:
             # What it needs is loaded here, not in the engine's thread: a fork in mid-import breaks the child.
             _ = self.links, self.scheduler.offering
             self._loop.begin()
-        _engines.add(self)
+        running.add(self)
 
     @cached_property
     def links(self) -> Links:
@@ -192,7 +189,7 @@ class Engine:
         if self.forked:
             return
         if self._loop.retire():  # it has not been used
-            _engines.discard(self)
+            running.discard(self)
             self._dispatcher.refuse_late()
             self._loop.ended()
             return
@@ -308,28 +305,3 @@ class Engine:
     def run_elsewhere(self, piece: Callable[[], object]) -> None:
         """Run the rest of a future's delivery in the callback thread; only the engine's thread calls this."""
         self._loop.run_user_code(piece)
-
-
-def _forget_all() -> None:
-    for engine in list(_engines):
-        if engine.has_begun:  # one that has not been used yet holds nothing of the parent process
-            engine.forget()
-
-
-def _finish_all() -> None:
-    """Finish all submitted calls at interpreter exit, as the standard library's executors do."""
-    engines = [engine for engine in _engines if not engine.forked]
-    # An unhandled Ctrl-C (it has set sys.last_type by now) ends the program, but not the calls that still run.
-    ended_by = getattr(sys, "last_type", None)
-    interrupted = ended_by is not None and issubclass(ended_by, KeyboardInterrupt) and not hasattr(sys, "ps1")
-    for engine in engines:
-        if interrupted:
-            engine.interrupt()
-        engine.shutdown(wait=False, cancel=interrupted)
-    for engine in engines:
-        engine.join()
-
-
-at_fork(after_in_child=_forget_all)
-# This runs before threads are joined, as in concurrent.futures; atexit handlers run after that.
-getattr(threading, "_register_atexit", __import__("atexit").register)(_finish_all)

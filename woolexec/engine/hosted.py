@@ -12,33 +12,29 @@ A hosted engine acts when something has happened that concerns it; the others sl
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import threading
-import weakref
 from collections import deque
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from woolexec.core.seats import Seats, Share
 from woolexec.engine import asyncio_driver
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.forks import Forks
+from woolexec.engine.lifetimes import running
 from woolexec.engine.links import Links
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import GRACE
 from woolexec.engine.worker_process import pids_of
-from woolexec.platform.posix import SIGKILL, SIGTERM, at_fork
+from woolexec.platform.posix import SIGKILL, SIGTERM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.offer import Offer
     from woolexec.engine.worker_process import Worker
-
-
-_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
 
 
 class Host:
@@ -50,10 +46,11 @@ class Host:
     :param coroutines: maximum number of coroutines and streams that one worker runs at once
     :param variables: environment variables for the workers, in addition to those of this process
     :param offer: what calls may require of the workers
-    :param guest: a coroutine function that runs in the thread until the host ends; its arguments are the host, and a
-        function to call when it has brought something to act on
+    :param guest: a coroutine function that runs in the thread until the host ends; its argument is the host
     :param on_worker_death: called for each worker that was not told to end
     """
+
+    serves_others: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -63,13 +60,13 @@ class Host:
         coroutines: int,
         variables: Mapping[str, str],
         offer: Offer,
-        guest: Callable[[Host, Callable[[], None]], Coroutine[Any, Any, None]],
+        guest: Callable[[Host], Coroutine[Any, Any, None]],
         on_worker_death: Callable[[Worker], object],
     ) -> None:
         self.loop = Loop(_is_current)
         self.tell = self.loop.tell
         self.forks = Forks(self.loop, threads, variables, adopts=True)
-        self.seats = Seats(seats, self.loop.clock, self._after)
+        self.seats = Seats(seats, self.loop.clock, self.loop.after)
         self.engines: list[Hosted] = []
         self.wake: Callable[[], None] = _nothing
         """Have the engines act that have something to do; set by the thread."""
@@ -78,7 +75,7 @@ class Host:
         self._guest = guest
         self._is_draining = False
         self.loop.prepare(self._run, _nothing)
-        _hosts.add(self)
+        running.add(self)
         self.loop.begin()
 
     # -- from any thread ----------------------------------------------------------------------------------------
@@ -98,15 +95,25 @@ class Host:
         """This is the copy of a host in a forked child."""
         return self.loop.forked
 
-    def shutdown(self) -> None:
-        """End when the calls of all engines are done."""
-        self.tell(self._drain)
+    @property
+    def has_begun(self) -> bool:
+        """The thread has been started."""
+        return self.loop.has_begun
 
-    def close(self) -> None:
-        """End all workers, and wait until the thread has ended."""
+    def interrupt(self) -> None:
+        """Cancel calls that have not been started and interrupt those that run, after the user's Ctrl-C."""
+        self.loop.ask(self._interrupt)
+
+    def shutdown(self, *, wait: bool, cancel: bool) -> None:
+        """End when the calls of all engines are done or, with `cancel`, end them and all workers."""
         if self.forked:
             return
-        self.tell(self._end)
+        self.tell(self._end if cancel else self._drain)
+        if wait:
+            self.join()
+
+    def join(self) -> None:
+        """Wait until the thread has ended; return at once in that thread."""
         if threading.current_thread() is not self.loop.thread:
             self.loop.join()
 
@@ -128,6 +135,8 @@ class Host:
         """
         engine = Hosted(self, self._coroutines, self._offer, self._on_worker_death, settings)
         self.engines.append(engine)
+        if self._is_draining:
+            engine.drain()
         return engine
 
     def loop_for(self, rounds: Rounds) -> HostedLoop:
@@ -142,9 +151,6 @@ class Host:
         """Have an engine act in the next round."""
         self._due[engine] = None
 
-    def _after(self, seconds: float, piece: Callable[[], object]) -> None:
-        self.loop.after(seconds, piece)
-
     def _run(self) -> None:
         try:
             asyncio_driver.run(self._step, self.loop, self._be_host)
@@ -154,13 +160,13 @@ class Host:
             self.forks.close()
             for engine in list(self.engines):
                 engine.ended()
-            _hosts.discard(self)
+            running.discard(self)
             self.loop.close()
             self.loop.ended()
 
     async def _be_host(self, wake: Callable[[], None]) -> None:
         self.wake = wake
-        await self._guest(self, wake)
+        await self._guest(self)
 
     def _step(self) -> bool:
         """Have the engines act that are due; return False when nothing is left to do."""
@@ -180,6 +186,10 @@ class Host:
         self._is_draining = True
         for engine in self.engines:
             engine.drain()
+
+    def _interrupt(self) -> None:
+        for engine in self.engines:
+            engine.interrupt()
 
     def _end(self) -> None:
         self._is_draining = True
@@ -216,11 +226,8 @@ class Hosted:
         cast("HostedLoop", self._rounds.loop).engine = self
         self._rounds.supervisor.settings_of_user = dict(settings)
         self.scheduler = self._rounds.scheduler
-
-    @cached_property
-    def links(self) -> Links:
+        self.links = Links(self._rounds)
         """What sessions and links ask of it."""
-        return Links(self._rounds)
 
     @property
     def broken(self) -> BaseException | None:
@@ -238,7 +245,7 @@ class Hosted:
 
     def wake(self) -> None:
         """Have it act now; the caller is a task of the event loop."""
-        self._host.mark(self)
+        self.mark()
         self._host.wake()
 
     def step(self) -> bool:
@@ -252,7 +259,12 @@ class Hosted:
     def drain(self) -> None:
         """End when its calls are done."""
         self._rounds.shut(cancel=False)
-        self._host.mark(self)
+        self.mark()
+
+    def interrupt(self) -> None:
+        """Cancel calls that have not been started and interrupt those that run."""
+        self._rounds.interrupt()
+        self.mark()
 
     def retire(self, when_ended: Callable[[], object]) -> None:
         """
@@ -262,13 +274,13 @@ class Hosted:
         """
         self._when_ended = when_ended
         self._rounds.shut(cancel=True)
-        self._host.mark(self)
+        self.mark()
         self._host.loop.after(GRACE, self._end_for_good)
 
     def end(self, number: int = SIGTERM) -> None:
         """End its calls and its workers."""
         self._rounds.end_workers(number)
-        self._host.mark(self)
+        self.mark()
 
     def _end_for_good(self) -> None:
         if self in self._host.engines:
@@ -355,19 +367,3 @@ def _is_current(about: tuple[Callable[[Any], bool], Any]) -> bool:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-def _forget_all() -> None:
-    for host in list(_hosts):
-        host.forget()
-
-
-def _close_all() -> None:
-    """End the peers that are left at interpreter exit."""
-    for host in list(_hosts):
-        host.close()
-
-
-at_fork(after_in_child=_forget_all)
-# Before threads are joined, as for engines.
-getattr(threading, "_register_atexit", atexit.register)(_close_all)

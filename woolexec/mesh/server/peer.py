@@ -183,7 +183,7 @@ class Peer:
 
     def _end_if_alone(self) -> None:
         if not (self._acceptor.is_open or self._acceptor.served):
-            self.engine.shutdown()
+            self.engine.shutdown(wait=False, cancel=False)
 
     def _link_ended(self) -> None:
         self._end_if_alone()
@@ -195,7 +195,7 @@ class Peer:
             return
         self.engine.tell(self._stop.set)  # links first, so that clients place unsent calls elsewhere
         self._stopped.wait()
-        self.engine.close()
+        self.engine.shutdown(wait=True, cancel=True)
         self._socket_dir.leave()
 
     def __enter__(self) -> Self:
@@ -206,7 +206,7 @@ class Peer:
 
     # -- the engine's thread ------------------------------------------------------------------------------------
 
-    async def _run(self, bound: Future[str], offer: Offer, host: Host, _wake: Callable[[], None]) -> None:
+    async def _run(self, bound: Future[str], offer: Offer, host: Host) -> None:
         try:
             self._acceptor = Acceptor(
                 door=self._door,
