@@ -232,7 +232,7 @@ class Fake:
         self.functions = {}
         self.names = itertools.count(1)
 
-    def _make_fork_server(self, *made, adopts):
+    def _make_fork_server(self, *made, is_peer):
         self.fork_servers.append(FakeForkServer(made))
         return self.fork_servers[-1]
 

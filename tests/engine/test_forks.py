@@ -24,7 +24,7 @@ class Owner:
 def servers(monkeypatch):
     servers = []
 
-    def make(*made, adopts):
+    def make(*made, is_peer):
         servers.append(FakeForkServer(made))
         return servers[-1]
 

@@ -59,12 +59,12 @@ class ForkServer:
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
-    :param adopts: this process is a peer: what workers leave behind, such as daemons, is ended with them, and they do
+    :param is_peer: this process is a peer: what workers leave behind, such as daemons, is ended with them, and they do
         not start with the settings of the program here
     :raises OSError: if it cannot be started
     """
 
-    def __init__(self, threads: int, variables: Mapping[str, str] | None = None, *, adopts: bool = False) -> None:
+    def __init__(self, threads: int, variables: Mapping[str, str] | None = None, *, is_peer: bool = False) -> None:
         ours, theirs = socketpair()
         self.answers = False  # whether its interpreter has run the code below
         self._settings = b""  # the settings that were sent to it last
@@ -78,13 +78,13 @@ class ForkServer:
         finally:
             theirs.close()
         self.path = import_path()
-        self._is_peer = adopts
+        self._is_peer = is_peer
         self._limits = resource_limits()
         config = pickle.dumps(
             {
                 "path": self.path,
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
-                "adopts": adopts,
+                "adopts": is_peer,
             }
         )
         try:

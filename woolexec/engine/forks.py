@@ -50,17 +50,17 @@ class Forks:
 
     :param threads: value of the thread-pool variables in workers
     :param variables: environment variables for the workers, in addition to those of this process
-    :param adopts: this process is a peer: see `ForkServer`
+    :param is_peer: this process is a peer: see `ForkServer`
     """
 
     def __init__(
-        self, loop: Loop, threads: int, variables: Mapping[str, str] | None = None, *, adopts: bool = False
+        self, loop: Loop, threads: int, variables: Mapping[str, str] | None = None, *, is_peer: bool = False
     ) -> None:
         self.number = itertools.count(1).__next__
         self._loop = loop
         self._threads = threads
         self._variables = variables
-        self._adopts = adopts
+        self._is_peer = is_peer
         self._server: ForkServer | None = None
         self._owners: dict[int, Owner] = {}
         self._died_early = 0  # fork servers in a row that forked no worker
@@ -79,7 +79,7 @@ class Forks:
         :raises OSError: if the fork server cannot be started, or is gone
         """
         if self._server is None:
-            self._server = ForkServer(self._threads, self._variables, adopts=self._adopts)
+            self._server = ForkServer(self._threads, self._variables, is_peer=self._is_peer)
             self._loop.watched.add(self._server.socket.fileno(), self._hear)
             self._loop.after(_START_PATIENCE, partial(self._check, self._server))
         self._server.spawn(number, fds, settings)

@@ -65,7 +65,7 @@ class Host:
     ) -> None:
         self.loop = Loop(_is_current)
         self.tell = self.loop.tell
-        self.forks = Forks(self.loop, threads, variables, adopts=True)
+        self.forks = Forks(self.loop, threads, variables, is_peer=True)
         self.seats = Seats(seats, self.loop.clock, self.loop.after)
         self.engines: list[Hosted] = []
         self.wake: Callable[[], None] = _nothing

@@ -78,7 +78,6 @@ class Rounds:
             from woolexec.engine.policy_guard import guarded
 
             policy = guarded(policy)
-        self._host = host
         self.loop: Loop
         if host is None:
             self.loop = loop = self.loop_type(self.is_outstanding)

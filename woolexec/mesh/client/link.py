@@ -46,8 +46,8 @@ _PIECE = 1 << 20
 """Bytes of code per frame."""
 
 _BURST = 0.02
-"""If calls are cancelled within so many seconds of each other, nothing is sent for as long; else each of them would
-take back all that were sent after it, which would be sent again."""
+"""Calls that are cancelled within this many seconds of each other are a burst, during which nothing is sent: each of
+them takes back all that were sent after it, and those would be sent again."""
 
 _LAST_SLOT = SLOTS
 """The slot for functions of calls with large payloads: it is redefined right before each of these calls."""

@@ -112,8 +112,7 @@ class Peers:
         self._credentials = credentials
         self._timeout = timeout
         self._identity = identity
-        self._session, self._client = session or secrets.token_bytes(16), client
-        self._hops = hops
+        self._ours = session or secrets.token_bytes(16), client, hops
         self._changed = Condition()  # guards `_links`
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
         self._known: dict[tuple[Discovery, str], _Known] = {}
@@ -314,7 +313,7 @@ class Peers:
             try:
                 async with self._few, asyncio.timeout(_GREETING):
                     channel, accepted = await taken.enter_async_context(connected(address, credentials, trust))
-                    welcome, opening = await greet(channel, self._caller(credentials, known.record))
+                    welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool, *self._ours))
                     if welcome.identity == self._identity or welcome.identity in self._links:
                         known.said = True
                         return "already linked to this peer"  # found in two ways, or this process itself
@@ -340,10 +339,6 @@ class Peers:
             finally:
                 known.link = None
         return None
-
-    def _caller(self, credentials: Credentials, record: Record) -> Caller:
-        ours = self._session, self._client, self._hops
-        return Caller(credentials.token, record.pool, *ours)
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:

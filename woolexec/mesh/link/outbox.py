@@ -71,13 +71,12 @@ class Outbox:
     def __init__(self, due: set[Any]) -> None:
         self._due = due
         self._frames: list[bytes] = []
-        self._size = 0  # bytes in `_frames` and in the batch that is being written
+        self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
         self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
         self._writing: Coroutine[Any, Any, Any] | None = None
         self._waits_for: asyncio.Future[Any] | None = None
         self._is_watched = self._is_large = False
-        self._in_flight = 0  # the size of the batch that is being written
         self.passage: Passage | None = None
 
     def __len__(self) -> int:
@@ -85,15 +84,15 @@ class Outbox:
 
     @property
     def unsent(self) -> int:
-        """Bytes of frames that wait to be written, or are being written, without large payloads."""
-        return self._size
+        """Bytes that wait to be written, or are being written; parts of large payloads count while they are written."""
+        return self._queued + self._in_flight
 
     def put(self, frames: bytes, call: int = 0) -> None:
         """Queue encoded frames, keeping the order within a call; only in the event loop's thread."""
         behind = self._behind.get(call) if self._behind else None
         if behind is None:
             self._frames.append(frames)
-            self._size += len(frames)
+            self._queued += len(frames)
         else:
             behind.append(frames)
         self._due.add(self)
@@ -170,8 +169,7 @@ class Outbox:
                 self._fail()
             else:
                 self._is_large = len(batch) > _MEMORY
-                self._in_flight = len(batch)
-                self._size = len(batch)
+                self._queued, self._in_flight = 0, len(batch)
                 self._writing = self._write(batch)
         return True
 
@@ -197,7 +195,7 @@ class Outbox:
                 self._waits_for = self._writing.send(None)
             except StopIteration:
                 self._writing = self._waits_for = None
-                self._size -= self._in_flight
+                self._in_flight = 0
             except (Exception, asyncio.CancelledError):  # any failed write ends the link
                 self._writing = self._waits_for = None
                 self._fail()

@@ -3,7 +3,7 @@ A list of certificates that are not accepted any more: in each line a serial num
 whose it is.
 
 An authority's folder has one, `FILE`; ``woolexec certs revoke`` adds to it.  It is a list of numbers and not a CRL:
-whoever can replace it could replace the authorities beside it as well.
+anyone who can replace it could replace the authorities' file as well.
 """
 
 from __future__ import annotations

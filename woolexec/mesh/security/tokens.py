@@ -4,8 +4,8 @@ The format of tokens::
     woolexec_<48 characters>        base64url of 32 random bytes and a checksum of 4 bytes
     <64 hexadecimal digits>         32 random bytes, as ``openssl rand -hex 32`` prints them
 
-Only tokens in these formats are accepted, so no word that somebody has thought of becomes one: whoever takes part in a
-handshake could try such words afterwards.  Digits are accepted only if they look random.  The checksum finds tokens
+Only tokens in these formats are accepted, so no word that somebody has thought of becomes one: anyone who takes part in
+a handshake could try such words afterwards.  Digits are accepted only if they look random.  The checksum finds tokens
 that were cut off or mistyped, the prefix those that were published by mistake.
 """
 

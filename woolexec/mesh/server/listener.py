@@ -2,7 +2,8 @@
 Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
 
 Some requests end the loop in which grpc.aio accepts others, before any handler of ours sees them: grpc 1.85 stops
-listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until the end.
+listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until
+they have ended.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from typing import TYPE_CHECKING, Any
+
+from woolexec.mesh.client.channel import to_peer
+from woolexec.mesh.server.listening import reachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +79,7 @@ class Listener:
             self.address = f"{host}:{port}"
 
     async def watch(self) -> None:
-        """Listen again whenever the server has stopped to accept calls; until cancelled."""
+        """Listen again whenever the server no longer accepts calls; until cancelled."""
         while True:
             await self._deaf()
             reason = self._reason()
@@ -144,20 +147,10 @@ def _accepts(task: asyncio.Task[Any]) -> bool:
 async def _answers(address: str) -> bool:
     """Return whether an address accepts a connection."""
     try:
-        if address.startswith("unix:"):
-            _, writer = await asyncio.open_unix_connection(address.removeprefix("unix:"))
-        else:
-            host, _, port = address.rpartition(":")
-            host = host.strip("[]")
-            _, writer = await asyncio.open_connection(_here(host), int(port))
+        _, writer = await to_peer(reachable(address)[0])
     except OSError:
         return False
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
-
-
-def _here(host: str) -> str:
-    """Return the address at which this host reaches itself where a server listens at all of its addresses."""
-    return {socket.inet_ntoa(bytes(4)): "127.0.0.1", "::": "::1"}.get(host, host)

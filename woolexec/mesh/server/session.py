@@ -133,31 +133,18 @@ class Served:
         :raises ValueError: if the client sends data that cannot be decoded
         """
         grpc = load_grpc()
-
-        task, wake = asyncio.current_task(), self._engine.wake
+        task = asyncio.current_task()
         assert task is not None
         handlers = self._handlers()
         self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                pos, until = 0, monotonic() + _SLICE
-                while pos < len(data):
-                    frames, pos = decode_some(data, pos, len(data), _FRAMES)
-                    for frame in frames:
-                        handlers[frame.__class__](frame)
-                        if monotonic() > until:
-                            wake()
-                            await asyncio.sleep(0)
-                            until = monotonic() + _SLICE
-                    if len(self.outstanding) > self._quota:
-                        wake()
-                        self._room = asyncio.Event()  # set when the client is below its quota
-                        await self._room.wait()
+                await self._handle(data, handlers)
                 if self._refused:
                     self.outbox.put(encode(Load(refused=self._refused)))
                     self._refused = []
                     self.places.tell()
-                wake()
+                self._engine.wake()
                 while self.outbox.unsent > _UNREAD:  # noqa: ASYNC110  # rare; an event would be set for each batch
                     await asyncio.sleep(_PAUSE)
         except asyncio.CancelledError:
@@ -167,6 +154,22 @@ class Served:
             raise ProtocolError(self._refusal) from None
         finally:
             self.outbox.close()
+
+    async def _handle(self, data: bytes, handlers: Handlers) -> None:
+        """Handle a message, in slices between which others take turns."""
+        pos, until = 0, monotonic() + _SLICE
+        while pos < len(data):
+            frames, pos = decode_some(data, pos, len(data), _FRAMES)
+            for frame in frames:
+                handlers[frame.__class__](frame)
+                if monotonic() > until:
+                    self._engine.wake()
+                    await asyncio.sleep(0)
+                    until = monotonic() + _SLICE
+            if len(self.outstanding) > self._quota:
+                self._engine.wake()
+                self._room = asyncio.Event()  # set when the client is below its quota
+                await self._room.wait()
 
     def _handlers(self) -> Handlers:
         return Handlers(
@@ -179,11 +182,11 @@ class Served:
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
                 Code: self._code.take,
-                Settings: self._set,
+                Settings: self._use_settings,
             },
         )
 
-    def _set(self, frame: Settings) -> None:
+    def _use_settings(self, frame: Settings) -> None:
         if len(frame.settings) > LIMIT:
             raise ProtocolError("too many settings: they exceed the limit")
         if self._takes_code:  # else only listed functions run here, and unpickling these could run any
@@ -250,7 +253,6 @@ class Served:
         if not self._let_in(call, frame):
             return
         self.outstanding[answer.number] = answer
-        answer.outstanding_call = call
         self.untold.add(answer)
         submit(call, self._engine.broken, partial(self._links.submit, worker=worker))
 

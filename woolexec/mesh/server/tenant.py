@@ -3,8 +3,8 @@ What one client has at a peer: its workers, its code, and links to other peers f
 
 Links that give the same session belong to one client: its own, and those of peers that pass on its tasks.  What it has
 ends `LINGER` seconds after the last link with the fewest hops, so that a client whose link broke finds its workers
-again.  Links with more hops do not keep it: two peers that pass on a client's tasks to each other would keep each
-other's links for ever.
+again.  Links with more hops do not keep it: two peers that pass on a client's tasks to each other would never end each
+other's links.
 """
 
 from __future__ import annotations
