@@ -20,14 +20,6 @@ def descend(depth):
     return 0 if depth == 0 else 1 + current_executor().submit(descend, depth - 1).result()
 
 
-def fib(n):
-    if n < 2:
-        return n
-    pool = current_executor()
-    one, other = pool.submit(fib, n - 1), pool.submit(fib, n - 2)
-    return one.result() + other.result()
-
-
 def fan(count):
     pool = current_executor()
     return sum(future.result() for future in [pool.submit(abs, -i) for i in range(count)])

@@ -4,6 +4,7 @@ import gc
 
 import pytest
 
+from tests.tasks import fibonacci
 from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.core.call import Call
 
@@ -16,7 +17,7 @@ def test_a_thousand_tasks_on_top_of_each_other_finish_on_one_worker(lone):
 
 
 def test_naive_fibonacci_finishes_on_two_workers(pool):
-    assert pool.submit(tasks_b.fib, 12).result(3 * SOON) == 144
+    assert pool.submit(fibonacci, 12).result(3 * SOON) == 144
 
 
 def test_several_recursions_at_once_finish_on_one_worker(lone):
@@ -78,7 +79,7 @@ def test_executor_that_travels_to_a_task_is_the_one_it_runs_in(lone):
 
 
 def test_other_tasks_go_on_while_one_waits_for_its_own(pool):
-    nested = pool.submit(tasks_b.fib, 8)
+    nested = pool.submit(fibonacci, 8)
     assert list(pool.map(abs, range(100))) == list(range(100))
     assert nested.result(SOON) == 21
 

@@ -4,74 +4,25 @@ import stat
 
 import pytest
 
+from tests import settings_program
+
 pytestmark = pytest.mark.linux
 
-TOP = """
-import copyreg, csv, decimal, enum, locale, logging, os, re, resource, socket, sys, warnings
-
-csv.field_size_limit(1 << 24)
-decimal.getcontext().prec = 50
-decimal.getcontext().traps[decimal.Inexact] = True
-sys.set_int_max_str_digits(0)
-sys.setrecursionlimit(1234)
-class Careful(UserWarning): pass
-warnings.filterwarnings("error", message="care[f]ul")
-warnings.simplefilter("error", Careful)
-socket.setdefaulttimeout(3)
-class Level(enum.IntEnum):
-    VERBOSE = 15
-
-logging.addLevelName(Level.VERBOSE, "VERBOSE")
-logging.getLogger("verbose").setLevel(Level.VERBOSE)
-logging.getLogger("quiet").setLevel("ERROR")
-logging.disable(5)
-
-class Loud(logging.Logger):
-    def verbose(self, *args):
-        self.log(15, *args)
-
-logging.setLoggerClass(Loud)
-
-class Weight:
-    def __init__(self):
-        self.pattern = re.finditer("a", "a")  # does not pickle
-
-copyreg.pickle(Weight, lambda weight: (Weight, ()))
-
-def raised(*args):
-    try:
-        warnings.warn(*args)
-    except Warning as exc:
-        return type(exc).__name__
-    return None
+TOP = (
+    settings_program.TOP
+    + """
+look_at_settings = look
 
 def look():
-    found = {
-        "csv": csv.field_size_limit(),
-        "precision": decimal.getcontext().prec,
-        "traps": decimal.getcontext().traps[decimal.Inexact],
-        "digits": len(str(10**5000)),
-        "recursion": sys.getrecursionlimit(),
-        "warnings": (raised("careful"), raised("mine", Careful), raised("other")),
-        "timeout": socket.getdefaulttimeout(),
-        "level names": logging.getLevelName(15),
-        "levels": (logging.getLogger("quiet").level, logging.getLogger("verbose").level),
-        "disabled": logging.root.manager.disable,
-        "logger class": hasattr(logging.getLogger("new"), "verbose"),
+    return look_at_settings() | {
         "nice": os.nice(0),
         "affinity": sorted(os.sched_getaffinity(0)),
         "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
     }
-    return found
-
-async def look_beside():
-    return look()
-
-def look_in_a_stream():
-    yield look()
 
 from woolexec import PeerPoolExecutor
 """
+)
 
 
 def is_of_a_warning(line):

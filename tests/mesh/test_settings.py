@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests import settings_program
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec.discovery.urls import discoveries
 from woolexec.engine.settings import LIMIT
@@ -18,69 +19,9 @@ from woolexec.wire.frames import Settings, encode
 
 pytestmark = pytest.mark.linux
 
-TOP = """
-import copyreg, csv, decimal, enum, locale, logging, multiprocessing, os, pathlib, re, resource, socket, sys, time
-import warnings
-
-csv.field_size_limit(1 << 24)
-decimal.getcontext().prec = 50
-decimal.getcontext().traps[decimal.Inexact] = True
-sys.set_int_max_str_digits(0)
-sys.setrecursionlimit(1234)
-class Careful(UserWarning): pass
-warnings.filterwarnings("error", message="care[f]ul")
-warnings.simplefilter("error", Careful)
-socket.setdefaulttimeout(3)
-locale.setlocale(locale.LC_TIME, "C.UTF-8")
-
-class Level(enum.IntEnum):
-    VERBOSE = 15
-
-logging.addLevelName(Level.VERBOSE, "VERBOSE")
-logging.getLogger("quiet").setLevel("ERROR")
-logging.getLogger("verbose").setLevel(Level.VERBOSE)
-logging.disable(5)
-
-class Loud(logging.Logger):
-    def verbose(self, *args):
-        self.log(15, *args)
-
-logging.setLoggerClass(Loud)
-
-class Weight:
-    def __init__(self):
-        self.pattern = re.finditer("a", "a")  # does not pickle
-
-copyreg.pickle(Weight, lambda weight: (Weight, ()))
-
-def raised(*args):
-    try:
-        warnings.warn(*args)
-    except Warning as exc:
-        return type(exc).__name__
-    return None
-
-def look():
-    return {
-        "csv": csv.field_size_limit(),
-        "decimal": (decimal.getcontext().prec, decimal.getcontext().traps[decimal.Inexact]),
-        "digits": len(str(10**5000)),
-        "recursion": sys.getrecursionlimit(),
-        "warnings": (raised("careful"), raised("mine", Careful), raised("other")),
-        "socket": socket.getdefaulttimeout(),
-        "locale": locale.setlocale(locale.LC_TIME),
-        "level names": logging.getLevelName(15),
-        "levels": [int(logging.getLogger(name).level) for name in ("quiet", "verbose")],
-        "disabled": logging.root.manager.disable,
-        "logger class": hasattr(logging.getLogger("new"), "verbose"),
-    }
-
-async def look_beside():
-    return look()
-
-def look_in_a_stream():
-    yield look()
-
+TOP = (
+    settings_program.TOP
+    + """
 def look_here_or_there(folder, ours, other):
     pathlib.Path(folder, ours).touch()
     for _ in range(4000):
@@ -97,6 +38,7 @@ def look_with_tasks_of_its_own(folder):
 def of_the_process():
     return os.nice(0), resource.getrlimit(resource.RLIMIT_NOFILE)[0], multiprocessing.parent_process().pid
 """
+)
 
 CLIENT = (
     TOP
