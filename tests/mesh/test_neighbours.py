@@ -14,8 +14,12 @@ import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import PeerPoolExecutor, WorkerLostError, current_executor
+from woolexec import Credentials, PeerPoolExecutor, WorkerLostError, current_executor
 from woolexec.discovery.urls import discoveries
+from woolexec.mesh.client import peers
+from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.security.handshake import Caller
+from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server import tenant
 from woolexec.mesh.server.peer import Peer
 
@@ -315,3 +319,42 @@ def test_peers_that_pass_on_tasks_to_each_other_keep_nothing_of_a_client_that_ha
             eventually(go_in_circles)
         eventually(lambda: one.clients == other.clients == 0)
         eventually(lambda: one.engine.engines == other.engine.engines == [])
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("authority")
+    made = Authority.make(folder, name="ours")
+    for name in ("ada", "mallory"):
+        made.issue("client", name=name)
+    for name in ("one", "two"):
+        made.issue("peer", name=name)
+    return folder
+
+
+def proving(folder, name):
+    files = [str(folder / each) for each in ("ca.pem", f"{name}.pem", f"{name}.key")]
+    return Credentials(tls=Tls(*files))
+
+
+@pytest.mark.parametrize(
+    ("other", "client", "shared"),
+    [
+        ("client-ada", "", True),  # its link broke, and it comes back
+        ("client-mallory", "", False),
+        ("client-mallory", "ada", False),  # clients cannot vouch for others
+        ("peer-two", "", False),
+        ("peer-two", "ada", True),  # a peer passes on what it has from ada
+    ],
+)
+def test_session_belongs_to_whom_has_opened_it(authority, monkeypatch, other, client, shared):
+    with Peer(1, credentials=proving(authority, "peer-one"), bind="127.0.0.1:0") as peer:
+        with PeerPoolExecutor(peers=peer.address, credentials=proving(authority, "client-ada")) as ada:
+            ada.submit(keep, "of ada").result(PATIENCE)
+            (bound,) = peer._acceptor.tenants._by_session
+            session = bound if client else ada._peers._ours[0]
+            ours = session, client, len(client)
+            monkeypatch.setattr(peers, "Caller", lambda token, pool, *_: Caller(token, pool, *ours))
+            with PeerPoolExecutor(peers=peer.address, credentials=proving(authority, other)) as second:
+                seen = "of ada" if shared else None
+                assert second.submit(kept).result(PATIENCE) == (seen, seen)

@@ -8,6 +8,7 @@ withdrawn while they are open.  The files are read again when they change.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 from dataclasses import dataclass
@@ -63,6 +64,17 @@ class Identity:
     def __str__(self) -> str:
         """Say who it is, for logs."""
         return f"{self.claims} ({self.proved})"
+
+    def own(self, session: bytes) -> bytes:
+        """
+        Return the session that this client has at peers: another client that gives the same one has another.
+
+        Each peer to which the client proves the same finds the same; only a peer that vouches for it can pass it on.
+
+        :param session: the name that the client gives; empty: none
+        """
+        proved = self.proved if self.accepted is None else self.accepted.certificate.fingerprint
+        return session and hmac.digest(session, b"woolexec session\0" + proved.encode(), "sha256")
 
 
 class Trust:

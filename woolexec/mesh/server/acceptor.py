@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +141,11 @@ class Acceptor:
         """Make the session of a client that was admitted."""
         claims = f"{hello.host}:{hello.pid}"
         is_peer = accepted is None or PEER.encode() in accepted.certificate.dns_names
-        if hello.client and is_peer:  # it passes on tasks, and vouches for whose they are
-            claims = f"{hello.client} through {claims}"
         identity = Identity(str(accepted or self._credentials.proof), claims, accepted)
+        if hello.client and is_peer:  # it passes on tasks, and vouches for whose they are
+            identity = replace(identity, claims=f"{hello.client} through {claims}")
+        else:
+            hello.session = identity.own(hello.session)
         tenant = self.tenants.enter(hello, str(identity), task)
         store = tenant.code_store if self._takes_code else None
         served = Served(tenant.engine, str(identity), self._quota, self.places, code_store=store, audit=self._audit)
