@@ -25,11 +25,14 @@ def test_engine_acts_only_when_something_concerns_it(peer, monkeypatch):
         step = Rounds.step
         monkeypatch.setattr(Rounds, "step", lambda rounds: acted.append(rounds) or step(rounds))
         for engine in engines:
-            acted.clear()
-            peer.engine.loop.ask(engine.mark)
-            assert engine._rounds in acted
-            of_others = [each._rounds for each in engines if each is not engine]
-            assert not [rounds for rounds in acted if rounds in of_others]
+            for _ in range(100):  # another one may have a timer of its own that is due just then
+                acted.clear()
+                peer.engine.loop.ask(engine.mark)
+                assert engine._rounds in acted
+                if set(acted) == {engine._rounds}:
+                    break
+            else:
+                pytest.fail("another engine acts each time")
 
 
 def test_bug_in_one_engine_fails_that_one_and_others_go_on(peer, caplog):

@@ -139,9 +139,13 @@ class Host:
             engine.drain()
         return engine
 
-    def loop_for(self, rounds: Rounds) -> HostedLoop:
-        """Make the loop of an engine that is being made."""
-        return HostedLoop(self, rounds)
+    def loop_for(self, rounds: Rounds) -> Loop:
+        """Make what stands for the loop of an engine that is being made."""
+        return cast("Loop", HostedLoop(self, rounds))  # it has what the parts of an engine use
+
+    def forks_for(self, _loop: Loop) -> Forks:
+        """Return what starts the workers of all engines."""
+        return self.forks
 
     def share_for(self, loop: Loop) -> Share:
         """Make its share of the seats."""

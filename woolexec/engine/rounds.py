@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from woolexec import errors
 from woolexec.core.offer import NOTHING, Offer
@@ -32,15 +32,43 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """What runs an engine in one thread with others: see `woolexec.engine.hosted`."""
+    """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
 
-    forks: Forks
+    serves_others: ClassVar[bool]
 
-    def loop_for(self, rounds: Rounds) -> object:
-        """Make what stands for the loop of an engine."""
+    def loop_for(self, rounds: Rounds) -> Loop:
+        """Make the engine's loop, or what stands for it."""
 
-    def share_for(self, loop: Loop) -> Share:
-        """Make the engine's share of the seats."""
+    def forks_for(self, loop: Loop) -> Forks:
+        """Return what starts the engine's workers."""
+
+    def share_for(self, loop: Loop) -> Share | None:
+        """Make the engine's share of the seats; None: its workers bound what runs at once."""
+
+
+class Alone:
+    """
+    The host of an engine with a thread of its own.
+
+    :param threads: value of the thread-pool variables in workers
+    :param variables: environment variables for the workers, in addition to those of this process
+    """
+
+    serves_others: ClassVar[bool] = False
+
+    def __init__(self, threads: int, variables: Mapping[str, str] | None) -> None:
+        self._threads, self._variables = threads, variables
+
+    def loop_for(self, rounds: Rounds) -> Loop:
+        """Make the engine's loop."""
+        return rounds.loop_type(rounds.is_outstanding)
+
+    def forks_for(self, loop: Loop) -> Forks:
+        """Make what starts the engine's workers."""
+        return Forks(loop, self._threads, self._variables)
+
+    def share_for(self, _loop: Loop) -> None:
+        """Share nothing."""
 
 
 class Rounds:
@@ -48,7 +76,7 @@ class Rounds:
     The half of an engine that runs in its thread; for the parameters see `Engine`.
 
     :param on_end: called when the engine has ended
-    :param host: runs it in a thread of its own, together with others
+    :param host: its thread, loop, fork server and seats, if it shares them; None: they are its own
     """
 
     loop_type: ClassVar[type[Loop]] = Loop
@@ -78,27 +106,24 @@ class Rounds:
             from woolexec.engine.policy_guard import guarded
 
             policy = guarded(policy)
-        self.loop: Loop
-        if host is None:
-            self.loop = loop = self.loop_type(self.is_outstanding)
-        else:
-            self.loop = loop = cast("Loop", host.loop_for(self))  # it has what the parts of an engine use
-        self.forks = forks = Forks(loop, threads, variables) if host is None else host.forks
+        host = host or Alone(threads, variables)
+        self.loop = loop = host.loop_for(self)
+        self.forks = forks = host.forks_for(loop)
         self.dispatcher = dispatcher = self.dispatcher_type(loop)
-        self.share = share = None if host is None else host.share_for(loop)
+        self.share = share = host.share_for(loop)
         self.scheduler = scheduler = Scheduler(
             dispatcher, limit, offer=offer, policy=policy, clock=loop.clock, share=share
         )
         self.supervisor = supervisor = self.supervisor_type(
-            loop, scheduler, dispatcher, forks=forks, follows_path=host is None, **of_workers
+            loop, scheduler, dispatcher, forks=forks, follows_path=not host.serves_others, **of_workers
         )
         self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
         nested = NestedTasks(scheduler, dispatcher, partial(self.cancellation.cancel, force=True))
         self.outcomes = Outcomes(loop, scheduler, supervisor, nested)
-        self.outcomes.handles_records = host is None
+        self.outcomes.handles_records = not host.serves_others
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
-        scheduler.balancing.grants_permits = permit.works and host is None
+        scheduler.balancing.grants_permits = permit.works and not host.serves_others
 
     def run(self) -> None:
         """Run rounds until the engine has drained; this is what its thread does."""
