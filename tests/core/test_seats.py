@@ -237,6 +237,19 @@ def test_idle_workers_make_room_and_the_one_that_has_been_idle_longest_goes_firs
     assert first.workers == [kept]
 
 
+def test_client_that_waits_gets_the_seat_of_one_that_becomes_idle():
+    world = World(2)
+    first, second = busy(world, calls=1), busy(world, calls=1)
+    first.functions[MAIN].seconds = 1.0  # so that calls wait here, and not behind the one that runs
+    for _ in range(3):
+        first.submit()
+    world.settle()
+    assert len(first.running) == len(second.running) == 1
+    world.finish(second.running[0])
+    world.settle()
+    assert (first.held, second.held) == (2, 0)
+
+
 def test_client_that_holds_most_gives_a_seat_as_soon_as_one_of_its_calls_ends():
     world = World(2)
     first = busy(world)

@@ -86,6 +86,11 @@ class Seats:
             self.free -= 1
             share.granted()
 
+    @property
+    def has_line(self) -> bool:
+        """Clients wait for one more seat."""
+        return bool(self._line)
+
     def has_in_line(self, share: Share) -> bool:
         """Return whether a client waits for one more seat."""
         return share in self._line
@@ -278,6 +283,8 @@ class Share:
             if not self.owes:
                 self._go_on()
             self.seats.freed()
+        if self.seats.has_line and self.idle_since is not None:
+            self.seats.settle()
         for worker in list(workforce.parked):
             if not (worker.is_busy or worker.recalling or worker.stopping) and not self._keeps(worker):
                 self._dismiss(worker)
