@@ -7,6 +7,7 @@ import pytest
 from tests.engine.fake_workers import FakeForkServer, FakeLoop
 from woolexec import WorkerStartError
 from woolexec.engine import forks
+from woolexec.platform.posix import SIGCONT, SIGKILL
 from woolexec.worker.records import EXITED, FAILED, FORKED
 
 
@@ -114,6 +115,87 @@ def test_program_that_does_not_answer_is_given_up_and_killed(running, servers, l
     assert name == "give_up"
     assert isinstance(error, WorkerStartError)
     assert killed == [4711]
+
+
+# -- a fork server that does not answer -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    signals = []
+    monkeypatch.setattr(forks, "kill", lambda _pid, number: signals.append(number))
+    return signals
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """The fork servers are stopped while this has an element."""
+    stopped = [True]
+    monkeypatch.setattr(forks, "is_stopped", lambda _pid: bool(stopped))
+    return stopped
+
+
+def test_stopped_fork_server_that_owes_a_worker_is_continued(running, loop, signals, stopped):
+    running.spawn(1, [], {}, Owner())
+    loop.pass_time(0.9)
+    assert signals == []  # it may be continued together with this process
+    loop.pass_time(0.2)
+    assert signals == [SIGCONT]
+    stopped.clear()
+    loop.pass_time(10.0)
+    assert signals == [SIGCONT]
+
+
+def test_stopped_fork_server_that_owes_the_end_of_a_worker_is_continued(running, servers, loop, signals, stopped):
+    running.spawn(1, [], {}, Owner())
+    report(loop, servers[0], (FORKED, 1, 4711))
+    loop.pass_time(10.0)
+    assert signals == []  # it owes nothing
+    running.kill(1, SIGKILL)
+    loop.pass_time(1.5)
+    assert signals == [SIGCONT]
+
+
+def test_fork_server_that_remains_stopped_is_killed_and_replaced(running, servers, loop, signals, stopped):
+    running.spawn(1, [], {}, Owner())
+    loop.pass_time(2.1)
+    assert signals == [SIGCONT, SIGKILL]
+    servers[0].is_gone = True
+    report(loop, servers[0])
+    running.spawn(2, [], {}, Owner())
+    assert len(servers) == 2
+    loop.pass_time(1.1)
+    assert signals == [SIGCONT, SIGKILL, SIGCONT]  # the new one is watched anew
+
+
+def test_fork_server_of_a_slow_machine_gets_time_to_answer(running, servers, loop, signals, stopped):
+    stopped.clear()
+    running.spawn(1, [], {}, Owner())
+    servers[0].answers = True
+    loop.pass_time(29.0)
+    assert signals == []
+    loop.pass_time(2.0)
+    assert signals[:1] == [SIGKILL]
+
+
+def test_worker_that_does_not_end_is_no_reason_to_end_the_fork_server(running, servers, loop, signals, stopped):
+    stopped.clear()
+    running.spawn(1, [], {}, Owner())
+    report(loop, servers[0], (FORKED, 1, 4711))
+    servers[0].answers = True
+    running.kill(1, SIGKILL)
+    loop.pass_time(100.0)
+    assert signals == []
+
+
+def test_fork_server_is_watched_by_one_timer(running, servers, loop, stopped):
+    stopped.clear()
+    for number in range(1, 100):
+        running.spawn(number, [], {}, Owner())
+        report(loop, servers[0], (FORKED, number, 4711))
+    assert len(loop.timers) == 2  # and the one that waits for its first answer
+    loop.pass_time(1.0)
+    assert len(loop.timers) == 1
 
 
 @pytest.mark.parametrize("end", ["close", "forget"])

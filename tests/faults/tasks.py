@@ -36,6 +36,11 @@ def is_asleep(pid):
     return _state(pid) == "S"
 
 
+def is_stopped(pid):
+    """Tell whether a signal has stopped a process."""
+    return _state(pid) == "T"
+
+
 def _state(pid):
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

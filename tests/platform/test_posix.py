@@ -69,6 +69,21 @@ def test_killed_child_is_reaped_with_the_signal(sleeper):
     assert posix.reap(sleeper, wait=True) == -posix.SIGTERM
 
 
+@LINUX
+def test_process_that_a_signal_has_stopped_is_stopped_until_it_is_continued(sleeper):
+    assert not posix.is_stopped(sleeper)
+    os.kill(sleeper, signal.SIGSTOP)
+    os.waitpid(sleeper, os.WUNTRACED)
+    assert posix.is_stopped(sleeper)
+    os.kill(sleeper, signal.SIGCONT)
+    os.waitpid(sleeper, os.WCONTINUED)
+    assert not posix.is_stopped(sleeper)
+
+
+def test_process_that_is_gone_is_not_stopped():
+    assert not posix.is_stopped(1 << 30)
+
+
 def test_rest_of_a_group_is_killed_when_its_leader_is_reaped():
     ours, theirs = os.pipe()
 

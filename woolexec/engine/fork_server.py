@@ -36,6 +36,9 @@ THREAD_VARIABLES = (
 
 _CLOSE_LOOKS = 1000
 
+_SENDING = 1.0
+"""Seconds after which a fork server that does not read what it is sent is ended."""
+
 _HANDED_ON = (
     "debug",
     "optimize",
@@ -104,12 +107,15 @@ class ForkServer:
         :raises OSError: if the fork server is gone
         """
         found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
-        self.socket.setblocking(True)  # does not block: a few bytes go into an empty buffer
+        self.socket.settimeout(_SENDING)  # does not block: a few bytes go into an empty buffer
         try:
             if found != self._settings:
                 self._settings = found
                 self.socket.sendall(RECORD.pack(CONFIGURE, 0, len(found)) + found)
             send_with_fds(self.socket, RECORD.pack(SPAWN, worker, 0), fds)
+        except TimeoutError:  # it reads nothing, and may have been sent a part of a record
+            kill(self.pid, SIGKILL)
+            raise
         finally:
             self.socket.setblocking(False)
 

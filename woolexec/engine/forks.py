@@ -1,7 +1,9 @@
 """
 The workers' processes: the fork server in use, which is started when a worker is wanted and replaced when it has died.
 
-One may serve several engines: what it reports is passed on to the owner of the worker.
+One that owes an answer and was stopped by a signal is told to continue, and killed if it does not answer then.
+
+It may serve several engines: what it reports is passed on to the owner of the worker.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ from __future__ import annotations
 import itertools
 import os
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec import errors
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, interpreter
-from woolexec.platform.posix import SIGKILL, kill
-from woolexec.worker.records import EXITED, FAILED, FORKED
+from woolexec.platform.posix import SIGCONT, SIGKILL, is_stopped, kill
+from woolexec.worker.records import EXITED, FAILED, FORKED, KILL, SPAWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
 
 _START_PATIENCE = 15.0
 """Seconds that the program started as the fork server's interpreter has to run its first line of code."""
+
+_LOOK, _LOOKS = 0.5, 2
+"""Seconds between two checks of a fork server that owes an answer, and the number of checks that must find it stopped:
+when all processes of a program are stopped and continued, the fork server may be the last."""
+
+_PATIENCE = 30.0
+"""Seconds that a fork server that is not stopped has to answer: the machine may be slow."""
 
 
 class Owner(Protocol):
@@ -64,6 +74,9 @@ class Forks:
         self._server: ForkServer | None = None
         self._owners: dict[int, Owner] = {}
         self._died_early = 0  # fork servers in a row that forked no worker
+        self._owed: dict[tuple[int, int], float] = {}  # what it has not answered, and since when: operation, worker
+        self._is_watching = False
+        self._stops = 0  # checks that have found it stopped
 
     @property
     def path(self) -> list[str]:
@@ -84,22 +97,55 @@ class Forks:
             self._loop.after(_START_PATIENCE, partial(self._check, self._server))
         self._server.spawn(number, fds, settings)
         self._owners[number] = owner
+        self._expect(SPAWN, number)
 
     def kill(self, number: int, signal: int) -> None:
         """Send a signal to a worker and its children."""
         if self._server is not None:
             self._server.kill(number, signal)
+            if signal == SIGKILL and number in self._owners:
+                self._expect(KILL, number)
+
+    def _expect(self, operation: int, number: int) -> None:
+        """Watch the fork server until it has answered."""
+        self._owed.setdefault((operation, number), self._loop.clock())
+        if not self._is_watching:
+            self._is_watching = True
+            self._loop.after(_LOOK, self._watch)
+
+    def _watch(self) -> None:
+        server = self._server
+        self._is_watching = bool(self._owed)
+        if server is None or not self._owed:
+            return
+        if is_stopped(server.pid):
+            self._stops += 1
+            if self._stops == _LOOKS:
+                kill(server.pid, SIGCONT)  # its workers would end with it
+            elif self._stops >= 2 * _LOOKS:
+                kill(server.pid, SIGKILL)
+        elif self._loop.clock() - self._asked_at > _PATIENCE:
+            kill(server.pid, SIGKILL)
+        self._loop.after(_LOOK, self._watch)
+
+    @property
+    def _asked_at(self) -> float:
+        """When it was asked for the worker that it has owed longest; a worker that was killed may end late."""
+        return min((since for (operation, _), since in self._owed.items() if operation == SPAWN), default=inf)
 
     def _hear(self) -> None:
         assert self._server is not None
         try:
             for operation, number, value in self._server.reports():
+                self._owed.pop((SPAWN, number), None)
+                self._stops = 0
                 if operation == FORKED:
                     self._died_early = 0
                     owner = self._owners.get(number)
                     if owner is not None:
                         owner.forked(number, value)
                     continue
+                self._owed.pop((KILL, number), None)
                 owner = self._owners.pop(number, None)
                 if owner is None:
                     continue
@@ -129,6 +175,8 @@ class Forks:
             self._loop.watched.remove(server.socket.fileno())
             server.close()
         self._died_early += 1
+        self._owed.clear()
+        self._stops = 0
         owners, self._owners = self._owners, {}
         for number, owner in owners.items():
             owner.ended(number, None)

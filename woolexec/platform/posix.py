@@ -30,6 +30,7 @@ else:
 # -- signals ---------------------------------------------------------------------------------------------------------
 
 SIGCHLD: int = signal.SIGCHLD
+SIGCONT: int = signal.SIGCONT
 SIGHUP: int = signal.SIGHUP
 SIGINT: int = signal.SIGINT
 SIGKILL: int = signal.SIGKILL
@@ -185,6 +186,15 @@ def end_with(lifeline: int) -> int:
     if can_read(fd, 0):  # it closed before the signal was set up
         os._exit(1)
     return fd
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal has stopped a process, as SIGSTOP does; False where the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split(None, 1)[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 def end_of(pid: int) -> int:
