@@ -20,7 +20,8 @@ from tests.mesh.tasks import give_large_and_small, take_large
 from woolexec import WorkerLostError
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.mesh.link import outbox as outbox_module
-from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Close, Next, Part, Return, Yield, encode

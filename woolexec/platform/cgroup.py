@@ -1,4 +1,4 @@
-"""The quota of processor time that Linux gives a group of processes."""
+"""The groups of this process, and the quota of processor time that Linux gives them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import os
 def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float | None:
     """Return the quota of this process's cgroup and its parents, in processors; None if there is no limit."""
     quotas: list[float] = []
-    for folder in _folders(root, membership):
+    for folder in folders(root, membership, "cpu"):
         quota = _read_v2(folder) or _read_v1(folder)
         if quota is not None:
             quotas.append(quota)
     return min(quotas, default=None)
 
 
-def _folders(root: str, membership: str) -> list[str]:
-    folders = {root, os.path.join(root, "cpu")}
+def folders(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", kind: str = "cpu") -> list[str]:
+    """
+    Return the folders of this process's cgroups and their parents, of both versions.
+
+    :param kind: the controller, which has folders of its own in version 1
+    """
+    found = {root, os.path.join(root, kind)}
     try:
         with open(membership) as lines:
             for line in lines:
                 _, controllers, path = line.rstrip("\n").split(":", 2)
-                base = root if not controllers else os.path.join(root, "cpu")
-                if controllers and "cpu" not in controllers.split(","):
+                base = root if not controllers else os.path.join(root, kind)
+                if controllers and kind not in controllers.split(","):
                     continue
                 parts = [part for part in path.split("/") if part]
-                folders.update(os.path.join(base, *parts[:depth]) for depth in range(len(parts) + 1))
+                found.update(os.path.join(base, *parts[:depth]) for depth in range(len(parts) + 1))
     except (OSError, ValueError):
         pass
-    return sorted(folders)
+    return sorted(found)
 
 
 def _read_v2(folder: str) -> float | None:

@@ -12,8 +12,9 @@ from tests.limits import all_descriptors_taken
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
 from woolexec.errors import ProtocolError
+from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.fd_passing import Passage, Passages, enter
-from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.frames import Handed, Part, Return
 from woolexec.wire.payload import LARGE, File, store

@@ -8,6 +8,7 @@ from collections import deque
 import pytest
 
 from woolexec.mesh.link import outbox as outbox_module
+from woolexec.mesh.link.messages import LIMIT, Pieces
 from woolexec.mesh.link.outbox import _MEMORY, Outbox
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
@@ -204,5 +205,36 @@ def test_end_is_waited_for_but_not_for_long(is_over, monkeypatch):
         async with asyncio.timeout(20.0):
             await waiting
         assert (outbox._writing is None) is is_over
+
+    run(test)
+
+
+def test_frames_that_do_not_fit_into_one_message_are_sent_in_several():
+    async def test(stream, outbox):
+        frames = [bytes((number,)) * (LIMIT // 5) for number in range(9)]
+        for frame in frames:
+            outbox.put(frame)
+        outbox.flush()
+        while stream._ends:
+            await stream.let()
+        assert b"".join(stream.batches) == b"".join(frames)
+        assert len(stream.batches) > 1
+        assert max(map(len, stream.batches)) <= LIMIT
+        outbox.flush()
+        assert outbox.unsent == 0
+
+    run(test)
+
+
+def test_frame_that_is_larger_than_a_message_is_sent_in_pieces_one_after_the_other():
+    async def test(stream, outbox):
+        large, pieces = bytes(range(256)) * (3 * LIMIT // 256), Pieces()
+        for frame in (b"\n", large, b"\n\n"):
+            outbox.put(frame)
+        outbox.flush()
+        while stream._ends:
+            await stream.let()
+        assert max(map(len, stream.batches)) <= LIMIT
+        assert b"".join(map(pieces.batch, stream.batches)) == b"\n" + large + b"\n\n"
 
     run(test)

@@ -26,7 +26,8 @@ from woolexec.engine.diagnostics import task_name
 from woolexec.engine.transport import SLOTS, Remote, Sent
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.link.outbox import Arriving, Outbox, parts_of
+from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox, parts_of
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
 
-_PIECE = 1 << 20
+_PIECE = 1 << 19
 """Bytes of code per frame."""
 
 _BURST = 0.02
@@ -135,7 +136,7 @@ class Link(Remote):
         why = "the peer closed it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                self._hear(data)
+                self._hear(self._arriving.batch(data))
                 wake()
         except grpc.RpcError as exc:
             why = f"{exc.code().name}: {printable(exc.details() or '', 1000)}"  # grpc adds these at run time
@@ -247,7 +248,7 @@ class Link(Remote):
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, data: bytes | bytearray) -> None:
         """Process a batch."""
         returns: list[tuple[int, float, bytes]] = []
         pos = decode_returns(data, 0, len(data), returns, RETURN)

@@ -2,7 +2,8 @@
 The parts of a link that both ends share: the methods, the options, and how batches are written to the stream.
 
 One bidirectional stream carries everything; each message is one Batch of ``protos/woolexec/v1/wire.proto``, the same
-bytes as on a socketpair, without the size prefix.  Messages are passed to grpc as bytes, so no stubs are needed.
+bytes as on a socketpair, without the size prefix, or a piece of a large one (see `woolexec.mesh.link.messages`).
+Messages are passed to grpc as bytes, so no stubs are needed.
 
 A large payload is a memory file at both ends.  On one host it is handed over (see `woolexec.mesh.link.fd_passing`).
 Otherwise it is sent before its frame, in parts.  Frames of other calls may be sent between the parts; frames of the
@@ -12,20 +13,17 @@ same call keep their order.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
+from woolexec.mesh.link.messages import LIMIT, cut, message_of
 from woolexec.platform.ipc import pread
-from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import encode_part
-from woolexec.wire.frames import Handed, Part, encode
-from woolexec.wire.payload import LARGE, File, Parts, announce, attach, offsets_of, shared_file, store
+from woolexec.wire.frames import Handed, encode
+from woolexec.wire.payload import LARGE, File, Parts, announce, attach, offsets_of
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
@@ -36,9 +34,12 @@ HELLO = f"/{SERVICE}/Hello"
 LINK = f"/{SERVICE}/Link"
 
 OPTIONS = [
-    # Functions and chunks of a map are sent within their frames, whatever their size.
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", LIMIT),
+    ("grpc.max_send_message_length", LIMIT),
+    # A message is refused if its headers name a compression, and is not decompressed if they do not: one of 1 MiB could
+    # become a gigabyte.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
+    ("grpc.per_message_decompression", 0),
     # Without ping_timeout_ms a frozen process is noticed only after 60 s, whatever keepalive_timeout_ms is.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -53,6 +54,9 @@ OPTIONS = [
 
 _PART = 512 << 10
 """Bytes of a large payload per message: a small frame waits for at most one of these."""
+
+_FRAMES = LIMIT - _PART - (32 << 10)
+"""Bytes of other frames per message, if there are several."""
 
 _ENDING = 0.5
 """Seconds to wait for a pending write when the stream has ended."""
@@ -73,6 +77,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
+        self._pieces: deque[memoryview] = deque()  # the other pieces of a batch of which one has been written
         self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
         self._writing: Coroutine[Any, Any, Any] | None = None
         self._waits_for: asyncio.Future[Any] | None = None
@@ -161,24 +166,45 @@ class Outbox:
         gRPC's write coroutine is advanced here instead of in a task, and a finished one is usually left until the next
         batch: this saves two iterations of the event loop per batch.
         """
-        while self._may_begin() and (self._frames or self._behind):
+        while self._may_begin() and (self._frames or self._behind or self._pieces):
             assert self._write is not None
             try:
-                batch = self._batch()
+                message = self._piece() if self._pieces else self._message()
             except (OSError, MemoryError):
                 self._fail()
             else:
-                self._is_large = len(batch) > _MEMORY
-                self._queued, self._in_flight = 0, len(batch)
-                self._writing = self._write(batch)
+                self._is_large = len(message) > _MEMORY
+                self._writing = self._write(message)
         return True
 
-    def _batch(self) -> bytes:
-        """Return the next batch."""
-        frames, self._frames = self._frames, []
+    def _message(self) -> bytes:
+        """Return the next message: a batch, or the first piece of one."""
+        frames = self._next_frames()
         if self._behind:
             frames += self._part()
-        return b"".join(frames)
+        batch = b"".join(frames)
+        self._in_flight = len(batch)
+        if len(batch) <= LIMIT:
+            return batch
+        self._pieces = cut(batch)
+        return self._piece()
+
+    def _piece(self) -> bytes:
+        piece = self._pieces.popleft()
+        return message_of(piece, last=not self._pieces)
+
+    def _next_frames(self) -> list[bytes]:
+        """Return the queued frames that fit into a message, at least one."""
+        frames, self._frames = self._frames, []
+        if self._queued <= _FRAMES:
+            self._queued = 0
+            return frames
+        count, size = 1, len(frames[0])
+        while count < len(frames) and size + len(frames[count]) <= _FRAMES:
+            size += len(frames[count])
+            count += 1
+        self._frames, self._queued = frames[count:], self._queued - size
+        return frames[:count]
 
     def _may_begin(self) -> bool:
         """Advance the pending write; return whether another may begin."""
@@ -186,7 +212,7 @@ class Outbox:
             waits_for = self._waits_for
             if waits_for is not None and not waits_for.done():
                 # Watch for its end if there is more to write, memory to free, or no later flush to notice it.
-                matters = self._frames or self._behind or self._is_large or self._write is None
+                matters = self._frames or self._behind or self._pieces or self._is_large or self._write is None
                 if matters and not self._is_watched:
                     self._is_watched = True
                     waits_for.add_done_callback(self._go_on)
@@ -195,7 +221,8 @@ class Outbox:
                 self._waits_for = self._writing.send(None)
             except StopIteration:
                 self._writing = self._waits_for = None
-                self._in_flight = 0
+                if not self._pieces:
+                    self._in_flight = 0
             except (Exception, asyncio.CancelledError):  # any failed write ends the link
                 self._writing = self._waits_for = None
                 self._fail()
@@ -257,102 +284,6 @@ class _Parts:
             begin = max(start - self._pos, 0)
             data[begin : begin + len(piece)] = piece
         return bytes(data)
-
-
-class Arriving:
-    """Large payloads that have not arrived completely."""
-
-    FRAMES = (Part, Handed)
-    """The frames for `add`."""
-
-    def __init__(self) -> None:
-        self._files: dict[int, File | bytearray | OSError] = {}
-        self.passage: Passage | None = None
-
-    def add(self, frame: Part | Handed) -> None:
-        """
-        Keep a part, or a memory file that was handed over.
-
-        :raises OSError: if there is no memory left
-        :raises ProtocolError: if it was not handed over
-        """
-        if isinstance(frame, Handed):
-            if self.passage is None:
-                raise ProtocolError("received Handed on a link without fd passing")
-            self._files[frame.call] = self.passage.take(frame.file)
-            return
-        file = self._files.get(frame.call)
-        if file is None:
-            file = self._files[frame.call] = _begun()
-        if isinstance(file, OSError):
-            raise ProtocolError("received a Part of a payload that was handed over")
-        if isinstance(file, bytearray):
-            file += frame.data
-            return
-        view = memoryview(frame.data)
-        while view:
-            view = view[os.write(file.fd, view) :]
-
-    def forget(self, call: int) -> None:
-        """Drop the parts of a payload whose frame will not arrive."""
-        self._files.pop(call, None)
-
-    def take(self, frame: Any) -> bytes | File | Parts | OSError:
-        """
-        Return the payload of a frame, in the form used on one host; an error if no descriptor was left for it.
-
-        :raises ValueError: if it has not arrived
-        :raises OSError: if there is no memory left
-        """
-        if not frame.extent:
-            payload: bytes = frame.payload
-            return payload
-        if not len(frame.payload):
-            call = getattr(frame, "call", 0)
-            file = self._files.pop(call if isinstance(call, int) else call[0], None)
-            if file is None:
-                raise ValueError("received a frame before any part of its large payload")
-            if isinstance(file, bytearray):
-                return _laid_out(file, frame.extent)
-            return self._kept(file, frame.extent) if isinstance(file, File) else file
-        parts = Parts.cut(frame.payload, frame.extent)
-        if len(parts) >= LARGE:
-            with contextlib.suppress(OSError):  # descriptors are scarce
-                return store(parts.parts)
-        return parts
-
-    def _kept(self, file: File, extent: Sequence[int]) -> File | Parts:
-        """Return the payload in a file; read it into memory if descriptors are scarce."""
-        file.lay_out(extent)
-        reserve = None if self.passage is None else self.passage.reserve
-        if not is_scarce(file.fd) and (reserve is None or reserve.hold()):
-            return file
-        parts = file.take_in()
-        if reserve is not None:
-            reserve.hold()
-        return parts
-
-
-def _begun() -> File | bytearray:
-    """Return a file or buffer for the parts of a payload."""
-    try:
-        file = File(shared_file(0), ())
-    except OSError:
-        return bytearray()
-    return bytearray() if is_scarce(file.fd) else file
-
-
-def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
-    """
-    Return a payload that was received into a buffer instead of a memory file.
-
-    :raises ValueError: if it is too short
-    """
-    starts, end = offsets_of(extent)
-    if len(data) < end:
-        raise ValueError(f"received a payload of {len(data)} bytes, which is shorter than its extent says")
-    view = memoryview(data)
-    return Parts([view[start : start + size] for start, size in zip(starts, extent, strict=True)])
 
 
 async def to_its_end(closing: Coroutine[Any, Any, None]) -> None:

@@ -14,7 +14,8 @@ from woolexec.engine.submission import submit
 from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
-from woolexec.mesh.link.outbox import Arriving, Outbox
+from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
@@ -139,7 +140,7 @@ class Served:
         self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                await self._handle(data, handlers)
+                await self._handle(self._arriving.batch(data), handlers)
                 if self._refused:
                     self.outbox.put(encode(Load(refused=self._refused)))
                     self._refused = []
@@ -155,7 +156,7 @@ class Served:
         finally:
             self.outbox.close()
 
-    async def _handle(self, data: bytes, handlers: Handlers) -> None:
+    async def _handle(self, data: bytes | bytearray, handlers: Handlers) -> None:
         """Handle a message, in slices between which others take turns."""
         pos, until = 0, monotonic() + _SLICE
         while pos < len(data):

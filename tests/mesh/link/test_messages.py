@@ -1,0 +1,56 @@
+import pytest
+
+from woolexec.errors import ProtocolError
+from woolexec.mesh.link.messages import LIMIT, Pieces, cut, message_of
+from woolexec.wire.protobuf import varint
+from woolexec.wire.wire_pb2 import Batch
+
+
+def messages_for(batch):
+    pieces = cut(batch)
+    return [message_of(piece, last=index == len(pieces) - 1) for index, piece in enumerate(pieces)]
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, 3 * LIMIT, 5 * LIMIT - 3])
+def test_batch_in_pieces_is_put_together_again(size):
+    batch, pieces = bytes(range(251)) * (size // 251 + 1), Pieces()
+    messages = messages_for(batch)
+    assert max(map(len, messages)) <= LIMIT
+    assert [bytes(pieces.batch(message)) for message in messages] == [b""] * (len(messages) - 1) + [batch]
+    assert pieces.size == 0
+
+
+def test_piece_is_what_the_schema_says():
+    first, last = messages_for(bytes(LIMIT + 1))
+    assert Batch.FromString(first).piece == bytes(LIMIT - 16)
+    assert Batch.FromString(last).last == bytes(17)
+
+
+def test_batch_in_one_message_is_passed_on_as_it_is():
+    message = b"\n\x02\x0a\x00"
+    assert Pieces().batch(message) is message
+    assert not Pieces().batch(b"")
+
+
+def test_batch_between_the_pieces_of_another_is_refused():
+    pieces = Pieces()
+    pieces.batch(messages_for(bytes(LIMIT + 1))[0])
+    with pytest.raises(ProtocolError, match="between the pieces"):
+        pieces.batch(b"\n\x02\x0a\x00")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x12",
+        b"\x12\x80",
+        b"\x12\x05abcd",
+        b"\x12\x03abcd",
+        b"\x1a\x00",
+        b"\x12" + varint(2**63) + b"a",
+        b"\x12\xff" * 9,
+    ],
+)
+def test_message_that_is_not_a_whole_piece_is_refused(message):
+    with pytest.raises(ValueError, match="piece"):
+        Pieces().batch(message)

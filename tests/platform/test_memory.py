@@ -1,0 +1,80 @@
+import pytest
+
+from woolexec.platform.memory import memory, usable_memory
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def system(tmp_path):
+    """A cgroup file system, which group we are in, and the memory of the host."""
+
+    class System:
+        def write(self, name, text):
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+        def host(self, total, available):
+            (tmp_path / "meminfo").write_text(f"MemTotal: {total >> 10} kB\nMemAvailable: {available >> 10} kB\n")
+
+        def ask(self, what=memory, membership="0::/app\n"):
+            (tmp_path / "membership").write_text(membership)
+            return what(str(tmp_path / "cgroup"), str(tmp_path / "membership"), str(tmp_path / "meminfo"))
+
+    return System()
+
+
+def test_without_a_cgroup_the_memory_of_the_host_counts(system):
+    system.host(4 * GIB, GIB)
+    found = system.ask()
+    assert (found.limit, found.used, found.near) == (4 * GIB, 3 * GIB, int(4 * GIB * 0.95))
+
+
+def test_where_nothing_can_be_read_nothing_is_known(system):
+    assert system.ask() is None
+    assert system.ask(usable_memory) == 1 << 60
+
+
+def test_version_2_limit_of_our_group_without_the_cache_of_files(system):
+    system.host(64 * GIB, 64 * GIB)
+    system.write("app/memory.max", f"{GIB}\n")
+    system.write("app/memory.high", "max\n")
+    system.write("app/memory.current", f"{GIB // 2}\n")
+    system.write("app/memory.stat", "anon 7\ninactive_file 1000\nactive_file 200\n")
+    found = system.ask()
+    assert (found.limit, found.used, found.near) == (GIB, GIB // 2 - 1200, int(GIB * 0.9))
+
+
+def test_group_is_throttled_above_its_high_limit_so_that_counts_too(system):
+    system.write("app/memory.max", f"{4 * GIB}\n")
+    system.write("app/memory.high", f"{GIB}\n")
+    system.write("app/memory.current", f"{GIB}\n")
+    assert system.ask().limit == GIB
+
+
+def test_group_closest_to_its_limit_counts_not_the_smallest(system):
+    for name, limit, used in (("a", 8 * GIB, 7 * GIB), ("a/b", GIB, GIB // 8)):
+        system.write(f"{name}/memory.max", f"{limit}\n")
+        system.write(f"{name}/memory.current", f"{used}\n")
+    assert system.ask(membership="0::/a/b\n").limit == 8 * GIB
+    assert system.ask(usable_memory, membership="0::/a/b\n") == GIB
+
+
+def test_version_1_limit(system):
+    system.write("memory/app/memory.limit_in_bytes", f"{GIB}\n")
+    system.write("memory/app/memory.usage_in_bytes", f"{GIB // 4}\n")
+    system.write("memory/app/memory.stat", "total_inactive_file 24\n")
+    found = system.ask(membership="4:memory:/app\n2:cpu:/elsewhere\n")
+    assert (found.limit, found.used) == (GIB, GIB // 4 - 24)
+
+
+@pytest.mark.parametrize("text", ["max", "", "rubbish", str(0x7FFFFFFFFFFFF000)])
+def test_what_is_no_limit_does_not_count(system, text):
+    system.host(4 * GIB, GIB)
+    system.write("app/memory.max", text)
+    system.write("memory/app/memory.limit_in_bytes", text)
+    for name in ("app/memory.current", "memory/app/memory.usage_in_bytes"):
+        system.write(name, "5")
+    found = system.ask(membership="0::/app\n4:memory:/app\n")
+    assert found.limit == 4 * GIB

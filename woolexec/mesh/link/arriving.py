@@ -1,0 +1,159 @@
+"""
+What has arrived of the other end's large payloads and batches, piece by piece.
+
+How much of that one end can have sent is bounded: if it sends more, the link ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from woolexec.errors import ProtocolError
+from woolexec.mesh.link.messages import Pieces
+from woolexec.platform.memory import usable_memory
+from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.frames import Handed, Part
+from woolexec.wire.payload import LARGE, File, Parts, offsets_of, shared_file, store
+
+if TYPE_CHECKING:
+    from woolexec.mesh.link.fd_passing import Passage
+
+
+_PAYLOADS = 64
+"""Maximum number of payloads that have arrived in part: a sender sends those of a few calls in turn."""
+
+
+class Arriving:
+    """
+    Large payloads and batches that have not arrived completely.
+
+    :param limit: maximum number of bytes of them; None: half of the memory that this process may use
+    """
+
+    FRAMES = (Part, Handed)
+    """The frames for `add`."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = usable_memory() // 2 if limit is None else limit
+        self._files: dict[int, File | bytearray | OSError] = {}
+        self._sizes: dict[int, int] = {}  # of what has arrived of them in parts
+        self._size = 0
+        self._pieces = Pieces()
+        self.passage: Passage | None = None
+
+    def batch(self, message: bytes) -> bytes | bytearray:
+        """
+        Return the batch that is complete with this message; an empty one if there is none.
+
+        :raises ProtocolError: if pieces of a batch are missing, or too much has arrived in part
+        :raises ValueError: if it is not a message
+        """
+        batch = self._pieces.batch(message)
+        if not batch:
+            self._check()
+        return batch
+
+    def add(self, frame: Part | Handed) -> None:
+        """
+        Keep a part, or a memory file that was handed over.
+
+        :raises OSError: if there is no memory left
+        :raises ProtocolError: if it was not handed over, or too much has arrived in part
+        """
+        file = self._files.get(frame.call)
+        if isinstance(frame, Handed):
+            if self.passage is None or file is not None:
+                raise ProtocolError("received Handed without fd passing, or twice for one call")
+            self._files[frame.call] = self.passage.take(frame.file)
+            self._check()
+            return
+        size = len(frame.data)
+        self._sizes[frame.call] = self._sizes.get(frame.call, 0) + size
+        self._size += size
+        self._check()
+        if file is None:
+            file = self._files[frame.call] = _begun()
+            self._check()
+        if isinstance(file, OSError):
+            raise ProtocolError("received a Part of a payload that was handed over")
+        if isinstance(file, bytearray):
+            file += frame.data
+            return
+        view = memoryview(frame.data)
+        while view:
+            view = view[os.write(file.fd, view) :]
+
+    def _check(self) -> None:
+        if self._size + self._pieces.size > self._limit or len(self._files) > _PAYLOADS:
+            raise ProtocolError(
+                f"too much has arrived in part: {len(self._files)} payloads; the limits are {_PAYLOADS} of them, and "
+                f"{self._limit} bytes"
+            )
+
+    def forget(self, call: int) -> None:
+        """Drop the parts of a payload whose frame will not arrive."""
+        self._pop(call)
+
+    def _pop(self, call: int) -> File | bytearray | OSError | None:
+        self._size -= self._sizes.pop(call, 0)
+        return self._files.pop(call, None)
+
+    def take(self, frame: Any) -> bytes | File | Parts | OSError:
+        """
+        Return the payload of a frame, in the form used on one host; an error if no descriptor was left for it.
+
+        :raises ValueError: if it has not arrived
+        :raises OSError: if there is no memory left
+        """
+        if not frame.extent:
+            payload: bytes = frame.payload
+            return payload
+        if not len(frame.payload):
+            call = getattr(frame, "call", 0)
+            file = self._pop(call if isinstance(call, int) else call[0])
+            if file is None:
+                raise ValueError("received a frame before any part of its large payload")
+            if isinstance(file, bytearray):
+                return _laid_out(file, frame.extent)
+            return self._kept(file, frame.extent) if isinstance(file, File) else file
+        parts = Parts.cut(frame.payload, frame.extent)
+        if len(parts) >= LARGE:
+            with contextlib.suppress(OSError):  # descriptors are scarce
+                return store(parts.parts)
+        return parts
+
+    def _kept(self, file: File, extent: Sequence[int]) -> File | Parts:
+        """Return the payload in a file; read it into memory if descriptors are scarce."""
+        file.lay_out(extent)
+        reserve = None if self.passage is None else self.passage.reserve
+        if not is_scarce(file.fd) and (reserve is None or reserve.hold()):
+            return file
+        parts = file.take_in()
+        if reserve is not None:
+            reserve.hold()
+        return parts
+
+
+def _begun() -> File | bytearray:
+    """Return a file or buffer for the parts of a payload."""
+    try:
+        file = File(shared_file(0), ())
+    except OSError:
+        return bytearray()
+    return bytearray() if is_scarce(file.fd) else file
+
+
+def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
+    """
+    Return a payload that was received into a buffer instead of a memory file.
+
+    :raises ValueError: if it is too short
+    """
+    starts, end = offsets_of(extent)
+    if len(data) < end:
+        raise ValueError(f"received a payload of {len(data)} bytes, which is shorter than its extent says")
+    view = memoryview(data)
+    return Parts([view[start : start + size] for start, size in zip(starts, extent, strict=True)])

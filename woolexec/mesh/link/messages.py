@@ -1,0 +1,71 @@
+"""
+Messages of a link: each is one Batch of at most `LIMIT` bytes; a larger batch travels in pieces, one after the other.
+
+The limit holds before anything of a message is handled, so a message costs its receiver little whatever it contains.
+gRPC decompresses messages after it has checked their size, so compression is refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from woolexec.errors import ProtocolError
+from woolexec.wire.protobuf import read_varint, varint
+
+LIMIT = (1 << 20) + (64 << 10)
+"""Maximum size of a message, in bytes."""
+
+_SIZE = LIMIT - 16
+"""Bytes of a piece: a message has a tag and a length as well."""
+
+_PIECE, _LAST = 2 << 3 | 2, 3 << 3 | 2
+"""The tags of a piece and of the last one, in the schema's ``Batch``; that of frames is 10."""
+
+_HEADS = {_PIECE: bytes((_PIECE,)), _LAST: bytes((_LAST,))}
+
+
+def cut(batch: bytes) -> deque[memoryview]:
+    """Return the pieces of a batch that is too large for one message."""
+    view = memoryview(batch)
+    return deque(view[start : start + _SIZE] for start in range(0, len(batch), _SIZE))
+
+
+def message_of(piece: memoryview, *, last: bool) -> bytes:
+    """Return the message for a piece of a batch."""
+    return b"".join((_HEADS[_LAST if last else _PIECE], varint(len(piece)), piece))
+
+
+class Pieces:
+    """Puts batches together that arrive in pieces."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes of a batch that has not arrived completely."""
+        return len(self._data)
+
+    def batch(self, message: bytes) -> bytes | bytearray:
+        """
+        Return the batch that is complete with this message; an empty one if there is none.
+
+        :raises ProtocolError: if pieces of a batch are missing
+        :raises ValueError: if it is not a message
+        """
+        tag = message[0] if message else 0
+        if tag not in _HEADS:
+            if self._data:
+                raise ProtocolError("a batch came between the pieces of another")
+            return message
+        try:
+            size, start = read_varint(message, 1)
+        except IndexError as exc:
+            raise ValueError(f"bad piece of a batch: {exc}") from exc
+        if not size or start + size != len(message):
+            raise ValueError("the size of a piece does not match its message")
+        self._data += memoryview(message)[start:]
+        if tag == _PIECE:
+            return b""
+        data, self._data = self._data, bytearray()
+        return data

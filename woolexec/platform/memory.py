@@ -1,0 +1,105 @@
+"""How much memory this process may use, and how much is in use: the limits of its cgroups, else the host's memory."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from woolexec.platform.cgroup import folders
+
+_UNLIMITED = 1 << 60
+"""Limits of at least this many bytes are none: version 1 of cgroups has a number for "no limit"."""
+
+_FULL_GROUP, _FULL_HOST = 0.9, 0.95
+"""The parts of the memory of a cgroup, and of the host, whose use is `near` the limit."""
+
+_MEMINFO = "/proc/meminfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """
+    The memory of one cgroup, or of the host, in bytes.
+
+    `used` does not count what the kernel drops when it needs memory, such as the cache of files; above `near` too
+    little is left.
+    """
+
+    limit: int
+    used: int
+    near: int
+
+
+def memory(
+    root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", meminfo: str = _MEMINFO
+) -> Memory | None:
+    """
+    Return the memory of that of this process's cgroups that is closest to its limit; of the host, if none has one.
+
+    :return: None if nothing can be read, as on other systems than Linux
+    """
+    groups = _groups(root, membership)
+    return max(groups, key=lambda group: group.used / group.limit) if groups else _host(meminfo)
+
+
+def usable_memory(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", meminfo: str = _MEMINFO) -> int:
+    """Return the bytes of memory that this process may use at most; very many if that is not known."""
+    host = _host(meminfo)
+    limits = [group.limit for group in _groups(root, membership)] + ([] if host is None else [host.limit])
+    return min(limits, default=_UNLIMITED)
+
+
+def _host(meminfo: str) -> Memory | None:
+    try:
+        with open(meminfo) as file:
+            kib = dict(line.split()[:2] for line in file)
+        total, available = int(kib["MemTotal:"]) << 10, int(kib["MemAvailable:"]) << 10
+    except (OSError, ValueError, KeyError):
+        return None
+    return Memory(total, total - available, int(total * _FULL_HOST)) if total else None
+
+
+def _groups(root: str, membership: str) -> list[Memory]:
+    """Return the memory of the cgroups that have a limit."""
+    found = [read(folder) for folder in folders(root, membership, "memory") for read in (_version_2, _version_1)]
+    return [group for group in found if group is not None]
+
+
+def _version_2(folder: str) -> Memory | None:
+    limits = [limit for name in ("memory.max", "memory.high") if (limit := _limit(folder, name)) is not None]
+    return _group(folder, min(limits, default=None), "memory.current", "")
+
+
+def _version_1(folder: str) -> Memory | None:
+    return _group(folder, _limit(folder, "memory.limit_in_bytes"), "memory.usage_in_bytes", "total_")
+
+
+def _group(folder: str, limit: int | None, usage: str, prefix: str) -> Memory | None:
+    used = _number(folder, usage)
+    if limit is None or used is None:
+        return None
+    cache = _stat(folder, f"{prefix}inactive_file") + _stat(folder, f"{prefix}active_file")
+    return Memory(limit, max(0, used - cache), int(limit * _FULL_GROUP))
+
+
+def _limit(folder: str, name: str) -> int | None:
+    number = _number(folder, name)
+    return number if number is not None and 0 < number < _UNLIMITED else None
+
+
+def _number(folder: str, name: str) -> int | None:
+    """Return a number from a file; None if there is none."""
+    try:
+        with open(os.path.join(folder, name)) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _stat(folder: str, name: str) -> int:
+    """Return one of the numbers that the kernel tells about the memory of a cgroup; 0 if it does not."""
+    try:
+        with open(os.path.join(folder, "memory.stat")) as file:
+            return int(dict(line.split()[:2] for line in file).get(name, 0))
+    except (OSError, ValueError):
+        return 0
