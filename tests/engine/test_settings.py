@@ -18,6 +18,7 @@ import pytest
 from woolexec.engine import settings as collecting
 from woolexec.engine.settings import LIMIT, settings, settings_for_peers, settings_of_process, settings_of_user
 from woolexec.wire.unpickling import loads
+from woolexec.worker import settings as applying
 
 
 class Weight:
@@ -318,3 +319,8 @@ def test_reducer_that_cannot_be_pickled_leaves_the_others(reducers):
     copyreg.pickle(Length, reduce_foreign)
 
     assert [name for _, name, _ in settings_of_user()["reducers"]] == ["Length"]
+
+
+def test_worker_of_a_peer_takes_just_the_settings_that_clients_send():
+    of_clients = {"recursion", "digits", *collecting._OF_THE_PROGRAM, *collecting._OF_THE_USER}
+    assert of_clients == applying._OF_CLIENT
