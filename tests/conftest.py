@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, TextIO
+from zlib import crc32
 
 import pytest
 
@@ -55,6 +56,9 @@ FIRST = (
     "tests/cli/test_demo.py",
     "tests/discovery/test_ssh.py",
 )
+
+# Number of combinations of a `matrix` test that are tried without the slow tests.
+FEW = 3
 
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
@@ -96,7 +100,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_stderr].close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _thin_out(items)
     for item in items:
         if "linux" in item.keywords and sys.platform != "linux":
             item.add_marker(pytest.mark.skip(reason="needs Linux"))
@@ -109,6 +115,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not item.get_closest_marker("slow")]
     config.hook.pytest_deselected(items=slow)
     config.stash[_left_out] = len(slow)
+
+
+def _thin_out(items: list[pytest.Item]) -> None:
+    """Mark all but a few combinations of parameters of a `matrix` test as slow, other ones in each test."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("matrix"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, combinations in tests.items():
+        number, first = len(combinations), crc32(name.encode())
+        chosen = {(first + number * each // FEW) % number for each in range(FEW)}
+        for index, item in enumerate(combinations):
+            if index not in chosen:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

@@ -18,7 +18,7 @@ def run_pytest(folder: Path, source: str, *arguments: str, grace: float = 0.5) -
     (folder / "conftest.py").write_text(
         f"import tests.conftest, tests.leaks\ntests.conftest.GRACE = {grace}\ntests.leaks.SETTLE = 0.3\n"
     )
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: .\n  linux: .\n  leaks: .\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  slow: .\n  matrix: .\n  linux: .\n  leaks: .\n")
     (folder / "test_inner.py").write_text(source)
     return subprocess.run(
         [
@@ -102,6 +102,19 @@ def test_number_of_slow_tests_that_are_left_out_is_said_by_a_run_in_several_proc
     source = "import pytest\n@pytest.mark.slow\ndef test_soak(): pass\ndef test_other(): pass\n"
     ran = run_pytest(tmp_path, source, "-n", "2")
     assert "slow tests that are left out: 1; make test-slow runs them" in ran.stdout
+
+
+@pytest.mark.parametrize(("arguments", "outcome"), [((), "4 passed, 6 deselected"), (("--slow",), "10 passed")])
+def test_few_combinations_of_a_matrix_are_tried_unless_all_are_asked_for(tmp_path, arguments, outcome):
+    source = """import pytest
+@pytest.mark.matrix
+@pytest.mark.parametrize("one", range(3))
+@pytest.mark.parametrize("other", range(3))
+def test_both(one, other): pass
+@pytest.mark.matrix
+def test_alone(): pass
+"""
+    assert outcome in run_pytest(tmp_path, source, *arguments).stdout
 
 
 def test_files_that_are_begun_first_exist():

@@ -13,7 +13,7 @@ from woolexec import PeerPoolExecutor, propagate
 
 from . import stream_tasks as tasks
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 def test_leaving_a_map_of_streams_closes_those_that_nobody_was_given(run, tmp_path):

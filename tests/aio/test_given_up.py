@@ -9,6 +9,8 @@ from woolexec import PeerPoolExecutor
 
 from . import tasks
 
+pytestmark = pytest.mark.matrix
+
 
 @pytest.mark.parametrize("sync", [False, True])
 def test_timeout_of_a_mapped_coroutine_is_tried_again_and_is_its_items_alone(run, sync):

@@ -11,7 +11,7 @@ from woolexec import PeerPoolExecutor, WorkerLostError
 
 from . import stream_tasks as tasks
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 @pytest.fixture(params=["", "_async"], ids=["generator", "async_generator"])
@@ -63,6 +63,7 @@ def test_plain_tasks_that_all_wait_in_loops_of_their_own_get_workers_for_their_t
         assert eventually(lambda: pool._engine.statistics["workers"] <= 2)
 
 
+@pytest.mark.slow
 def test_recursion_through_loops_of_their_own_is_deeper_than_the_pool():
     with PeerPoolExecutor(1) as pool:
         assert pool.submit(tasks.recur_through_asyncio, 10).result(2 * SOON) == 10
@@ -85,6 +86,7 @@ def test_callback_of_a_nested_future_may_wait_for_another():
         assert pool.submit(tasks.wait_in_callback, tasks.double, 3).result(SOON) == 6
 
 
+@pytest.mark.slow
 def test_worker_makes_one_event_loop_however_many_ask_for_it():
     for n in range(6):
         with PeerPoolExecutor(1) as pool:

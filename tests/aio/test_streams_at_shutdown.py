@@ -26,6 +26,8 @@ from woolexec.mesh.server.peer import Peer
 from . import stream_tasks as tasks
 from .faces import FACES, Ended
 
+pytestmark = pytest.mark.matrix
+
 SHUT = "closed by the shutdown of its pool"
 
 

@@ -13,7 +13,7 @@ from tests.faults.tasks import SOON, eventually
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, WorkerLostError
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 @pytest.mark.parametrize("fn", [tasks.square, lambda x: x * x, abs])

@@ -14,7 +14,7 @@ from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, WorkerLostError, current_executor
 from woolexec.api.map_async import Settings, _Flow
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 async def counted(stop, pulled=None):
@@ -507,6 +507,7 @@ def test_two_maps_share_a_pool(run):
     assert sorted(sums) == [sum(range(200)), sum(x * x for x in range(200))]
 
 
+@pytest.mark.slow
 def test_items_of_a_map_of_coroutines_are_unpickled_once():
     with PeerPoolExecutor(1) as pool:
         seen = list(pool.map(tasks.counted, map(tasks.Counted, range(3000))))

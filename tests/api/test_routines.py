@@ -11,7 +11,7 @@ from tests.faults.tasks import notes
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, RemoteTraceback, routine
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 def test_routine_runs_in_the_pool_around_it(run):

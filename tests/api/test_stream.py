@@ -17,6 +17,8 @@ from tests.faults.tasks import SOON, eventually, note, notes
 from tests.marks import slow
 from woolexec import PeerPoolExecutor, RemoteError, RemoteTraceback, Stream, WorkerLostError
 
+pytestmark = pytest.mark.matrix
+
 PREFETCHES = [0, 1, 7, 1_000]
 
 

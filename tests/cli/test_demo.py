@@ -85,6 +85,7 @@ def test_demo_on_some_files(capsys):
     assert set(figures["seconds"]) == {"PeerPoolExecutor", "ProcessPoolExecutor", "serially"}
 
 
+@pytest.mark.slow
 def test_demo_on_peers(capsys):
     assert cli.main(["demo", "--workers", "2", "--limit", "40", "--peers", "2", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)

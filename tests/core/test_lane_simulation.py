@@ -201,6 +201,7 @@ class World:
         worker.up.append(("ended", number))
 
 
+@pytest.mark.slow
 def test_every_call_ends_once_and_none_starts_after_its_cancel():
     live(range(FEW))
 

@@ -129,6 +129,7 @@ def test_discovery_is_closed_with_the_executor():
     assert found.closed == found.watched
 
 
+@pytest.mark.slow
 def test_of_very_many_peers_some_are_chosen_and_others_take_the_place_of_those_that_leave(monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "MOST", 10)
     records = [Record(str(n), (f"unix:{tmp_path}/{n}",)) for n in range(1000)]

@@ -136,6 +136,7 @@ def passes(program, limit, ways, count):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE + 20)
 @pytest.mark.parametrize("limit", [64, *slow(128, 256)])
 def test_all_payloads_arrive_where_there_are_few_descriptors(limit):
@@ -148,6 +149,7 @@ def test_all_payloads_arrive_under_the_usual_limit():
     passes(LOCAL, 1024, "by_submit by_kept_results by_map", 1200)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE + 20)
 @pytest.mark.parametrize("limit", [128, *slow(256)])
 def test_all_payloads_arrive_through_a_peer_where_there_are_few_descriptors(limit):

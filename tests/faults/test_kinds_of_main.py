@@ -217,6 +217,7 @@ print("well")
 """
 
 
+@pytest.mark.slow
 def test_large_global_of_the_script_is_right_whatever_else_changes(folder):
     (folder / "large.py").write_text(LARGE)
 

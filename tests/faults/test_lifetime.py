@@ -205,6 +205,7 @@ def test_every_use_after_shutdown_is_refused(lone):
             use()
 
 
+@pytest.mark.slow
 def test_thread_that_submits_while_another_shuts_down_gets_an_outcome_or_a_refusal():
     for _ in range(20):
         executor = PeerPoolExecutor(1)

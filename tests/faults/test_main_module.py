@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.matrix
+
 CASES = {
     "attribute that the initializer sets": """
 class Config:

@@ -12,6 +12,7 @@ from . import tasks, tasks_b
 from .tasks import SOON
 
 
+@pytest.mark.slow
 def test_a_thousand_tasks_on_top_of_each_other_finish_on_one_worker(lone):
     assert lone.submit(tasks_b.descend, 1000).result(3 * SOON) == 1000
 

@@ -90,6 +90,7 @@ def test_function_that_raises_when_pickled_fails_its_own_future(lone, kind):
     assert other.result(SOON) == 1
 
 
+@pytest.mark.slow
 def test_argument_nested_too_deep_to_be_pickled_fails_its_own_future(lone):
     deep = inner = []
     for _ in range(100_000):

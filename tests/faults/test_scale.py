@@ -35,6 +35,7 @@ def run_windows(executor, count, width=500):
         assert [future.result(SOON) for future in futures] == list(range(start, start + width))
 
 
+@pytest.mark.slow
 def test_memory_of_the_caller_does_not_grow_with_the_tasks_that_are_done(pool):
     run_windows(pool, 5_000)
     before = blocks()
@@ -50,6 +51,7 @@ def test_memory_of_a_worker_does_not_grow_with_the_tasks_that_are_done(lone):
     assert lone.submit(tasks_b.allocated).result(SOON) - before < SLACK
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_items_of_an_endless_map(pool):
     def endless():
         number = 0
@@ -99,6 +101,7 @@ def test_memory_does_not_grow_with_tasks_that_were_cancelled_behind_one_that_run
     assert alive < 2_000
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_tasks_that_fail(pool):
     def fail(count):
         for _ in range(count // 100):
@@ -129,6 +132,7 @@ def test_ten_thousand_futures_may_be_outstanding_and_all_end(pool):
     assert [future.result(SOON) for future in futures] == list(range(10_000))
 
 
+@pytest.mark.slow
 def test_ten_thousand_futures_cancelled_while_they_finish_each_end_once(pool):
     ends = []
     futures = [pool.submit(abs, -i) for i in range(10_000)]

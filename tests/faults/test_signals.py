@@ -148,6 +148,7 @@ def test_handler_may_submit_while_a_map_is_read(pool):
     assert {future.result(SOON) for future in inner} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_handler_may_shut_down_while_submit_runs():
     lines = itertools.count()

@@ -169,6 +169,7 @@ def test_worker_that_dies_idle_costs_no_call(lone):
         assert lone.submit(tasks.double, number).result(SOON) == 2 * number
 
 
+@pytest.mark.slow
 def test_calls_sent_to_a_worker_that_dies_at_that_moment_are_each_started_once(lone, journal):
     for number in range(30):
         os.kill(lone.submit(tasks.pid).result(SOON), signal.SIGKILL)

@@ -14,7 +14,7 @@ from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stream, current_executor
 from woolexec.futures.call_future import CallFuture
 
-pytestmark = pytest.mark.usefixtures("shared_pools")
+pytestmark = [pytest.mark.usefixtures("shared_pools"), pytest.mark.matrix]
 
 
 @pytest.mark.parametrize("fn", [tasks.square, tasks.add, lambda x: x * x], ids=["plain", "coroutine", "lambda"])

@@ -167,6 +167,7 @@ CONSUMERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "kind"),
     [
@@ -203,6 +204,7 @@ def test_waiters_count_right_in_every_order_of_the_steps(way, kind):
     assert tried > 50
 
 
+@pytest.mark.slow
 def test_two_switches_during_a_delivery_are_right_as_well():
     """The delivery is stopped in its middle, the waiter runs for a few steps, the delivery goes on."""
     for before, between, after in itertools.product(range(0, 40, 4), range(1, 7), range(1, 14, 4)):

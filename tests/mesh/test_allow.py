@@ -15,6 +15,8 @@ from woolexec import PeerPoolExecutor, current_executor
 from woolexec.base_error import rebuild
 from woolexec.mesh.server.peer import Peer
 
+pytestmark = pytest.mark.matrix
+
 ALLOWED = [f"tests.mesh.tasks:{name}" for name in ("weigh", "add", "count", "nest_with", "shared", "path_of_shared")]
 
 

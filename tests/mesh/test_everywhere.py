@@ -157,6 +157,7 @@ def test_logging_records_reach_the_client_whose_task_logged(peer, caplog, task):
     assert record.process not in (os.getpid(), None)
 
 
+@pytest.mark.slow
 def test_flood_of_records_does_not_keep_an_outcome(peer):
     with joined(peer) as pool:
         assert pool.submit(log_much, 20_000).result(PATIENCE) == 20_000

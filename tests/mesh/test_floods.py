@@ -360,6 +360,7 @@ ACKNOWLEDGED = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @ACKNOWLEDGED
 def test_million_headers_are_refused(peer, is_acknowledged):
     with Stranger(peer.address) as stranger, bounded(peer):
@@ -418,6 +419,7 @@ HALF_HEADERS = frame(HEADERS, END_HEADERS, 1, request(HELLO))[:40]
 LONG_HALF = frame(HEADERS, 0, 1, request(HELLO) + b"\0" + integer(1) + b"k" + integer(1 << 20) + b"v" * 15_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

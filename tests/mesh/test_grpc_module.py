@@ -148,6 +148,7 @@ def test_child_that_ends_as_programs_end_does_not_wait_for_the_parents_links(pee
     assert (done.stdout, done.stderr, done.returncode) == ("0\n", "", 0)
 
 
+@pytest.mark.slow
 def test_many_forks_under_load_harm_neither_side(peer):
     run = """
     over, counts = threading.Event(), []

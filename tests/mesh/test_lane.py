@@ -23,6 +23,8 @@ from tests.mesh.tasks import (
 )
 from woolexec import WorkerLostError, current_executor, current_task
 
+pytestmark = pytest.mark.matrix
+
 
 def test_coroutines_run_at_once(pool):
     futures = [pool.submit(add, n, y=1) for n in range(1000)]

@@ -27,6 +27,8 @@ from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Close, Next, Part, Return, Yield, encode
 from woolexec.wire.payload import store
 
+pytestmark = pytest.mark.matrix
+
 LARGE = 5 << 20
 
 

@@ -102,6 +102,8 @@ def path_in_worker():
 def test_shipped_module_is_found_by_its_client_only(two, peer, tmp_path, monkeypatch):
     (tmp_path / "sortedthings.py").write_text("def whose():\n    return 'of one client'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "sortedthings", None)  # so that it is taken out again after the test
+    del sys.modules["sortedthings"]
     import sortedthings
 
     with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, ship=[sortedthings]) as pool:
@@ -303,6 +305,7 @@ def recurse(depth):
     return sum(future.result() for future in futures)
 
 
+@pytest.mark.slow
 def test_peers_that_pass_on_tasks_to_each_other_keep_nothing_of_a_client_that_has_left(tmp_path, monkeypatch):
     monkeypatch.setattr(tenant, "LINGER", 0.2)
     found = discoveries(f"dir:{tmp_path}")

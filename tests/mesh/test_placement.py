@@ -98,6 +98,7 @@ def test_refused_task_can_be_cancelled(tmp_path):
         (tmp_path / "release").touch()
 
 
+@pytest.mark.slow
 def test_all_clients_get_their_work_done_while_they_contend(tmp_path):
     with Peer(2, credentials=CREDENTIALS) as peer, contextlib.ExitStack() as stack:
         pools = [stack.enter_context(joined(peer)) for _ in range(4)]
@@ -336,6 +337,7 @@ def test_requirement_that_makes_no_sense_in_a_task_fails_that_task_alone(tmp_pat
         assert pool.submit(divmod, 7, 2).result(PATIENCE) == (3, 1)
 
 
+@pytest.mark.slow
 def test_client_whose_resource_is_taken_is_not_told_again_and_again(tmp_path):
     with Peer(4, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as one, joined(peer) as other:
         held = one.with_options(require={"gpu": 1}).submit(tasks.hold, tmp_path, "held")

@@ -13,6 +13,8 @@ from woolexec import PeerPoolExecutor, RemoteError, WorkerLostError
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.peer import Peer
 
+pytestmark = pytest.mark.matrix
+
 
 @pytest.fixture
 def peer():

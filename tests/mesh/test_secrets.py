@@ -447,6 +447,7 @@ WAYS = {
 """Each by the outcome that its client gets."""
 
 
+@pytest.mark.slow
 @linux
 def test_what_tasks_are_given_and_give_is_not_in_the_logs_of_their_peer(room, journal):
     with serving(room, PYTHONASYNCIODEBUG="1") as peer:

@@ -39,6 +39,7 @@ def pair(request):
     return World(scenario).run(), ideal(scenario)
 
 
+@pytest.mark.slow
 def test_slow_ones_are_at_most_twice_as_slow_as_with_one_queue_for_all(pair):
     ours, best = pair
     assert ours.percentile(0.99) <= 2 * best.percentile(0.99)
@@ -78,6 +79,7 @@ def test_burst_of_one_client_gets_its_share_of_peers_that_another_one_fills():
     assert outcome.messages_per_task <= 6
 
 
+@pytest.mark.slow
 def test_every_task_ends_while_peers_die_and_come_back():
     scenario = Scenario(workers=100, clients=10, links=20, deaths=0.01, tasks=5000)
     world = World(scenario)
@@ -88,6 +90,7 @@ def test_every_task_ends_while_peers_die_and_come_back():
     assert all(client.group.queue.head() is None for client in world.clients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [RoundRobin, *slow(LeastOutstanding)])
 def test_other_policies_end_every_task_too(policy):
     scenario = Scenario(workers=100, clients=10, tasks=3000)

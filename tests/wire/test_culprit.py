@@ -167,6 +167,7 @@ def test_very_deep_way_is_cut():
     assert len(text) < 300
 
 
+@pytest.mark.slow
 def test_endless_recursion_has_a_note():
     deep = []
     for _ in range(100_000):  # from Python 3.14 on the stack is the limit

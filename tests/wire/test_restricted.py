@@ -83,7 +83,7 @@ def test_arrays_of_numbers_and_text_are_data(value):
     "value",
     [
         {1, 2},
-        frozenset("ab"),
+        frozenset({1, 2}),
         Counter("aab"),
         deque([1, [2]]),
         OrderedDict(a=1),

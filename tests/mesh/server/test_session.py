@@ -54,6 +54,7 @@ def test_client_keeps_a_limited_number_of_functions():
         assert 1000 not in served._slots
 
 
+@pytest.mark.slow
 def test_message_of_very_many_frames_does_not_keep_others_waiting():
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer) as other:
         assert [each.submit(abs, -1).result(PATIENCE) for each in (pool, other)] == [1, 1]
