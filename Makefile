@@ -3,7 +3,8 @@
 #   make quick   lint and the fast tests, in less than a minute: the loop while you change something
 #   make test    sets up .venv and passes the tests
 #   make test-slow  passes the tests that take long, which make test leaves out
-# The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim dist wheel-test clean
+#   make chaos   kills, stops, delays and fills what it can while tasks run, and checks every outcome
+# The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim soak dist wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
 #   LINKS=1 lets `make docs` check links to other hosts too; it then needs a network
 #   LOWEST=1 installs the lowest versions of the dependencies that pyproject.toml permits; give it a VENV of its own
@@ -43,7 +44,7 @@ WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tes
 # What shows that the source distribution has its tests, pages and tools.
 SOURCE_TESTS ?= tests/core/test_ready_queue.py tests/test_packaging.py tests/test_release.py tests/docs/test_reference.py
 
-.PHONY: help venv demo quick test test-slow test-all mutate lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
+.PHONY: help venv demo quick test test-slow test-all mutate chaos soak lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -102,6 +103,13 @@ test-slow: $(VENV)/.test
 # Plants flaws in the package, one at a time, and writes into tests/mutations.md which test sees each of them.
 mutate: $(VENV)/.test
 	$(BIN)/python -m tests.mutate $(ARGS)
+
+# Five minutes of each kind of run; hours, with another seed: make chaos SECONDS=3600 SEED=7 WORLDS=mesh
+SECONDS ?= 300
+SEED ?= 1
+WORLDS ?=
+chaos: $(VENV)/.test
+	$(BIN)/python -m tests.chaos $(WORLDS) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:

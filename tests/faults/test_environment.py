@@ -96,6 +96,33 @@ def test_first_task_without_descriptors_raises_at_once_and_the_next_one_runs(run
     assert output(run(LIMITED + script)) == [*["Too many open files None"] * 3, "1 1"]
 
 
+ENDED = """
+    import time
+    from tests.limits import all_descriptors_taken
+    def numbers(n): yield from range(n)
+    with PeerPoolExecutor(1) as pool:
+        pool.submit(abs, -1).result()
+        future = pool.submit(*{call})
+        with all_descriptors_taken():
+            while not future.done(): time.sleep(0.01)
+        print({answer})
+        print(pool.submit(abs, -1).result(20))
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "printed"),
+    [
+        ("(numbers, 3)", "*future.result()", "0 1 2"),
+        ("(os._exit, 3)", "*[kind.__name__ for kind in type(future.exception()).__mro__[:3]]", "WorkerLostError {}"),
+    ],
+    ids=["a stream begins", "a worker dies"],
+)
+def test_engine_needs_no_descriptor_when(run, call, answer, printed):
+    script = LIMITED + ENDED.format(call=call, answer=answer)
+    assert output(run(script)) == [printed.format("WoolexecError BrokenProcessPool"), "1"]
+
+
 def test_more_large_results_than_descriptors_all_arrive(run):
     script = """
     with PeerPoolExecutor(2) as pool:

@@ -5,6 +5,7 @@ import random
 import resource
 import sys
 import threading
+import tracemalloc
 
 import pytest
 
@@ -124,6 +125,19 @@ def test_memory_does_not_grow_with_workers_that_die(lone):
     before = blocks()
     lose(15)
     assert blocks() - before < SLACK
+
+
+def test_workers_that_died_keep_no_buffers_while_their_initializers_could_still_take_time():
+    with PeerPoolExecutor(1, initializer=abs, initargs=(1,), initializer_timeout=600) as pool:
+        assert pool.submit(tasks.die).exception(SOON) is not None
+        tracemalloc.start()
+        try:
+            for _ in range(5):
+                assert pool.submit(tasks.die).exception(SOON) is not None
+            grown, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert grown < 3 * 2**18  # one worker at most has a buffer of 256 KiB
 
 
 @pytest.mark.slow

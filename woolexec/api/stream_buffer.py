@@ -39,6 +39,9 @@ class StreamBuffer(Pulled):
     """
 
     def __init__(self, future: CallFuture[Any], commander: Commander, prefetch: int) -> None:
+        from woolexec.api.stream import Stream  # by the caller: the engine may have no descriptor for an import
+
+        self._stream_type = Stream
         self.items: deque[tuple[int, bytes, Any]] = deque()
         self.end: tuple[bool, Any] | None = None
         self.ended = Latch()  # opens with the end of the stream
@@ -66,9 +69,7 @@ class StreamBuffer(Pulled):
         handle = future.outstanding_call if call is None else call
         if call is not None and call.options is not None:  # a retry would begin again at the first item
             call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
-        from woolexec.api.stream import Stream
-
-        future.deliver_ready(Stream(self, self._commander, handle, self._prefetch))
+        future.deliver_ready(self._stream_type(self, self._commander, handle, self._prefetch))
 
     def deliver_item(self, call: Any, frame: Any) -> None:
         """Take one or several items."""

@@ -205,7 +205,9 @@ class Rounds:
 
     def fail_everything(self, exc: BaseException) -> None:
         """Fail all calls, and all that come later, because of a bug in Woolexec."""
-        error = errors.WorkerLostError(f"the engine failed: {exc!r}")
+        error: Exception = RuntimeError(f"the engine failed: {exc!r}")
+        with contextlib.suppress(Exception):  # its module may not be imported yet, and no descriptor be left for that
+            error = errors.WorkerLostError(*error.args)
         error.__cause__ = exc
         self.supervisor.broken = error
         with contextlib.suppress(BaseException):

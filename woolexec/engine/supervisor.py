@@ -173,9 +173,18 @@ class Supervisor:
     def _start_failed(self, exc: OSError) -> None:
         if self.workers:  # continue with the existing workers; try again when one ends
             return
+        self._load_errors()
         error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
         error.__cause__ = exc
         self._scheduler.fail_waiting(error)
+
+    def _load_errors(self) -> None:
+        """Import the classes of errors that are imported when needed, with the spare descriptor if no other is left."""
+        self._reserve.lend()
+        try:
+            _ = errors.WorkerLostError
+        finally:
+            self._reserve.hold()
 
     # -- what the fork server reports ---------------------------------------------------------------------------
 
@@ -291,6 +300,8 @@ class Supervisor:
         self._dispatcher.due.discard(worker)
         started = worker.page.started or worker.page.loop.started
         lost = self._scheduler.left(worker)
+        if lost:
+            self._load_errors()
         self._scheduler.settle(lost, partial(lost_error, worker))
         self.nested.orphan(worker)
         worker.close()

@@ -323,6 +323,7 @@ class Worker(Transport, Place):
         self.is_closed = True
         self.let_go()
         self.page.close()
+        self._reader.close()  # timers may keep the worker for as long as an initializer may take
         self.has_sent.clear()
         self._out.clear()
 

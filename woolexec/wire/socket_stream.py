@@ -61,6 +61,12 @@ class Reader:
         self._start = self._filled = 0
         self._huge: bytearray | None = None
 
+    def close(self) -> None:
+        """Release the buffer; nothing can be read any more."""
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._huge = None
+
     def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
         """
         Read once; return the frames that are complete now.

@@ -1,0 +1,117 @@
+"""What every run has: a pool, the calls that it is given, and the actions that do no harm."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from tests.chaos import tasks
+from tests.chaos.consumers import Consumers
+from tests.chaos.kinds import KINDS, Maker
+from tests.chaos.ledger import Ledger
+from tests.chaos.plan import action
+from woolexec import PeerPoolExecutor
+from woolexec.futures.call_future import CallFuture
+
+OUTSTANDING = 300
+"""Number of calls that have not ended, above which no more are submitted."""
+
+REMEMBERED = 60
+"""Number of futures among which one is chosen to be cancelled."""
+
+
+class World:
+    """
+    A pool under load.
+
+    :param folder: for its files; tasks note their starts there
+    """
+
+    bound = 60.0
+    """Seconds within which each call must end, whatever happens to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger = Ledger(time.monotonic)
+        self.folder = folder
+        self.journal = str(folder / "starts")
+        self.pool: PeerPoolExecutor
+        self._consumers = Consumers()
+        self._recent: deque[tuple[int, Future[Any]]] = deque(maxlen=REMEMBERED)
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+
+    def __enter__(self) -> Self:
+        tasks.open_journal(self.journal)
+        self.pool = self.make_pool()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._consumers.__exit__(kind, exc, tb)
+        self.pool.shutdown(wait=exc is None, cancel_futures=exc is not None)
+        self.do_what_is_due(everything=True)
+        self._recent.clear()
+        tasks.close_journal()
+
+    def make_pool(self) -> PeerPoolExecutor:
+        """Make the pool, whose workers must open the journal first."""
+        raise NotImplementedError
+
+    def pids(self) -> dict[str, int]:
+        """Return the processes that must not grow, by names."""
+        raise NotImplementedError
+
+    def starts(self) -> Any:
+        """Return how often each call has started."""
+        return tasks.starts_in(self.journal)
+
+    # -- later --------------------------------------------------------------------------------------------------
+
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        """Do something after this time, between two steps."""
+        heapq.heappush(self._later, (time.monotonic() + seconds, next(self._order), act))
+
+    def do_what_is_due(self, *, everything: bool = False) -> None:
+        """Do what was put off until now or, at the end, all of it."""
+        while self._later and (everything or self._later[0][0] <= time.monotonic()):
+            heapq.heappop(self._later)[2]()
+
+    # -- actions that do no harm --------------------------------------------------------------------------------
+
+    @action(100)
+    def submit(self, dice: Random) -> str:
+        """Submit some calls of one kind."""
+        [kind] = dice.choices(KINDS, [kind.weight for kind in KINDS])
+        count = dice.choice([1, 3, 12] if kind.expected.starts else [1, 2])
+        for _ in range(count):
+            number = self.ledger.accept(kind.expected)
+            future = kind.make(Maker(self.pool, self._consumers, dice), number)
+            self._recent.append((number, future))
+            future.add_done_callback(lambda future, number=number: self.ledger.end(number, future.result))
+        return f"{count} x {kind.expected.kind}"
+
+    @action(6)
+    def cancel(self, dice: Random) -> str:
+        """Cancel some of the last calls."""
+        chosen = dice.sample(self._recent, min(len(self._recent), dice.choice([1, 1, 5])))
+        return f"{sum(self._cancel(*one) for one in chosen)} of {len(chosen)}"
+
+    @action(2)
+    def cancel_by_force(self, dice: Random) -> str | None:
+        """Cancel one of the last calls even if it runs."""
+        if not self._recent:
+            return None
+        number, future = dice.choice(self._recent)
+        return f"call {number}: {self._cancel(number, future, force=True)}"
+
+    def _cancel(self, number: int, future: Future[Any], *, force: bool = False) -> bool:
+        if force or not isinstance(future, CallFuture):  # a coroutine of ours is cancelled with what it waits for
+            self.ledger.forced(number)
+        return future.cancel(force=force) if isinstance(future, CallFuture) else future.cancel()
