@@ -1,6 +1,7 @@
 """What a client makes of what it hears."""
 
 import asyncio
+import contextlib
 import logging
 import random
 
@@ -9,7 +10,7 @@ import pytest
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from woolexec import Discovery, DiscoveryError, NoPeersError, PeerPoolExecutor
 from woolexec.discovery.base import Joined, Left, Record, Updated
-from woolexec.mesh.client import peers
+from woolexec.mesh.client import finding, peers
 from woolexec.mesh.server.peer import Peer
 
 
@@ -43,14 +44,14 @@ def following(*found, **options):
 
 
 def known(pool):
-    return [each.record for each in tuple(pool._peers._known.values())]
+    return [each.record for each in pool._peers._attempts.candidates]
 
 
 def test_peer_that_is_found_twice_gets_one_link(peer):
     found = Told(Joined(Record("one", (peer.address,))), Joined(Record("two", (peer.address,))))
     with following(found) as pool:
         pool.wait_for_peers(1, PATIENCE)
-        eventually(lambda: any("already" in each.reason for each in tuple(pool._peers._known.values())))
+        eventually(lambda: any("already" in each.reason for each in pool._peers._attempts.candidates))
         assert peer.clients == 1
 
 
@@ -71,8 +72,8 @@ def test_dead_record_is_warned_of_once_and_harms_nobody(peer, caplog, tmp_path):
     found = Told(Joined(dead), Joined(Record("alive", (peer.address,))))
     with following(found) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
-        eventually(lambda: any(each.reason for each in tuple(pool._peers._known.values())))
-        place = next(each for each in tuple(pool._peers._known.values()) if each.record == dead)
+        eventually(lambda: any(each.reason for each in pool._peers._attempts.candidates))
+        place = next(each for each in pool._peers._attempts.candidates if each.record == dead)
         for _ in range(3):  # it has been tried again, and again
             place.reason = ""
             eventually(lambda: place.reason)
@@ -129,23 +130,16 @@ def test_discovery_is_closed_with_the_executor():
     assert found.closed == found.watched
 
 
-@pytest.mark.slow
-def test_of_very_many_peers_some_are_chosen_and_others_take_the_place_of_those_that_leave(monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "MOST", 10)
-    records = [Record(str(n), (f"unix:{tmp_path}/{n}",)) for n in range(1000)]
-    found = Told(*map(Joined, records))
-
-    def tried(pool):
-        return {each.record.key for each in tuple(pool._peers._known.values()) if each.task is not None}
-
-    with following(found) as pool:
-        eventually(lambda: len(known(pool)) == 1000)
-        eventually(lambda: len(tried(pool)) == 10)
-        chosen = tried(pool)
-        for key in sorted(chosen)[:3]:
-            found.say(pool, Left(key))
-        eventually(lambda: len(known(pool)) == 997 and len(tried(pool)) == 10)
-        assert len(chosen & tried(pool)) == 7
+def test_client_has_so_many_links_and_another_peer_takes_the_place_of_one_that_ends(monkeypatch):
+    monkeypatch.setattr(peers, "MOST", 2)
+    with contextlib.ExitStack() as stack:
+        there = {str(n): stack.enter_context(Peer(1, credentials=CREDENTIALS)) for n in range(3)}
+        found = Told(*(Joined(Record(name, (peer.address,))) for name, peer in there.items()))
+        with following(found) as pool:
+            pool.wait_for_peers(2, PATIENCE)
+            (left_out,) = [peer for peer in there.values() if not peer.clients]
+            next(peer for peer in there.values() if peer.clients).close()
+            eventually(lambda: left_out.clients == 1)
 
 
 def test_program_s_own_random_numbers_stay_as_they_are(peer, tmp_path):
@@ -168,7 +162,7 @@ def test_warnings_of_peers_go_to_the_library_s_logger(caplog, tmp_path):
 
 
 def test_whom_a_discovery_does_not_name_when_asked_again_has_left(monkeypatch, tmp_path):
-    monkeypatch.setattr(peers, "_REPLAY", 0.05)
+    monkeypatch.setattr(finding, "REPLAY", 0.05)
 
     class Failing(Discovery):
         watched = 0

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import socket
 import struct
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +13,11 @@ from tests.discovery.watching import watching
 from tests.mesh.conftest import CREDENTIALS, PATIENCE
 from woolexec import DiscoveryError, PeerPoolExecutor
 from woolexec.discovery import lan
-from woolexec.discovery.base import Joined, Left, Record
+from woolexec.discovery.base import Joined, Left, Record, Updated
 from woolexec.discovery.lan import Lan
+from woolexec.mesh.security.record_key import RecordKey
 from woolexec.mesh.server.peer import Peer
+from woolexec.platform.posix import host_name
 
 
 def multicast_works():
@@ -44,15 +48,20 @@ def stay_here(monkeypatch):
 RECORD = Record("f" * 32, ("127.0.0.1:7437",), "team", ("gpu=a100", "zone=b"), "ab" * 32)
 
 
+def named(record):
+    """Return it as watchers hear of it: its key is the name of the service."""
+    return replace(record, key=f"{host_name().partition('.')[0][:30]}-{record.key}")
+
+
 def test_watcher_hears_of_who_is_there_who_comes_and_who_leaves():
     other = Record("e" * 32, ("127.0.0.1:7438",), "team")
 
     async def main():
         async with Lan().announce(RECORD), watching(Lan("team")) as heard:
-            assert await heard.first(bool) == Joined(RECORD)
+            assert await heard.first(bool) == Joined(named(RECORD))
             async with Lan().announce(other):
-                assert await heard.first(bool) == Joined(other)
-            assert await heard.first(bool) == Left(other.key)
+                assert await heard.first(bool) == Joined(named(other))
+            assert await heard.first(bool) == Left(named(other).key)
 
     asyncio.run(main())
 
@@ -71,7 +80,7 @@ def test_tags_that_do_not_fit_into_a_record_are_left_out_with_a_warning(caplog):
         "f" * 32, ("127.0.0.1:1",), tags=("long=" + "x" * 300, "short=y", *(f"t{n}=" + "z" * 200 for n in range(9)))
     )
     with caplog.at_level(logging.WARNING, "woolexec"):
-        items = lan._txt(record)
+        items = lan._txt(record, [socket.inet_aton("127.0.0.1")])
     assert items["t.short"] == "y"
     assert "t.long" not in items
     assert sum(len(f"{key}={value}") + 1 for key, value in items.items()) <= 1200
@@ -93,3 +102,98 @@ def test_client_finds_peers_of_its_pool():
         with PeerPoolExecutor(peers="lan://lan-test", credentials=CREDENTIALS) as pool:
             assert pool.submit(abs, -1).result(PATIENCE) == 1
             assert pool.wait_for_peers(1, PATIENCE) == 1
+
+
+KEY = RecordKey(CREDENTIALS.token)
+
+
+def test_signed_record_is_right_when_it_arrives_and_signed_again_later(monkeypatch):
+    monkeypatch.setattr(lan, "_SIGNING", 0.1)
+    many = tuple(f"t{n}=" + "z" * 200 for n in range(9))  # not all of them fit
+    record = Record("f" * 32, ("127.0.0.1:7437", "[::1]:7437"), "team", many, "ab" * 32, signing=KEY)
+
+    async def main():
+        async with Lan().announce(record), watching(Lan()) as heard:
+            first = (await heard.first(bool)).record
+            assert first.fault(KEY) is None
+            assert {*first.addresses} == {"127.0.0.1:7437", "[::1]:7437"}
+            second = (await heard.first(lambda event: isinstance(event, Updated))).record
+            assert second.fault(KEY) is None
+            assert second.time > first.time
+
+    asyncio.run(main())
+
+
+class Zeroconf:
+    """What services said of themselves, and who was asked."""
+
+    def __init__(self):
+        self.known, self.asked = {}, []
+
+
+class Info:
+    """Stands for `AsyncServiceInfo`."""
+
+    port = 7437
+
+    def __init__(self, _, name):
+        self.name, self.properties = name, {}
+
+    def load_from_cache(self, zeroconf):
+        self.properties = zeroconf.known.get(self.name, {})
+        return bool(self.properties)
+
+    def parsed_scoped_addresses(self):
+        return ["127.9.9.9", "127.0.0.1"]  # others can add addresses to a name
+
+    async def async_request(self, zeroconf, _):
+        zeroconf.asked.append(self.name)
+        await asyncio.sleep(60)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    monkeypatch.setattr("zeroconf.asyncio.AsyncServiceInfo", Info)
+    return lambda: lan._Seen(SimpleNamespace(zeroconf=Zeroconf()), "")
+
+
+CAME, GONE = SimpleNamespace(name="Added"), SimpleNamespace(name="Removed")
+
+
+def test_peer_is_heard_of_though_very_many_names_have_nobody_behind_them(seen):
+    async def main():
+        there = seen()
+        for n in range(30_000):
+            there.changed(name=f"{n}.{lan.SERVICE}", state_change=CAME)
+        name = f"peer.{lan.SERVICE}"
+        there._zeroconf.known[name] = {b"v": b"1", b"a4": b"fwAAAQ=="}
+        there.changed(name=name, state_change=CAME)
+        assert there.events.get_nowait() == Joined(Record("peer", ("127.0.0.1:7437",)))
+        assert len(there._unknown) + len(there._asking) <= lan._NAMES + lan._AT_ONCE
+        assert len(there._asking) == lan._AT_ONCE
+        for n in range(30_000):
+            there.changed(name=f"{n}.{lan.SERVICE}", state_change=GONE)
+        assert not there._unknown
+        there.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {},
+        {b"v": b"2", b"a4": b"fwAAAQ=="},
+        {b"v": b"1"},
+        {b"v": b"1", b"a4": b"fwAAA"},
+        {b"v": b"1", b"a4": b"fwAAAQA="},
+        {b"v": b"1", b"a6": b"\xff\xfe"},
+        {b"v": b"1", b"a4": b"fwAAAQ==", b"at": b"soon"},
+        {b"v": b"1", b"a4": b"fwAAAQ==", b"at": b"nan"},
+        {b"v": b"1", b"a4": None},
+    ],
+)
+def test_service_that_is_none_of_ours_is_passed_over(texts):
+    info = Info(None, f"x.{lan.SERVICE}")
+    info.properties = texts
+    assert lan._record_of(info) is None

@@ -50,7 +50,7 @@ def test_tasks_run_at_a_peer_that_is_started_for_them_and_ends_with_them():
 def test_what_the_connection_needs_lies_where_nobody_else_can_look():
     with connected() as pool:
         pool.wait_for_peers(1, PATIENCE)
-        (record,) = [known.record for known in tuple(pool._peers._known.values())]
+        (record,) = [known.record for known in pool._peers._attempts.candidates]
         folder = Path(record.addresses[0].removeprefix("unix:")).parent
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         command = Path("/proc", Path(os.environ["WOOLEXEC_SSH"]).with_name("pids").read_text().split()[0], "cmdline")

@@ -312,7 +312,7 @@ def test_peers_that_find_each_other_do_not_link_to_themselves(tmp_path):
         here, there = pool.submit(tasks.nest_two_that_meet, room).result(PATIENCE)
         assert here != there
         (tenant,) = one._acceptor.tenants
-        eventually(lambda: len(tenant.peers._known) == 2)
+        eventually(lambda: len(tenant.peers._attempts.candidates.known) == 2)
         assert [link.name.rpartition("/")[2] for link in tenant.peers.links] == [other.identity[:8]]
 
 

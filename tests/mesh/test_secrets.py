@@ -199,7 +199,7 @@ def keys(folder):
 
 def reasons(peers):
     """Why there are no peers, as far as it is known."""
-    return [*tuple(peers._troubles.values()), *(each.reason for each in tuple(peers._known.values()))]
+    return [*(each.trouble for each in peers._finders), *(each.reason for each in peers._attempts.candidates)]
 
 
 def turned_away(where, given, name=""):
@@ -766,7 +766,7 @@ def test_token_of_a_peer_over_ssh_goes_by_stdin_and_is_seen_nowhere(room, tokens
     with PeerPoolExecutor(peers=Ssh("far", workers=1, python=sys.executable)) as pool:
         seen = {"task": pool.submit(eval, ENVIRONMENT).result(PATIENCE)}
         (token,) = tokens
-        (record,) = [known.record for known in pool._peers._known.values()]
+        (record,) = [known.record for known in pool._peers._attempts.candidates]
         assert record.credentials == Credentials(token.encode())  # and it is what lets us in
         seen |= {"record": repr(record)} | processes(os.getpid(), "client")
     commands = [data for place, data in seen.items() if place.startswith("cmdline")]

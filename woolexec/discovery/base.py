@@ -8,22 +8,30 @@ Finding peers: what a peer announces, and the events that a client receives.
 1. A new watcher first receives all peers that are already known.
 2. A record is a hint: it says where a peer may be, not that a peer is really there.  The handshake decides.
 3. When a record leaves, a working link to that peer is kept.
+4. Others may write records to the place where peers announce themselves.  So a peer that has a token signs its record
+   with a key made from it, and clients that have a token use no other records from such a place.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from woolexec.errors import DiscoveryError
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.mesh.security.record_key import RecordKey
 
 PORT = 7437
 """The default port of peers."""
+
+LIFETIME = 3600.0
+"""Seconds for which a signed record is accepted; the clocks of the hosts may differ by as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,9 @@ class Record:
     :param tags: each as ``key=value``
     :param fingerprint: SHA-256 of the certificate of the authority that issued its own, in hex; empty: unknown
     :param credentials: for this peer only; never announced
+    :param time: when it was signed, in seconds since 1970; 0: it was not
+    :param mac: shows that a peer with our token has made the record; empty: it was not signed
+    :param signing: the key that signs it; never announced
     """
 
     key: str
@@ -45,6 +56,43 @@ class Record:
     tags: tuple[str, ...] = ()
     fingerprint: str = ""
     credentials: Credentials | None = field(default=None, repr=False, compare=False)
+    time: float = 0.0
+    mac: str = ""
+    signing: RecordKey | None = field(default=None, repr=False, compare=False)
+
+    def signed(self) -> Record:
+        """
+        Return it signed with the present time, if it has a key.
+
+        To be called when a record is announced, after all changes to it, and again several times per `LIFETIME`.
+        """
+        if self.signing is None:
+            return self
+        now = replace(self, time=round(time.time(), 3))
+        return replace(now, mac=self.signing.mac(now.content))
+
+    def fault(self, key: RecordKey) -> str | None:
+        """Return why it was not signed with this key, or not recently; None if it was."""
+        if not self.mac:
+            return "not signed"
+        if not key.is_right(self.content, self.mac):
+            return "not signed with our token"
+        if abs(time.time() - self.time) > LIFETIME:
+            return "signed too long ago, or in the future: do the clocks agree?"
+        return None
+
+    @property
+    def content(self) -> bytes:
+        """What is signed: all fields that are announced, as they are on every host."""
+        # Watchers sort addresses, and add the interface to local ones.
+        addresses = sorted({_without_scope(address) for address in self.addresses})
+        about = [self.key, addresses, self.pool, sorted(self.tags), self.fingerprint, f"{self.time:.3f}"]
+        return json.dumps(about).encode()
+
+
+def _without_scope(address: str) -> str:
+    host, percent, rest = address.partition("%")
+    return host + rest[rest.find("]") :] if percent and "]" in rest else address
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +141,9 @@ class Discovery:
     count: int | None = None
     """The number of peers that it will ever name, if known beforehand; else None."""
 
+    signs: bool = False
+    """Its records are signed if a peer has a token, so clients that have one use no others."""
+
     def __str__(self) -> str:
         """Return its name for messages."""
         return type(self).__name__
@@ -111,6 +162,7 @@ class Discovery:
         """
         Make a peer known to watchers while the context is open.
 
+        :param record: announced as `Record.signed` returns it
         :raises DiscoveryError: if the peer cannot be announced
         """
         raise DiscoveryError(f"{type(self).__name__} finds peers, but cannot announce them")

@@ -6,7 +6,10 @@ Peers that each write a file into a folder that their clients can read, for exam
     <folder>/<identity>.json    rewritten every `BEAT` seconds, removed when the peer ends
 
 A peer that was killed leaves its file behind.  It counts as gone when the file has not changed for `STALE` seconds by
-the watcher's own clock, so the clocks of the hosts need not agree.
+the watcher's own clock; if it is signed, only a newer signature counts as a change.
+
+Anyone who can write to the folder can fill it.  So a file is read only when it has changed, each look takes a bounded
+time, and what is not a record costs one look at its name, kind, size and time of change.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
+import random
 import re
 import secrets
 import stat
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from time import monotonic
 
 from woolexec.discovery.base import Discovery, Event, Known, Record
@@ -30,8 +36,22 @@ BEAT, STALE = 10.0, 90.0
 """Seconds; changes to files on NFS may be seen a minute late."""
 
 _LOOK = 0.5
-_LARGEST = 64 << 10
+"""Seconds between two looks, at least."""
+
+_REST = 5.0
+"""How many times as long as a look took the pause after it is, at least."""
+
+_READING = 0.5
+"""Seconds for which one look reads files; those that are left are read at the next, immediately afterwards."""
+
+_LARGEST = 4 << 10
 """Maximum size of a record's file, in bytes."""
+
+_ADDRESSES, _TAGS = 32, 100
+"""Maximum number of addresses and of tags in a record."""
+
+_FILES = 20_000
+"""Maximum number of files that count: of more, some are chosen at random."""
 
 _OURS = re.compile(r"[0-9a-f]{32}\.json")
 """The names of files that peers write."""
@@ -55,42 +75,25 @@ class Directory(Discovery):
     def __str__(self) -> str:
         return f"dir:{self.path}"
 
-    async def watch(self) -> AsyncIterator[Event]:
-        """Yield events from the files in the folder."""
-        known = Known()
-        beats: dict[str, tuple[bytes, float]] = {}
-        while True:
-            files = await asyncio.to_thread(self._read)
-            now = monotonic()
-            records = {}
-            for name, data in files.items():
-                if name not in beats or beats[name][0] != data:
-                    beats[name] = data, now
-                record = _parse(data)
-                if record is not None and now - beats[name][1] < STALE and self.pool in ("", record.pool):
-                    records[record.key] = record
-            beats = {name: beats[name] for name in files}
-            for event in known.changes(records):
-                yield event
-            await asyncio.sleep(_LOOK)
+    signs = True
 
-    def _read(self) -> dict[str, bytes]:
+    async def watch(self) -> AsyncIterator[Event]:
         """
-        Return the contents of all files that may be records.
+        Yield events from the files in the folder.
 
         :raises DiscoveryError: if the folder cannot be read
         """
-        files = {}
-        try:
-            names = [name for name in os.listdir(self.path) if name.endswith(".json") and name[0] != "."]
-        except OSError as exc:
-            raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
-        for name in names:
-            with contextlib.suppress(OSError):  # removed meanwhile, or not readable for us
-                data = _read(os.path.join(self.path, name))
-                if data is not None:
-                    files[name] = data
-        return files
+        folder = _Folder(self.path, self.pool)
+        while True:
+            began = monotonic()
+            try:
+                events = await asyncio.to_thread(folder.changes)
+            except OSError as exc:
+                raise DiscoveryError(f"folder {self.path}: {exc.strerror}") from exc
+            took = monotonic() - began
+            for event in events:
+                yield event
+            await asyncio.sleep(max(_LOOK, _REST * took) if folder.has_read_all else 0)
 
     @contextlib.asynccontextmanager
     async def announce(self, record: Record) -> AsyncIterator[None]:
@@ -119,6 +122,95 @@ class Directory(Discovery):
                 await asyncio.to_thread(own.write)
 
 
+@dataclass(slots=True)
+class _File:
+    """
+    A file that may be a record.
+
+    :param about: its inode, time of change and size when it was read
+    :param record: what it contains; None: no record
+    :param beat: what is different each time that its peer writes it
+    :param since: when `beat` was first seen
+    """
+
+    about: tuple[int, int, int]
+    record: Record | None
+    beat: object
+    since: float
+
+
+class _Folder:
+    """The records in a folder; in one thread at a time."""
+
+    def __init__(self, path: str, pool: str) -> None:
+        self._path, self._pool = path, pool
+        self._known = Known()
+        self.has_read_all = True
+        self._files: dict[str, _File] = {}
+        self._random = random.Random()  # noqa: S311  # does not disturb the program's random numbers
+
+    def changes(self) -> list[Event]:
+        """
+        Return what has changed since the last call.
+
+        :raises OSError: if the folder cannot be read
+        """
+        self._look()
+        now = monotonic()
+        records = {}
+        for file in self._files.values():
+            record = file.record
+            if record is not None and now - file.since < STALE and self._pool in ("", record.pool):
+                records[record.key] = record
+        return self._known.changes(records)
+
+    def _look(self) -> None:
+        """Read the files that have changed, in random order, until the time for reading is over."""
+        found = self._listed()
+        self._files = {name: file for name, file in self._files.items() if name in found}
+        changed = [name for name, about in found.items() if name not in self._files or self._files[name].about != about]
+        self._random.shuffle(changed)
+        until = monotonic() + _READING
+        self.has_read_all = True
+        for name in changed:
+            if monotonic() > until:
+                self.has_read_all = False
+                return
+            record, beat = None, None
+            if found[name][2] <= _LARGEST:
+                with contextlib.suppress(OSError):  # removed meanwhile, or not readable for us
+                    record, beat = _parse(_read(os.path.join(self._path, name)) or b"", name)
+            now, before = monotonic(), self._files.get(name)
+            if before is not None and record is not None and record.mac:
+                # An old record that is written again does not become younger.
+                is_same = before.record is not None and before.record.time >= record.time
+            else:
+                is_same = before is not None and before.beat == beat
+            since = before.since if before is not None and is_same else now
+            self._files[name] = _File(found[name], record, beat, since)
+
+    def _listed(self) -> dict[str, tuple[int, int, int]]:
+        """
+        Return the files that may be records.
+
+        :raises OSError: if the folder cannot be read
+        """
+        with os.scandir(self._path) as entries:
+            here = {entry.name: entry for entry in entries if entry.name.endswith(".json") and entry.name[0] != "."}
+        names = list(here)
+        if len(names) > _FILES:
+            known = [name for name in names if (file := self._files.get(name)) is not None and file.record is not None]
+            others = list(here.keys() - set(known))
+            names = known[:_FILES] + self._random.sample(others, min(len(others), _FILES // 10))
+        found = {}
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                about = here[name].stat(follow_symlinks=False)
+                if stat.S_ISREG(about.st_mode):
+                    found[name] = about.st_ino, about.st_mtime_ns, about.st_size
+        return found
+
+
 class _Own:
     """The file of this peer."""
 
@@ -137,20 +229,13 @@ class _Own:
             if self._over:
                 return
             self._beat += 1
-            about = {
-                "key": record.key,
-                "addresses": record.addresses,
-                "pool": record.pool,
-                "tags": record.tags,
-                "fingerprint": record.fingerprint,
-                "beat": self._beat,
-            }
+            data = _encode(record.signed(), self._beat)
             # Readers must never see half a file, and others who can write to the folder must not redirect the write.
             new = os.path.join(self._folder, f".{record.key}.{secrets.token_hex(4)}")
             fd = create(new, 0o644)
             try:
-                with open(fd, "w", encoding="utf-8") as file:
-                    json.dump(about, file)
+                with open(fd, "wb") as file:
+                    file.write(data)
                 os.replace(new, self._path)
             except BaseException:
                 os.unlink(new)
@@ -169,10 +254,9 @@ class _Own:
             for name in os.listdir(self._folder):
                 path = os.path.join(self._folder, name)
                 with contextlib.suppress(OSError):
-                    if _OURS.fullmatch(name) and os.lstat(path).st_mtime < now - _ABANDONED:
-                        record = _parse(_read(path) or b"")
-                        if record is not None and f"{record.key}.json" == name:
-                            os.unlink(path)
+                    is_old = _OURS.fullmatch(name) and os.lstat(path).st_mtime < now - _ABANDONED
+                    if is_old and _parse(_read(path) or b"", name)[0] is not None:
+                        os.unlink(path)
 
 
 def _read(path: str) -> bytes | None:
@@ -188,18 +272,51 @@ def _read(path: str) -> bytes | None:
         os.close(fd)
 
 
-def _parse(data: bytes) -> Record | None:
-    """Make a record from the contents of a file; return None if they are not one."""
+def _encode(record: Record, beat: int) -> bytes:
+    """
+    Return the contents of a peer's file.
+
+    :raises DiscoveryError: if it would be too large to be read
+    """
+    about = {
+        "key": record.key,
+        "addresses": record.addresses,
+        "pool": record.pool,
+        "tags": record.tags,
+        "fingerprint": record.fingerprint,
+        "beat": beat,
+        "time": record.time,
+        "mac": record.mac,
+    }
+    data = json.dumps(about).encode()
+    if len(data) > _LARGEST or len(record.addresses) > _ADDRESSES or len(record.tags) > _TAGS:
+        raise DiscoveryError(
+            f"a record in a folder has at most {_ADDRESSES} addresses, {_TAGS} tags and {_LARGEST} bytes, "
+            f"not {len(record.addresses)}, {len(record.tags)} and {len(data)}: use fewer tags, or --advertise"
+        )
+    return data
+
+
+def _parse(data: bytes, name: str) -> tuple[Record | None, object]:
+    """
+    Make a record from the contents of a file.
+
+    :param name: that of the file, which is made from the key: no file hides another one's record
+    :return: the record, None if it is not one; and what its peer changes each time
+    """
     if len(data) > _LARGEST:
-        return None
+        return None, None
     try:
         about = json.loads(data)
-        json.dumps(about, ensure_ascii=False).encode()  # no lone surrogates
-        texts = [about["key"], about["pool"], about["fingerprint"], *about["addresses"], *about["tags"]]
-        if not (about["key"] and about["addresses"] and all(isinstance(text, str) for text in texts)):
-            return None
-        return Record(
-            about["key"], tuple(about["addresses"]), about["pool"], tuple(about["tags"]), about["fingerprint"]
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        key, addresses, tags = about["key"], about["addresses"], about["tags"]
+        pool, fingerprint = about["pool"], about["fingerprint"]
+        time, mac = about.get("time", 0.0), about.get("mac", "")
+        "".join((key, pool, fingerprint, mac, *addresses, *tags)).encode()  # texts, and no lone surrogates
+        if f"{key}.json" != name or not (isinstance(addresses, list) and isinstance(tags, list)):
+            return None, None
+        if not (0 < len(addresses) <= _ADDRESSES and len(tags) <= _TAGS and math.isfinite(time)):
+            return None, None
+        record = Record(key, tuple(addresses), pool, tuple(tags), fingerprint, None, float(time), mac)
+        return record, about.get("beat")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        return None, None

@@ -2,7 +2,9 @@
 Peers on the local network, found by DNS-SD over multicast DNS, as in Bonjour and Avahi.
 
 A peer registers ``<host>-<identity>._woolexec._tcp.local.`` with its addresses, its port and a TXT record: ``v=1``,
-``id``, ``pool``, ``fp`` (fingerprint of its authority) and a ``t.<key>=<value>`` for each tag.
+``a4`` and ``a6`` (its addresses, in base64), ``pool``, ``fp`` (fingerprint of its authority), a
+``t.<key>=<value>`` for each tag, ``at`` (the time) and ``mac`` (its signature).  The addresses in the TXT record are
+those that are used: anyone on the network can add addresses to a name.
 
 A peer that was killed does not unregister; its record expires after `TTL` seconds.
 """
@@ -10,14 +12,19 @@ A peer that was killed does not unregister; its record expires after `TTL` secon
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import ipaddress
 import logging
+import math
+import random
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from woolexec.discovery.base import Discovery, Event, Joined, Left, Record, Updated
+from woolexec.discovery.base import LIFETIME, Discovery, Event, Joined, Left, Record, Updated
 from woolexec.discovery.dns import with_port
 from woolexec.errors import DiscoveryError
 from woolexec.platform.posix import host_name
@@ -32,8 +39,17 @@ TTL = 120
 _ANSWER = 3.0
 """Seconds to wait for the addresses of a peer, each time it is asked."""
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 """Maximum number of peers asked at a time."""
+
+_NAMES = 20_000
+"""Maximum number of services that are noted; further ones are ignored until others are removed."""
+
+_SIGNING = LIFETIME / 4
+"""Seconds after which a peer signs its record again."""
+
+_SIZES = {"a4": 4, "a6": 16}
+"""Items of the TXT record with addresses, and the bytes of each."""
 
 _ITEM, _TXT = 255, 1200
 """Bytes of one item of a TXT record (RFC 6763, 6.1) and of all items, so that an answer fits into one packet."""
@@ -48,6 +64,8 @@ class Lan(Discovery):
 
     def __init__(self, pool: str = "") -> None:
         self.pool = pool
+
+    signs = True
 
     def __str__(self) -> str:
         return f"lan://{self.pool}"
@@ -83,11 +101,21 @@ class Lan(Discovery):
                 await zeroconf.async_register_service(info)
             except Exception as exc:  # zeroconf raises several types
                 raise DiscoveryError(f"cannot register with mDNS: {str(exc) or type(exc).__name__}") from exc
+            signing = asyncio.get_running_loop().create_task(_sign_again(zeroconf, record))
             try:
                 yield
             finally:
+                signing.cancel()
                 goodbye = await zeroconf.async_unregister_service(info)
                 await goodbye
+
+
+async def _sign_again(zeroconf: AsyncZeroconf, record: Record) -> None:
+    """Keep the signature of a record young, until cancelled."""
+    while record.signing is not None:
+        await asyncio.sleep(_SIGNING)
+        with contextlib.suppress(DiscoveryError, OSError):  # the next time may work
+            await (await zeroconf.async_update_service(await _service_of(record)))
 
 
 @contextlib.asynccontextmanager
@@ -134,36 +162,63 @@ class _Seen:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self._zeroconf = zeroconf.zeroconf
         self._pool = pool
-        self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many names are looked up at once
         self._records: dict[str, Record] = {}
+        self._unknown: dict[str, None] = {}  # names of which nothing else is known; those that are asked are not here
         self._asking: dict[str, asyncio.Task[None]] = {}
+        self._random = random.Random()  # noqa: S311  # does not disturb the program's random numbers
 
     def changed(self, *, name: str, state_change: Any, **_: Any) -> None:
         """Handle a change of one service; zeroconf calls this in the event loop."""
-        asking = self._asking.pop(name, None)
-        if asking is not None:
-            asking.cancel()
+        from zeroconf.asyncio import AsyncServiceInfo
+
+        self._forget(name)
         if state_change.name == "Removed":
             self._note(name, None)
             return
-        task = self._asking[name] = asyncio.get_running_loop().create_task(self._ask(name))
-        task.add_done_callback(lambda _: self._asking.pop(name) if self._asking.get(name) is task else None)
+        info = AsyncServiceInfo(SERVICE, name)
+        if info.load_from_cache(self._zeroconf):  # peers send all at once, so nobody keeps them away by many names
+            self._note(name, _record_of(info))
+        elif len(self._unknown) < _NAMES:
+            self._unknown[name] = None
+            self._ask_some()
+
+    def _forget(self, name: str) -> None:
+        """Ask for the details of a service no more."""
+        self._unknown.pop(name, None)
+        asking = self._asking.pop(name, None)
+        if asking is not None:
+            asking.cancel()
+
+    def _ask_some(self) -> None:
+        """Ask for the details of some of the unknown services, chosen at random."""
+        names = list(self._unknown) if len(self._asking) < _AT_ONCE else []
+        for name in self._random.sample(names, min(len(names), _AT_ONCE - len(self._asking))):
+            del self._unknown[name]
+            task = self._asking[name] = asyncio.get_running_loop().create_task(self._ask(name))
+            task.add_done_callback(partial(self._asked, name))
+
+    def _asked(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._asking.get(name) is task:
+            del self._asking[name]
+        if not task.cancelled():
+            self._ask_some()
 
     async def _ask(self, name: str) -> None:
-        """Ask for the details of a service until it answers: answers get lost when many services are asked at once."""
+        """Ask for the details of a service; it is asked again later: answers get lost when many are asked at once."""
         from zeroconf.asyncio import AsyncServiceInfo
 
         info = AsyncServiceInfo(SERVICE, name)
-        while not info.load_from_cache(self._zeroconf):  # until it is removed: its record expires
-            async with self._few:
-                if await info.async_request(self._zeroconf, _ANSWER * 1e3):
-                    break
-        self._note(name, _record_of(info))
+        if await info.async_request(self._zeroconf, _ANSWER * 1e3):
+            self._note(name, _record_of(info))
+        else:
+            self._unknown[name] = None  # until it is removed: its record expires
 
     def _note(self, name: str, record: Record | None) -> None:
         if record is not None and self._pool not in ("", record.pool):
             record = None
         before = self._records.pop(name, None)
+        if record is not None and before is None and len(self._records) >= _NAMES:
+            return
         if record is None:
             if before is not None:
                 self.events.put_nowait(Left(before.key))
@@ -174,6 +229,7 @@ class _Seen:
 
     def close(self) -> None:
         """Stop asking."""
+        self._unknown.clear()
         for task in list(self._asking.values()):
             task.cancel()
 
@@ -184,12 +240,29 @@ def _record_of(info: ServiceInfo) -> Record | None:
     for key, value in info.properties.items():
         with contextlib.suppress(UnicodeDecodeError):
             texts[key.decode()] = (value or b"").decode()
-    addresses = sorted(info.parsed_scoped_addresses(), key=_distance)
-    if texts.get("v") != "1" or not texts.get("id") or not addresses or not info.port:
+    scoped = {address.partition("%")[0]: address for address in info.parsed_scoped_addresses()}
+    addresses = [scoped.get(address, address) for address in _unpacked(texts)]
+    if texts.get("v") != "1" or not addresses or not info.port:
         return None
     tags = tuple(sorted(f"{key[2:]}={value}" for key, value in texts.items() if key.startswith("t.")))
-    places = tuple(with_port(address.replace("%", "%25"), info.port) for address in addresses)
-    return Record(texts["id"], places, texts.get("pool", ""), tags, texts.get("fp", ""))
+    places = tuple(with_port(each.replace("%", "%25"), info.port) for each in sorted(addresses, key=_distance))
+    # The name is the key: no service hides another one, whatever identity it claims.
+    record = Record(info.name.removesuffix(f".{SERVICE}"), places, texts.get("pool", ""), tags, texts.get("fp", ""))
+    try:
+        time = float(texts.get("at", "0"))
+    except ValueError:
+        return None
+    return replace(record, time=time, mac=texts.get("mac", "")) if math.isfinite(time) else None
+
+
+def _unpacked(texts: dict[str, str]) -> list[str]:
+    """Return the addresses in a TXT record; those that are not valid are left out."""
+    found = []
+    for key, size in _SIZES.items():
+        with contextlib.suppress(ValueError):
+            packed = base64.b64decode(texts.get(key, ""), validate=True)
+            found += [str(ipaddress.ip_address(packed[at : at + size])) for at in range(0, len(packed), size)]
+    return found
 
 
 def _distance(text: str) -> tuple[bool, bool, str]:
@@ -206,13 +279,14 @@ async def _service_of(record: Record) -> ServiceInfo:
     from zeroconf.asyncio import AsyncServiceInfo
 
     packed, port = await _numeric(record)
-    name = f"{host_name().partition('.')[0][:40]}-{record.key[:12]}"
+    label = f"{host_name().partition('.')[0][:30]}-{record.key[:32]}"
+    where = tuple(with_port(ipaddress.ip_address(each), port) for each in packed)
     return AsyncServiceInfo(
         SERVICE,
-        f"{name}.{SERVICE}",
+        f"{label}.{SERVICE}",
         addresses=packed,
         port=port,
-        properties=_txt(record),
+        properties=_txt(replace(record, key=label, addresses=where), packed),
         server=f"woolexec-{record.key}.local.",
         host_ttl=TTL,
         other_ttl=TTL,
@@ -236,21 +310,41 @@ async def _numeric(record: Record) -> tuple[list[bytes], int]:
             ports.add(int(port))
     if len(ports) != 1:
         raise DiscoveryError(f"mDNS announces addresses with one port, not {', '.join(record.addresses)}")
-    return list(found), ports.pop()
+    few = [each for key, size in _SIZES.items() for each in _fitting([a for a in found if len(a) == size], key)]
+    return few, ports.pop()
 
 
-def _txt(record: Record) -> dict[str, str]:
-    items = {"v": "1", "id": record.key}
-    more = {"pool": record.pool, "fp": record.fingerprint}
+def _fitting(packed: list[bytes], key: str) -> list[bytes]:
+    """Return as many addresses as fit into an item of the TXT record."""
+    most = (_ITEM - len(key) - 1) // 4 * 3 // _SIZES[key]
+    if len(packed) > most:
+        logging.getLogger("woolexec").warning("only %d of %d addresses fit into the mDNS record", most, len(packed))
+    return packed[:most]
+
+
+def _txt(record: Record, packed: list[bytes]) -> dict[str, str]:
+    """
+    Return the items of the TXT record of a peer, with the signature of what is in them.
+
+    :param record: with the name of the service as its key, and these addresses
+    """
+    items = {"v": "1"}
+    for key, size in _SIZES.items():
+        joined = b"".join(each for each in packed if len(each) == size)
+        items |= {key: base64.b64encode(joined).decode()} if joined else {}
+    signature = ("at=", "mac=" + "0" * 64, "0" * 16)
+    room = _TXT - sum(len(f"{key}={value}") + 1 for key, value in items.items()) - sum(map(len, signature)) - 2
+    more = {"fp": record.fingerprint, "pool": record.pool}
     more |= {f"t.{key}": value for key, _, value in (tag.partition("=") for tag in record.tags)}
-    size = sum(len(f"{key}={value}") + 1 for key, value in items.items())
     for key, value in more.items():
         length = len(f"{key}={value}".encode())
         if not value:
             continue
-        if length > _ITEM or size + length + 1 > _TXT:
+        if length > _ITEM or length + 1 > room:
             logging.getLogger("woolexec").warning("%s does not fit into the mDNS record of this peer", key)
             continue
-        size += length + 1
+        room -= length + 1
         items[key] = value
-    return items
+    tags = tuple(f"{key[2:]}={value}" for key, value in items.items() if key.startswith("t."))
+    record = replace(record, tags=tags, pool=items.get("pool", ""), fingerprint=items.get("fp", "")).signed()
+    return items | ({"at": f"{record.time:.3f}", "mac": record.mac} if record.mac else {})

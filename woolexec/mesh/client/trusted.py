@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security.tls import CLIENT
-from woolexec.mesh.security.trust import Trust
+from woolexec.mesh.security.trust import LOOK, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ class Trusted:
 
     def __init__(self) -> None:
         self._trusts: dict[Tls, Trust] = {}
+        self._fingerprints: dict[Tls, tuple[float, tuple[str, ...]]] = {}  # and when they were read
         self._accepted: dict[Link, tuple[Trust, Accepted]] = {}
 
     def of(self, tls: Tls | None) -> Trust | None:
@@ -36,6 +38,20 @@ class Trusted:
         if tls not in self._trusts:
             self._trusts[tls] = Trust(tls)
         return self._trusts[tls]
+
+    def fingerprints(self, tls: Tls | None) -> tuple[str, ...]:
+        """
+        Return the fingerprints of our authorities, as they were at most `LOOK` seconds ago.
+
+        :raises CredentialsError: if their file cannot be used
+        """
+        if tls is None:
+            return ()
+        read, found = self._fingerprints.get(tls, (0.0, None))
+        if found is None or monotonic() - read > LOOK:
+            found = tls.fingerprints
+            self._fingerprints[tls] = monotonic(), found
+        return found
 
     @contextlib.contextmanager
     def watching(self, link: Link, trust: Trust | None, accepted: Accepted | None) -> Iterator[None]:

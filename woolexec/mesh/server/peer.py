@@ -32,6 +32,7 @@ from woolexec.mesh.grpc_module import in_use, load_grpc
 from woolexec.mesh.link.fd_passing import Passages
 from woolexec.mesh.link.outbox import OPTIONS, end, to_its_end
 from woolexec.mesh.security.handshake import Door
+from woolexec.mesh.security.record_key import RecordKey
 from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
@@ -306,7 +307,9 @@ class Peer:
         try:
             fingerprint = next(iter(tls.fingerprints), "") if tls is not None else ""
             where = self._advertise or reachable(address)
-            record = Record(self.identity, where, self._pool, self._tags, fingerprint)
+            token = self._credentials.token
+            signing = RecordKey(token) if token is not None else None
+            record = Record(self.identity, where, self._pool, self._tags, fingerprint, signing=signing)
             async with contextlib.AsyncExitStack() as stack:
                 for discovery in self._announce:
                     await stack.enter_async_context(discovery.announce(record))

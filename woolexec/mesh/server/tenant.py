@@ -6,8 +6,8 @@ ends `LINGER` seconds after the last link with the fewest hops, so that a client
 again.  Links with more hops do not keep it: two peers that pass on a client's tasks to each other would never end each
 other's links.
 
-Whoever else learns the session that a client gives does not join it: it is bound to the certificate or token that the
-client has proved (`Identity.own`), and only peers may pass on what another peer has bound.
+Somebody else who learns the session that a client gives does not join it: it is bound to the certificate or token that
+the client has proved (`Identity.own`), and only peers may pass on what another peer has bound.
 """
 
 from __future__ import annotations

@@ -1,0 +1,168 @@
+"""
+What a client hears of one discovery: the events for records that it may use, and why there are none.
+
+A client that has a token uses only signed records of a discovery that signs them.  Others are counted; they cost
+nothing else, and they neither replace nor hide a signed one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from woolexec.discovery.base import Left
+from woolexec.errors import DiscoveryError
+from woolexec.mesh.security.record_key import RecordKey
+from woolexec.printable import printable
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from woolexec.discovery.base import Discovery, Event, Record
+    from woolexec.mesh.security.credentials import Credentials
+
+FIRST, SLOWEST = 0.1, 5.0
+"""Seconds before a failed link or discovery is retried: at first, and at most."""
+
+REPLAY = 10.0
+"""Seconds within which a discovery that was started again must report all existing peers."""
+
+_FOREIGN = 20_000
+"""Maximum number of records that are noted as foreign; further ones are only counted."""
+
+_TURN = 100
+"""Events after which other tasks of the event loop have a turn."""
+
+
+class Foreign:
+    """
+    The records of one discovery that were not signed as they should be.
+
+    :param discovery: which one
+    :param credentials: those of the client
+    """
+
+    def __init__(self, discovery: Discovery, credentials: Credentials) -> None:
+        self._discovery = discovery
+        self._key = RecordKey(credentials.token) if credentials.token is not None else None
+        self._reasons: dict[int, str] = {}
+        self._more = 0
+        self._example = ""
+
+    def refuses(self, record: Record) -> bool:
+        """Check a record; note it if it must not be used."""
+        if self._key is None or record.credentials is not None or not (record.mac or self._discovery.signs):
+            return False
+        fault = record.fault(self._key)
+        number = hash(record.key)
+        if fault is None:
+            self._reasons.pop(number, None)
+            return False
+        if number in self._reasons or len(self._reasons) < _FOREIGN:
+            self._reasons[number] = fault
+        else:
+            self._more += 1
+        self._example = record.addresses[0]
+        return True
+
+    def forget(self, key: str) -> None:
+        """Note that a record is gone."""
+        self._reasons.pop(hash(key), None)
+
+    def __str__(self) -> str:
+        """Say how many there are, and why they are not used; empty if there are none."""
+        if not self._reasons:
+            return ""
+        why = ", ".join(f"{count} {reason}" for reason, count in Counter(self._reasons.values()).most_common())
+        count = f"more than {_FOREIGN}" if self._more else str(len(self._reasons))
+        return f"{count} records at {self._discovery} are ignored ({why}), such as that of {self._example}"
+
+
+class Finder:
+    """
+    Follows one discovery.
+
+    :param credentials: those of the client
+    :param on_event: called with each event for a record that may be used
+    :param on_final: called when waiting for this discovery makes no more sense
+    """
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        credentials: Credentials,
+        *,
+        on_event: Callable[[Discovery, Event], object],
+        on_final: Callable[[], object],
+        randomness: random.Random,
+    ) -> None:
+        self.discovery = discovery
+        self.foreign = Foreign(discovery, credentials)
+        self.trouble = ""
+        self.is_final = False  # no later try can repair it
+        self._on_event, self._on_final = on_event, on_final
+        self._random = randomness
+        self._reported: dict[str, None] = {}  # the keys of the records that were passed on
+        self._heard: dict[str, None] | None = None  # those of them since it was started; None: that is long ago
+
+    async def follow(self) -> None:
+        """Watch the discovery, and restart it when it fails or ends."""
+        pause = FIRST
+        while True:
+            self._heard = {}
+            forgetting = asyncio.get_running_loop().call_later(REPLAY, self._forget)
+            count = 0
+            try:
+                async with contextlib.aclosing(self.discovery.watch()) as events:  # type: ignore[type-var]  # a generator
+                    async for event in events:
+                        self.trouble, self.is_final = "", False
+                        pause = FIRST
+                        self._hear(event)
+                        count += 1
+                        if count % _TURN == 0:
+                            await asyncio.sleep(0)
+            except DiscoveryError as exc:
+                self._complain(str(exc) or repr(exc))
+                if exc.is_final:
+                    self.is_final = True
+                    self._on_final()
+            except Exception as exc:  # a third-party discovery: the others continue
+                self._complain(f"{type(self.discovery).__name__}: {exc!r}")
+            finally:
+                forgetting.cancel()
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, SLOWEST)
+
+    def _forget(self) -> None:
+        """Remove the records that a restarted discovery has not reported again: they have left meanwhile."""
+        heard, self._heard = self._heard or {}, None
+        for key in [key for key in self._reported if key not in heard]:
+            self._hear(Left(key))
+
+    def _complain(self, trouble: str) -> None:
+        if self.trouble != trouble:
+            self.trouble = trouble
+            logging.getLogger("woolexec").warning("finding peers: %s", printable(trouble))
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Left):
+            self.foreign.forget(event.key)
+            if event.key in self._reported:
+                del self._reported[event.key]
+                self._on_event(self.discovery, event)
+            return
+        record = event.record
+        try:
+            "".join((record.key, record.pool, *record.addresses)).encode()
+        except UnicodeEncodeError as exc:  # lone surrogates: neither grpc nor a log can encode them
+            self._complain(f"invalid record: {exc}")
+            return
+        if not self.foreign.refuses(record):
+            self._reported[record.key] = None
+            if self._heard is not None:
+                self._heard[record.key] = None
+            self._on_event(self.discovery, event)
