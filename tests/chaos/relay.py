@@ -87,10 +87,8 @@ class Relay:
         await self._ended.wait()
         server.close()
         self._reset()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        self._open.set()
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     def _reset(self) -> None:
         for writer in self._writers:

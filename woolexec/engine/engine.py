@@ -233,8 +233,14 @@ class Engine:
             return True
         answer: Future[bool] = Future()
 
+        def take(is_cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
+            if answer.set_running_or_notify_cancel():
+                answer.set_result(is_cancelled)
+            elif is_cancelled:  # nobody waits for this answer any more, but the call is over
+                call.receiver.deliver_failure(call, None)
+
         def cancel() -> bool:
-            self._rounds.cancellation.cancel(call, answer.set_result, force=force)
+            self._rounds.cancellation.cancel(call, take, force=force)
             return True
 
         if not self._loop.ask(cancel, default=False):
@@ -242,7 +248,7 @@ class Engine:
         try:
             return answer.result(_LINK_PATIENCE)  # only a peer answers later; a link that breaks answers too
         except TimeoutError:
-            return False
+            return not answer.cancel() and answer.result()
 
     def run_on_all(self, make: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """

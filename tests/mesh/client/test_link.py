@@ -7,12 +7,14 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.chaos.relay import Relay
 from tests.marks import slow
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
@@ -27,6 +29,20 @@ def occupied(pool, room):
     held = [pool.submit(hold_by_name, room, f"held-{number}") for number in range(2)]
     eventually(lambda: all(Path(room, f"held-{number}").exists() for number in range(2)))
     return held
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_call_whose_peer_answers_a_cancel_too_late_ends_all_the_same(monkeypatch, force):
+    monkeypatch.setattr("woolexec.engine.engine._LINK_PATIENCE", 0.05)
+    with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
+        with Relay(int(peer.address.rpartition(":")[2])) as relay, joined(relay.address) as pool:
+            relay.silence()
+            future = pool.submit(time.sleep, 0)
+            eventually(lambda: pool._engine.statistics["outstanding"])
+            assert not future.cancel(force=force)
+            relay.mend()
+            eventually(future.done)
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 def test_socket_lies_in_a_private_folder(peer):
