@@ -113,3 +113,28 @@ def test_peers_and_doctor_say_why_ssh_starts_none(capsys):
     assert "ssh://absent: ssh ended with exit code 127" in capsys.readouterr().err
     assert cli.main(["doctor", "ssh://absent"]) == 1
     assert "FAIL  discovery: ssh://absent: ssh ended with exit code 127" in capsys.readouterr().out
+
+
+FOREIGN = {"addresses": ["127.0.0.1:9"], "pool": "", "tags": [], "fingerprint": ""}
+
+
+def test_records_that_were_not_signed_are_counted_and_their_peers_are_not_asked(peer, tmp_path, capsys):
+    for n in range(300):
+        (tmp_path / "shared" / f"{n}.json").write_text(json.dumps(FOREIGN | {"key": str(n)}))
+    where = f"dir:{tmp_path}/shared"
+    assert cli.main(["peers", where, "--timeout", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["identity"] for row in json.loads(out)] == [peer.identity]
+    assert "300 records" in err
+    assert "not signed" in err
+    assert cli.main(["doctor", where, "--timeout", "1"]) == 0
+    assert "note  discovery: 300 records" in capsys.readouterr().out
+
+
+def test_very_many_addresses_at_which_nobody_answers_are_counted_and_few_are_listed(peer, capsys):
+    addresses = [f"127.0.{n // 256}.{n % 256}:9" for n in range(1, 301)]
+    assert cli.main(["peers", *addresses, peer.address, "--timeout", "1", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["usable"] for row in json.loads(out)].count(True) == 1
+    assert len(json.loads(out)) == 21
+    assert "280 more records" in err

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.printable import printable
@@ -18,9 +17,19 @@ if TYPE_CHECKING:
     import argparse
 
     from woolexec.discovery.base import Discovery, Event, Record
+    from woolexec.mesh.client.finding import Foreign
     from woolexec.mesh.security.credentials import Credentials
 
 T = TypeVar("T")
+
+_MANY, _NAMED = 64, 20
+"""Number of records from which on they are probed first, and of those listed at which nobody answers then."""
+
+_PROBES, _PATIENCE = 500, 1.0
+"""Maximum number of probes at a time, and seconds for each record."""
+
+_AT_ONCE = 64
+"""Maximum number of peers asked at a time."""
 
 _STARTING = 65.0
 """Timeout in seconds for discoveries that know how many peers they name: ssh has to start the peer first."""
@@ -32,14 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     if prepared is None:
         return 2
     found, credentials = prepared
-    rows, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_row, credentials=credentials)))
-    for trouble in troubles:
+    rows, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, _row))
+    for trouble in troubles + remarks:
         print(f"woolexec peers: {printable(trouble)}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(rows, indent=2))
     elif rows:
         _table(rows)
-    elif not troubles:
+    elif not (troubles or remarks):
         print("no peers")
     return 0 if any(row["usable"] for row in rows) else 1
 
@@ -58,55 +67,95 @@ def _prepare(command: str, where: list[str]) -> tuple[list[Discovery], Credentia
 
 
 async def _ask_all(
-    found: list[Discovery], seconds: float, ask: Callable[[Record], Awaitable[T]]
-) -> tuple[list[T], list[str]]:
+    found: list[Discovery], seconds: float, credentials: Credentials, ask: Callable[[Record, Credentials], Awaitable[T]]
+) -> tuple[list[T], list[str], list[str]]:
     """
     Ask each peer that is found, before its discovery is closed: a peer started by a discovery ends with it.
 
-    :return: the answers, and the reasons why discoveries found nothing
+    :return: the answers, the reasons why discoveries found nothing, and what was found and ignored
     """
-    looks = [asyncio.ensure_future(_look(discovery, seconds, ask)) for discovery in found]
+    looks = [asyncio.ensure_future(_look(discovery, seconds, credentials, ask)) for discovery in found]
     answers: list[T] = []
-    troubles = []
-    for each, trouble in await asyncio.gather(*looks):
-        answers += each
-        troubles += [trouble] if trouble else []
-    return answers, troubles
+    troubles: list[str] = []
+    remarks: list[str] = []
+    for some, reasons, ignored in await asyncio.gather(*looks):
+        answers += some
+        troubles += reasons
+        remarks += ignored
+    return answers, troubles, remarks
 
 
 async def _look(
-    discovery: Discovery, seconds: float, ask: Callable[[Record], Awaitable[T]]
-) -> tuple[list[T], str | None]:
+    discovery: Discovery, seconds: float, credentials: Credentials, ask: Callable[[Record, Credentials], Awaitable[T]]
+) -> tuple[list[T], list[str], list[str]]:
     from woolexec.errors import DiscoveryError
+    from woolexec.mesh.client.finding import Foreign
 
     records: dict[str, Record] = {}
+    foreign = Foreign(discovery, credentials)
+    few = asyncio.Semaphore(_AT_ONCE)
     events = discovery.watch()
-    trouble = None
+
+    async def answer(record: Record) -> T:
+        async with few:
+            return await ask(record, record.credentials or credentials)
+
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds if discovery.count is None else _STARTING):
-                await _gather(events, records, discovery.count)
-        return list(await asyncio.gather(*(ask(record) for record in records.values()))), None
+                await _gather(events, records, discovery.count, foreign)
+        likely, left_out = await _likely(list(records.values()), credentials)
+        remarks = [f"{left_out} more records at {discovery} lead to no peer"] if left_out else []
+        remarks += [str(foreign)] if str(foreign) else []
+        return list(await asyncio.gather(*map(answer, likely))), [], remarks
     except DiscoveryError as exc:
-        trouble = str(exc)
+        return [], [str(exc)], []
     except Exception as exc:  # a user-defined discovery may raise anything
-        trouble = f"{discovery}: {exc!r}"
+        return [], [f"{discovery}: {exc!r}"], []
     finally:
         await events.aclose()  # type: ignore[attr-defined]  # a generator
-    return [], trouble
 
 
-async def _gather(events: AsyncIterator[Event], records: dict[str, Record], count: int | None) -> None:
+async def _gather(
+    events: AsyncIterator[Event], records: dict[str, Record], count: int | None, foreign: Foreign
+) -> None:
     """Collect the records of peers; return when there are `count`."""
     from woolexec.discovery.base import Left
 
     async for event in events:
         if isinstance(event, Left):
             records.pop(event.key, None)
-        else:
+            foreign.forget(event.key)
+        elif not foreign.refuses(event.record):
             records[event.record.key] = event.record
         if count is not None and len(records) >= count:
             return
+
+
+async def _likely(records: list[Record], credentials: Credentials) -> tuple[list[Record], int]:
+    """
+    Leave out most of very many records at which nobody answers.
+
+    :return: the others, and how many were left out
+    """
+    from woolexec.mesh.client.probe import Prober
+    from woolexec.platform.posix import descriptor_limit
+
+    if len(records) < _MANY:
+        return records, 0
+    prober, few = Prober(), asyncio.Semaphore(min(_PROBES, descriptor_limit() // 4))
+
+    async def answers(record: Record) -> bool:
+        async with few, asyncio.timeout(_PATIENCE):
+            for address in record.addresses:
+                if await prober.why_not(address, record.credentials or credentials) is None:
+                    return True
+        return False
+
+    found = await asyncio.gather(*map(answers, records), return_exceptions=True)
+    likely = [record for record, there in zip(records, found, strict=True) if there is True]
+    others = [record for record, there in zip(records, found, strict=True) if there is not True]
+    return likely + others[:_NAMED], max(0, len(others) - _NAMED)
 
 
 async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
@@ -117,7 +166,7 @@ async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
     reasons = []
     for address in record.addresses:
         try:
-            welcome = await look(address, record.credentials or credentials)
+            welcome = await look(address, credentials)
         except (PeerRefusedError, CredentialsError) as exc:
             reasons.append(f"{address}: {exc}")
             continue
@@ -147,7 +196,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     if prepared is None:
         return 2
     found, credentials = prepared
-    works, troubles = asyncio.run(_ask_all(found, arguments.timeout, partial(_examine, credentials=credentials)))
+    works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, _examine))
+    for remark in remarks:
+        print(f"  note  discovery: {printable(remark)}")
     for trouble in troubles:
         print(f"  FAIL  discovery: {printable(trouble)}")
     if not (works or troubles):
@@ -163,7 +214,7 @@ async def _examine(record: Record, credentials: Credentials) -> bool:
     for address in record.addresses:
         works = True
         lines = [f"peer at {address}"]
-        async for step in examine(address, record.credentials or credentials):
+        async for step in examine(address, credentials):
             works = step.works
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
