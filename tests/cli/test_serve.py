@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import resource
 import signal
 import socket
 import stat
@@ -129,6 +130,21 @@ def test_draining_ends_after_its_time(tmp_path):
         assert "tasks still ran after 0.2 s" in process.stderr.read()
         with pytest.raises(WorkerLostError):
             future.result(PATIENCE)
+
+
+@pytest.mark.linux
+def test_peer_that_can_start_no_worker_exits_after_a_while():
+    with contextlib.ExitStack() as stack:
+        process, about = stack.enter_context(serving("--give-up-after", "0.2", stderr=subprocess.PIPE))
+        pool = stack.enter_context(PeerPoolExecutor(peers=about["address"]))
+        pool.wait_for_peers(1, PATIENCE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (4, 4))  # all that are allowed are open
+        future = pool.submit(abs, -1)
+        assert process.wait(PATIENCE) == 1
+        said = process.stderr.read()
+        assert "not serving: no worker can be started: " in said
+        assert "giving up, because no worker could be started: " in said
+        assert future.cancel()
 
 
 def test_peer_that_is_killed_takes_its_workers_along(tmp_path):

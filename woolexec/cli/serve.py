@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 ALONE = 60.0
 
+GIVE_UP_AFTER = 300.0
+
 _LOOK = 0.1
 """Seconds between two checks whether a draining peer has ended."""
 
@@ -98,6 +100,13 @@ SETTINGS = (
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
+    Setting(
+        "give-up-after",
+        "seconds without any worker, because none can be started, after which it exits with 1",
+        seconds,
+        GIVE_UP_AFTER,
+        "SECONDS",
+    ),
     Setting("log-format", "format of the log on stderr", one_of(*FORMATS), "text", "|".join(FORMATS)),
     Setting("log-level", "lowest level that is logged", one_of(*LEVELS), "info", "|".join(LEVELS)),
     Setting("json", "print the ready line as JSON", default=False, metavar=None),
@@ -152,6 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow=settings["allow"],
             audit=audit,
             threads=max(1, usable_cpus() // workers),
+            give_up_after=settings["give-up-after"],
             is_wanted=signals.empty,
             quiet=True,
         )
@@ -292,7 +302,7 @@ def _hold(signals: queue.SimpleQueue[int]) -> None:
 
 def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, alone: float | None) -> int:
     seen = monotonic()
-    while not peer.ended:
+    while not (peer.ended or peer.gave_up):
         if peer.clients:
             seen = monotonic()
         elif alone is not None and monotonic() - seen > alone:
@@ -302,8 +312,10 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
                 return 0
             break
     else:
-        _log.error("the peer ended because of an error")
-        return 1
+        if peer.ended:
+            _log.error("the peer ended because of an error")
+            return 1
+        _log.error("giving up, because no worker could be started: %s", peer.gave_up)
     _notify("STOPPING=1")
     peer.drain()
     deadline = monotonic() + drain_timeout
@@ -313,7 +325,7 @@ def _serve(peer: Peer, signals: queue.SimpleQueue[int], drain_timeout: float, al
         if monotonic() > deadline:
             _log.error("tasks still ran after %g s and were ended (see --drain-timeout)", drain_timeout)
             return 1
-    return 0
+    return 1 if peer.gave_up else 0
 
 
 def _end_at_once(code: int) -> int:

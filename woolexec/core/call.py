@@ -63,6 +63,10 @@ class Relayed:
         """Pass on a logging record."""
         raise NotImplementedError
 
+    def refuse(self, reason: str) -> bool:
+        """Return the call, which cannot run here, to who sent it; return False if it must not be placed elsewhere."""
+        return False
+
 
 GENTLY, AT_ONCE = "gently", "at once"
 
@@ -256,3 +260,13 @@ def fail(entry: Call | Chunk, error: BaseException) -> None:
     call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
     call.move("fail")
     call.receiver.deliver_failure(call, error)
+
+
+def give_back(entry: Call | Chunk, error: BaseException) -> None:
+    """Return a call that was taken from its queue to who sent it; fail it if that is not possible."""
+    call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+    if isinstance(call.receiver, Relayed) and call.receiver.refuse(str(error)):
+        call.move("cancel")
+    else:
+        call.move("fail")
+        call.receiver.deliver_failure(call, error)

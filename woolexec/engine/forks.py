@@ -3,7 +3,9 @@ The workers' processes: the fork server in use, which is started when a worker i
 
 One that owes an answer and was stopped by a signal is told to continue, and killed if it does not answer then.
 
-It may serve several engines: what it reports is passed on to the owner of the worker.
+If no worker can be started, the breaker says so, and when to try again.
+
+One may serve several engines: what it reports is passed on to the owner of the worker.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec import errors
+from woolexec.core.circuit_breaker import CircuitBreaker
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, interpreter
 from woolexec.platform.posix import SIGCONT, SIGKILL, is_stopped, kill
 from woolexec.worker.records import EXITED, FAILED, FORKED, KILL, SPAWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from woolexec.engine.event_loop import Loop
+    from woolexec.engine.worker_process import Worker
+    from woolexec.wire.descriptors import Reserve
 
 _START_PATIENCE = 15.0
 """Seconds that the program started as the fork server's interpreter has to run its first line of code."""
@@ -67,12 +72,15 @@ class Forks:
         self, loop: Loop, threads: int, variables: Mapping[str, str] | None = None, *, is_peer: bool = False
     ) -> None:
         self.number = itertools.count(1).__next__
+        self.breaker = CircuitBreaker(loop.clock)
+        self.on_failure: Callable[[], object] | None = None  # called when no worker could be started
+        self.is_peer = is_peer
         self._loop = loop
         self._threads = threads
         self._variables = variables
-        self._is_peer = is_peer
         self._server: ForkServer | None = None
         self._owners: dict[int, Owner] = {}
+        self._has_forked = False  # the fork server in use
         self._died_early = 0  # fork servers in a row that forked no worker
         self._owed: dict[tuple[int, int], float] = {}  # what it has not answered, and since when: operation, worker
         self._is_watching = False
@@ -83,6 +91,34 @@ class Forks:
         """The import path that new workers have."""
         return [] if self._server is None else self._server.path
 
+    def start(self, worker: Worker, reserve: Reserve, settings: Mapping[str, Any], owner: Owner) -> None:
+        """
+        Open the engine's end of a worker, and start its process.
+
+        :param reserve: the reserve of the engine's thread
+        :raises OSError: if that is impossible
+        """
+        try:
+            frames, descriptors, page_fd = worker.open(reserve)
+        except OSError as exc:
+            self._failed("open", str(exc))
+            raise
+        try:
+            self.spawn(worker.id, [frames.fileno(), descriptors.fileno(), page_fd], settings, owner)
+        except OSError as exc:
+            worker.close()
+            self._failed("fork server", str(exc))
+            raise
+        finally:
+            frames.close()
+            descriptors.close()
+            os.close(page_fd)
+
+    def _failed(self, cause: str, reason: str, *, for_good: bool = False) -> None:
+        self.breaker.failed(cause, reason, for_good=for_good)
+        if self.on_failure is not None:
+            self.on_failure()
+
     def spawn(self, number: int, fds: Sequence[int], settings: Mapping[str, Any], owner: Owner) -> None:
         """
         Ask for a worker that has these descriptors.
@@ -92,7 +128,7 @@ class Forks:
         :raises OSError: if the fork server cannot be started, or is gone
         """
         if self._server is None:
-            self._server = ForkServer(self._threads, self._variables, is_peer=self._is_peer)
+            self._server = ForkServer(self._threads, self._variables, is_peer=self.is_peer)
             self._loop.watched.add(self._server.socket.fileno(), self._hear)
             self._loop.after(_START_PATIENCE, partial(self._check, self._server))
         self._server.spawn(number, fds, settings)
@@ -141,11 +177,15 @@ class Forks:
                 self._stops = 0
                 if operation == FORKED:
                     self._died_early = 0
+                    self._has_forked = True
+                    self.breaker.worked()
                     owner = self._owners.get(number)
                     if owner is not None:
                         owner.forked(number, value)
                     continue
                 self._owed.pop((KILL, number), None)
+                if operation == FAILED:
+                    self._failed("fork", os.strerror(value))
                 owner = self._owners.pop(number, None)
                 if owner is None:
                     continue
@@ -164,6 +204,7 @@ class Forks:
         if self._server is not server or server.answers:
             return
         text = f"{interpreter()} did not run its -c code within {_START_PATIENCE:g} s, as Python would"
+        self._failed("fork server", text, for_good=True)
         for owner in set(self._owners.values()):
             owner.give_up(errors.WorkerStartError(f"{text}; {SAY_WHICH}"))
         kill(server.pid, SIGKILL)
@@ -174,7 +215,10 @@ class Forks:
         if server is not None:
             self._loop.watched.remove(server.socket.fileno())
             server.close()
+        if not self._has_forked:
+            self._failed("fork server", "the fork server ended before it had forked a worker")
         self._died_early += 1
+        self._has_forked = False
         self._owed.clear()
         self._stops = 0
         owners, self._owners = self._owners, {}

@@ -19,6 +19,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import woolexec.broken_pool  # noqa: F401  # not when it is needed: no descriptor may be left then
 from woolexec.core.seats import Seats, Share
 from woolexec.engine import asyncio_driver
 from woolexec.engine.event_loop import Loop
@@ -237,6 +238,11 @@ class Hosted:
     def broken(self) -> BaseException | None:
         """The reason why no more calls are accepted, if the engine is broken."""
         return self._rounds.supervisor.broken
+
+    @property
+    def cannot_work(self) -> str:
+        """Why no call can be run; empty if one can, as far as is known."""
+        return self._rounds.supervisor.starts.why_not
 
     @property
     def pids(self) -> list[int]:

@@ -8,7 +8,6 @@ had not started are placed again.  Each call that it had started is lost, unless
 from __future__ import annotations
 
 import contextlib
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import import_path, interpreter
 from woolexec.engine.initializer import Initializer
 from woolexec.engine.settings import settings_for_peers, settings_of_user
+from woolexec.engine.starts import Starts
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
@@ -119,6 +119,7 @@ class Supervisor:
         self._dispatcher = dispatcher
         self._loop = loop
         self.initializer = Initializer(initializer, initializer_timeout, loop, self)
+        self.starts = Starts(loop, scheduler, forks)
         self._calls_limit = calls_limit
         self._coroutines = coroutines
         self._forks = forks
@@ -143,23 +144,14 @@ class Supervisor:
 
     def start(self) -> Worker | None:
         """Start a worker; None if that is impossible now, in which case no call is left waiting for one."""
-        if self.broken is not None:
+        if self.broken is not None or not self.starts.may_try():
             return None
         worker = Worker(self._forks.number(), self._calls_limit, self._coroutines)
         try:
-            frames, descriptors, page_fd = worker.open(self._reserve)
-            fds = [frames.fileno(), descriptors.fileno(), page_fd]
-            try:
-                self._forks.spawn(worker.id, fds, self.settings_of_user, self)
-            except OSError:
-                worker.close()
-                raise
-            finally:
-                frames.close()
-                descriptors.close()
-                os.close(page_fd)
+            self._forks.start(worker, self._reserve, self.settings_of_user, self)
         except OSError as exc:
-            self._start_failed(exc)
+            self._load_errors()
+            self.starts.failed(exc)
             return None
         self._dispatcher.joined(worker)
         if self._follows_path:
@@ -169,14 +161,6 @@ class Supervisor:
             worker.initialize(self.initializer.payload)
             self._dispatcher.due.add(worker)
         return worker
-
-    def _start_failed(self, exc: OSError) -> None:
-        if self.workers:  # continue with the existing workers; try again when one ends
-            return
-        self._load_errors()
-        error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
-        error.__cause__ = exc
-        self._scheduler.fail_waiting(error)
 
     def _load_errors(self) -> None:
         """Import the classes of errors that are imported when needed, with the spare descriptor if no other is left."""
@@ -204,14 +188,14 @@ class Supervisor:
 
     def fork_server_died(self, in_a_row: int) -> None:
         """Break the executor if the fork server dies again and again before a worker is forked."""
-        if in_a_row >= _START_BUDGET:
+        if in_a_row >= _START_BUDGET and not self._forks.is_peer:
             text = f"the fork server ended {in_a_row} times in a row before it had forked a worker"
             self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
 
     def failed(self, number: int, error: OSError) -> None:
         """Note that a worker could not be forked."""
         self.ended(number, None)
-        self._start_failed(error)
+        self.starts.failed(error)
 
     def give_up(self, error: BaseException, *, quietly: bool = False) -> None:
         """Break the executor: fail everything that waits or runs, and all later calls."""

@@ -178,10 +178,11 @@ class Stop(Frame, number=11):
 
 
 class Load(Frame, number=21):
-    """The number of free places, and the calls that were refused; links only."""
+    """The number of free places, and the calls that were refused, for a reason if nothing can be run; links only."""
 
     free: int = UINT(1)
     refused: tuple[int, ...] = FIXED64S(4)
+    reason: str = STRING(5)
 
 
 class Part(Frame, number=22):

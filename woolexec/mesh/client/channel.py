@@ -11,7 +11,7 @@ from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS
 from woolexec.mesh.security.certificate import Certificate
-from woolexec.mesh.security.handshake import DRAINING, HELLO_KEY, WELCOME_KEY, final
+from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, HELLO_KEY, WELCOME_KEY, final
 from woolexec.mesh.security.trust import Trust
 from woolexec.printable import printable
 
@@ -134,6 +134,8 @@ async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
     welcome, opening = caller.answer((await _ask(channel, HELLO, caller.hello))[1])
     if not welcome.workers:
         raise PeerRefusedError("the peer says that it has no workers")
+    if welcome.trouble:
+        raise PeerRefusedError(f"{CANNOT_WORK}: {printable(welcome.trouble, DETAILS)}")
     return welcome, opening
 
 

@@ -46,6 +46,7 @@ FREE_KEY = "woolexec-free"
 """Key in the metadata of a link: the number of free places at its start, for `woolexec doctor`."""
 
 DRAINING = "the peer is draining"
+CANNOT_WORK = "the peer cannot run tasks now"
 """The message of a peer that accepts no more clients."""
 
 _TEXT_LIMIT = 255

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import PeerRefusedError, ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
-from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, WELCOME_KEY
+from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, FREE_KEY, WELCOME_KEY
 from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.mesh.security.trust import LOOK, Identity, Trust
 from woolexec.mesh.server.session import Served
@@ -60,6 +60,8 @@ class Acceptor:
     ) -> None:
         self.is_open = True
         """Clients are admitted; false while the peer drains."""
+        self.trouble = ""
+        """Why no tasks can be run now; nobody is admitted meanwhile."""
         self.served: dict[Served, asyncio.Task[Any]] = {}
         self.places, self.tenants = places, tenants
         self._door, self._credentials = door, credentials
@@ -104,6 +106,8 @@ class Acceptor:
             await context.abort(codes.UNAUTHENTICATED, str(exc))
         if not self.is_open:
             await context.abort(codes.UNAVAILABLE, DRAINING)
+        if self.trouble:
+            await context.abort(codes.RESOURCE_EXHAUSTED, f"{CANNOT_WORK}: {self.trouble}")
         task = asyncio.current_task()
         assert task is not None
         tenant, served = self._enter(hello, accepted, task)

@@ -14,6 +14,7 @@ from woolexec.wire.frames import Raise, Return, Started, Yield, encode
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.refusals import Refusals
     from woolexec.mesh.server.start_reports import StartReports
     from woolexec.resources import Requirement
     from woolexec.wire.frames import Log
@@ -27,6 +28,8 @@ class Session(Protocol):
     outbox: Outbox
     untold: StartReports
     """The calls that are not reported as started."""
+    refusals: Refusals
+    """The calls that are given back."""
 
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
@@ -109,6 +112,14 @@ class Answer(Relayed):
             return
         items = Yield(call=self.number, count=frame.count, context=frame.context)
         self.served.outbox.put_frame(self.number, items, frame.payload)
+
+    def refuse(self, reason: str) -> bool:
+        """Give the call back to the client; return False if it is for one worker here and no other."""
+        if self.pinned:
+            return False
+        if self.served.forget(self.number, "refused"):
+            self.served.refusals.add(self.number, reason)
+        return True
 
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record to the client."""

@@ -63,6 +63,11 @@ class Places:
             self._about_to = True
             self._after(0.0, self._tell_now)  # after the outcome that freed the place
 
+    def invite(self) -> None:
+        """Tell all clients that calls are run: they may have been refused some for another reason than free places."""
+        for client in self.clients:
+            client.tell(Load(free=max(1, self.admission.free)))
+
     def _tell_now(self) -> None:
         self._about_to = False
         client = self._tell_next()

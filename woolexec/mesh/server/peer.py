@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 from woolexec.core.offer import Offer
@@ -40,6 +41,7 @@ from woolexec.mesh.server.listener import Listener
 from woolexec.mesh.server.listening import reachable, why_not_listening
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
+from woolexec.mesh.server.supervision import Supervision
 from woolexec.mesh.server.tenant import Tenant, Tenants
 from woolexec.platform.posix import descriptor_limit
 from woolexec.wire.restricted import ALLOW, AllowList
@@ -90,6 +92,7 @@ class Peer:
     :param audit: records the end of each task
     :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
+    :param give_up_after: seconds for which no worker could be started, after which `gave_up` is set
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
     :param quiet: suppress what grpc's core writes to stderr
     :raises CredentialsError: if TLS is to be used, but a certificate or what clients must prove is missing
@@ -114,6 +117,7 @@ class Peer:
         audit: Audit | None = None,
         coroutines: int = COROUTINES,
         threads: int = 1,
+        give_up_after: float = inf,
         is_wanted: Callable[[], bool] = lambda: True,
         quiet: bool = False,
     ) -> None:
@@ -135,6 +139,7 @@ class Peer:
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
+        self._welcome = welcome
         self._door = Door(credentials.token, welcome)
         self._bind = self._socket_dir.bind
         self._health = Health()
@@ -142,6 +147,9 @@ class Peer:
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = tuple(peers)
+        self._give_up_after = give_up_after
+        self.gave_up = ""
+        """Why no worker could be started for so long that the peer is to be ended."""
         bound: Future[str] = Future()
         self.engine: Host = Host(
             workers,
@@ -221,8 +229,15 @@ class Peer:
                 log=self._log,
                 on_end=self._link_ended,
             )
+            supervision = Supervision(
+                host,
+                self._give_up_after,
+                say=self._say_trouble,
+                give_up=self._give_up,
+                invite=self._acceptor.places.invite,
+            )
             with in_use():
-                await self._serve_beside(bound)
+                await self._serve_beside(bound, supervision)
         finally:
             self._stopped.set()
             if not bound.done():
@@ -240,10 +255,21 @@ class Peer:
             hops=tenant.level + 1,
         )
 
-    async def _serve_beside(self, bound: Future[str]) -> None:
-        """Serve until cancelled, together with fd passing and what ends links."""
+    def _say_trouble(self, reason: str) -> None:
+        """Tell everybody why no worker can be started; with an empty string, that one has been."""
+        self._welcome.trouble = reason
+        self._acceptor.trouble = reason
+        self._health.serving = self._acceptor.is_open and not reason
+        self._log.serving(reason)
+
+    def _give_up(self, reason: str) -> None:
+        self.gave_up = reason
+
+    async def _serve_beside(self, bound: Future[str], supervision: Supervision) -> None:
+        """Serve until cancelled, together with fd passing, what ends links, and what watches over the workers."""
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._passages.run()), group.create_task(self._acceptor.end_untrusted())]
+            others = (self._passages.run(), self._acceptor.end_untrusted(), supervision.run())
+            beside = [group.create_task(each) for each in others]
             try:
                 await self._serve(bound)
             finally:

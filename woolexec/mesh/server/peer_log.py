@@ -1,7 +1,8 @@
 """
 The log of a peer: records of the logger ``woolexec.peer``.
 
-Clients that join and leave and the start of draining are INFO; refusals and deaths of workers are WARNING.  Each record
+Clients that join and leave, the start of draining and that the peer serves again are INFO; refusals, deaths of workers
+and that no worker can be started are WARNING.  Each record
 has its parts as a dict, `about`, for handlers that write fields.  Strangers can cause any number of refusals, so only
 `MOST` of them in `PERIOD` seconds are logged, and the number of the others.
 """
@@ -67,6 +68,14 @@ class PeerLog:
         """An address accepted no more calls, and is listened at again."""
         text = f"listening again at {address}: {reason}"
         self._tell(logging.WARNING, "listening again", text, address=address, reason=reason)
+
+    def serving(self, reason: str) -> None:
+        """No worker could be started, for this reason; empty: one has been started again."""
+        if reason:
+            text = f"not serving: no worker can be started: {reason}"
+            self._tell(logging.WARNING, "not serving", text, reason=reason)
+        else:
+            self._tell(logging.INFO, "serving", "serving again: a worker has been started")
 
     def draining(self, clients: int) -> None:
         """The peer was told to end."""

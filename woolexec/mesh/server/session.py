@@ -20,6 +20,7 @@ from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.log_feed import LogFeed
+from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
 from woolexec.options import TaskOptions
 from woolexec.resources import Requirement
@@ -29,7 +30,6 @@ from woolexec.wire.frames import (
     Cancel,
     Code,
     Define,
-    Load,
     Recall,
     Recalled,
     Settings,
@@ -87,9 +87,8 @@ class Served:
         code_store: CodeStore | None = None,
         audit: Audit | None = None,
     ) -> None:
-        self.client = client
+        self.client, self._refusal = client, ""
         self.identity = Identity("nobody", client)
-        self._refusal = ""
         self.places = places
         places.clients.add(self)
         self._quota = quota
@@ -97,15 +96,14 @@ class Served:
         self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
-        self._code, self._audit = Incoming(code_store), audit
-        self._takes_code = code_store is not None
+        self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self._engine = engine
         self._links = engine.links
         self.untold = StartReports(engine.links, self.outbox)
         self._slots: dict[int, Function] = {}
         self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
-        self._refused: list[int] = []
+        self.refusals = Refusals(engine.links, self.outbox)
 
     def enter(self, passage: Passage) -> None:
         """Use fd passing for large payloads: the client is on this host."""
@@ -122,6 +120,7 @@ class Served:
 
     def tell(self, frame: Message) -> None:
         """Send a frame, although the client has sent nothing."""
+        self.refusals.send()  # first: the frame may say that there is room
         self.outbox.put(encode(frame))
         self._engine.mark()
 
@@ -141,9 +140,7 @@ class Served:
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
                 await self._handle(self._arriving.batch(data), handlers)
-                if self._refused:
-                    self.outbox.put(encode(Load(refused=self._refused)))
-                    self._refused = []
+                if self.refusals.send():
                     self.places.tell()
                 self._engine.wake()
                 while self.outbox.unsent > _UNREAD:  # noqa: ASYNC110  # rare; an event would be set for each batch
@@ -261,6 +258,9 @@ class Served:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
         answer.pinned = bool(frame.worker)
+        if (reason := self._engine.cannot_work) and not answer.pinned:
+            self.refusals.add(answer.number, reason)
+            return False
         answer.requirement = None if frame.worker else Requirement.of(frame.require)
         weight = self.places.admission.admit(
             self,
@@ -271,7 +271,7 @@ class Served:
             pinned=answer.pinned,
         )
         if weight is None:
-            self._refused.append(answer.number)
+            self.refusals.add(answer.number)
             return False
         answer.weight = weight
         call.line = self.places.line_of(self, frame.priority)
