@@ -67,7 +67,7 @@ DOORS = {
     "grpc": ("mesh.grpc_module",),
     "zeroconf": ("discovery.lan",),
     "anyio": ("futures.loop_waiters", "discovery", "mesh", "api.map_async"),
-    "cryptography": ("mesh.security.certificate_authority",),
+    "cryptography": ("mesh.security.certificate_authority", "mesh.security.self_signed"),
     "dns": ("discovery.dns",),
     "ifaddr": ("discovery.lan",),
     "numpy": ("wire.plain_data",),

@@ -12,6 +12,7 @@ import os
 import re
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -26,6 +27,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descripto
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.errors import PeerRefusedError
+from woolexec.mesh.client.channel import any_certificate
 from woolexec.mesh.link.fd_passing import _STRANGERS
 from woolexec.mesh.link.outbox import HELLO, LINK
 from woolexec.mesh.security.certificate_authority import Authority
@@ -149,6 +151,10 @@ def calls(method, numbers, *, is_reset=False):
     return b"".join(parts)
 
 
+GONE = ConnectionError, ssl.SSLError
+"""What a connection raises that the other end has closed."""
+
+
 class Stranger:
     """A connection of somebody who has no token."""
 
@@ -156,13 +162,18 @@ class Stranger:
         host, _, port = address.rpartition(":")
         self.sock = socket.create_connection((host, int(port)), PATIENCE)
         self._heard = b""
+        try:
+            self.sock = any_certificate().wrap_socket(self.sock)
+        except GONE:
+            self.sock, other = socket.socketpair()
+            other.close()
         self.say(said)
 
     def say(self, data):
         """Send; False if the other end has had enough."""
         try:
             self.sock.sendall(data)
-        except ConnectionError:
+        except GONE:
             return False
         return True
 
@@ -172,7 +183,7 @@ class Stranger:
             while len(self._heard) < 9 or len(self._heard) < 9 + int.from_bytes(self._heard[:3]):
                 try:
                     part = self.sock.recv(1 << 16)
-                except ConnectionError:
+                except GONE:
                     return None
                 if not part:
                     return None
@@ -198,7 +209,7 @@ class Stranger:
             while select.select([self.sock], [], [], 0)[0]:
                 if not self.sock.recv(1 << 16):
                     return True
-        except ConnectionError:
+        except GONE:
             return True
         return False
 

@@ -25,14 +25,14 @@ def is_safe(text):
 @pytest.fixture
 def hostile(monkeypatch):
     """Both ends say hostile things of themselves."""
-    describe = handshake.describe
+    introduce = handshake.introduce
 
     def lie(greeting):
-        describe(greeting)
+        introduce(greeting)
         greeting.host = HOSTILE
         greeting.woolexec = HOSTILE + "x" * 2000
 
-    monkeypatch.setattr(handshake, "describe", lie)
+    monkeypatch.setattr(handshake, "introduce", lie)
 
 
 @pytest.fixture

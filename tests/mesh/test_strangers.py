@@ -1,14 +1,18 @@
 """Whoever reaches a peer's port without its token: refused before anything is read, and nobody else notices."""
 
+import contextlib
 import random
 import socket
+import ssl
 
 import grpc
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
+from woolexec.mesh.client.channel import any_certificate
 from woolexec.mesh.link.outbox import HELLO, LINK
 from woolexec.mesh.security.handshake import HELLO_KEY, Caller
+from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.server.peer import Peer
 
 
@@ -20,7 +24,8 @@ def peer():
 
 @pytest.fixture
 def channel(peer):
-    with grpc.insecure_channel(peer.address) as channel:
+    made = grpc.ssl_channel_credentials(peer._shown.certificate)
+    with grpc.secure_channel(peer.address, made, [("grpc.ssl_target_name_override", SELF_SIGNED)]) as channel:
         yield channel
 
 
@@ -30,16 +35,20 @@ def refused(call):
     return caught.value.code()
 
 
-def speak(peer, data):
+def speak(peer, data, *, tls):
     """Send bytes, and return what comes until the other end closes."""
     host, _, port = peer.address.rpartition(":")
-    with socket.create_connection((host, int(port)), PATIENCE) as sock:
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        heard = b""
-        while part := sock.recv(4096):
-            heard += part
-        return heard
+    with socket.create_connection((host, int(port)), PATIENCE) as raw:
+        sock = any_certificate().wrap_socket(raw) if tls else raw
+        with sock:
+            sock.sendall(data)
+            if not tls:
+                sock.shutdown(socket.SHUT_WR)
+            heard = b""
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # how it closes does not matter
+                while part := sock.recv(4096):
+                    heard += part
+            return heard
 
 
 @pytest.mark.parametrize(
@@ -56,8 +65,9 @@ def speak(peer, data):
     ],
     ids=["get", "foreign host", "json post", "tls", "noise"],
 )
-def test_what_is_no_http2_is_closed_and_nothing_runs(peer, request_):
-    assert b"200" not in speak(peer, request_)
+@pytest.mark.parametrize("tls", [False, True], ids=["as it is", "within TLS"])
+def test_what_is_no_http2_is_closed_and_nothing_runs(peer, request_, tls):
+    assert b"200" not in speak(peer, request_, tls=tls)
     assert not peer.engine.pids
     with joined(peer) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1

@@ -163,6 +163,14 @@ def unix_socket(kind: Literal["STREAM", "DGRAM", "SEQPACKET"] = "STREAM") -> soc
     return socket.socket(socket.AF_UNIX, getattr(socket, f"SOCK_{kind}"))
 
 
+def user_of(sock: socket.socket) -> int | None:
+    """Return the user whose process is at the other end of a Unix socket; None where the system does not say."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    about = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # three numbers: process, user, group
+    return int.from_bytes(about[4:8], sys.byteorder)
+
+
 def set_buffer_size(sock: socket.socket, size: int) -> None:
     """Request buffers of `size` bytes for sending and for receiving; the system may grant less."""
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):

@@ -301,6 +301,11 @@ def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
     return about.st_uid == os.geteuid() or (or_of_root and about.st_uid == 0)
 
 
+def is_trusted(user: int) -> bool:
+    """Return whether a user is the one of this process, or root: no other can be trusted with what this one does."""
+    return user in (os.geteuid(), 0)
+
+
 def is_closed_to_others(about: os.stat_result) -> bool:
     """Return whether no other user but root has any access to a file or folder."""
     return not about.st_mode & 0o077

@@ -1,5 +1,8 @@
 """Whom a client connects to, and whom it refuses."""
 
+import asyncio
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -13,8 +16,10 @@ from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, WorkerLostError
+from woolexec.errors import PeerRefusedError
 from woolexec.mesh.client import channel
-from woolexec.mesh.client.channel import is_local, open_channel
+from woolexec.mesh.client.channel import is_local, open_channel, resolve
+from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.peer import Peer
 
@@ -29,15 +34,132 @@ def test_address_that_others_may_have_is_not_local(address):
     assert not is_local(address)
 
 
-def test_token_alone_is_refused_for_good_towards_another_host():
-    with pytest.raises(CredentialsError, match="a token alone does not protect the connection to 192") as caught:
-        open_channel("192.0.2.1:7437", Credentials.with_new_token())
-    assert caught.value.is_final
+def opening(address, credentials, **more):
+    """Open a channel; return it."""
+
+    async def main():
+        async with asyncio.timeout(PATIENCE), open_channel(address, credentials, **more) as opened:
+            return opened
+
+    return asyncio.run(main())
 
 
 def test_certificate_that_cannot_be_read_is_named_before_a_connection_is_made(tmp_path):
     with pytest.raises(CredentialsError, match=f"{tmp_path}/ca.pem"):
-        open_channel("192.0.2.1:7437", Credentials(None, Tls(str(tmp_path / "ca.pem"))))
+        opening("192.0.2.1:7437", Credentials(None, Tls(str(tmp_path / "ca.pem"))))
+
+
+def test_port_with_a_token_shows_a_certificate_that_each_peer_makes_for_itself():
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS)) for _ in range(2)]
+        opened = [opening(peer.address, CREDENTIALS) for peer in peers]
+    assert {len(each.fingerprint) for each in opened} == {32}
+    assert [(each.fingerprint,) for each in opened] == [peer._shown.fingerprints() for peer in peers]
+    assert opened[0].fingerprint != opened[1].fingerprint
+
+
+def test_peer_that_another_one_stands_in_for_after_its_certificate_was_fetched_is_not_reached(monkeypatch):
+    fetch = channel._fetch
+    with contextlib.ExitStack() as stack:
+        right, wrong = (stack.enter_context(Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS)) for _ in range(2))
+        monkeypatch.setattr(channel, "_fetch", lambda _, *rest: fetch(right.address, *rest))
+        pool = stack.enter_context(PeerPoolExecutor(peers=wrong.address, credentials=CREDENTIALS, peers_timeout=0.5))
+        with pytest.raises(NoPeersError, match="not reachable"):
+            pool.submit(abs, -1).result(PATIENCE)
+
+
+def test_client_with_a_token_alone_is_told_that_a_certificate_is_from_an_authority(tmp_path):
+    authority = Authority.make(tmp_path, name="theirs")
+    authority.issue("peer")
+    tls = Tls(None, str(tmp_path / "peer.pem"), str(tmp_path / "peer.key"))
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials(CREDENTIALS.token, tls)) as peer:
+        with pytest.raises(PeerRefusedError, match="from an authority: set WOOLEXEC_TLS_CA"):
+            opening(peer.address, CREDENTIALS)
+
+
+def test_certificate_that_is_none_is_refused(monkeypatch):
+    async def fetched(*_):
+        return b"\x30\x03xyz"
+
+    monkeypatch.setattr(channel, "_fetch", fetched)
+    with pytest.raises(PeerRefusedError, match="its certificate cannot be read"):
+        opening("127.0.0.1:1", CREDENTIALS)
+
+
+def test_client_with_a_token_sends_nothing_to_a_port_without_tls():
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials()) as plain:
+        with pytest.raises(PeerRefusedError, match="the server there does not use TLS"):
+            opening(plain.address, CREDENTIALS)
+
+
+def test_client_without_a_token_does_not_reach_a_port_with_tls():
+    with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
+        with (
+            PeerPoolExecutor(peers=peer.address, credentials=Credentials(), peers_timeout=0.5) as pool,
+            pytest.raises(NoPeersError, match=peer.address),
+        ):
+            pool.submit(abs, -1).result(PATIENCE)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7437", "[::1]:7437", "[fe80::1%1]:7437", "unix:/run/peer", "no host:1"])
+def test_address_that_is_no_name_is_tried_as_it_is(address):
+    assert asyncio.run(resolve(address)) == [address]
+
+
+def test_all_addresses_of_a_name_are_tried(monkeypatch):
+    found = [(None, None, None, None, ("::1", 1, 0, 0)), *[(None, None, None, None, ("127.0.0.1", 1))] * 2]
+
+    async def main():
+        async def getaddrinfo(*_, **__):
+            return found
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        return await resolve("somewhere:7437")
+
+    assert asyncio.run(main()) == ["[::1]:7437", "127.0.0.1:7437"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
+def test_unix_socket_at_which_another_user_listens_is_refused(tmp_path):
+    code = (
+        "import os, socket, sys\nos.setgid(65534); os.setuid(65534)\n"
+        "sock = socket.socket(fileno=int(sys.argv[1])); sock.listen(); print(flush=True); sys.stdin.read()"
+    )
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(f"{tmp_path}/peer")
+        command = [sys.executable, "-c", code, str(sock.fileno())]
+        with subprocess.Popen(command, stdin=-1, stdout=-1, pass_fds=[sock.fileno()]) as other:
+            other.stdout.readline()
+            with pytest.raises(PeerRefusedError, match="another user listens there, whose number is 65534"):
+                opening(f"unix:{tmp_path}/peer", CREDENTIALS)
+            other.stdin.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
+@pytest.mark.parametrize("what", ["folder", "socket"])
+def test_unix_socket_that_belongs_to_another_user_is_refused(tmp_path, what):
+    with Peer(1, bind=f"unix:{tmp_path}/peer", credentials=CREDENTIALS) as peer:
+        os.chown(tmp_path if what == "folder" else tmp_path / "peer", 65534, 65534)
+        with pytest.raises(PeerRefusedError, match=f"must be a {what} of this user"):
+            opening(peer.address, CREDENTIALS)
+        os.chown(tmp_path, 0, 0)
+
+
+def test_unix_socket_in_a_folder_that_others_can_change_is_refused(tmp_path):
+    with Peer(1, bind=f"unix:{tmp_path}/peer", credentials=CREDENTIALS) as peer:
+        for mode in (0o777, 0o770, 0o720, 0o702):
+            tmp_path.chmod(mode)
+            with pytest.raises(PeerRefusedError, match="must be a folder of this user that no other user can replace"):
+                opening(peer.address, CREDENTIALS)
+        tmp_path.chmod(0o700)
+        opening(peer.address, CREDENTIALS)
+
+
+def test_unix_socket_behind_a_link_is_refused(tmp_path):
+    with Peer(1, bind=f"unix:{tmp_path}/peer", credentials=CREDENTIALS):
+        (tmp_path / "link").symlink_to("peer")
+        with pytest.raises(PeerRefusedError, match="must be a socket of this user"):
+            opening(f"unix:{tmp_path}/link", CREDENTIALS)
 
 
 @pytest.mark.parametrize("token", [token_for("others"), None])

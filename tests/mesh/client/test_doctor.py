@@ -1,5 +1,6 @@
 """Each step of `woolexec doctor` says what it found, and what to do if it fails."""
 
+import asyncio
 import time
 
 import pytest
@@ -8,6 +9,8 @@ from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import hold_number
 from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec.mesh.client import doctor
+from woolexec.mesh.client.doctor import examine
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.server.peer import Peer
 
@@ -37,6 +40,7 @@ def test_doctor_finds_nothing_wrong_with_a_good_peer(peer, capsys):
     assert [line.split()[1] for line in out.splitlines()[1:]] == [
         "name:",
         "connection:",
+        "TLS:",
         "peer:",
         "link:",
         "clock:",
@@ -65,8 +69,41 @@ def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypat
     monkeypatch.setenv("WOOLEXEC_TOKEN_FILE", str(path))
     assert cli.main(["doctor", peer.address]) == 1
     out = capsys.readouterr().out
-    assert "FAIL  peer: the peer has not proved that it has the token" in out
+    assert "FAIL  peer: the client has not proved that it has the token" in out
     assert "give both ends the same token" in out
+
+
+def test_doctor_says_that_a_port_has_no_tls(tmp_path, capsys, monkeypatch):
+    with Peer(1, bind="127.0.0.1:0", credentials=Credentials()) as peer:
+        assert cli.main(["doctor", peer.address]) == 1
+        out = capsys.readouterr().out
+        assert "FAIL  TLS: the server there does not use TLS" in out
+        assert "One that was started with --insecure" in out
+        Authority.make(tmp_path / "ours", name="ours")
+        monkeypatch.setenv("WOOLEXEC_TLS_CA", str(tmp_path / "ours" / "ca.pem"))
+        assert cli.main(["doctor", peer.address]) == 1
+        out = capsys.readouterr().out
+        assert "FAIL  TLS: " in out
+        assert "One that was started with --insecure" in out
+
+
+def test_doctor_says_that_a_port_has_tls(peer):
+    async def main():
+        return [step async for step in examine(peer.address, Credentials())]
+
+    *_, last = asyncio.run(main())
+    assert (last.works, last.found) == (False, "the peer uses TLS, but neither a token nor certificates are given")
+
+
+def test_doctor_tries_each_address_of_a_host(peer, capsys, monkeypatch):
+    right = peer.address
+
+    async def both(_):
+        return ["127.0.0.1:1", right]
+
+    monkeypatch.setattr(doctor, "resolve", both)
+    assert cli.main(["doctor", right]) == 0
+    assert "FAIL" not in capsys.readouterr().out
 
 
 def test_doctor_says_that_the_certificate_is_another_authority_s(tmp_path, capsys, monkeypatch):

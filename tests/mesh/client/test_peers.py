@@ -119,11 +119,10 @@ def failure_of(pool):
 @pytest.mark.parametrize("timeout", [None, 600.0])
 def test_what_cannot_become_right_fails_at_once(peer, timeout):
     peer._door._welcome.python = "3.99"
-    for address, reason in {peer.address: "3.99 there", "192.0.2.1:7437": "a token alone does not protect"}.items():
-        with PeerPoolExecutor(peers=address, credentials=CREDENTIALS, peers_timeout=timeout) as pool:
-            assert reason in failure_of(pool)
-            with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):
-                pool.wait_for_peers(1)
+    with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, peers_timeout=timeout) as pool:
+        assert "3.99 there" in failure_of(pool)
+        with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):
+            pool.wait_for_peers(1)
 
 
 @pytest.mark.parametrize("python", [None, "/no/such/python"])
@@ -142,9 +141,10 @@ def test_ssh_that_is_not_there_fails_at_once(monkeypatch):
         assert "ssh://far: cannot run '/no/such/ssh' here" in failure_of(pool)
 
 
-def test_one_peer_that_may_come_is_waited_for_beside_one_that_cannot_become_right():
+def test_one_peer_that_may_come_is_waited_for_beside_one_that_cannot_become_right(peer):
+    peer._door._welcome.python = "3.99"
     address = f"127.0.0.1:{free_port()}"
-    addresses = ["192.0.2.1:7437", address]
+    addresses = [peer.address, address]
     with PeerPoolExecutor(peers=addresses, credentials=CREDENTIALS, peers_timeout=None) as pool:
         future = pool.submit(abs, -1)
         with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):

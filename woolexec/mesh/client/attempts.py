@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from woolexec.discovery.base import Left
 from woolexec.errors import CredentialsError
 from woolexec.mesh.client.candidates import Candidates
+from woolexec.mesh.client.channel import resolve
 from woolexec.mesh.client.finding import FIRST, SLOWEST
 from woolexec.mesh.client.probe import Prober
 from woolexec.platform.posix import descriptor_limit
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 _GREETING = 10.0
 """Timeout of the handshake, in seconds."""
+
+_NEXT = 3.0
+"""Timeout of the handshake while the host has other addresses to try, in seconds."""
 
 _HASTE = 1.0
 """Timeout of the first handshake with a peer while there are many records; it doubles with each failure."""
@@ -63,8 +67,8 @@ class Attempts:
     The tries of one client; in the engine's thread only.
 
     :param credentials: used unless a record has its own
-    :param link: runs a link to a candidate at an address until it ends and returns None, or returns why none could be
-        made within so many seconds
+    :param link: runs a link to a candidate until it ends and returns None, or returns why none could be made; it gets
+        the address, the one of its host's to use, and how many seconds it may take
     :param fault: returns why the certificate of a candidate cannot be one that we accept; None if it may be
     :param has_room: whether there may be more links
     :param is_urgent: whether somebody waits for a peer while there is none
@@ -75,7 +79,7 @@ class Attempts:
         self,
         credentials: Credentials,
         *,
-        link: Callable[[Candidate, str, float], Awaitable[Exception | str | None]],
+        link: Callable[[Candidate, str, str, float], Awaitable[Exception | str | None]],
         fault: Callable[[Candidate], str | None],
         has_room: Callable[[], bool],
         is_urgent: Callable[[], bool],
@@ -171,13 +175,18 @@ class Attempts:
             refusal: Exception | str | None = None
             if is_many:
                 refusal = await self._probe(candidate, address)
-            if refusal is None:
-                patience = min(_GREETING, _HASTE * 2.0 ** min(candidate.failures, 10)) if is_many else _GREETING
-                refusal = await self._link_to(candidate, address, patience)
-            if refusal is None:
-                return True
-            reasons.append(str(refusal))
-            finals.append(getattr(refusal, "is_final", False))
+            if refusal is not None:
+                reasons.append(str(refusal))
+                finals.append(getattr(refusal, "is_final", False))
+                continue
+            patience = min(_GREETING, _HASTE * 2.0 ** min(candidate.failures, 10)) if is_many else _GREETING
+            found = await resolve(address)
+            for at in found:
+                refusal = await self._link_to(candidate, address, at, patience if at == found[-1] else _NEXT)
+                if refusal is None:
+                    return True
+                reasons.append(f"{at}: {refusal}" if found[1:] else str(refusal))
+                finals.append(getattr(refusal, "is_final", False))
         candidate.reason, candidate.is_final = "; ".join(reasons), all(finals)
         if not candidate.was_logged:
             candidate.was_logged = True

@@ -1,26 +1,42 @@
-"""A client's connection to a peer: channel and the two calls of the handshake (see `mesh/security/handshake.py`)."""
+"""
+A client's connection to a peer: address, channel and the two calls of the handshake (see `mesh/security/handshake.py`).
+
+::
+
+    address --> resolve --> certificate, or the user of a Unix socket --> gRPC channel --> greet --> open_link
+
+A host name may have several addresses, of which another program may have one, such as [::1] beside 127.0.0.1: each of
+them is a peer to be tried.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
+import os
+import socket
 import ssl
+import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.errors import PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, HELLO_KEY, WELCOME_KEY, final
+from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.trust import Trust
+from woolexec.platform.ipc import user_of
+from woolexec.platform.posix import is_trusted
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.mesh.security.handshake import Caller
-    from woolexec.mesh.security.tls import Tls
+    from woolexec.mesh.security.handshake import Caller, Opening
     from woolexec.mesh.security.trust import Accepted
     from woolexec.wire.wire_pb2 import Welcome
 
@@ -29,44 +45,117 @@ DETAILS = 1000
 
 _OPTIONS = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]  # each link has its own connection
 
+_LOOK_UP = 10.0
+"""Seconds in which a host name must be found."""
+
+_MOST = 8
+"""Maximum number of addresses of one host name that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """
+    A connection to a peer.
+
+    :param channel: of gRPC; it connects when it is first used, and to nothing that has another certificate
+    :param fingerprint: SHA-256 of that certificate; empty without TLS
+    :param accepted: that certificate, if an authority has issued it
+    """
+
+    channel: Any
+    fingerprint: bytes = b""
+    accepted: Accepted | None = None
+
+
+async def resolve(address: str) -> list[str]:
+    """Return the addresses to try for an address: all that its host name has; itself if that is not known."""
+    if address.startswith("unix:"):
+        return [address]
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return [address]
+    try:
+        ipaddress.ip_address(host.strip("[]").partition("%")[0])
+        return [address]
+    except ValueError:
+        pass
+    try:
+        async with asyncio.timeout(_LOOK_UP):
+            found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):  # the connection will say why
+        return [address]
+    numbers = [str(sockaddr[0]) for *_, sockaddr in found]
+    return list(dict.fromkeys(f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in numbers))[:_MOST]
+
 
 @contextlib.asynccontextmanager
-async def connected(
-    address: str, credentials: Credentials, trust: Trust | None = None
-) -> AsyncIterator[tuple[Any, Accepted | None]]:
+async def open_channel(
+    address: str, credentials: Credentials, trust: Trust | None = None, *, at: str = ""
+) -> AsyncIterator[Channel]:
     """
-    Have a channel to a peer with a certificate that we accept.
+    Have a channel to a peer, which has shown that it may be the right one.
 
     gRPC compares names of every kind, and does not show the certificate.  So it is fetched first, and the channel
-    connects to nothing that has another one.
+    connects to nothing that has another one.  With a token alone nobody vouches for it but the proofs, which cover it.
 
-    :param trust: what is accepted; None: what the files say now
-    :return: the channel, and the certificate; None without TLS
-    :raises CredentialsError: if a certificate file cannot be read, or a token alone is not enough
-    :raises PeerRefusedError: if the peer cannot be reached, or its certificate is not accepted
+    :param trust: which certificates are accepted; None: what the files say now
+    :param at: one of the addresses that `resolve` returns; empty: the address is not a host name
+    :raises CredentialsError: if a certificate file cannot be read
+    :raises PeerRefusedError: if the peer cannot be reached, or its certificate or its user is not accepted
     """
-    tls, only, accepted = credentials.tls, None, None
-    if tls is not None:
-        trust = trust or Trust(tls)
-        der = await _fetch(address, tls)
-        certificate, only = Certificate.from_der(der), ssl.DER_cert_to_PEM_cert(der)
-        # If it has no name of its own, TLS has compared the names with the host.
-        accepted = trust.accept(certificate, [tls.name] if tls.name else None)
-    async with open_channel(address, credentials, only) as channel:
-        yield channel, accepted
+    grpc = load_grpc()
 
-
-async def _fetch(address: str, tls: Tls) -> bytes:
-    """
-    Return the certificate of a peer, after verifying that it is from one of our authorities.
-
-    :raises PeerRefusedError: if there is none, or it is from another authority
-    """
+    tls, at = credentials.tls, at or address
+    is_unix = at.startswith("unix:")
+    if is_unix:
+        await _check_socket(at.removeprefix("unix:"))
+    if tls is None and (credentials.token is None or is_unix):
+        async with grpc.aio.insecure_channel(at, options=_OPTIONS) as channel:
+            yield Channel(channel)
+        return
     host = address.rpartition(":")[0].strip("[]")
+    name = SELF_SIGNED if tls is None else tls.name or host
+    der = await _fetch(at, any_certificate() if tls is None else tls.context(host), name)
+    only, accepted = ssl.DER_cert_to_PEM_cert(der), None
     try:
-        _, writer = await to_peer(address, ssl=tls.context(host), server_hostname=tls.name or host)
+        certificate = Certificate.from_der(der)
+    except ValueError as exc:
+        raise PeerRefusedError("its certificate cannot be read") from exc
+    if tls is None:
+        if certificate.dns_names != {SELF_SIGNED.encode()}:
+            raise PeerRefusedError(
+                "its certificate is from an authority: set WOOLEXEC_TLS_CA to the file of that authority"
+            )
+        made = grpc.ssl_channel_credentials(only.encode())
+    else:
+        # If it has no name of its own, TLS has compared the names with the host.
+        accepted = (trust or Trust(tls)).accept(certificate, [tls.name] if tls.name else None)
+        made = tls.channel(only)
+    options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    async with grpc.aio.secure_channel(at, made, options=options) as channel:
+        yield Channel(channel, bytes.fromhex(certificate.fingerprint), accepted)
+
+
+def any_certificate() -> ssl.SSLContext:
+    """Return a context that verifies nothing: the proofs do."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+async def _fetch(address: str, context: ssl.SSLContext, name: str) -> bytes:
+    """
+    Return the certificate of a peer, after verifying what the context says.
+
+    :raises PeerRefusedError: if there is none, or it fails verification
+    """
+    try:
+        _, writer = await to_peer(address, ssl=context, server_hostname=name)
     except ssl.SSLError as exc:
         text = f"{exc.reason or exc}: {getattr(exc, 'verify_message', '')}".removesuffix(": ")
+        if exc.reason in _NO_TLS:
+            text = f"the server there does not use TLS, as a peer with a token or certificates does ({text})"
         raise PeerRefusedError(f"not reachable: {text}") from exc
     except OSError as exc:
         raise PeerRefusedError(f"not reachable: {exc.strerror or exc}") from exc
@@ -78,6 +167,38 @@ async def _fetch(address: str, tls: Tls) -> bytes:
     return der
 
 
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL says of an answer that is not TLS."""
+
+
+async def _check_socket(path: str) -> None:
+    """
+    Check that this user listens at a Unix socket, and that no other user can put another in its place.
+
+    gRPC does not say who is at the other end, so this is another connection, and the folder must protect the next one.
+
+    :raises PeerRefusedError: if another user does or can, or nobody listens
+    """
+    try:
+        for each in (path, os.path.dirname(path)):
+            about = os.lstat(each)
+            mode, is_folder = about.st_mode, each is not path
+            # In a folder such as /tmp others can make files, but not replace ours.
+            is_open = is_folder and mode & 0o022 and not mode & stat.S_ISVTX
+            if not is_trusted(about.st_uid) or is_open or not (stat.S_ISDIR if is_folder else stat.S_ISSOCK)(mode):
+                what = "folder" if is_folder else "socket"
+                raise PeerRefusedError(f"{each} must be a {what} of this user that no other user can replace")
+        _, writer = await to_peer(f"unix:{path}")
+    except OSError as exc:
+        raise PeerRefusedError(f"not reachable: {exc.strerror or exc}") from exc
+    try:
+        user = user_of(writer.get_extra_info("socket"))
+    finally:
+        writer.transport.abort()
+    if user is not None and not is_trusted(user):
+        raise PeerRefusedError(f"another user listens there, whose number is {user}")
+
+
 async def to_peer(address: str, **tls: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """
     Connect to an address without gRPC.
@@ -87,36 +208,15 @@ async def to_peer(address: str, **tls: Any) -> tuple[asyncio.StreamReader, async
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"), **tls)
     host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise OSError(f"{address} is not an address")
     return await asyncio.open_connection(host.strip("[]"), int(port), **tls)
-
-
-def open_channel(address: str, credentials: Credentials, only: str | None = None) -> Any:
-    """
-    Make a gRPC channel; it connects when it is first used.
-
-    :param only: the one certificate that the peer may have, in PEM; None: any of the authorities
-    :raises CredentialsError: if a certificate file cannot be read, or a token alone is not enough
-    """
-    grpc = load_grpc()
-
-    if credentials.tls is None:
-        if credentials.token is not None and not is_local(address):
-            error = CredentialsError(
-                f"a token alone does not protect the connection to {address}: use TLS (see docs/security.md), or ssh://"
-            )
-            error.is_final = True
-            raise error
-        return grpc.aio.insecure_channel(address, options=_OPTIONS)
-    secrets, options = credentials.tls.channel(only)
-    return grpc.aio.secure_channel(address, secrets, options=[*_OPTIONS, *options])
 
 
 def is_local(address: str) -> bool:
     """Return whether a connection to this address stays on this host."""
     if address.startswith("unix:"):
         return True
-    import ipaddress
-
     host = address.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -124,41 +224,47 @@ def is_local(address: str) -> bool:
         return host == "localhost"
 
 
-async def greet(channel: Any, caller: Caller) -> tuple[Welcome, bytes]:
+async def greet(channel: Channel, caller: Caller) -> tuple[Welcome, Opening]:
     """
     Make the first call of the handshake.
 
-    :return: the peer's description of itself, and the message that opens a link
-    :raises PeerRefusedError: if it has not proved its identity, or is not compatible
+    :return: what the peer has said to a stranger, none of which it has proved, and what opens a link
+    :raises PeerRefusedError: if it is not compatible
     """
-    welcome, opening = caller.answer((await _ask(channel, HELLO, caller.hello))[1])
-    if not welcome.workers:
-        raise PeerRefusedError("the peer says that it has no workers")
-    if welcome.trouble:
-        raise PeerRefusedError(f"{CANNOT_WORK}: {printable(welcome.trouble, DETAILS)}")
-    return welcome, opening
+    _, answer = await _ask(channel, HELLO, ((HELLO_KEY, caller.hello),))
+    return caller.answer(dict(answer)[WELCOME_KEY], channel.fingerprint)
 
 
-async def open_link(channel: Any, opening: bytes) -> tuple[Any, bytes]:
+async def open_link(channel: Channel, opening: Opening) -> tuple[Any, Welcome]:
     """
     Make the second call of the handshake.
 
-    :return: the stream of frames, and directions for handing over large payloads
-    :raises PeerRefusedError: if the peer refuses the link
+    :return: the stream of frames, and the peer's description of itself
+    :raises PeerRefusedError: if the peer refuses the link, or has not proved its identity
     """
-    return await _ask(channel, LINK, opening)
+    call, answer = await _ask(channel, LINK, opening.metadata)
+    try:
+        welcome = opening.check(answer)
+        if not welcome.workers:
+            raise PeerRefusedError("the peer says that it has no workers")
+        if welcome.trouble:
+            raise PeerRefusedError(f"{CANNOT_WORK}: {printable(welcome.trouble, DETAILS)}")
+    except BaseException:
+        call.cancel()
+        raise
+    return call, welcome
 
 
-async def _ask(channel: Any, method: str, hello: bytes) -> tuple[Any, bytes]:
+async def _ask(channel: Channel, method: str, metadata: Iterable[tuple[str, bytes]]) -> tuple[Any, Any]:
+    """Make a call; return it, and the metadata of the answer, in which there is a welcome."""
     grpc = load_grpc()
 
-    call = channel.stream_stream(method)(metadata=((HELLO_KEY, hello),))
+    call = channel.channel.stream_stream(method)(metadata=tuple(metadata))
     try:
         # grpc.aio may lose the initial metadata of a call that has ended, so Hello is answered in trailing metadata.
-        answer = await (call.trailing_metadata() if method == HELLO else call.initial_metadata())
-        for key, value in answer or ():
-            if key == WELCOME_KEY:
-                return call, value
+        answer = tuple(await (call.trailing_metadata() if method == HELLO else call.initial_metadata()) or ())
+        if any(key == WELCOME_KEY and isinstance(value, bytes) for key, value in answer):
+            return call, answer
         code, details = await call.code(), printable(await call.details() or "", DETAILS)
         if code is grpc.StatusCode.UNAVAILABLE and details != DRAINING:
             raise PeerRefusedError(f"not reachable: {details}")

@@ -3,7 +3,7 @@ Check the connection to a peer, step by step: ``woolexec doctor``.
 
 ::
 
-    address --> names --> connection --> our certificate --> TLS --> token, versions --> link --> clock --> round trip
+    address --> names --> connection --> our certificate --> TLS --> versions, token --> link --> clock --> round trip
 
 No task is sent.  The first step that fails ends the check, because the later steps depend on it.
 """
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
-from woolexec.mesh.client.channel import connected, greet, open_link, to_peer
+from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
+from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.tls import CLIENT
 from woolexec.resources import amounts
 
@@ -41,6 +42,8 @@ _SOON = 30 * 86400.0
 """The user is warned when our certificate expires within this many seconds."""
 
 _ENDED = "the peer ended the connection"
+
+_PLAIN = "is it a woolexec peer? One that was started with --insecure, or of an older version, does not use TLS"
 
 _CLOCK = 30.0
 """Seconds that clocks may differ before certificates and logs become confusing."""
@@ -68,11 +71,35 @@ async def look(address: str, credentials: Credentials, pool: str = "") -> Welcom
     :raises PeerRefusedError: if it does not answer as a peer should
     :raises CredentialsError: if a certificate file cannot be read
     """
+    return (await _look(address, credentials, pool))[0]
+
+
+async def _look(address: str, credentials: Credentials, pool: str = "") -> tuple[Welcome, str | None, str]:
+    """
+    Open a link, and close it again.
+
+    :return: the peer's description, the number of its free places, and at which address of the host it is
+    """
+    reasons = []
+    found = await resolve(address)
+    for at in found:
+        try:
+            return *await _look_at(address, at, credentials, pool), at
+        except PeerRefusedError as exc:
+            reasons.append(f"{at}: {exc}" if found[1:] else str(exc))
+    raise PeerRefusedError("; ".join(reasons))
+
+
+async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -> tuple[Welcome, str | None]:
     grpc = load_grpc()
 
     try:
-        async with asyncio.timeout(PATIENCE), connected(address, credentials) as (channel, _):
-            return (await greet(channel, Caller(credentials.token, pool)))[0]
+        async with asyncio.timeout(PATIENCE), open_channel(address, credentials, at=at) as channel:
+            _, opening = await greet(channel, Caller(credentials.token, pool))
+            stream, welcome = await open_link(channel, opening)
+            free = dict(await stream.initial_metadata()).get(FREE_KEY)
+            stream.cancel()
+            return welcome, free
     except TimeoutError as exc:
         raise PeerRefusedError(f"no answer in {PATIENCE:g} s") from exc
     except grpc.RpcError as exc:
@@ -102,6 +129,7 @@ class _Steps:
         self._address = address
         self._credentials = credentials
         host, _, port = address.rpartition(":")
+        self._at = address
         self._is_unix = address.startswith("unix:")
         self._host, self._port = host.strip("[]"), int(port) if port.isdecimal() else 0
         self._welcome: Welcome | None = None
@@ -155,18 +183,15 @@ class _Steps:
     async def encryption(self) -> AsyncIterator[Step]:
         """Do the TLS handshake, or check that the peer does not use TLS."""
         tls = self._credentials.tls
-        context = ssl.create_default_context(cafile=tls.ca if tls else None)
-        context.set_alpn_protocols(["h2"])
         if tls is None:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        elif tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key)
-        error = await self._encrypt(context, (tls.name if tls else "") or self._host)
-        if tls is None:
-            if error is None:
-                advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
-                yield Step("TLS", works=False, found="the peer uses TLS, but no certificates are given", advice=advice)
+            async for step in self._own_certificate():
+                yield step
             return
+        context = ssl.create_default_context(cafile=tls.ca)
+        context.set_alpn_protocols(["h2"])
+        if tls.certificate is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
+        error = await self._encrypt(context, tls.name or self._host)
         if error is None:
             yield Step("TLS", works=True, found="the peer's certificate is valid")
         elif self._is_about_us(error):
@@ -180,7 +205,24 @@ class _Steps:
             advice = (
                 "is the peer's certificate valid now, for a peer, from this authority? See `woolexec certs show FILE`"
             )
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+                advice = _PLAIN
             yield Step("TLS", works=False, found=str(error), advice=advice)
+
+    async def _own_certificate(self) -> AsyncIterator[Step]:
+        """Check that a port uses TLS if we have a token, and no TLS otherwise."""
+        has_token = self._credentials.token is not None
+        error = await self._encrypt(any_certificate(), SELF_SIGNED)
+        if error is None and (self._is_unix or not has_token):
+            advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
+            found = "the peer uses TLS, but neither a token nor certificates are given"
+            if has_token:
+                found = "the peer uses TLS, but no certificates are given"
+            yield Step("TLS", works=False, found=found, advice=advice)
+        elif error is None:
+            yield Step("TLS", works=True, found="the peer shows a certificate, which its proof of the token covers")
+        elif has_token and not self._is_unix and isinstance(error, ssl.SSLError):
+            yield Step("TLS", works=False, found=f"the server there does not use TLS ({error})", advice=_PLAIN)
 
     async def _encrypt(self, context: ssl.SSLContext, name: str) -> Exception | None:
         writer = None
@@ -208,9 +250,10 @@ class _Steps:
     async def handshake(self) -> AsyncIterator[Step]:
         """Authenticate both ends, compare versions and open a link."""
         try:
-            self._welcome = await look(self._address, self._credentials)
+            self._welcome, free, self._at = await _look(self._address, self._credentials)
         except (PeerRefusedError, CredentialsError) as exc:
-            yield Step("peer", works=False, found=str(exc), advice=_advice(str(exc)))
+            name = "link" if str(exc) == DRAINING else "peer"
+            yield Step(name, works=False, found=str(exc), advice=_advice(str(exc)))
             return
         self._seen = time()
         welcome = self._welcome
@@ -222,15 +265,6 @@ class _Steps:
             f"{welcome.pid}, {welcome.workers} workers{f', pool {welcome.pool}' if welcome.pool else ''}"
             f"{f', {offer}' if offer else ''}",
         )
-        try:
-            async with asyncio.timeout(PATIENCE), connected(self._address, self._credentials) as (channel, _):
-                _, opening = await greet(channel, Caller(self._credentials.token))
-                stream, _ = await open_link(channel, opening)
-                free = dict(await stream.initial_metadata()).get(FREE_KEY)
-                stream.cancel()
-        except (PeerRefusedError, TimeoutError) as exc:
-            yield Step("link", works=False, found=str(exc) or "no answer", advice=_advice(str(exc)))
-            return
         if free == "0":
             advice = "new tasks wait until others end; start another peer, or give this one more --workers"
             yield Step("link", works=True, found="the peer accepts the link, but has no free places", advice=advice)
@@ -248,7 +282,8 @@ class _Steps:
     async def trips(self) -> AsyncIterator[Step]:
         """Measure the round-trip time."""
         took = []
-        async with asyncio.timeout(_TRIPS * PATIENCE), connected(self._address, self._credentials) as (channel, _):
+        opening = open_channel(self._address, self._credentials, at=self._at)
+        async with asyncio.timeout(_TRIPS * PATIENCE), opening as channel:
             for _ in range(_TRIPS):
                 begun = perf_counter()
                 await greet(channel, Caller(self._credentials.token))
@@ -258,7 +293,10 @@ class _Steps:
 
 def _advice(reason: str) -> str:
     if "token" in reason:
-        return "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here"
+        return (
+            "give both ends the same token: --token-file there, WOOLEXEC_TOKEN_FILE here; what forwards the connection "
+            "must not end TLS itself"
+        )
     if "Python" in reason or "cloudpickle" in reason or "protocol" in reason:
         return "install the same minor version of Python, and of woolexec, at both ends"
     if DRAINING in reason:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from woolexec import errors
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.client.attempts import Attempts
-from woolexec.mesh.client.channel import connected, greet, open_link
+from woolexec.mesh.client.channel import greet, open_channel, open_link
 from woolexec.mesh.client.finding import REPLAY, Finder
 from woolexec.mesh.client.link import Link, no_code
 from woolexec.mesh.client.trusted import Trusted, fault_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from woolexec.engine.links import Linked
     from woolexec.mesh.client.candidates import Candidate
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
 
 MOST = 100
@@ -199,7 +200,7 @@ class Peers:
         with self._changed:
             self._changed.notify_all()
 
-    async def _link_to(self, known: Candidate, address: str, patience: float) -> Exception | str | None:
+    async def _link_to(self, known: Candidate, address: str, at: str, patience: float) -> Exception | str | None:
         """Run one link until it ends and return None; or return why none could be made."""
         grpc = load_grpc()
         credentials = known.record.credentials or self._credentials
@@ -212,17 +213,17 @@ class Peers:
         async with contextlib.AsyncExitStack() as taken:
             try:
                 async with self._few, asyncio.timeout(patience):
-                    channel, accepted = await taken.enter_async_context(connected(address, credentials, trust))
-                    welcome, opening = await greet(channel, Caller(credentials.token, known.record.pool, *self._ours))
-                    if welcome.identity == self._identity or welcome.identity in self._links:
+                    channel = await taken.enter_async_context(open_channel(address, credentials, trust, at=at))
+                    hint, opening = await greet(channel, Caller(credentials.token, known.record.pool, *self._ours))
+                    if (other := self._needless(hint)) is not None:  # not proved: it can only harm itself
                         known.was_logged = True
-                        return "already linked to this peer"  # found in two ways, or this process itself
-                    if len(self._links) >= MOST:
-                        known.was_logged = True
-                        return f"{MOST} other peers are linked"
+                        return other
+                    stream, welcome = await open_link(channel, opening)
+                    taken.callback(stream.cancel)
+                    if (other := self._needless(welcome)) is not None:
+                        return other
                     taken.enter_context(self._taking(welcome.identity))
-                    stream, told = await open_link(channel, opening)
-                    passage = await passages.enter(told)
+                    passage = await passages.enter(welcome.passage)
                     if passage is not None:
                         taken.callback(passage.close)
             except TimeoutError:
@@ -237,11 +238,17 @@ class Peers:
             self._attempts.succeeded(known)
             self._note(welcome.identity, link)
             try:
-                with self._trusted.watching(link, trust, accepted):
+                with self._trusted.watching(link, trust, channel.accepted):
                     known.reason = await link.run(stream, passage, self._wake)
             finally:
                 known.link = None
         return None
+
+    def _needless(self, welcome: Welcome) -> str | None:
+        """Return why no link to this peer is needed; None if it is."""
+        if welcome.identity == self._identity or welcome.identity in self._links:
+            return "already linked to this peer"  # found in two ways, or this process itself
+        return f"{MOST} other peers are linked" if len(self._links) >= MOST else None
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:

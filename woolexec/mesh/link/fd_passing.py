@@ -4,7 +4,7 @@ Fd passing: hand memory files from one end of a link to the other, where both ar
 ::
 
     client                                                            peer
-      <- Passage  boot id, name, key of this link ------- gRPC ------
+      <- Passage  boot id, name, key of this link ------- gRPC ------      part of what the peer's proof covers
       -- first half of the key -----------------------> Unix socket      proves that both run on the same kernel,
       <- second half ---------------------------------- Unix socket      whatever names and addresses say
       -- number, descriptor --------------------------> Unix socket
@@ -14,7 +14,8 @@ A descriptor is in the other end's socket before the frame that needs it is sent
 If this fails (another kernel or container, a full socket, no descriptors), a payload is sent in parts instead.
 
 The Unix socket has a random abstract name (see `unix(7)`), so a peer that is killed leaves no file behind.  Any user of
-the host can connect to it, but is not accepted without a key.
+the host can connect to it, but is not accepted without a key; and each end asks the kernel which user is at the other:
+descriptors pass between processes of one user only, or of root.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ import threading
 from collections.abc import Callable
 
 from woolexec.errors import ProtocolError
-from woolexec.platform.ipc import is_sealed, send_with_fds, unix_socket
-from woolexec.platform.posix import boot_id
+from woolexec.platform.ipc import is_sealed, send_with_fds, unix_socket, user_of
+from woolexec.platform.posix import boot_id, is_trusted
 from woolexec.wire.descriptors import Reserve, receive
 from woolexec.wire.payload import File
 from woolexec.wire.wire_pb2 import Passage as Directions
@@ -151,6 +152,7 @@ class Passages:
     async def _greet(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
+            _check_user(sock)
             async with asyncio.timeout(_GREETING):
                 half = await loop.sock_recv(sock, _HALF)
                 rest, taken = self._expected.pop(half)
@@ -198,6 +200,7 @@ async def enter(told: bytes) -> Passage | None:
     try:
         async with asyncio.timeout(_GREETING):
             await loop.sock_connect(sock, directions.name)
+            _check_user(sock)
             await loop.sock_sendall(sock, directions.key[:_HALF])
             rest = await loop.sock_recv(sock, _HALF)
         if hmac.compare_digest(rest, directions.key[_HALF:]):
@@ -209,6 +212,17 @@ async def enter(told: bytes) -> Passage | None:
         raise
     sock.close()
     return None
+
+
+def _check_user(sock: socket.socket) -> None:
+    """
+    Check that a process of this user, or of root, is at the other end.
+
+    :raises PermissionError: if another user's is
+    """
+    user = user_of(sock)
+    if user is not None and not is_trusted(user):
+        raise PermissionError(errno.EPERM, "another user is at the other end")
 
 
 def _socket() -> socket.socket:

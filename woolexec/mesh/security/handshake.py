@@ -5,15 +5,22 @@ How the two ends of a link authenticate each other before the first frame.
 
     client                                                     peer
       -- Hello    versions, nonce c -------------------------->
-      <- Welcome  versions, identity, nonce s, proof(peer) -----     proves that it has the token
-      -- Link     versions, nonces c and s, proof(client) ----->     frames follow
+      <- Welcome  versions, nonce s ---------------------------     nothing that depends on the token
+      -- Link     who it is, nonces c and s; its proof ------->     checked before anything else of it is believed
+      <- Welcome  what the peer offers; its proof -------------     checked before the first frame leaves
+
+A proof is an HMAC, by the token, of the protocol's version, the role of the end that makes it, the certificate that the
+peer shows on this connection, both nonces, and the message that it comes with.
 
 Guarantees:
-1. The token is never sent: each end proves that it has it by an HMAC of both nonces.
-2. The peer proves itself first: an impostor receives no byte of a task, and no proof.
-3. A nonce of the peer can be used once, within 10 s, so an intercepted proof is worthless.  The nonce itself encodes
-   when it was made and for which c: greetings of strangers use no memory of the peer, and do not affect other clients.
-4. All of it is gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been acknowledged): the
+1. The token is never sent, and an end that does not have it gets nothing from a peer that depends on it.
+2. A peer that has not proved that it has the token gets no byte of a task.
+3. A proof is worth nothing on another connection: whoever relays the handshake shows the client another certificate
+   than the peer's, and both ends refuse.  Addresses are not part of it, so a forwarded port works.  A Unix socket has
+   no certificate; its folder and the user at its other end are checked instead (see `woolexec.mesh.client.channel`).
+4. A nonce of the peer can be used once, within 10 s.  The nonce itself encodes when it was made and for which c:
+   greetings of strangers use no memory of the peer, and do not affect other clients.
+5. All of it is gRPC metadata, of which gRPC accepts 8 KiB (1.85: 16 MiB until its settings have been acknowledged): the
    peer reads no message from a stranger.
 """
 
@@ -24,6 +31,7 @@ import os
 import secrets
 import struct
 import sys
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -34,12 +42,13 @@ from woolexec.printable import printable
 from woolexec.wire.wire_pb2 import Hello, Welcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 HELLO_KEY = "woolexec-hello-bin"
 WELCOME_KEY = "woolexec-welcome-bin"
+PROOF_KEY = "woolexec-proof-bin"
 """Keys of the metadata; gRPC carries bytes under keys that end in ``-bin``."""
 
 FREE_KEY = "woolexec-free"
@@ -59,13 +68,20 @@ _NONCE_AGE = 10.0
 _MADE = struct.Struct("<d8s")
 """The start of a peer's nonce: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
 
+_FOREIGN = "it does not speak woolexec's protocol"
+
 
 def describe(greeting: Hello | Welcome) -> None:
-    """Fill in the description of this process."""
+    """Fill in what the other end must know of this process to work with it."""
     greeting.protocol = PROTOCOL
     greeting.python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    greeting.woolexec = _version("woolexec")
     greeting.cloudpickle = _version("cloudpickle")
+
+
+def introduce(greeting: Hello | Welcome) -> None:
+    """Fill in the description of this process."""
+    describe(greeting)
+    greeting.woolexec = _version("woolexec")
     greeting.host = host_name()
     greeting.pid = os.getpid()
 
@@ -108,6 +124,30 @@ def _major(text: str) -> str:
     return text.partition(".")[0]
 
 
+def no_certificates() -> Sequence[bytes]:
+    """Return the fingerprint that stands for a connection without TLS."""
+    return (b"",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """
+    What the proofs of both ends depend on, beside the token.
+
+    :param fingerprint: SHA-256 of the peer's certificate; empty without TLS
+    """
+
+    fingerprint: bytes
+    callers: bytes
+    peers: bytes
+
+    def proof(self, token: bytes, role: bytes, message: bytes) -> bytes:
+        """Prove that this end has the token, and sent this message over this connection."""
+        assert len(self.callers) == len(self.peers) == _NONCE
+        head = b"woolexec %d %s\0%c" % (PROTOCOL, role, len(self.fingerprint))
+        return hmac.digest(token, head + self.fingerprint + self.callers + self.peers + message, "sha256")
+
+
 class Caller:
     """
     The client's part of the handshake.
@@ -123,42 +163,76 @@ class Caller:
         self, token: bytes | None, pool: str = "", session: bytes = b"", client: str = "", hops: int = 0
     ) -> None:
         self._token = token
-        self._hello = Hello(nonce=secrets.token_bytes(_NONCE), pool=pool)
-        self._session, self._client, self._hops = session, client, hops
+        self._hello = Hello(nonce=secrets.token_bytes(_NONCE))
         describe(self._hello)
+        self._opening = Hello(first=self._hello.nonce, pool=pool, session=session, client=client, hops=hops)
+        introduce(self._opening)
 
     @property
     def hello(self) -> bytes:
         """The first message."""
         return self._hello.SerializeToString()
 
-    def answer(self, data: bytes) -> tuple[Welcome, bytes]:
+    def answer(self, data: bytes, fingerprint: bytes = b"") -> tuple[Welcome, Opening]:
         """
-        Check the peer's welcome.
+        Answer the peer's welcome, of which nothing has been proved.
 
-        :return: the welcome, and the message that opens the link
-        :raises PeerRefusedError: if the peer has not proved its identity, or is not compatible
+        :param fingerprint: SHA-256 of the certificate that the peer shows on this connection; empty without TLS
+        :return: the welcome, and what opens the link
+        :raises PeerRefusedError: if the peer is not compatible
         """
-        try:
-            welcome = Welcome.FromString(data)
-        except Exception as exc:  # protobuf's DecodeError
-            raise PeerRefusedError("it does not speak woolexec's protocol") from exc
-        _encode_texts(welcome)
-        if self._token is not None:
-            proof = _proof(self._token, b"peer", self._hello.nonce, welcome.nonce)
-            if not hmac.compare_digest(proof, welcome.proof):
-                raise PeerRefusedError("the peer has not proved that it has the token")
-        reason = misfit(self._hello, welcome)
-        if reason is not None:
+        welcome = _welcome(data)
+        if (reason := misfit(self._hello, welcome)) is not None:
             raise final(PeerRefusedError(reason))
-        opening = Hello()
-        opening.CopyFrom(self._hello)
-        opening.first, opening.nonce = self._hello.nonce, welcome.nonce
-        # This is not told to a peer that has not proved itself.
-        opening.session, opening.client, opening.hops = self._session, self._client, self._hops
+        if len(welcome.nonce) != _NONCE:
+            raise PeerRefusedError(_FOREIGN)
+        self._opening.nonce = welcome.nonce
+        message = self._opening.SerializeToString()
+        connection = _Connection(fingerprint, self._hello.nonce, welcome.nonce)
+        return welcome, Opening(message, self._token, connection)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opening:
+    """What opens a link: the client's second message, and what the peer has to prove then."""
+
+    message: bytes
+    _token: bytes | None
+    _connection: _Connection
+
+    @property
+    def metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """The metadata of the call that opens the link."""
+        message = HELLO_KEY, self.message
+        if self._token is None:
+            return (message,)
+        return message, (PROOF_KEY, self._connection.proof(self._token, b"client", self.message))
+
+    def check(self, metadata: Iterable[tuple[str, Any]]) -> Welcome:
+        """
+        Check the metadata that the peer has opened the link with.
+
+        :return: the peer's description of itself
+        :raises PeerRefusedError: if it has not proved its identity
+        """
+        answer = dict(metadata)
+        data, proof = answer.get(WELCOME_KEY), answer.get(PROOF_KEY)
+        if not isinstance(data, bytes):
+            raise PeerRefusedError(_FOREIGN)
         if self._token is not None:
-            opening.proof = _proof(self._token, b"client", self._hello.nonce, welcome.nonce)
-        return welcome, opening.SerializeToString()
+            right = self._connection.proof(self._token, b"peer", data)
+            if not hmac.compare_digest(right, proof if isinstance(proof, bytes) else b""):
+                raise PeerRefusedError("the peer has not proved that it has the token")
+        return _welcome(data)
+
+
+def _welcome(data: bytes) -> Welcome:
+    try:
+        welcome = Welcome.FromString(data)
+    except Exception as exc:  # protobuf's DecodeError
+        raise PeerRefusedError(_FOREIGN) from exc
+    _encode_texts(welcome)
+    return welcome
 
 
 class Door:
@@ -167,12 +241,16 @@ class Door:
 
     :param token: the secret that clients must have; None: any client that can connect is accepted
     :param welcome: the peer's description of itself
+    :param fingerprints: returns SHA-256 of each certificate that connections may have been made with
     """
 
-    def __init__(self, token: bytes | None, welcome: Welcome) -> None:
+    def __init__(
+        self, token: bytes | None, welcome: Welcome, fingerprints: Callable[[], Sequence[bytes]] = no_certificates
+    ) -> None:
         self._token = token
         self._welcome = welcome
-        describe(self._welcome)
+        introduce(self._welcome)
+        self._fingerprints = fingerprints
         self._secret = secrets.token_bytes(32)
         self._used: dict[bytes, float] = {}  # nonces that were used, and when they expire
 
@@ -182,50 +260,72 @@ class Door:
 
         :raises PeerRefusedError: if it is invalid, or its sender is not compatible
         """
-        hello = self._read(metadata)
-        self._check(hello)
-        welcome = Welcome()
-        welcome.CopyFrom(self._welcome)
+        hello, _, _ = self._read(metadata)
+        if (reason := misfit(hello, self._welcome)) is not None:  # worded for the client, which reads it
+            raise final(PeerRefusedError(reason))
+        welcome = Welcome(identity=self._welcome.identity)
+        describe(welcome)
         welcome.nonce = self._sign(_MADE.pack(monotonic(), secrets.token_bytes(8)), hello.nonce)
-        welcome.clock = time()
-        if self._token is not None:
-            welcome.proof = _proof(self._token, b"peer", hello.nonce, welcome.nonce)
         return welcome.SerializeToString()
 
-    def admit(self, metadata: Iterable[tuple[str, Any]]) -> Hello:
+    def admit(self, metadata: Iterable[tuple[str, Any]]) -> Admitted:
         """
         Admit a client that has received the welcome.
 
-        :raises PeerRefusedError: if it has not proved its identity
+        :raises PeerRefusedError: if it has not proved its identity, or is not compatible
         """
-        hello = self._read(metadata)
+        hello, message, proof = self._read(metadata)
         self._check_nonce(hello)
-        if self._token is not None:
-            proof = _proof(self._token, b"client", hello.first, hello.nonce)
-            if not hmac.compare_digest(proof, hello.proof):
-                raise PeerRefusedError("the client has not proved that it has the token")
-        self._check(hello)
-        self._use(hello.nonce)
-        return hello
-
-    def _read(self, metadata: Iterable[tuple[str, Any]]) -> Hello:
-        for key, value in metadata:
-            if key == HELLO_KEY and isinstance(value, bytes):
-                try:
-                    hello = Hello.FromString(value)
-                except Exception:  # protobuf's DecodeError
-                    break
-                if len(hello.nonce) == _NONCE:
-                    _encode_texts(hello)
-                    return hello
-        raise PeerRefusedError("it does not speak woolexec's protocol")
-
-    def _check(self, hello: Hello) -> None:
-        reason = misfit(hello, self._welcome)  # worded for the client, which reads it
+        connection = self._proved(hello, message, proof)
+        reason = misfit(hello, self._welcome)
         if reason is None and hello.pool and hello.pool != self._welcome.pool:
             reason = f"pool {hello.pool!r} is requested, but this peer belongs to pool {self._welcome.pool!r}"
         if reason is not None:
-            raise PeerRefusedError(reason)
+            raise final(PeerRefusedError(reason))
+        self._use(hello.nonce)
+        return Admitted(hello, connection)
+
+    def welcome(self, admitted: Admitted, passage: bytes = b"") -> tuple[tuple[str, bytes], ...]:
+        """
+        Return the metadata that opens the link for a client.
+
+        :param passage: see `woolexec.mesh.link.fd_passing`
+        """
+        welcome = Welcome()
+        welcome.CopyFrom(self._welcome)
+        welcome.clock, welcome.passage = time(), passage
+        data = welcome.SerializeToString()
+        if self._token is None:
+            return ((WELCOME_KEY, data),)
+        return (WELCOME_KEY, data), (PROOF_KEY, admitted.connection.proof(self._token, b"peer", data))
+
+    def _proved(self, hello: Hello, message: bytes, proof: bytes) -> _Connection:
+        """
+        Return the connection for which a client has proved that it has the token.
+
+        :raises PeerRefusedError: if it has not
+        """
+        connections = [_Connection(each, hello.first, hello.nonce) for each in self._fingerprints()]
+        if self._token is None:
+            return connections[0]
+        for each in connections:
+            if hmac.compare_digest(each.proof(self._token, b"client", message), proof):
+                return each
+        relayed = "; or something between the two ends TLS" if connections[0].fingerprint else ""
+        raise PeerRefusedError(f"the client has not proved that it has the token{relayed}")
+
+    def _read(self, metadata: Iterable[tuple[str, Any]]) -> tuple[Hello, bytes, bytes]:
+        """Return a message, parsed and as it was sent, and the proof that it comes with."""
+        given = {key: value for key, value in metadata if key in (HELLO_KEY, PROOF_KEY) and isinstance(value, bytes)}
+        message = given.get(HELLO_KEY, b"")
+        try:
+            hello = Hello.FromString(message)
+        except Exception as exc:  # protobuf's DecodeError
+            raise PeerRefusedError(_FOREIGN) from exc
+        if len(hello.nonce) != _NONCE:
+            raise PeerRefusedError(_FOREIGN)
+        _encode_texts(hello)
+        return hello, message, given.get(PROOF_KEY, b"")
 
     def _sign(self, made: bytes, callers: bytes) -> bytes:
         """Make a nonce from its creation time and the caller's nonce."""
@@ -238,7 +338,7 @@ class Door:
         :raises PeerRefusedError: if it did not, or the nonce is expired or was used before
         """
         made = hello.nonce[: _MADE.size]
-        genuine = hmac.compare_digest(self._sign(made, hello.first), hello.nonce)
+        genuine = len(hello.first) == _NONCE and hmac.compare_digest(self._sign(made, hello.first), hello.nonce)
         if not genuine or _MADE.unpack(made)[0] + _NONCE_AGE < monotonic() or hello.nonce in self._used:
             raise PeerRefusedError("the nonce is unknown, expired or already used")
 
@@ -249,5 +349,9 @@ class Door:
         self._used[nonce] = now + _NONCE_AGE
 
 
-def _proof(token: bytes, role: bytes, callers: bytes, peers: bytes) -> bytes:
-    return hmac.digest(token, b"woolexec 1 " + role + b"\0" + callers + peers, "sha256")
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A client that was admitted: its message, and the connection that its proof is for."""
+
+    hello: Hello
+    connection: _Connection

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from woolexec.errors import CredentialsError
@@ -24,6 +25,9 @@ from woolexec.platform.posix import is_closed_to_others
 
 PEER, CLIENT = "peer.woolexec", "client.woolexec"
 """DNS names in certificates."""
+
+_REPLACED = 60.0
+"""Seconds for which connections count that were made before a peer's certificate was replaced."""
 
 _ANY_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL."""
@@ -132,19 +136,16 @@ class Tls:
         except ValueError as exc:
             raise CredentialsError(f"{self.ca}: {exc}") from exc
 
-    def channel(self, only: str | None = None) -> tuple[Any, Sequence[tuple[str, str]]]:
+    def channel(self, only: str) -> Any:
         """
-        Make the arguments of a client's channel.
+        Make the gRPC credentials of a client's channel.
 
-        :param only: the one certificate that the peer may have, in PEM; None: any of the authorities
-        :return: gRPC credentials, and options
+        :param only: the one certificate that the peer may have, in PEM
         :raises CredentialsError: if a file cannot be read
         """
         grpc = load_grpc()
 
-        roots = _read(self.ca) if only is None else only.encode()
-        made = grpc.ssl_channel_credentials(roots, _read(self.key), _read(self.certificate))
-        return made, [("grpc.ssl_target_name_override", self.name)] if self.name else []
+        return grpc.ssl_channel_credentials(only.encode(), _read(self.key), _read(self.certificate))
 
     def context(self, host: str) -> ssl.SSLContext:
         """
@@ -167,6 +168,19 @@ class Tls:
             raise CredentialsError(f"{exc.filename or self.ca}: {exc.strerror or exc}") from exc
         return context
 
+
+class ServerFiles:
+    """
+    The certificate and the key that a peer shows; they are read again when the files change.
+
+    :param tls: the files
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._seen: list[tuple[int, int]] = []
+        self._shown: dict[bytes, float] = {}  # fingerprints, and until when they count
+
     def server(self) -> Any:
         """
         Make the gRPC credentials of a server; they are updated when the files change.
@@ -175,39 +189,49 @@ class Tls:
         """
         grpc = load_grpc()
 
-        files = _Files(self)
+        configuration = self._configuration()
+        self._seen = self._times()
         return grpc.dynamic_ssl_server_credentials(
-            files.configuration(), files.changed, require_client_authentication=self.ca is not None
+            configuration, self._changed, require_client_authentication=self._tls.ca is not None
         )
 
-
-class _Files:
-    """The configuration of a server, from files that may be replaced."""
-
-    def __init__(self, tls: Tls) -> None:
-        self._tls = tls
-        self._seen = self._times()
+    def fingerprints(self) -> tuple[bytes, ...]:
+        """Return SHA-256 of the certificate, and of those that it has replaced just now."""
+        now = monotonic()
+        return tuple(each for each, until in tuple(self._shown.items()) if until > now)
 
     def _times(self) -> list[tuple[int, int]]:
         paths = (self._tls.ca, self._tls.certificate, self._tls.key)
         about = [os.stat(path) for path in paths if path is not None]
         return [(each.st_mtime_ns, each.st_ino) for each in about]
 
-    def configuration(self) -> Any:
+    def _configuration(self) -> Any:
         """Read the files."""
         grpc = load_grpc()
 
         tls = self._tls
-        return grpc.ssl_server_certificate_configuration([(_read(tls.key), _read(tls.certificate))], _read(tls.ca))
+        key, certificate, ca = _read(tls.key), _read(tls.certificate), _read(tls.ca)
+        made = grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
+        self._show(certificate or b"")
+        return made
 
-    def changed(self) -> Any:
+    def _show(self, certificate: bytes) -> None:
+        try:
+            own, *_ = Certificate.all_in(certificate)
+        except ValueError as exc:
+            raise CredentialsError(f"{self._tls.certificate} has no certificate that can be read") from exc
+        until = monotonic() + _REPLACED
+        kept = {each: min(end, until) for each, end in self._shown.items() if end > monotonic()}
+        self._shown = kept | {bytes.fromhex(own.fingerprint): math.inf}
+
+    def _changed(self) -> Any:
         """Return the new configuration; None if it has not changed.  gRPC calls this at each handshake."""
         try:
             seen = self._times()
             if seen == self._seen:
                 return None
             self._tls.check()  # keep serving while only some files are replaced
-            made = self.configuration()
+            made = self._configuration()
         except (OSError, CredentialsError) as exc:
             logging.getLogger("woolexec").warning("keeping the old certificates, the new ones cannot be used: %s", exc)
             return None

@@ -100,16 +100,17 @@ class Acceptor:
         codes = load_grpc().StatusCode
         try:
             accepted = self._accept(context)
-            hello = self._door.admit(context.invocation_metadata())
+            admitted = self._door.admit(context.invocation_metadata())
         except PeerRefusedError as exc:
             self._log.refused(context.peer(), str(exc))
-            await context.abort(codes.UNAUTHENTICATED, str(exc))
+            await context.abort(codes.FAILED_PRECONDITION if exc.is_final else codes.UNAUTHENTICATED, str(exc))
         if not self.is_open:
             await context.abort(codes.UNAVAILABLE, DRAINING)
         if self.trouble:
             await context.abort(codes.RESOURCE_EXHAUSTED, f"{CANNOT_WORK}: {self.trouble}")
         task = asyncio.current_task()
         assert task is not None
+        hello = admitted.hello
         tenant, served = self._enter(hello, accepted, task)
         self.served[served] = task
         told, forget = self._passages.expect(served.enter)
@@ -117,7 +118,7 @@ class Acceptor:
         began = monotonic()
         try:
             free = str(max(0, self.places.admission.free))
-            await context.send_initial_metadata(((WELCOME_KEY, told), (FREE_KEY, free)))
+            await context.send_initial_metadata((*self._door.welcome(admitted, told), (FREE_KEY, free)))
             await served.run(context)
         except (ProtocolError, ValueError, OSError) as exc:
             self._log.refused(context.peer(), f"{served.client}: {exc}")

@@ -19,7 +19,8 @@ from woolexec.mesh.server.listening import reachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from woolexec.mesh.security.tls import Tls
+    from woolexec.mesh.security.self_signed import SelfSigned
+    from woolexec.mesh.security.tls import ServerFiles
     from woolexec.mesh.server.peer_log import PeerLog
 
 _LOOK = 0.5
@@ -42,11 +43,16 @@ class Listener:
     :param bind: ``host:port`` or ``unix:/path``
     :param make: makes a gRPC server
     :param handlers: what it serves
-    :param tls: None: connections are not encrypted
+    :param tls: what the port shows; None: connections are not encrypted
     """
 
     def __init__(
-        self, bind: str, make: Callable[[], Any], handlers: Sequence[Any], tls: Tls | None, log: PeerLog
+        self,
+        bind: str,
+        make: Callable[[], Any],
+        handlers: Sequence[Any],
+        tls: ServerFiles | SelfSigned | None,
+        log: PeerLog,
     ) -> None:
         self.address = bind
         """The address; once started, with the port that was chosen."""

@@ -32,8 +32,10 @@ from woolexec.mesh.client.peers import Peers
 from woolexec.mesh.grpc_module import in_use, load_grpc
 from woolexec.mesh.link.fd_passing import Passages
 from woolexec.mesh.link.outbox import OPTIONS, end, to_its_end
-from woolexec.mesh.security.handshake import Door
+from woolexec.mesh.security.handshake import Door, no_certificates
 from woolexec.mesh.security.record_key import RecordKey
+from woolexec.mesh.security.self_signed import SelfSigned
+from woolexec.mesh.security.tls import ServerFiles
 from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
@@ -140,8 +142,9 @@ class Peer:
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._welcome = welcome
-        self._door = Door(credentials.token, welcome)
         self._bind = self._socket_dir.bind
+        self._shown = _shown_at(self._bind, credentials)
+        self._door = Door(credentials.token, welcome, self._shown.fingerprints if self._shown else no_certificates)
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
         self._stop = asyncio.Event()  # set when the server is to stop
@@ -287,7 +290,7 @@ class Peer:
         listeners = []
         try:
             handlers = (self._acceptor.handlers(), health)
-            listeners.append(Listener(self._bind, make, handlers, self._credentials.tls, self._log))
+            listeners.append(Listener(self._bind, make, handlers, self._shown, self._log))
             if self._health_bind is not None:
                 listeners.append(Listener(self._health_bind, make, (health,), None, self._log))
             for each in listeners:
@@ -344,6 +347,22 @@ class Peer:
         except Exception as exc:
             if not announced.done():
                 announced.set_exception(exc)
+
+
+def _shown_at(bind: str, credentials: Credentials) -> ServerFiles | SelfSigned | None:
+    """
+    Return what the port of a peer shows; None: connections are not encrypted.
+
+    :raises PeerStartError: if it needs a certificate that cannot be made
+    """
+    if credentials.tls is not None:
+        return ServerFiles(credentials.tls)
+    if credentials.token is None or bind.startswith("unix:"):
+        return None
+    try:
+        return SelfSigned.make()
+    except CredentialsError as exc:
+        raise PeerStartError(str(exc)) from exc
 
 
 async def _stop(listeners: Sequence[Listener]) -> None:
