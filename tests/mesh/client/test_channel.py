@@ -239,7 +239,7 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
 def test_peer_that_says_that_it_has_no_workers_is_left_alone(peer):
     peer._door._welcome.workers = 0
     with (
-        PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, peers_timeout=0.2) as pool,
+        PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, peers_timeout=2.0) as pool,
         pytest.raises(NoPeersError, match="the peer says that it has no workers"),
     ):
         pool.submit(abs, -1).result(PATIENCE)
