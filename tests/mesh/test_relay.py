@@ -60,7 +60,8 @@ async def forwarder(address, seen):
                 writer.write(data)
         except OSError:
             pass
-        writer.close()
+        finally:
+            writer.transport.abort()
 
     async def accept(*ours):
         theirs = await asyncio.open_connection(host, int(port))
@@ -74,6 +75,7 @@ async def forwarder(address, seen):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close in the loop
 
 
 class Relay(grpc.GenericRpcHandler):

@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from threading import Condition
 from time import monotonic
@@ -53,6 +53,9 @@ _AT_ONCE = 32
 
 _NAMED = 10
 """Maximum number of peers that cannot be reached in one error message."""
+
+_TURN = 1.0
+"""Seconds that a handshake waits for another one with a peer that has the same identity."""
 
 _LOOK = 0.25
 """How often to check for tasks that wait while no peer is connected, in seconds."""
@@ -93,6 +96,7 @@ class Peers:
         self._identity = identity
         self._ours = session or secrets.token_bytes(16), client, hops
         self._changed = Condition()  # guards `_links`
+        self._turns: dict[str, asyncio.Event] = {}  # set when the last handshake with this identity has ended
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
         self._random = random.Random()  # noqa: S311  # not for secrets; does not disturb the program's random numbers
         self._attempts = Attempts(
@@ -215,14 +219,15 @@ class Peers:
                 async with self._few, asyncio.timeout(patience):
                     channel = await taken.enter_async_context(open_channel(address, credentials, trust, at=at))
                     hint, opening = await greet(channel, Caller(credentials.token, known.record.pool, *self._ours))
-                    if (other := self._needless(hint)) is not None:  # not proved: it can only harm itself
-                        known.was_logged = True
-                        return other
-                    stream, welcome = await open_link(channel, opening)
-                    taken.callback(stream.cancel)
-                    if (other := self._needless(welcome)) is not None:
-                        return other
-                    taken.enter_context(self._taking(welcome.identity))
+                    async with self._turn(hint.identity):
+                        if (other := self._needless(hint)) is not None:  # not proved: it can only harm itself
+                            known.was_logged = True
+                            return other
+                        stream, welcome = await open_link(channel, opening)
+                        taken.callback(stream.cancel)
+                        if (other := self._needless(welcome)) is not None:
+                            return other
+                        taken.enter_context(self._taking(welcome.identity))
                     passage = await passages.enter(welcome.passage)
                     if passage is not None:
                         taken.callback(passage.close)
@@ -249,6 +254,22 @@ class Peers:
         if welcome.identity == self._identity or welcome.identity in self._links:
             return "already linked to this peer"  # found in two ways, or this process itself
         return f"{MOST} other peers are linked" if len(self._links) >= MOST else None
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, identity: str) -> AsyncIterator[None]:
+        """Wait for the other handshakes with this peer, so that no second link is made; not for long, they may lie."""
+        before, ended = self._turns.get(identity), asyncio.Event()
+        self._turns[identity] = ended
+        try:
+            if before is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_TURN):
+                        await before.wait()
+            yield
+        finally:
+            ended.set()
+            if self._turns.get(identity) is ended:
+                del self._turns[identity]
 
     @contextlib.contextmanager
     def _taking(self, identity: str) -> Iterator[None]:
