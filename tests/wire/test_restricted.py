@@ -14,6 +14,7 @@ import pytest
 from tests.mesh import tasks
 from woolexec import WorkerLostError, current_executor
 from woolexec.base_error import rebuild
+from woolexec.wire.pickling import Pickled
 from woolexec.wire.plain_data import _CHECKED, _SAME, find
 from woolexec.wire.restricted import _IN_TASKS, AllowList
 
@@ -196,3 +197,40 @@ def test_data_that_cannot_be_made_is_not_on_the_list_either():
 def test_empty_list_allows_nothing():
     with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
         AllowList([]).load(pickle.dumps(tasks.weigh))
+
+
+class Evil:
+    """Unpickles as the value of a call."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+CALLS = []
+
+
+def record(data):
+    CALLS.append(data)
+
+
+def test_value_that_is_pickled_separately_is_unpickled_by_nothing_that_the_pickle_names():
+    allowed = AllowList([f"{__name__}:record"])
+    forged = pickle.dumps(Evil(Pickled, b"data", (), record))
+    with pytest.raises(TypeError):
+        allowed.load(forged)
+    assert CALLS == []
+
+
+TABLE = {"a": 1}
+
+
+def test_what_is_no_function_is_not_reached_through_the_list():
+    allowed = AllowList([f"{__name__}:TABLE"])
+    module = __name__.encode()
+    for forged in (b"c%b\nTABLE\n." % module, b"c%b\nTABLE\nI1\nI2\ns." % module):
+        with pytest.raises(pickle.UnpicklingError, match="is no function"):
+            allowed.load(forged)
+    assert TABLE == {"a": 1}

@@ -143,9 +143,13 @@ def _executor() -> Any:
     return import_module("woolexec.api.task_executor").current_executor()
 
 
+def _pickled(body: Any, buffers: Any = ()) -> Pickled:
+    return Pickled(body, buffers)  # and nothing that the pickle names unpickles it
+
+
 _IN_TASKS = {
     "woolexec.api.task_executor:current_executor": Constructor(_executor),
-    "woolexec.wire.pickling:Pickled": Constructor(Pickled),
+    "woolexec.wire.pickling:Pickled": Constructor(_pickled),
 }
 """What is plain data only in a worker that unpickles with the same list."""
 
@@ -199,6 +203,8 @@ class AllowList:
         found = sys.modules[module]
         for part in name.split("."):
             found = getattr(found, part)
+        if not callable(found):  # a pickle could change it for others, if it is a container
+            raise pickle.UnpicklingError(f"{printable(key, 300)} is {_ON_LIST}, but is no function")
         self._found[key] = found
         return found
 

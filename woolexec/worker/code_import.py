@@ -41,7 +41,7 @@ def _use(name: str, digest: str) -> None:
         return
     folder = os.environ.get(FOLDER, "")
     path = os.path.join(folder, f"{digest}.zip")
-    if not os.path.exists(path):
+    if not (is_digest(digest) and os.path.exists(path)):
         raise ModuleNotFoundError(f"module {name!r} was not shipped to {host_name()}", name=name)
     check(folder)
     before = os.path.join(folder, f"{_used.get(name)}.zip")
@@ -50,6 +50,11 @@ def _use(name: str, digest: str) -> None:
         if module.partition(".")[0] == name:
             sys.modules.pop(module, None)
     _used[name] = digest
+
+
+def is_digest(text: str) -> bool:
+    """Whether this is a digest as archives have, and no path that leads elsewhere."""
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
 def check(folder: str) -> None:

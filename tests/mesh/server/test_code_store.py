@@ -32,6 +32,13 @@ def test_folder_is_made_for_the_first_archive_for_nobody_else_and_removed(store)
     assert not folder.exists()
 
 
+def test_digest_is_no_way_to_other_archives(store, tmp_path):
+    store.add(digest_of(b"code"), b"code")
+    (tmp_path / "other.zip").write_bytes(b"secret")
+    assert store.get(f"{tmp_path}/other") is None
+    assert store.get(f"../{Path(store.folder).name}/{digest_of(b'code')}") is None
+
+
 def test_archive_that_was_added_is_there_and_another_is_not(store):
     store.add(digest_of(b"code"), b"code")
     assert store.get(digest_of(b"code")) == b"code"

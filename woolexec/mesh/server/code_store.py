@@ -10,7 +10,7 @@ import tempfile
 
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Code
-from woolexec.worker.code_import import check
+from woolexec.worker.code_import import check, is_digest
 
 LIMIT, LIMIT_OF_ALL = 256 << 20, 4 << 30
 """Maximum size of one code archive and of all together, in bytes."""
@@ -48,6 +48,8 @@ class CodeStore:
 
     def get(self, digest: str) -> bytes | None:
         """Return a code archive; None if it is not here."""
+        if not is_digest(digest):
+            return None
         try:
             with open(os.path.join(self.folder, f"{digest}.zip"), "rb") as file:
                 return file.read()
