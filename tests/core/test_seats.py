@@ -203,7 +203,7 @@ class World:
         self.round()
 
     def check(self):
-        running = sum(len(client.running) for client in self.clients)
+        running = sum(len(client.running) for client in self.clients if not client.share._is_held)
         assert running <= self.seats.count, f"{running} calls run at {self.seats.count} seats"
         held = sum(client.held for client in self.clients)
         assert self.seats.free >= 0
@@ -258,6 +258,53 @@ def test_client_that_holds_most_gives_a_seat_as_soon_as_one_of_its_calls_ends():
     world.finish(first.running[0])
     world.settle()
     assert (len(first.running), len(second.running)) == (1, 1)
+
+
+def test_client_whose_workers_are_not_read_gives_all_seats_and_takes_none():
+    world = World(2)
+    first, second = busy(world, calls=50), busy(world)
+    first.share.hold()
+    world.settle()
+    assert (first.held, len(second.running)) == (0, 2)
+    for _ in range(3):  # nor does it get one when others have nothing to do
+        while second.running:
+            world.finish(second.running[0])
+        first.submit()
+        world.settle()
+    assert first.held == 0
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_client_whose_workers_are_read_again_goes_on_with_them(has_ended):
+    world = World(2)
+    first = busy(world, calls=50)
+    workers = first.workers
+    first.share.hold()
+    world.settle()
+    if has_ended:
+        for worker in first.running:
+            world.finish(worker)
+    first.share.go_on()
+    for _ in range(200):
+        world.settle()
+        for worker in first.running:
+            world.finish(worker)
+    assert all(call.receiver.outcome == b"done" for call in first.calls)
+    assert first.workers[0] in workers
+
+
+def test_client_that_is_held_while_it_owes_or_waits_for_a_seat_is_out_of_the_line():
+    world = World(1)
+    first, second = busy(world, calls=20), busy(world, calls=20)
+    world.pass_time(TURN)
+    assert first.share.owes == 1
+    first.share.hold()
+    second.share.hold()
+    world.settle()
+    assert (world.seats.free, first.share.owes, first.held, second.held) == (1, 0, 0, 0)
+    second.share.go_on()
+    world.settle()
+    assert second.held == 1
 
 
 def test_calls_that_wait_behind_a_running_one_do_not_delay_the_seat():

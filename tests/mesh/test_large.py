@@ -104,6 +104,22 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
     assert calls == [1, 2, 1, 2]
 
 
+def test_few_large_payloads_are_sent_at_a_time(monkeypatch):
+    monkeypatch.setattr(outbox_module, "_PART", 100_000)
+    outbox, half_sent, most = Outbox(set()), set(), 0
+    for number in range(20):
+        outbox.put_frame(number, returning(number), store([b"x" * 200_000]))
+    outbox.withdraw(3)
+    for batch in written(outbox, 2 * 19):
+        for frame in batch:
+            if isinstance(frame, Part):
+                half_sent.add(frame.call)
+            else:
+                half_sent.remove(frame.call[0])
+            most = max(most, len(half_sent))
+    assert (most, half_sent) == (4, set())
+
+
 def test_parts_become_the_payload_that_was_sent(monkeypatch):
     monkeypatch.setattr(outbox_module, "_PART", 256 << 10)
     outbox, arriving = Outbox(set()), Arriving()

@@ -283,3 +283,9 @@ def test_host_and_boot_have_names():
     assert posix.host_name() == os.uname().nodename
     assert posix.boot_id() == posix.boot_id()
     assert posix.oom_kills() >= 0
+
+
+@pytest.mark.linux
+def test_process_that_is_to_end_first_says_so_to_the_kernel():
+    code = "from woolexec.platform.posix import end_first; end_first(); print(open('/proc/self/oom_score_adj').read())"
+    assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) >= 500

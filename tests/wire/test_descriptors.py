@@ -71,3 +71,21 @@ def test_descriptor_that_was_not_sent_is_missing(ends):
     there.close()
     with pytest.raises(ValueError, match="missing"):
         here.take()
+
+
+def test_files_that_nobody_receives_are_bounded_in_bytes(ends):
+    here, there = ends
+    here._on_the_way._limit = 250
+    file = store([b"x"])
+    assert [here.give(file.fd, 100) for _ in range(4)] == [True, True, False, False]
+    os.close(there.take())
+    assert [here.give(file.fd, 100) for _ in range(2)] == [True, False]
+
+
+def test_file_of_any_size_is_sent_where_none_is_on_the_way(ends):
+    here, there = ends
+    here._on_the_way._limit = 1
+    file = store([b"x"])
+    for _ in range(3):
+        assert here.give(file.fd, 100)
+        os.close(there.take())

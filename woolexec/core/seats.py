@@ -72,6 +72,10 @@ class Seats:
             self._line[share] = None
             self.settle()
 
+    def withdraw(self, share: Share) -> None:
+        """Remove a client from the line."""
+        self._line.pop(share, None)
+
     def could_give(self, share: Share) -> bool:
         """Return whether a client would get one more seat now, or as soon as a call of another one ends."""
         return share.held < self.count and (self.free > 0 or self._giver(share) is not None)
@@ -170,6 +174,7 @@ class Share:
         self.since = 0.0
         """When it was given its last seat, in monotonic seconds."""
         self._held_back: list[Any] = []  # sent no calls until a seat is given back
+        self._is_held = False  # it gets no seats
 
     def bind(self, scheduler: Scheduler, dismiss: Callable[[Any], object]) -> None:
         """
@@ -217,18 +222,18 @@ class Share:
     @property
     def could_grow(self) -> bool:
         """It would get one more seat if it asked for one."""
-        return not self.owes and self.seats.could_give(self)
+        return not (self.owes or self._is_held) and self.seats.could_give(self)
 
     def want(self) -> bool:
         """Ask for one more seat; return whether there is one at once."""
         held = self.held
-        if not self.owes:
+        if not (self.owes or self._is_held):
             self.seats.want(self)
         return self.held > held
 
     def take_spare(self) -> None:
         """Take a seat that nobody uses, if there is one."""
-        if not self.owes:
+        if not (self.owes or self._is_held):
             self.seats.take_spare(self)
 
     def granted(self) -> None:
@@ -256,6 +261,29 @@ class Share:
                 self._held_back.append(worker)
                 if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
                     self._scheduler.recall(worker)
+
+    def hold(self) -> None:
+        """
+        Give all seats back, and take none, until `go_on` is called: nothing is read from the workers meanwhile.
+
+        Nobody would learn when their calls end, so a client that reads no outcomes would keep its seats for ever.
+        """
+        self._is_held = True
+        self.seats.withdraw(self)
+        for worker in list(self._workforce.seated):
+            self._park(worker)
+            if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
+                self._scheduler.recall(worker)
+        count, self._workforce.limit, self.owes = self.held, 0, 0
+        self._held_back.clear()
+        self.seats.freed(count)
+
+    def go_on(self) -> None:
+        """Take seats again."""
+        self._is_held = False
+        if self._workforce.parked:
+            self.want()
+        self.wake()
 
     def joined(self, worker: Any) -> None:
         """Park a new worker if there is no seat for it."""

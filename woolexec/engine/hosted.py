@@ -15,8 +15,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import woolexec.broken_pool  # noqa: F401  # not when it is needed: no descriptor may be left then
@@ -24,11 +22,12 @@ from woolexec.core.seats import Seats, Share
 from woolexec.engine import asyncio_driver
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.forks import Forks
+from woolexec.engine.hosted_loop import HostedLoop
 from woolexec.engine.lifetimes import running
 from woolexec.engine.links import Links
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import GRACE
-from woolexec.engine.worker_process import pids_of
+from woolexec.engine.worker_process import pids_of, unsent_to
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
 if TYPE_CHECKING:
@@ -228,7 +227,8 @@ class Hosted:
             on_end=_nothing,
             host=host,
         )
-        cast("HostedLoop", self._rounds.loop).engine = self
+        self._loop = cast("HostedLoop", self._rounds.loop)
+        self._loop.engine = self
         self._rounds.supervisor.settings_of_user = dict(settings)
         self.scheduler = self._rounds.scheduler
         self.links = Links(self._rounds)
@@ -252,6 +252,21 @@ class Hosted:
     def mark(self) -> None:
         """Have it act in the round that follows."""
         self._host.mark(self)
+
+    def hold(self, who: object) -> None:
+        """Read nothing from the workers until everybody who has held them lets them go on; others get their seats."""
+        if self._loop.hold(who) and self._rounds.share is not None:
+            self._rounds.share.hold()
+
+    def go_on(self, who: object) -> None:
+        """Read from the workers again, if nobody else holds them."""
+        if self._loop.go_on(who) and self._rounds.share is not None:
+            self._rounds.share.go_on()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be written to workers."""
+        return unsent_to(self._rounds.supervisor.workers)
 
     def wake(self) -> None:
         """Have it act now; the caller is a task of the event loop."""
@@ -319,55 +334,6 @@ class Hosted:
     def on_first_nested(self, act: Callable[[], object]) -> None:
         """Call a function when a task first submits a task of its own."""
         self._rounds.dispatcher.nested.on_first = act
-
-
-class HostedLoop:
-    """Stands for a `Loop` to the parts of one engine: uses that of the host, which then has the engine act."""
-
-    def __init__(self, host: Host, rounds: Rounds) -> None:
-        self.inbox: deque[Any] = deque()
-        self.engine: Hosted
-        self.watched = self
-        self.clock = host.loop.clock
-        self.run_user_code = host.loop.run_user_code
-        self.handle_record = host.loop.handle_record
-        self.stopped = self.forked = False
-        self._host = host
-        self._rounds = rounds
-
-    def wake(self) -> None:
-        """Have the engine act soon."""
-        self._host.mark(self.engine)
-
-    def tell(self, piece: Callable[[], object]) -> None:
-        """Run a function in the host's thread soon; from any thread."""
-        self._host.tell(partial(self._told, piece))
-
-    def _told(self, piece: Callable[[], object]) -> None:
-        try:
-            piece()
-        except Exception as exc:
-            self.engine.fail(exc)
-        self.wake()
-
-    def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
-        """Run `piece` after this many seconds, unless its subject `about` is gone by then."""
-        subject = None if about is None else (self._rounds.is_outstanding, about)
-        self._host.loop.after(seconds, partial(self._told, piece), subject)
-
-    # -- the selector -------------------------------------------------------------------------------------------
-
-    def add(self, fd: int, act: Callable[[], object]) -> None:
-        """Call `act` when there is something to read."""
-        self._host.loop.watched.add(fd, partial(self._told, act))
-
-    def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
-        """Call `act` when there is something to read or, with `writing`, something can be written."""
-        self._host.loop.watched.change(fd, partial(self._told, act), writing=writing)
-
-    def remove(self, fd: int) -> None:
-        """Watch no more."""
-        self._host.loop.watched.remove(fd)
 
 
 def _is_current(about: tuple[Callable[[Any], bool], Any]) -> bool:

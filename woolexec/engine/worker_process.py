@@ -332,3 +332,8 @@ def pids_of(workers: dict[int, Worker]) -> list[int]:
     """Return the process ids of workers; from any thread."""
     # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
     return [pid for worker in tuple(workers.values()) if (pid := worker.pid or worker.page.pid)]
+
+
+def unsent_to(workers: dict[int, Worker]) -> int:
+    """Return the bytes that wait to be written to workers."""
+    return sum(len(piece) for worker in workers.values() for rest, _ in worker._out for piece in rest)

@@ -186,6 +186,19 @@ def send_with_fds(sock: socket.socket, data: bytes, fds: Sequence[int], flags: i
     sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], flags)
 
 
+def unreceived(sock: socket.socket) -> int:
+    """Return how much memory messages take that were sent over a Unix socket and not received; 0 if it is not known."""
+    import fcntl  # here and below: only for links, and they would be imported by every process
+    import termios
+
+    size = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, size)
+    except OSError:
+        return 0
+    return size[0]
+
+
 def receive_with_fds(
     sock: socket.socket, size: int, count: int, flags: int = 0
 ) -> tuple[bytes, array.array[int], bool]:

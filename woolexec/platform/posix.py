@@ -135,6 +135,19 @@ def reap_group(pid: int) -> int | None:
     return reap(pid)
 
 
+_FIRST = b"500"
+"""Of 1000: added to the part of the memory that a process uses, when the kernel chooses the one that ends."""
+
+
+def end_first() -> None:
+    """Have the kernel end this process before others, when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(_FIRST)
+    except OSError:  # not Linux, or it is set higher already
+        pass
+
+
 def adopt_orphans() -> bool:
     """Become the parent of descendants whose parents end; return False where the system cannot do that."""
     if not sys.platform.startswith("linux"):

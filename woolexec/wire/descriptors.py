@@ -9,6 +9,7 @@ File descriptors of memory files: how many a process uses, and how they get to t
    sending never blocks.
 3. The kernel drops descriptors for which the receiver has no free number.  So the receiver first looks at the message
    with MSG_PEEK, which leaves it in the queue.  One descriptor is kept in reserve, and released when no other is free.
+4. Files that were sent and not received take memory that nobody counts, so their bytes are bounded.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import deque
 
-from woolexec.platform.ipc import DONT_WAIT, PEEK, receive_with_fds, send_with_fds
+from woolexec.platform.ipc import DONT_WAIT, PEEK, receive_with_fds, send_with_fds, unreceived
 from woolexec.platform.posix import descriptor_limit
 
 TYPE_CHECKING = False
@@ -85,6 +87,44 @@ def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, ar
     return data, fds, is_lost and not fds
 
 
+_SHARE = 32
+"""The fraction of the memory that this process may use, for files that were sent and not received."""
+
+
+class OnTheWay:
+    """
+    The files that were sent over a socket and not received, and their bytes.
+
+    :param limit: maximum number of bytes if there are several; None: a share of the memory that this process may use
+    """
+
+    def __init__(self, sock: socket.socket, limit: int | None = None) -> None:
+        self._sock, self._limit = sock, limit
+        self._unit = 1  # what the kernel counts for one message
+        self._sizes: deque[int] = deque(maxlen=1000)  # of the files sent last
+        self._was_empty = True
+
+    def has_room(self, size: int) -> bool:
+        """Return whether a file of this size may be sent now."""
+        queued, sizes = unreceived(self._sock), self._sizes
+        while len(sizes) > -(-queued // self._unit):
+            sizes.popleft()
+        self._was_empty = not queued
+        if not sizes:
+            return True
+        if self._limit is None:
+            from woolexec.platform.memory import usable_memory  # rarely needed
+
+            self._limit = usable_memory() // _SHARE
+        return sum(sizes) + size <= self._limit
+
+    def add(self, size: int) -> None:
+        """Note a file that has been sent, after `has_room`."""
+        if self._was_empty:
+            self._unit = max(self._unit, unreceived(self._sock))
+        self._sizes.append(size)
+
+
 class Descriptors:
     """
     One end of the socket for file descriptors; owns it.
@@ -96,6 +136,7 @@ class Descriptors:
 
     def __init__(self, sock: socket.socket, reserve: Reserve) -> None:
         self._sock = sock
+        self._on_the_way = OnTheWay(sock)
         self.reserve = reserve
         reserve.hold()
 
@@ -104,12 +145,15 @@ class Descriptors:
         """The file descriptor of the socket itself."""
         return self._sock.fileno()
 
-    def give(self, fd: int) -> bool:
-        """Send a descriptor; return False if that cannot be done now."""
+    def give(self, fd: int, size: int = 0) -> bool:
+        """Send the descriptor of a file of this size; return False if that cannot be done now."""
         try:
+            if not self._on_the_way.has_room(size):
+                return False
             send_with_fds(self._sock, b"\0", [fd], DONT_WAIT)
         except OSError:
             return False
+        self._on_the_way.add(size)
         return True
 
     def take(self) -> int:

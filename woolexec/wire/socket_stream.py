@@ -192,7 +192,7 @@ def write(
     :raises OSError: if the other end has closed the connection
     """
     if file is not None:
-        if descriptors is None or not descriptors.give(file.fd):
+        if descriptors is None or not descriptors.give(file.fd, len(file)):
             rest = _inlined(rest, file)
         try:
             return write(sock, rest, None)

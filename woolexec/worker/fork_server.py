@@ -33,6 +33,7 @@ from woolexec.platform.posix import (
     SIGKILL,
     SIGURG,
     adopt_orphans,
+    end_first,
     end_with,
     forget_children,
     fork,
@@ -201,7 +202,8 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
 
 _settings = b""
 _adopts = False
-"""What a worker leaves behind ends with it, even what has left its process group."""
+"""What a worker leaves behind ends with it, even what has left its process group: the caller is a peer.  Where memory
+runs out, its workers end, not the peer."""
 
 
 def _become_worker(
@@ -216,6 +218,7 @@ def _become_worker(
         lead_group()
         if _adopts:  # so that it keeps its descendants until it ends
             adopt_orphans()
+            end_first()
         sock_fd, descriptors_fd, page_fd = fds
         held = end_with(lifeline)
         os.close(lifeline)

@@ -93,6 +93,24 @@ def test_socket_that_is_full_takes_no_more_until_some_were_taken():
         assert here.give(file) == given[-1] + 1
 
 
+def test_files_that_nobody_takes_are_bounded_in_bytes():
+    with two_ends() as (here, there):
+        here._on_the_way._limit = 4 * len(BLOB)
+        given = [here.give(store([BLOB])) for _ in range(6)]
+        assert given == [1, 2, 3, 4, 0, 0]
+        for number in (1, 2):
+            there.take(number)
+        assert [here.give(store([BLOB])) for _ in range(3)] == [5, 6, 0]
+
+
+def test_file_of_any_size_is_handed_over_where_none_is_on_the_way():
+    with two_ends() as (here, there):
+        here._on_the_way._limit = 1
+        for number in (1, 2):
+            assert here.give(store([BLOB])) == number
+            there.take(number)
+
+
 def test_file_for_which_no_descriptor_is_left_costs_its_call_alone():
     with two_ends() as (here, there):
         numbers = [here.give(store([BLOB])) for _ in range(2)]

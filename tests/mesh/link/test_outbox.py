@@ -10,6 +10,8 @@ import pytest
 from woolexec.mesh.link import outbox as outbox_module
 from woolexec.mesh.link.messages import LIMIT, Pieces
 from woolexec.mesh.link.outbox import _MEMORY, Outbox
+from woolexec.wire.frames import Yield
+from woolexec.wire.payload import LARGE, Parts
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
 
@@ -236,5 +238,37 @@ def test_frame_that_is_larger_than_a_message_is_sent_in_pieces_one_after_the_oth
             await stream.let()
         assert max(map(len, stream.batches)) <= LIMIT
         assert b"".join(map(pieces.batch, stream.batches)) == b"\n" + large + b"\n\n"
+
+    run(test)
+
+
+def test_outbox_says_when_it_is_full_and_when_half_of_that_is_left():
+    async def test(stream, outbox):
+        told = []
+        outbox = Outbox(set(), 4 * LIMIT, told.append)
+        outbox.open(stream.write, stream.fail)
+        for number in range(9):
+            outbox.put(bytes(LIMIT // 2))
+            outbox.flush()
+            assert told == ([True] if number == 8 else [])
+        while told == [True]:
+            await stream.let()
+        assert told == [True, False]
+        assert LIMIT < outbox.unsent <= 2 * LIMIT
+
+    run(test)
+
+
+def test_large_payloads_that_wait_count_but_for_the_largest():
+    async def test(stream, outbox):
+        told = []
+        outbox = Outbox(set(), 4 * LARGE, told.append)
+        for call, size in enumerate((100 * LARGE, LARGE, 4 * LARGE)):
+            outbox.put_frame(call, Yield(call=call), Parts([bytes(size)]))
+            outbox.flush()
+            assert told == [True] * (call == 2)
+        outbox.withdraw(2)
+        outbox.flush()
+        assert told == [True, False]
 
     run(test)

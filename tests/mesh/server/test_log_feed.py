@@ -10,6 +10,7 @@ class Outbox(list):
     """Frames that wait for the stream."""
 
     put = list.append
+    unsent = 0
 
 
 def test_record_is_sent_without_the_number_that_its_call_has_at_the_peer():
@@ -30,3 +31,10 @@ def test_records_above_the_limit_are_dropped_and_counted():
     told, record = (frame for each in outbox for frame in decode(each))
     assert told.text == loads(told.record)["msg"] == "3 log records were dropped: the link is too slow for them"
     assert record.record == b"record"
+
+
+def test_large_records_are_dropped_before_they_are_many():
+    outbox = Outbox([b""])
+    outbox.unsent = 9 << 20
+    LogFeed(outbox).send(Log(record=b"record", text="text"))
+    assert outbox == [b""]

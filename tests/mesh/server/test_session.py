@@ -1,14 +1,18 @@
 import errno
 import os
+import signal
+import threading
 import time
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
+from woolexec.mesh.server import session as session_module
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.descriptors import Descriptors
-from woolexec.wire.frames import Define, Recall, Start, Stop, Wait, encode
+from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.frames import Define, Recall, Start, Stop, Throw, Wait, encode
 from woolexec.wire.payload import LARGE
 
 
@@ -49,9 +53,9 @@ def test_client_keeps_a_limited_number_of_functions():
             lambda: link.send(b"".join(encode(Define(function=1000 + n, payload=b"x")) for n in range(1000)))
         )
         (served,) = peer._acceptor.served
-        eventually(lambda: 1999 in served._slots)
-        assert len(served._slots) == 129
-        assert 1000 not in served._slots
+        eventually(lambda: 1999 in served._definitions.slots)
+        assert len(served._definitions.slots) == 129
+        assert 1000 not in served._definitions.slots
 
 
 @pytest.mark.slow
@@ -85,3 +89,69 @@ def test_stream_of_which_an_item_could_not_be_received_ends_at_the_peer_too(monk
 
         (worker,) = peer.engine.engines[0].scheduler.workers.values()
         eventually(lambda: not worker.lane_place.outstanding)
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_client_that_reads_no_results_costs_a_bounded_number_of_bytes(is_coroutine):
+    size, count = 4 * LARGE, 100
+
+    async def give():
+        return bytes(size)
+
+    go_on = threading.Event()
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer) as other:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        for served in peer._acceptor.served:
+            served.outbox._limit = 5 * size
+        pool._engine._loop.tell(go_on.wait)  # the client's engine does nothing more
+        futures = [pool.submit(give) if is_coroutine else pool.submit(bytes, size) for _ in range(count)]
+        go_on.set()
+        eventually(lambda: any(future.done() for future in futures))
+        go_on.clear()
+        pool._engine._loop.tell(go_on.wait)
+        full = [served for served in peer._acceptor.served if served.outbox.is_full]
+        assert other.submit(abs, -1).result(PATIENCE) == 1
+        assert all(served.bytes_here < 20 * size for served in full)
+        go_on.set()
+        assert {len(future.result(PATIENCE)) for future in futures} == {size}
+        eventually(lambda: not any(served.outbox.is_full for served in peer._acceptor.served))
+
+
+def test_arguments_beyond_the_limit_are_refused_and_run_when_there_is_room(tmp_path):
+    blob = bytes(1000)
+
+    def weigh(data):
+        eventually((tmp_path / "go").exists)
+        return len(data)
+
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        served.held._limit = served.held.size + 4000
+        futures = [pool.submit(weigh, blob) for _ in range(8)]
+        eventually(lambda: served.outstanding)
+        assert served.held.size <= served.held._limit
+        (tmp_path / "go").touch()
+        assert [future.result(PATIENCE) for future in futures] == [1000] * 8
+        eventually(lambda: not served.outstanding)
+        assert served.held.size == sum(served.held._kept.values())
+
+
+def test_commands_that_a_worker_does_not_read_are_bounded(monkeypatch):
+    monkeypatch.setattr(session_module, "_UNREAD", 1 << 20)
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool, pool.stream(grow) as stream:
+        next(stream)
+        (served,) = peer._acceptor.served
+        (number,) = served.outstanding
+        (pid,) = peer.engine.pids
+        os.kill(pid, signal.SIGSTOP)
+        link = pool._peers.links[0]
+        command = encode(Throw(call=number, payload=dump_failure(KeyError(bytes(100_000)))))
+        for _ in range(100):
+            pool._engine._loop.tell(lambda: link.send(command))
+        eventually(lambda: served._engine.unsent > 1 << 20)
+        assert served._engine.unsent < 8 << 20
+        os.kill(pid, signal.SIGCONT)
+        with pytest.raises(KeyError):
+            stream.close()

@@ -44,6 +44,11 @@ class Arriving:
         self._pieces = Pieces()
         self.passage: Passage | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived in part."""
+        return self._size + self._pieces.size
+
     def batch(self, message: bytes) -> bytes | bytearray:
         """
         Return the batch that is complete with this message; an empty one if there is none.
@@ -87,7 +92,7 @@ class Arriving:
             view = view[os.write(file.fd, view) :]
 
     def _check(self) -> None:
-        if self._size + self._pieces.size > self._limit or len(self._files) > _PAYLOADS:
+        if self.size > self._limit or len(self._files) > _PAYLOADS:
             raise ProtocolError(
                 f"too much has arrived in part: {len(self._files)} payloads; the limits are {_PAYLOADS} of them, and "
                 f"{self._limit} bytes"

@@ -32,7 +32,7 @@ from collections.abc import Callable
 from woolexec.errors import ProtocolError
 from woolexec.platform.ipc import is_sealed, send_with_fds, unix_socket, user_of
 from woolexec.platform.posix import boot_id, is_trusted
-from woolexec.wire.descriptors import Reserve, receive
+from woolexec.wire.descriptors import OnTheWay, Reserve, receive
 from woolexec.wire.payload import File
 from woolexec.wire.wire_pb2 import Passage as Directions
 
@@ -60,6 +60,7 @@ class Passage:
         self.reserve = Reserve()
         self.reserve.hold()
         self._given = 0
+        self._on_the_way = OnTheWay(sock)
         self._come: dict[int, File | OSError] = {}
 
     def give(self, file: File) -> int:
@@ -70,9 +71,12 @@ class Passage:
         """
         number = self._given + 1
         try:
+            if not self._on_the_way.has_room(len(file)):
+                return 0
             send_with_fds(self._sock, number.to_bytes(_NUMBER, "little"), [file.fd])
         except OSError:
             return 0
+        self._on_the_way.add(len(file))
         self._given = number
         return number
 

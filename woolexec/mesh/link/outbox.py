@@ -16,6 +16,7 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
@@ -55,6 +56,9 @@ OPTIONS = [
 _PART = 512 << 10
 """Bytes of a large payload per message: a small frame waits for at most one of these."""
 
+_TURNS = 4
+"""Maximum number of large payloads that are sent in turn: the other end keeps a limited number of incomplete ones."""
+
 _FRAMES = LIMIT - _PART - (32 << 10)
 """Bytes of other frames per message, if there are several."""
 
@@ -70,10 +74,16 @@ class Outbox:
     Frames that wait for the stream.  Frames that arrive during a write are sent with the next one.
 
     :param due: what the engine flushes at the end of a loop iteration; the outbox adds itself when it has frames
+    :param limit: the number of unsent bytes above which it is full
+    :param on_full: called with True when it becomes full, and with False when less than half of that is left
     """
 
-    def __init__(self, due: set[Any]) -> None:
+    def __init__(self, due: set[Any], limit: int = 1 << 62, on_full: Callable[[bool], object] = lambda _: None) -> None:
         self._due = due
+        self._limit, self._on_full = limit, on_full
+        self.is_full = False
+        self._apart = 0  # bytes in `_behind`
+        self._turns: deque[int] = deque()  # the calls whose payloads are sent in turn
         self._frames: list[bytes] = []
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
@@ -89,8 +99,15 @@ class Outbox:
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait to be written, or are being written; parts of large payloads count while they are written."""
-        return self._queued + self._in_flight
+        """
+        Bytes that wait to be written, or are being written.
+
+        The largest payload does not count: while one is travelling, small frames pass it.
+        """
+        apart = self._apart
+        if apart > self._limit // 2:
+            apart -= max((len(item) for behind in self._behind.values() for item in behind), default=0)
+        return self._queued + self._in_flight + apart
 
     def put(self, frames: bytes, call: int = 0) -> None:
         """Queue encoded frames, keeping the order within a call; only in the event loop's thread."""
@@ -100,6 +117,7 @@ class Outbox:
             self._queued += len(frames)
         else:
             behind.append(frames)
+            self._apart += len(frames)
         self._due.add(self)
 
     def put_frame(self, call: int, frame: Message, payload: bytes | File | Parts) -> None:
@@ -118,7 +136,9 @@ class Outbox:
         """
         announce(frame, payload)
         behind = self._behind.setdefault(call, deque())
-        behind += (_Parts(call, payload), ahead + encode(frame))
+        for item in (_Parts(call, payload), ahead + encode(frame)):
+            behind.append(item)
+            self._apart += len(item)
         self._due.add(self)
 
     def hand_over(self, call: int, frame: Message, payload: File | Parts) -> bool:
@@ -132,7 +152,13 @@ class Outbox:
 
     def withdraw(self, call: int) -> bool:
         """Remove a call that waits behind its own payload from the queue; return False if there is none."""
-        return self._behind.pop(call, None) is not None
+        behind = self._behind.pop(call, None)
+        if behind is None:
+            return False
+        self._apart -= sum(map(len, behind))
+        if call in self._turns:
+            self._turns.remove(call)
+        return True
 
     def open(self, write: Callable[[bytes], Coroutine[Any, Any, Any]], on_failure: Callable[[], object]) -> None:
         """
@@ -175,6 +201,9 @@ class Outbox:
             else:
                 self._is_large = len(message) > _MEMORY
                 self._writing = self._write(message)
+        if self.is_full is not (self.unsent > (self._limit // 2 if self.is_full else self._limit)):
+            self.is_full = not self.is_full
+            self._on_full(self.is_full)
         return True
 
     def _message(self) -> bytes:
@@ -239,19 +268,24 @@ class Outbox:
         self.flush()
 
     def _part(self) -> list[bytes]:
-        """Return the next part of a large payload, of each call in turn, and its frame after the last part."""
-        call = next(iter(self._behind))
-        behind = self._behind.pop(call)
+        """Return the next part of a large payload, of a few calls in turn, and its frame after the last part."""
+        turns = self._turns
+        turns.extend(islice((call for call in self._behind if call not in turns), _TURNS - len(turns)))
+        call = turns.popleft()
+        behind = self._behind[call]
         parts = behind[0]
         assert isinstance(parts, _Parts)
         taken = [parts.take()]
         if parts.left == 0:
-            behind.popleft()
+            self._apart -= len(behind.popleft())
             while behind and not isinstance(frames := behind[0], _Parts):
                 taken.append(frames)
                 behind.popleft()
+                self._apart -= len(frames)
         if behind:
-            self._behind[call] = behind
+            turns.append(call)
+        else:
+            del self._behind[call]
         return taken
 
 
@@ -263,6 +297,9 @@ class _Parts:
         self._payload = payload
         self._starts, self.left = offsets_of(payload.extent)
         self._pos = 0
+
+    def __len__(self) -> int:
+        return len(self._payload)
 
     def take(self) -> bytes:
         """Return the next part, encoded."""

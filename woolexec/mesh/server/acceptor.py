@@ -13,7 +13,9 @@ from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, FREE_KEY, WELCOME_KEY
 from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.mesh.security.trust import LOOK, Identity, Trust
+from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.session import Served
+from woolexec.platform.memory import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,6 +158,14 @@ class Acceptor:
         served = Served(tenant.engine, str(identity), self._quota, self.places, code_store=store, audit=self._audit)
         served.identity = identity
         return tenant, served
+
+    async def guard_memory(self) -> None:
+        """Refuse before memory runs out, until cancelled."""
+
+        def end(served: Any, reason: str) -> None:
+            served.refuse(self.served[served], reason)
+
+        await MemoryGuard(self.places, lambda: list(self.served), end, self._log, memory).run()
 
     async def end_untrusted(self) -> None:
         """End the links of clients whose certificate or authority has been withdrawn, until cancelled."""

@@ -44,12 +44,14 @@ class Session(Protocol):
 class Answer(Relayed):
     """Receives the outcome of one call, and sends it to the client."""
 
-    __slots__ = ("_began", "number", "outstanding_call", "pinned", "requirement", "served", "types", "weight")
+    __slots__ = ("_began", "number", "outstanding_call", "pinned", "requirement", "served", "size", "types", "weight")
 
     outstanding_call: Call
     requirement: Requirement | None
     pinned: bool
     """The call is for one worker and no other."""
+    size: int
+    """Bytes of the call's arguments."""
     weight: float
     """How much of the peer's capacity the call takes."""
 

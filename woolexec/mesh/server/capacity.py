@@ -49,6 +49,8 @@ class Places:
     ) -> None:
         self.admission = Admission(width, offer)
         self.clients: set[Client] = set()
+        self.shortage = ""
+        """Why all calls are refused, if the peer is short of memory."""
         self._has_peers = has_peers
         self._after = after
         self._about_to = self._telling = False

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _BACKLOG = 1000
 """The number of batches waiting for the stream above which records are dropped."""
 
+_BYTES = 8 << 20
+"""The number of unsent bytes above which they are dropped."""
+
 
 class LogFeed:
     """Sends log records to one client; drops those above a limit, so that outcomes do not wait for them."""
@@ -23,7 +26,7 @@ class LogFeed:
 
     def send(self, frame: Log) -> None:
         """Send a record, or count it as dropped."""
-        if len(self._outbox) > _BACKLOG:
+        if len(self._outbox) > _BACKLOG or self._outbox.unsent > _BYTES:
             self._dropped += 1
             return
         if self._dropped:

@@ -269,10 +269,11 @@ class Peer:
         self.gave_up = reason
 
     async def _serve_beside(self, bound: Future[str], supervision: Supervision) -> None:
-        """Serve until cancelled, together with fd passing, what ends links, and what watches over the workers."""
+        """Serve until cancelled, together with fd passing, what ends links, and what watches workers and memory."""
         async with asyncio.TaskGroup() as group:
-            others = (self._passages.run(), self._acceptor.end_untrusted(), supervision.run())
-            beside = [group.create_task(each) for each in others]
+            acceptor = self._acceptor
+            others = (self._passages.run, acceptor.end_untrusted, acceptor.guard_memory, supervision.run)
+            beside = [group.create_task(run()) for run in others]
             try:
                 await self._serve(bound)
             finally:

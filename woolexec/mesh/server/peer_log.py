@@ -81,6 +81,16 @@ class PeerLog:
         """The peer was told to end."""
         self._tell(logging.INFO, "draining", f"draining, with {clients} clients", clients=clients)
 
+    def short_of_memory(self, used: int, limit: int) -> None:
+        """Calls are refused from now on."""
+        text = f"short of memory, refusing calls: {used >> 20} of {limit >> 20} MiB are in use"
+        self._tell(logging.WARNING, "short of memory", text, used=used, limit=limit)
+
+    def memory_is_back(self, used: int, limit: int) -> None:
+        """Calls are taken again."""
+        text = f"taking calls again: {used >> 20} of {limit >> 20} MiB of memory are in use"
+        self._tell(logging.INFO, "memory is back", text, used=used, limit=limit)
+
     def worker_died(self, worker: Worker) -> None:
         """A worker has ended unexpectedly."""
         text = f"worker {worker.pid} {describe_exit(worker.exitcode)}"

@@ -7,11 +7,10 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.call import Call, Function
 from woolexec.engine.diagnostics import task_name
 from woolexec.engine.settings import LIMIT
 from woolexec.engine.submission import submit
-from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
@@ -19,10 +18,13 @@ from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.code_store import Incoming
+from woolexec.mesh.server.definitions import Definitions
+from woolexec.mesh.server.held import Held
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
 from woolexec.options import TaskOptions
+from woolexec.platform.memory import usable_memory
 from woolexec.resources import Requirement
 from woolexec.wire.fast_frames import decode_some
 from woolexec.wire.frames import (
@@ -30,6 +32,7 @@ from woolexec.wire.frames import (
     Cancel,
     Code,
     Define,
+    Load,
     Recall,
     Recalled,
     Settings,
@@ -38,7 +41,7 @@ from woolexec.wire.frames import (
     encode,
 )
 from woolexec.wire.handlers import Handlers
-from woolexec.wire.payload import File, Parts, attach
+from woolexec.wire.payload import attach
 
 if TYPE_CHECKING:
     from woolexec.engine.hosted import Hosted
@@ -55,7 +58,8 @@ _FRAMES = 256
 """Maximum number of frames of a message that are decoded before they are handled."""
 
 _UNREAD = 64 << 20
-"""Bytes of outcomes and items that a client has not read, above which nothing is read from it."""
+"""Bytes of outcomes and items that a client has not read, above which nothing is read from it or from its workers; in
+little memory less.  As many bytes that its workers have not read are the limit for what is sent to them."""
 
 _PAUSE = 0.02
 """How often that is checked, in seconds."""
@@ -93,17 +97,20 @@ class Served:
         places.clients.add(self)
         self._quota = quota
         self._room: asyncio.Event | None = None
-        self.outbox, self._arriving = Outbox(engine.links.due), Arriving()
+        self.held = Held(usable_memory() // 2)
+        self.outbox = Outbox(engine.links.due, min(_UNREAD, usable_memory() // 16), self._note_unread)
+        self._arriving = Arriving()
+        self._definitions = Definitions(self._arriving, self.held)
+        self.is_stopped = False
+        """Nothing is read from the client, because the peer is short of memory."""
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
-        self._engine = engine
+        self._engine, self.wake = engine, engine.wake
         self._links = engine.links
         self.untold = StartReports(engine.links, self.outbox)
-        self._slots: dict[int, Function] = {}
-        self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
-        self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
         self.refusals = Refusals(engine.links, self.outbox)
+        self._lacks_memory = False  # calls were refused because there was no memory for them
 
     def enter(self, passage: Passage) -> None:
         """Use fd passing for large payloads: the client is on this host."""
@@ -143,7 +150,7 @@ class Served:
                 if self.refusals.send():
                     self.places.tell()
                 self._engine.wake()
-                while self.outbox.unsent > _UNREAD:  # noqa: ASYNC110  # rare; an event would be set for each batch
+                while self.is_stopped or self.outbox.is_full or self._engine.unsent > _UNREAD:  # noqa: ASYNC110  # rare
                     await asyncio.sleep(_PAUSE)
         except asyncio.CancelledError:
             if not self._refusal:
@@ -152,6 +159,18 @@ class Served:
             raise ProtocolError(self._refusal) from None
         finally:
             self.outbox.close()
+
+    @property
+    def bytes_here(self) -> int:
+        """The bytes that are kept for the client."""
+        return self.held.size + self._arriving.size + self.outbox.unsent
+
+    def _note_unread(self, _: bool) -> None:  # noqa: FBT001  # a callback
+        def hold_or_go_on() -> None:
+            holds = self.outbox.is_full and self in self.places.clients
+            (self._engine.hold if holds else self._engine.go_on)(self)
+
+        self._links.after(0.0, hold_or_go_on)  # not while others are being flushed
 
     async def _handle(self, data: bytes | bytearray, handlers: Handlers) -> None:
         """Handle a message, in slices between which others take turns."""
@@ -174,7 +193,7 @@ class Served:
             "a peer",
             {
                 Start: self._start,
-                Define: self._define,
+                Define: self._definitions.define,
                 Recall: self._recall,
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
@@ -190,24 +209,8 @@ class Served:
         if self._takes_code:  # else only listed functions run here, and unpickling these could run any
             self._links.use_settings(frame.settings)
 
-    def _define(self, frame: Define) -> None:
-        if frame.function not in self._slots and len(self._slots) > SLOTS:  # our clients use no more
-            oldest = next(iter(self._slots))
-            del self._slots[oldest]
-            self._families.pop(oldest, None)
-        # Not interned: the run time of a function is measured for each link separately.
-        name = frame.name or "a task of another process"
-        self._slots[frame.function] = function = Function(self._taken(frame), name)
-        function.family = self._families.setdefault(frame.function, object())
-
     def _start(self, frame: Start) -> None:
-        function = self._slots.get(frame.function)
-        if function is None:
-            raise ProtocolError(f"slot {frame.function} has no function")
-        if frame.lane != function.lane:
-            family = function.family
-            function = self._slots[frame.function] = Function(function.payload, function.name, frame.lane)
-            function.family = family
+        function = self._definitions.function(frame)
         if frame.count:
             self._start_span(function, frame)
             return
@@ -223,26 +226,11 @@ class Served:
             pos += size
 
     def _start_span(self, function: Function, frame: Start) -> None:
-        if not frame.again:
-            self._chunks[bool(frame.lane)] = Chunk(function, self._arriving.take(frame), 0, Answer(self, 0))
-        chunk = self._chunks.get(bool(frame.lane))
-        if chunk is None or len(frame.call) != 1:
-            raise ProtocolError("received a span without its chunk")
+        chunk = self._definitions.chunk(function, frame, Answer(self, 0))
         answer = Answer(self, frame.call[0])
-        self._submit(
-            Call(
-                function,
-                chunk.payload,
-                answer,
-                TaskOptions.from_start(frame),
-                0,
-                chunk,
-                frame.first,
-                frame.count,
-                frame.context,
-            ),
-            frame,
-        )
+        options, context = TaskOptions.from_start(frame), frame.context
+        call = Call(function, chunk.payload, answer, options, 0, chunk, frame.first, frame.count, context)
+        self._submit(call, frame)
 
     def _submit(self, call: Call, frame: Start) -> None:
         answer, worker = call.receiver, frame.worker
@@ -258,7 +246,8 @@ class Served:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
         answer.pinned = bool(frame.worker)
-        if (reason := self._engine.cannot_work) and not answer.pinned:
+        answer.size = 0 if call.chunk is not None or isinstance(call.payload, OSError) else len(call.payload)
+        if (reason := self._engine.cannot_work or self._lacks(answer.size)) and not answer.pinned:
             self.refusals.add(answer.number, reason)
             return False
         answer.requirement = None if frame.worker else Requirement.of(frame.require)
@@ -274,8 +263,15 @@ class Served:
             self.refusals.add(answer.number)
             return False
         answer.weight = weight
+        self.held.add(answer.size)
         call.line = self.places.line_of(self, frame.priority)
         return True
+
+    def _lacks(self, size: int) -> str:
+        """Return why there is no memory for the arguments of one more call; there is some for one that is alone."""
+        is_over = bool(self.outstanding) and not self.held.has_room(size)
+        self._lacks_memory = self._lacks_memory or is_over
+        return self.places.shortage or ("arguments of other calls take up the memory of this client" if is_over else "")
 
     def _recall(self, frame: Recall) -> None:
         """Give back the calls that have not been started, from this one on."""
@@ -306,7 +302,7 @@ class Served:
         answer = self.outstanding.get(frame.call)
         if answer is None:
             return
-        file = attach(frame, self._taken(frame)) if getattr(frame, "extent", ()) else None
+        file = attach(frame, self._definitions.taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
         if isinstance(frame, Cancel) and self._links.cancel_queued(call):
             answer.deliver_failure(call, None)
@@ -317,13 +313,6 @@ class Served:
     def end_stream(self, call: Call) -> None:
         """Cancel a stream whose client has its outcome already."""
         self._links.command(call, Cancel(call=call.number))
-
-    def _taken(self, frame: Any) -> bytes | File | Parts:
-        """Return a payload that must be there; if it could not be received, the error ends the link."""
-        payload = self._arriving.take(frame)
-        if isinstance(payload, OSError):
-            raise payload
-        return payload
 
     def _drop(self, answer: Answer, *, force: bool) -> bool:
         """Take a call back or, with `force`, end it; return whether that was possible."""
@@ -342,8 +331,12 @@ class Served:
         answer = self.outstanding.pop(number, None)
         if answer is None:
             return False
+        self.held.remove(answer.size)
         self.places.admission.done(self, answer.weight, answer.requirement, pinned=answer.pinned)
         self.places.tell()
+        if self._lacks_memory and self.held.has_room(0):
+            self._lacks_memory = False
+            self.tell(Load(free=max(1, self.places.admission.free)))
         if self._audit is not None:
             name = task_name(answer.outstanding_call)
             started, identity = answer.started_by(self._audit.clock(), outcome), self.identity
@@ -353,8 +346,8 @@ class Served:
 
     def abandon(self) -> None:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
-        self._slots.clear()
-        self._chunks.clear()
+        self._definitions.clear()
+        self._engine.go_on(self)
         for number, answer in list(self.outstanding.items()):
             if number in self.outstanding:  # ending one may deliver the outcomes of others
                 self._drop(answer, force=True)

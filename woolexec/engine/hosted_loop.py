@@ -1,0 +1,113 @@
+"""The loop of an engine that shares its thread with others: stands for that of the host."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from woolexec.engine.event_loop import Loop
+    from woolexec.engine.rounds import Rounds
+
+    class Engine(Protocol):
+        """The engine of one client."""
+
+        def fail(self, exc: BaseException) -> None:
+            """Fail all of its calls."""
+
+    class Host(Protocol):
+        """What runs the engines."""
+
+        loop: Loop
+
+        @property
+        def tell(self) -> Callable[[Callable[[], object]], None]:
+            """Run a function in the thread of the engines soon."""
+
+        def mark(self, engine: Any) -> None:
+            """Have an engine act in the next round."""
+
+
+class HostedLoop:
+    """Stands for a `Loop` to the parts of one engine: uses that of the host, which then has the engine act."""
+
+    def __init__(self, host: Host, rounds: Rounds) -> None:
+        self.inbox: deque[Any] = deque()
+        self.engine: Engine
+        self.watched = self
+        self.clock = host.loop.clock
+        self.run_user_code = host.loop.run_user_code
+        self.handle_record = host.loop.handle_record
+        self.stopped = self.forked = False
+        self._host = host
+        self._rounds = rounds
+        self._acts: dict[int, tuple[Callable[[], object], bool]] = {}
+        self._holders: set[object] = set()  # while there are any, nothing is read
+
+    def wake(self) -> None:
+        """Have the engine act soon."""
+        self._host.mark(self.engine)
+
+    def tell(self, piece: Callable[[], object]) -> None:
+        """Run a function in the host's thread soon; from any thread."""
+        self._host.tell(partial(self._told, piece))
+
+    def _told(self, piece: Callable[[], object]) -> None:
+        try:
+            piece()
+        except Exception as exc:
+            self.engine.fail(exc)
+        self.wake()
+
+    def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:
+        """Run `piece` after this many seconds, unless its subject `about` is gone by then."""
+        subject = None if about is None else (self._rounds.is_outstanding, about)
+        self._host.loop.after(seconds, partial(self._told, piece), subject)
+
+    # -- the selector -------------------------------------------------------------------------------------------
+
+    def add(self, fd: int, act: Callable[[], object]) -> None:
+        """Call `act` when there is something to read."""
+        self._acts[fd] = act, False
+        if not self._holders:
+            self._host.loop.watched.add(fd, partial(self._told, act))
+
+    def change(self, fd: int, act: Callable[[], object], *, writing: bool = False) -> None:
+        """Call `act` when there is something to read or, with `writing`, something can be written."""
+        self._acts[fd] = act, writing
+        if not self._holders:
+            self._host.loop.watched.change(fd, partial(self._told, act), writing=writing)
+
+    def remove(self, fd: int) -> None:
+        """Watch no more."""
+        self._acts.pop(fd, None)
+        self._host.loop.watched.remove(fd)
+
+    def hold(self, who: object) -> bool:
+        """
+        Watch nothing until everybody who has held it lets it go on: a worker whose socket is full waits.
+
+        :return: whether it was not held before
+        """
+        is_first = not self._holders
+        self._holders.add(who)
+        for fd in self._acts if is_first else ():
+            self._host.loop.watched.remove(fd)
+        return is_first
+
+    def go_on(self, who: object) -> bool:
+        """Watch again, unless somebody else holds it; return whether it does so now."""
+        if self._holders != {who}:
+            self._holders.discard(who)
+            return False
+        self._holders.clear()
+        watched = self._host.loop.watched
+        for fd, (act, writing) in self._acts.items():
+            watched.add(fd, partial(self._told, act))
+            if writing:
+                watched.change(fd, partial(self._told, act), writing=True)
+        return True

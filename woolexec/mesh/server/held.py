@@ -1,0 +1,64 @@
+"""The bytes that one client has at a peer: functions, chunks and arguments of its calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from woolexec.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+
+class Held:
+    """
+    What one client has at a peer, in bytes.
+
+    The arguments of a call are let go when it ends, so a call that finds no room is refused, and waits at its client.
+    Functions and chunks stay until others replace them, so a client that sends more of them than there is room for
+    can only be refused altogether.
+
+    :param limit: maximum number of bytes
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[Hashable, int] = {}
+        self.size = 0
+        """All of it."""
+
+    def has_room(self, size: int) -> bool:
+        """Return whether the arguments of one more call fit."""
+        return self.size + size <= self._limit
+
+    def add(self, size: int) -> None:
+        """Note the arguments of a call."""
+        self.size += size
+
+    def remove(self, size: int) -> None:
+        """Note that a call has ended."""
+        self.size -= size
+
+    def keep(self, what: Hashable, size: int) -> None:
+        """
+        Note something that stays, in place of what was kept under the same name.
+
+        :raises ProtocolError: if there is no room for it
+        """
+        self.drop(what)
+        if not self.has_room(size):
+            raise ProtocolError(
+                f"functions and chunks of {size} bytes, beside {self.size} bytes of others, exceed the limit of "
+                f"{self._limit} bytes for one client"
+            )
+        self._kept[what] = size
+        self.size += size
+
+    def drop(self, what: Hashable) -> None:
+        """Note that something that stayed is gone."""
+        self.size -= self._kept.pop(what, 0)
+
+    def clear(self) -> None:
+        """Note that the client is gone."""
+        self._kept.clear()
+        self.size = 0

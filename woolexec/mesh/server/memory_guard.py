@@ -1,0 +1,110 @@
+"""
+Watches the memory of a peer, and has it refuse before the kernel ends one of its processes.
+
+::
+
+    used > near          calls are refused, as if the peer were full: clients place them elsewhere
+                         nothing is read from the clients that hold most of the memory
+    so for `PATIENCE`    the link of the client that holds most ends, if it holds much
+    used < near - 5 %    all of that is over
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from woolexec.platform.memory import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from woolexec.mesh.server.capacity import Places
+    from woolexec.mesh.server.peer_log import PeerLog
+    from woolexec.platform.memory import Memory
+
+    class Client(Protocol):
+        """The session of a client."""
+
+        is_stopped: bool
+        wake: Callable[[], None]
+
+        @property
+        def bytes_here(self) -> int:
+            """The bytes that are kept for it."""
+
+
+LOOK = 0.25
+"""Seconds between two checks."""
+
+PATIENCE = 30.0
+"""Seconds after which the client that holds most is given up."""
+
+_BACK = 20
+"""The fraction of the limit that must be free, in addition, before calls are taken again."""
+
+_LITTLE = 1000
+"""The fraction of the limit below which a client holds little: it is listened to, so that its calls can be refused."""
+
+_MUCH = 8
+"""The fraction of the limit from which on a client holds much."""
+
+
+class MemoryGuard:
+    """
+    Keeps one peer within its memory.
+
+    :param clients: returns the sessions
+    :param end: ends the link of a client for a reason
+    :param read: returns the memory; None: it is not known
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        clients: Callable[[], Collection[Client]],
+        end: Callable[[Client, str], object],
+        log: PeerLog,
+        read: Callable[[], Memory | None] = memory,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._places, self._clients, self._end = places, clients, end
+        self._log, self._read, self._clock = log, read, clock
+        self._since = 0.0
+
+    async def run(self) -> None:
+        """Check from time to time, until cancelled."""
+        while True:
+            self.check()
+            await asyncio.sleep(LOOK)
+
+    def check(self) -> None:
+        """Look at the memory, and act on it."""
+        found = self._read()
+        if found is None:
+            return
+        places = self._places
+        if not places.shortage and found.used > found.near:
+            places.shortage, self._since = f"short of memory: {found.used} of {found.limit} bytes", self._clock()
+            self._log.short_of_memory(found.used, found.limit)
+        elif places.shortage and found.used < found.near - found.limit // _BACK:
+            places.shortage = ""
+            self._log.memory_is_back(found.used, found.limit)
+            places.invite()
+            for client in self._clients():
+                client.is_stopped = False
+                client.wake()
+        if places.shortage:
+            self._stop_those_who_hold_most(found)
+
+    def _stop_those_who_hold_most(self, found: Memory) -> None:
+        sizes = {client: client.bytes_here for client in self._clients()}
+        most = max(sizes.values(), default=0)
+        for client, size in sizes.items():
+            client.is_stopped = size > found.limit // _LITTLE and 2 * size > most
+        if self._clock() - self._since < PATIENCE or most < found.limit // _MUCH:
+            return
+        self._since = self._clock()
+        client = max(sizes, key=lambda client: sizes[client])
+        self._end(client, f"the peer is short of memory, and this client holds most of it: {most} bytes")
