@@ -111,6 +111,10 @@ WORLDS ?=
 chaos: $(VENV)/.test
 	$(BIN)/python -m tests.chaos $(WORLDS) --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
+# A million tasks on local workers, and a million through a peer; another number: make soak ARGS="--tasks 10000 local"
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
+
 # Every supported Python that is found, each in a folder of its own.
 test-all:
 	@failed=""; while read -r minor path; do \

@@ -8,7 +8,7 @@ from concurrent.futures import wait
 
 from woolexec import PeerPoolExecutor
 
-AT_ONCE = 40
+AT_ONCE, PAUSE = 10, 0.3
 
 
 def main(addresses: list[str]) -> None:
@@ -18,6 +18,7 @@ def main(addresses: list[str]) -> None:
             futures = [pool.submit(len, bytes(200_000)) for _ in range(AT_ONCE // 2)]
             futures += [pool.submit(time.sleep, 0.02) for _ in range(AT_ONCE // 2)]
             wait(futures)
+            time.sleep(PAUSE)
 
 
 if __name__ == "__main__":

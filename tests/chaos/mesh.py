@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.chaos.relay import Relay
 from tests.chaos.world import World
 from woolexec import PeerPoolExecutor
 
-PEERS, WORKERS, OTHERS = 3, 2, 2
+PEERS, WORKERS, OTHERS = 3, 2, 1
 
 AWAY = [0.5, 3.0, 18.0]
 """Seconds for which peers are stopped and ways silent; the last is longer than links wait for an answer to a ping."""
@@ -38,8 +39,8 @@ class Mesh(World):
 
     bound = 120.0
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, can_fill: bool = False) -> None:
+        super().__init__(folder, can_fill=can_fill)
         self._log = folder / "peers.log"
         self._stack = contextlib.ExitStack()
         self._peers: list[Peer] = []
@@ -49,8 +50,9 @@ class Mesh(World):
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            for _ in range(PEERS):
-                peer = Peer(self._log, arguments=["--workers", str(WORKERS)])
+            for number in range(PEERS):
+                audit = os.path.join(tempfile.gettempdir(), f"audit-{number}.jsonl")  # on the disk that can be full
+                peer = Peer(self._log, arguments=["--workers", str(WORKERS), "--audit", audit])
                 self._peers.append(peer)
                 stack.callback(peer.close)
             for peer in self._peers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import heapq
 import itertools
 import time
@@ -33,12 +35,14 @@ class World:
     A pool under load.
 
     :param folder: for its files; tasks note their starts there
+    :param can_fill: /tmp and /dev/shm belong to this run, and may be filled
     """
 
     bound = 60.0
     """Seconds within which each call must end, whatever happens to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, can_fill: bool = False) -> None:
+        self._can_fill = can_fill
         self.ledger = Ledger(time.monotonic)
         self.folder = folder
         self.journal = str(folder / "starts")
@@ -111,7 +115,26 @@ class World:
         number, future = dice.choice(self._recent)
         return f"call {number}: {self._cancel(number, future, force=True)}"
 
+    # -- what any run can do to any pool -------------------------------------------------------------------------
+
+    @action(0.7)
+    def fill_the_disk(self, dice: Random) -> str:
+        """Leave no byte in /tmp and /dev/shm for a while."""
+        if not self._can_fill:
+            return "not here: it takes a mount namespace"
+        for folder in ("/tmp", "/dev/shm"):
+            _fill(Path(folder, "filler"))
+            self.later(dice.random() * 3.0, functools.partial(Path(folder, "filler").unlink, missing_ok=True))
+        return "/tmp and /dev/shm"
+
     def _cancel(self, number: int, future: Future[Any], *, force: bool = False) -> bool:
         if force or not isinstance(future, CallFuture):  # a coroutine of ours is cancelled with what it waits for
             self.ledger.forced(number)
         return future.cancel(force=force) if isinstance(future, CallFuture) else future.cancel()
+
+
+def _fill(path: Path) -> None:
+    """Write to a file until there is no room."""
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
