@@ -9,6 +9,7 @@ import pytest
 from woolexec.api.options_view import EngineExecutor, OptionsView
 from woolexec.api.task_executor import ambient, current_executor
 from woolexec.core.call import Function
+from woolexec.futures.call_future import CallFuture
 
 
 class Submission:
@@ -37,8 +38,13 @@ class Submission:
         function.is_stream = fn is rows
         return function
 
-    def run_on_all(self, fn, args, kwargs, options):
-        self.asked.append((fn, args, options))
+    def with_values(self, args, kwargs):
+        future = CallFuture()
+        future.deliver_ready((args, kwargs))
+        return future
+
+    def run_on_all(self, fn, payload, options):
+        self.asked.append((fn, payload, options))
         self.futures = [Future() for _ in range(2)]
         for number, future in enumerate(self.futures):
             future.set_result(number)
@@ -194,8 +200,8 @@ def test_call_on_every_worker_gives_done_futures_by_worker(pool):
     found = pool.with_options(priority=3).run_on_all(abs, 1)
 
     assert found == dict(zip(["worker 0", "worker 1"], pool._submission.futures, strict=True))
-    [(fn, args, options)] = pool._submission.asked
-    assert (fn, args, options.priority) == (abs, (1,), 3)
+    [(fn, payload, options)] = pool._submission.asked
+    assert (fn, payload, options.priority) == (abs, ((1,), {}), 3)
 
 
 def test_call_on_every_worker_gives_the_same_in_an_event_loop(pool):

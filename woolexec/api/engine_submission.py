@@ -14,11 +14,11 @@ from woolexec.engine.engine import FORKED_CHILD
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
-from woolexec.wire.pickling import dumps_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from woolexec.api.inputs import Holder
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
     from woolexec.options import TaskOptions
@@ -51,6 +51,10 @@ class EngineSubmission(Submission):
         if self.is_closed or self._engine.refuses or _ending:  # one call: this is on the path of each task
             self._refuse()
 
+    def _holder(self) -> Holder:
+        """Return the engine's."""
+        return self._engine.inputs
+
     def _refuse(self) -> None:
         engine = self._engine
         if engine.forked:
@@ -62,18 +66,19 @@ class EngineSubmission(Submission):
         raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def run_on_all(
-        self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None
+        self, fn: Callable[..., Any], payload: Any, options: TaskOptions | None
     ) -> list[tuple[Callable[[], int | str], CallFuture[Any]]]:
         """
-        Have ``fn(*args, **kwargs)`` run on every worker.
+        Have a function run on every worker.
 
+        :param payload: its pickled arguments: see `with_values`
         :return: for each worker a function that returns its key, once the call is done, and the future
         :raises Exception: any exception raised by pickling
         """
         engine, function = self._engine, self.function(fn, options)
         if function.is_stream:
             raise TypeError(f"run_on_all takes no generator functions: {function.name}")
-        payload, context = dumps_call(args, kwargs), context_vars.capture(function.name)
+        context = context_vars.capture(function.name)
 
         def make() -> Call:
             future: CallFuture[Any] = CallFuture(engine)

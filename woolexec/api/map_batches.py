@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from woolexec.api.inputs import hold
 from woolexec.core.call import Call, Chunk
 from woolexec.engine.engine import FORKED_CHILD
 from woolexec.futures.latch import Latch
-from woolexec.wire.pickling import dumps
+from woolexec.wire.inputs import Unbound
+from woolexec.wire.pickling import dumps_arguments
 
 if TYPE_CHECKING:
     from woolexec.core.call import Function
@@ -142,20 +144,28 @@ class ChunkSender:
         """
         self._check()
         try:
-            payload = dumps((self._star, items), ("", "item"))
+            payload = dumps_arguments((self._star, items), ("", "item"))
         except BaseException as exc:  # pickling runs user code
             if len(items) == 1:
                 unit = Unit(board, 1, index)
                 unit.put(0, (1, exc, True))
                 return [unit]
-            return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]
+            return self._send_each(board, items, index)
+        if payload.__class__ is Unbound and len(items) > 1:  # none waits for the inputs of another
+            return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
         unit.chunk = Chunk(
             self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
         )
-        self._engine.submit_chunk(unit.chunk)
+        if payload.__class__ is Unbound:
+            hold(unit.chunk, self._engine.inputs, self._function.name)
+        else:
+            self._engine.submit_chunk(unit.chunk)
         return [unit]
+
+    def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
+        return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]
 
     def cancel(self, units: Iterable[Unit], ended: Latch | None = None) -> None:
         """Cancel the items that have not been started; open the latch when the running ones have ended."""

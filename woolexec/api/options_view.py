@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
 from woolexec.api.task_executor import current_executor
+from woolexec.engine.function_cache import FutureInFunctionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -37,6 +38,8 @@ class EngineExecutor(BaseExecutor):
             return (_ for _ in ())
         try:
             function = submission.function(fn, options)
+        except FutureInFunctionError:  # each item is a task with inputs
+            return super()._map(fn, iterables, chunksize, **how)
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
         if function.is_stream:
@@ -50,7 +53,10 @@ class EngineExecutor(BaseExecutor):
         from woolexec.api.map_async import AsyncMap
 
         submission, options = self._submission, self._options
-        function = submission.function(fn, options)
+        try:
+            function = submission.function(fn, options)
+        except FutureInFunctionError:
+            return super()._map_async(fn, iterables, settings)
         if function.is_stream:
             return super()._map_async(fn, iterables, settings)
         star = settings.star or len(iterables) > 1
@@ -77,7 +83,8 @@ class EngineExecutor(BaseExecutor):
             worker's process id, or for a worker of a peer ``"<host>/<the peer's identity, shortened>/<number>"``
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
-        made = self._submission.run_on_all(fn, args, kwargs, self._options)
+        payload = self._submission.with_values(args, kwargs).result()
+        made = self._submission.run_on_all(fn, payload, self._options)
         wait([future for _, future in made])
         return {key(): future for key, future in made}
 
@@ -95,7 +102,8 @@ class EngineExecutor(BaseExecutor):
         """Like `run_on_all`, without blocking the event loop; if the wait is cancelled, so are the calls."""
         from woolexec.futures.awaiting import all_done
 
-        made = self._submission.run_on_all(fn, args, kwargs, self._options)
+        payload = await self._submission.with_values(args, kwargs)
+        made = self._submission.run_on_all(fn, payload, self._options)
         await all_done([future for _, future in made], abandon=self._abandons)
         return {key(): future for key, future in made}
 

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from woolexec.api.inputs import bound, hold
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call
+from woolexec.engine.function_cache import FutureInFunctionError
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
+from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from woolexec.api.inputs import Holder
     from woolexec.core.call import Function
     from woolexec.engine.function_cache import Functions
     from woolexec.options import TaskOptions
@@ -77,7 +81,11 @@ class Submission:
         owner = self._owner
         future = self._future(owner)
         try:
-            function = self.functions.get(fn, None if options is None else options.backend)
+            try:
+                function = self.functions.get(fn, None if options is None else options.backend)
+            except FutureInFunctionError:
+                function = self.functions.as_argument(fn, None if options is None else options.backend)
+                args = fn, *args
             payload = dumps_call(args, kwargs)
             context = context_vars.capture(function.name)
         except BaseException as exc:  # pickling runs user code
@@ -88,8 +96,25 @@ class Submission:
         future.is_lane = bool(function.lane)
         receiver: Any = StreamBuffer(future, owner, prefetch) if function.is_stream else future
         future.outstanding_call = call = Call(function, payload, receiver, options, context=context)
-        self._hand_on(call)
+        if payload.__class__ is Unbound:
+            hold(call, self._holder(), call.name)
+        else:
+            self._hand_on(call)
         return future
+
+    def _holder(self) -> Holder:
+        """Return what holds calls that lack values."""
+        raise NotImplementedError
+
+    def with_values(self, args: Any, kwargs: Any) -> CallFuture[Any]:
+        """
+        Pickle arguments.
+
+        :return: resolves to the payload when all futures among them are done
+        :raises Exception: any exception raised by pickling
+        """
+        self.check()
+        return bound(dumps_call(args, kwargs))
 
     def function(self, fn: Callable[..., Any], options: TaskOptions | None) -> Function:
         """

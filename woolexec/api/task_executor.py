@@ -8,6 +8,7 @@ meanwhile, so recursion may be deeper than the number of workers.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
@@ -85,6 +86,9 @@ class _NestedFuture(CallFuture[T]):
         return _Waiters()
 
 
+nested_tasks.unfinished.add(_NestedFuture)
+
+
 class _Waiters(list[Any]):
     """The waiters that `wait` and `as_completed` add to a future; their events are replaced by ones that read."""
 
@@ -115,6 +119,9 @@ class _NestedOwner:
     def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
         call = future.outstanding_call
+        if call is not None and _claim(call):
+            nested_tasks.held.discard(call)
+            return True
         if call is not None:
             if force:
                 future.ended = nested_tasks.when_ended(call.number)
@@ -162,7 +169,59 @@ def _hand_on(call: Call) -> None:
     nested_tasks.submit(call)
 
 
-_submission = Submission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)
+class _NestedHolder:
+    """Holds the tasks of one call that lack values; they are not sent to the engine before."""
+
+    def __init__(self) -> None:
+        self._job = nested_tasks.submitting_job()
+
+    def hold(self, entry: Call) -> None:
+        """Hold a task; the outcomes of its inputs are read meanwhile."""
+        _unclaimed.add(entry)
+        nested_tasks.held.add(entry)
+        nested_tasks.open_worker()
+
+    def release(self, entry: Call, payload: Any) -> None:
+        """Send a task, unless it was cancelled."""
+        if _claim(entry):
+            entry.payload = payload
+            nested_tasks.submit(entry, self._job)
+            nested_tasks.held.discard(entry)
+
+    def drop(self, entry: Call, payload: Any) -> None:
+        """End a task that gets no values."""
+        if _claim(entry):
+            _ending.append((entry, payload))
+            while _ending and _ends.acquire(blocking=False):  # one after the other: a long chain is no recursion
+                try:
+                    while _ending:
+                        ended, payload = _ending.popleft()
+                        ended.receiver.deliver_failure(ended, payload)
+                        nested_tasks.held.discard(ended)
+                finally:
+                    _ends.release()
+
+
+_unclaimed: set[Call] = set()
+_ending: deque[tuple[Call, Any]] = deque()
+_ends = threading.Lock()  # held by the thread that ends tasks
+
+
+def _claim(call: Call) -> bool:
+    """Decide between those who send, end and cancel a task that is held: exactly one succeeds."""
+    try:
+        _unclaimed.remove(call)
+    except KeyError:
+        return False
+    return True
+
+
+class _NestedSubmission(Submission):
+    def _holder(self) -> _NestedHolder:
+        return _NestedHolder()
+
+
+_submission = _NestedSubmission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)
 
 ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
 """The pool of the innermost ``with`` or ``async with`` block around the running code."""

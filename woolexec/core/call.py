@@ -173,6 +173,13 @@ class Call:
         self.cost = 0.0
         self.pin = 0  # > 0: it waits for one place; behind a link, for the worker with this number
 
+    @property
+    def name(self) -> str:
+        """The name of the task, for messages."""
+        if self.options is not None and self.options.name is not None:
+            return self.options.name
+        return self.function.name
+
     def anew(self, receiver: Receiver) -> Call:
         """Make a call for the next attempt before this one has ended."""
         again = Call(
@@ -255,10 +262,14 @@ class Chunk:
         return call
 
 
-def fail(entry: Call | Chunk, error: BaseException) -> None:
-    """Deliver an error for a call, or for the rest of a chunk, that was taken from its queue."""
+def fail(entry: Call | Chunk, error: Any) -> None:
+    """
+    End a call, or the rest of a chunk, that was taken from its queue.
+
+    :param error: an exception, also an encoded one; None: it was cancelled
+    """
     call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
-    call.move("fail")
+    call.move("cancel" if error is None else "fail")
     call.receiver.deliver_failure(call, error)
 
 

@@ -51,6 +51,10 @@ class ReadyQueue:
         """Make a call claimable, before it is added; from any thread."""
         self._unclaimed.add(call)
 
+    def is_claimable(self, call: Call) -> bool:
+        """Return whether a call that was offered has not been claimed."""
+        return call in self._unclaimed
+
     def claim(self, call: Call) -> bool:
         """Claim a call; exactly one claim succeeds.  It is atomic because it is one set operation."""
         try:

@@ -18,13 +18,14 @@ thousands of seeded histories.
 from __future__ import annotations
 
 import itertools
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 
 from woolexec.core import feeding
 from woolexec.core.balance import Balance
 from woolexec.core.call import Call, Chunk, fail
 from woolexec.core.group import Group
+from woolexec.core.held import Held
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.unmet import Unmet
@@ -66,6 +67,7 @@ class Scheduler:
         number = itertools.count(1).__next__
         self.main = Group(number)
         self.lanes = Group(number, self.main.queue)  # of calls outside main threads
+        self.held = Held(self.main.queue, partial(self.add, is_offered=True))
         self.workforce = Workforce(limit)
         self.workers = self.workforce.workers
         self.links: list[Any] = []
@@ -98,15 +100,15 @@ class Scheduler:
 
     @property
     def has_waiting(self) -> bool:
-        """Something is queued."""
-        return self.main.queue.head() is not None or self.lanes.queue.head() is not None
+        """Something is queued, or waits for values."""
+        return self.main.queue.head() is not None or self.lanes.queue.head() is not None or bool(self.held)
 
     def take_waiting(self) -> list[Call | Chunk]:
-        """Remove and return everything that is queued."""
-        return self.main.queue.clear() + self.lanes.queue.clear()
+        """Remove and return everything that is queued, or waits for values."""
+        return self.main.queue.clear() + self.lanes.queue.clear() + self.held.clear()
 
-    def group_of(self, call: Call) -> Group:
-        """Return the group whose places run a call."""
+    def group_of(self, call: Call | Chunk) -> Group:
+        """Return the group whose places run a call or the items of a chunk."""
         return self.lanes if call.function.lane else self.main
 
     def outstanding(self, number: int) -> Call | None:
@@ -125,10 +127,16 @@ class Scheduler:
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
-    def add(self, call: Call) -> None:
-        """Queue a call."""
-        self.group_of(call).add(call)
-        if call.line is not None and call.line.requirement is not None:
+    def add(self, entry: Call | Chunk, *, is_offered: bool = False) -> None:
+        """
+        Queue a call or a chunk.
+
+        :param is_offered: it is a chunk, or a call that is claimable already
+        """
+        if isinstance(entry, Call) and not is_offered:
+            self.main.queue.offer(entry)
+        self.group_of(entry).queue.add(entry)
+        if entry.line is not None and entry.line.requirement is not None:
             self.unmet.check()
 
     def feed(self) -> None:

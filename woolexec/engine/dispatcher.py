@@ -293,6 +293,7 @@ class Dispatcher:
         whether the engine has stopped; the engine stops, then checks what was appended.  One of them sees the other.
         """
         error = RuntimeError(AFTER_SHUTDOWN)
+        self.scheduler.held.close(error)
         while self._loop.inbox:
             entry = self._loop.inbox.popleft()
             if isinstance(entry, Chunk) or (isinstance(entry, Call) and self.scheduler.main.queue.claim(entry)):

@@ -23,6 +23,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
+from woolexec.engine.inputs import Inputs
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.lifetimes import running
 from woolexec.engine.process import WorkerProcess
@@ -31,6 +32,7 @@ from woolexec.engine.worker_process import pids_of
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire.fast_frames import encode_next
 from woolexec.wire.frames import Cancel, Next, encode
+from woolexec.wire.inputs import Unbound
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.protobuf import Message
 
@@ -100,6 +102,7 @@ class Engine:
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
         self.submit = rounds.dispatcher.submit
         self.submit_chunk = rounds.dispatcher.submit_chunk
+        self.inputs = Inputs(rounds.loop, rounds.scheduler)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell = rounds.loop.tell
         self.closes_streams = False
@@ -171,7 +174,10 @@ class Engine:
         """The numbers of queued calls, of outstanding calls and of workers."""
         scheduler = self.scheduler
         return {
-            "queued": len(scheduler.main.queue) + len(scheduler.lanes.queue) + len(self._loop.inbox),
+            "queued": len(scheduler.main.queue)
+            + len(scheduler.lanes.queue)
+            + len(scheduler.held)
+            + len(self._loop.inbox),
             "outstanding": sum(len(place.outstanding) for place in scheduler.places),
             "workers": len(self._supervisor.workers),
         }
@@ -227,8 +233,8 @@ class Engine:
         if call is None or self.forked:
             return False
         if self.scheduler.main.queue.cancel(call):
-            call.payload = b""
-            if len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
+            is_held, call.payload = call.payload.__class__ is Unbound, b""
+            if is_held or len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
                 self._loop.wake()
             return True
         answer: Future[bool] = Future()

@@ -17,6 +17,7 @@ from typing import Any
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
 from woolexec.core.recent import Recent
 from woolexec.futures.loop_waiters import trio_token
+from woolexec.wire.inputs import call_first
 from woolexec.wire.modules import is_named, look, space_of
 from woolexec.wire.payload import LARGE, Needs
 from woolexec.wire.pickling import dumps, dumps_inline
@@ -24,6 +25,13 @@ from woolexec.wire.unchanging import Snapshot, is_constant
 
 _CACHE_LIMIT = 512
 _MISSING = object()
+
+
+class FutureInFunctionError(TypeError):
+    """A function holds futures, in its closure, its globals or its bound arguments: its pickle is one call's own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} holds a future: pass it, or its result(), as an argument")
 
 
 class Functions:
@@ -62,13 +70,31 @@ class Functions:
             self._known.add(fn, (function, references))
         return function
 
+    def as_argument(self, fn: Callable[..., Any], backend: str | None = None) -> Function:
+        """
+        Return the pickled form of a function that calls its first argument, which is to be `fn`.
+
+        :param backend: see `get`
+        """
+        payload, _ = self._dumps(call_first)
+        lane, is_stream = _lane_of(fn, backend)
+        function = Function(payload, name_of(fn), lane)
+        function.is_stream = is_stream
+        return function
+
     def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]]:
         """Pickle a function; return the pickle and the large globals that it needs, which are separate payloads."""
         is_function = fn.__class__ is FunctionType
-        if self._is_nested:  # it is sent inside a frame
-            return dumps_inline(fn, is_function=is_function), []
+        inputs: list[Any] = []
         needs = Needs(self._large)
-        return dumps(fn, least=LARGE, is_function=is_function, needs=needs), needs
+        payload: Any
+        if self._is_nested:  # it is sent inside a frame
+            payload, needs = dumps_inline(fn, is_function=is_function, inputs=inputs), Needs({})
+        else:
+            payload = dumps(fn, least=LARGE, is_function=is_function, needs=needs, inputs=inputs)
+        if inputs:
+            raise FutureInFunctionError(name_of(fn))
+        return payload, needs
 
     def clear(self) -> None:
         """Forget all pickles."""
@@ -77,14 +103,9 @@ class Functions:
         self._large.clear()
 
     def _make(self, fn: Callable[..., Any], payload: Any, needs: list[Any], backend: str | None) -> Function:
-        flags = _flags(fn)
-        lane = MAIN
-        if flags & (_COROUTINE | _ASYNC_GENERATOR):
-            lane = loop_lane(backend)
-        elif flags & _GENERATOR:
-            lane = THREAD
+        lane, is_stream = _lane_of(fn, backend)
         function = self._find(fn, payload, needs, lane) if needs else self._intern(payload, name_of(fn), lane)
-        function.is_stream = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
+        function.is_stream = is_stream
         return function
 
     def _find(self, fn: Any, payload: Any, needs: list[Any], lane: int) -> Function:
@@ -123,6 +144,17 @@ def _flags(fn: Any) -> int:
     if not isinstance(code, CodeType):
         code = getattr(getattr(type(fn), "__call__", None), "__code__", None)  # noqa: B004  # the code is needed
     return code.co_flags if isinstance(code, CodeType) else 0
+
+
+def _lane_of(fn: Any, backend: str | None) -> tuple[int, bool]:
+    """Return the lane in which a function runs, and whether calling it opens a stream."""
+    flags = _flags(fn)
+    lane = MAIN
+    if flags & (_COROUTINE | _ASYNC_GENERATOR):
+        lane = loop_lane(backend)
+    elif flags & _GENERATOR:
+        lane = THREAD
+    return lane, bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
 
 
 def loop_lane(backend: str | None) -> int:

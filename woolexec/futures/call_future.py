@@ -17,13 +17,14 @@ from typing import TypeVar
 
 from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture
 from woolexec.futures.latch import Latch
-from woolexec.wire.exceptions import load_failure
+from woolexec.wire.exceptions import as_exception
+from woolexec.wire.inputs import FutureMetError
 from woolexec.wire.unpickling import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any, ClassVar
+    from typing import Any, ClassVar, NoReturn
 
 T = TypeVar("T")
 
@@ -82,6 +83,10 @@ class CallFuture(DeliveredFuture[T]):
         if self._outcome is not None and self._state is FINISHED:  # not decoded yet
             return f"<{type(self).__name__} at {id(self):#x} state=finished>"
         return super().__repr__()
+
+    def __reduce__(self) -> NoReturn:
+        # Where arguments are pickled, a pickler that knows what to do is used instead.
+        raise FutureMetError
 
     def __dir__(self) -> list[str]:
         # For completion: only the public names that `concurrent.futures.Future` has.
@@ -146,6 +151,25 @@ class CallFuture(DeliveredFuture[T]):
         return self._wait_in_loop(abandon=None).__await__()
 
     @property
+    def encoded(self) -> Any:
+        """The payload of the value; None if there is none, or it was decoded."""
+        outcome = self._outcome
+        return None if outcome is None or self._failed else outcome[0]
+
+    @property
+    def failure(self) -> Any:
+        """The exception of the task, as it was delivered or decoded; None if it has not raised any."""
+        outcome = self._outcome
+        if outcome is None:
+            return self._exception
+        return outcome[0] if self._failed else None
+
+    @property
+    def task(self) -> str:
+        """The name of the task, once it has failed; the empty string if nobody knows."""
+        return str(self.__dict__.get("task", ""))
+
+    @property
     def abandons(self) -> bool:
         """Whether a running plain call keeps running when the task that awaits it is cancelled."""
         options = getattr(self.outstanding_call, "options", None)
@@ -172,10 +196,8 @@ class CallFuture(DeliveredFuture[T]):
         try:
             if not self._failed:
                 value = loads(payload)
-            elif isinstance(payload, BaseException):
-                exception = payload
             else:
-                exception = load_failure(payload)
+                exception = as_exception(payload)
         except KeyboardInterrupt:  # Ctrl-C in this process, not in the task; the next request decodes again
             raise
         except BaseException as exc:  # unpickling runs user code

@@ -75,6 +75,20 @@ def _wakes_a_loop(callback: Any) -> bool:
     )
 
 
+class Quick:
+    """A callback that the thread that delivers outcomes can call itself: it runs no user code, and does not block."""
+
+    __slots__ = ()
+
+    def at_once(self, future: Future[Any]) -> bool:
+        """Do what is to be done; return False if it needs user code, and so another thread, which will call this."""
+        raise NotImplementedError
+
+    def __call__(self, future: Future[Any]) -> None:
+        """Do what is to be done, in a thread that may run user code."""
+        raise NotImplementedError
+
+
 class DeliveredFuture(Future[T]):
     """The part of `CallFuture` to which outcomes are delivered."""
 
@@ -164,8 +178,11 @@ class DeliveredFuture(Future[T]):
         """Take an encoded exception, or an exception object; None: the task was cancelled."""
         if payload is None:
             self._end(_CANCELLED, None)
-        else:
-            self._end(_RETURNED, payload, failed=True)
+            return
+        call = self.outstanding_call
+        if call is not None:
+            self.__dict__["task"] = call.name
+        self._end(_RETURNED, payload, failed=True)
 
     def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
         """Take the encoded value and the context variables that the task changed."""
@@ -250,11 +267,15 @@ class DeliveredFuture(Future[T]):
                 callback = self._callbacks.pop(0)
             except IndexError:  # the thread that added it saw the state, and removed it
                 return
-            if not _wakes_a_loop(callback):
-                self._callbacks.insert(0, callback)
-                self._run_elsewhere(self._run_callbacks)
-                return
-            self._call(callback)
+            if isinstance(callback, Quick):
+                if callback.at_once(self):
+                    continue
+            elif _wakes_a_loop(callback):
+                self._call(callback)
+                continue
+            self._callbacks.insert(0, callback)
+            self._run_elsewhere(self._run_callbacks)
+            return
 
     def _run_elsewhere(self, rest: Callable[[], object]) -> None:
         if self._owner is not None:

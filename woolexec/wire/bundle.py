@@ -17,6 +17,7 @@ Bundles: an object pickled by value, and the globals that it needs, each pickled
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
 import warnings
@@ -30,6 +31,7 @@ from woolexec.core.recent import Recent
 from woolexec.wire import by_value, modules
 from woolexec.wire.bundled_globals import NAMED, Group, Large, has_identity, names_in, own_name, space_of_definition
 from woolexec.wire.by_value_pickler import Pickler
+from woolexec.wire.inputs import is_future_class, reduce_future
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import space_of
 from woolexec.wire.payload import APART, LARGE, Needs
@@ -82,6 +84,7 @@ def dumps_bundle(
     *,
     is_function: bool = False,
     needs: Needs | None = None,
+    inputs: list[Any] | None = None,
 ) -> bytes:
     """
     Pickle for a worker an object that travels by value.
@@ -91,10 +94,11 @@ def dumps_bundle(
     :param names: names of the elements of `obj`, for messages
     :param is_function: `obj` is the function to call; otherwise its contents are copied, as arguments are
     :param needs: receives the large globals; None: they are part of the pickle
+    :param inputs: receives the futures; None: they are an error
     :raises Exception: whatever pickling raises, with a note; `obj` may run any code
     """
     modules.look()
-    bundler = _Bundler(None if needs is None else needs.known, shares_all=is_function)
+    bundler = _Bundler(None if needs is None else needs.known, inputs, shares_all=is_function)
     if type(obj) is FunctionType:
         bundler.add_space_of(obj)
     root_buffers: list[Any] = []
@@ -134,11 +138,13 @@ class _Bundler:
     Collects the globals for one bundle.
 
     :param large: the large globals that were pickled before; None: they are part of the bundle
+    :param inputs: receives the futures; None: they are an error
     :param shares_all: the pickled object refers to all globals by key; otherwise only to functions and classes
     """
 
-    def __init__(self, large: dict[Key, Large] | None, *, shares_all: bool) -> None:
+    def __init__(self, large: dict[Key, Large] | None, inputs: list[Any] | None, *, shares_all: bool) -> None:
         self._large = large
+        self.inputs = inputs
         self._shares_all = shares_all
         self._groups: dict[Key, Group] = {}
         self._wanted: deque[tuple[str, Key]] = deque()
@@ -237,7 +243,11 @@ class _Bundler:
             snapshot = Snapshot.of(defined)
             for fn in [] if snapshot is None else snapshot.functions:
                 self.add_space_of(fn)
+            before = len(self.inputs or ())
             group = self._pickle_values(owner, keys, values)
+            if len(self.inputs or ()) > before:  # each call has values of its own for its numbers
+                group.digest = os.urandom(16)
+                return group
             self._sign(owner, group)
             if snapshot is not None:
                 names = [each for fn in snapshot.functions for each in names_in(fn)]
@@ -307,12 +317,18 @@ class _Bundler:
 
 
 class _Collects(Pickler):
-    """Leaves the globals of functions to a bundle."""
+    """Leaves the globals of functions to a bundle, and futures to the call's inputs."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Any, bundler: _Bundler, wanted: Any) -> None:
         super().__init__(file, is_inline, verdicts)
         self._bundler = bundler
         self._wanted = wanted
+
+    def reducer_override(self, obj: Any) -> Any:
+        inputs = self._bundler.inputs
+        if inputs is not None and is_future_class(type(obj)):
+            return reduce_future(obj, inputs)
+        return super().reducer_override(obj)
 
     def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
         """Leave the globals to the bundle."""

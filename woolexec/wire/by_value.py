@@ -15,6 +15,7 @@ import io
 
 from woolexec.wire import stand_ins
 from woolexec.wire.by_value_pickler import Pickler
+from woolexec.wire.inputs import is_future_class
 from woolexec.wire.stand_ins import StandIn
 
 TYPE_CHECKING = False
@@ -113,6 +114,8 @@ def substitute(owner: str, name: str, value: Any, verdicts: Verdicts | None = No
     :param owner: the function or class, for messages
     :param verdicts: known replacements of other values that go into the same pickle
     """
+    if is_future_class(type(value)):  # it may stand for its value: the pickler that meets it decides
+        return value
     verdicts = Verdicts() if verdicts is None else verdicts
     pickler = Pickler(_Nowhere(), lambda _: False, verdicts)
     pickler.is_named = True

@@ -92,7 +92,34 @@ def as_exception(payload: Any) -> BaseException:
         from concurrent.futures import CancelledError
 
         return CancelledError()
+    if payload.__class__ is InputFailed:
+        return payload.load()
     return payload if isinstance(payload, BaseException) else load_failure(payload)
+
+
+class InputFailed:
+    """
+    The failure of a call that was not started because an input of it has failed.
+
+    :param payload: the failure of that input: an exception, or an encoded one
+    :param task: the task that has raised it
+    :param dependent: the task that was not started
+    """
+
+    __slots__ = ("_dependent", "payload", "task")
+
+    def __init__(self, payload: Any, task: str, dependent: str) -> None:
+        if payload.__class__ is InputFailed:
+            payload, task = payload.payload, payload.task
+        self.payload: Any = payload
+        self.task = task
+        self._dependent = dependent
+
+    def load(self) -> BaseException:
+        """Return the exception of the input, with a note."""
+        exc = as_exception(self.payload)
+        add_note(exc, f"{self._dependent} was not started, because its input {self.task} has raised this")
+        return exc
 
 
 def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from types import FunctionType, MethodType
 from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array
 from woolexec.wire.atoms import ATOMS
+from woolexec.wire.inputs import FutureMetError, Unbound
 from woolexec.wire.payload import APART, LARGE, File, Parts, pack
 from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
@@ -66,8 +67,8 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
     return dumps(raw, is_outcome=True, goes_home=goes_home)
 
 
-def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
-    """Pickle arguments; see `dumps`."""
+def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
+    """Pickle arguments, which may contain futures; see `dumps`."""
     for value in args:
         if type(value) not in ATOMS:
             break
@@ -81,7 +82,7 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
     return _dumps_apart(args, kwargs)
 
 
-def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts:
+def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
     for value in args:
         if value.__class__ is bytes and len(value) >= APART:
             args = tuple(Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for arg in args)
@@ -90,7 +91,24 @@ def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File 
         kwargs = {
             name: Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for name, arg in kwargs.items()
         }
-    return dumps((args, kwargs), ("args", "kwargs"))
+    return dumps_arguments((args, kwargs), ("args", "kwargs"))
+
+
+def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts | Unbound:
+    """
+    Pickle arguments, in which futures stand for their values; see `dumps`.
+
+    :return: an `Unbound` if there are futures
+    """
+    inputs: list[Any] = []
+    payload = dumps(obj, names, inputs=inputs)
+    return Unbound(payload, inputs) if inputs else payload
+
+
+def is_for_all(payload: bytes | File | Parts) -> bool:
+    """Return whether a pickled result can be unpickled in any worker: it names nothing that travels by value."""
+    body: Any = payload if isinstance(payload, bytes) else payload.load()[0]
+    return not _names_by_value(bytes(body))
 
 
 def dumps(
@@ -102,6 +120,7 @@ def dumps(
     goes_home: bool = False,
     is_function: bool = False,
     needs: Needs | None = None,
+    inputs: list[Any] | None = None,
 ) -> bytes | File | Parts:
     """
     Pickle any object.
@@ -113,24 +132,29 @@ def dumps(
         need not travel
     :param is_function: `obj` is a function that is to be called
     :param needs: receives the large globals that `obj` names, if it travels by value; None: they are part of the pickle
+    :param inputs: receives the futures in `obj`, for each of which the pickle has a number; None: they are an error
     :raises Exception: whatever pickling raises, with a note that says what failed; `obj` may run any code
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
-    body = _dump(obj, buffers, least, names, kind, needs)
+    body = _dump(obj, buffers, least, names, kind, needs, inputs)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
         body += ALL_BYTES
     return pack(body, buffers)
 
 
-def dumps_inline(obj: object, *, is_function: bool = False, goes_home: bool = False) -> bytes:
+def dumps_inline(
+    obj: object, *, is_function: bool = False, goes_home: bool = False, inputs: list[Any] | None = None
+) -> bytes:
     """
     Pickle `obj` into `bytes`, whatever its size.
 
     :param is_function: `obj` is a function that a nested task calls
     :param goes_home: see `dumps`
+    :param inputs: see `dumps`
     """
-    return _dump(obj, [], sys.maxsize, kind=_FUNCTION if is_function else _HOME if goes_home else _OUTCOME)
+    kind = _FUNCTION if is_function else _HOME if goes_home else _OUTCOME
+    return _dump(obj, [], sys.maxsize, kind=kind, inputs=inputs)
 
 
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
@@ -183,8 +207,9 @@ def _dump(
     names: tuple[str, ...] = (),
     kind: int = _OUTCOME,
     needs: Needs | None = None,
+    inputs: list[Any] | None = None,
 ) -> bytes:
-    """Pickle an object; append its out-of-band buffers to `buffers`."""
+    """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
     with_reducers = False
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:
@@ -208,11 +233,11 @@ def _dump(
                 if _needs_reducers(body):
                     raise _NeedsReducersError
                 return body
-    except _NeedsReducersError:
+    except (_NeedsReducersError, FutureMetError):
         with_reducers = True
         buffers.clear()
         try:
-            body = reducers.dumps(obj, is_inline)
+            body = reducers.dumps(obj, is_inline, inputs)
             if not _names_by_value(body):
                 return body
         except Exception:  # see below
@@ -227,7 +252,7 @@ def _dump(
         return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
     from woolexec.wire.bundle import dumps_bundle
 
-    return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs)
+    return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs, inputs=inputs)
 
 
 def _is_by_value(obj: Any, depth: int = 3) -> bool:

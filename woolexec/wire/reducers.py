@@ -11,6 +11,7 @@ import sys
 
 from woolexec.imported import imported
 from woolexec.wire import arrays
+from woolexec.wire.inputs import is_future_class, reduce_future
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,17 +59,30 @@ def needed() -> dict[Any, Any]:
     return {cls: reduce for cls, reduce in list(registered().items()) if cls.__module__ not in _NEEDLESS}
 
 
-def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool]) -> bytes:
+class _Pickler(pickle.Pickler):
+    """Reduces futures to numbers."""
+
+    inputs: list[Any]
+
+    def reducer_override(self, obj: Any) -> Any:
+        return reduce_future(obj, self.inputs) if is_future_class(type(obj)) else NotImplemented
+
+
+def dumps(obj: object, is_inline: Callable[[pickle.PickleBuffer], bool], inputs: list[Any] | None = None) -> bytes:
     """
     Pickle with the C pickler and all reducers.
 
+    :param inputs: receives the futures in `obj`; None: they are an error
     :raises Exception: whatever pickling raises; `obj` may run any code
     """
     file = io.BytesIO()
-    pickler = pickle.Pickler(file, 5, buffer_callback=is_inline)
+    pickler: Any = (pickle.Pickler if inputs is None else _Pickler)(file, 5, buffer_callback=is_inline)
     table = needed() | copyreg.dispatch_table
     if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "ndarray"):
         table[numpy.ndarray] = arrays.reduce
     pickler.dispatch_table = table
+    if inputs is not None:
+        inputs.clear()
+        pickler.inputs = inputs
     pickler.dump(obj)
     return file.getvalue()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.checks import wrong_type
 from woolexec.printable import printable
-from woolexec.wire import plain_data
+from woolexec.wire import inputs, plain_data
 from woolexec.wire.pickling import Pickled
 from woolexec.wire.plain_data import Constructor, Dtype, Shell
 
@@ -150,6 +150,8 @@ def _pickled(body: Any, buffers: Any = ()) -> Pickled:
 _IN_TASKS = {
     "woolexec.api.task_executor:current_executor": Constructor(_executor),
     "woolexec.wire.pickling:Pickled": Constructor(_pickled),
+    "woolexec.wire.inputs:load_bound": Constructor(inputs.load_bound),
+    "woolexec.wire.inputs:value_of": Constructor(inputs.value_of),
 }
 """What is plain data only in a worker that unpickles with the same list."""
 

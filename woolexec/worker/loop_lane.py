@@ -233,6 +233,8 @@ class LoopLane(Lane):
         try:
             with context_vars.span(job.frame.context, job.name) if job.frame.context else NOTHING:
                 value = await awaitable
+                while value.__class__ in nested_tasks.unfinished:
+                    value = await value
         except BaseException as exc:
             self.failed(job, started, exc)
             return

@@ -11,6 +11,7 @@ import itertools
 import threading
 from contextvars import ContextVar
 from time import monotonic, sleep
+from types import CoroutineType
 
 from woolexec.wire.fast_frames import encode_apart
 from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Wait, Yield, encode
@@ -64,6 +65,14 @@ _tasks: dict[int, Any] = {}
 """Nested tasks that have not ended, by number."""
 
 
+unfinished: set[Any] = {CoroutineType}
+"""Classes of what a call may return in place of a value: a coroutine, from a lambda or another function that is not
+declared async, and, once their class is loaded, the future of a nested task."""
+
+held: set[Call] = set()
+"""Nested tasks that lack values of others, and have not been sent for that reason."""
+
+
 def current_job() -> Job | None:
     """Return the call that runs in this context; in a thread started by user code, the one in the main thread."""
     job = current.get()
@@ -114,9 +123,9 @@ HANDLERS: dict[type[Message], Callable[[Any], None]] = {
 """The frames about nested tasks: their starts, items and outcomes."""
 
 
-def submit(call: Call) -> None:
+def submitting_job() -> Job:
     """
-    Send a nested task to the engine; its outcome is delivered to the call's receiver.
+    Return the call that submits tasks here.
 
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
@@ -125,6 +134,18 @@ def submit(call: Call) -> None:
     job = current_job()
     if job is None:
         raise RuntimeError("no call is running in this worker")
+    return job
+
+
+def submit(call: Call, job: Job | None = None) -> None:
+    """
+    Send a nested task to the engine; its outcome is delivered to the call's receiver.
+
+    :param job: the call that submits it; None: the one that runs here
+    :raises RuntimeError: if this process is not a worker, or no call is running
+    """
+    job = job or submitting_job()
+    assert worker is not None
     call.number = number = next(_numbers)
     _tasks[number] = call.receiver
     function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on
@@ -192,9 +213,13 @@ def wait_lane() -> None:
 
 
 def must_read() -> bool:
-    """Return whether a wait here for a nested task reads the socket and runs tasks: true in a main thread's call."""
+    """
+    Return whether a wait here for a nested task reads the socket and runs tasks: true in a main thread's call.
+
+    It is false while tasks are held: another thread may end them, and would not wake a thread that reads.
+    """
     assert worker is not None
-    return threading.current_thread() is threading.main_thread() and worker.lane.current is not None
+    return threading.current_thread() is threading.main_thread() and worker.lane.current is not None and not held
 
 
 def wait_until(is_done: Callable[[], bool], timeout: float | None) -> None:

@@ -27,6 +27,7 @@ from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
+from woolexec.worker.nested_tasks import unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,8 +192,8 @@ class SyncLane:
             return
         try:
             value = function(*args, **kwargs)
-            if value.__class__ is CoroutineType:  # from a lambda or another function that is not declared async
-                value = self._run_coroutine(job, value)
+            if value.__class__ in unfinished:
+                value = self._finished(job, value)
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc)
             return
@@ -205,6 +206,12 @@ class SyncLane:
             return
         # The arguments are dropped only after this: a destructor may end this process.
         job.succeed(self._transport, seconds, payload, self._page.up)
+
+    def _finished(self, job: Job, value: Any) -> Any:
+        """Run the coroutine that a call has returned, or wait for the nested task whose future it has returned."""
+        while value.__class__ in unfinished:
+            value = self._run_coroutine(job, value) if value.__class__ is CoroutineType else value.result()
+        return value
 
     def _run_span(self, job: Job) -> None:
         """Run some items of a chunk; an item that raises does not stop the others."""
@@ -238,7 +245,7 @@ class SyncLane:
                 errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
                 values.append(None)
         kinds = set(map(type, values))
-        if CoroutineType in kinds:
+        if not kinds.isdisjoint(unfinished):
             values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
             kinds = set(map(type, values))
         job.succeed(
@@ -251,11 +258,11 @@ class SyncLane:
             self._items = None
 
     def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
-        """Return the value of an item; if it is a coroutine, run it."""
-        if value.__class__ is not CoroutineType:
+        """Return the value of an item; if it is a coroutine, run it, and wait for a future."""
+        if value.__class__ not in unfinished:
             return value
         try:
-            return self._run_coroutine(job, value)
+            return self._finished(job, value)
         except BaseException as exc:
             errors[index] = dump_failure(exc, goes_home=job.goes_home)
             return None

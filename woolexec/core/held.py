@@ -1,0 +1,91 @@
+"""Calls and chunks that wait for the values of futures among their arguments: no place sees them before."""
+
+from __future__ import annotations
+
+from woolexec.core.call import Call, Chunk, fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from woolexec.core.ready_queue import ReadyQueue
+
+
+class Held:
+    """
+    What waits for values.
+
+    A call is claimable while it is held, like one that is queued: of its release, its failure and its cancellation by
+    another thread, exactly one succeeds.
+
+    :param queue: decides by its claims
+    :param enqueue: queues what has its values
+    """
+
+    def __init__(self, queue: ReadyQueue, enqueue: Callable[[Call | Chunk], object]) -> None:
+        self._queue = queue
+        self._enqueue = enqueue
+        self._entries: dict[Call | Chunk, None] = {}
+        self._refusal: BaseException | None = None
+
+    def __len__(self) -> int:
+        """Return an upper bound: cancelled entries are counted until somebody looks at them."""
+        return len(self._entries)
+
+    def __bool__(self) -> bool:
+        """Return whether anything waits that is still wanted; forget what comes before it and is not."""
+        while self._entries:
+            entry = next(iter(self._entries))
+            if self._is_wanted(entry):
+                return True
+            del self._entries[entry]
+        return False
+
+    def _is_wanted(self, entry: Call | Chunk) -> bool:
+        return not entry.cancelled if isinstance(entry, Chunk) else self._queue.is_claimable(entry)
+
+    def hold(self, entry: Call | Chunk) -> None:
+        """Hold a chunk, or a call that was offered to the queue."""
+        if self._refusal is not None:
+            self._fail(entry, self._refusal)
+        else:
+            self._entries[entry] = None
+
+    def release(self, entry: Call | Chunk, payload: Any) -> None:
+        """Queue what has its values, unless it was cancelled or has failed meanwhile."""
+        if self._take(entry) and self._is_wanted(entry):
+            entry.payload = payload
+            self._enqueue(entry)
+
+    def drop(self, entry: Call | Chunk, payload: Any) -> None:
+        """
+        End what gets no values.
+
+        :param payload: the failure of the input that it lacks; None: that was cancelled
+        """
+        if self._take(entry):
+            self._fail(entry, payload)
+
+    def _take(self, entry: Call | Chunk) -> bool:
+        if entry not in self._entries:
+            return False
+        del self._entries[entry]
+        return True
+
+    def _fail(self, entry: Call | Chunk, payload: Any) -> None:
+        if isinstance(entry, Chunk) or self._queue.claim(entry):
+            fail(entry, payload)
+
+    def clear(self) -> list[Call | Chunk]:
+        """Remove and return everything that is wanted, as `ReadyQueue.clear` does."""
+        entries, self._entries = list(self._entries), {}
+        return [
+            entry
+            for entry in entries
+            if (not entry.cancelled if isinstance(entry, Chunk) else self._queue.claim(entry))
+        ]
+
+    def close(self, refusal: BaseException) -> None:
+        """Fail with this error everything that is held from now on: the engine has ended."""
+        self._refusal = refusal

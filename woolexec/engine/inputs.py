@@ -1,0 +1,54 @@
+"""The way of calls that lack values to the engine's scheduler, and of what they wait for; from any thread."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import Chunk
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Call
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.engine.event_loop import Loop
+
+
+class Inputs:
+    """Tells the engine's thread of calls and chunks that wait for values."""
+
+    def __init__(self, loop: Loop, scheduler: Scheduler) -> None:
+        self._loop = loop
+        self._scheduler = scheduler
+
+    def hold(self, entry: Call | Chunk) -> None:
+        """
+        Submit a call or a chunk whose values are not there yet.
+
+        :raises RuntimeError: if the engine has stopped meanwhile
+        """
+        queue = self._scheduler.main.queue
+        if not isinstance(entry, Chunk):
+            queue.offer(entry)
+        self._loop.inbox.append(partial(self._scheduler.held.hold, entry))  # at which nobody needs to look now
+        if not self._loop.has_begun:  # a pool that was used waits for its tasks when it is shut down
+            self._loop.begin()
+        if self._loop.stopped and (isinstance(entry, Chunk) or queue.claim(entry)):
+            raise RuntimeError(AFTER_SHUTDOWN)
+
+    def release(self, entry: Call | Chunk, payload: Any) -> None:
+        """Give it its payload, with the values, so that it is placed."""
+        self._tell(partial(self._scheduler.held.release, entry, payload))
+
+    def drop(self, entry: Call | Chunk, payload: Any) -> None:
+        """End it, because an input has failed; None: was cancelled."""
+        self._tell(partial(self._scheduler.held.drop, entry, payload))
+
+    def _tell(self, piece: Callable[[], object]) -> None:
+        if threading.current_thread() is self._loop.thread:
+            self._loop.inbox.append(piece)  # not at once: one failure after the other would be a recursion
+        else:
+            self._loop.tell(piece)

@@ -1,0 +1,159 @@
+"""
+The inputs of a call: futures among its arguments, in whose place the function gets their values.
+
+::
+
+    submit                the arguments --pickle--> Unbound: a pickle in which each future is a number, and the futures
+    the last one is done  Unbound and the pickles of the values --bind--> an ordinary payload
+    worker                that payload --unpickle--> the arguments, with the values in them
+
+A value's pickle is passed on as it arrived where that is possible; nothing is unpickled for it then.  Each value is
+unpickled once for a call, however often its future occurs in the arguments, and whether other calls use it or not: no
+two calls share an object.
+"""
+
+from __future__ import annotations
+
+from _thread import _local
+
+from woolexec.imported import imported
+from woolexec.wire.payload import APART, File, Parts, pack
+from woolexec.wire.unpickling import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable, Sequence
+    from typing import Any
+else:  # faster to import: see `worker/fork_server.py`
+    import _pickle as pickle
+
+
+class FutureMetError(TypeError):
+    """A future was met where it cannot stand for its value."""
+
+    def __init__(self) -> None:
+        super().__init__("a future stands for its value in the arguments of a task only: use its result() here")
+
+
+class Unbound:
+    """
+    Pickled arguments that lack the values of futures.
+
+    :param payload: the pickle
+    :param inputs: the futures, in the order of their numbers
+    """
+
+    __slots__ = ("inputs", "payload")
+
+    def __init__(self, payload: bytes | File | Parts, inputs: Sequence[Any]) -> None:
+        self.payload = payload
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self.payload)
+
+
+def call_first(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that holds futures itself, in its closure for instance, and so is an argument of the call."""
+    return fn(*args, **kwargs)
+
+
+def is_future_class(cls: type) -> bool:
+    """Return whether this is a class of futures: of `concurrent.futures` or of asyncio."""
+    if hasattr(cls, "_asyncio_future_blocking"):  # as `asyncio.isfuture` does
+        return True
+    base = imported("concurrent.futures._base")
+    return base is not None and issubclass(cls, base.Future)
+
+
+def reduce_future(future: Any, inputs: list[Any]) -> tuple[Any, ...]:
+    """Reduce a future to its number among the inputs."""
+    inputs.append(future)
+    return value_of, (len(inputs) - 1,)
+
+
+def bind(unbound: Unbound, values: Sequence[bytes | File | Parts]) -> bytes | File | Parts:
+    """
+    Join arguments and the pickled values of their inputs to the payload of a call.
+
+    :raises OSError: if it is too large for anything but a memory file, and none can be created
+    """
+    buffers: list[Any] = []
+
+    def is_inline(buffer: pickle.PickleBuffer) -> bool:
+        buffers.append(buffer.raw())
+        return False
+
+    bound = _Bound(_parts_of(unbound.payload), [_parts_of(value) for value in values])
+    return pack(pickle.dumps(bound, 5, buffer_callback=is_inline), buffers)
+
+
+def _parts_of(payload: bytes | File | Parts) -> list[Any]:
+    parts = [payload] if isinstance(payload, bytes) else payload.load()
+    return [pickle.PickleBuffer(part) if len(part) >= APART else bytes(part) for part in parts]
+
+
+class _Bound:
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_bound, self._parts
+
+
+class _Here(_local):
+    """The values of the call whose arguments this thread is unpickling."""
+
+    values: _Values | None = None
+
+
+_here = _Here()
+
+
+class _Values:
+    """The values of one call, unpickled when they are first needed."""
+
+    def __init__(self, payloads: Sequence[Sequence[Any]]) -> None:
+        self._payloads = payloads
+        self._loaded: dict[int, Any] = {}
+
+    def get(self, number: int) -> Any:
+        if number not in self._loaded:
+            try:
+                self._loaded[number] = loads(Parts(self._payloads[number]))
+            except Exception as exc:  # it may run any code
+                _say_where(exc, number)
+                raise
+        return self._loaded[number]
+
+
+def _say_where(exc: BaseException, number: int) -> None:
+    try:
+        BaseException.add_note(exc, f"in the value of a future among the arguments: number {number + 1}")
+    except Exception:  # its notes are user code too
+        pass
+
+
+def load_bound(arguments: Sequence[Any], values: Sequence[Sequence[Any]]) -> Any:
+    """
+    Unpickle arguments with the values of their inputs.
+
+    :raises Exception: whatever unpickling raises; it may run any code
+    """
+    outer, _here.values = _here.values, _Values(values)
+    try:
+        return loads(Parts(arguments))
+    finally:
+        _here.values = outer
+
+
+def value_of(number: int) -> Any:
+    """
+    Return the value of an input of the call whose arguments are being unpickled.
+
+    :raises UnpicklingError: if there is no such call
+    """
+    if _here.values is None:
+        raise pickle.UnpicklingError("the value of a future is needed outside of the arguments of a task")
+    return _here.values.get(number)
