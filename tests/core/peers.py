@@ -27,11 +27,15 @@ class Client:
     """A core with links."""
 
     def __init__(self, *links, policy=None):
+        self.now, self.timers = 1000.0, []
         self.group = Group(itertools.count(1).__next__)
-        self.offering = Offering(self.group, policy or IdleFirst(Random(1)), None, None)
+        self.offering = Offering(self.group, policy or IdleFirst(Random(1)), self, lambda: self.now)
         self.links = links
         for link in links:
             self.join(link)
+
+    def after(self, seconds, piece):
+        self.timers.append((seconds, piece))
 
     def join(self, link):
         self.group.join(link)

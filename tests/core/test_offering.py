@@ -3,6 +3,7 @@ import pytest
 from tests.core.peers import Client, Far, known
 from woolexec.core.call import QUEUED, Chunk
 from woolexec.core.offering import CREDIT, PAUSE, PAUSES
+from woolexec.core.outliers import LIMIT
 from woolexec.core.policies import SLOW, LeastOutstanding
 from woolexec.core.window import HORIZON
 
@@ -363,3 +364,51 @@ def test_items_of_a_map_are_spread():
     engine.group.queue.add(Chunk(known(HORIZON / 100), b"", 1000, None))
     placed = engine.place()
     assert placed["a"] == placed["b"] > 1
+
+
+# -- peers that fail for reasons of their own -------------------------------------------------------------------------
+
+
+def eject(engine, link):
+    return [engine.offering.failed(link) for _ in range(int(LIMIT))][-1]
+
+
+def test_peer_that_fails_again_and_again_gets_no_calls_for_a_while():
+    bad, good = Far("a", 2), Far("b", 2)
+    engine = Client(bad, good)
+    seconds = eject(engine, bad)
+    engine.submit(10)
+    assert engine.place() == {"b": 2}
+    assert [after for after, _ in engine.timers] == [seconds]  # then calls are placed again
+    engine.now += seconds
+    assert engine.place() == {"a": 2}
+
+
+def test_call_near_a_peer_that_is_avoided_goes_elsewhere():
+    bad, good = Far("a", 2), Far("b", 2)
+    engine = Client(bad, good)
+    eject(engine, bad)
+    engine.submit(1, near="a")
+    assert engine.place() == {"b": 1}
+
+
+def test_peers_that_all_fail_get_calls():
+    engine = Client(Far("a", 2), Far("b", 2))
+    for link in engine.links:
+        eject(engine, link)
+    engine.submit(10)
+    assert engine.place() == {"a": 2, "b": 2}
+
+
+def test_refusal_of_a_peer_that_cannot_work_costs_no_credit():
+    bad, good = Far("a", 2), Far("b", 2)
+    engine = Client(bad, good)
+    for _ in range(2 * CREDIT):
+        calls = engine.submit(1, known(10.0), near="a")
+        engine.place()
+        engine.offering.refuse(bad, [call.number for call in calls], is_full=False)
+        for call in calls:
+            engine.group.queue.cancel(call)
+        engine.offering.tell_free(bad, 2)
+    assert engine.offering._credit > 0
+    assert engine.offering.may_try

@@ -170,3 +170,38 @@ def test_peer_gives_up_when_no_worker_could_be_started_for_long(monkeypatch):
         eventually(lambda: peer.gave_up)
         assert "Too many open files" in peer.gave_up
         pool.shutdown(cancel_futures=True)
+
+
+def test_peer_whose_workers_die_at_once_is_avoided_for_a_while(bad, caplog):
+    with Peer(2, credentials=CREDENTIALS) as good, joined(bad, good) as pool:
+        link = next(link for link in pool._peers.links if link.candidate.address == bad.address)
+        eventually(lambda: pool.submit(os.getpid).result(PATIENCE) in bad.engine.pids)  # and has sent its settings
+        pool._engine._loop.tell(lambda: link.send(encode(Settings(settings=pickle.dumps(Deadly())))))
+        for pid in bad.engine.pids:
+            os.kill(pid, signal.SIGKILL)
+        failed = []
+
+        def is_avoided():
+            failed.append(pool.submit(abs, -1).exception(PATIENCE))
+            return f"avoiding the peer at {bad.address} for 1 s: no worker could be started" in caplog.text
+
+        eventually(is_avoided)
+        assert {type(error) for error in failed if error is not None} == {WorkerStartError}
+        assert sum(error is not None for error in failed) < 20
+
+
+@pytest.mark.parametrize("function", [abs, tasks.add], ids=["plain", "coroutine"])
+def test_peer_that_is_avoided_gets_calls_when_there_is_no_other(peer, pool, function):
+    (link,) = pool._peers.links
+    pool._engine._loop.ask(lambda: [pool._engine.links.failed(link, "a test") for _ in range(10)])
+    assert pool.submit(function, 3).result(PATIENCE) == 3
+
+
+def test_coroutines_do_not_go_to_a_peer_that_is_avoided(bad):
+    with Peer(2, credentials=CREDENTIALS) as good, joined(bad, good) as pool:
+        link = next(link for link in pool._peers.links if link.candidate.address == bad.address)
+        pool._engine._loop.ask(lambda: [pool._engine.links.failed(link, "a test") for _ in range(3)])
+        started = time.monotonic()
+        futures = [pool.submit(tasks.pid_of) for _ in range(20)]
+        pids = {future.result(PATIENCE) for future in futures}
+        assert pids <= {*good.engine.pids} or time.monotonic() - started > 1.0

@@ -26,6 +26,7 @@ class Candidate:
 
     __slots__ = (
         "_place",
+        "address",
         "fresh",
         "host",
         "is_full",
@@ -40,6 +41,8 @@ class Candidate:
     )
 
     name: str
+    address: str
+    """Where it was reached."""
     host: str
     width: int
     tags: frozenset[str]
@@ -56,8 +59,9 @@ class Candidate:
     fresh: int
     """When it was last heard from, as a position in the order of reports from all peers."""
 
-    def __init__(self, place: Any, name: str, host: str, *, is_here: bool = False) -> None:
+    def __init__(self, place: Any, name: str, host: str, *, is_here: bool = False, address: str = "") -> None:
         self._place = place
+        self.address = address or name
         self.name, self.host, self.is_here = name, host, is_here
         self.width = place.width
         self.tags, self.resources = place.offer.tags, place.offer.resources

@@ -14,6 +14,7 @@ from woolexec.core.place import AnyOf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.core.group import Group
+    from woolexec.core.outliers import Outliers
     from woolexec.core.place import Place
     from woolexec.resources import Line
 
@@ -71,8 +72,12 @@ def _assign_pinned(group: Group, place: Place) -> list[Call]:
     return []
 
 
-def spread(group: Group) -> list[tuple[Place, list[Call]]]:
-    """Choose the calls for places that run all their calls concurrently: each goes where the fewest are."""
+def spread(group: Group, outliers: Outliers | None = None) -> list[tuple[Place, list[Call]]]:
+    """
+    Choose the calls for places that run all their calls concurrently: each goes where the fewest are.
+
+    :param outliers: says which peers are avoided
+    """
     queue, places = group.queue, group.places
     heap = [
         (len(place.outstanding) / place.width, at)
@@ -82,10 +87,15 @@ def spread(group: Group) -> list[tuple[Place, list[Call]]]:
     heapify(heap)
     chosen: dict[int, list[Call]] = {}
     stuck: set[Line | None] = set()
+    is_avoiding = outliers is not None and outliers.has_any
     while heap and (entry := queue.head(AnyOf([places[at] for _, at in heap]), stuck)) is not None:
         index = 0
-        if entry.line is not None:
+        if entry.line is not None or is_avoiding:
             fitting = [(each, n) for n, each in enumerate(heap) if _takes(places[each[1]], entry.line)]
+            if outliers is not None:
+                requirement = None if entry.line is None else entry.line.requirement
+                sound = outliers.without([places[at] for (_, at), _ in fitting], places, requirement)
+                fitting = [each for each in fitting if places[each[0][1]] in sound]
             if not fitting:
                 stuck.add(entry.line)
                 continue
@@ -114,10 +124,12 @@ def spread(group: Group) -> list[tuple[Place, list[Call]]]:
     return [(places[at], calls) for at, calls in chosen.items()]
 
 
-def _takes(place: Place, line: Line) -> bool:
+def _takes(place: Place, line: Line | None) -> bool:
+    if line is None:
+        return True
     may = line.client is None or place.candidate is None
     return may and (line.requirement is None or place.has(line.requirement))
 
 
-def _is_near(place: Place, line: Line) -> bool:
-    return bool(line.near) and place.candidate is not None and place.candidate.matches(line.near)
+def _is_near(place: Place, line: Line | None) -> bool:
+    return line is not None and bool(line.near) and place.candidate is not None and place.candidate.matches(line.near)

@@ -26,6 +26,7 @@ from __future__ import annotations
 from math import inf
 
 from woolexec.core.call import Call, Chunk
+from woolexec.core.outliers import Outliers
 from woolexec.core.place import AnyOf
 from woolexec.core.window import HORIZON, weigh
 
@@ -61,6 +62,7 @@ class Offering:
 
     def __init__(self, group: Group, policy: Placement, actions: Actions, clock: Callable[[], float]) -> None:
         self.may_try = True  # whether a peer that is not known to have a free place may be tried
+        self.outliers = Outliers(clock)
         self.heard = 0  # counts what was heard from peers
         self._group = group
         self._policy = policy
@@ -114,8 +116,9 @@ class Offering:
             named: list[RemotePlace] = []
             if line is not None:
                 fitting = [place for place in able if place.has(line.requirement)]
-                if line.near:
-                    named = [place for place in fitting if place.candidate.matches(line.near)]
+            fitting = self.outliers.without(fitting, self._group.places, None if line is None else line.requirement)
+            if line is not None and line.near:
+                named = [place for place in fitting if place.candidate.matches(line.near)]
             count = self._group.span_of(entry) if isinstance(entry, Chunk) else 0
             place = self._choose(named, entry, count) if named else None
             if place is None and not near:
@@ -176,16 +179,27 @@ class Offering:
             self._failures = 0
         return call
 
+    def failed(self, place: RemotePlace) -> float:
+        """Note that a peer failed for a reason of its own; return for how many seconds it is now avoided."""
+        seconds = self.outliers.failed(place.candidate.address)
+        if seconds:
+            self._actions.after(seconds, _nothing)
+        return seconds
+
     def observe(self, place: RemotePlace, call: Call, seconds: float) -> None:
         """Let the policy learn from a call that ended behind a link, before that is noted."""
         place.candidate.observe(seconds / (call.count or 1), call.function.seconds)
         self._policy.done(place.candidate, seconds)
 
-    def refuse(self, place: RemotePlace, numbers: Iterable[int]) -> None:
-        """Queue again the calls that a place behind a link refused; it will report when a place is free."""
+    def refuse(self, place: RemotePlace, numbers: Iterable[int], *, is_full: bool = True) -> None:
+        """
+        Queue again the calls that a place behind a link refused; it will report when a place is free.
+
+        :param is_full: it had no free place; otherwise it cannot run any call
+        """
         place.candidate.refused()
         numbers = sorted(place.outstanding.keys() & set(numbers), reverse=True)
-        if numbers:
+        if numbers and is_full:
             self._credit = max(-CREDIT, self._credit - 2 * len(numbers))
             self.may_try, self._has_failed = False, True
         self._group.withdraw(place, numbers)
@@ -219,3 +233,7 @@ def _cost_of(entry: Call | Chunk, count: int, place: RemotePlace) -> float:
     """Return what a call, or this many items of a chunk, would take of a place behind a link."""
     seconds = entry.function.seconds
     return weigh(None if seconds is None else seconds * (count or 1) * place.candidate.pace)
+
+
+def _nothing() -> None:
+    """Do nothing: the round that follows places calls."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 IDEMPOTENT_RETRIES = 3
 """How often a task declared idempotent is run again after worker losses, unless `retries` is larger."""
 
+NOT_STARTED = "woolexec.errors:WorkerStartError"
 LOST = "woolexec.errors:WorkerLostError"
 
 

@@ -195,7 +195,7 @@ class Scheduler:
                 if self._actions.start_worker() is None:
                     break
                 free += 1
-        for place, calls in feeding.spread(self.lanes):
+        for place, calls in feeding.spread(self.lanes, self.offering.outliers if self.links else None):
             self._actions.send(place, calls)
 
     def balance(self) -> None:
@@ -291,9 +291,9 @@ class Scheduler:
         else:
             self._actions.send_recall(worker, 0, serial)
 
-    def refused(self, link: Any, numbers: Sequence[int]) -> None:
-        """Queue again the calls that a peer refused."""
-        self.offering.refuse(link, numbers)
+    def refused(self, link: Any, numbers: Sequence[int], *, is_full: bool = True) -> None:
+        """Queue again the calls that a peer refused, because no place is free there or because it cannot run any."""
+        self.offering.refuse(link, numbers, is_full=is_full)
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from woolexec import errors
 from woolexec.platform.posix import SIGKILL, host_name, oom_kills
+from woolexec.printable import printable
 from woolexec.wire.unpickling import Untrusted, loads
 
 if TYPE_CHECKING:
@@ -88,3 +89,11 @@ def handle_record(data: bytes | Untrusted) -> None:
             logger.handle(record)
     except BaseException:  # handlers and filters are user code
         logging.getLogger("woolexec").exception("a logging handler failed on a record from a worker")
+
+
+def log_avoided(address: str, seconds: float, reason: str) -> None:
+    """Log that a peer is avoided for a while."""
+    import logging
+
+    about = printable(address), seconds, printable(reason, 1000)  # the peer has written some of it
+    logging.getLogger("woolexec").warning("avoiding the peer at %s for %g s: %s", *about)

@@ -35,6 +35,7 @@ class Links:
         scheduler, dispatcher = rounds.scheduler, rounds.dispatcher
         self.due: set[Any] = dispatcher.due
         self.hear = rounds.outcomes.hear_link
+        self.failed = rounds.outcomes.failed
         self.returned = rounds.outcomes.returned
         self.command = dispatcher.command
         self.is_running = dispatcher.is_running
@@ -75,8 +76,14 @@ class Links:
         """Add a link, so that calls are placed there too."""
         self._scheduler.linked(link)
 
-    def leave(self, link: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
-        """Remove a link that is gone; all calls sent there are lost, because it is not known which were started."""
+    def leave(self, link: Remote, error_of: Callable[[Call], WorkerLostError], fault: str = "") -> None:
+        """
+        Remove a link that is gone; all calls sent there are lost, because it is not known which were started.
+
+        :param fault: the reason, if the peer is to blame
+        """
+        if fault:
+            self.failed(link, fault)
         if link in self._scheduler.links:
             self.due.discard(link)
             self._scheduler.settle(self._scheduler.left(link), error_of)

@@ -6,9 +6,12 @@ What workers and peers send: outcomes, items of streams, marks, nested tasks.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Relayed
+from woolexec.core.retry import NOT_STARTED
+from woolexec.engine.diagnostics import log_avoided
 from woolexec.engine.nested import NESTED
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.handlers import Handlers
@@ -87,10 +90,13 @@ class Outcomes:
         call = place.outstanding.get(frame.call)
         if call is None:
             return
+        is_fault = NOT_STARTED in frame.type and place.candidate is not None and not place.has_started(call)
+        if is_fault:
+            self.failed(place.target, "no worker could be started")
         if self._scheduler.raised(place, call, frame.type):
             self._supervisor.note_life()
             return
-        self._finish(place, call, frame.seconds)
+        self._finish(place, call, frame.seconds, is_fault=is_fault)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, self._marked(place, call, frame.payload))
@@ -101,8 +107,11 @@ class Outcomes:
             return payload
         return self.mark(payload)
 
-    def _finish(self, place: Any, call: Call, seconds: float) -> None:
+    def _finish(self, place: Any, call: Call, seconds: float, *, is_fault: bool = False) -> None:
+        """Note the end of a call; `is_fault`: it failed for a reason of its peer."""
         scheduler = self._scheduler
+        if place.candidate is not None and not is_fault:
+            scheduler.offering.outliers.succeeded(place.candidate.address)
         if place.is_lane:
             scheduler.lanes.finish(place, call.number, seconds)
         elif place.candidate is None:
@@ -170,10 +179,18 @@ class Outcomes:
         """
         _OF_LINK[frame.__class__](self, link, frame)
 
+    def failed(self, link: Remote, reason: str) -> None:
+        """Note that a peer has failed for a reason of its own; it may be avoided because of that."""
+        seconds = self._scheduler.offering.failed(link)
+        if seconds:
+            self._loop.run_user_code(partial(log_avoided, link.candidate.address, seconds, reason))
+
     def _loaded(self, link: Remote, frame: Load) -> None:
         """Handle the report of a peer that it refused calls, or that places are free."""
         if frame.refused:
-            self._scheduler.refused(link, frame.refused)
+            self._scheduler.refused(link, frame.refused, is_full=not frame.reason)
+            if frame.reason:
+                self.failed(link, frame.reason)
         else:
             self._scheduler.offering.tell_free(link, frame.free)
 

@@ -50,6 +50,8 @@ _BURST = 0.02
 """Calls that are cancelled within this many seconds of each other are a burst, during which nothing is sent: each of
 them takes back all that were sent after it, and those would be sent again."""
 
+_CLOSED = "it was closed here"
+
 _LAST_SLOT = SLOTS
 """The slot for functions of calls with large payloads: it is redefined right before each of these calls."""
 
@@ -106,7 +108,7 @@ class Link(Remote):
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource))
         is_here = welcome.host == host_name()
-        self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here)
+        self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
         self._address = address
         self._host = welcome.host
@@ -145,7 +147,7 @@ class Link(Remote):
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
                 raise
-            why = "it was closed here"  # `close` cancels the stream
+            why = _CLOSED  # `close` cancels the stream
         finally:
             self._outbox.close()
             stream.cancel()
@@ -292,7 +294,8 @@ class Link(Remote):
         """Fail or retry the outstanding calls; queued calls go to other places."""
         self.ready = self.lane_place.ready = False
         self.has_sent.clear()
-        self._links.leave(self, partial(self._lost, why))
+        is_fault = not (self._leaving or why == _CLOSED)
+        self._links.leave(self, partial(self._lost, why), f"its link broke: {why}" if is_fault else "")
         for place in (self, self.lane_place):
             self._answer(place, broken=True)
 
