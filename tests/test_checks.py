@@ -259,3 +259,9 @@ def test_a_pool_without_peers_says_so_and_counts_them_in_integers(pool):
             other.wait_for_peers("2")
         with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not str: 'x'"):
             other.wait_for_peers(1, "x")
+
+
+def test_number_that_no_float_holds_is_no_number_of_seconds():
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            seconds("timeout", value)

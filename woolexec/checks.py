@@ -65,7 +65,7 @@ def seconds(name: str, value: Any) -> float | None:
     Return a number of seconds, or None for no limit; infinity also means no limit.
 
     :raises TypeError: if it is not a number
-    :raises ValueError: if it is NaN
+    :raises ValueError: if it is NaN, or too large for a float
     """
     if value is None:
         return None
@@ -73,7 +73,11 @@ def seconds(name: str, value: Any) -> float | None:
         if isinstance(value, bool | str | bytes | bytearray) or not hasattr(value, "__float__"):
             raise wrong_type(name, "a number of seconds or None", value)
         value = float(value)
-    if isnan(value):
+    try:
+        is_number = not isnan(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number of seconds, and not one that is too large for a float") from None
+    if not is_number:
         raise ValueError(f"{name} must be a number of seconds, not NaN")
     return None if value == float("inf") else value
 

@@ -408,6 +408,12 @@ def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
         ["--allow", "os:system; true"],
         ["--peers", "nfs://x"],
         ["--audit", "/no/such/folder/audit"],
+        ["--workers", "65537"],
+        ["--workers", "9" * 40],
+        ["--advertise", "node7:7437"],
+        ["--insecure", "--token-file", "/dev/null"],
+        ["--insecure", "--tls-ca", "/dev/null"],
+        ["--config", "/dev/zero"],
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(setting, capsys):

@@ -75,6 +75,8 @@ def test_flags_and_lists_are_read_from_each_source(file):
         ([], {}, "workers = [2]", "workers: \\[2\\] is not N"),
         ([], {}, "workers = true", "workers: True is not N"),
         ([], {}, "workers =", "settings.toml: "),
+        ([], {}, 'tag = ["a=\\u0000"]', "settings.toml: tag: 'a=.x00' contains a null character"),
+        ([], {}, "#" * (1 << 20) + "\n", "a file of settings has at most 1048576 bytes"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_it(arguments, environment, text, message, file):

@@ -24,7 +24,18 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.cli.log import FORMATS, LEVELS, set_up
-from woolexec.cli.settings import Setting, SettingError, function, gather, listening, one_of, pair, positive, seconds
+from woolexec.cli.settings import (
+    Setting,
+    SettingError,
+    function,
+    gather,
+    listening,
+    one_of,
+    pair,
+    positive,
+    seconds,
+    workers,
+)
 from woolexec.platform.ipc import unix_socket
 from woolexec.platform.posix import SIGHUP
 from woolexec.resources import amounts
@@ -56,7 +67,7 @@ SERVE = "WOOLEXEC_SERVE_"
 """Prefix of the environment variables that would otherwise have the names of a client's variables."""
 
 SETTINGS = (
-    Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", positive, metavar="N"),
+    Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", workers, metavar="N"),
     Setting(
         "bind",
         "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH",
@@ -190,6 +201,8 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
     :raises ValueError: if a URL or an address is invalid
     """
     if not settings["announce"]:
+        if settings["advertise"]:
+            raise ValueError("--advertise must be given together with --announce")
         return []
     from woolexec.discovery.urls import check_address, discovery
 
@@ -225,6 +238,11 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
     names = ("token-file", "tls-ca", "tls-cert", "tls-key", "tls-revoked")
     token, ca, certificate, key, revoked = map(settings.get, names)
     if settings["insecure"]:
+        if any((token, ca, certificate, key, revoked)):
+            raise SettingError(
+                "--insecure lets anyone in, so it must not be given together with --token-file or --tls-...; "
+                "WOOLEXEC_TOKEN_FILE counts too"
+            )
         warn("--insecure: anyone who can connect to this address can run code here")
         return Credentials()
     if (certificate is None) != (key is None) or (ca is not None and certificate is None):

@@ -25,6 +25,9 @@ _OTHERS = frozenset(
 """Names with the prefix that are not settings of a command; those of TLS are a client's."""
 
 
+_LARGEST = 1 << 20
+"""Maximum size of a file of settings, in bytes."""
+
 _EMPTY = "{} is empty: give it a value, or leave it out"
 """The message for a setting without a value: a broken template must not weaken what the setting protects."""
 
@@ -80,6 +83,8 @@ class Setting:
     def _parse(self, given: object, where: str) -> Any:
         if not str(given).strip():
             raise SettingError(_EMPTY.format(where))
+        if "\0" in str(given):
+            raise SettingError(f"{where}: {given!r} contains a null character")
         if self.metavar is None:
             if isinstance(given, bool):
                 return given
@@ -140,10 +145,13 @@ def _read(path: str) -> dict[str, Any]:
 
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise SettingError(f"{path}: a file of settings has at most {_LARGEST} bytes")
+        return tomllib.loads(data.decode())
     except OSError as exc:
         raise SettingError(f"{path}: {exc.strerror}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (UnicodeDecodeError, RecursionError, tomllib.TOMLDecodeError) as exc:
         raise SettingError(f"{path}: {exc}") from exc
 
 
@@ -160,6 +168,20 @@ def positive(text: str) -> int:
     if value < 1:
         raise ValueError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def workers(text: str) -> int:
+    """
+    Parse a number of workers.
+
+    :raises ValueError: if it is not one, or above what a peer can have
+    """
+    from woolexec.mesh.server.parameters import MOST_WORKERS
+
+    number = positive(text)
+    if number > MOST_WORKERS:
+        raise ValueError(f"{text!r} is not a whole number between 1 and {MOST_WORKERS}")
+    return number
 
 
 def seconds(text: str) -> float:

@@ -41,6 +41,7 @@ from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listener import Listener
 from woolexec.mesh.server.listening import reachable, why_not_listening
+from woolexec.mesh.server.parameters import check_numbers, check_place, check_resources, check_texts
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.mesh.server.supervision import Supervision
@@ -123,13 +124,19 @@ class Peer:
         is_wanted: Callable[[], bool] = lambda: True,
         quiet: bool = False,
     ) -> None:
+        check_numbers(workers, coroutines, threads)
+        check_place(credentials, bind, health, pool)
+        check_texts("tags", tags, "key=value")
+        check_texts("advertise", advertise, "an address such as node7:7437")
+        check_texts("allow", () if allow is None else allow, "module:qualname")
+        check_resources(resources)
         credentials.check_of_peer()
+        self._announce = discoveries(announce) if announce else []
         self.width = workers
         self.identity: str = uuid.uuid4().hex
         self._socket_dir = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
         self._health_bind = health
-        self._announce = discoveries(announce) if announce else []
         self._advertise = tuple(advertise)
         self._silence = asyncio.Event()  # set when the peer is no longer to be announced
         self._credentials = credentials

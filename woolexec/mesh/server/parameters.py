@@ -1,0 +1,94 @@
+"""Checks of a peer's parameters: a wrong one is an error that names it, and never means less protection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from woolexec.checks import count, integer, wrong_type
+from woolexec.discovery.urls import check_address
+from woolexec.mesh.security.credentials import Credentials
+from woolexec.resources import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MOST_WORKERS = 1 << 16
+"""Maximum number of workers of one peer."""
+
+_MOST_COROUTINES = (1 << 32) - 1
+"""Maximum number of coroutines of all workers together: what a greeting can say."""
+
+
+def check_numbers(workers: int, coroutines: int, threads: int) -> None:
+    """
+    Check the numbers of a peer; none or few workers are a matter of tests.
+
+    :raises TypeError: if one is not an integer
+    :raises ValueError: if one is too small or too large
+    """
+    if not 0 <= integer("workers", workers) <= MOST_WORKERS:
+        raise ValueError(f"workers must be between 1 and {MOST_WORKERS}, not {workers}")
+    if count("coroutines", coroutines) * workers > _MOST_COROUTINES:
+        raise ValueError(f"coroutines must be at most {_MOST_COROUTINES // workers} with {workers} workers")
+    count("threads", threads)
+
+
+def check_place(credentials: object, bind: object, health: object, pool: object) -> None:
+    """
+    Check where a peer listens, and for whom.
+
+    :raises TypeError: if one has the wrong type
+    :raises ValueError: if an address or the name of the pool is not valid
+    """
+    if not isinstance(credentials, Credentials):
+        raise wrong_type("credentials", "Credentials", credentials)
+    for name, value in (("bind", bind), ("health", health)):
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise wrong_type(name, "an address such as '127.0.0.1:0', or None", value)
+        try:
+            check_address(value, lowest=0)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from None
+    if not isinstance(pool, str):
+        raise wrong_type("pool", "a str", pool)
+
+
+def check_texts(name: str, values: object, expected: str) -> None:
+    """
+    Check an option that has several texts.
+
+    :param expected: what each is, for the message
+    :raises TypeError: if it is a single text, or one of them is no text
+    :raises ValueError: if one is empty or contains a null character
+    """
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
+        raise wrong_type(name, f"several texts, each {expected}", values)
+    found: Iterable[object] = values
+    for value in found:
+        if not isinstance(value, str):
+            raise wrong_type(f"each of {name}", f"a str, {expected}", value)
+        if not value.strip() or "\0" in value:
+            raise ValueError(f"{name}: {value!r} is not {expected}")
+
+
+def check_resources(resources: object) -> None:
+    """
+    Check the amounts that a peer offers.
+
+    :raises TypeError: if it is no mapping, or an amount is no number
+    :raises ValueError: if an amount is not above 0
+    """
+    if resources is None:
+        return
+    if not isinstance(resources, Mapping):
+        raise wrong_type("resources", 'a mapping such as {"gpu": 1}, or None', resources)
+    for name, amount in resources.items():
+        if isinstance(amount, str):
+            raise wrong_type(f"resources[{name!r}]", "a number", amount)
+    try:
+        Requirement(resources)
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"resources: {str(exc).replace('require', 'resources')}") from None
