@@ -164,11 +164,12 @@ class Supervisor:
 
     def _load_errors(self) -> None:
         """Import the classes of errors that are imported when needed, with the spare descriptor if no other is left."""
-        self._reserve.lend()
+        is_lent = self._reserve.lend()
         try:
             _ = errors.WorkerLostError
         finally:
-            self._reserve.hold()
+            if is_lent:
+                self._reserve.hold()
 
     # -- what the fork server reports ---------------------------------------------------------------------------
 

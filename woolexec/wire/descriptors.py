@@ -59,11 +59,13 @@ class Reserve:
                 return False
         return True
 
-    def lend(self) -> None:
-        """Close the spare descriptor, so that another can be received."""
+    def lend(self) -> bool:
+        """Close the spare descriptor, so that another can be received; return False if there is none."""
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if fd < 0:
+            return False
+        os.close(fd)
+        return True
 
 
 def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, array.array[int], bool]:
