@@ -93,7 +93,7 @@ async def _look(
 
     records: dict[str, Record] = {}
     foreign = Foreign(discovery, credentials)
-    few = asyncio.Semaphore(_AT_ONCE)
+    few = asyncio.Semaphore(_AT_ONCE)  # how many peers are asked at once
     events = discovery.watch()
 
     async def answer(record: Record) -> T:
@@ -143,7 +143,8 @@ async def _likely(records: list[Record], credentials: Credentials) -> tuple[list
 
     if len(records) < _MANY:
         return records, 0
-    prober, few = Prober(), asyncio.Semaphore(min(_PROBES, descriptor_limit() // 4))
+    prober = Prober()
+    few = asyncio.Semaphore(min(_PROBES, descriptor_limit() // 4))  # how many addresses are tried at once
 
     async def answers(record: Record) -> bool:
         async with few, asyncio.timeout(_PATIENCE):

@@ -258,8 +258,8 @@ class Peers:
     @contextlib.asynccontextmanager
     async def _turn(self, identity: str) -> AsyncIterator[None]:
         """Wait for the other handshakes with this peer, so that no second link is made; not for long, they may lie."""
-        before, ended = self._turns.get(identity), asyncio.Event()
-        self._turns[identity] = ended
+        before = self._turns.get(identity)
+        self._turns[identity] = ended = asyncio.Event()  # set when this handshake has ended
         try:
             if before is not None:
                 with contextlib.suppress(TimeoutError):
