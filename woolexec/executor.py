@@ -66,8 +66,9 @@ class PeerPoolExecutor(EngineExecutor):
     :param initializer_timeout: seconds that the initializer may take; None: no limit
     :param max_coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
     :param peers: peers that also run tasks: an address, ``host:port`` or ``unix:/path``; a URL of a discovery,
-        ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a `Discovery`; or several
-        of these.  Then `max_workers` counts the additional workers on this machine, and is 0 by default
+        ``local://``, ``lan://pool``, ``dir:/folder``, ``dns://name:port`` or ``ssh://user@host/workers``; a
+        `Discovery`; or several of these.  Then `max_workers` counts the additional workers on this machine, and is 0 by
+        default
     :param credentials: what this process and its peers use to authenticate each other; None: what WOOLEXEC_TOKEN_FILE,
         WOOLEXEC_TLS_CA, WOOLEXEC_TLS_CERT and WOOLEXEC_TLS_KEY name, or the token that the processes of this user share
         on this machine

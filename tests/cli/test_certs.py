@@ -25,7 +25,7 @@ def make_certificates(folder, capsys):
 def test_certificates_that_were_made_are_what_doctor_wants(tmp_path, capsys, monkeypatch):
     serve, export = make_certificates(tmp_path / "certs", capsys)
     words = serve.split()
-    assert words[:2] == ["woolexec", "serve"]
+    assert words[:4] == ["woolexec", "serve", "--bind", "0.0.0.0"]
     files = dict(zip(words[2::2], words[3::2], strict=True))
     credentials = Credentials.from_files(
         None, files["--tls-ca"], files["--tls-cert"], files["--tls-key"], files["--tls-revoked"]

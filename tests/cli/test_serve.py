@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from woolexec import (
 from woolexec.cli.serve import SETTINGS
 from woolexec.cli.settings import listening
 from woolexec.mesh.security.certificate_authority import Authority
+from woolexec.mesh.security.credentials import state_folder
 
 PATIENCE = 20.0
 
@@ -54,8 +56,8 @@ def log_as_before():
 
 
 @contextlib.contextmanager
-def serving(*arguments, first=None, **options):
-    command = [sys.executable, "-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--workers", "1", "--json"]
+def serving(*arguments, first=None, bind=("--bind", "127.0.0.1:0"), **options):
+    command = [sys.executable, "-m", "woolexec", "serve", *bind, "--workers", "1", "--json"]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, **options) as process:
         try:
             if first is not None:
@@ -195,6 +197,81 @@ def test_address_that_others_reach_is_refused(how, address, monkeypatch, tmp_pat
     assert "can be reached from other hosts" in capsys.readouterr().err
 
 
+def test_any_address_is_served_with_a_token_that_was_named(tmp_path):
+    path = tmp_path / "token"
+    path.write_bytes(token_for("this test"))
+    path.chmod(0o600)
+    with serving("--bind", "0.0.0.0:0", "--token-file", str(path)) as (_, about):
+        port = about["address"].rpartition(":")[2]
+        with PeerPoolExecutor(peers=f"127.0.0.1:{port}", credentials=Credentials.from_file(path)) as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def sockets_of(pid):
+    """The TCP ports at which a process listens."""
+    held = {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return [line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in held]
+
+
+@pytest.fixture
+def short_state(monkeypatch):
+    """A folder whose path is short enough for sockets in it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        monkeypatch.setenv("WOOLEXEC_STATE", folder)
+        yield Path(folder)
+
+
+def test_peer_without_an_address_listens_on_a_socket_that_the_user_s_clients_find(short_state):
+    with serving(bind=()) as (process, about):
+        path = Path(about["address"].removeprefix("unix:"))
+        folder = short_state / "peers" / os.uname().nodename
+        assert path.parent == folder
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (folder, folder.parent)] == [0o700, 0o700]
+        assert not sockets_of(about["pid"])
+        with PeerPoolExecutor(peers="local://") as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.kill()
+        process.wait(PATIENCE)
+    with serving(bind=()), PeerPoolExecutor(peers="local://") as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        assert not path.exists()  # what a peer that was killed has left
+
+
+@pytest.mark.usefixtures("short_state")
+def test_two_peers_without_an_address_are_both_found():
+    with serving(bind=()), serving(bind=()), PeerPoolExecutor(peers="local://") as pool:
+        pool.wait_for_peers(2, PATIENCE)
+
+
+def test_peer_whose_socket_would_have_too_long_a_path_has_a_folder_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / ("x" * 100)))
+    with serving(bind=()) as (process, about):
+        assert len(about["address"]) < 100
+        with PeerPoolExecutor(peers="local://") as pool:
+            assert pool.submit(abs, -1).result(PATIENCE) == 1
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert not Path(about["address"].removeprefix("unix:")).parent.exists()
+
+
+@pytest.mark.parametrize("how", ["open", "link"])
+def test_peer_without_an_address_refuses_a_folder_of_sockets_that_others_can_change(how, tmp_path, capsys):
+    folder = state_folder() / "peers"
+    if how == "open":
+        folder.mkdir(mode=0o755)
+    else:
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    assert cli.main(["serve"]) == 2
+    assert f"{folder} must be a folder of this user, and closed to others" in capsys.readouterr().err
+
+
+def test_address_to_announce_takes_an_address_to_listen_at(capsys):
+    assert cli.main(["serve", "--advertise", "far.example:7437"]) == 2
+    assert "--advertise is of no use without --bind" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["", "short"])
 def test_token_file_without_a_token_is_fatal(content, tmp_path, capsys):
     path = tmp_path / "token"
@@ -247,7 +324,10 @@ def test_probes_are_answered_at_a_port_of_their_own_where_nothing_else_is(tmp_pa
 def test_probes_of_grpc_health_are_answered(tmp_path):
     import grpc
 
-    with serving() as (process, about), grpc.insecure_channel(about["address"]) as channel:
+    with (
+        serving(bind=["--bind", f"unix:{tmp_path}/sockets/peer"]) as (process, about),
+        grpc.insecure_channel(about["address"]) as channel,
+    ):
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert check(b"", timeout=PATIENCE) == b"\x08\x01"
         with pytest.raises(grpc.RpcError) as caught:

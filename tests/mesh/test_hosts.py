@@ -224,9 +224,20 @@ def test_peer_that_was_started_without_settings_is_out_of_reach_for_other_hosts(
     one, _, three = hosts
     script = "import socket, sys; print(socket.socket().connect_ex((sys.argv[1], 7437)))"
     (tmp_path / "state").mkdir(mode=0o700)
-    with one.serving(WOOLEXEC_STATE=str(tmp_path / "state")):
-        assert one.run(script, "127.0.0.1") == ["0"]
+    settings = {"WOOLEXEC_STATE": str(tmp_path / "state")}
+    with one.serving(**settings):
+        assert one.run(script, "127.0.0.1") != ["0"]
         assert three.run(script, one.address) != ["0"]
+        assert one.run(WHERE, json.dumps("local://"), "1", **settings) == [one.address]
+
+
+@pytest.mark.slow
+def test_token_is_enough_for_hosts_that_have_it(hosts, tmp_path):
+    one, _, three = hosts
+    path = tmp_path / "token"
+    subprocess.run([sys.executable, "-m", "woolexec", "certs", "token", "--file", path], check=True)
+    with one.serving("--bind", "0.0.0.0:7437", "--token-file", str(path)):
+        assert three.run(WHERE, everywhere(one.address), "1", WOOLEXEC_TOKEN_FILE=str(path)) == [one.address]
 
 
 LINGER = """

@@ -82,7 +82,9 @@ def _add_peers(commands: Any) -> None:
     from woolexec.cli import peers
 
     listing = commands.add_parser("peers", help="find and list peers", description=_PEERS)
-    listing.add_argument("where", nargs="*", metavar="WHERE", help="as peers= of PeerPoolExecutor (default: lan://)")
+    listing.add_argument(
+        "where", nargs="*", metavar="WHERE", help="as peers= of PeerPoolExecutor (default: local:// lan://)"
+    )
     listing.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     listing.add_argument("--json", action="store_true", help="print the peers as JSON")
     listing.set_defaults(run=peers.run)

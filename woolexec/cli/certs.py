@@ -42,7 +42,7 @@ def issue(arguments: argparse.Namespace) -> None:
     if (revoked := made.with_name(FILE)).exists():
         files["revoked"] = revoked
     if arguments.role == "peer":
-        print("woolexec serve", *(f"--tls-{name} {path}" for name, path in files.items()))
+        print("woolexec serve --bind 0.0.0.0", *(f"--tls-{name} {path}" for name, path in files.items()))
     else:
         print("export", *(f"WOOLEXEC_TLS_{name.upper()}={path}" for name, path in files.items()))
 
@@ -73,7 +73,7 @@ def token(arguments: argparse.Namespace) -> None:
             print(made, file=file)
     except OSError as exc:
         raise CredentialsError(f"{arguments.file}: {exc.strerror}") from exc
-    print(f"woolexec serve --token-file {arguments.file}; clients: WOOLEXEC_TOKEN_FILE={arguments.file}")
+    print(f"woolexec serve --bind 0.0.0.0 --token-file {arguments.file}; clients: WOOLEXEC_TOKEN_FILE={arguments.file}")
 
 
 def show(arguments: argparse.Namespace) -> None:

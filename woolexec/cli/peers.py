@@ -37,7 +37,7 @@ _STARTING = 65.0
 
 def run(arguments: argparse.Namespace) -> int:
     """List the peers that are found; return exit code 1 if none of them can be used."""
-    prepared = _prepare("peers", arguments.where or ["lan://"])
+    prepared = _prepare("peers", arguments.where or ["local://", "lan://"])
     if prepared is None:
         return 2
     found, credentials = prepared

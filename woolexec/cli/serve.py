@@ -70,9 +70,9 @@ SETTINGS = (
     Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", workers, metavar="N"),
     Setting(
         "bind",
-        "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH",
+        "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH (default: a Unix socket that this "
+        "user's clients find at local://)",
         listening,
-        "127.0.0.1:7437",
         metavar="ADDRESS",
     ),
     Setting("pool", "name of the pool that the peer belongs to", default="", metavar="NAME"),
@@ -138,6 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
         settings = gather(SETTINGS, arguments)
         credentials = _credentials(settings, warnings.append)
         announce, peers = _announce(settings), _peers(settings)
+        if settings["bind"] is None:
+            _bind_locally(settings, announce)
         resources = amounts(settings["resource"])
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
         for number, handler in before.items():
@@ -200,6 +202,8 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
 
     :raises ValueError: if a URL or an address is invalid
     """
+    if settings["advertise"] and settings["bind"] is None:
+        raise SettingError("--advertise is of no use without --bind: a Unix socket can be reached from this host only")
     if not settings["announce"]:
         if settings["advertise"]:
             raise ValueError("--advertise must be given together with --announce")
@@ -208,6 +212,22 @@ def _announce(settings: dict[str, Any]) -> list[Discovery]:
 
     settings["advertise"] = [check_address(address) for address in settings["advertise"]]
     return [discovery("lan://" if url == "lan" else url) for url in settings["announce"]]
+
+
+def _bind_locally(settings: dict[str, Any], announce: list[Discovery]) -> None:
+    """
+    Choose a Unix socket that clients of this user find by themselves.
+
+    :raises CredentialsError: if other users can access its folder
+    """
+    from woolexec.discovery.local import Local
+    from woolexec.mesh.server.socket_dir import fits
+
+    local = Local()
+    announce.append(local)
+    address = local.new_address()
+    if fits(address):  # else in a folder of its own, whose path is short
+        settings["bind"] = address
 
 
 def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
@@ -249,12 +269,14 @@ def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Cre
         raise SettingError("--tls-cert and --tls-key must be given together, and --tls-ca only with them")
     if revoked is not None and ca is None:
         raise SettingError("--tls-revoked must be given together with --tls-ca")
-    if not (is_local(settings["bind"]) or (certificate and (ca or token))):
+    bind = settings["bind"]
+    if not (bind is None or is_local(bind) or token or (certificate and ca)):
         raise SettingError(
-            f"{settings['bind']} can be reached from other hosts, and a token alone does not protect the data on the "
-            "network. Make certificates with `woolexec certs init` and `woolexec certs issue peer`, and give "
-            f"--tls-cert, --tls-key and --tls-ca{_hint()}; or bind to 127.0.0.1 and connect through ssh://; or, in a "
-            "network that you trust, give --insecure"
+            f"{bind} can be reached from other hosts, so say who may use it. Make a token with `woolexec certs token "
+            "--file FILE`, which clients need too, and give --token-file FILE; or make certificates with `woolexec "
+            "certs init` and `woolexec certs issue peer`, and give --tls-cert, --tls-key and "
+            f"--tls-ca{_hint()}; or bind to 127.0.0.1 and connect through ssh://; or, in a network that you trust, "
+            "give --insecure"
         )
     if token == "-":  # noqa: S105  # the name of a file
         own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")

@@ -4,6 +4,7 @@ The values of `peers=`: addresses, URLs, and `Discovery` objects.
 ::
 
     host:port   unix:/path                 an address
+    local://[pool]                         peers of this user on this host
     dir:/shared/folder[?pool=NAME]         a folder that peers announce themselves in
     lan://[pool]                           the local network
     dns://name[:port]                      a DNS name, of hosts or of a service
@@ -24,6 +25,7 @@ from woolexec.discovery.base import PORT, Discovery
 from woolexec.discovery.directory import Directory
 from woolexec.discovery.dns import Dns
 from woolexec.discovery.lan import Lan
+from woolexec.discovery.local import Local
 from woolexec.discovery.ssh import Ssh
 from woolexec.discovery.static import Static
 
@@ -152,11 +154,21 @@ def _directory(url: str) -> Discovery:
 
 
 def _lan(url: str) -> Discovery:
+    return Lan(_pool(url))
+
+
+def _local(url: str) -> Discovery:
+    return Local(_pool(url))
+
+
+def _pool(url: str) -> str:
+    """Return the name of a pool, which is all that a URL may have."""
     parts = urlsplit(url)
     _query(parts)
     if parts.path.strip("/"):
-        raise ValueError("lan:// takes the name of a pool and nothing else, such as lan://team")
-    return Lan(unquote(parts.netloc))
+        example = f"{parts.scheme}://team"
+        raise ValueError(f"{parts.scheme}:// takes the name of a pool and nothing else, such as {example}")
+    return unquote(parts.netloc)
 
 
 def _dns(url: str) -> Discovery:
@@ -178,4 +190,10 @@ def _ssh(url: str) -> Discovery:
     return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python"))
 
 
-_SCHEMES: dict[str, Callable[[str], Discovery]] = {"dir": _directory, "dns": _dns, "lan": _lan, "ssh": _ssh}
+_SCHEMES: dict[str, Callable[[str], Discovery]] = {
+    "dir": _directory,
+    "dns": _dns,
+    "lan": _lan,
+    "local": _local,
+    "ssh": _ssh,
+}

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.limits import all_descriptors_taken
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
 from woolexec.errors import ProtocolError
+from woolexec.mesh.link import fd_passing
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.fd_passing import Passage, Passages, enter
 from woolexec.mesh.link.outbox import Outbox
@@ -248,6 +251,54 @@ def test_other_end_without_the_second_half_of_the_key_is_not_trusted():
                 assert await entering is None
 
     asyncio.run(main())
+
+
+KNOCK = """
+import os, socket, sys
+os.setgid(65534); os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+sock.connect(chr(0) + sys.argv[1])
+try:
+    sock.send(bytes.fromhex(sys.argv[2]))
+    print(sock.recv(16).hex())
+except OSError:
+    print()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a second user")
+def test_another_user_does_not_get_in_even_with_the_key():
+    async def meeting(passages):
+        taken = []
+        told, _ = passages.expect(taken.append)
+        directions = Directions.FromString(told)
+        half = directions.key[:16].hex()
+        command = [sys.executable, "-c", KNOCK, directions.name[1:], half]
+        answer = await asyncio.to_thread(subprocess.run, command, stdout=-1, text=True, check=True)
+        assert answer.stdout.strip() == ""
+        assert not taken
+        ours = await enter(told)  # the key has not been used up
+        assert ours is not None
+        ours.close()
+        taken[0].close()
+
+    meet(meeting)
+
+
+@pytest.mark.parametrize("user", [os.geteuid() + 1, 4_000_000_000])
+def test_client_does_not_use_the_socket_of_another_user(monkeypatch, user):
+    async def meeting(passages):
+        taken = []
+        told, _ = passages.expect(taken.append)
+        monkeypatch.setattr(fd_passing, "user_of", lambda _: user)
+        assert await enter(told) is None
+        monkeypatch.setattr(fd_passing, "user_of", lambda _: 0)  # root may do anything anyway
+        ours = await enter(told)
+        assert ours is not None
+        ours.close()
+        taken[0].close()
+
+    meet(meeting)
 
 
 def test_strangers_who_say_nothing_keep_nobody_out_for_long(monkeypatch):

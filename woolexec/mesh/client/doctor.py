@@ -24,6 +24,7 @@ from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, to_peer
 from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
 from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.tls import CLIENT
@@ -132,6 +133,7 @@ class _Steps:
         self._at = address
         self._is_unix = address.startswith("unix:")
         self._host, self._port = host.strip("[]"), int(port) if port.isdecimal() else 0
+        self._names_shown: frozenset[bytes] = frozenset()  # in the certificate
         self._welcome: Welcome | None = None
         self._seen = 0.0
 
@@ -210,18 +212,15 @@ class _Steps:
             yield Step("TLS", works=False, found=str(error), advice=advice)
 
     async def _own_certificate(self) -> AsyncIterator[Step]:
-        """Check that a port uses TLS if we have a token, and no TLS otherwise."""
-        has_token = self._credentials.token is not None
+        """Check that a port uses TLS if we have a token, with a certificate that the peer has made; else no TLS."""
+        is_expected = self._credentials.token is not None and not self._is_unix
         error = await self._encrypt(any_certificate(), SELF_SIGNED)
-        if error is None and (self._is_unix or not has_token):
-            advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
-            found = "the peer uses TLS, but neither a token nor certificates are given"
-            if has_token:
-                found = "the peer uses TLS, but no certificates are given"
-            yield Step("TLS", works=False, found=found, advice=advice)
-        elif error is None:
+        if error is None and is_expected and SELF_SIGNED.encode() in self._names_shown:
             yield Step("TLS", works=True, found="the peer shows a certificate, which its proof of the token covers")
-        elif has_token and not self._is_unix and isinstance(error, ssl.SSLError):
+        elif error is None:
+            advice = "set WOOLEXEC_TLS_CA to its authority, WOOLEXEC_TLS_CERT and _KEY to your certificate"
+            yield Step("TLS", works=False, found="the peer uses TLS, but no certificates are given", advice=advice)
+        elif is_expected and isinstance(error, ssl.SSLError):
             yield Step("TLS", works=False, found=f"the server there does not use TLS ({error})", advice=_PLAIN)
 
     async def _encrypt(self, context: ssl.SSLContext, name: str) -> Exception | None:
@@ -229,10 +228,12 @@ class _Steps:
         try:
             async with asyncio.timeout(PATIENCE):
                 reader, writer = await to_peer(self._address, ssl=context, server_hostname=name)
+                der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                self._names_shown = Certificate.from_der(der).dns_names
                 # With TLS 1.3 a peer checks our certificate last, then sends its settings or an alert.
                 if self._credentials.tls is not None and not await reader.read(1):
                     raise ConnectionResetError(_ENDED)
-        except (OSError, TimeoutError) as exc:  # ssl's errors are OSErrors
+        except (OSError, TimeoutError, ValueError) as exc:  # ssl's errors are OSErrors
             return exc
         finally:
             if writer is not None:

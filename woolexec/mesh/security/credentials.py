@@ -193,11 +193,12 @@ class Credentials:
         return cls(new_token())
 
 
-def state_folder() -> Path:
+def state_folder(*inside: str) -> Path:
     """
     Return the folder that processes of this user share on this machine; make it if needed.
 
-    :raises CredentialsError: if other users can access it
+    :param inside: the names of folders below each other, of which to return the last
+    :raises CredentialsError: if other users can access one of them
     """
     given = os.environ.get("WOOLEXEC_STATE")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -209,6 +210,14 @@ def state_folder() -> Path:
         path = Path(runtime) / "woolexec"
     else:
         path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "woolexec"
+    _make_private(path)
+    for name in inside:
+        path /= name
+        _make_private(path)
+    return path
+
+
+def _make_private(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = path.lstat()
@@ -216,4 +225,3 @@ def state_folder() -> Path:
         raise CredentialsError(f"folder {path}: {exc.strerror}") from exc
     if not stat.S_ISDIR(about.st_mode) or not (is_ours(about) and is_closed_to_others(about)):
         raise CredentialsError(f"{path} must be a folder of this user, and closed to others: chmod 700 it")
-    return path

@@ -15,7 +15,7 @@ peer shows on this connection, both nonces, and the message that it comes with.
 Guarantees:
 1. The token is never sent, and an end that does not have it gets nothing from a peer that depends on it.
 2. A peer that has not proved that it has the token gets no byte of a task.
-3. A proof is worth nothing on another connection: whoever relays the handshake shows the client another certificate
+3. A proof is worth nothing on another connection: a relay of the handshake shows the client another certificate
    than the peer's, and both ends refuse.  Addresses are not part of it, so a forwarded port works.  A Unix socket has
    no certificate; its folder and the user at its other end are checked instead (see `woolexec.mesh.client.channel`).
 4. A nonce of the peer can be used once, within 10 s.  The nonce itself encodes when it was made and for which c:

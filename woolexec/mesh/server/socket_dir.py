@@ -19,6 +19,11 @@ _LONGEST = 100
 """Maximum length of the path in bytes: fits into a socket address on every platform, with some margin."""
 
 
+def fits(path: str) -> bool:
+    """Return whether a Unix socket can have this path, or address."""
+    return len(os.fsencode(path.removeprefix("unix:"))) <= _LONGEST
+
+
 class SocketDir:
     """
     The address that a peer listens on, and the folder of its Unix socket.
@@ -38,7 +43,7 @@ class SocketDir:
 
     def _enter(self, path: str) -> None:
         folder = os.path.dirname(path)
-        if not folder or len(os.fsencode(path)) > _LONGEST:
+        if not folder or not fits(path):
             raise PeerStartError(f"{path}: a Unix socket needs an absolute path of at most {_LONGEST} bytes")
         try:
             os.mkdir(folder, 0o700)
