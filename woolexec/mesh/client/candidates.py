@@ -3,7 +3,7 @@ Which of the records that were found a client tries next.
 
 Others may write records too: very many that lead nowhere, or to nobody whom we trust, must not keep the client from its
 peers.  So a record has no place of its own until a peer has proved itself; each is tried when it is its turn, and the
-turns go round these lines:
+turns go round these lines, in most of which are those that were not tried:
 
 1. records that were not tried, in the order of a hash with a secret salt, so that nobody can write one that comes first
 2. records that were not tried and came later than the first ones, the newest first
@@ -72,7 +72,9 @@ class Candidates:
         self._newest: list[tuple[int, Candidate]] = []
         self._failed: list[tuple[float, int, int, Candidate]] = []
         self._count = 0
-        self._lines: list[Callable[[float], Candidate | None]] = [self._by_rank, self._by_age, self._by_failure]
+        # Those that have failed have fewer turns: they will be tried again and again, the others once.
+        fresh: list[Callable[[float], Candidate | None]] = [self._by_rank, self._by_age]
+        self._lines = [*fresh, *fresh, *fresh, self._by_failure]
 
     def __iter__(self) -> Iterator[Candidate]:
         """Iterate over a copy, in any thread."""
