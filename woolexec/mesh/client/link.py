@@ -47,8 +47,9 @@ _PIECE = 1 << 19
 """Bytes of code per frame."""
 
 _BURST = 0.02
-"""Calls that are cancelled within this many seconds of each other are a burst, during which nothing is sent: each of
-them takes back all that were sent after it, and those would be sent again."""
+"""Seconds between calls that are cancelled in a burst, unless the peer takes longer to answer.  After an answer nothing
+is sent for this long, or for twice as long as the answer took: each call that is taken back takes with it all that were
+sent after it, and those would be sent again, and have to be asked for one by one."""
 
 _CLOSED = "it was closed here"
 
@@ -73,7 +74,8 @@ class Link(Remote):
     __slots__ = (
         "_address",
         "_arriving",
-        "_cancelled_at",
+        "_asked_at",
+        "_burst_until",
         "_code",
         "_host",
         "_leaving",
@@ -115,7 +117,7 @@ class Link(Remote):
         self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self._stream: Any = None
         self._leaving = False
-        self._cancelled_at = 0.0  # when a call was last taken back, in monotonic seconds
+        self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
         if setup is not None:
             self._send_code(setup.digests)
 
@@ -332,11 +334,8 @@ class Link(Remote):
             return
         place.wanted[call] = answer
         if not force:
+            self._asked_at = monotonic()
             self._links.recall(place, since=call.number)
-            now = monotonic()
-            if now - self._cancelled_at < _BURST:
-                self._hold(place)
-            self._cancelled_at = now
             return
         place.recalling += 1
         if call.state == SENT:
@@ -346,8 +345,12 @@ class Link(Remote):
 
     def _hold(self, place: RemotePlace) -> None:
         """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
-        place.recalling += 1
-        self._links.after(_BURST, partial(self._go_on, place))
+        now = monotonic()
+        took = now - self._asked_at
+        if self._asked_at < self._burst_until:
+            place.recalling += 1
+            self._links.after(max(_BURST, 2 * took), partial(self._go_on, place))
+        self._burst_until = now + max(_BURST, took)
 
     def _go_on(self, place: RemotePlace) -> None:
         self._links.hear(self, Recalled(loop=place.is_lane))
@@ -360,6 +363,8 @@ class Link(Remote):
             if is_taken or broken or not place.recalling:
                 del place.wanted[call]
                 answer(is_taken)
+                if not (broken or place.recalling):
+                    self._hold(place)
 
 
 _OWN: dict[type, Callable[[Link, Any], None]] = {
