@@ -123,7 +123,7 @@ def test_record_is_found_among_very_many_files(tmp_path):
 
 def test_of_more_files_than_count_those_that_are_records_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(directory, "_FILES", 50)
-    for n in range(500):
+    for n in range(100):
         (tmp_path / f"none-{n}.json").write_text("{}")
 
     async def main():

@@ -201,7 +201,7 @@ class _Folder:
         if len(names) > _FILES:
             known = [name for name in names if (file := self._files.get(name)) is not None and file.record is not None]
             others = list(here.keys() - set(known))
-            names = known[:_FILES] + self._random.sample(others, min(len(others), _FILES // 10))
+            names = known[:_FILES] + self._random.sample(others, min(len(others), _FILES // 4))
         found = {}
         for name in names:
             with contextlib.suppress(OSError):  # removed meanwhile
