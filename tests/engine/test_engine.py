@@ -1,15 +1,18 @@
 """An engine as executors and peers use it: calls that are encoded already, and processes."""
 
 import os
+import select
 import signal
 import threading
 
 import pytest
 
-from woolexec import WorkerLostError
+from tests.faults import tasks
+from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.core.call import Call
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.engine import FORKED_CHILD, Engine
+from woolexec.engine.selector import Selector
 from woolexec.futures.latch import Latch
 from woolexec.wire.pickling import dumps
 from woolexec.wire.unpickling import loads
@@ -139,3 +142,28 @@ def test_copy_in_a_forked_child_runs_nothing_and_waits_for_nothing(engine):
         assert not engine.stopped
     finally:
         engine._loop.forked = False
+
+
+def test_shutdown_that_cancels_is_handled_before_outcomes_that_come_after_it(monkeypatch, tmp_path):
+    is_late, go_on = threading.Event(), threading.Event()
+
+    def wait(selector, timeout, wait=Selector.wait):
+        ready = wait(selector, timeout)
+        if is_late.is_set() and go_on.wait(PATIENCE):
+            is_late.clear()
+            ready = wait(selector, 0.0)
+        return ready
+
+    monkeypatch.setattr(Selector, "wait", wait)
+    with PeerPoolExecutor(1) as pool:
+        running = pool.submit(tasks.hold, tmp_path)
+        tasks.wait_held(tmp_path)
+        waiting = [pool.submit(abs, -1) for _ in range(20)]
+        (worker,) = pool._engine.scheduler.workers.values()
+        is_late.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        tasks.release(tmp_path)
+        assert select.select([worker.sock], [], [], PATIENCE)[0]  # its outcome has come, and the request is there too
+        go_on.set()
+        assert running.result(PATIENCE) == "held"
+    assert all(future.cancelled() for future in waiting)

@@ -82,3 +82,22 @@ def test_question_is_given_up_when_its_loop_will_not_answer_any_more(loop, monke
     monkeypatch.setattr(loop, "tell", lambda _: setattr(loop, why, True))
 
     assert loop.ask(lambda: "answer", "default") == "default"
+
+
+def test_urgent_request_is_handled_before_what_can_be_read(loop):
+    heard = []
+    loop.begin()
+    loop.thread.join()
+    ours, theirs = os.pipe()
+    try:
+        loop.watched.add(ours, lambda: heard.append(os.read(ours, 1)))
+        os.write(theirs, b".")
+        loop.has_urgent = True
+        loop.hear(1.0)
+        assert heard == []
+        loop.has_urgent = False
+        loop.hear(1.0)
+        assert heard == [b"."]
+    finally:
+        os.close(ours)
+        os.close(theirs)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LIMIT, PERIOD = 3, 10.0
 """Failures of one cause within this many seconds, with no success in between, that open the breaker."""
 
-FIRST, SLOWEST = 0.05, 10.0
+FIRST, SLOWEST = 0.05, 5.0
 """Seconds until the next try: after the first failure, and at most."""
 
 

@@ -200,6 +200,8 @@ class Engine:
             self._loop.ended()
             return
         self.closes_streams = self.closes_streams or close_streams
+        if cancel:  # an outcome that is read before this would start one more call
+            self._loop.has_urgent = True
         self._loop.tell(partial(self._rounds.shut, cancel=cancel, close_streams=close_streams, hand_out=True))
         if wait:
             self.join()

@@ -58,6 +58,8 @@ class Loop:
         self.watched: Selector
         self.stopped = False
         self.forked = False
+        self.has_urgent = False
+        """The inbox is to be read before any descriptor; whoever takes the urgent request from there clears this."""
         self.thread: threading.Thread | None = None
         self._is_current = is_current
         self._ended = Latch()  # opens when the engine's thread has finished
@@ -206,6 +208,8 @@ class Loop:
     def hear(self, timeout: float | None) -> None:
         """Sleep for at most `timeout` seconds until a descriptor is ready or a timer is due, and handle it."""
         for act in self.watched.wait(timeout):
+            if self.has_urgent:  # what is not read now is ready again in the next round
+                break
             act()
         while self._timers and self._timers[0][0] <= monotonic():
             heapq.heappop(self._timers)[3]()

@@ -162,6 +162,7 @@ class Rounds:
         :param hand_out: with `cancel`, a call that was sent to an idle worker counts as started, even while that worker
             is starting.  In the standard library, too, some tasks run although the pool is shut down right after them
         """
+        self.loop.has_urgent = False
         if cancel and hand_out and self._state == "open":
             self.dispatcher.act()
         self._state = "draining"
