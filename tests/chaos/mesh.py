@@ -37,8 +37,6 @@ LOOK = 0.5
 class Mesh(World):
     """Peers behind relays."""
 
-    bound = 120.0
-
     def __init__(self, folder: Path, *, can_fill: bool = False) -> None:
         super().__init__(folder, can_fill=can_fill)
         self._log = folder / "peers.log"

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.__main__ import WORLDS
 
 SECONDS, SEED = 30, 1
-LIMIT = 400
+LIMIT = 500
 """Seconds for a run, and for all calls to end after it."""
 
 

@@ -10,6 +10,7 @@ from .data import ARRAY, BYTES, OWN, VALUES
 from .latency import ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
+from .scale import SCALE
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
 
@@ -34,6 +35,7 @@ WORKLOADS: tuple[Workload, ...] = (
     IDLE,
     LINK,
     LINK_ALONE,
+    *SCALE,
     *AIO,
 )
 
