@@ -1,5 +1,8 @@
+import asyncio
+
 import pytest
 
+from tests.mesh.conftest import PATIENCE, eventually, joined
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.messages import LIMIT, Pieces, cut, message_of
 from woolexec.wire.protobuf import varint
@@ -37,6 +40,20 @@ def test_batch_between_the_pieces_of_another_is_refused():
     pieces.batch(messages_for(bytes(LIMIT + 1))[0])
     with pytest.raises(ProtocolError, match="between the pieces"):
         pieces.batch(b"\n\x02\x0a\x00")
+
+
+def test_message_that_is_too_large_is_refused():
+    with pytest.raises(ProtocolError, match="more than the limit"):
+        Pieces().batch(b"\n" + bytes(LIMIT))
+
+
+def test_message_that_is_too_large_ends_its_link_with_the_reason(peer):
+    with joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        write = pool._peers.links[0]._outbox._write
+        pool._engine._loop.tell(lambda: asyncio.ensure_future(write(b"\n" + bytes(2 * LIMIT))))
+        eventually(lambda: "more than the limit" in pool._peers.explain())
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 @pytest.mark.parametrize(

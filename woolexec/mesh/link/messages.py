@@ -1,7 +1,7 @@
 """
 Messages of a link: each is one Batch of at most `LIMIT` bytes; a larger batch travels in pieces, one after the other.
 
-The limit holds before anything of a message is handled, so a message costs its receiver little whatever it contains.
+The size is checked before anything of a message is handled, so it costs its receiver little whatever it contains.
 gRPC decompresses messages after it has checked their size, so compression is refused.
 """
 
@@ -50,9 +50,11 @@ class Pieces:
         """
         Return the batch that is complete with this message; an empty one if there is none.
 
-        :raises ProtocolError: if pieces of a batch are missing
+        :raises ProtocolError: if pieces of a batch are missing, or the message is too large
         :raises ValueError: if it is not a message
         """
+        if len(message) > LIMIT:
+            raise ProtocolError(f"a message has {len(message)} bytes, more than the limit of {LIMIT} bytes")
         tag = message[0] if message else 0
         if tag not in _HEADS:
             if self._data:

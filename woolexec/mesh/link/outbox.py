@@ -35,8 +35,8 @@ HELLO = f"/{SERVICE}/Hello"
 LINK = f"/{SERVICE}/Link"
 
 OPTIONS = [
-    ("grpc.max_receive_message_length", LIMIT),
-    ("grpc.max_send_message_length", LIMIT),
+    ("grpc.max_receive_message_length", 16 * LIMIT),  # above that a link ends without the reason
+    ("grpc.max_send_message_length", -1),
     # A message is refused if its headers name a compression, and is not decompressed if they do not: one of 1 MiB could
     # become a gigabyte.
     ("grpc.compression_enabled_algorithms_bitset", 1),
