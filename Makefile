@@ -3,6 +3,7 @@
 #   make quick   lint and the fast tests, in less than a minute: the loop while you change something
 #   make test    sets up .venv and passes the tests
 #   make test-slow  passes the tests that take long, which make test leaves out
+#   make fuzz    hostile frames, messages and connections, from a seed
 #   make chaos   kills, stops, delays and fills what it can while tasks run, and checks every outcome
 # The rest: make test-all mutate lint types docs proto proto-check bench bench-peers sim soak dist wheel-test clean
 # Options: PYTHON=/path/to/python3, VENV=folder, ARGS="what follows the command"
@@ -44,7 +45,7 @@ WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tes
 # What shows that the source distribution has its tests, pages and tools.
 SOURCE_TESTS ?= tests/core/test_ready_queue.py tests/test_packaging.py tests/test_release.py tests/docs/test_reference.py
 
-.PHONY: help venv demo quick test test-slow test-all mutate chaos soak lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
+.PHONY: help venv demo quick test test-slow test-all mutate chaos fuzz soak lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -114,6 +115,12 @@ chaos: $(VENV)/.test
 # A million tasks on local workers, and a million through a peer; another number: make soak ARGS="--tasks 10000 local"
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
+
+# Ten minutes of hostile inputs; an hour of some: make fuzz FUZZ_SECONDS=3600 SEED=7 TARGETS="session link"
+FUZZ_SECONDS ?= 600
+TARGETS ?=
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz $(TARGETS) --seconds $(FUZZ_SECONDS) --seed $(SEED) $(ARGS)
 
 # Every supported Python that is found, each in a folder of its own.
 test-all:

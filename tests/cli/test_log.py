@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from woolexec.cli.log import Json, Text
+from woolexec.cli.log import Json, Text, set_up
 from woolexec.printable import printable
 
 
@@ -48,3 +48,19 @@ def test_traceback_is_indented_and_printable():
     assert first.endswith("failed")
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
     assert "a\x1bb" in json.loads(Json().format(made))["traceback"]
+
+
+def test_keys_that_strangers_send_do_not_fill_the_log(monkeypatch, capsys):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
+    try:
+        set_up("text", "info")
+        logging.getLogger("grpc._cython.cygrpc").error("Invalid encoding on %s", b"\xff")
+        logging.getLogger("grpc._cython.cygrpc").error("something else")
+    finally:
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
+    written = capsys.readouterr().err
+    assert "Invalid" not in written
+    assert "something else" in written

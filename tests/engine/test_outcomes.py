@@ -5,7 +5,7 @@ import pytest
 from tests.engine.fake_workers import StreamReceiver
 from woolexec.core.call import ASYNCIO, THREAD, Relayed
 from woolexec.platform.posix import SIGKILL
-from woolexec.wire.frames import Broken, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
+from woolexec.wire.frames import Broken, Log, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
 
 
 def test_value_is_delivered_once(engine):
@@ -176,3 +176,18 @@ def test_worker_that_reports_an_initializer_that_it_was_not_given_is_ended_and_n
     engine.tell(worker, Broken(payload=b"pickled"))
     assert engine.killed == [(worker.id, SIGKILL)]
     assert engine.loop.user_code == []
+
+
+@pytest.mark.parametrize("frame", [Started(), Return(seconds=(0.1,)), Submit(lane=9)])
+def test_worker_whose_frame_makes_no_sense_is_ended_and_the_engine_goes_on(engine, frame):
+    _, worker, far = engine.running()
+    far.say(frame)
+    engine.dispatcher.hear(worker)
+    assert engine.killed == [(worker.id, SIGKILL)]
+    assert "could not be handled" in worker.log[-1]
+
+
+def test_last_log_lines_of_a_worker_are_short(engine):
+    call, worker, _ = engine.running()
+    engine.tell(worker, Log(call=call.number, record=b"record", text="x" * 100_000))
+    assert len(worker.log[-1]) < 20_000

@@ -20,12 +20,18 @@ LEVELS = ("debug", "info", "warning", "error")
 def set_up(form: str, level: str) -> None:
     """Write everything that this process logs to stderr, replacing other handlers."""
     handler = logging.StreamHandler()
+    handler.addFilter(_is_ours_to_tell)
     handler.setFormatter(Json() if form == "json" else Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.INFO, getattr(logging, level.upper())))  # other packages log too much below INFO
     logging.getLogger("woolexec").setLevel(level.upper())
     logging.captureWarnings(capture=True)
+
+
+def _is_ours_to_tell(record: logging.LogRecord) -> bool:
+    """Return False for what grpc says, with a traceback each, of keys in metadata: strangers can send any number."""
+    return not (record.name.startswith("grpc.") and record.getMessage().startswith("Invalid encoding"))
 
 
 class Text(logging.Formatter):

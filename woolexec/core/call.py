@@ -80,7 +80,7 @@ TABLE: dict[str, dict[str, str]] = {
 }
 
 
-MAIN, ASYNCIO, TRIO, THREAD = range(4)
+MAIN, ASYNCIO, TRIO, THREAD = LANES = range(4)
 """Lanes: where in a worker a call runs.  In the main thread, one call at a time; on an event loop, concurrently with
 others; or in a thread of its own."""
 

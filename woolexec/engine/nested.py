@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call, Pulled
+from woolexec.core.call import LANES, Call, Pulled
 from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import dump_failure
@@ -71,7 +71,13 @@ class NestedTasks:
         return receiver is not None and receiver.has_started
 
     def submit(self, worker: Worker, frame: Submit, broken: BaseException | None) -> None:
-        """Queue a task that a worker's call submits."""
+        """
+        Queue a task that a worker's call submits.
+
+        :raises ValueError: if its lane is none
+        """
+        if frame.lane not in LANES:
+            raise ValueError(f"there is no lane {frame.lane}")
         if self.on_first is not None:
             on_first, self.on_first = self.on_first, None
             on_first()

@@ -6,6 +6,7 @@ What workers and peers send: outcomes, items of streams, marks, nested tasks.
 
 from __future__ import annotations
 
+import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from woolexec.core.call import Relayed
 from woolexec.core.retry import NOT_STARTED
 from woolexec.engine.diagnostics import log_avoided
 from woolexec.engine.nested import NESTED
+from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.handlers import Handlers
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
     from woolexec.wire.protobuf import Message
+
+
+_LONGEST = 10_000
+"""Maximum length of a log line that is kept for the error of a lost call, in characters."""
 
 
 class Outcomes:
@@ -63,8 +69,19 @@ class Outcomes:
             self._supervisor.note_life()
         for frame in frames:
             if only is None or frame.__class__ in only:
-                _OF_WORKER[frame.__class__](self, worker, frame)
+                self._handle(worker, frame)
         return bool(returns or frames)
+
+    def _handle(self, worker: Worker, frame: Message) -> None:
+        """
+        Handle a frame that a worker sent.
+
+        :raises ProtocolError: if it makes no sense: user code may write to the socket
+        """
+        try:
+            _OF_WORKER[frame.__class__](self, worker, frame)
+        except (AttributeError, LookupError, OverflowError, TypeError, ValueError, struct.error) as exc:
+            raise ProtocolError(f"a {type(frame).__name__} frame could not be handled: {exc!r}") from exc
 
     def _returned(self, target: Any, frame: Return) -> None:
         self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context)
@@ -153,7 +170,7 @@ class Outcomes:
     def _logged(self, target: Any, frame: Log) -> None:
         """Pass a record to the client whose call, or a descendant of that, logged it; else to the handlers here."""
         if target.candidate is None:
-            target.log.append(frame.text)
+            target.log.append(frame.text[:_LONGEST])
         call = target.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not isinstance(call.receiver, Relayed):
             call = self._scheduler.outstanding(call.parent) if call.parent else None

@@ -22,6 +22,7 @@ from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once,
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.server.peer import Peer
+from woolexec.wire.frames import Started, Yield
 
 
 def occupied(pool, room):
@@ -350,3 +351,22 @@ def test_stream_that_is_no_batch_ends_and_others_go_on(pool, peer):
             list(stream)
         assert caught.value.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
     assert pool.submit(double, 1).result(PATIENCE) == 2
+
+
+@pytest.mark.parametrize("frame", [Started(call=[1, 2, 3], open=True), Yield(call=1, payload=b"x", count=7)])
+def test_frame_that_makes_no_sense_for_a_call_ends_no_more_than_its_link(peer, frame):
+    with joined(peer) as pool:
+        assert pool.submit(double, 1).result(PATIENCE) == 2
+        (served,) = peer._acceptor.served
+        future = pool.submit(give_async)
+        eventually(lambda: served.outstanding)
+        frame.call = [*served.outstanding] if isinstance(frame, Started) else next(iter(served.outstanding))
+        peer.engine.loop.ask(lambda: (served.tell(frame), served.wake()))
+        assert future.exception(PATIENCE) is None or isinstance(future.exception(), WorkerLostError)
+        assert pool.submit(double, 2).result(PATIENCE) == 4
+
+
+async def give_async():
+    import asyncio
+
+    await asyncio.sleep(0.5)

@@ -31,6 +31,12 @@ def test_empty_slot_is_an_error(definitions):
         definitions.function(Start(function=7))
 
 
+def test_lane_that_there_is_not_is_an_error(definitions):
+    definitions.define(Define(function=1))
+    with pytest.raises(ProtocolError, match="no lane 4"):
+        definitions.function(Start(function=1, lane=4))
+
+
 def test_oldest_function_is_forgotten_with_its_bytes(definitions, held):
     for slot in range(500):
         definitions.define(Define(function=slot, payload=b"x"))

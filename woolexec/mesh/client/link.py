@@ -100,23 +100,18 @@ class Link(Remote):
         code: Callable[[str], bytes | None] = no_code,
     ) -> None:
         super().__init__(monotonic())
-        self.has_sent = Sent()
-        self._links = engine.links
+        self.has_sent, self._links = Sent(), engine.links
         self.pid = None
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self._setup, self._code = setup, code
-        self._sent_code: set[str] = set()
-        self._owes_settings = True
-        self.width = welcome.workers
-        self.offer = Offer(welcome.tag, amounts(welcome.resource))
-        is_here = welcome.host == host_name()
-        self.candidate = Candidate(self, self.name, welcome.host, is_here=is_here, address=address)
+        self._setup, self._code, self._sent_code = setup, code, set[str]()
+        self.width, self.offer = welcome.workers, Offer(welcome.tag, amounts(welcome.resource))
+        here = welcome.host == host_name()
+        self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
-        self._address = address
-        self._host = welcome.host
+        self._address, self._host = address, welcome.host
         self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
         self._stream: Any = None
-        self._leaving = False
+        self._owes_settings, self._leaving = True, False
         self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
         if setup is not None:
             self._send_code(setup.digests)
@@ -131,7 +126,6 @@ class Link(Remote):
         :return: why it ended
         """
         grpc = load_grpc()
-
         self._stream = stream
         self._outbox.passage = self._arriving.passage = passage
         self._links.join(self)
@@ -150,6 +144,8 @@ class Link(Remote):
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # this runs in a task
                 raise
             why = _CLOSED  # `close` cancels the stream
+        except Exception as exc:  # frames that are valid, but make no sense, must end this link and nothing else
+            why = f"a frame could not be handled: {exc!r}"
         finally:
             self._outbox.close()
             stream.cancel()
@@ -289,7 +285,7 @@ class Link(Remote):
         for number in frame.call:
             place = self.lane_place if number in self.lane_place.outstanding else self
             call = place.began(number, now)
-            if call is not None and frame.open:
+            if call is not None and frame.open and place.is_lane:
                 call.receiver.deliver_start(call)
 
     def _broke(self, why: str) -> None:

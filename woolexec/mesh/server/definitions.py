@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Chunk, Function
+from woolexec.core.call import LANES, Chunk, Function
 from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 
@@ -58,11 +58,13 @@ class Definitions:
         """
         Return the function of a call.
 
-        :raises ProtocolError: if its slot is empty
+        :raises ProtocolError: if its slot is empty, or its lane is none
         """
         function = self.slots.get(frame.function)
         if function is None:
             raise ProtocolError(f"slot {frame.function} has no function")
+        if frame.lane not in LANES:
+            raise ProtocolError(f"there is no lane {frame.lane}")
         if frame.lane != function.lane:
             family = function.family
             function = self.slots[frame.function] = Function(function.payload, function.name, frame.lane)

@@ -1,0 +1,1 @@
+"""Hostile inputs, from a seed: ``python -m tests.fuzz --seconds 600 --seed 7``."""
