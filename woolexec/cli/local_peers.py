@@ -50,16 +50,17 @@ def address_of(peer: subprocess.Popen[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+def local_peer(bind: str, workers: int, token: str | None, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """
     Start one peer; end it after the block.
 
+    :param token: what clients must have; None: anyone on this host may use the peer
     :param more: further settings of ``woolexec serve``
     """
     settings = [
         f"--bind={bind}",
         f"--workers={workers}",
-        "--token-file=-",
+        "--insecure" if token is None else "--token-file=-",
         "--lifeline",
         "--json",
         "--log-level=warning",
@@ -67,8 +68,9 @@ def local_peer(bind: str, workers: int, token: str, *more: str) -> Iterator[subp
     command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer
         assert peer.stdin is not None
-        peer.stdin.write(f"{token}\n".encode())
-        peer.stdin.flush()
+        if token is not None:
+            peer.stdin.write(f"{token}\n".encode())
+            peer.stdin.flush()
         try:
             yield peer
         finally:

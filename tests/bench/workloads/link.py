@@ -35,13 +35,11 @@ WATCHING = 2.0
 
 @contextlib.contextmanager
 def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]]:
-    """Lend the address of a peer in a process of its own, and what it asks for."""
+    """Lend the address of a peer in a process of its own, and what it asks for: nothing without TLS."""
     from woolexec import Credentials
     from woolexec.cli.local_peers import address_of, local_peer
 
-    credentials, more = Credentials.with_new_token(), []
-    assert credentials.token is not None
-    token = credentials.token.decode()
+    credentials, more, token = Credentials(), ["--log-level=error"], None
     with tempfile.TemporaryDirectory() as folder:
         if tls:
             from woolexec.mesh.security.certificate_authority import Authority
@@ -52,7 +50,10 @@ def peer(workers: int, *, tls: bool = False) -> Iterator[tuple[str, Credentials]
             authority.issue("client")
             ca, client = f"{folder}/ca.pem", f"{folder}/client"
             more = ["--tls-ca", ca, "--tls-cert", str(made), "--tls-key", str(made.with_suffix(".key"))]
-            credentials = Credentials(credentials.token, Tls(ca, f"{client}.pem", f"{client}.key"))
+            made_token = Credentials.with_new_token().token
+            assert made_token is not None
+            token = made_token.decode()
+            credentials = Credentials(made_token, Tls(ca, f"{client}.pem", f"{client}.key"))
         with local_peer("127.0.0.1:0", workers, token, *more) as process:
             yield address_of(process), credentials
 
