@@ -1,20 +1,28 @@
 """Compressed messages: refused by both ends before anything is decompressed, whether or not their sender is trusted."""
 
+import contextlib
 import gzip
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from tests.mesh.conftest import CREDENTIALS, eventually, joined
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.test_floods import (
+    ACK,
     CHECK,
+    CONTINUATION,
     DATA,
     END_HEADERS,
     GOAWAY,
     HEADERS,
     MIB,
     RST_STREAM,
+    SETTINGS,
     Stranger,
     bounded,
+    field,
     frame,
     request,
     serving,
@@ -71,3 +79,49 @@ def test_bomb_costs_a_peer_no_memory(encoding):
 def test_links_still_work_beside_that(peer):
     with joined(peer) as pool:
         assert pool.submit(bytes, 3 * MIB).result(20) == bytes(3 * MIB)
+
+
+CLIENT = """
+import re, sys
+from pathlib import Path
+from tests.mesh.conftest import CREDENTIALS, eventually
+from woolexec import PeerPoolExecutor
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+
+with PeerPoolExecutor(0, peers="unix:" + sys.argv[1] + "-nobody", credentials=CREDENTIALS) as pool:
+    eventually(lambda: "not reachable" in pool._peers.explain())
+before = peak()
+with PeerPoolExecutor(0, peers="unix:" + sys.argv[1], credentials=CREDENTIALS) as pool:
+    sys.stdin.readline()
+    print(peak() - before, pool._peers.explain())
+"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [field(b"k", b"v") * 3_000, b"\xbe" * 15_000, b"\0\x01k\x7f" + b"\xff" * 3 + b"\x01" + b"v" * 15_000],
+    ids=["fields", "references", "value"],
+)
+def test_headers_of_a_peer_without_end_cost_a_client_no_memory(more, tmp_path):
+    remembered = field(b"k", b"v" * 3_900, b"\x40")  # what the references refer to: a bomb, if it were unpacked
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "peer"))
+        listener.listen()
+        command = [sys.executable, "-c", CLIENT, str(tmp_path / "peer")]
+        with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as client:
+            listener.settimeout(PATIENCE)
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(OSError):
+                sock.settimeout(PATIENCE)
+                sock.sendall(frame(SETTINGS) + frame(SETTINGS, ACK))
+                while (part := sock.recv(1 << 16)) and b"application/grpc" not in part:
+                    pass  # until its call has come
+                sock.sendall(frame(HEADERS, 0, 1, field(b":status", b"200") + remembered))
+                for _ in range(2_000):
+                    sock.sendall(frame(CONTINUATION, 0, 1, more))
+            said, _ = client.communicate("go on\n", timeout=PATIENCE)
+    grown, _, reason = said.partition(" ")
+    assert int(grown) < 32 * MIB
+    assert reason.strip()
