@@ -300,6 +300,20 @@ def test_outcome_between_early_deaths_starts_the_count_again(engine):
     assert engine.supervisor.broken is None
 
 
+def test_engine_of_a_client_is_broken_for_a_growing_while_when_its_workers_end_early(engine):
+    engine.rounds.forks.is_peer = True
+    for more, seconds in ((5, 1.0), (1, 2.0), (1, 4.0)):
+        call = engine.submit(engine.call())
+        for _ in range(more):
+            assert engine.supervisor.broken is None
+            die(engine, engine.workers[0], 1)
+        assert isinstance(call.receiver.outcomes[0], WorkerStartError)
+        engine.loop.pass_time(seconds - 0.1)
+        assert engine.supervisor.broken is not None
+        engine.loop.pass_time(0.1)
+    assert engine.supervisor.broken is None
+
+
 # -- ending ---------------------------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,9 @@ _STATUS_PATIENCE = 1.0
 _START_BUDGET = 5
 """Number of workers that die in a row before their first call after which the executor is broken."""
 
+_LONGEST_BREAK = 60.0
+"""At a peer, the engine of a client is broken for one second then, and for twice as long each time, up to this."""
+
 
 class Supervisor:
     """
@@ -302,7 +305,7 @@ class Supervisor:
 
     def _died_early(self, worker: Worker) -> None:
         self._early_deaths += 1
-        if self._early_deaths < _START_BUDGET:
+        if self._early_deaths < _START_BUDGET or self.broken is not None:
             return
         text = f"{self._early_deaths} workers in a row ended before their first call"
         text += f"; the last {describe_exit(worker.exitcode)}"
@@ -310,6 +313,15 @@ class Supervisor:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
             self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
+        if self._forks.is_peer:  # the cause may pass, and the client stays
+            pause = min(_LONGEST_BREAK, 2.0 ** min(self._early_deaths - _START_BUDGET, 30))
+            error = self.broken
+
+            def mend() -> None:
+                if self.broken is error:
+                    self.broken = None
+
+            self._loop.after(pause, mend)
 
     def note_life(self) -> None:
         """Note that a worker has sent an outcome, so workers do start."""

@@ -224,6 +224,7 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
                 other = pool.submit(tasks.hold, tmp_path, "other")
                 eventually(lambda: len(list(tmp_path.iterdir())) == 2)
                 process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # else it may still pass on an outcome
                 (tmp_path / "release").touch()
                 outcomes = [future.exception(PATIENCE) for future in (held, other)]
                 assert sorted(map(type, outcomes), key=str) == [type(None), WorkerLostError]

@@ -151,3 +151,11 @@ def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
         (tmp_path / "release").touch()
         for future in futures:
             future.cancel()
+
+
+def test_peer_that_can_start_no_worker_is_named_with_the_reason(peer, capsys):
+    peer.engine.tell(lambda: peer._say_trouble("no memory"))
+    eventually(lambda: not peer._health.serving)
+    assert cli.main(["peers", peer.address]) == 1
+    assert "cannot be used: " in (said := capsys.readouterr().out)
+    assert "the peer cannot run tasks now: no memory" in said

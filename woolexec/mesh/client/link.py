@@ -293,16 +293,11 @@ class Link(Remote):
         self.ready = self.lane_place.ready = False
         self.has_sent.clear()
         is_fault = not (self._leaving or why == _CLOSED)
-        self._links.leave(self, partial(self._lost, why), f"its link broke: {why}" if is_fault else "")
+        self._links.leave(
+            self, partial(_lost, self._address, self._host, why), f"its link broke: {why}" if is_fault else ""
+        )
         for place in (self, self.lane_place):
             self._answer(place, broken=True)
-
-    def _lost(self, why: str, call: Call) -> errors.WorkerLostError:
-        error = errors.WorkerLostError(
-            f"the link to {self._address} broke while {task_name(call)} was outstanding: {why}"
-        )
-        error.task, error.host, error.attempts = task_name(call), self._host, call.attempts
-        return error
 
     def close(self) -> None:
         """End the stream; the peer then ends the calls that it still runs for this client."""
@@ -361,6 +356,12 @@ class Link(Remote):
                 answer(is_taken)
                 if not (broken or place.recalling):
                     self._hold(place)
+
+
+def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostError:
+    error = errors.WorkerLostError(f"the link to {address} broke while {task_name(call)} was outstanding: {why}")
+    error.task, error.host, error.attempts = task_name(call), host, call.attempts
+    return error
 
 
 _OWN: dict[type, Callable[[Link, Any], None]] = {
