@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import heapq
 import itertools
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from tests.chaos import tasks
 from tests.chaos.consumers import Consumers
@@ -96,7 +96,11 @@ class World:
         count = dice.choice([1, 3, 12] if kind.expected.starts else [1, 2])
         for _ in range(count):
             number = self.ledger.accept(kind.expected)
-            future = kind.make(Maker(self.pool, self._consumers, dice), number)
+            try:
+                future = kind.make(Maker(self.pool, self._consumers, dice), number)
+            except OSError as exc:  # permitted at once as well as later, while descriptors are missing
+                self.ledger.end(number, partial(_raise, exc))
+                continue
             self._recent.append((number, future))
             future.add_done_callback(lambda future, number=number: self.ledger.end(number, future.result))
         return f"{count} x {kind.expected.kind}"
@@ -124,7 +128,7 @@ class World:
             return "not here: it takes a mount namespace"
         for folder in ("/tmp", "/dev/shm"):
             _fill(Path(folder, "filler"))
-            self.later(dice.random() * 3.0, functools.partial(Path(folder, "filler").unlink, missing_ok=True))
+            self.later(dice.random() * 3.0, partial(Path(folder, "filler").unlink, missing_ok=True))
         return "/tmp and /dev/shm"
 
     def _cancel(self, number: int, future: Future[Any], *, force: bool = False) -> bool:
@@ -138,3 +142,7 @@ def _fill(path: Path) -> None:
     with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         while True:
             file.write(bytes(1 << 16))
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    raise exc

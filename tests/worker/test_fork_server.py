@@ -5,14 +5,17 @@ import platform
 import resource
 import select
 import signal
+import sys
 import time
 
 import pytest
 
 from tests.engine.test_worker_process import Pair, make_call, make_function
+from woolexec import PeerPoolExecutor
 from woolexec.engine.fork_server import THREAD_VARIABLES, ForkServer
 from woolexec.wire.pickling import dumps
 from woolexec.wire.unpickling import loads
+from woolexec.worker import fork_server as worker_fork_server
 from woolexec.worker.records import EXITED, FORKED
 
 pytestmark = pytest.mark.linux
@@ -205,3 +208,24 @@ def open_targets():
         except OSError:
             continue
     return targets
+
+
+def test_third_worker_finds_modules_of_the_standard_library_that_the_caller_uses():
+    import asyncio  # noqa: F401
+
+    with PeerPoolExecutor(3) as pool:
+        nap = "__import__('time').sleep(0.5) or 'asyncio' in __import__('sys').modules"
+        futures = [pool.submit(eval, nap) for _ in range(3)]
+        assert sorted(future.result(PATIENCE) for future in futures) == [False, False, True]
+
+
+def test_file_of_the_user_does_not_stand_in_for_a_module_of_the_standard_library(monkeypatch, tmp_path):
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.setattr(worker_fork_server, "_unloaded", ["colorsys", "no_such_module"])
+    path = sys.path[:]
+    worker_fork_server._load_next()
+    worker_fork_server._load_next()
+    assert sys.modules["colorsys"].__file__.startswith(os.path.dirname(os.__file__))
+    assert sys.path == path

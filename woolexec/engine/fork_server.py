@@ -56,6 +56,17 @@ _HANDED_ON = (
 """Flags of `sys.flags` that can be set on the command line."""
 
 
+_SLOW_MODULES = ("asyncio", "dataclasses", "datetime", "json", "logging", "pathlib", "random", "subprocess", "typing")
+"""Modules of the standard library that many programs use and that take milliseconds to import; none of them starts a
+thread, opens a file or keeps a state that workers must not share."""
+
+
+def _shared_modules() -> list[str]:
+    """Return those that this program has from the standard library itself: its tasks are likely to use them."""
+    folder = os.path.dirname(os.__file__) + os.sep
+    return [name for name in _SLOW_MODULES if (getattr(imported(name), "__file__", None) or "").startswith(folder)]
+
+
 class ForkServer:
     """
     A running fork server process.
@@ -88,6 +99,7 @@ class ForkServer:
                 "path": self.path,
                 "argv": [arg for arg in getattr(sys, "argv", [""]) if isinstance(arg, str)],
                 "adopts": is_peer,
+                "modules": _shared_modules(),
             }
         )
         try:

@@ -8,8 +8,11 @@ The fork server: one fresh, single-threaded interpreter from which workers are f
            <============= frames, on a socketpair ==========>
 
 It holds the worker's modules and no user code, so a fork takes a millisecond and inherits no thread, lock, socket or
-file.  It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has
-been reused.  At a peer it also ends what a worker leaves behind, daemons included: it adopts the worker's descendants.
+file.  Before it forks a third worker, or at a peer while it has nothing to do, it imports modules of the standard
+library that tasks are likely to use: each worker would else spend 50 ms on `asyncio` alone.
+
+It is the parent of all workers: it alone signals and reaps them, so a signal never reaches a process id that has been
+reused.  At a peer it also ends what a worker leaves behind, daemons included: it adopts the worker's descendants.
 When the engine is gone it gives the workers a moment to end, then kills those that are left, and exits; if it is itself
 killed, the kernel kills them (`end_with`).
 
@@ -60,6 +63,12 @@ else:
 LEAVING = worker_main.LEAVING + 0.25
 """Seconds that workers have to end after the engine is gone."""
 
+_FEW = 2
+"""Number of workers that are forked before it imports what they may use: they come first, and may be all."""
+
+_IDLE = 200
+"""Milliseconds without a request after which it imports the next module, at a peer."""
+
 _ENDING, _LOOK = 1.0, 0.002
 """Seconds that killed children have to end before it exits, and how often that is checked."""
 
@@ -92,7 +101,10 @@ def main(control_fd: int) -> None:
     readable.register(woken, READABLE)
     try:
         while True:
-            for fd, _ in readable.poll():
+            events = readable.poll(_IDLE if _adopts and _unloaded else None)
+            if not events:
+                _load_next()
+            for fd, _ in events:
                 if fd == woken:
                     drain(woken)
                     _reap(control, workers)
@@ -134,6 +146,7 @@ def _configure(control: socket.socket) -> None:
     config: dict[str, Any] = pickle.loads(_read(control, size))  # from our own parent, and made of builtins only
     global _adopts
     _adopts = config["adopts"] and adopt_orphans()
+    _unloaded.extend(config["modules"])
     follow_path(config["path"])
     sys.argv[:] = config["argv"]
     sys.modules["__main__"] = type(sys)("__main__")  # functions of the caller's __main__ are pickled by value
@@ -183,6 +196,8 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
         global _settings  # for workers that are forked from now on
         _settings = _read(control, value)
     elif operation == SPAWN:
+        while _unloaded and len(workers) >= _FEW:
+            _load_next()
         try:
             pid = fork()
         except OSError as exc:
@@ -199,6 +214,23 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
         kill_group(workers[worker], value)
     return True
 
+
+def _load_next() -> None:
+    """Import one module of the standard library, from its own folder alone: no file of the user may stand in for it."""
+    name = _unloaded.pop(0)
+    folder = os.path.dirname(os.__file__)
+    path, sys.path[:] = sys.path[:], [folder, os.path.join(folder, "lib-dynload")]
+    try:
+        __import__(name)
+    except Exception:  # the tasks that need it will see why
+        pass
+    finally:
+        sys.path[:] = path
+    gc.freeze()
+
+
+_unloaded: list[str] = []
+"""Modules of the standard library that are to be imported when there is time."""
 
 _settings = b""
 _adopts = False
