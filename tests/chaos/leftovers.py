@@ -18,7 +18,7 @@ GROWTH = 25
 
 MORE_DESCRIPTORS = 40
 MORE_THREADS = 15
-LOOKS = 20
+LOOKS = 60
 """Number of looks before growth means anything."""
 
 
