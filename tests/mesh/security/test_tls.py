@@ -8,6 +8,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor
 from woolexec.discovery.base import Discovery, Joined, Record
+from woolexec.mesh.security import tls
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.peer import Peer
@@ -150,6 +151,23 @@ def test_new_files_are_used_without_a_restart_at_both_ends(tmp_path):
             certificate_authority.issue(role)
         eventually(lambda: pool._peers.links and link not in pool._peers.links)
         assert pool.submit(abs, -3).result(PATIENCE) == 3
+
+
+@pytest.mark.leaks(reason="grpc asks for the files in threads of its own, which Python lists as dummies since logging")
+def test_proofs_of_a_token_cover_the_new_certificate_and_for_a_while_the_old_one(tmp_path, monkeypatch):
+    authority = authority_in(tmp_path)
+    own, given = (credentials(tmp_path, role, token=TOKEN) for role in ("peer", "client"))
+    with serve(own) as peer:
+        assert answer(peer, given) == 1
+        (old,) = peer._shown.fingerprints()
+        authority.issue("peer")
+        assert answer(peer, given) == 1
+        assert peer._shown.fingerprints()[0] == old
+        assert len(peer._shown.fingerprints()) == 2
+        later = tls.monotonic() + tls._REPLACED + 1
+        monkeypatch.setattr(tls, "monotonic", lambda: later)
+        assert old not in peer._shown.fingerprints()
+        assert answer(peer, given) == 1
 
 
 @pytest.mark.leaks(reason="grpc asks for the files in threads of its own, which Python lists as dummies since logging")

@@ -163,8 +163,9 @@ async def _fetch(address: str, context: ssl.SSLContext, name: str) -> bytes:
         der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     finally:
         writer.transport.abort()
-    assert isinstance(der, bytes)
-    return der
+    if der is None:
+        raise PeerRefusedError("it shows no certificate")
+    return bytes(der)
 
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
