@@ -27,6 +27,7 @@ class Local(World):
     """A pool on this machine."""
 
     _ended_at_last_kill = -1
+    _shortages = 0
 
     def make_pool(self) -> PeerPoolExecutor:
         return PeerPoolExecutor(WORKERS, initializer=tasks.open_journal, initargs=(self.journal,))
@@ -97,6 +98,7 @@ class Local(World):
     def take_all_descriptors(self, dice: Random) -> str:
         """Leave no descriptor for a while."""
         taken: list[int] = []
+        self._shortages += 1
         self.ledger.shortage(OSError, WorkerStartError)
         with contextlib.suppress(OSError):
             while True:
@@ -107,7 +109,12 @@ class Local(World):
     def _give_back(self, taken: list[int]) -> None:
         for fd in taken:
             os.close(fd)
-        self.later(AFTERMATH, self.ledger.shortage)
+        self.later(AFTERMATH, self._relieve)
+
+    def _relieve(self) -> None:
+        self._shortages -= 1
+        if not self._shortages:
+            self.ledger.shortage()
 
 
 def _signal_one(pids: list[int], number: signal.Signals, dice: Random) -> str | None:
