@@ -10,7 +10,7 @@ import pytest
 
 from tests.mesh import tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import PeerPoolExecutor, WorkerStartError
+from woolexec import NoPeersError, PeerPoolExecutor, WorkerStartError
 from woolexec.engine import forks
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.frames import Settings, encode
@@ -80,7 +80,7 @@ def test_tasks_over_a_peer_that_can_start_no_worker_and_one_that_can_all_succeed
 
 def test_peer_that_can_start_no_worker_says_so_and_serves_again_when_it_can(bad, broken, caplog):
     caplog.set_level("INFO", "woolexec.peer")
-    with joined(bad) as pool:
+    with joined(bad, timeout=PATIENCE) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         broken.end_workers_of(bad)
         waiting = [pool.submit(abs, -n) for n in range(20)]
@@ -100,7 +100,7 @@ def test_peer_that_can_start_no_worker_says_so_and_serves_again_when_it_can(bad,
 
 
 def test_only_peer_runs_what_waits_when_it_can_work_again(bad, broken):
-    with joined(bad) as pool:
+    with joined(bad, timeout=PATIENCE) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         for _ in range(3):
             broken.end_workers_of(bad)
@@ -133,7 +133,7 @@ def _no_spawn(*_):
 
 
 def test_call_for_a_certain_worker_fails_when_none_can_be_started(bad, broken):
-    with joined(bad) as pool:
+    with joined(bad, timeout=PATIENCE) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         broken.end_workers_of(bad)
         pool.submit(abs, -1)
@@ -205,3 +205,14 @@ def test_coroutines_do_not_go_to_a_peer_that_is_avoided(bad):
         futures = [pool.submit(tasks.pid_of) for _ in range(20)]
         pids = {future.result(PATIENCE) for future in futures}
         assert pids <= {*good.engine.pids} or time.monotonic() - started > 1.0
+
+
+def test_tasks_do_not_wait_longer_for_peers_that_cannot_work_than_for_none(bad, broken):
+    with joined(bad, timeout=0.3) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        broken.end_workers_of(bad)
+        with pytest.raises(NoPeersError, match=r"the peer cannot run tasks now: .*Resource temporarily unavailable"):
+            pool.submit(abs, -1).result(PATIENCE)
+        broken.is_so = False
+        eventually(lambda: bad._health.serving)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1

@@ -37,6 +37,7 @@ class Candidate:
         "resources",
         "tags",
         "taken",
+        "trouble",
         "width",
     )
 
@@ -52,6 +53,8 @@ class Candidate:
     """The peer is on this host."""
     is_full: bool
     """It has refused a task, and will report when a place is free."""
+    trouble: str
+    """Why it cannot run any task now, as it has said; empty: it can."""
     is_known: bool
     """One of this client's calls has ended there."""
     taken: int
@@ -65,7 +68,7 @@ class Candidate:
         self.name, self.host, self.is_here = name, host, is_here
         self.width = place.width
         self.tags, self.resources = place.offer.tags, place.offer.resources
-        self.taken = 0
+        self.taken, self.trouble = 0, ""
         self.is_full = self.is_known = False
         self.fresh = _NEVER_REFUSED
         self.pace = 1.0
@@ -96,7 +99,7 @@ class Candidate:
         """Note how many places it reports as free; `now` is a counter that grows with each report from any peer."""
         self._note(now)
         self.is_full = False
-        self.taken = 0
+        self.taken, self.trouble = 0, ""
         self.taken = max(0, self.free - free)
 
     def ended(self, now: int) -> None:

@@ -55,8 +55,8 @@ class Links:
 
     @property
     def are_open(self) -> bool:
-        """There are links."""
-        return bool(self._scheduler.links)
+        """There are links to peers that can run tasks, as far as is known."""
+        return any(not link.candidate.trouble for link in self._scheduler.links)
 
     @property
     def has_waiting(self) -> bool:

@@ -206,6 +206,7 @@ class Outcomes:
         """Handle the report of a peer that it refused calls, or that places are free."""
         if frame.refused:
             self._scheduler.refused(link, frame.refused, is_full=not frame.reason)
+            link.candidate.trouble = frame.reason
             if frame.reason:
                 self.failed(link, frame.reason)
         else:

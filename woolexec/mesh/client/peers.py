@@ -34,7 +34,7 @@ from woolexec.mesh.client.link import Link, no_code
 from woolexec.mesh.client.trusted import Trusted, fault_of
 from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.link import fd_passing as passages
-from woolexec.mesh.security.handshake import Caller
+from woolexec.mesh.security.handshake import CANNOT_WORK, Caller
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Peers:
             f"{each.record.addresses[0]}: {each.reason or f'connecting for {monotonic() - each.since:.1f} s'}"
             for each in missing[:_NAMED]
         ]
+        candidates = [link.candidate for link in self.links]
+        reasons += [f"{each.address}: {CANNOT_WORK}: {each.trouble}" for each in candidates if each.trouble]
         if len(missing) > _NAMED:
             reasons.append(f"and {len(missing) - _NAMED} more records lead to no peer")
         found = {each.place[0] for each in known}
@@ -304,6 +306,6 @@ class Peers:
             elif alone_since is None:
                 alone_since = monotonic()
             elif self._timeout is not None and monotonic() - alone_since > self._timeout:
-                text = f"tasks have waited for {self._timeout:g} s, but no peer is connected. {self.explain()}"
+                text = f"tasks have waited for {self._timeout:g} s, but no peer can run them. {self.explain()}"
                 links.fail_waiting(errors.NoPeersError(text))
             await asyncio.sleep(pause)
