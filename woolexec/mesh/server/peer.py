@@ -244,7 +244,7 @@ class Peer:
                 self._give_up_after,
                 say=self._say_trouble,
                 give_up=self._give_up,
-                invite=self._acceptor.places.invite,
+                invite=self._invite,
             )
             with in_use():
                 await self._serve_beside(bound, supervision)
@@ -271,6 +271,10 @@ class Peer:
         self._acceptor.trouble = reason
         self._health.serving = self._acceptor.is_open and not reason
         self._log.serving(reason)
+
+    def _invite(self) -> None:
+        self._acceptor.places.invite()
+        self.engine.wake()  # else this would be sent when something else happens
 
     def _give_up(self, reason: str) -> None:
         self.gave_up = reason
