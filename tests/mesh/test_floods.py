@@ -32,6 +32,7 @@ from woolexec.mesh.link.fd_passing import _STRANGERS
 from woolexec.mesh.link.outbox import HELLO, LINK
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.handshake import HELLO_KEY, Caller, Door
+from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.health import _WATCHERS
 from woolexec.mesh.server.peer import Peer
@@ -158,12 +159,12 @@ GONE = ConnectionError, ssl.SSLError
 class Stranger:
     """A connection of somebody who has no token."""
 
-    def __init__(self, address, said=OPENING):
+    def __init__(self, address, said=OPENING, *, tls=True):
         host, _, port = address.rpartition(":")
         self.sock = socket.create_connection((host, int(port)), PATIENCE)
         self._heard = b""
         try:
-            self.sock = any_certificate().wrap_socket(self.sock)
+            self.sock = any_certificate().wrap_socket(self.sock) if tls else self.sock
         except GONE:
             self.sock, other = socket.socketpair()
             other.close()
@@ -226,9 +227,17 @@ class Stranger:
 
 
 @contextlib.contextmanager
-def strangers(count, address, said=OPENING):
+def strangers(count, address, said=OPENING, *, tls=True):
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(Stranger(address, said)) for _ in range(count)]
+        yield [stack.enter_context(Stranger(address, said, tls=tls)) for _ in range(count)]
+
+
+def channel_to(peer, *options):
+    """A channel of grpc, as of somebody who has no token."""
+    host, _, port = peer.address.rpartition(":")
+    only = ssl.get_server_certificate((host, int(port))).encode()
+    options += (("grpc.ssl_target_name_override", SELF_SIGNED),)
+    return grpc.secure_channel(peer.address, grpc.ssl_channel_credentials(only), options=options)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -252,7 +261,7 @@ def test_stranger_who_announces_four_gigabytes_is_refused_before_they_come(peer,
 )
 @pytest.mark.parametrize("method", [HELLO, LINK, CHECK, WATCH])
 def test_large_message_of_a_stranger_is_not_read(peer, method, compression):
-    with bounded(peer), grpc.insecure_channel(peer.address, options=[("grpc.max_send_message_length", -1)]) as channel:
+    with bounded(peer), channel_to(peer, ("grpc.max_send_message_length", -1)) as channel:
         call = channel.stream_stream(method)(iter([bytes(64 * MIB)]), timeout=PATIENCE, compression=compression)
         try:
             next(call)
@@ -526,7 +535,7 @@ def test_half_handshakes_of_tls_keep_nobody_waiting_and_leave_nothing(certificat
         descriptors, threads = peer.descriptors(), peer.threads()
         with bounded(peer):
             for _ in range(4):
-                with strangers(100, peer.address, b""), strangers(100, peer.address, hello):
+                with strangers(100, peer.address, b"", tls=False), strangers(100, peer.address, hello, tls=False):
                     eventually(lambda: peer.descriptors() >= descriptors + 190)
                     assert is_served(peer)
                     assert peer.threads() < threads + 20
@@ -550,8 +559,8 @@ def test_flood_of_calls_on_one_connection_is_bounded(peer, method, is_reset):
 @pytest.mark.slow
 def test_health_has_so_many_watchers_and_no_more(peer):
     with contextlib.ExitStack() as stack:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [stack.enter_context(grpc.insecure_channel(peer.address, options=options)) for _ in range(3)]
+        own = "grpc.use_local_subchannel_pool", 1
+        channels = [stack.enter_context(channel_to(peer, own)) for _ in range(3)]
         watching = [channels[n % 3].unary_stream(WATCH)(b"") for n in range(_WATCHERS)]
         assert [next(each) for each in watching] == [b"\x08\x01"] * _WATCHERS
         with pytest.raises(grpc.RpcError, match="too many watch"):
@@ -600,7 +609,7 @@ def test_flood_of_calls_does_not_stop_a_link(peer, is_reset):
 @pytest.mark.slow
 @pytest.mark.parametrize("is_reset", [False, True], ids=["calls", "resets"])
 def test_flood_of_calls_does_not_keep_others_out(peer, is_reset):
-    with flooding(peer, is_reset=is_reset), grpc.insecure_channel(peer.address) as channel:
+    with flooding(peer, is_reset=is_reset), channel_to(peer) as channel:
         for _ in range(20):
             metadata = ((HELLO_KEY, Caller(TOKEN).hello),)
             list(channel.stream_stream(HELLO)(iter(()), metadata=metadata, timeout=PATIENCE))
