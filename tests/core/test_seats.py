@@ -7,7 +7,7 @@ import pytest
 from woolexec.core.call import ASYNCIO, MAIN, Call, Function
 from woolexec.core.place import Lane, Place
 from woolexec.core.scheduler import Scheduler
-from woolexec.core.seats import TURN, Seats, Share
+from woolexec.core.seats import SPARE, TURN, Seats, Share
 
 
 class Page:
@@ -234,7 +234,60 @@ def test_idle_workers_make_room_and_the_one_that_has_been_idle_longest_goes_firs
     given.page.since, kept.page.since = 1.0, 2.0
     second = busy(world, calls=1)
     assert len(second.running) == 1
+    assert list(first.scheduler.workforce.parked) == [given]
+    world.pass_time(SPARE)
+    world.settle()
     assert first.workers == [kept]
+
+
+def test_client_finds_its_worker_again_when_its_turn_comes():
+    world = World(1)
+    clients = [busy(world, calls=100) for _ in range(2)]
+    workers = set()
+    for _ in range(10):
+        world.pass_time(TURN)
+        world.settle()
+        (running,) = [worker for client in clients for worker in client.running]
+        workers.add(running)
+        world.finish(running)
+        world.settle()
+    assert len(workers) == 2
+
+
+def test_worker_that_starts_slowly_runs_a_call_before_its_clients_turn_ends():
+    world = World(1)
+    first = busy(world)
+    second = world.client()
+    second.submit()
+    second.submit()
+    world.round()
+    world.pass_time(TURN)
+    world.finish(first.running[0])
+    world.round()
+    world.round()
+    (starting,) = second.workers
+    for _ in range(3):  # it has not read anything yet
+        world.pass_time(TURN)
+    world.read(starting)
+    assert second.running == [starting]
+    world.finish(starting)
+    world.settle()
+    assert len(first.running) == 1
+
+
+@pytest.mark.parametrize(("seats", "number"), [(2, 5), (4, 2)])
+def test_no_more_workers_are_kept_than_there_are_seats_or_clients(seats, number):
+    world = World(seats)
+    clients = [busy(world, calls=50) for _ in range(number)]
+    for _ in range(40):
+        world.pass_time(TURN)
+        world.settle()
+        for client in clients:
+            for worker in client.running:
+                world.finish(worker)
+        world.settle()
+        kept = [worker for client in clients for worker in client.scheduler.workforce.parked if not worker.stopping]
+        assert len(kept) <= max(seats, number)
 
 
 def test_client_that_waits_gets_the_seat_of_one_that_becomes_idle():
@@ -324,6 +377,7 @@ def test_clients_take_turns_at_a_single_seat():
     turns = []
     for _ in range(30):
         world.pass_time(TURN)
+        world.settle()
         (running,) = [worker for client in clients for worker in client.running]
         turns.append(clients.index(running.client))
         world.finish(running)
@@ -355,6 +409,8 @@ def test_worker_keeps_its_coroutines_when_it_gives_its_seat():
     assert len(second.running) == 1
     assert first.workers == [worker]
     world.finish(worker, coroutine)
+    world.settle()
+    world.pass_time(SPARE)
     world.settle()
     assert first.workers == []
 
@@ -474,4 +530,9 @@ def test_nothing_is_lost_and_nobody_waits_for_ever(seed):
                     world.finish(worker, call)
     assert all(call.receiver.outcome is not None for client in clients for call in client.calls)
     world.settle()
+    spares = max(world.seats.count, len(clients))
+    assert sum(len(client.workers) for client in clients) <= world.seats.count + spares + len(clients)
+    for _ in range(3):
+        world.pass_time(SPARE)
+        world.settle()
     assert sum(len(client.workers) for client in clients) <= world.seats.count + len(clients)

@@ -5,6 +5,9 @@ A client holds seats; each of its workers that has one may run calls in its main
 parked: it is sent no calls for its main thread, but finishes what runs in its lane.  A client that wants one more seat
 gets, in this order, a free one, that of the worker that has been idle longest, or one of the client that holds most, as
 soon as one of its calls ends.  Clients that hold equally many take turns.
+
+A parked worker that has nothing to do is kept for a while, so that its client need not start another one when its turn
+comes again: of all clients together as many as there are seats or, if these are more, clients.
 """
 
 from __future__ import annotations
@@ -28,12 +31,16 @@ if TYPE_CHECKING:
         def heard(self, worker: Any) -> None:
             """Send a worker the calls that it can take."""
 
-        def recall(self, place: Any) -> None:
-            """Take back the calls that a place has not started."""
+        def recall(self, place: Any, since: int = 0) -> None:
+            """Take back the calls that a place has not started, from this one on."""
 
 
 TURN = 0.05
 """Seconds that a client keeps a seat that it uses, before one that holds fewer may have it."""
+
+
+SPARE = 5.0
+"""Seconds that a worker is kept that has neither a seat nor anything to do."""
 
 
 class Seats:
@@ -53,6 +60,7 @@ class Seats:
         self._after = after
         self._shares: list[Share] = []
         self._line: dict[Share, None] = {}  # those that want one more seat, in the order in which they asked
+        self._spares: dict[Any, tuple[Share, float]] = {}  # parked workers with nothing to do, and since when
         self._is_settling = self._is_armed = False
 
     def join(self, share: Share) -> None:
@@ -95,14 +103,36 @@ class Seats:
         """Clients wait for one more seat."""
         return bool(self._line)
 
-    def has_in_line(self, share: Share) -> bool:
-        """Return whether a client waits for one more seat."""
-        return share in self._line
-
     def freed(self, count: int = 1) -> None:
         """Take seats back."""
         self.free += count
         self.settle()
+
+    def keep(self, share: Share, worker: Any) -> None:
+        """Keep a parked worker that has nothing to do; if there are too many, let the one go that was kept longest."""
+        if worker in self._spares:
+            return
+        if not self._spares:
+            self._after(SPARE, self._let_spares_go)
+        self._spares[worker] = share, self.clock()
+        if len(self._spares) > max(self.count, len(self._shares)):
+            self._let_go(next(iter(self._spares)))
+
+    def use(self, worker: Any) -> None:
+        """Note that a worker has something to do, or is gone."""
+        self._spares.pop(worker, None)
+
+    def _let_go(self, worker: Any) -> None:
+        share, _ = self._spares.pop(worker)
+        share.dismiss(worker)
+
+    def _let_spares_go(self) -> None:
+        """Let those go that were kept for long enough."""
+        for worker, (_, since) in list(self._spares.items()):
+            if (left := since + SPARE - self.clock()) > 0:
+                self._after(left, self._let_spares_go)
+                return
+            self._let_go(worker)
 
     def settle(self) -> None:
         """Give free seats to those that wait, and ask others for what is missing."""
@@ -182,7 +212,7 @@ class Share:
 
         :param dismiss: lets an idle worker exit
         """
-        self._scheduler, self._dismiss = scheduler, dismiss
+        self._scheduler, self.dismiss = scheduler, dismiss
         self._workforce = scheduler.workforce
         self.seats.join(self)
 
@@ -244,6 +274,7 @@ class Share:
         if parked:
             worker = max(parked, key=lambda worker: (bool(worker.pinned), bool(worker.waiting), worker.id))
             self._workforce.parked.pop(worker)
+            self.seats.use(worker)
             worker.ready = True
             self._scheduler.heard(worker)
         self.wake()
@@ -259,8 +290,12 @@ class Share:
             if worker.ready and _may_run(worker):
                 worker.ready = False
                 self._held_back.append(worker)
-                if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
-                    self._scheduler.recall(worker)
+                self._recall(worker)
+
+    def _recall(self, worker: Any) -> None:
+        """Take back all but the first call: one that a new worker has not started yet ends its client's turn too."""
+        if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
+            self._scheduler.recall(worker, since=sorted(worker.outstanding)[1])
 
     def hold(self) -> None:
         """
@@ -272,7 +307,7 @@ class Share:
         self.seats.withdraw(self)
         for worker in list(self._workforce.seated):
             self._park(worker)
-            if len(worker.outstanding) > 1 and not worker.recalling and not worker.waiting:
+            if worker.outstanding and not worker.recalling and not worker.waiting:
                 self._scheduler.recall(worker)
         count, self._workforce.limit, self.owes = self.held, 0, 0
         self._held_back.clear()
@@ -292,12 +327,13 @@ class Share:
 
     def left(self, worker: Any) -> None:
         """Forget a worker that is gone."""
+        self.seats.use(worker)
         if worker in self._held_back:
             self._held_back.remove(worker)
         self.check()
 
     def check(self) -> None:
-        """Give back the seats that it owes and does not use, and let parked workers go that have nothing to do."""
+        """Give back the seats that it owes and does not use, and look at what parked workers do."""
         workforce = self._workforce
         while self.owes:
             seated = workforce.seated
@@ -314,12 +350,10 @@ class Share:
         if self.seats.has_line and self.idle_since is not None:
             self.seats.settle()
         for worker in list(workforce.parked):
-            if not (worker.is_busy or worker.recalling or worker.stopping) and not self._keeps(worker):
-                self._dismiss(worker)
-
-    def _keeps(self, worker: Any) -> bool:
-        """Return whether it keeps this worker, although it has no seat: it gets the next one soon."""
-        return self.seats.has_in_line(self) and worker is next(iter(self._workforce.parked))
+            if worker.is_busy or worker.recalling or worker.stopping:
+                self.seats.use(worker)
+            else:
+                self.seats.keep(self, worker)
 
     def _go_on(self) -> None:
         held_back, self._held_back = self._held_back, []
@@ -335,6 +369,8 @@ class Share:
 
     def close(self) -> None:
         """Give all seats back: those in use when their workers are gone."""
+        for worker in self._workforce.parked:
+            self.seats.use(worker)
         self.seats.leave(self)
         unused = self.held - len(self._workforce.seated)
         self._workforce.limit -= max(0, unused)
