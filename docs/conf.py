@@ -54,7 +54,7 @@ nitpick_ignore_regex = [
     ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|pickle)\..+"),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    ("py:class", r"Audit|OptionsView|PeersArgument|Shippable|Tls|(woolexec\.options\.)?View_co"),
+    ("py:class", r"Audit|OptionsView|PeersArgument|RecordKey|Shippable|Tls|(woolexec\.options\.)?View_co"),
     ("py:class", r"woolexec\.api\.(async_api\.StreamScope|base_executor\.BaseExecutor|(\w+\.[TF]))"),
     ("py:class", r"woolexec\.futures\.call_future\.T"),
 ]

@@ -64,7 +64,7 @@ class Record:
         """
         Return it signed with the present time, if it has a key.
 
-        To be called when a record is announced, after all changes to it, and again several times per `LIFETIME`.
+        To be called when a record is announced, after all changes to it, and again several times an hour.
         """
         if self.signing is None:
             return self
