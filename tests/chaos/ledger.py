@@ -47,7 +47,7 @@ class Ledger:
         self._pending: dict[int, tuple[float, Expected]] = {}
         self._more_starts: dict[int, int] = {}  # of those calls that may start more than once
         self._started: set[int] = set()  # those that must have started, for they had a value
-        self._cancelled: set[int] = set()  # those that must not have started
+        self._cancelled: dict[int, str] = {}  # those that must not have started, and of which kind they are
         self._forced: set[int] = set()
         self._also: tuple[type[BaseException], ...] = ()
 
@@ -100,8 +100,9 @@ class Ledger:
             return
         self.counts[f"{expected.kind}: {type(exc).__name__}"] += 1
         if isinstance(exc, CancelledError):
-            if number not in self._forced:
-                self._cancelled.add(number)
+            # One that may start again may have started before it was cancelled.
+            if number not in self._forced and expected.starts <= 1:
+                self._cancelled[number] = expected.kind
         elif not isinstance(exc, (*expected.errors, *self._also)):
             self.wrong.append(f"call {number} ({expected.kind}) raised {exc!r:.400}")
 
@@ -146,7 +147,11 @@ class Ledger:
                 if count > self._more_starts.get(number, 1)
             ]
             never = [f"call {number} has a value and never started" for number in self._started if not starts[number]]
-            cancelled = [f"call {number} was cancelled and started" for number in self._cancelled if starts[number]]
+            cancelled = [
+                f"call {number} ({kind}) was cancelled and started"
+                for number, kind in self._cancelled.items()
+                if starts[number]
+            ]
             pending = [f"call {number} ({each.kind}) has not ended" for number, (_, each) in self._pending.items()]
             sorts = [self.wrong, often, never, cancelled, pending]
         return [text for sort in sorts for text in _shortened(sort)]

@@ -104,7 +104,12 @@ def test_start_of_a_cancelled_call_is_named_unless_it_was_cancelled_by_force(led
     number = ledger.accept(PLAIN)
     ledger.forced(number)
     ledger.end(number, raising(CancelledError()))
-    assert ledger.faults({1: 1, 2: 1}) == ["call 1 was cancelled and started"]
+    assert ledger.faults({1: 1, 2: 1}) == ["call 1 (plain) was cancelled and started"]
+
+
+def test_call_that_may_start_again_may_have_started_before_it_was_cancelled(ledger):
+    ended(ledger, RETRIED, raising(CancelledError()))
+    assert ledger.faults({1: 1}) == []
 
 
 def test_call_that_does_not_end_is_named_and_overdue_after_its_time(ledger, clock):
