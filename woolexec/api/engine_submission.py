@@ -53,7 +53,7 @@ class EngineSubmission(Submission):
 
     def _holder(self) -> Holder:
         """Return the engine's."""
-        return self._engine.inputs
+        return self._engine.inputs()
 
     def _refuse(self) -> None:
         engine = self._engine

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from woolexec.api.inputs import hold
 from woolexec.core.call import Call, Chunk
 from woolexec.engine.engine import FORKED_CHILD
 from woolexec.futures.latch import Latch
@@ -159,7 +158,9 @@ class ChunkSender:
             self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
         )
         if payload.__class__ is Unbound:
-            hold(unit.chunk, self._engine.inputs, self._function.name)
+            from woolexec.api.inputs import hold
+
+            hold(unit.chunk, self._engine.inputs(), self._function.name)
         else:
             self._engine.submit_chunk(unit.chunk)
         return [unit]

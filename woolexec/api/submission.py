@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.api.inputs import bound, hold
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call
 from woolexec.engine.function_cache import FutureInFunctionError
@@ -97,6 +96,8 @@ class Submission:
         receiver: Any = StreamBuffer(future, owner, prefetch) if function.is_stream else future
         future.outstanding_call = call = Call(function, payload, receiver, options, context=context)
         if payload.__class__ is Unbound:
+            from woolexec.api.inputs import hold  # not before a program uses it, as pools would start later
+
             hold(call, self._holder(), call.name)
         else:
             self._hand_on(call)
@@ -113,6 +114,8 @@ class Submission:
         :return: resolves to the payload when all futures among them are done
         :raises Exception: any exception raised by pickling
         """
+        from woolexec.api.inputs import bound
+
         self.check()
         return bound(dumps_call(args, kwargs))
 

@@ -23,7 +23,6 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
-from woolexec.engine.inputs import Inputs
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.lifetimes import running
 from woolexec.engine.process import WorkerProcess
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from woolexec.core.policies import Placement
+    from woolexec.engine.inputs import Inputs
     from woolexec.engine.links import Links
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
@@ -55,6 +55,13 @@ _DIRECT_LIMIT = 4096
 
 _LINK_PATIENCE = 10.0
 """Seconds that `cancel` waits for the answer of a peer."""
+
+
+def _inputs_of(rounds: Rounds) -> Inputs:
+    """Make the way of calls that lack values; loaded only when there is one, as pools would start later."""
+    from woolexec.engine.inputs import Inputs
+
+    return Inputs(rounds.loop, rounds.scheduler)
 
 
 class Engine:
@@ -102,7 +109,7 @@ class Engine:
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
         self.submit = rounds.dispatcher.submit
         self.submit_chunk = rounds.dispatcher.submit_chunk
-        self.inputs = Inputs(rounds.loop, rounds.scheduler)
+        self.inputs = partial(_inputs_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell = rounds.loop.tell
         self.closes_streams = False
