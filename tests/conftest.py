@@ -205,6 +205,20 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
 
 
+class Clock:
+    """A clock that the test moves on."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(scope="module")
 def shared_pools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start the pools of `tests.shared_pools`."""

@@ -9,7 +9,6 @@ from woolexec.core.call import Function
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.errors import InitializerError
 from woolexec.options import TaskOptions
-from woolexec.wire.pickling import dumps_call
 from woolexec.wire.unpickling import loads
 
 
@@ -99,7 +98,8 @@ def test_forked_child_is_told_that_it_is_one_whatever_else_is_wrong(submission, 
 
 def test_call_is_made_for_each_worker_and_has_its_key(submission):
     options = TaskOptions(priority=2)
-    made = submission.run_on_all(pow, dumps_call((2, 5), {}), options)
+    arguments, run = submission.for_all(pow, (2, 5), {}, options)
+    made = run(arguments.result())
 
     assert [key() for key, _ in made] == ["worker 11", "worker 12", "worker 13"]
     calls = [future.outstanding_call for _, future in made]
@@ -114,12 +114,12 @@ def rows():
 
 def test_generator_function_cannot_run_on_every_worker(submission):
     with pytest.raises(TypeError, match="run_on_all takes no generator functions: rows"):
-        submission.run_on_all(rows, b"", None)
+        submission.for_all(rows, (), {}, None)
 
 
 def test_what_pickling_raises_is_raised(submission):
     with pytest.raises(TypeError, match="generator"):
-        submission.with_values(((n for n in ()),), {})
+        submission.for_all(abs, ((n for n in ()),), {}, None)
 
 
 # -- maps -------------------------------------------------------------------------------------------------------------

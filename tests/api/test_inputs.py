@@ -300,7 +300,9 @@ def test_async_face_takes_futures():
 
 def test_run_on_all_takes_futures():
     with shared(2) as pool:
-        assert {each.result() for each in pool.run_on_all(add, pool.submit(add, 3), 1).values()} == {4}
+        three = pool.submit(add, 3)
+        assert {each.result() for each in pool.run_on_all(add, three, 1).values()} == {4}
+        assert {each.result() for each in pool.run_on_all(lambda: three).values()} == {3}
         with pytest.raises(LookupError, match="no"):
             pool.run_on_all(add, pool.submit(fail, "no"))
 

@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import Future
+from functools import partial
 
 import anyio
 import pytest
@@ -38,12 +39,12 @@ class Submission:
         function.is_stream = fn is rows
         return function
 
-    def with_values(self, args, kwargs):
-        future = CallFuture()
-        future.deliver_ready((args, kwargs))
-        return future
+    def for_all(self, fn, args, kwargs, options):
+        arguments = CallFuture()
+        arguments.deliver_ready((args, kwargs))
+        return arguments, partial(self.run_on_all, fn, options)
 
-    def run_on_all(self, fn, payload, options):
+    def run_on_all(self, fn, options, payload):
         self.asked.append((fn, payload, options))
         self.futures = [Future() for _ in range(2)]
         for number, future in enumerate(self.futures):

@@ -8,18 +8,6 @@ import pytest
 from tests.chaos.ledger import SHOWN, Expected, Ledger
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def ledger(clock):
     return Ledger(clock)
@@ -114,7 +102,7 @@ def test_call_that_may_start_again_may_have_started_before_it_was_cancelled(ledg
 
 def test_call_that_does_not_end_is_named_and_overdue_after_its_time(ledger, clock):
     ledger.accept(PLAIN)
-    clock.now = 10.0
+    clock.now += 10.0
     assert ledger.overdue(10.0) == []
     assert ledger.overdue(9.0) == ["call 1 (plain) has not ended for 10 s"]
     assert ledger.pending == ledger.accepted == 1

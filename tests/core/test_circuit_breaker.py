@@ -5,18 +5,6 @@ import pytest
 from woolexec.core.circuit_breaker import FIRST, LIMIT, PERIOD, SLOWEST, CircuitBreaker
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def breaker(clock):
     return CircuitBreaker(clock)

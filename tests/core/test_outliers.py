@@ -8,18 +8,6 @@ from woolexec.core.place import Place
 from woolexec.resources import Requirement
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def outliers(clock):
     return Outliers(clock)

@@ -14,6 +14,7 @@ from woolexec.engine.engine import FORKED_CHILD
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
+from woolexec.wire.pickling import dumps_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
     from woolexec.options import TaskOptions
+
+    _OnAll = list[tuple[Callable[[], int | str], CallFuture[Any]]]
 
 
 class EngineSubmission(Submission):
@@ -65,27 +68,35 @@ class EngineSubmission(Submission):
             raise RuntimeError(AFTER_SHUTDOWN)
         raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
-    def run_on_all(
-        self, fn: Callable[..., Any], payload: Any, options: TaskOptions | None
-    ) -> list[tuple[Callable[[], int | str], CallFuture[Any]]]:
+    def for_all(
+        self, fn: Callable[..., Any], args: Any, kwargs: Any, options: TaskOptions | None
+    ) -> tuple[CallFuture[Any], Callable[[Any], _OnAll]]:
         """
-        Have a function run on every worker.
+        Prepare ``fn(*args, **kwargs)`` for every worker.
 
-        :param payload: its pickled arguments: see `with_values`
-        :return: for each worker a function that returns its key, once the call is done, and the future
+        :return: a future that resolves to the pickled arguments when all futures among them are done, and a function
+            that has it run with these.  That one returns for each worker a function that returns its key, once the call
+            is done, and the future
         :raises Exception: any exception raised by pickling
         """
+        from woolexec.api.inputs import bound
+
         engine, function = self._engine, self.function(fn, options)
         if function.is_stream:
             raise TypeError(f"run_on_all takes no generator functions: {function.name}")
+        arguments = bound(dumps_call((fn, *args) if function.calls_first else args, kwargs))
         context = context_vars.capture(function.name)
 
-        def make() -> Call:
-            future: CallFuture[Any] = CallFuture(engine)
-            future.outstanding_call = call = Call(function, payload, future, options, context=context)
-            return call
+        def run(payload: Any) -> _OnAll:
+            def make() -> Call:
+                future: CallFuture[Any] = CallFuture(engine)
+                future.outstanding_call = call = Call(function, payload, future, options, context=context)
+                return call
 
-        return [(partial(place.key, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
+            self.check()  # the pool may have been shut down while the arguments were awaited
+            return [(partial(place.key, call.pin), call.receiver) for place, call in engine.run_on_all(make)]
+
+        return arguments, run
 
     def chunk_sender(
         self,

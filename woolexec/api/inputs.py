@@ -115,10 +115,8 @@ class Waiting(Quick):
 
     def at_once(self, future: Future[Any]) -> bool:
         """Count an input that is done; return False if going on needs user code, or takes long."""
-        if self._has_failed(future) or not self._left.pop():
-            return True
-        unbound = self._unbound
-        if unbound is None:  # another input has failed
+        unbound = self._after(future)
+        if unbound is None:
             return True
         values = [_encoded(each) for each in unbound.inputs]
         if None in values or sum(map(len, values)) > _AT_ONCE or not all(map(_is_for_all, values)):
@@ -129,9 +127,7 @@ class Waiting(Quick):
 
     def __call__(self, future: Future[Any]) -> None:
         """Count an input that is done; go on if it was the last."""
-        if self._has_failed(future) or not self._left.pop():
-            return
-        unbound = self._unbound
+        unbound = self._after(future)
         if unbound is None:
             return
         try:
@@ -140,6 +136,10 @@ class Waiting(Quick):
             self._drop(exc)
         else:
             self._release(unbound, values)
+
+    def _after(self, future: Future[Any]) -> Unbound | None:
+        """Count an input that is done; return the arguments if it was the last one, and none has failed."""
+        return None if self._has_failed(future) or not self._left.pop() else self._unbound
 
     def _release(self, unbound: Unbound, values: list[Any]) -> None:
         try:
@@ -195,5 +195,4 @@ def _value_of(future: Any) -> bytes | File | Parts:
         payload = dumps_arguments(future.result(), ("the value of a future",))
     if isinstance(payload, Unbound):
         raise TypeError("the value of a future in the arguments of a task contains futures itself")
-    found: bytes | File | Parts = payload
-    return found
+    return payload  # type: ignore[no-any-return]  # what is left of the two

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
 from woolexec.api.task_executor import current_executor
-from woolexec.engine.function_cache import FutureInFunctionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -38,11 +37,9 @@ class EngineExecutor(BaseExecutor):
             return (_ for _ in ())
         try:
             function = submission.function(fn, options)
-        except FutureInFunctionError:  # each item is a task with inputs
-            return super()._map(fn, iterables, chunksize, **how)
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
-        if function.is_stream:
+        if function.is_stream or function.calls_first:
             return super()._map(fn, iterables, chunksize, **how)
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
@@ -53,11 +50,8 @@ class EngineExecutor(BaseExecutor):
         from woolexec.api.map_async import AsyncMap
 
         submission, options = self._submission, self._options
-        try:
-            function = submission.function(fn, options)
-        except FutureInFunctionError:
-            return super()._map_async(fn, iterables, settings)
-        if function.is_stream:
+        function = submission.function(fn, options)
+        if function.is_stream or function.calls_first:
             return super()._map_async(fn, iterables, settings)
         star = settings.star or len(iterables) > 1
         is_fixed = settings.chunksize is not None
@@ -83,8 +77,8 @@ class EngineExecutor(BaseExecutor):
             worker's process id, or for a worker of a peer ``"<host>/<the peer's identity, shortened>/<number>"``
         :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
         """
-        payload = self._submission.with_values(args, kwargs).result()
-        made = self._submission.run_on_all(fn, payload, self._options)
+        arguments, run = self._submission.for_all(fn, args, kwargs, self._options)
+        made = run(arguments.result())
         wait([future for _, future in made])
         return {key(): future for key, future in made}
 
@@ -102,8 +96,8 @@ class EngineExecutor(BaseExecutor):
         """Like `run_on_all`, without blocking the event loop; if the wait is cancelled, so are the calls."""
         from woolexec.futures.awaiting import all_done
 
-        payload = await self._submission.with_values(args, kwargs)
-        made = self._submission.run_on_all(fn, payload, self._options)
+        arguments, run = self._submission.for_all(fn, args, kwargs, self._options)
+        made = run(await arguments)
         await all_done([future for _, future in made], abandon=self._abandons)
         return {key(): future for key, future in made}
 

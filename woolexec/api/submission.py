@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call
-from woolexec.engine.function_cache import FutureInFunctionError
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
 from woolexec.wire.inputs import Unbound
@@ -80,10 +79,8 @@ class Submission:
         owner = self._owner
         future = self._future(owner)
         try:
-            try:
-                function = self.functions.get(fn, None if options is None else options.backend)
-            except FutureInFunctionError:
-                function = self.functions.as_argument(fn, None if options is None else options.backend)
+            function = self.functions.get(fn, None if options is None else options.backend)
+            if function.calls_first:
                 args = fn, *args
             payload = dumps_call(args, kwargs)
             context = context_vars.capture(function.name)
@@ -106,18 +103,6 @@ class Submission:
     def _holder(self) -> Holder:
         """Return what holds calls that lack values."""
         raise NotImplementedError
-
-    def with_values(self, args: Any, kwargs: Any) -> CallFuture[Any]:
-        """
-        Pickle arguments.
-
-        :return: resolves to the payload when all futures among them are done
-        :raises Exception: any exception raised by pickling
-        """
-        from woolexec.api.inputs import bound
-
-        self.check()
-        return bound(dumps_call(args, kwargs))
 
     def function(self, fn: Callable[..., Any], options: TaskOptions | None) -> Function:
         """

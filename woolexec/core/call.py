@@ -21,7 +21,7 @@ from woolexec.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any, ClassVar, Protocol
 
     from woolexec.options import TaskOptions
     from woolexec.resources import Line
@@ -96,6 +96,9 @@ class Function:
 
     __slots__ = ("code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
 
+    calls_first: ClassVar[bool] = False
+    """It calls its first argument, which is the function of the task: that one holds its own values for each call."""
+
     def __init__(self, payload: Any, name: str, lane: int = MAIN) -> None:
         self.payload = payload
         self.name = name
@@ -110,6 +113,14 @@ class Function:
         """Include the run time of one item in the average."""
         mean = self.seconds
         self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
+
+
+class CallsFirst(Function):
+    """A function that calls its first argument."""
+
+    __slots__ = ()
+
+    calls_first: ClassVar[bool] = True
 
 
 class Call:
@@ -268,16 +279,19 @@ def fail(entry: Call | Chunk, error: Any) -> None:
 
     :param error: an exception, also an encoded one; None: it was cancelled
     """
-    call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+    call = _rest_of(entry)
     call.move("cancel" if error is None else "fail")
     call.receiver.deliver_failure(call, error)
 
 
 def give_back(entry: Call | Chunk, error: BaseException) -> None:
     """Return a call that was taken from its queue to who sent it; fail it if that is not possible."""
-    call = entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry
+    call = _rest_of(entry)
     if isinstance(call.receiver, Relayed) and call.receiver.refuse(str(error)):
         call.move("cancel")
     else:
-        call.move("fail")
-        call.receiver.deliver_failure(call, error)
+        fail(call, error)
+
+
+def _rest_of(entry: Call | Chunk) -> Call:
+    return entry.cut(entry.count - entry.next) if isinstance(entry, Chunk) else entry

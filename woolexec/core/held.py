@@ -74,17 +74,16 @@ class Held:
         return True
 
     def _fail(self, entry: Call | Chunk, payload: Any) -> None:
-        if isinstance(entry, Chunk) or self._queue.claim(entry):
+        if self._claim(entry):
             fail(entry, payload)
+
+    def _claim(self, entry: Call | Chunk) -> bool:
+        return not entry.cancelled if isinstance(entry, Chunk) else self._queue.claim(entry)
 
     def clear(self) -> list[Call | Chunk]:
         """Remove and return everything that is wanted, as `ReadyQueue.clear` does."""
         entries, self._entries = list(self._entries), {}
-        return [
-            entry
-            for entry in entries
-            if (not entry.cancelled if isinstance(entry, Chunk) else self._queue.claim(entry))
-        ]
+        return [entry for entry in entries if self._claim(entry)]
 
     def close(self, refusal: BaseException) -> None:
         """Fail with this error everything that is held from now on: the engine has ended."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.balance import REST
 from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
-from woolexec.engine.diagnostics import task_name
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
@@ -81,9 +80,7 @@ class Cancellation:
         if left > 0:
             self._look_in(left, worker, call)
         elif self._end(worker, call):
-            error = TimeoutError(
-                f"{task_name(call)} ran longer than its timeout of {seconds:g} s; its worker was ended"
-            )
+            error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; its worker was ended")
             self._dispatcher.nested.end_children(call)
             self._scheduler.settle([call], lambda _: error, types_of(error))
         elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
@@ -94,7 +91,7 @@ class Cancellation:
         if call.number > worker.page.loop.started:  # the timeout counts from its start
             self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
             return
-        error = TimeoutError(f"{task_name(call)} ran longer than its timeout of {seconds:g} s; it was cancelled")
+        error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; it was cancelled")
         may_retry = self._scheduler.may_retry(call, types_of(error))
         receiver = self._let_go(call)
         if not may_retry:
@@ -140,7 +137,7 @@ class Cancellation:
             worker.ready = ready and not worker.is_dead
             return False
         main.drop(worker, call)
-        worker.ended_for = task_name(call)
+        worker.ended_for = call.name
         self._supervisor.end(worker)
         return True
 

@@ -16,16 +16,9 @@ if TYPE_CHECKING:
     from woolexec.engine.worker_process import Worker
 
 
-def task_name(call: Call) -> str:
-    """Return the name of a call's task for messages."""
-    if call.options is not None and call.options.name is not None:
-        return call.options.name
-    return call.function.name
-
-
 def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     """Make the error of a call whose worker died, with everything that is known about it."""
-    name, host = task_name(call), host_name()
+    name, host = call.name, host_name()
     began = call.cost if call.function.lane else worker.began(call.number)
     seconds = monotonic() - (began or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""

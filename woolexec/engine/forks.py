@@ -1,11 +1,10 @@
 """
 The workers' processes: the fork server in use, which is started when a worker is wanted and replaced when it has died.
 
-One that owes an answer and was stopped by a signal is told to continue, and killed if it does not answer then.
+A fork server that owes an answer and was stopped by a signal is told to continue, and killed if it does not answer
+then.  If no worker can be started, the breaker says so, and when to try again.
 
-If no worker can be started, the breaker says so, and when to try again.
-
-One may serve several engines: what it reports is passed on to the owner of the worker.
+A fork server may serve several engines: what it reports is passed on to the owner of the worker.
 """
 
 from __future__ import annotations

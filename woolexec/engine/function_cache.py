@@ -14,7 +14,7 @@ from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
-from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, Function
+from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, CallsFirst, Function
 from woolexec.core.recent import Recent
 from woolexec.futures.loop_waiters import trio_token
 from woolexec.wire.inputs import call_first
@@ -25,13 +25,6 @@ from woolexec.wire.unchanging import Snapshot, is_constant
 
 _CACHE_LIMIT = 512
 _MISSING = object()
-
-
-class FutureInFunctionError(TypeError):
-    """A function holds futures, in its closure, its globals or its bound arguments: its pickle is one call's own."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} holds a future: pass it, or its result(), as an argument")
 
 
 class Functions:
@@ -49,12 +42,16 @@ class Functions:
         """
         Return the pickled form of `fn`, for the lane in which it runs.
 
+        A function that holds futures, in its closure, its globals or its bound arguments, has values of its own for
+        each call.  So it must be an argument itself: see `Function.calls_first`.
+
         :param backend: the event loop for a coroutine function or an asynchronous generator function; None: the kind
             that runs here
         :raises Exception: any exception raised by pickling
         """
         if fn.__class__ is not FunctionType:
-            return self._make(fn, *self._dumps(fn), backend)
+            dumped = self._dumps(fn)
+            return self._as_argument(fn, backend) if dumped is None else self._make(fn, *dumped, backend)
         known = self._known.get(fn)
         if known is not None:
             function, references = known
@@ -64,26 +61,28 @@ class Functions:
                 return function
         references = None if _is_importable(fn) else _References()
         may_change = references is not None and not references.add_all(fn)
-        payload, needs = self._dumps(fn)
+        dumped = self._dumps(fn)
+        if dumped is None:
+            return self._as_argument(fn, backend)
+        payload, needs = dumped
         function = self._make(fn, payload, needs, backend)
         if not may_change and not needs and isinstance(payload, bytes):  # pickling large ones costs like sending them
             self._known.add(fn, (function, references))
         return function
 
-    def as_argument(self, fn: Callable[..., Any], backend: str | None = None) -> Function:
-        """
-        Return the pickled form of a function that calls its first argument, which is to be `fn`.
-
-        :param backend: see `get`
-        """
-        payload, _ = self._dumps(call_first)
+    def _as_argument(self, fn: Callable[..., Any], backend: str | None) -> Function:
+        """Return the pickled form of a function that calls its first argument, which is to be `fn`."""
         lane, is_stream = _lane_of(fn, backend)
-        function = Function(payload, name_of(fn), lane)
+        function = CallsFirst(dumps_inline(call_first), name_of(fn), lane)
         function.is_stream = is_stream
         return function
 
-    def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]]:
-        """Pickle a function; return the pickle and the large globals that it needs, which are separate payloads."""
+    def _dumps(self, fn: Callable[..., Any]) -> tuple[Any, list[Any]] | None:
+        """
+        Pickle a function.
+
+        :return: the pickle and the large globals that it needs, which are separate payloads; None if it holds futures
+        """
         is_function = fn.__class__ is FunctionType
         inputs: list[Any] = []
         needs = Needs(self._large)
@@ -92,9 +91,7 @@ class Functions:
             payload, needs = dumps_inline(fn, is_function=is_function, inputs=inputs), Needs({})
         else:
             payload = dumps(fn, least=LARGE, is_function=is_function, needs=needs, inputs=inputs)
-        if inputs:
-            raise FutureInFunctionError(name_of(fn))
-        return payload, needs
+        return None if inputs else (payload, needs)
 
     def clear(self) -> None:
         """Forget all pickles."""

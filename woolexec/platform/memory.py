@@ -78,8 +78,7 @@ def _group(folder: str, limit: int | None, usage: str, prefix: str) -> Memory | 
     used = _number(folder, usage)
     if limit is None or used is None:
         return None
-    cache = _stat(folder, f"{prefix}inactive_file") + _stat(folder, f"{prefix}active_file")
-    return Memory(limit, max(0, used - cache), int(limit * _FULL_GROUP))
+    return Memory(limit, max(0, used - _cache(folder, prefix)), int(limit * _FULL_GROUP))
 
 
 def _limit(folder: str, name: str) -> int | None:
@@ -96,10 +95,11 @@ def _number(folder: str, name: str) -> int | None:
         return None
 
 
-def _stat(folder: str, name: str) -> int:
-    """Return one of the numbers that the kernel tells about the memory of a cgroup; 0 if it does not."""
+def _cache(folder: str, prefix: str) -> int:
+    """Return the bytes of files that the kernel keeps in the memory of a cgroup; 0 if it does not say."""
     try:
         with open(os.path.join(folder, "memory.stat")) as file:
-            return int(dict(line.split()[:2] for line in file).get(name, 0))
+            found = dict(line.split()[:2] for line in file)
+        return sum(int(found.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
     except (OSError, ValueError):
         return 0

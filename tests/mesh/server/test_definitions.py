@@ -4,19 +4,19 @@ import pytest
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.definitions import Definitions
-from woolexec.mesh.server.held import Held
 from woolexec.wire.frames import Define, Start
 
 
 @pytest.fixture
-def held():
-    return Held(1000)
+def quota():
+    return ByteQuota(1000)
 
 
 @pytest.fixture
-def definitions(held):
-    return Definitions(Arriving(), held)
+def definitions(quota):
+    return Definitions(Arriving(), quota)
 
 
 def test_call_finds_the_function_of_its_slot_in_its_lane(definitions):
@@ -37,10 +37,10 @@ def test_lane_that_there_is_not_is_an_error(definitions):
         definitions.function(Start(function=1, lane=4))
 
 
-def test_oldest_function_is_forgotten_with_its_bytes(definitions, held):
+def test_oldest_function_is_forgotten_with_its_bytes(definitions, quota):
     for slot in range(500):
         definitions.define(Define(function=slot, payload=b"x"))
-    assert len(definitions.slots) == held.size == 129
+    assert len(definitions.slots) == quota.size == 129
     assert 370 not in definitions.slots
 
 
@@ -51,14 +51,14 @@ def test_functions_that_are_too_large_together_are_refused(definitions):
         definitions.define(Define(function=2, payload=bytes(200)))
 
 
-def test_span_refers_to_the_last_chunk_of_its_lane(definitions, held):
+def test_span_refers_to_the_last_chunk_of_its_lane(definitions, quota):
     definitions.define(Define(function=1))
     for lane, size in ((0, 100), (2, 200), (0, 300)):
         function = definitions.function(Start(function=1, lane=lane))
         definitions.chunk(function, Start(call=(1,), payload=bytes(size), lane=lane), None)
     assert len(definitions.chunk(function, Start(call=(2,), again=True), None).payload) == 300
     assert len(definitions.chunk(function, Start(call=(2,), again=True, lane=2), None).payload) == 200
-    assert held.size == 500
+    assert quota.size == 500
 
 
 @pytest.mark.parametrize("frame", [Start(call=(1,), again=True), Start(call=(1, 2))])

@@ -128,14 +128,14 @@ def test_arguments_beyond_the_limit_are_refused_and_run_when_there_is_room(tmp_p
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         (served,) = peer._acceptor.served
-        served.held._limit = served.held.size + 4000
+        served.byte_quota._limit = served.byte_quota.size + 4000
         futures = [pool.submit(weigh, blob) for _ in range(8)]
         eventually(lambda: served.outstanding)
-        assert served.held.size <= served.held._limit
+        assert served.byte_quota.size <= served.byte_quota._limit
         (tmp_path / "go").touch()
         assert [future.result(PATIENCE) for future in futures] == [1000] * 8
         eventually(lambda: not served.outstanding)
-        assert served.held.size == sum(served.held._kept.values())
+        assert served.byte_quota.size == sum(served.byte_quota._kept.values())
 
 
 def test_commands_that_a_worker_does_not_read_are_bounded(monkeypatch):

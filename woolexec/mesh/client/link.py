@@ -22,7 +22,6 @@ from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
 from woolexec.core.place import RemoteLane, RemotePlace
 from woolexec.core.window import HORIZON
-from woolexec.engine.diagnostics import task_name
 from woolexec.engine.transport import SLOTS, Remote, Sent
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
@@ -359,8 +358,8 @@ class Link(Remote):
 
 
 def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostError:
-    error = errors.WorkerLostError(f"the link to {address} broke while {task_name(call)} was outstanding: {why}")
-    error.task, error.host, error.attempts = task_name(call), host, call.attempts
+    error = errors.WorkerLostError(f"the link to {address} broke while {call.name} was outstanding: {why}")
+    error.task, error.host, error.attempts = call.name, host, call.attempts
     return error
 
 

@@ -68,7 +68,11 @@ class Places:
     def invite(self) -> None:
         """Tell all clients that calls are run: they may have been refused some for another reason than free places."""
         for client in self.clients:
-            client.tell(Load(free=max(1, self.admission.free)))
+            self.invite_one(client)
+
+    def invite_one(self, client: Client) -> None:
+        """Tell a client that calls are run, for the same reason."""
+        client.tell(Load(free=max(1, self.admission.free)))
 
     def _tell_now(self) -> None:
         self._about_to = False

@@ -10,7 +10,7 @@ from woolexec.errors import ProtocolError
 
 if TYPE_CHECKING:
     from woolexec.mesh.link.arriving import Arriving
-    from woolexec.mesh.server.held import Held
+    from woolexec.mesh.server.byte_quota import ByteQuota
     from woolexec.wire.frames import Define, Start
     from woolexec.wire.payload import File, Parts
 
@@ -20,11 +20,11 @@ class Definitions:
     What the calls of one client refer to.
 
     :param arriving: has the large payloads
-    :param held: counts the bytes
+    :param quota: counts the bytes
     """
 
-    def __init__(self, arriving: Arriving, held: Held) -> None:
-        self._arriving, self._held = arriving, held
+    def __init__(self, arriving: Arriving, quota: ByteQuota) -> None:
+        self._arriving, self._quota = arriving, quota
         self.slots: dict[int, Function] = {}
         self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
@@ -46,11 +46,11 @@ class Definitions:
             oldest = next(iter(self.slots))
             del self.slots[oldest]
             self._families.pop(oldest, None)
-            self._held.drop(oldest)
+            self._quota.drop(oldest)
         # Not interned: the run time of a function is measured for each link separately.
         name = frame.name or "a task of another process"
         function = Function(self.taken(frame), name)
-        self._held.keep(frame.function, len(function.payload))
+        self._quota.keep(frame.function, len(function.payload))
         self.slots[frame.function] = function
         function.family = self._families.setdefault(frame.function, object())
 
@@ -80,7 +80,7 @@ class Definitions:
         in_lane = bool(frame.lane)
         if not frame.again:
             payload: Any = self._arriving.take(frame)
-            self._held.keep(("chunk", in_lane), 0 if isinstance(payload, OSError) else len(payload))
+            self._quota.keep(("chunk", in_lane), 0 if isinstance(payload, OSError) else len(payload))
             self._chunks[in_lane] = Chunk(function, payload, 0, receiver)
         chunk = self._chunks.get(in_lane)
         if chunk is None or len(frame.call) != 1:

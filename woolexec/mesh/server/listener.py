@@ -2,8 +2,8 @@
 Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
 
 Some requests end the loop in which grpc.aio accepts others, before any handler of ours sees them: grpc 1.85 stops
-listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until
-they have ended.
+listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until they have
+ended.
 """
 
 from __future__ import annotations

@@ -15,8 +15,6 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from woolexec.platform.memory import memory
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
@@ -66,7 +64,7 @@ class MemoryGuard:
         clients: Callable[[], Collection[Client]],
         end: Callable[[Client, str], object],
         log: PeerLog,
-        read: Callable[[], Memory | None] = memory,
+        read: Callable[[], Memory | None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._places, self._clients, self._end = places, clients, end

@@ -1,10 +1,10 @@
 """
 The log of a peer: records of the logger ``woolexec.peer``.
 
-Clients that join and leave, the start of draining and that the peer serves again are INFO; refusals, deaths of workers
-and that no worker can be started are WARNING.  Each record
-has its parts as a dict, `about`, for handlers that write fields.  Strangers can cause any number of refusals, so only
-`MOST` of them in `PERIOD` seconds are logged, and the number of the others.
+Clients that join and leave, the start of draining, and that the peer serves again are INFO; refusals, deaths of
+workers, and that no worker can be started are WARNING.  Each record has its parts as a dict, `about`, for handlers that
+write fields.  Strangers can cause any number of refusals, so only `MOST` of them in `PERIOD` seconds are logged, and
+the number of the others.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Function
-from woolexec.engine.diagnostics import task_name
 from woolexec.engine.settings import LIMIT
 from woolexec.engine.submission import submit
 from woolexec.errors import ProtocolError
@@ -17,9 +16,9 @@ from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
+from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
-from woolexec.mesh.server.held import Held
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
@@ -32,7 +31,6 @@ from woolexec.wire.frames import (
     Cancel,
     Code,
     Define,
-    Load,
     Recall,
     Recalled,
     Settings,
@@ -97,10 +95,11 @@ class Served:
         places.clients.add(self)
         self._quota = quota
         self._room: asyncio.Event | None = None
-        self.held = Held(usable_memory() // 2)
-        self.outbox = Outbox(engine.links.due, min(_UNREAD, usable_memory() // 16), self._note_unread)
-        self._arriving = Arriving()
-        self._definitions = Definitions(self._arriving, self.held)
+        memory = usable_memory()
+        self.byte_quota = ByteQuota(memory // 2)
+        self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
+        self._arriving = Arriving(memory // 2)
+        self._definitions = Definitions(self._arriving, self.byte_quota)
         self.is_stopped = False
         """Nothing is read from the client, because the peer is short of memory."""
         self.log = LogFeed(self.outbox).send
@@ -163,7 +162,7 @@ class Served:
     @property
     def bytes_here(self) -> int:
         """The bytes that are kept for the client."""
-        return self.held.size + self._arriving.size + self.outbox.unsent
+        return self.byte_quota.size + self._arriving.size + self.outbox.unsent
 
     def _note_unread(self, _: bool) -> None:  # noqa: FBT001  # a callback
         def hold_or_go_on() -> None:
@@ -263,13 +262,13 @@ class Served:
             self.refusals.add(answer.number)
             return False
         answer.weight = weight
-        self.held.add(answer.size)
+        self.byte_quota.add(answer.size)
         call.line = self.places.line_of(self, frame.priority)
         return True
 
     def _lacks(self, size: int) -> str:
         """Return why there is no memory for the arguments of one more call; there is some for one that is alone."""
-        is_over = bool(self.outstanding) and not self.held.has_room(size)
+        is_over = bool(self.outstanding) and not self.byte_quota.has_room(size)
         self._lacks_memory = self._lacks_memory or is_over
         return self.places.shortage or ("arguments of other calls take up the memory of this client" if is_over else "")
 
@@ -331,14 +330,14 @@ class Served:
         answer = self.outstanding.pop(number, None)
         if answer is None:
             return False
-        self.held.remove(answer.size)
+        self.byte_quota.remove(answer.size)
         self.places.admission.done(self, answer.weight, answer.requirement, pinned=answer.pinned)
         self.places.tell()
-        if self._lacks_memory and self.held.has_room(0):
+        if self._lacks_memory and self.byte_quota.has_room(0):
             self._lacks_memory = False
-            self.tell(Load(free=max(1, self.places.admission.free)))
+            self.places.invite_one(self)
         if self._audit is not None:
-            name = task_name(answer.outstanding_call)
+            name = answer.outstanding_call.name
             started, identity = answer.started_by(self._audit.clock(), outcome), self.identity
             self._audit.note(identity.proved, name, number, started, outcome, claims=identity.claims)
         del answer.outstanding_call  # it refers to the answer, and keeps the arguments alive

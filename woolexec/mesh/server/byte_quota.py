@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 
-class Held:
+class ByteQuota:
     """
     What one client has at a peer, in bytes.
 
