@@ -60,6 +60,9 @@ FIRST = (
 # Number of combinations of a `matrix` test that are tried without the slow tests.
 FEW = 3
 
+AT_EXIT = 120.0
+"""Seconds that a test process has to end after its last test."""
+
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
 _left_out = pytest.StashKey[int]()
@@ -96,8 +99,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    faulthandler.cancel_dump_traceback_later()
-    config.stash[_stderr].close()
+    # What hangs at the interpreter's end hangs in no test.
+    faulthandler.dump_traceback_later(AT_EXIT, exit=True, file=config.stash[_stderr])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -32,6 +32,7 @@ NAMES = [
     "RemoteError",
     "RemoteTraceback",
     "RoundRobin",
+    "StoreFullError",
     "Stream",
     "TaskInfo",
     "UnsatisfiableError",
@@ -55,6 +56,7 @@ METHODS = {
     " ordered=True, return_exceptions=False)",
     "map_async": "(self, fn, /, *iterables, ordered=True, chunksize=None, buffersize=None,"
     " star=False, timeout=None, return_exceptions=False)",
+    "put": "(self, value, /)",
     "run": "(self, fn, /, *args, **kwargs)",
     "run_on_all": "(self, fn, /, *args, **kwargs)",
     "run_on_all_async": "(self, fn, /, *args, **kwargs)",
@@ -76,6 +78,7 @@ ERRORS = {
     "PlatformError": ImportError,
     "ProtocolError": woolexec.WoolexecError,
     "RemoteError": woolexec.WoolexecError,
+    "StoreFullError": MemoryError,
     "WorkerLostError": BrokenProcessPool,
     "WorkerStartError": BrokenProcessPool,
 }

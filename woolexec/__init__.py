@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from woolexec.errors import ProtocolError as ProtocolError
     from woolexec.errors import RemoteError as RemoteError
     from woolexec.errors import RemoteTraceback as RemoteTraceback
+    from woolexec.errors import StoreFullError as StoreFullError
     from woolexec.errors import UnsatisfiableError as UnsatisfiableError
     from woolexec.errors import WoolexecError as WoolexecError
     from woolexec.errors import WorkerLostError as WorkerLostError
@@ -64,6 +65,7 @@ _WHERE = {
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
     "RoundRobin": "woolexec.core.policies",
+    "StoreFullError": "woolexec.errors",
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
     "UnsatisfiableError": "woolexec.errors",
@@ -96,6 +98,7 @@ __all__ = [  # the names of _WHERE
     "RemoteError",
     "RemoteTraceback",
     "RoundRobin",
+    "StoreFullError",
     "Stream",
     "TaskInfo",
     "UnsatisfiableError",

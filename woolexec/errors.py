@@ -6,6 +6,7 @@ WoolexecError
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
 ├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
+├── StoreFullError      there is no room for a value that was put (also a MemoryError)
 ├── UnsatisfiableError  neither this process nor any peer offers what a task requires
 ├── PeerRefusedError    the other end of a link is not compatible, or failed to authenticate
 ├── PeerStartError      a peer cannot listen at its address
@@ -40,6 +41,7 @@ __all__ = [
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
+    "StoreFullError",
     "UnsatisfiableError",
     "WoolexecError",
     "WorkerLostError",
@@ -48,6 +50,10 @@ __all__ = [
 
 # Imported on first use: `concurrent.futures.process`, which defines BrokenProcessPool, imports 30 more modules.
 _BROKEN_POOL = ("InitializerError", "NoPeersError", "WorkerLostError", "WorkerStartError")
+
+
+class StoreFullError(WoolexecError, MemoryError):
+    """There is no room for a value: those that were put take `store_limit` bytes, and there is no `spill_dir`."""
 
 
 class UnsatisfiableError(WoolexecError):

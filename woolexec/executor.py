@@ -29,6 +29,7 @@ from woolexec.api.parameters import (
     mark_of,
     modules_of,
     setup_of,
+    store_limits,
     worker_limit,
 )
 from woolexec.api.task_executor import ambient
@@ -39,6 +40,7 @@ from woolexec.engine.lane import COROUTINES
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
 if TYPE_CHECKING:
+    import os
     import threading
     from collections.abc import Callable, Iterable
     from contextvars import Token
@@ -85,6 +87,10 @@ class PeerPoolExecutor(EngineExecutor):
         run any code that the peer has chosen; ``"plain"``: numbers, text, bytes, containers, dates, paths, and arrays
         of numpy and Arrow, and exceptions become those of Python and woolexec, or `RemoteError`.  Anything else is an
         `pickle.UnpicklingError` of that one task
+    :param store_limit: maximum size, in bytes, of the values in memory that were `put`; None: 30 % of the memory that
+        this process may use
+    :param spill_dir: folder for the values that exceed it, which are removed as the others are; None: `put` raises
+        `StoreFullError`
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -108,6 +114,8 @@ class PeerPoolExecutor(EngineExecutor):
         ship: Shippable | Iterable[Shippable] = (),
         on_worker_start: Callable[[], object] | None = None,
         results: Literal["pickle", "plain"] = "pickle",
+        store_limit: int | None = None,
+        spill_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -119,6 +127,7 @@ class PeerPoolExecutor(EngineExecutor):
         check_placement(placement)
         check_credentials(credentials)
         mark = mark_of(results)
+        limits = store_limits(store_limit, spill_dir)
         modules = modules_of(ship)
         self._options = None
         self._max_workers = max(1, limit)
@@ -139,7 +148,7 @@ class PeerPoolExecutor(EngineExecutor):
             mark=mark,
             variables={RESULTS: results} if mark is not None else None,
         )
-        self._submission = EngineSubmission(self._engine, self._max_workers)
+        self._submission = EngineSubmission(self._engine, self._max_workers, limits)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False
 

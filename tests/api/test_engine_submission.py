@@ -42,7 +42,7 @@ def engine():
 
 @pytest.fixture
 def submission(engine):
-    return EngineSubmission(engine, 3)
+    return EngineSubmission(engine, 3, (None, None))
 
 
 # -- what refuses tasks -----------------------------------------------------------------------------------------------

@@ -268,7 +268,7 @@ def test_function_of_a_map_may_hold_a_future():
 
 
 def test_closed_map_leaves_nothing_that_waits(gate):
-    with PeerPoolExecutor(1) as pool:
+    with PeerPoolExecutor(2) as pool:
         results = pool.map(add, [1, pool.submit(wait_for, gate, 2)])
         assert next(results) == 1
         results.close()

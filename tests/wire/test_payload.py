@@ -121,7 +121,7 @@ def test_what_fits_into_no_frame_is_a_file_or_an_error(monkeypatch):
     monkeypatch.setattr(payload, "is_scarce", lambda fd: True)
     assert isinstance(pack(b"body", [bytes(2 * LARGE)]), File)
 
-    def fail():
+    def fail(folder):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(payload, "memory_file", fail)

@@ -105,7 +105,7 @@ def test_what_pickling_raises_is_raised():
 
 
 def test_without_descriptors_a_large_payload_stays_in_ordinary_memory(monkeypatch):
-    def fail():
+    def fail(folder):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(payloads, "memory_file", fail)

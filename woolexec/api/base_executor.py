@@ -76,6 +76,22 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
         """
         return self._submission.submit(fn, args, kwargs, self._options)
 
+    def put(self, value: T, /) -> CallFuture[T]:
+        """
+        Store a value that many tasks need; return a done future, which stands for it in their arguments.
+
+        It is pickled before this returns, and only once, however many tasks use it.  Each of them has a copy of its own
+        that it may change.  Workers on this machine map the memory of a large value (128 KiB and more) and copy only
+        what they change; a peer is sent it once.  It is freed when the future is collected and no task needs it.
+
+        Within a task this is a shorthand for the value: it travels with each nested task.
+
+        :raises StoreFullError: if the values that were put exceed the `store_limit` of the pool
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
+        :raises Exception: any exception raised by pickling
+        """
+        return self._submission.put(value)
+
     @overload
     def map(
         self,

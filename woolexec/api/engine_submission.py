@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from woolexec.api.inputs import Holder
     from woolexec.core.call import Function
+    from woolexec.data.store import Store
     from woolexec.engine.engine import Engine
     from woolexec.options import TaskOptions
+    from woolexec.wire.payload import File, Parts
+    from woolexec.wire.values import Value
 
     _OnAll = list[tuple[Callable[[], int | str], CallFuture[Any]]]
 
@@ -32,12 +35,16 @@ class EngineSubmission(Submission):
     Makes calls for an engine.  It has no reference to the executor, which is shut down when it is collected.
 
     :param workers: maximum number of workers
+    :param limits: the size and the folder of its `Store`, which is made at the first value
     """
 
-    def __init__(self, engine: Engine, workers: int) -> None:
+    def __init__(self, engine: Engine, workers: int, limits: tuple[int | None, str | None]) -> None:
         super().__init__(engine, Functions(engine.intern), engine.submit)
         self._engine = engine
         self._workers = workers
+        self._limits = limits
+        self._store: Store | None = None
+        self._making = threading.Lock()  # held while the store is made
         self.is_closed = False
 
     def close(self) -> None:
@@ -57,6 +64,19 @@ class EngineSubmission(Submission):
     def _holder(self) -> Holder:
         """Return the engine's."""
         return self._engine.inputs()
+
+    def _value(self, payload: bytes | File | Parts) -> Value:
+        """
+        Make a value of a pickle.
+
+        :raises StoreFullError: if there is no room for it
+        """
+        if self._store is None:
+            from woolexec.data.store import Store
+
+            with self._making:
+                self._store = self._store or Store(*self._limits)
+        return self._store.add(payload)
 
     def _refuse(self) -> None:
         engine = self._engine

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from woolexec.futures.call_future import CallFuture
 from woolexec.futures.delivery import Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
-from woolexec.wire.payload import File, Parts
+from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
+from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -25,6 +27,9 @@ _LAST, _OTHER = True, False
 class Holder(Protocol):
     """Holds calls and chunks until they have their values."""
 
+    shares: ClassVar[bool]
+    """Whether it can send large values apart from the calls that need them, so that these share one copy."""
+
     def hold(self, entry: Any) -> None:
         """Hold one; it may be cancelled meanwhile."""
 
@@ -35,39 +40,50 @@ class Holder(Protocol):
         """End it with the failure of an input; None: the input was cancelled."""
 
 
-def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> None:
+def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     """
     Hold a call or a chunk with an `Unbound` payload until all its inputs are done.
 
     :param name: the name of its task
+    :return: False if all are done: it has their values now, and is to be handed on
     :raises RuntimeError: if tasks are not accepted any more
     """
     inputs = entry.payload.inputs
+    values = [_ready_value(each, shares=holder.shares) for each in inputs]
+    if None not in values:
+        with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure
+            entry.payload = bind(entry.payload, values)  # type: ignore[arg-type]  # there is no None
+            return False
     holder.hold(entry)
     waiting = Waiting(entry, entry.payload, holder, name)
     for each in inputs:
         _watch(each, waiting)
+    return True
 
 
 def bound(payload: Any) -> CallFuture[Any]:
     """Return a future that resolves to pickled arguments, with the values of the futures among them."""
     gate: CallFuture[Any] = CallFuture()
     if payload.__class__ is Unbound:
-        hold(_Arguments(payload), _Gate(gate), "the task")
-    else:
-        gate.deliver_ready(payload)
+        arguments = _Arguments(payload)
+        if hold(arguments, _Gate(gate), "the task"):
+            return gate
+        payload = arguments.payload
+    gate.deliver_ready(payload)
     return gate
 
 
 class _Arguments:
     """Pickled arguments without a call."""
 
-    def __init__(self, payload: Unbound) -> None:
+    def __init__(self, payload: Any) -> None:
         self.payload = payload
 
 
 class _Gate:
     """Resolves a future to the arguments."""
+
+    shares: ClassVar[bool] = True
 
     def __init__(self, future: CallFuture[Any]) -> None:
         self._future = future
@@ -118,8 +134,8 @@ class Waiting(Quick):
         unbound = self._after(future)
         if unbound is None:
             return True
-        values = [_encoded(each) for each in unbound.inputs]
-        if None in values or sum(map(len, values)) > _AT_ONCE or not all(map(_is_for_all, values)):
+        values = [_ready_value(each, shares=self._holder.shares) for each in unbound.inputs]
+        if None in values or sum(len(each) for each in values if isinstance(each, bytes | File | Parts)) > _AT_ONCE:
             self._left.append(_LAST)
             return False
         self._release(unbound, values)
@@ -131,7 +147,7 @@ class Waiting(Quick):
         if unbound is None:
             return
         try:
-            values = [_value_of(each) for each in unbound.inputs]
+            values = [_value_of(each, shares=self._holder.shares) for each in unbound.inputs]
         except BaseException as exc:  # pickling and unpickling run user code
             self._drop(exc)
         else:
@@ -171,10 +187,24 @@ class Waiting(Quick):
         self._holder.drop(self._entry, payload)
 
 
-def _encoded(future: Any) -> Any:
-    """Return the pickled value of an input, as it arrived; None if there is none that workers can unpickle."""
-    payload = future.encoded if isinstance(future, CallFuture) else None
-    return payload if isinstance(payload, bytes | File | Parts) else None
+def _ready_value(future: Any, *, shares: bool) -> bytes | File | Parts | Value | None:
+    """
+    Return the pickled value of an input, as it arrived; None if there is none that all workers can unpickle.
+
+    :param shares: all calls that need a large one share it
+    """
+    if not isinstance(future, CallFuture):
+        return None
+    value = future.value
+    if value is not None:
+        return value if shares and len(value.payload) >= LARGE else value.payload  # type: ignore[arg-type]  # it is here
+    payload = future.encoded
+    if not isinstance(payload, bytes | File | Parts) or not _is_for_all(payload):
+        return None
+    if not shares or len(payload) < LARGE:
+        return payload
+    future.value = value = Value(payload)
+    return value
 
 
 def _is_for_all(payload: bytes | File | Parts) -> bool:
@@ -184,15 +214,16 @@ def _is_for_all(payload: bytes | File | Parts) -> bool:
         return False
 
 
-def _value_of(future: Any) -> bytes | File | Parts:
+def _value_of(future: Any, *, shares: bool) -> bytes | File | Parts | Value:
     """
     Return the pickled value of an input that is done.
 
+    :param shares: all calls that need a large one share it
     :raises Exception: whatever unpickling and pickling it raises
     """
-    payload: Any = _encoded(future)
-    if payload is None or not is_for_all(payload):
-        payload = dumps_arguments(future.result(), ("the value of a future",))
+    payload = _ready_value(future, shares=shares)
+    if payload is None:
+        payload = dumps_arguments(future.result(), ("the value of a future",))  # type: ignore[assignment]
     if isinstance(payload, Unbound):
         raise TypeError("the value of a future in the arguments of a task contains futures itself")
-    return payload  # type: ignore[no-any-return]  # what is left of the two
+    return payload  # type: ignore[return-value]  # what is left of them

@@ -160,9 +160,9 @@ class ChunkSender:
         if payload.__class__ is Unbound:
             from woolexec.api.inputs import hold
 
-            hold(unit.chunk, self._engine.inputs(), self._function.name)
-        else:
-            self._engine.submit_chunk(unit.chunk)
+            if hold(unit.chunk, self._engine.inputs(), self._function.name):
+                return [unit]
+        self._engine.submit_chunk(unit.chunk)
         return [unit]
 
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:

@@ -75,6 +75,28 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
     return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
 
 
+def store_limits(store_limit: Any, spill_dir: Any) -> tuple[int | None, str | None]:
+    """
+    Return the two parameters, checked.
+
+    :raises ValueError: if the limit is negative, or the folder does not exist
+    :raises TypeError: if they are of the wrong type
+    """
+    if store_limit is not None and integer("store_limit", store_limit, "an integer or None") < 0:
+        raise ValueError(f"store_limit must not be negative: {store_limit}")
+    if spill_dir is None:
+        return store_limit, None
+    try:
+        folder = os.fspath(spill_dir)
+    except TypeError:
+        raise wrong_type("spill_dir", "a path or None", spill_dir) from None
+    if not isinstance(folder, str):
+        raise wrong_type("spill_dir", "a path or None", spill_dir)
+    if not os.path.isdir(folder):
+        raise ValueError(f"spill_dir is no folder: {folder}")
+    return store_limit, folder
+
+
 def check_credentials(credentials: object) -> None:
     """
     Check that these are credentials or None.

@@ -17,7 +17,8 @@ from woolexec.core.call import Call
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
 from woolexec.wire.inputs import Unbound
-from woolexec.wire.pickling import dumps_call
+from woolexec.wire.pickling import dumps_call, dumps_put
+from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Function
     from woolexec.engine.function_cache import Functions
     from woolexec.options import TaskOptions
+    from woolexec.wire.payload import File, Parts
 
 
 class Submission:
@@ -95,10 +97,27 @@ class Submission:
         if payload.__class__ is Unbound:
             from woolexec.api.inputs import hold  # not before a program uses it, as pools would start later
 
-            hold(call, self._holder(), call.name)
-        else:
-            self._hand_on(call)
+            if hold(call, self._holder(), call.name):
+                return future
+        self._hand_on(call)
         return future
+
+    def put(self, value: Any) -> CallFuture[Any]:
+        """
+        Return a future with a value that the calls whose arguments contain it share.
+
+        :raises RuntimeError: if tasks are not accepted
+        :raises Exception: any exception raised by pickling
+        """
+        self.check()
+        made = self._value(dumps_put(value))
+        future: CallFuture[Any] = CallFuture()
+        future.share(made)
+        return future
+
+    def _value(self, payload: bytes | File | Parts) -> Value:
+        """Make a value of a pickle."""
+        return Value(payload)
 
     def _holder(self) -> Holder:
         """Return what holds calls that lack values."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.submission import Submission
@@ -171,6 +171,8 @@ def _hand_on(call: Call) -> None:
 
 class _NestedHolder:
     """Holds the tasks of one call that lack values; they are not sent to the engine before."""
+
+    shares: ClassVar[bool] = False  # a worker is a target, and has none
 
     def __init__(self) -> None:
         self._job = nested_tasks.submitting_job()

@@ -225,7 +225,7 @@ class Chunk:
 
     The number of items in a span is chosen when a worker is free for it, from the run time measured so far.  If the
     options say when a call is ended or retried, each span has one item, so that none is ended or retried because of
-    another.
+    another.  `mark` identifies it to those who must not keep it alive.
     """
 
     __slots__ = (
@@ -236,6 +236,7 @@ class Chunk:
         "fixed",
         "function",
         "line",
+        "mark",
         "next",
         "options",
         "payload",
@@ -264,6 +265,7 @@ class Chunk:
         self.fixed = fixed
         self.alone = not fixed and options is not None and options.is_about_calls
         self.next = 0
+        self.mark = object()
         self.cancelled = False
 
     def cut(self, count: int) -> Call:

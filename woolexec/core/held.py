@@ -42,6 +42,10 @@ class Held:
             del self._entries[entry]
         return False
 
+    def __contains__(self, entry: Call | Chunk) -> bool:
+        """Return whether this is held."""
+        return entry in self._entries
+
     def _is_wanted(self, entry: Call | Chunk) -> bool:
         return not entry.cancelled if isinstance(entry, Chunk) else self._queue.is_claimable(entry)
 

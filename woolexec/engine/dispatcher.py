@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
+from woolexec.engine.sent_values import SentValues
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL, SIGURG
 from woolexec.wire.frames import Cancel
@@ -52,6 +53,7 @@ class Dispatcher:
 
     def __init__(self, loop: Loop) -> None:
         self.due: set[Any] = set()  # what has frames to flush at the end of the round
+        self.values = SentValues(loop.tell, self.due)
         self._loop = loop
         self._permitted: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
@@ -256,6 +258,7 @@ class Dispatcher:
 
     def joined(self, worker: Worker) -> None:
         """Listen to a new worker, and send it calls."""
+        worker.values = self.values
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
         self.scheduler.joined(worker)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import Chunk
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class Inputs:
     """Tells the engine's thread of calls and chunks that wait for values."""
+
+    shares: ClassVar[bool] = True
 
     def __init__(self, loop: Loop, scheduler: Scheduler) -> None:
         self._loop = loop
@@ -41,7 +43,11 @@ class Inputs:
 
     def release(self, entry: Call | Chunk, payload: Any) -> None:
         """Give it its payload, with the values, so that it is placed."""
-        self._tell(partial(self._scheduler.held.release, entry, payload))
+        held = self._scheduler.held
+        if threading.current_thread() is self._loop.thread and entry in held:
+            held.release(entry, payload)  # it is placed in the same round
+        else:  # behind its `hold` in the inbox
+            self._tell(partial(held.release, entry, payload))
 
     def drop(self, entry: Call | Chunk, payload: Any) -> None:
         """End it, because an input has failed; None: was cancelled."""

@@ -34,6 +34,7 @@ class Links:
     def __init__(self, rounds: Rounds) -> None:
         scheduler, dispatcher = rounds.scheduler, rounds.dispatcher
         self.due: set[Any] = dispatcher.due
+        self.values = dispatcher.values
         self.hear = rounds.outcomes.hear_link
         self.failed = rounds.outcomes.failed
         self.returned = rounds.outcomes.returned

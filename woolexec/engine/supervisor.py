@@ -156,6 +156,7 @@ class Supervisor:
             self._load_errors()
             self.starts.failed(exc)
             return None
+        self._reserve.hold()  # what follows the worker's death may need it before anything is received
         self._dispatcher.joined(worker)
         if self._follows_path:
             worker.path = self._forks.path

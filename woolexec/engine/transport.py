@@ -8,17 +8,20 @@ place and the lane of a target share its slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.place import RemotePlace
 from woolexec.wire.fast_frames import encode_slot, encode_start
-from woolexec.wire.frames import Define, Recall, Start, encode
+from woolexec.wire.frames import Define, Drop, Keep, Recall, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.protobuf import Message
+from woolexec.wire.values import WithValues
 
 if TYPE_CHECKING:
     from woolexec.core.place import Place, RemoteLane
+    from woolexec.engine.sent_values import SentValues
+    from woolexec.wire.values import Value
 
 SLOTS = 128
 """Maximum number of functions that a target remembers: a slot number takes one byte."""
@@ -29,15 +32,17 @@ class Sent:
     What a target has been sent and remembers.
 
     `slot_of` holds the encoded slot of each function, `families` the version of each large function that was sent last,
-    and `chunks` the chunk that was sent last to the main place and to the lane.
+    and `chunks` the mark of the chunk that was sent last to the main place and to the lane.  `values` holds the sizes
+    of values by their numbers, in bytes; the one used last is the last.
     """
 
-    __slots__ = ("chunks", "families", "slot_of")
+    __slots__ = ("chunks", "families", "slot_of", "values")
 
     def __init__(self) -> None:
         self.slot_of: dict[Function, bytes] = {}
         self.families: dict[object, Function] = {}
         self.chunks: list[object] = [None, None]
+        self.values: dict[int, int] = {}
 
     def clear(self) -> None:
         """Drop the references to functions and chunks: they may hold descriptors."""
@@ -50,13 +55,20 @@ class Transport:
     """
     The sending half of a target: a mixin for its main place.  Only the engine's thread uses it.
 
-    `has_sent` is what the target has been sent, `lane_place` the place of its calls that do not run in a main thread.
+    `has_sent` is what the target has been sent, `lane_place` the place of its calls that do not run in a main thread,
+    and `values` counts what it and the other targets of the engine have.
     """
 
     __slots__ = ()
 
+    VALUES: ClassVar[int]
+    """Maximum number of values that it keeps, but for those of one call."""
+
     has_sent: Sent
     lane_place: Place
+    values: SentValues
+    room_for_values: int
+    """Maximum size of the values that it keeps, in bytes, but for those of one call."""
 
     def place_of(self, number: int) -> Place:
         """Return the place where this call would be outstanding: the lane, or the target itself."""
@@ -104,12 +116,17 @@ class Transport:
         self._say_more(frame, call)
         if call.chunk is not None:
             in_lane = call.function.lane > MAIN
-            frame.again = self.has_sent.chunks[in_lane] is call.chunk
-            self.has_sent.chunks[in_lane] = call.chunk
+            frame.again = self.has_sent.chunks[in_lane] is call.chunk.mark
+            # One that refers to values is sent whole each time: a target that remembers it would keep these alive.
+            self.has_sent.chunks[in_lane] = None if call.payload.__class__ is WithValues else call.chunk.mark
         if frame.again:
             self.send(encode(frame))
-        else:
-            self._send_payload(frame, call.payload)
+            return
+        payload = call.payload
+        if payload.__class__ is WithValues:
+            frame.values = self.values.send(self, payload.values)
+            payload = payload.payload
+        self._send_payload(frame, payload)
 
     def _say_more(self, frame: Start, call: Call) -> None:
         """Add fields that only some places need."""
@@ -149,6 +166,16 @@ class Transport:
         frame = Define(function=slot, needs=needs)
         file = attach(frame, function.payload)
         self.send(encode(frame), file)
+
+    def send_value(self, value: Value) -> None:
+        """Send a value."""
+        frame = Keep(value=value.number)
+        file = attach(frame, value.payload)  # type: ignore[arg-type]  # calls that lack a value are not sent
+        self.send(encode(frame), file)
+
+    def send_drop(self, number: int) -> None:
+        """Let the target forget a value."""
+        self.send(encode(Drop(value=(number,))))
 
     def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
         """Send the mark that the main place, or the lane, answers with Recalled."""

@@ -76,7 +76,10 @@ class Worker(Transport, Place):
         "process",
         "sock",
         "stopping",
+        "values",
     )
+    VALUES = 128  # it has a descriptor of each
+    room_for_values = 1 << 62  # large ones are memory files that it shares with us
     page: SharedPage
     lane_place: WorkerLane
 
@@ -324,6 +327,8 @@ class Worker(Transport, Place):
         self.let_go()
         self.page.close()
         self._reader.close()  # timers may keep the worker for as long as an initializer may take
+        if self.has_sent.values:
+            self.values.leave(self)
         self.has_sent.clear()
         self._out.clear()
 

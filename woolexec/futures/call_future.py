@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from typing import Any, ClassVar, NoReturn
 
+    from woolexec.wire.values import Value
+
 T = TypeVar("T")
 
 
@@ -155,6 +157,20 @@ class CallFuture(DeliveredFuture[T]):
         """The payload of the value; None if there is none, or it was decoded."""
         outcome = self._outcome
         return None if outcome is None or self._failed else outcome[0]
+
+    def share(self, value: Value) -> None:
+        """Resolve to a value that calls share."""
+        self.value = value
+        self.deliver(None, value.payload)
+
+    @property
+    def value(self) -> Value | None:
+        """The value that the calls share whose arguments contain this future; None if there is none."""
+        return self.__dict__.get("value")
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        self.__dict__["value"] = value
 
     @property
     def failure(self) -> Any:

@@ -65,17 +65,19 @@ preadv = os.preadv
 pwritev = os.pwritev
 
 
-def memory_file() -> int:
+def memory_file(folder: str | None = None) -> int:
     """
     Create an empty file in memory without a name; return its descriptor.
 
     Where the system has no such files it is an unlinked file in the temporary directory.
+
+    :param folder: create it in this folder, on disk
     """
-    if hasattr(os, "memfd_create"):
+    if folder is None and hasattr(os, "memfd_create"):
         return os.memfd_create("woolexec", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     import tempfile  # 10 ms, and never needed on Linux
 
-    fd, path = tempfile.mkstemp(prefix="woolexec-")
+    fd, path = tempfile.mkstemp(prefix="woolexec-", dir=folder)
     os.unlink(path)
     return fd
 

@@ -39,6 +39,8 @@ SIGURG: int = signal.SIGURG
 
 kill = os.kill
 on_signal = signal.signal
+handler_of = signal.getsignal
+default_interrupt = signal.default_int_handler
 
 
 def kill_group(pid: int, number: int) -> None:

@@ -80,7 +80,7 @@ def dumps_bundle(
     obj: object,
     is_inline: Callable[[pickle.PickleBuffer], bool] | None,
     buffers: list[Any] | None,
-    names: tuple[str, ...] = (),
+    names: tuple[str, ...] | str = (),
     *,
     is_function: bool = False,
     needs: Needs | None = None,
@@ -91,7 +91,7 @@ def dumps_bundle(
 
     :param is_inline: returns whether a buffer stays in the pickle
     :param buffers: the list that `is_inline` appends buffers to
-    :param names: names of the elements of `obj`, for messages
+    :param names: names of the elements of `obj`, or the name of `obj`, for messages
     :param is_function: `obj` is the function to call; otherwise its contents are copied, as arguments are
     :param needs: receives the large globals; None: they are part of the pickle
     :param inputs: receives the futures; None: they are an error

@@ -29,7 +29,7 @@ def dumps_by_value(
     obj: object,
     is_inline: Callable[[pickle.PickleBuffer], bool] | None = None,
     buffers: list[Any] | None = None,
-    names: tuple[str, ...] = (),
+    names: tuple[str, ...] | str = (),
     make_pickler: Callable[..., Any] | None = None,
     *,
     goes_home: bool = False,
@@ -39,7 +39,7 @@ def dumps_by_value(
 
     :param is_inline: returns whether a buffer stays in the pickle
     :param buffers: the list that `is_inline` appends buffers to
-    :param names: names of the elements of `obj`, for messages
+    :param names: names of the elements of `obj`, or the name of `obj`, for messages
     :param make_pickler: creates the pickler, of a subclass of `Pickler`; see `bundle`
     :param goes_home: the pickle goes to the process that this worker's globals came from
     :raises Exception: whatever pickling raises, with a note; `obj` may run any code

@@ -75,6 +75,7 @@ class Start(Frame, number=1):
     offer: bool = BOOL(18)
     priority: int = SINT(19)
     require: tuple[str, ...] = STRINGS(20)
+    values: tuple[int, ...] = FIXED64S(21)
 
 
 class Return(Frame, number=2):
@@ -211,6 +212,20 @@ class Settings(Frame, number=25):
     """The client's settings, for workers that start from now on; links only."""
 
     settings: bytes = BLOB(1)
+
+
+class Keep(Frame, number=26):
+    """Store this value, which calls need."""
+
+    value: int = FIXED64(1)
+    payload: Any = BYTES(2)
+    extent: tuple[int, ...] = FIXED64S(3)
+
+
+class Drop(Frame, number=27):
+    """No more calls need these values."""
+
+    value: tuple[int, ...] = FIXED64S(1)
 
 
 class Log(Frame, number=12):

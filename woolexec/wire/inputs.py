@@ -19,6 +19,7 @@ from _thread import _local
 from woolexec.imported import imported
 from woolexec.wire.payload import APART, File, Parts, pack
 from woolexec.wire.unpickling import loads
+from woolexec.wire.values import Value, WithValues, here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,16 +68,33 @@ def is_future_class(cls: type) -> bool:
     return base is not None and issubclass(cls, base.Future)
 
 
+class Input:
+    """
+    Stands for a future in arguments that are pickled.
+
+    :param number: its number among the inputs
+    """
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return value_of, (self._number,)
+
+
 def reduce_future(future: Any, inputs: list[Any]) -> tuple[Any, ...]:
     """Reduce a future to its number among the inputs."""
     inputs.append(future)
     return value_of, (len(inputs) - 1,)
 
 
-def bind(unbound: Unbound, values: Sequence[bytes | File | Parts]) -> bytes | File | Parts:
+def bind(unbound: Unbound, values: Sequence[bytes | File | Parts | Value]) -> bytes | File | Parts | WithValues:
     """
     Join arguments and the pickled values of their inputs to the payload of a call.
 
+    :param values: a `Value` is not copied; the payload refers to it
     :raises OSError: if it is too large for anything but a memory file, and none can be created
     """
     buffers: list[Any] = []
@@ -85,8 +103,37 @@ def bind(unbound: Unbound, values: Sequence[bytes | File | Parts]) -> bytes | Fi
         buffers.append(buffer.raw())
         return False
 
-    bound = _Bound(_parts_of(unbound.payload), [_parts_of(value) for value in values])
-    return pack(pickle.dumps(bound, 5, buffer_callback=is_inline), buffers)
+    if unbound.payload.__class__ is bytes and all(value.__class__ is bytes for value in values):
+        return _bind_small(unbound.payload, values)  # the usual case, in a third of the time
+    shared: list[Value] = []
+    contents: list[Any] = []
+    for value in values:
+        if isinstance(value, Value):
+            contents.append(len(shared))
+            shared.append(value)
+        else:
+            contents.append(_parts_of(value))
+    bound = _Bound(_parts_of(unbound.payload), contents)
+    payload = pack(pickle.dumps(bound, 5, buffer_callback=is_inline), buffers)
+    return WithValues(payload, shared) if shared else payload
+
+
+_PUSH = b"\x80\x05\x8c%c%s\x8c%cload_bound\x93" % (len(__name__), __name__.encode(), len("load_bound"))
+"""What pushes `load_bound` onto the stack of an unpickler: PROTO, two SHORT_BINUNICODE, STACK_GLOBAL."""
+
+
+def _bind_small(arguments: bytes, values: Sequence[Any]) -> bytes:
+    """Write the pickle of a `_Bound` whose parts are one piece of bytes each."""
+    pieces = [_PUSH, b"]", *_item(arguments), b"]"]
+    for value in values:
+        pieces += b"]", *_item(value), b"a"
+    pieces.append(b"\x86R.")  # TUPLE2, REDUCE, STOP
+    return b"".join(pieces)
+
+
+def _item(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the opcodes that append bytes to the list on the stack."""
+    return b"\x8e" + len(data).to_bytes(8, "little"), data, b"a"  # BINBYTES8, APPEND
 
 
 def _parts_of(payload: bytes | File | Parts) -> list[Any]:
@@ -114,18 +161,26 @@ _here = _Here()
 class _Values:
     """The values of one call, unpickled when they are first needed."""
 
-    def __init__(self, payloads: Sequence[Sequence[Any]]) -> None:
+    def __init__(self, payloads: Sequence[Sequence[Any] | int]) -> None:
         self._payloads = payloads
         self._loaded: dict[int, Any] = {}
 
     def get(self, number: int) -> Any:
         if number not in self._loaded:
             try:
-                self._loaded[number] = loads(Parts(self._payloads[number]))
+                payload = self._payloads[number]
+                if isinstance(payload, int):
+                    self._loaded[number] = loads(here.payloads[payload], again=True)
+                else:
+                    self._loaded[number] = _loads_parts(payload)
             except Exception as exc:  # it may run any code
                 _say_where(exc, number)
                 raise
         return self._loaded[number]
+
+
+def _loads_parts(parts: Sequence[Any]) -> Any:
+    return loads(parts[0]) if len(parts) == 1 and parts[0].__class__ is bytes else loads(Parts(parts))
 
 
 def _say_where(exc: BaseException, number: int) -> None:
@@ -135,15 +190,16 @@ def _say_where(exc: BaseException, number: int) -> None:
         pass
 
 
-def load_bound(arguments: Sequence[Any], values: Sequence[Sequence[Any]]) -> Any:
+def load_bound(arguments: Sequence[Any], values: Sequence[Sequence[Any] | int]) -> Any:
     """
     Unpickle arguments with the values of their inputs.
 
+    :param values: body and buffers of each, or its number among the values that the call refers to
     :raises Exception: whatever unpickling raises; it may run any code
     """
     outer, _here.values = _here.values, _Values(values)
     try:
-        return loads(Parts(arguments))
+        return _loads_parts(arguments)
     finally:
         _here.values = outer
 

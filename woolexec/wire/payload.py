@@ -242,16 +242,17 @@ def pack(body: bytes, buffers: Sequence[Any]) -> bytes | File | Parts:
     return Parts([body, *(buffer if buffer.__class__ is bytes else bytes(buffer) for buffer in buffers)])
 
 
-def store(parts: Sequence[Any], *, at_all_costs: bool = False) -> File:
+def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | None = None) -> File:
     """
     Write a body and its buffers to a memory file.
 
     :param at_all_costs: write it even if descriptors are scarce
+    :param folder: write it to a file without a name in this folder, on disk
     :raises OSError: if no descriptor or no memory is left
     """
     extent = [memoryview(part).nbytes for part in parts]
     offsets, end = offsets_of(extent)
-    fd = memory_file()
+    fd = memory_file(folder)
     try:
         if not at_all_costs and is_scarce(fd):
             raise OSError(errno.EMFILE, "few descriptors are left")

@@ -21,7 +21,7 @@ from types import FunctionType, MethodType
 from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array
 from woolexec.wire.atoms import ATOMS
-from woolexec.wire.inputs import FutureMetError, Unbound
+from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
 from woolexec.wire.payload import APART, LARGE, File, Parts, pack
 from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
@@ -67,6 +67,12 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
     return dumps(raw, is_outcome=True, goes_home=goes_home)
 
 
+def dumps_put(value: object) -> bytes | File | Parts:
+    """Pickle a value that calls are to share; see `dumps`."""
+    raw = Raw(value) if value.__class__ is bytes and len(value) >= APART else value
+    return dumps(raw, "value", keeps_flags=True)
+
+
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
     """Pickle arguments, which may contain futures; see `dumps`."""
     for value in args:
@@ -79,7 +85,29 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
                 return body
     if len(args) == 1 and not kwargs and _is_middling(args[0]):
         return Parts([ALONE_IN_CALL, args[0]])
+    if not kwargs:
+        unbound = _dumps_futures(args)
+        if unbound is not None:
+            return unbound
     return _dumps_apart(args, kwargs)
+
+
+def _dumps_futures(args: tuple[Any, ...]) -> Unbound | None:
+    """Pickle arguments that are futures and atoms; None if there are others.  It takes a fifth of the usual time."""
+    inputs: list[Any] = []
+    replaced: list[Any] = []
+    for arg in args:
+        if type(arg) in ATOMS:
+            replaced.append(arg)
+        elif is_future_class(type(arg)):
+            replaced.append(Input(len(inputs)))
+            inputs.append(arg)
+        else:
+            return None
+    if not inputs or len(set(map(id, inputs))) < len(inputs):  # one that occurs twice is one input
+        return None
+    body = pickle.dumps((tuple(replaced), {}), 5)
+    return Unbound(body, inputs) if len(body) < LARGE else None
 
 
 def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
@@ -113,7 +141,7 @@ def is_for_all(payload: bytes | File | Parts) -> bool:
 
 def dumps(
     obj: object,
-    names: tuple[str, ...] = (),
+    names: tuple[str, ...] | str = (),
     *,
     least: int = APART,
     is_outcome: bool = False,
@@ -121,11 +149,12 @@ def dumps(
     is_function: bool = False,
     needs: Needs | None = None,
     inputs: list[Any] | None = None,
+    keeps_flags: bool = False,
 ) -> bytes | File | Parts:
     """
     Pickle any object.
 
-    :param names: names of the elements of `obj`, for error messages
+    :param names: names of the elements of `obj`, or the name of `obj`, for error messages
     :param least: minimum size in bytes of a buffer that is pickled out of band
     :param is_outcome: the pickle goes to another task or to a future, where it must not change globals of functions
     :param goes_home: the pickle goes to the process that this worker's classes of ``__main__`` came from, so that these
@@ -133,11 +162,12 @@ def dumps(
     :param is_function: `obj` is a function that is to be called
     :param needs: receives the large globals that `obj` names, if it travels by value; None: they are part of the pickle
     :param inputs: receives the futures in `obj`, for each of which the pickle has a number; None: they are an error
+    :param keeps_flags: read-only arrays stay read-only, unless something in `obj` travels by value
     :raises Exception: whatever pickling raises, with a note that says what failed; `obj` may run any code
     """
     buffers: list[Any] = []
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
-    body = _dump(obj, buffers, least, names, kind, needs, inputs)
+    body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
         body += ALL_BYTES
     return pack(body, buffers)
@@ -204,10 +234,12 @@ def _dump(
     obj: object,
     buffers: list[Any],
     least: int,
-    names: tuple[str, ...] = (),
+    names: tuple[str, ...] | str = (),
     kind: int = _OUTCOME,
     needs: Needs | None = None,
     inputs: list[Any] | None = None,
+    *,
+    keeps_flags: bool = False,
 ) -> bytes:
     """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
     with_reducers = False
@@ -217,7 +249,7 @@ def _dump(
             view = buffer.raw()
         except BufferError:  # not contiguous
             return True
-        if view.readonly and not with_reducers and is_array(view.obj):
+        if view.readonly and not (with_reducers or keeps_flags) and is_array(view.obj):
             raise _NeedsReducersError
         if view.nbytes < least:
             return True

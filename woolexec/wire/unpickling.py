@@ -6,7 +6,10 @@ Everything that takes part in unpickling is above this module, and so is picklin
 
 from __future__ import annotations
 
+from functools import partial
+
 from woolexec.wire.payload import File, Parts
+from woolexec.wire.values import WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Untrusted:
         return Untrusted(payload, self.load, self.load_failure)
 
 
-def loads(payload: bytes | memoryview | File | Parts | Untrusted, *, again: bool = False) -> Any:
+def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *, again: bool = False) -> Any:
     """
     Unpickle a payload.
 
@@ -91,6 +94,8 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted, *, again: bool
     if payload.__class__ is bytes:
         return load(payload)
     by: Callable[..., Any] = load
+    if isinstance(payload, WithValues):
+        return payload.open(partial(loads, again=again))
     if isinstance(payload, Untrusted):
         by, payload = payload.load, payload.payload
     if not isinstance(payload, File | Parts):

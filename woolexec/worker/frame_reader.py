@@ -28,6 +28,8 @@ import os
 import threading
 from _thread import start_new_thread
 
+from woolexec.platform.ipc import READABLE, poll
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,6 +93,10 @@ class Reading:
         self._streak = 0  # number of consecutive reads before it for the same loop
         self._borrower: Borrower | None = None
         self._has_news = False  # another thread has read something for the main thread
+        self.is_busy_here = False
+        """The main thread must not be interrupted: it may have read a frame that it has not handled."""
+        self.runs_call: Callable[[], bool] = bool
+        """Returns whether a call runs in the main thread, so that its waits can be interrupted."""
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
@@ -101,6 +107,14 @@ class Reading:
         :raises EOFError: if there will be no more
         :raises BlockingIOError: if there are none and `wait` is false, or the timeout (seconds) has passed
         """
+        self.is_busy_here = True
+        try:
+            self._receive(wait, timeout)
+        finally:
+            self.is_busy_here = False
+            self._transport.interrupt_again()
+
+    def _receive(self, wait: bool, timeout: float | None) -> None:  # noqa: FBT001  # as above
         if not self.is_open:
             if self.stopping:
                 raise EOFError
@@ -114,9 +128,10 @@ class Reading:
         self._waits = True
         try:
             wait = wait and not self.stopping  # when stopping, no thread may be left to wake this one
+            self.is_busy_here = False
             arrived = self._arrived.acquire(wait, -1 if timeout is None or not wait else timeout)
         finally:
-            self._waits = False
+            self.is_busy_here, self._waits = True, False
         if self.stopping:
             if arrived:
                 self._announce()
@@ -134,11 +149,23 @@ class Reading:
                 if self._has_news:
                     self._has_news = False
                 else:
+                    if wait and self.runs_call():
+                        self._wait_here()
                     last, self._last = self._last, self._read(wait)
                     self._streak = self._streak + 1 if last is self._last is not None else 0
                 return True
         finally:
             self._waits = False
+
+    def _wait_here(self) -> None:
+        """Wait until there is something to read, or for Ctrl-C."""
+        waiting = poll()
+        waiting.register(self._transport.fileno, READABLE)
+        self.is_busy_here = False
+        try:
+            waiting.poll()
+        finally:
+            self.is_busy_here = True
 
     def _read(self, wait: bool) -> Borrower | None:  # noqa: FBT001  # as above
         """Read once; return the loop that the last frame was for, if that can borrow."""

@@ -19,7 +19,9 @@ from woolexec.wire.frames import (
     Broken,
     Cancel,
     Define,
+    Drop,
     Initialize,
+    Keep,
     Recall,
     Recalled,
     Start,
@@ -29,9 +31,11 @@ from woolexec.wire.frames import (
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.wire.unpickling import loads, restrict
+from woolexec.wire.values import WithValues
 from woolexec.worker import nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
+from woolexec.worker.interrupts import Interrupts
 from woolexec.worker.job import Job, Slot, jobs_of
 from woolexec.worker.socket_transport import SocketTransport
 from woolexec.worker.sync_lane import SyncLane
@@ -75,7 +79,10 @@ class Worker:
         self.reading = Reading(self.transport, self.page, self._handlers(), self._finish_lanes)
         self.lane = SyncLane(self.transport, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
+        self.interrupts = Interrupts(self.lane, self.reading, self.transport)
+        self.reading.runs_call = lambda: self.lane.current is not None
         self._slots: dict[int, Slot] = {}
+        self._values: dict[int, Any] = {}
         self._making = threading.Lock()  # guards adding to `lanes`
         self._chunk: Any = None
         self._declined: list[int] = []
@@ -120,6 +127,8 @@ class Worker:
             {
                 Start: self._start,
                 Define: self._define,
+                Keep: self._keep,
+                Drop: self._drop,
                 Recall: self._recall,
                 **dict.fromkeys((*COMMANDS, Cancel), self._control),
                 Initialize: self._initialize,
@@ -130,6 +139,8 @@ class Worker:
 
     def _start(self, frame: Start) -> Lane | None:
         slot = self._slots[frame.function]
+        if frame.values:
+            frame.payload = WithValues(frame.payload, [self._values[number] for number in frame.values])
         if frame.lane:
             return self._start_in_lane(frame, slot)
         self.lane.start(frame, slot)
@@ -139,6 +150,13 @@ class Worker:
         slot = Slot(frame.payload, [self._slots[need] for need in frame.needs])
         self._slots[frame.function] = slot
         slot.prepare()
+
+    def _keep(self, frame: Keep) -> None:
+        self._values[frame.value] = frame.payload
+
+    def _drop(self, frame: Drop) -> None:
+        for number in frame.value:
+            del self._values[number]
 
     def _recall(self, frame: Recall) -> None:
         if frame.loop:
@@ -158,7 +176,7 @@ class Worker:
         return known
 
     def _start_in_lane(self, frame: Start, slot: Slot) -> Lane | None:
-        if frame.count and not frame.again:
+        if frame.count and not (frame.again or frame.values):
             self._chunk = frame.payload
         lane = self._lane(frame.lane)  # first: making it takes a while, which is not part of the calls
         for job in jobs_of(frame, slot, self._chunk):
@@ -211,6 +229,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
     try:
         worker = Worker(sock, descriptors, page_fd)
         on_signal(SIGURG, worker.reading.open)
+        worker.interrupts.install()
         worker.run()
     except SystemExit:
         pass

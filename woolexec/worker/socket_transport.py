@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from _thread import interrupt_main
 from collections import deque
 from time import sleep
 
@@ -45,6 +46,8 @@ class SocketTransport:
         self._reader = Reader(sock, arena, descriptors)
         self._line: deque[bytes | tuple[list[Any], File | None]] = deque()
         self._sending = threading.Lock()  # guards writing to the socket
+        self.is_interrupted = False
+        """Ctrl-C came at a moment at which it must not be raised: see `woolexec.worker.interrupts`."""
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
         """
@@ -87,6 +90,18 @@ class SocketTransport:
                 os._exit(1)
             finally:
                 self._sending.release()
+                self.interrupt_again()
+
+    def interrupt_again(self) -> None:
+        """Interrupt the main thread if Ctrl-C came meanwhile; from any thread."""
+        if self.is_interrupted:
+            self.is_interrupted = False
+            interrupt_main()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a thread is writing."""
+        return self._sending.locked()
 
     def send_all(self, batches: Sequence[bytes]) -> None:
         """Write several batches of encoded frames at once."""

@@ -76,7 +76,7 @@ class SyncLane:
 
     def start(self, frame: Start, slot: Slot) -> None:
         """Queue the calls of a Start frame."""
-        if frame.count and not frame.again:
+        if frame.count and not (frame.again or frame.values):
             self._chunk = frame.payload
         self._ready.extend(jobs_of(frame, slot, self._chunk))
 
@@ -125,6 +125,16 @@ class SyncLane:
         self._open.add(serial)
         self._transport.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
+        try:
+            self._run_while_waiting(is_done, deadline, serial)
+        finally:  # the wait may be interrupted
+            sys.setrecursionlimit(limit)
+            self._answered.discard(serial)
+            self._open.discard(serial)
+            self.current = job
+            self._transport.send(encode(Resume(call=job.number)))
+
+    def _run_while_waiting(self, is_done: Callable[[], bool], deadline: float | None, serial: int) -> None:
         while not is_done():
             if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
                 # A call nested in another gets as much stack as the first one had.
@@ -139,11 +149,6 @@ class SyncLane:
                 self._receive(True, max(0.0, deadline - monotonic()))
             except BlockingIOError:
                 break
-        sys.setrecursionlimit(limit)
-        self._answered.discard(serial)
-        self._open.discard(serial)
-        self.current = job
-        self._transport.send(encode(Resume(call=job.number)))
 
     def _step(self, *, decline: bool = False) -> None:
         """Handle the next entry of the queue; with `decline`, a call is given back instead of run."""

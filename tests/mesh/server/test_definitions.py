@@ -6,6 +6,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.definitions import Definitions
+from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.wire.frames import Define, Start
 
 
@@ -16,7 +17,8 @@ def quota():
 
 @pytest.fixture
 def definitions(quota):
-    return Definitions(Arriving(), quota)
+    arriving = Arriving()
+    return Definitions(arriving, quota, KeptValues(arriving, quota))
 
 
 def test_call_finds_the_function_of_its_slot_in_its_lane(definitions):

@@ -24,14 +24,15 @@ from woolexec.core.place import RemoteLane, RemotePlace
 from woolexec.core.window import HORIZON
 from woolexec.engine.transport import SLOTS, Remote, Sent
 from woolexec.errors import ProtocolError
+from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.link.outbox import Outbox, parts_of
+from woolexec.mesh.link.outbox import ON_LINK, VALUES, Outbox, parts_of
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Code, Define, Load, Recalled, Settings, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Define, Keep, Load, Recalled, Settings, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
@@ -39,11 +40,9 @@ from woolexec.wire.protobuf import Message
 if TYPE_CHECKING:
     from woolexec.engine.links import Linked
     from woolexec.mesh.link.fd_passing import Passage
+    from woolexec.wire.values import Value
     from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
-
-_PIECE = 1 << 19
-"""Bytes of code per frame."""
 
 _BURST = 0.02
 """Seconds between calls that are cancelled in a burst, unless the peer takes longer to answer.  After an answer nothing
@@ -81,14 +80,16 @@ class Link(Remote):
         "_links",
         "_outbox",
         "_owes_settings",
-        "_sent_code",
         "_setup",
         "_stream",
         "has_sent",
         "lane_place",
         "name",
         "pid",
+        "room_for_values",
+        "values",
     )
+    VALUES = VALUES
 
     def __init__(
         self,
@@ -100,20 +101,22 @@ class Link(Remote):
     ) -> None:
         super().__init__(monotonic())
         self.has_sent, self._links = Sent(), engine.links
+        self.values, self.room_for_values = engine.links.values, welcome.room
         self.pid = None
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self._setup, self._code, self._sent_code = setup, code, set[str]()
+        self._setup = setup
         self.width, self.offer = welcome.workers, Offer(welcome.tag, amounts(welcome.resource))
         here = welcome.host == host_name()
         self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
         self._address, self._host = address, welcome.host
         self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
+        self._code = SentCode(code, self._outbox)
         self._stream: Any = None
         self._owes_settings, self._leaving = True, False
         self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
         if setup is not None:
-            self._send_code(setup.digests)
+            self._code.send(setup.digests)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
@@ -218,19 +221,18 @@ class Link(Remote):
             self._owes_settings = False
             if settings := self._links.settings():
                 self._outbox.put(encode(Settings(settings=settings)))
-        self._send_code(function.code)
+        self._code.send(function.code)
         attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
         return encode(frame)
 
-    def _send_code(self, digests: Sequence[str]) -> None:
-        for digest in digests:
-            data = None if digest in self._sent_code else self._code(digest)
-            if data is None:
-                continue
-            self._sent_code.add(digest)
-            for start in range(0, len(data), _PIECE):
-                last = start + _PIECE >= len(data)
-                self._outbox.put(encode(Code(digest=digest, data=data[start : start + _PIECE], last=last)))
+    def send_value(self, value: Value) -> None:
+        """Send a value, a large one in parts; calls that need it may pass it."""
+        self._outbox.put_frame(ON_LINK | value.number, Keep(value=value.number), value.payload)  # type: ignore[arg-type]
+
+    def send_drop(self, number: int) -> None:
+        """Let the peer forget a value, or what it has received of it."""
+        self._outbox.withdraw(ON_LINK | number)
+        super().send_drop(number)
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         number = frame.call[0]
@@ -290,6 +292,7 @@ class Link(Remote):
     def _broke(self, why: str) -> None:
         """Fail or retry the outstanding calls; queued calls go to other places."""
         self.ready = self.lane_place.ready = False
+        self.values.leave(self)
         self.has_sent.clear()
         is_fault = not (self._leaving or why == _CLOSED)
         self._links.leave(

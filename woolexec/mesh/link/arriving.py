@@ -106,10 +106,11 @@ class Arriving:
         self._size -= self._sizes.pop(call, 0)
         return self._files.pop(call, None)
 
-    def take(self, frame: Any) -> bytes | File | Parts | OSError:
+    def take(self, frame: Any, key: int = 0) -> bytes | File | Parts | OSError:
         """
         Return the payload of a frame, in the form used on one host; an error if no descriptor was left for it.
 
+        :param key: what names its parts; 0: its call
         :raises ValueError: if it has not arrived
         :raises OSError: if there is no memory left
         """
@@ -117,7 +118,7 @@ class Arriving:
             payload: bytes = frame.payload
             return payload
         if not len(frame.payload):
-            call = getattr(frame, "call", 0)
+            call = key or getattr(frame, "call", 0)
             file = self._pop(call if isinstance(call, int) else call[0])
             if file is None:
                 raise ValueError("received a frame before any part of its large payload")

@@ -71,8 +71,8 @@ class Passage:
         """
         number = self._given + 1
         try:
-            if not self._on_the_way.has_room(len(file)):
-                return 0
+            if not is_sealed(file.fd) or not self._on_the_way.has_room(len(file)):
+                return 0  # a file on disk can be changed by others
             send_with_fds(self._sock, number.to_bytes(_NUMBER, "little"), [file.fd])
         except OSError:
             return 0

@@ -53,6 +53,12 @@ OPTIONS = [
 ]
 
 
+ON_LINK = 1 << 63
+"""Added to the number of a value, it names the parts of the value, where others are named by their calls."""
+
+VALUES = 1 << 16
+"""Maximum number of values that a peer keeps for one client."""
+
 _PART = 512 << 10
 """Bytes of a large payload per message: a small frame waits for at most one of these."""
 

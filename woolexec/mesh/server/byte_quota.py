@@ -39,17 +39,18 @@ class ByteQuota:
         """Note that a call has ended."""
         self.size -= size
 
-    def keep(self, what: Hashable, size: int) -> None:
+    def keep(self, what: Hashable, size: int, *, alone: bool = False) -> None:
         """
         Note something that stays, in place of what was kept under the same name.
 
+        :param alone: there is no other of its kind, and it is let in whatever its size
         :raises ProtocolError: if there is no room for it
         """
         self.drop(what)
-        if not self.has_room(size):
+        if not (alone or self.has_room(size)):
             raise ProtocolError(
-                f"functions and chunks of {size} bytes, beside {self.size} bytes of others, exceed the limit of "
-                f"{self._limit} bytes for one client"
+                f"functions, chunks and values of {size} bytes, beside {self.size} bytes of others, exceed the limit "
+                f"of {self._limit} bytes for one client"
             )
         self._kept[what] = size
         self.size += size

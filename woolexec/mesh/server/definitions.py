@@ -11,6 +11,7 @@ from woolexec.errors import ProtocolError
 if TYPE_CHECKING:
     from woolexec.mesh.link.arriving import Arriving
     from woolexec.mesh.server.byte_quota import ByteQuota
+    from woolexec.mesh.server.kept_values import KeptValues
     from woolexec.wire.frames import Define, Start
     from woolexec.wire.payload import File, Parts
 
@@ -21,10 +22,11 @@ class Definitions:
 
     :param arriving: has the large payloads
     :param quota: counts the bytes
+    :param values: what the chunks refer to
     """
 
-    def __init__(self, arriving: Arriving, quota: ByteQuota) -> None:
-        self._arriving, self._quota = arriving, quota
+    def __init__(self, arriving: Arriving, quota: ByteQuota, values: KeptValues) -> None:
+        self._arriving, self._quota, self._values = arriving, quota, values
         self.slots: dict[int, Function] = {}
         self._families: dict[int, object] = {}  # by slot: workers keep only the last function of each
         self._chunks: dict[bool, Chunk] = {}  # the last one of plain calls, and of calls in a lane
@@ -80,6 +82,8 @@ class Definitions:
         in_lane = bool(frame.lane)
         if not frame.again:
             payload: Any = self._arriving.take(frame)
+            if frame.values and len(frame.call) == 1:  # it is sent whole each time
+                return Chunk(function, self._values.bind(payload, frame.values), 0, receiver)
             self._quota.keep(("chunk", in_lane), 0 if isinstance(payload, OSError) else len(payload))
             self._chunks[in_lane] = Chunk(function, payload, 0, receiver)
         chunk = self._chunks.get(in_lane)

@@ -46,6 +46,7 @@ from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.mesh.server.supervision import Supervision
 from woolexec.mesh.server.tenant import Tenant, Tenants
+from woolexec.platform.memory import usable_memory
 from woolexec.platform.posix import descriptor_limit
 from woolexec.wire.restricted import ALLOW, AllowList
 from woolexec.wire.wire_pb2 import Welcome
@@ -147,6 +148,7 @@ class Peer:
         self._audit = audit
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
+        welcome.room = usable_memory() // 4
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._welcome = welcome
         self._bind = self._socket_dir.bind

@@ -19,6 +19,7 @@ from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
+from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
@@ -31,6 +32,8 @@ from woolexec.wire.frames import (
     Cancel,
     Code,
     Define,
+    Drop,
+    Keep,
     Recall,
     Recalled,
     Settings,
@@ -99,7 +102,8 @@ class Served:
         self.byte_quota = ByteQuota(memory // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
         self._arriving = Arriving(memory // 2)
-        self._definitions = Definitions(self._arriving, self.byte_quota)
+        self._values = KeptValues(self._arriving, self.byte_quota)
+        self._definitions = Definitions(self._arriving, self.byte_quota, self._values)
         self.is_stopped = False
         """Nothing is read from the client, because the peer is short of memory."""
         self.log = LogFeed(self.outbox).send
@@ -197,6 +201,8 @@ class Served:
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
+                Keep: self._values.keep,
+                Drop: self._values.drop,
                 Code: self._code.take,
                 Settings: self._use_settings,
             },
@@ -215,6 +221,7 @@ class Served:
             return
         if len(frame.call) == 1:
             payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
+            payload = self._values.bind(payload, frame.values)
             self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return
         if len(frame.call) > _CALLS:
@@ -239,7 +246,8 @@ class Served:
             return
         self.outstanding[answer.number] = answer
         self.untold.add(answer)
-        submit(call, self._engine.broken, partial(self._links.submit, worker=worker))
+        add = partial(self._links.submit, worker=worker)
+        submit(call, self._engine.broken, partial(self._values.hand_on, hand_on=add))
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
@@ -315,8 +323,9 @@ class Served:
 
     def _drop(self, answer: Answer, *, force: bool) -> bool:
         """Take a call back or, with `force`, end it; return whether that was possible."""
-        ended: list[bool] = []
-        self._links.cancel(answer.outstanding_call, ended.append, force=force)
+        ended = [True] if self._values.withdraw(answer.outstanding_call) else list[bool]()
+        if not ended:
+            self._links.cancel(answer.outstanding_call, ended.append, force=force)
         if ended != [True]:  # it runs, or was passed on to another peer, which answers later
             return False
         self.forget(answer.number)
@@ -352,6 +361,7 @@ class Served:
                 self._drop(answer, force=True)
         for number in list(self.outstanding):
             self.forget(number)
+        self._values.clear()
         self.untold.clear()
         self.places.leave(self)
         if self.outbox.passage is not None:

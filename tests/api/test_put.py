@@ -1,0 +1,263 @@
+"""`put`: a value that many tasks share."""
+
+import asyncio
+import gc
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+from tests.faults.tasks import SOON, eventually
+from tests.shared_pools import shared
+from woolexec import PeerPoolExecutor, current_executor, errors
+from woolexec.wire.payload import LARGE
+
+pytestmark = pytest.mark.usefixtures("shared_pools")
+
+LONG = LARGE // 8 + 1000
+
+
+class Opaque:
+    """Of this module, whose name workers can import; counts where it is unpickled."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __reduce__(self):
+        return _unpickled, (os.getpid(), self.data)
+
+
+def _unpickled(pid, data):
+    return pid != os.getpid(), data
+
+
+def total(*arrays):
+    return sum(float(array.sum()) for array in arrays)
+
+
+def change(array):
+    array[0] = 7
+    return float(array[0])
+
+
+def flags(array):
+    return array.flags.writeable
+
+
+def same(first, second):
+    return first is second
+
+
+def files():
+    """Memory files that a worker has open or mapped."""
+    return sum("memfd:woolexec" in line for line in open("/proc/self/maps")) + sum(
+        "memfd:woolexec" in os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{fd}")
+    )
+
+
+@pytest.mark.parametrize("size", [3, 4096, LONG, 1 << 18])
+def test_put_value_is_an_argument_of_many_tasks(size):
+    array = np.arange(size, dtype=float)
+    with shared(2) as pool:
+        value = pool.put(array)
+        assert value.done()
+        assert {pool.submit(total, value).result(SOON) for _ in range(20)} == {array.sum()}
+        assert pool.submit(total, value, value).result(SOON) == 2 * array.sum()
+        assert list(pool.map(total, [value, array])) == [array.sum()] * 2
+        assert next(iter(pool.run_on_all(total, value).values())).result() == array.sum()
+        assert (value.result() == array).all()
+
+
+@pytest.mark.parametrize("size", [3, LONG])
+def test_each_task_has_a_copy_of_its_own_that_it_may_change(size):
+    with shared(2) as pool:
+        value = pool.put(np.zeros(size))
+        assert {pool.submit(change, value).result(SOON) for _ in range(10)} == {7.0}
+        assert pool.submit(total, value).result(SOON) == 0
+        assert value.result()[0] == 0
+
+
+def test_changes_here_after_it_was_put_reach_no_task():
+    with shared(2) as pool:
+        array = np.zeros(LONG)
+        value = pool.put(array)
+        array[0] = 5
+        value.result()[0] = 6
+        assert pool.submit(total, value).result(SOON) == 0
+
+
+def test_read_only_arrays_stay_read_only():
+    array = np.zeros(LONG)
+    array.flags.writeable = False
+    with shared(2) as pool:
+        assert not pool.submit(flags, pool.put(array)).result(SOON)
+        assert not pool.put(array).result().flags.writeable
+        assert pool.submit(flags, array).result(SOON)  # as an argument
+
+
+@pytest.mark.parametrize("value", [b"x" * LARGE, "x" * LARGE, {"a": [b"y" * LARGE] * 2}, None, 5, [1, "two"]], ids=type)
+def test_any_value_can_be_put(value):
+    with shared(2) as pool:
+        future = pool.put(value)
+        assert pool.submit(pickle.dumps, future).result(SOON) == pickle.dumps(value)
+        assert future.result() == value
+
+
+def test_value_occurs_anywhere_and_is_one_object_in_a_task():
+    with shared(2) as pool:
+        value, scale = pool.put(np.ones(LONG)), pool.put(3)
+        assert pool.submit(same, value, value).result(SOON)
+        assert pool.submit(sum, [scale, scale]).result(SOON) == 6
+        assert pool.submit(total, *[value] * 3).result(SOON) == 3 * LONG
+        assert list(pool.map(lambda n: n * len(value), range(3))) == [0, LONG, 2 * LONG]  # in a closure
+        with pool.stream(iter_twice, value) as stream:
+            assert [len(item) for item in stream] == [LONG] * 2
+
+
+def iter_twice(array):
+    yield array
+    yield array
+
+
+async def total_async(array):
+    return float(array.sum())
+
+
+def test_coroutines_take_values():
+    async def main(pool):
+        value = pool.put(np.ones(LONG))
+        assert await pool.run(total_async, value) == LONG
+        assert [each async for each in pool.map_async(total_async, [value] * 5)] == [LONG] * 5
+        assert (await value).sum() == LONG
+
+    with shared(2) as pool:
+        asyncio.run(main(pool))
+
+
+def test_value_is_pickled_once_and_unpickled_in_workers_only():
+    with shared(2) as pool:
+        value = pool.put(Opaque(bytes(LARGE)))
+        assert [pool.submit(tuple, value).result(SOON)[0] for _ in range(4)] == [True] * 4
+
+
+def test_value_of_a_script_is_put():
+    namespace = {"__name__": "__main__"}
+    exec("class Point:\n    def __init__(self, x): self.x = x\ndef x_of(point): return len(point.x)", namespace)
+    with shared(2) as pool:
+        value = pool.put(namespace["Point"](bytes(LARGE)))
+        assert [pool.submit(namespace["x_of"], value).result(SOON) for _ in range(2)] == [LARGE] * 2
+
+
+def test_worker_has_one_file_of_a_value_and_none_when_it_is_collected():
+    with PeerPoolExecutor(1) as pool:
+        before = pool.submit(files).result(SOON)
+        value = pool.put(np.ones(1 << 18))
+        for _ in range(10):
+            pool.submit(total, value).result(SOON)
+        assert pool.submit(files).result(SOON) == before + 1
+        del value
+        gc.collect()
+        assert eventually(lambda: pool.submit(files).result(SOON) == before)
+
+
+def test_value_outlives_its_future_while_a_task_needs_it(tmp_path):
+    def wait_for(path):
+        return eventually(path.exists)
+
+    with PeerPoolExecutor(1) as pool:
+        first = pool.submit(wait_for, tmp_path / "go")
+        waits = pool.submit(total, pool.put(np.ones(LONG)))
+        gc.collect()
+        (tmp_path / "go").touch()
+        assert first.result(SOON)
+        assert waits.result(SOON) == LONG
+
+
+def test_value_reaches_the_worker_that_takes_a_dead_ones_place():
+    with PeerPoolExecutor(1) as pool:
+        value = pool.put(np.ones(LONG))
+        assert pool.submit(total, value).result(SOON) == LONG
+        with pytest.raises(errors.WorkerLostError):
+            pool.submit(os._exit, 3).result(SOON)
+        assert pool.with_options(retries=2).submit(total, value).result(SOON) == LONG
+
+
+def test_more_values_than_a_worker_keeps():
+    with PeerPoolExecutor(1) as pool:
+        values = [pool.put(np.full(LONG, number)) for number in range(150)]
+        for _ in range(2):
+            assert [pool.submit(total, value).result(SOON) for value in values] == [n * LONG for n in range(150)]
+        assert pool.submit(total, *values).result(SOON) == sum(range(150)) * LONG
+
+
+def test_values_are_used_by_other_pools():
+    with PeerPoolExecutor(1) as pool, PeerPoolExecutor(1) as other:
+        value = pool.put(np.ones(LONG))
+        assert other.submit(total, value).result(SOON) == pool.submit(total, value).result(SOON) == LONG
+    with shared(1) as third:
+        assert third.submit(total, value).result(SOON) == LONG  # the value is the program's, not the pool's
+
+
+def nested():
+    pool = current_executor()
+    value = pool.put(np.ones(LONG))
+    return sum(future.result() for future in [pool.submit(total, value) for _ in range(3)])
+
+
+def test_tasks_put_values_for_their_own_tasks():
+    with shared(2) as pool:
+        assert pool.submit(nested).result(SOON) == 3 * LONG
+
+
+def test_what_cannot_be_put_is_an_error_at_once():
+    with PeerPoolExecutor(1) as pool:
+        with pytest.raises(TypeError, match="cannot pickle") as caught:
+            pool.put({"lock": threading.Lock()})
+        assert "lock" in "".join(caught.value.__notes__)
+        with pytest.raises(TypeError, match="a future stands for its value in the arguments of a task only"):
+            pool.put([pool.submit(abs, -1)])
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.put(1)
+
+
+def test_limit_of_the_store_and_the_folder_beyond_it(tmp_path):
+    with PeerPoolExecutor(1, store_limit=3_000_000) as pool:
+        kept = pool.put(bytes(2_000_000))
+        with pytest.raises(errors.StoreFullError, match="store_limit"):
+            pool.put(bytes(2_000_000))
+        assert pool.submit(len, kept).result(SOON) == 2_000_000
+        del kept
+        gc.collect()
+        assert pool.submit(len, pool.put(bytes(2_500_000))).result(SOON) == 2_500_000
+    with PeerPoolExecutor(1, store_limit=0, spill_dir=tmp_path) as pool:
+        values = [pool.put(np.full(LONG, number)) for number in range(5)]
+        assert [pool.submit(total, value).result(SOON) for value in values] == [n * LONG for n in range(5)]
+        assert {pool.submit(change, values[1]).result(SOON), pool.submit(total, values[1]).result(SOON)} == {7.0, LONG}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"store_limit": -1}, ValueError),
+        ({"store_limit": "1G"}, TypeError),
+        ({"spill_dir": 5}, TypeError),
+        ({"spill_dir": b"/tmp"}, TypeError),
+        ({"spill_dir": "/no/such/folder"}, ValueError),
+    ],
+)
+def test_wrong_limits_are_errors(wrong, error):
+    with pytest.raises(error, match=r"store_limit|spill_dir"):
+        PeerPoolExecutor(1, **wrong)
+
+
+def test_large_result_is_shared_by_the_tasks_that_take_it():
+    with PeerPoolExecutor(1) as pool:
+        before = pool.submit(files).result(SOON)
+        made = pool.submit(np.ones, 1 << 18)
+        assert {pool.submit(total, made).result(SOON) for _ in range(5)} == {float(1 << 18)}
+        assert pool.submit(files).result(SOON) == before + 1
+        assert made.result().sum() == 1 << 18

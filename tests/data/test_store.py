@@ -1,0 +1,69 @@
+import gc
+import os
+
+import pytest
+
+from woolexec import errors
+from woolexec.data import store as stores
+from woolexec.data.store import Store
+from woolexec.wire.payload import LARGE, Parts, pack
+from woolexec.wire.unpickling import loads
+
+
+def test_bytes_are_counted_until_the_value_is_collected():
+    store = Store(1000, None)
+    value, other = store.add(bytes(600)), store.add(bytes(300))
+    assert store.size == 900
+    del value
+    gc.collect()
+    assert store.size == 300
+    assert store.add(bytes(700)).payload == bytes(700)
+    assert other.number
+
+
+def test_value_beyond_the_limit_is_an_error_that_says_what_helps():
+    store = Store(1000, None)
+    value = store.add(bytes(600))
+    with pytest.raises(errors.StoreFullError, match=r"500 bytes, beside 600 bytes .* is 1000; .*spill_dir") as caught:
+        store.add(bytes(500))
+    assert isinstance(caught.value, MemoryError)
+    assert store.size == len(value.payload)
+
+
+@pytest.mark.parametrize("buffers", [[], [b"x" * LARGE, b"y" * 5000]])
+def test_value_beyond_the_limit_is_a_file_in_the_folder_if_there_is_one(tmp_path, buffers):
+    store = Store(0, str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    payload = pack(b"body", buffers) if buffers else b"body"
+    value = store.add(payload)
+    assert store.size == 0
+    assert os.listdir(tmp_path) == []  # it has no name: nothing is left when this process ends
+    assert os.readlink(f"/proc/self/fd/{value.payload.fd}").startswith(str(tmp_path))
+    assert [bytes(part) for part in value.payload.load()] == [b"body", *buffers]
+    del value, payload
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_folder_that_is_gone_is_an_error(tmp_path):
+    (tmp_path / "gone").mkdir()
+    store = Store(0, str(tmp_path / "gone"))
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError):
+        store.add(Parts([b"body", b"x"]))
+
+
+def test_limit_is_a_share_of_the_memory_of_this_process(monkeypatch):
+    monkeypatch.setattr(stores, "usable_memory", lambda: 10_000)
+    store = Store(None, None)
+    value = store.add(bytes(3000))
+    with pytest.raises(errors.StoreFullError):
+        store.add(b"x")
+    assert value.number
+
+
+def test_spilled_value_is_unpickled_like_any_other(tmp_path):
+    store = Store(0, str(tmp_path))
+    import pickle
+
+    assert loads(store.add(pickle.dumps([1, 2])).payload) == [1, 2]

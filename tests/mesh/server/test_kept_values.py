@@ -1,0 +1,91 @@
+import errno
+
+import pytest
+
+from woolexec.core.call import Call, Function
+from woolexec.errors import ProtocolError
+from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.server import kept_values
+from woolexec.mesh.server.byte_quota import ByteQuota
+from woolexec.mesh.server.kept_values import KeptValues
+from woolexec.wire.frames import Drop, Keep
+
+
+@pytest.fixture
+def quota():
+    return ByteQuota(100)
+
+
+@pytest.fixture
+def values(quota):
+    return KeptValues(Arriving(), quota)
+
+
+@pytest.fixture
+def handed_on():
+    return []
+
+
+def call(values, *numbers):
+    return Call(Function(b"f", "f"), values.bind(b"arguments", numbers), None)
+
+
+def test_call_whose_values_are_there_is_handed_on_at_once(values, handed_on):
+    values.keep(Keep(value=7, payload=b"seven"))
+    made = call(values, 7)
+    values.hand_on(made, handed_on.append)
+    assert handed_on == [made]
+    assert [value.payload for value in made.payload.values] == [b"seven"]
+
+
+def test_call_waits_for_the_last_of_its_values(values, handed_on):
+    made = call(values, 1, 2)
+    values.hand_on(made, handed_on.append)
+    values.keep(Keep(value=2, payload=b"two"))
+    assert handed_on == []
+    values.keep(Keep(value=1, payload=b"one"))
+    assert handed_on == [made]
+
+
+def test_call_without_values_is_as_it_was(values, handed_on):
+    made = call(values)
+    assert made.payload == b"arguments"
+    values.hand_on(made, handed_on.append)
+    assert handed_on == [made]
+
+
+def test_call_that_waits_is_withdrawn(values, handed_on):
+    made = call(values, 1)
+    values.hand_on(made, handed_on.append)
+    assert values.withdraw(made)
+    assert not values.withdraw(made)
+    values.keep(Keep(value=1, payload=b"one"))
+    assert handed_on == []
+
+
+def test_dropped_value_frees_its_bytes_and_stays_for_a_call_that_has_it(values, quota):
+    values.keep(Keep(value=1, payload=bytes(60)))
+    made = call(values, 1)
+    values.drop(Drop(value=(1,)))
+    assert quota.size == len(values) == 0
+    assert len(made.payload.values[0].payload) == 60
+
+
+def test_values_that_are_too_large_together_are_refused_and_one_alone_is_not(values):
+    values.keep(Keep(value=1, payload=bytes(150)))
+    with pytest.raises(ProtocolError, match="values of 60 bytes"):
+        values.keep(Keep(value=2, payload=bytes(60)))
+
+
+def test_client_has_so_many_values_and_no_more(values, monkeypatch):
+    monkeypatch.setattr(kept_values, "VALUES", 3)
+    call(values, 1, 2, 3)
+    with pytest.raises(ProtocolError, match="more than 3 values"):
+        call(values, 4)
+
+
+def test_value_that_could_not_be_received_is_an_error(values, monkeypatch):
+    error = OSError(errno.EMFILE, "none left")
+    monkeypatch.setattr(Arriving, "take", lambda self, frame, key=0: error)
+    with pytest.raises(OSError, match="none left"):
+        values.keep(Keep(value=1))

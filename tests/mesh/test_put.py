@@ -1,0 +1,152 @@
+"""`put` with peers: a value is sent to each of them once."""
+
+import gc
+import time
+
+import numpy as np
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import current_executor
+from woolexec.mesh.client.link import Link
+from woolexec.mesh.server.peer import Peer
+from woolexec.wire.payload import LARGE
+
+LONG = 1 << 18  # 2 MiB: several parts
+
+
+def total(array):
+    return float(array.sum())
+
+
+def change(array):
+    array[0] = 7
+    return float(array[0])
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The numbers of the values that were sent to peers."""
+    sent, send = [], Link.send_value
+
+    def counted(self, value):
+        sent.append(value.number)
+        send(self, value)
+
+    monkeypatch.setattr(Link, "send_value", counted)
+    return sent
+
+
+@pytest.fixture(params=["handed over", "in parts"])
+def way(request):
+    if request.param == "in parts":
+        request.getfixturevalue("apart")
+
+
+def kept(peer):
+    return [len(served._values) for served in peer._acceptor.served]
+
+
+@pytest.mark.usefixtures("way")
+def test_value_is_sent_to_a_peer_once_and_shared_there(sent):
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        value, small = pool.put(np.ones(LONG)), pool.put(np.ones(LARGE // 16))
+        assert {pool.submit(total, value).result(PATIENCE) for _ in range(10)} == {LONG}
+        assert pool.submit(change, value).result(PATIENCE) == 7
+        assert list(pool.map(total, [value] * 5)) == [LONG] * 5
+        assert pool.submit(total, small).result(PATIENCE) == LARGE // 16
+        assert len(sent) == 1  # a small one travels with each call
+        assert kept(peer) == [1]
+        del value
+        gc.collect()
+        eventually(lambda: kept(peer) == [0])
+        (served,) = peer._acceptor.served
+        assert served.byte_quota.size == sum(served.byte_quota._kept.values()) < LONG
+
+
+def test_two_peers_have_it_each(sent):
+    with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as two, joined(one, two) as pool:
+        value = pool.put(np.ones(LONG))
+        assert {future.result(PATIENCE) for future in [pool.submit(total, value) for _ in range(40)]} == {LONG}
+        assert len(sent) == 2
+        assert kept(one) == kept(two) == [1]
+
+
+@pytest.mark.usefixtures("apart")
+def test_calls_that_come_before_their_value_wait_for_it_and_are_cancelled():
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        pool.submit(abs, -1).result(PATIENCE)
+        value = pool.put(bytes(200_000_000))
+        futures = [pool.submit(len, value) for _ in range(4)]
+        assert futures[3].cancel() or futures[3].result(PATIENCE) == 200_000_000
+        assert pool.submit(abs, -1).result(PATIENCE) == 1  # it passes the value
+        assert [future.result(PATIENCE) for future in futures[:3]] == [200_000_000] * 3
+
+
+@pytest.mark.usefixtures("apart")
+def test_value_that_nobody_needs_any_more_is_not_sent_to_its_end():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        pool.submit(abs, -1).result(PATIENCE)
+        futures = [pool.submit(len, pool.put(bytes(100_000_000))) for _ in range(3)]
+        for future in futures:
+            future.cancel()
+        del futures, future
+        gc.collect()
+        eventually(lambda: kept(peer) == [0])
+        eventually(lambda: not any(served._arriving.size for served in peer._acceptor.served))
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_peer_with_little_room_has_the_values_used_last(monkeypatch, sent):
+    monkeypatch.setattr("woolexec.mesh.server.peer.usable_memory", lambda: 4 * 3 * 8 * LONG)
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        values = [pool.put(np.full(LONG, number)) for number in range(6)]
+        for _ in range(2):
+            assert [pool.submit(total, value).result(PATIENCE) for value in values] == [n * LONG for n in range(6)]
+        assert kept(peer)[0] <= 3
+        assert len(sent) == 12
+
+
+def slow_total(array):
+    time.sleep(0.3)
+    return total(array)
+
+
+def test_link_that_breaks_takes_no_value_along(sent):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer, timeout=PATIENCE) as pool:
+        value = pool.put(np.ones(LONG))
+        future = pool.with_options(retries=5).submit(slow_total, value)
+        eventually(lambda: kept(peer) == [1])
+        (link,) = pool._engine.scheduler.links
+        pool._engine._loop.tell(link.close)
+        assert future.result(PATIENCE) == LONG
+        assert len(sent) == 2
+
+
+def pass_on(array):
+    pool = current_executor()
+    value = pool.put(array)
+    return sum(future.result() for future in [pool.submit(total, value) for _ in range(3)])
+
+
+def test_tasks_at_a_peer_put_values():
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(pass_on, pool.put(np.ones(LONG))).result(PATIENCE) == 3 * LONG
+
+
+def test_peers_pass_values_on_to_their_own_peers():
+    with (
+        Peer(1, credentials=CREDENTIALS) as far,
+        Peer(1, credentials=CREDENTIALS, peers=[far.address]) as near,
+        joined(near) as pool,
+    ):
+        value = pool.put(np.ones(LONG))
+        assert {future.result(PATIENCE) for future in [pool.submit(total, value) for _ in range(10)]} == {LONG}
+
+
+def test_value_runs_on_all_workers_of_peers():
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer, local=1) as pool:
+        value = pool.put(np.ones(LONG))
+        results = pool.run_on_all(total, value)
+        assert len(results) == 3
+        assert {future.result() for future in results.values()} == {LONG}

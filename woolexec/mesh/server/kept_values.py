@@ -1,0 +1,92 @@
+"""The values that a client has sent to a peer, and the calls that wait until those that they need have arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec.errors import ProtocolError
+from woolexec.mesh.link.outbox import ON_LINK, VALUES
+from woolexec.wire.values import Value, WithValues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from woolexec.core.call import Call
+    from woolexec.mesh.link.arriving import Arriving
+    from woolexec.mesh.server.byte_quota import ByteQuota
+    from woolexec.wire.frames import Drop, Keep
+
+
+class KeptValues:
+    """
+    The values of one client.
+
+    A call may arrive before a value that it needs: large payloads are sent in parts, and small frames pass them.
+
+    :param arriving: has the large payloads
+    :param quota: counts the bytes
+    """
+
+    def __init__(self, arriving: Arriving, quota: ByteQuota) -> None:
+        self._arriving, self._quota = arriving, quota
+        self._values: dict[int, Value] = {}
+        self._waiting: dict[Call, tuple[Sequence[Value], Callable[[Call], object]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def keep(self, frame: Keep) -> None:
+        """
+        Store a value, and hand on the calls that have all of theirs now.
+
+        :raises ProtocolError: if there is no room for it beside others
+        :raises OSError: if it could not be received
+        """
+        payload = self._arriving.take(frame, ON_LINK | frame.value)
+        if isinstance(payload, OSError):
+            raise payload
+        alone = all(value.payload is None for value in self._values.values())
+        self._quota.keep(("value", frame.value), len(payload), alone=alone)
+        self._value(frame.value).payload = payload
+        for call, (values, hand_on) in list(self._waiting.items()):
+            if all(value.payload is not None for value in values):
+                del self._waiting[call]
+                hand_on(call)
+
+    def drop(self, frame: Drop) -> None:
+        """Forget values, but for those that a call still needs."""
+        for number in frame.value:
+            self._arriving.forget(ON_LINK | number)
+            self._values.pop(number, None)
+            self._quota.drop(("value", number))
+
+    def _value(self, number: int) -> Value:
+        value = self._values.get(number)
+        if value is None:
+            if len(self._values) >= VALUES:
+                raise ProtocolError(f"a client has more than {VALUES} values here")
+            value = self._values[number] = Value(None)
+        return value
+
+    def bind(self, payload: Any, numbers: Sequence[int]) -> Any:
+        """Return the payload of a call that refers to the values with these numbers."""
+        if not numbers or isinstance(payload, OSError):
+            return payload
+        return WithValues(payload, [self._value(number) for number in numbers])
+
+    def hand_on(self, call: Call, hand_on: Callable[[Call], object]) -> None:
+        """Hand on a call when its values are there."""
+        values = call.payload.values if isinstance(call.payload, WithValues) else ()
+        if all(value.payload is not None for value in values):
+            hand_on(call)
+        else:
+            self._waiting[call] = values, hand_on
+
+    def withdraw(self, call: Call) -> bool:
+        """Take back a call that waits for a value; return False if it does not."""
+        return self._waiting.pop(call, None) is not None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+        self._waiting.clear()
