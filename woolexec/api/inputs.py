@@ -195,7 +195,7 @@ def _ready_value(future: Any, *, shares: bool) -> bytes | File | Parts | Value |
     """
     if not isinstance(future, CallFuture):
         return None
-    value = future.value
+    value: Value | None = future.value
     if value is not None:
         return value if shares and len(value.payload) >= LARGE else value.payload  # type: ignore[arg-type]  # it is here
     payload = future.encoded

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from typing import Any, ClassVar, NoReturn
 
-    from woolexec.wire.values import Value
-
 T = TypeVar("T")
 
 
@@ -158,18 +156,18 @@ class CallFuture(DeliveredFuture[T]):
         outcome = self._outcome
         return None if outcome is None or self._failed else outcome[0]
 
-    def share(self, value: Value) -> None:
-        """Resolve to a value that calls share."""
+    def share(self, value: Any) -> None:
+        """Resolve to a `Value`, which calls share."""
         self.value = value
         self.deliver(None, value.payload)
 
     @property
-    def value(self) -> Value | None:
-        """The value that the calls share whose arguments contain this future; None if there is none."""
+    def value(self) -> Any:
+        """The `Value` that the calls share whose arguments contain this future; None if there is none."""
         return self.__dict__.get("value")
 
     @value.setter
-    def value(self, value: Value) -> None:
+    def value(self, value: Any) -> None:
         self.__dict__["value"] = value
 
     @property
