@@ -137,8 +137,12 @@ def test_what_is_no_memory_file_is_not_taken(what, tmp_path):
         "file": lambda: os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR),
         "memory file that may change": lambda: os.memfd_create("woolexec"),
     }
-    with two_ends() as (here, there), pytest.raises(ProtocolError, match="other than a sealed memory file"):
-        there.take(here.give(File(made[what](), ())))
+    with two_ends() as (here, there):
+        file = File(made[what](), ())
+        assert not here.give(file)
+        socket.send_fds(here._sock, [(1).to_bytes(8, "little")], [file.fd])
+        with pytest.raises(ProtocolError, match="other than a sealed memory file"):
+            there.take(1)
 
 
 def test_descriptors_that_are_not_asked_for_are_closed():

@@ -185,6 +185,8 @@ class Outbox:
         """
         self._write = None
         self.flush()
+        self._frames.clear()
+        self._due.discard(self)  # it refers to objects of grpc, and the engine may be kept for long
 
     async def ended(self) -> None:
         """Wait a moment for the write that was pending when the outbox was closed."""
