@@ -13,6 +13,7 @@ from .memory import IDLE, OUTSTANDING
 from .scale import SCALE
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
+from .values import CHAIN, PUT, SHARED
 
 if TYPE_CHECKING:
     from .workload import Workload
@@ -27,6 +28,9 @@ WORKLOADS: tuple[Workload, ...] = (
     BYTES,
     VALUES,
     OWN,
+    SHARED,
+    PUT,
+    CHAIN,
     START,
     *SLEEPS,
     LONG_SUBMIT,

@@ -1,0 +1,120 @@
+"""How fast tasks get values that several of them use, or that other tasks make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.bench import work
+from tests.bench.goals import Figure, Goal
+
+from .data import no_numpy
+from .workload import Sample, Workload, timed
+
+if TYPE_CHECKING:
+    from tests.bench.contenders import Contender, Pool
+
+SLOWER = 20
+"""Others send the array with each task: they get so many times fewer of them, or the benchmark would take all day."""
+
+
+def shared_rate(contender: Contender, *, workers: int, megabytes: int, tasks: int) -> Sample:
+    """Read a hundredth of one array in each task; tasks per second."""
+    import numpy as np
+
+    array = np.arange(megabytes * 1_000_000 // 8, dtype=np.int64)
+    sums = [work.part(array, number) for number in range(100)]
+
+    def run(pool: Pool, count: int, value: Any) -> None:
+        handles = [pool.submit(work.part, value, number % 100) for number in range(count)]
+        if pool.gather(handles) != [sums[number % 100] for number in range(count)]:
+            raise RuntimeError("another array came")
+
+    with contender.warm(workers) as pool:
+        put = getattr(getattr(pool, "executor", None), "put", None)
+        if put is None:
+            count = tasks if contender.name == "threads" else max(workers, tasks // SLOWER)
+            took, _ = timed(run, pool, count, array)
+            return {"rate": count / took}
+        value = put(array)
+        run(pool, workers, value)
+        took, _ = timed(run, pool, tasks, value)
+        return {"rate": tasks / took}
+
+
+def put_time(contender: Contender, *, workers: int, megabytes: int) -> Sample:
+    """Put an array; the time as a multiple of a copy of it."""
+    import numpy as np
+
+    array = np.arange(megabytes * 1_000_000 // 8, dtype=np.int64)
+    with contender.warm(workers) as pool:
+        executor: Any = pool.executor  # type: ignore[attr-defined]  # only ours takes part
+        for _ in range(2):  # the first time pages are made
+            copied, _copy = timed(array.copy)
+            took, _value = timed(executor.put, array)
+    return {"put": took / copied}
+
+
+def chain_rate(contender: Contender, *, workers: int, tasks: int) -> Sample:
+    """Let each task take the result of the one before it; tasks per second."""
+
+    def handed_on(pool: Pool) -> int:
+        value = pool.submit(work.increment_number, 0)
+        for _ in range(tasks - 1):
+            value = pool.submit(work.increment_number, value)
+        return int(pool.gather([value])[0])
+
+    def waited_for(pool: Pool) -> int:
+        value = 0
+        for _ in range(tasks):
+            [value] = pool.gather([pool.submit(work.increment_number, value)])
+        return value
+
+    with contender.warm(workers) as pool:
+        run = handed_on if hasattr(getattr(pool, "executor", None), "put") else waited_for
+        took, last = timed(run, pool)
+    if last != tasks:
+        raise RuntimeError("a task had another value")
+    return {"rate": tasks / took}
+
+
+SHARED = Workload(
+    name="shared",
+    probe=shared_rate,
+    figures=(
+        Figure(
+            "rate",
+            "200 tasks that each read 1 % of one 100 MB array",
+            "tasks/s",
+            "higher",
+            (Goal(50), Goal(1 / 1.5, "threads")),
+        ),
+    ),
+    size={"workers": 2, "megabytes": 100, "tasks": 200},
+    quick={"megabytes": 1, "tasks": 40},
+    contenders=("woolexec", "stdlib", "threads"),
+    libraries=False,
+    missing=no_numpy,
+)
+
+PUT = Workload(
+    name="put",
+    probe=put_time,
+    figures=(Figure("put", "put of a 100 MB array", "copies of it", "lower", (Goal(1.5, None),), reference=None),),
+    size={"workers": 2, "megabytes": 100},
+    quick={"megabytes": 1},
+    contenders=("woolexec",),
+    libraries=False,
+    missing=no_numpy,
+)
+
+CHAIN = Workload(
+    name="chain",
+    probe=chain_rate,
+    figures=(
+        Figure(
+            "rate", "chain of 1,000 tasks, each takes the result before it", "tasks/s", "higher", (Goal(3),), (Goal(5),)
+        ),
+    ),
+    size={"workers": 2, "tasks": 1000},
+    quick={"tasks": 50},
+)
