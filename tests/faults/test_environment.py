@@ -101,9 +101,11 @@ ENDED = """
     from tests.limits import all_descriptors_taken
     def numbers(n): yield from range(n)
     with PeerPoolExecutor(1) as pool:
-        pool.submit(abs, -1).result()
+        pid = pool.submit(os.getpid).result()
         future = pool.submit(*{call})
+        while {waits}: time.sleep(0.01)
         with all_descriptors_taken():
+            {act}
             while not future.done(): time.sleep(0.01)
         print({answer})
         print(pool.submit(abs, -1).result(20))
@@ -111,15 +113,21 @@ ENDED = """
 
 
 @pytest.mark.parametrize(
-    ("call", "answer", "printed"),
+    ("call", "waits", "act", "answer", "printed"),
     [
-        ("(numbers, 3)", "*future.result()", "0 1 2"),
-        ("(os._exit, 3)", "*[kind.__name__ for kind in type(future.exception()).__mro__[:3]]", "WorkerLostError {}"),
+        ("(numbers, 3)", "False", "pass", "*future.result()", "0 1 2"),
+        (
+            "(time.sleep, 60)",
+            "not future.running()",
+            "os.kill(pid, 9)",
+            "*[kind.__name__ for kind in type(future.exception()).__mro__[:3]]",
+            "WorkerLostError {}",
+        ),
     ],
     ids=["a stream begins", "a worker dies"],
 )
-def test_engine_needs_no_descriptor_when(run, call, answer, printed):
-    script = LIMITED + ENDED.format(call=call, answer=answer)
+def test_engine_needs_no_descriptor_when(run, call, waits, act, answer, printed):
+    script = LIMITED + ENDED.format(call=call, waits=waits, act=act, answer=answer)
     assert output(run(script)) == [printed.format("WoolexecError BrokenProcessPool"), "1"]
 
 

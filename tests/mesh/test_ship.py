@@ -148,7 +148,7 @@ def test_archive_goes_with_its_client_and_with_the_peer(parcel, monkeypatch, lin
 
 
 def test_archive_that_is_not_what_it_says_ends_its_link(peer, monkeypatch, parcel):
-    monkeypatch.setattr("woolexec.mesh.client.link._PIECE", 100)
+    monkeypatch.setattr("woolexec.mesh.client.sent_code._PIECE", 100)
     good = code_archive(parcel)
     with joined(peer) as pool:
         pool._peers._setup = Setup([(good.name, "0" * 64)])
