@@ -214,3 +214,19 @@ def test_tasks_with_the_same_function_share_it(engine, parent):
     named = submit(engine, parent, task=3, function=b"another", name="named")
     assert named.function.name == "named"
     assert Start not in {frame.__class__ for frame in parent[2].frames()} or one.place is not None
+
+
+def test_arguments_of_all_tasks_of_tasks_are_bounded_and_those_of_one_alone_are_not(engine, parent):
+    engine.nested._limit = 100
+    large = submit(engine, parent, task=1, payload=bytes(150))
+    assert submit(engine, parent, task=2, payload=bytes(10)) is None
+    [refused] = parent[2].frames()
+    assert refused.call == 2
+    assert "exceed the limit of 100 bytes" in str(load_failure(refused.payload))
+    other, _ = run(engine, large)
+    engine.tell(other, Return(call=(large.number,), seconds=(0.1,), payload=b"value"))
+    assert engine.nested._size == 0
+    assert submit(engine, parent, task=3, payload=bytes(60)) is not None
+    assert submit(engine, parent, task=4, payload=bytes(40)) is not None
+    engine.nested.orphan(parent[1])
+    assert engine.nested._size == 0

@@ -28,6 +28,7 @@ from woolexec.engine.links import Links
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import GRACE
 from woolexec.engine.worker_process import pids_of, unsent_to
+from woolexec.platform.memory import usable_memory
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
 if TYPE_CHECKING:
@@ -138,6 +139,10 @@ class Host:
         if self._is_draining:
             engine.drain()
         return engine
+
+    def room_for_nested(self) -> int:
+        """Return half of the memory: so many bytes the tasks of one client may give to tasks of their own."""
+        return usable_memory() // 2
 
     def loop_for(self, rounds: Rounds) -> Loop:
         """Make what stands for the loop of an engine that is being made."""

@@ -44,15 +44,22 @@ class NestedTasks:
     The nested tasks of all workers that have not ended yet.
 
     :param end: ends a call by force, wherever it runs, and says whether that was possible
+    :param limit: maximum size of the arguments of all of them, in bytes; those of one alone may exceed it
     """
 
     def __init__(
-        self, scheduler: Scheduler, dispatcher: Dispatcher, end: Callable[[Call, Callable[[bool], object]], object]
+        self,
+        scheduler: Scheduler,
+        dispatcher: Dispatcher,
+        end: Callable[[Call, Callable[[bool], object]], object],
+        limit: int = 1 << 62,
     ) -> None:
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
+        self._limit = limit
+        self._size = 0  # bytes of the arguments
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
 
@@ -89,12 +96,20 @@ class NestedTasks:
             options = TaskOptions.from_submit(frame.options)
         except (ValueError, TypeError) as exc:
             broken = exc
-        receiver = _Receiver(self, worker, frame.task)
+        size = 0 if isinstance(frame.payload, OSError) else len(frame.payload)
+        if self._size and self._size + size > self._limit:
+            broken = MemoryError(
+                f"arguments of {size} bytes, beside {self._size} bytes of other tasks that tasks have submitted, "
+                f"exceed the limit of {self._limit} bytes for one client"
+            )
+            frame.payload, size = b"", 0
+        receiver = _Receiver(self, worker, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
         if parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
+        self._size += size
         submit(call, broken, self._scheduler.add)
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
@@ -142,11 +157,18 @@ class NestedTasks:
         """End the tasks of a dead worker's calls, because nothing waits for them any more."""
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
-            self._tasks.pop((worker_id, task), None)
+            self._remove((worker_id, task))
+
+    def _remove(self, key: tuple[int, int]) -> bool:
+        """Forget a task; return False if it is not known."""
+        receiver = self._tasks.pop(key, None)
+        if receiver is not None:
+            self._size -= receiver.size
+        return receiver is not None
 
     def finish(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""
-        if self._tasks.pop((receiver.worker.id, receiver.task), None) is not None:
+        if self._remove((receiver.worker.id, receiver.task)):
             self.tell(receiver, frame, file)
 
     def tell(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
@@ -164,8 +186,9 @@ class _Receiver(Pulled):
 
     outstanding_call: Call
 
-    def __init__(self, tasks: NestedTasks, worker: Worker, task: int) -> None:
+    def __init__(self, tasks: NestedTasks, worker: Worker, task: int, size: int) -> None:
         self._tasks = tasks
+        self.size = size
         self.worker = worker
         self.task = task
         self.has_started = False

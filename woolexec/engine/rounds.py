@@ -36,6 +36,9 @@ class Host(Protocol):
 
     serves_others: ClassVar[bool]
 
+    def room_for_nested(self) -> int:
+        """Return the maximum size of the arguments of nested tasks, in bytes."""
+
     def loop_for(self, rounds: Rounds) -> Loop:
         """Make the engine's loop, or what stands for it."""
 
@@ -58,6 +61,10 @@ class Alone:
 
     def __init__(self, threads: int, variables: Mapping[str, str] | None) -> None:
         self._threads, self._variables = threads, variables
+
+    def room_for_nested(self) -> int:
+        """Return a number that is never reached: here the tasks are the program's own."""
+        return 1 << 62
 
     def loop_for(self, rounds: Rounds) -> Loop:
         """Make the engine's loop."""
@@ -118,7 +125,9 @@ class Rounds:
             loop, scheduler, dispatcher, forks=forks, follows_path=not host.serves_others, **of_workers
         )
         self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
-        nested = NestedTasks(scheduler, dispatcher, partial(self.cancellation.cancel, force=True))
+        nested = NestedTasks(
+            scheduler, dispatcher, partial(self.cancellation.cancel, force=True), host.room_for_nested()
+        )
         self.outcomes = Outcomes(loop, scheduler, supervisor, nested)
         self.outcomes.handles_records = not host.serves_others
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
