@@ -51,10 +51,10 @@ nitpick_ignore_regex = [
     # A parameter or an attribute of the name's own class.
     ("py:obj", r"[a-z_]+"),
     # Other packages.  With LINKS=1 those of the standard library are links.
-    ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|pickle)\..+"),
+    ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|os|pickle)\..+"),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    ("py:class", r"Audit|OptionsView|PeersArgument|RecordKey|Shippable|Tls|(woolexec\.options\.)?View_co"),
+    ("py:class", r"Audit|OptionsView|PeersArgument|RecordKey|Shippable|T|Tls|(woolexec\.options\.)?View_co"),
     ("py:class", r"woolexec\.api\.(async_api\.StreamScope|base_executor\.BaseExecutor|(\w+\.[TF]))"),
     ("py:class", r"woolexec\.futures\.call_future\.T"),
 ]

@@ -66,6 +66,7 @@ class Offering:
         self.heard = 0  # counts what was heard from peers
         self._group = group
         self._policy = policy
+        self._weighs_bytes = getattr(policy, "weighs_bytes", False)
         self._actions = actions
         self._clock = clock
         self._tries_at = inf
@@ -120,6 +121,8 @@ class Offering:
             if line is not None and line.near:
                 named = [place for place in fitting if place.candidate.matches(line.near)]
             count = self._group.span_of(entry) if isinstance(entry, Chunk) else 0
+            if self._weighs_bytes and not named and not near and len(fitting) > 1:
+                named = _sparing(fitting, entry)
             place = self._choose(named, entry, count) if named else None
             if place is None and not near:
                 place = self._choose(fitting, entry, count)
@@ -222,6 +225,13 @@ class Offering:
         else:
             self._failures, self._credit = 0, max(1, self._credit)
         self._has_failed = False
+
+
+def _sparing(places: list[RemotePlace], entry: Call | Chunk) -> list[RemotePlace]:
+    """Return the places that have most of the bytes that a call needs; none if all have as many."""
+    spared = [place.spares(entry.payload) for place in places]
+    most = max(spared)
+    return [place for place, size in zip(places, spared, strict=True) if size == most] if most > min(spared) else []
 
 
 def _is_long(entry: Call | Chunk, count: int) -> bool:

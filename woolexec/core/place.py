@@ -244,6 +244,10 @@ class RemotePlace(Place):
             return False
         return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
 
+    def spares(self, payload: Any) -> int:
+        """Return how many bytes of what a call's payload refers to need not be sent there, because they are there."""
+        return 0
+
     def has(self, requirement: Requirement | None) -> bool:
         """Return whether it could now run a call with this requirement."""
         return self.offer.has(requirement) and not self.candidate.is_full

@@ -38,6 +38,9 @@ class IdleFirst:
     :param random: source of random choices
     """
 
+    weighs_bytes = True
+    """A peer that has the values of a task, and a free place, comes before those that would have to be sent them."""
+
     def __init__(self, random: Random | None = None) -> None:
         self._random = random
 

@@ -8,7 +8,7 @@ place and the lane of a target share its slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.place import RemotePlace
@@ -210,6 +210,13 @@ class Remote(Transport, RemotePlace):
     def key(self, number: int) -> int | str:
         """Return the key of the peer's worker with this number in `run_on_all`."""
         return f"{self.name}/{number}"
+
+    def spares(self, payload: Any) -> int:
+        """Return the bytes of the values of a call that the peer has, or is being sent."""
+        if payload.__class__ is not WithValues:
+            return 0
+        sizes = self.has_sent.values
+        return sum(sizes.get(value.number, 0) for value in payload.values)
 
     def say_directly(self, frames: bytes) -> bool:
         """Return False: only the engine's thread writes to a link."""
