@@ -1,6 +1,7 @@
 """Simulate more and larger worlds than the tests do, draw them, and write the table into docs/placement.md."""
 
 import argparse
+import random
 import re
 from pathlib import Path
 
@@ -10,12 +11,29 @@ from woolexec.core.policies import IdleFirst, LeastOutstanding, PowerOfTwoChoice
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE = re.compile(r"(<!-- simulated -->\n).*?(<!-- end -->)", re.DOTALL)
+OF_VALUES = re.compile(r"(<!-- values -->\n).*?(<!-- end -->)", re.DOTALL)
 POLICIES = {
     "default": IdleFirst,
     "two choices": PowerOfTwoChoices,
     "least outstanding": LeastOutstanding,
     "round robin": RoundRobin,
 }
+
+
+class Blind(IdleFirst):
+    """The default, if it did not know where values are."""
+
+    weighs_bytes = False
+
+
+class AtRandom(RoundRobin):
+    """Any peer."""
+
+    def choose(self, candidates, task):
+        return random.choice(candidates)
+
+
+PLACEMENTS = {"default": IdleFirst, "the same, blind": Blind, "at random": AtRandom}
 COMPARED = 1000
 """Workers up to which the other policies are simulated as well."""
 
@@ -57,6 +75,30 @@ def simulate(scenario, policy):
         "unfairness": outcome.unfairness,
         "parts": parts,
     }
+
+
+def with_values():
+    for load in (0.5, 0.7, 0.9):
+        yield Scenario(workers=100, width=10, clients=5, links=10, load=load, tasks=20_000, values=20)
+
+
+def simulate_values(scenario, placement):
+    """Return how many values were sent, and the p99 in mean run times; for None those of an all-knowing placement."""
+    if placement is None:  # each value goes to one peer, ahead of its tasks, which then find a free worker
+        return scenario.clients * scenario.values, ideal(scenario).percentile(0.99) / scenario.mean
+    random.seed(scenario.seed)
+    outcome = World(scenario, PLACEMENTS[placement]).run()
+    return outcome.moved, outcome.percentile(0.99) / scenario.mean
+
+
+def table_of_values():
+    """Write what was sent, and how long tasks took, as a table."""
+    lines = ["| load | placement | values sent | p99 |", "| --- | --- | --- | --- |"]
+    for scenario in with_values():
+        for placement in (None, *PLACEMENTS):
+            moved, p99 = simulate_values(scenario, placement)
+            lines.append(f"| {scenario.load} | {placement or 'all-knowing'} | {moved:,} | {p99:.1f} |")
+    return "\n".join(lines) + "\n"
 
 
 def draw(found):
@@ -105,6 +147,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write docs/placement.md and docs/placement.svg")
     write = parser.parse_args().write
+    of_values = table_of_values()
+    print(of_values)
     found = {}
     with PeerPoolExecutor() as pool:
         jobs = {
@@ -120,7 +164,8 @@ def main():
     if write:
         page = DOCS / "placement.md"
         text = page.read_text(encoding="utf-8")
-        page.write_text(TABLE.sub(lambda match: match[1] + table(found) + match[2], text), encoding="utf-8")
+        text = TABLE.sub(lambda match: match[1] + table(found) + match[2], text)
+        page.write_text(OF_VALUES.sub(lambda match: match[1] + of_values + match[2], text), encoding="utf-8")
         draw(found)
 
 

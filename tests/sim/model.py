@@ -40,6 +40,8 @@ class Scenario:
     mixed: bool = True  # a tenth of the workers take twice as long, a tenth half as long
     uneven: bool = False  # a tenth of the clients submit half of the tasks
     deaths: float = 0.0  # peers that die, each second, of all
+    values: int = 0  # of each client; each of its tasks needs one of them
+    fetch: float = 0.5  # s that it takes to send a peer a value
     tasks: int = 20_000
     seed: int = 1
 
@@ -51,6 +53,7 @@ class Outcome:
     times: list = field(default_factory=list)  # from submit to outcome, of each task
     by_client: dict = field(default_factory=dict)
     messages: Counter = field(default_factory=Counter)
+    moved: int = 0  # values that were sent
 
     def percentile(self, part):
         times = sorted(self.times)
@@ -144,12 +147,26 @@ def capacity(scenario):
     return sum(1 / pace for pace in paces(scenario))
 
 
+class Needs:
+    """The arguments of a task that needs a value."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __len__(self):
+        return 0
+
+
 class SimPlace(RemotePlace):
     """A link, at its client."""
 
     def __init__(self, width):
         super().__init__()
         self.width = self.limit = width
+        self.values = {}  # when each one is there
+
+    def spares(self, payload):
+        return int(payload.__class__ is Needs and payload.value in self.values)
 
 
 class Client:
@@ -159,7 +176,7 @@ class Client:
         self.world, self.number = world, number
         self.random = Random(world.scenario.seed * 7919 + number)
         self.group = Group(itertools.count(1).__next__)
-        policy = make_policy() if make_policy is not IdleFirst else IdleFirst(self.random)
+        policy = make_policy(self.random) if issubclass(make_policy, IdleFirst) else make_policy()
         self.offering = Offering(self.group, policy, self, lambda: world.now)
         self.function = Function(b"", "task")
         self.places = {}
@@ -174,7 +191,8 @@ class Client:
         self.offering.join()
 
     def submit(self, seconds):
-        call = Call(self.function, b"", self)
+        values = self.world.scenario.values
+        call = Call(self.function, Needs(self.random.randrange(values)) if values else b"", self)
         call.receiver = self.world.now, seconds
         self.group.add(call)
         self.act()
@@ -187,7 +205,19 @@ class Client:
 
     def send(self, place, calls):
         for call in calls:
-            self.world.send("start", place.peer.start, self, call.number, call.receiver[1], self.function.seconds)
+            start = place.peer.start, self, call.number, call.receiver[1], self.function.seconds
+            wait = self._arrival(place, call.payload.value) - self.world.now if self.world.scenario.values else 0.0
+            if wait > 0:
+                self.world.after(wait, self.world.send, "start", *start)
+            else:
+                self.world.send("start", *start)
+
+    def _arrival(self, place, value):
+        """When a value is at a place, to which it is sent if it was not before."""
+        if value not in place.values:
+            self.world.outcome.moved += 1
+            place.values[value] = self.world.now + self.world.scenario.fetch
+        return place.values[value]
 
     def after(self, seconds, piece):
         def then():

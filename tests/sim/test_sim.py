@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from tests.marks import slow
+from tests.sim.__main__ import Blind
 from tests.sim.model import Scenario, World, ideal
 from woolexec.core.policies import LeastOutstanding, RoundRobin
 
@@ -116,3 +117,10 @@ def test_one_slow_peer_of_many_gets_no_more_than_its_share():
         peer.end = lambda *args, peer=peer, end=peer.end: (ended.update([peer.number]), end(*args))
     world.run()
     assert ended[0] < sum(ended.values()) / 20 / 2
+
+
+def test_tasks_go_where_their_values_are_while_places_are_free():
+    scenario = Scenario(workers=40, width=10, clients=2, links=4, load=0.4, tasks=2_000, values=10)
+    ours, blind = World(scenario).run(), World(scenario, Blind).run()
+    assert ours.moved < blind.moved / 2
+    assert ours.percentile(0.99) <= 1.1 * blind.percentile(0.99)
