@@ -89,3 +89,8 @@ def test_restricted_process_unpickles_every_kind_of_payload_with_the_other_funct
     assert seen == [b"\x80\x05"] * 3
     unpickling.check_function(len)
     assert checked == [len]
+
+
+def test_payload_that_could_not_be_received_is_that_error():
+    with pytest.raises(OSError, match="none left"):
+        loads(OSError(24, "none left"))

@@ -98,6 +98,8 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *
         return payload.open(partial(loads, again=again))
     if isinstance(payload, Untrusted):
         by, payload = payload.load, payload.payload
+    if isinstance(payload, OSError):  # no descriptor was left to receive it
+        raise payload
     if not isinstance(payload, File | Parts):
         return by(payload)
     body, *buffers = payload.load()
