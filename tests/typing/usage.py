@@ -24,6 +24,11 @@ async def futures_are_awaited(pool: PeerPoolExecutor) -> None:
     assert_type(await pool.submit(length, "a"), int)
 
 
+def values_keep_their_types(pool: PeerPoolExecutor) -> None:
+    assert_type(pool.put("a").result(), str)
+    assert_type(pool.with_options(timeout=1.0).put([1]).result(), list[int])
+
+
 def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:
     return pool
 
