@@ -7,6 +7,8 @@ import pytest
 
 from woolexec.engine import asyncio_driver
 from woolexec.engine.asyncio_driver import run
+from woolexec.engine.event_loop import Loop as EventLoop
+from woolexec.engine.selector import Selector
 
 
 class Loop:
@@ -244,3 +246,22 @@ def test_one_harmless_error_of_grpc_is_ignored_and_others_are_not():
     ):
         asyncio_driver._pass_over(loop, context)
         assert loop[-1] is context
+
+
+def test_timer_that_is_set_between_two_rounds_is_on_time():
+    loop = EventLoop(lambda about: True)
+    loop.watched = Selector()
+    rang = []
+
+    async def guest(_make):
+        await asyncio.sleep(0.01)  # the rounds sleep now, with nothing to do
+        loop.after(0.01, lambda: rang.append(True))
+        await asyncio.sleep(30)
+
+    def step():
+        return not rang
+
+    run(step, loop, guest)
+    assert rang
+    loop.after(0.0, rang.clear)  # the event loop is gone
+    loop.watched.close()

@@ -11,6 +11,8 @@ import gc
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from woolexec.engine.event_loop import no_timer
+
 if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
 
@@ -91,6 +93,7 @@ class _Rounds:
         self._own = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[None] = self._own.create_future()
+        loop.on_earlier = self._sleep
 
     def hear(self) -> None:
         """Handle ready descriptors and timers, then run a round."""
@@ -133,6 +136,7 @@ class _Rounds:
 
     def stop(self) -> None:
         """Cancel the next round."""
+        self._loop.on_earlier = no_timer
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -39,6 +39,10 @@ class _Here(threading.local):
     """Number of calls of `Loop.begin` in progress in this thread."""
 
 
+def no_timer(_: float) -> None:
+    """Do nothing: a thread looks at its timers before it sleeps."""
+
+
 class Loop:
     """
     The inbox, the timers and the selector of the engine's thread.
@@ -65,6 +69,9 @@ class Loop:
         self._ended = Latch()  # opens when the engine's thread has finished
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
+        self.on_earlier: Callable[[float], object] = no_timer
+        """Called with the seconds until a timer that is the first one now.  What an event loop runs between two rounds
+        may set one, which would be late if the loop slept until the next round."""
         self._serials = itertools.count()
         self._callbacks = Relay()
         self._callbacks_watched = False
@@ -220,7 +227,10 @@ class Loop:
             self._timers = [timer for timer in self._timers if timer[2] is None or self._is_current(timer[2])]
             heapq.heapify(self._timers)
             self._timers_limit = max(64, 2 * len(self._timers))
-        heapq.heappush(self._timers, (monotonic() + seconds, next(self._serials), about, piece))
+        timer = monotonic() + seconds, next(self._serials), about, piece
+        heapq.heappush(self._timers, timer)
+        if self._timers[0] is timer:
+            self.on_earlier(seconds)
 
     def run_user_code(self, piece: Callable[[], object]) -> None:
         """Run a piece of user code, which must not raise, in the callback thread."""

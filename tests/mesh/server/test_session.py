@@ -94,7 +94,8 @@ def test_stream_of_which_an_item_could_not_be_received_ends_at_the_peer_too(monk
 @pytest.mark.usefixtures("apart")
 @pytest.mark.parametrize("is_coroutine", [False, True])
 def test_client_that_reads_no_results_costs_a_bounded_number_of_bytes(is_coroutine):
-    size, count = 4 * LARGE, 100
+    # No memory files: one read may bring very many of these, which only their number on the way bounds.
+    size, count = LARGE // 2, 800
 
     async def give():
         return bytes(size)
@@ -103,7 +104,7 @@ def test_client_that_reads_no_results_costs_a_bounded_number_of_bytes(is_corouti
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool, joined(peer) as other:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         for served in peer._acceptor.served:
-            served.outbox._limit = 5 * size
+            served.outbox._limit = 40 * size
         pool._engine._loop.tell(go_on.wait)  # the client's engine does nothing more
         futures = [pool.submit(give) if is_coroutine else pool.submit(bytes, size) for _ in range(count)]
         go_on.set()
@@ -112,7 +113,7 @@ def test_client_that_reads_no_results_costs_a_bounded_number_of_bytes(is_corouti
         pool._engine._loop.tell(go_on.wait)
         full = [served for served in peer._acceptor.served if served.outbox.is_full]
         assert other.submit(abs, -1).result(PATIENCE) == 1
-        assert all(served.bytes_here < 20 * size for served in full)
+        assert all(served.bytes_here < 160 * size for served in full)
         go_on.set()
         assert {len(future.result(PATIENCE)) for future in futures} == {size}
         eventually(lambda: not any(served.outbox.is_full for served in peer._acceptor.served))
