@@ -41,9 +41,9 @@ class Client:
         self.group.join(link)
         self.offering.join()
 
-    def submit(self, count=1, function=None, **options):
+    def submit(self, count=1, function=None, payload=b"", **options):
         function = function or Function(b"", "task")
-        calls = [Call(function, b"", None, TaskOptions(**options) if options else None) for _ in range(count)]
+        calls = [Call(function, payload, None, TaskOptions(**options) if options else None) for _ in range(count)]
         for call in calls:
             self.group.queue.offer(call)
             self.group.queue.add(call)

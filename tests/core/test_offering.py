@@ -418,28 +418,34 @@ def having(**sizes):
     """Two peers with five workers each, of which each has so many bytes of what every call needs."""
     links = [Far(name, 5) for name in sizes]
     for link in links:
-        link.spares = lambda payload, size=sizes[link.candidate.name]: size
+        link.spares = lambda values, size=sizes[link.candidate.name]: size
     return links
+
+
+class Arguments(bytes):
+    """Refer to a value."""
+
+    values = ("value",)
 
 
 def test_peer_that_has_the_values_of_a_call_comes_first_while_it_has_room():
     engine = Client(*having(a=0, b=1000))
-    engine.submit(4)
+    engine.submit(4, payload=Arguments())
     assert engine.place() == {"b": 4}
-    engine.submit(4)
+    engine.submit(4, payload=Arguments())
     assert engine.place() == {"b": 1, "a": 3}
 
 
 def test_peers_that_have_as_much_share_the_calls():
     engine = Client(*having(a=1000, b=1000))
-    engine.submit(10)
+    engine.submit(10, payload=Arguments())
     assert engine.place() == {"a": 5, "b": 5}
 
 
 def test_near_and_a_policy_of_the_user_come_before_values():
     engine = Client(*having(a=0, b=1000))
-    engine.submit(1, near="a")
+    engine.submit(1, payload=Arguments(), near="a")
     assert engine.place(near=True) == {"a": 1}
     engine = Client(*having(a=0, b=1000), policy=LeastOutstanding())
-    engine.submit(4)
+    engine.submit(4, payload=Arguments())
     assert engine.place() == {"a": 2, "b": 2}

@@ -151,7 +151,7 @@ class Needs:
     """The arguments of a task that needs a value."""
 
     def __init__(self, value):
-        self.value = value
+        self.values = (value,)
 
     def __len__(self):
         return 0
@@ -165,8 +165,8 @@ class SimPlace(RemotePlace):
         self.width = self.limit = width
         self.values = {}  # when each one is there
 
-    def spares(self, payload):
-        return int(payload.__class__ is Needs and payload.value in self.values)
+    def spares(self, values):
+        return sum(value in self.values for value in values)
 
 
 class Client:
@@ -206,7 +206,7 @@ class Client:
     def send(self, place, calls):
         for call in calls:
             start = place.peer.start, self, call.number, call.receiver[1], self.function.seconds
-            wait = self._arrival(place, call.payload.value) - self.world.now if self.world.scenario.values else 0.0
+            wait = self._arrival(place, *call.payload.values) - self.world.now if self.world.scenario.values else 0.0
             if wait > 0:
                 self.world.after(wait, self.world.send, "start", *start)
             else:

@@ -32,7 +32,8 @@ from woolexec.core.window import HORIZON, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from typing import Any
 
     from woolexec.core.actions import Actions
     from woolexec.core.candidate import Candidate
@@ -121,8 +122,9 @@ class Offering:
             if line is not None and line.near:
                 named = [place for place in fitting if place.candidate.matches(line.near)]
             count = self._group.span_of(entry) if isinstance(entry, Chunk) else 0
-            if self._weighs_bytes and not named and not near and len(fitting) > 1:
-                named = _sparing(fitting, entry)
+            values = getattr(entry.payload, "values", ())
+            if values and self._weighs_bytes and not named and not near and len(fitting) > 1:
+                named = _sparing(fitting, values)
             place = self._choose(named, entry, count) if named else None
             if place is None and not near:
                 place = self._choose(fitting, entry, count)
@@ -227,9 +229,9 @@ class Offering:
         self._has_failed = False
 
 
-def _sparing(places: list[RemotePlace], entry: Call | Chunk) -> list[RemotePlace]:
-    """Return the places that have most of the bytes that a call needs; none if all have as many."""
-    spared = [place.spares(entry.payload) for place in places]
+def _sparing(places: list[RemotePlace], values: Sequence[Any]) -> list[RemotePlace]:
+    """Return the places that have most of the bytes of these values; none if all have as many."""
+    spared = [place.spares(values) for place in places]
     most = max(spared)
     return [place for place, size in zip(places, spared, strict=True) if size == most] if most > min(spared) else []
 

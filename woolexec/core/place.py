@@ -244,8 +244,8 @@ class RemotePlace(Place):
             return False
         return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
 
-    def spares(self, payload: Any) -> int:
-        """Return how many bytes of what a call's payload refers to need not be sent there, because they are there."""
+    def spares(self, values: Sequence[Any]) -> int:
+        """Return how many bytes of these values need not be sent there, because they are there."""
         return 0
 
     def has(self, requirement: Requirement | None) -> bool:

@@ -141,7 +141,7 @@ class Host:
         return engine
 
     def room_for_nested(self) -> int:
-        """Return half of the memory: so many bytes the tasks of one client may give to tasks of their own."""
+        """Return half of the memory, which is the limit for the tasks of one client."""
         return usable_memory() // 2
 
     def loop_for(self, rounds: Rounds) -> Loop:

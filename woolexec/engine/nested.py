@@ -52,7 +52,7 @@ class NestedTasks:
         scheduler: Scheduler,
         dispatcher: Dispatcher,
         end: Callable[[Call, Callable[[bool], object]], object],
-        limit: int = 1 << 62,
+        limit: int,
     ) -> None:
         self._scheduler = scheduler
         self._dispatcher = dispatcher

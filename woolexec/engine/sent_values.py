@@ -57,32 +57,39 @@ class SentValues:
 
     def send(self, target: Target, values: Sequence[Value]) -> tuple[int, ...]:
         """Send a target those of the values that it does not have; return the numbers of all."""
+        sizes = target.has_sent.values
         numbers = tuple(value.number for value in values)
-        for value in values:
-            sizes = target.has_sent.values
-            if value.number in sizes:
-                sizes[value.number] = sizes.pop(value.number)  # the last one is the one used last
-                continue
-            size = len(value.payload)  # type: ignore[arg-type]  # calls that lack one are not sent
-            self._make_room(target, size, numbers)
-            sizes[value.number] = size
+        missing = [value for value in values if value.number not in sizes]
+        for number in numbers:
+            if number in sizes:
+                sizes[number] = sizes.pop(number)  # the last one is the one used last
+        added = {value.number: len(value.payload) for value in missing}  # type: ignore[arg-type]  # none lacks its own
+        if missing:
+            self._make_room(target, added, frozenset(numbers))
+        for value in missing:
+            sizes[value.number] = added[value.number]
             self._holders_of(value).add(target)
             target.send_value(value)
         return numbers
 
-    def _make_room(self, target: Target, size: int, needed: tuple[int, ...]) -> None:
+    def _make_room(self, target: Target, added: dict[int, int], needed: frozenset[int]) -> None:
         """Let a target drop values that were used longest ago, and are not needed now."""
         sizes = target.has_sent.values
-        total = sum(sizes.values()) + size
-        for number in [each for each in sizes if each not in needed]:
-            if len(sizes) < target.VALUES and total <= target.room_for_values:
+        total = sum(sizes.values()) + sum(added.values())
+        for number in list(sizes):
+            if len(sizes) + len(added) <= target.VALUES and total <= target.room_for_values:
                 return
-            total -= sizes[number]
-            self._drop(target, number)
-            holders = self._holders[number][1]
-            holders.discard(target)
-            if not holders:
-                del self._holders[number]
+            if number not in needed:
+                total -= sizes[number]
+                self._drop(target, number)
+                self._part(target, number)
+
+    def _part(self, target: Target, number: int) -> None:
+        """Note that a target does not have a value any more."""
+        holders = self._holders[number][1]
+        holders.discard(target)
+        if not holders:
+            del self._holders[number]
 
     def _holders_of(self, value: Value) -> set[Target]:
         entry = self._holders.get(value.number)
@@ -104,8 +111,5 @@ class SentValues:
     def leave(self, target: Target) -> None:
         """Forget what a target has: it is gone."""
         for number in target.has_sent.values:
-            holders = self._holders[number][1]
-            holders.discard(target)
-            if not holders:
-                del self._holders[number]
+            self._part(target, number)
         target.has_sent.values.clear()

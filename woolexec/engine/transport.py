@@ -8,7 +8,7 @@ place and the lane of a target share its slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.place import RemotePlace
@@ -211,12 +211,10 @@ class Remote(Transport, RemotePlace):
         """Return the key of the peer's worker with this number in `run_on_all`."""
         return f"{self.name}/{number}"
 
-    def spares(self, payload: Any) -> int:
-        """Return the bytes of the values of a call that the peer has, or is being sent."""
-        if payload.__class__ is not WithValues:
-            return 0
+    def spares(self, values: Sequence[Value]) -> int:
+        """Return the bytes of these values that the peer has, or is being sent."""
         sizes = self.has_sent.values
-        return sum(sizes.get(value.number, 0) for value in payload.values)
+        return sum(sizes.get(value.number, 0) for value in values)
 
     def say_directly(self, frames: bytes) -> bool:
         """Return False: only the engine's thread writes to a link."""

@@ -2,7 +2,7 @@
 Ctrl-C in a worker: it interrupts the call that runs in the main thread, and nothing else.
 
 Python's own handler raises KeyboardInterrupt between any two bytecodes.  Where a frame has just been read, that frame
-would be lost, and its caller would wait for ever.
+would be lost, and its call would never end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Interrupts:
     """
     The handler of SIGINT.
 
-    While the main thread reads, or any thread writes, the interrupt is noted; whoever does so raises it again at the
-    end.  Between calls it is dropped: there is nothing to interrupt.
+    While the main thread reads, or any thread writes, the interrupt is noted, and raised again at the end of that.
+    Between calls it is dropped: there is nothing to interrupt.
     """
 
     def __init__(self, lane: SyncLane, reading: Reading, transport: SocketTransport) -> None:
