@@ -173,6 +173,25 @@ def test_frames_that_the_socket_cannot_take_are_written_when_it_can(engine):
     assert call.receiver.outcomes == [b"value"]
 
 
+def test_targets_that_close_themselves_in_a_flush_leave_the_others_to_it(engine):
+    due, flushed = engine.dispatcher.due, []
+
+    class Closing:
+        """As an outbox whose write has failed."""
+
+        def flush(self):
+            due.discard(self)
+            flushed.append(self)
+            return True
+
+    targets = {Closing() for _ in range(10)}
+    due.update(targets)
+    engine.dispatcher.flush()
+    assert not due
+    assert set(flushed) == targets
+    assert len(flushed) == len(targets)
+
+
 def test_call_of_a_lane_interrupts_a_busy_main_thread_to_read_it(engine):
     _, worker, far = engine.running()
     coroutine = engine.submit(engine.call(lane=ASYNCIO))

@@ -163,11 +163,12 @@ class Dispatcher:
                 scheduler.unmet.check()
 
     def flush(self) -> None:
-        """Write the queued frames of everything in `due`."""
-        for target in self.due:
+        """Write the queued frames of everything in `due`; what a failed write closes leaves it meanwhile."""
+        due = self.due
+        while due:
+            target = due.pop()
             if not target.flush():
                 self._watch_writing(target)
-        self.due.clear()
 
     def _watch_writing(self, worker: Worker) -> None:
         """Continue to write when the socket is writable again."""
