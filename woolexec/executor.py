@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Literal, Self
 
 from woolexec.errors import PlatformError
 
@@ -39,11 +38,13 @@ from woolexec.engine.engine import FORKED_CHILD, Engine
 from woolexec.engine.lane import COROUTINES
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     import threading
     from collections.abc import Callable, Iterable
     from contextvars import Token
+    from typing import Any, Literal, Self
 
     from woolexec.api.parameters import PeersArgument
     from woolexec.core.policies import Placement

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from contextlib import AbstractAsyncContextManager
 
 from woolexec.api.map import check_map
 from woolexec.checks import integer
 from woolexec.futures.awaiting import outcome
 from woolexec.futures.call_future import CallFuture
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
+    from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
 
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-if TYPE_CHECKING:
+    P = ParamSpec("P")
+    T = TypeVar("T")
     Items: TypeAlias = Iterator[T] | AsyncIterator[T]
     """The declared return type of a generator function, plain or asynchronous; `Generator` and such are subtypes."""
+else:
+    from woolexec.api.overload import overload
 
 
 class AsyncFace:
@@ -195,7 +195,7 @@ class AsyncFace:
         return self._map_async(fn, iterables, settings)
 
 
-class StreamScope(Generic[T]):
+class StreamScope(AbstractAsyncContextManager["Stream[T]"]):
     """The scope of a stream; see `PeerPoolExecutor.stream`."""
 
     def __init__(self, start: Callable[[], CallFuture[Any]]) -> None:

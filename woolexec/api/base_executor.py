@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from woolexec.api.async_api import AsyncFace
 from woolexec.api.map import check_map
 from woolexec.options import WithOptions
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
+
     from woolexec.api.async_api import Items
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
-P = ParamSpec("P")
-T = TypeVar("T")
+    P = ParamSpec("P")
+    T = TypeVar("T")
+else:
+    from woolexec.api.overload import overload
 
 
 class BaseExecutor(Executor, AsyncFace, WithOptions):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from woolexec.api.map_batches import ChunkSender
 from woolexec.api.submission import Submission
@@ -16,8 +15,10 @@ from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars
 from woolexec.wire.pickling import dumps_call
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from woolexec.api.inputs import Holder
     from woolexec.core.call import Function

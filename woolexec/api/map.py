@@ -21,7 +21,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import repeat, starmap
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from woolexec.api.map_batches import Board, Unit
 from woolexec.checks import count, integer, seconds
@@ -30,7 +29,10 @@ from woolexec.wire.exceptions import add_note, as_exception
 from woolexec.wire.pickling import Pickled
 from woolexec.wire.unpickling import Untrusted, loads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from woolexec.api.map_batches import ChunkSender
 
 _FIRST_PICKLE = 16

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Chunk
 from woolexec.engine.engine import FORKED_CHILD
@@ -13,7 +12,10 @@ from woolexec.futures.latch import Latch
 from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_arguments
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
     from woolexec.futures.call_future import CallFuture

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import wait
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
 from woolexec.api.task_executor import current_executor
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
+    from typing import Any, ParamSpec, Self, TypeVar, overload
 
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
-P = ParamSpec("P")
-T = TypeVar("T")
+    P = ParamSpec("P")
+    T = TypeVar("T")
+else:
+    from woolexec.api.overload import overload
 
 
 class EngineExecutor(BaseExecutor):

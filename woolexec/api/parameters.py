@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 from woolexec.checks import integer, wrong_type
 from woolexec.cpus import usable_cpus
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.client.peers import Peers

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.call import Pulled
 from woolexec.futures.latch import Latch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Protocol
+
     from woolexec.futures.call_future import CallFuture
     from woolexec.futures.latch import Sleeper
     from woolexec.wire.payload import File
 
+    class Commander(Protocol):
+        """An object that can send commands to the call behind a stream."""
 
-class Commander(Protocol):
-    """An object that can send commands to the call behind a stream."""
+        closes_streams: bool
+        """Whether the pool has been shut down: then only what is already on its way can be pulled."""
 
-    closes_streams: bool
-    """Whether the pool has been shut down: then only what is already on its way can be pulled."""
+        def command(self, call: Any, frame: Any, file: File | None = None) -> None:
+            """Send a command to the call's worker; do nothing if the call has ended."""
 
-    def command(self, call: Any, frame: Any, file: File | None = None) -> None:
-        """Send a command to the call's worker; do nothing if the call has ended."""
+        def pull(self, call: Any) -> None:
+            """Send the command for one item."""
 
-    def pull(self, call: Any) -> None:
-        """Send the command for one item."""
-
-    def wait_for(self, is_done: Callable[[], bool]) -> bool:
-        """Wait in the owner's own way; return False if it has none."""
+        def wait_for(self, is_done: Callable[[], bool]) -> bool:
+            """Wait in the owner's own way; return False if it has none."""
 
 
 class StreamBuffer(Pulled):

@@ -10,8 +10,6 @@ The one place where functions with arguments become calls, for executors, their 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call
 from woolexec.futures.call_future import CallFuture
@@ -20,8 +18,10 @@ from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_call, dumps_put
 from woolexec.wire.values import Value
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from woolexec.api.inputs import Holder
     from woolexec.core.call import Function

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.submission import Submission
@@ -22,18 +21,20 @@ from woolexec.futures.call_future import CallFuture
 from woolexec.wire.frames import Next
 from woolexec.worker import nested_tasks
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
     from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
     from woolexec.options import TaskOptions
     from woolexec.wire.payload import File
 
-_MOMENT = 0.001
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_MOMENT = 0.001
 
 
 class NestedExecutor(BaseExecutor):
@@ -59,7 +60,7 @@ class NestedExecutor(BaseExecutor):
         return current_executor, ()
 
 
-class _NestedFuture(CallFuture[T]):
+class _NestedFuture(CallFuture["T"]):
     """A future in a worker: the thread that waits for it reads the worker's socket, if no other thread does."""
 
     __slots__ = ()
@@ -89,7 +90,7 @@ class _NestedFuture(CallFuture[T]):
 nested_tasks.unfinished.add(_NestedFuture)
 
 
-class _Waiters(list[Any]):
+class _Waiters(list["Any"]):
     """The waiters that `wait` and `as_completed` add to a future; their events are replaced by ones that read."""
 
     def append(self, waiter: Any) -> None:

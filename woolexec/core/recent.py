@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeVar
 
-K = TypeVar("K")
-V = TypeVar("V")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 
-class Recent(OrderedDict[K, V]):
+class Recent(OrderedDict["K", "V"]):
     """
     A mapping that keeps the entries added last, up to a limit; adding more removes the oldest.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from woolexec.core.balance import REST
 from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
@@ -25,7 +24,10 @@ from woolexec.wire.exceptions import types_of
 from woolexec.wire.frames import Cancel, Close
 from woolexec.worker.job import SHUT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.event_loop import Loop

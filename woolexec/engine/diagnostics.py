@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from woolexec import errors
 from woolexec.platform.posix import SIGKILL, host_name, oom_kills
 from woolexec.printable import printable
 from woolexec.wire.unpickling import Untrusted, loads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.engine.worker_process import Worker

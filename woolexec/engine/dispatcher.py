@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import sleep
-from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
@@ -19,7 +18,10 @@ from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL, SIGURG
 from woolexec.wire.frames import Cancel
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from woolexec.core.place import Place
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop

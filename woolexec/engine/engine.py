@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.engine.lane import COROUTINES
@@ -35,8 +34,10 @@ from woolexec.wire.inputs import Unbound
 from woolexec.wire.payload import File, Parts
 from woolexec.wire.protobuf import Message
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from typing import Any, ClassVar
 
     from woolexec.core.policies import Placement
     from woolexec.engine.inputs import Inputs

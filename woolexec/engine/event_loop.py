@@ -15,13 +15,16 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic, sleep
-from typing import Any
 
 from woolexec.engine.callback_thread import PATIENCE, Relay
 from woolexec.engine.diagnostics import handle_record, warn_dropped
 from woolexec.engine.selector import Selector
 from woolexec.futures.latch import Latch
 from woolexec.platform.ipc import drain, wake_pipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _LOOK = 0.1
 """A thread that waits for the end checks this often (seconds) for user code that has no thread to run in."""

@@ -13,7 +13,6 @@ import itertools
 import os
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec import errors
 from woolexec.core.circuit_breaker import CircuitBreaker
@@ -21,12 +20,33 @@ from woolexec.engine.fork_server import SAY_WHICH, ForkServer, interpreter
 from woolexec.platform.posix import SIGCONT, SIGKILL, is_stopped, kill
 from woolexec.worker.records import EXITED, FAILED, FORKED, KILL, SPAWN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Protocol
 
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.worker_process import Worker
     from woolexec.wire.descriptors import Reserve
+
+    class Owner(Protocol):
+        """What is told of its workers, by their numbers."""
+
+        def forked(self, number: int, pid: int) -> None:
+            """Note the process id of a worker."""
+
+        def ended(self, number: int, exitcode: int | None) -> None:
+            """Note that a worker has ended; without an exit code, because the fork server has died."""
+
+        def failed(self, number: int, error: OSError) -> None:
+            """Note that a worker could not be forked."""
+
+        def fork_server_died(self, in_a_row: int) -> None:
+            """Note that all workers end, and how many fork servers in a row have died before a worker was forked."""
+
+        def give_up(self, error: BaseException) -> None:
+            """Note that no worker can be started."""
+
 
 _START_PATIENCE = 15.0
 """Seconds that the program started as the fork server's interpreter has to run its first line of code."""
@@ -37,25 +57,6 @@ when all processes of a program are stopped and continued, the fork server may b
 
 _PATIENCE = 30.0
 """Seconds that a fork server that is not stopped has to answer: the machine may be slow."""
-
-
-class Owner(Protocol):
-    """What is told of its workers, by their numbers."""
-
-    def forked(self, number: int, pid: int) -> None:
-        """Note the process id of a worker."""
-
-    def ended(self, number: int, exitcode: int | None) -> None:
-        """Note that a worker has ended; without an exit code, because the fork server has died."""
-
-    def failed(self, number: int, error: OSError) -> None:
-        """Note that a worker could not be forked."""
-
-    def fork_server_died(self, in_a_row: int) -> None:
-        """Note that all workers end, and how many fork servers in a row have died before a worker was forked."""
-
-    def give_up(self, error: BaseException) -> None:
-        """Note that no worker can be started."""
 
 
 class Forks:

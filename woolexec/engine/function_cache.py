@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import CodeType, FunctionType
-from typing import Any
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, CallsFirst, Function
 from woolexec.core.recent import Recent
@@ -22,6 +21,10 @@ from woolexec.wire.modules import is_named, look, space_of
 from woolexec.wire.payload import LARGE, Needs
 from woolexec.wire.pickling import dumps, dumps_inline
 from woolexec.wire.unchanging import Snapshot, is_constant
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _CACHE_LIMIT = 512
 _MISSING = object()

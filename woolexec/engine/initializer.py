@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from woolexec import errors
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL
 from woolexec.wire.exceptions import load_failure
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from woolexec.core.place import Lane
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.core.call import Call
 

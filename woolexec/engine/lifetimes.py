@@ -5,36 +5,38 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from typing import ClassVar, Protocol
 
 from woolexec.platform.posix import at_fork
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar, Protocol
 
-class Running(Protocol):
-    """An engine, or what runs those of a peer's clients."""
+    class Running(Protocol):
+        """An engine, or what runs those of a peer's clients."""
 
-    serves_others: ClassVar[bool]
-    """It runs the calls of other engines, some of which may be in this process, so it ends after those."""
+        serves_others: ClassVar[bool]
+        """It runs the calls of other engines, some of which may be in this process, so it ends after those."""
 
-    @property
-    def has_begun(self) -> bool:
-        """It has been used or shut down."""
+        @property
+        def has_begun(self) -> bool:
+            """It has been used or shut down."""
 
-    @property
-    def forked(self) -> bool:
-        """This is the copy in a forked child."""
+        @property
+        def forked(self) -> bool:
+            """This is the copy in a forked child."""
 
-    def forget(self) -> None:
-        """Close all descriptors in a forked child."""
+        def forget(self) -> None:
+            """Close all descriptors in a forked child."""
 
-    def interrupt(self) -> None:
-        """Cancel calls that have not been started and interrupt those that run."""
+        def interrupt(self) -> None:
+            """Cancel calls that have not been started and interrupt those that run."""
 
-    def shutdown(self, *, wait: bool, cancel: bool) -> None:
-        """Accept no more calls; end when all accepted calls are done or cancelled."""
+        def shutdown(self, *, wait: bool, cancel: bool) -> None:
+            """Accept no more calls; end when all accepted calls are done or cancelled."""
 
-    def join(self) -> None:
-        """Wait until everything has ended."""
+        def join(self) -> None:
+            """Wait until everything has ended."""
 
 
 running: weakref.WeakSet[Running] = weakref.WeakSet()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from woolexec.core.call import LANES, Call, Pulled
 from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
@@ -11,9 +9,10 @@ from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, attach
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from woolexec.core.call import Function
     from woolexec.core.scheduler import Scheduler

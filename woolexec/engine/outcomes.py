@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Relayed
 from woolexec.core.retry import NOT_STARTED
@@ -18,8 +17,10 @@ from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.handlers import Handlers
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler

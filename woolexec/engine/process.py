@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from woolexec.platform.posix import SIGKILL, SIGTERM, end_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.supervisor import Supervisor

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from woolexec import errors
 from woolexec.core.offer import NOTHING, Offer
@@ -23,30 +22,31 @@ from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any, ClassVar, Protocol
 
     from woolexec.core.policies import Placement
     from woolexec.core.seats import Share
     from woolexec.engine.worker_process import Worker
 
+    class Host(Protocol):
+        """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
 
-class Host(Protocol):
-    """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
+        serves_others: ClassVar[bool]
 
-    serves_others: ClassVar[bool]
+        def room_for_nested(self) -> int:
+            """Return the maximum size of the arguments of nested tasks, in bytes."""
 
-    def room_for_nested(self) -> int:
-        """Return the maximum size of the arguments of nested tasks, in bytes."""
+        def loop_for(self, rounds: Rounds) -> Loop:
+            """Make the engine's loop, or what stands for it."""
 
-    def loop_for(self, rounds: Rounds) -> Loop:
-        """Make the engine's loop, or what stands for it."""
+        def forks_for(self, loop: Loop) -> Forks:
+            """Return what starts the engine's workers."""
 
-    def forks_for(self, loop: Loop) -> Forks:
-        """Return what starts the engine's workers."""
-
-    def share_for(self, loop: Loop) -> Share | None:
-        """Make the engine's share of the seats; None: its workers bound what runs at once."""
+        def share_for(self, loop: Loop) -> Share | None:
+            """Make the engine's share of the seats; None: its workers bound what runs at once."""
 
 
 class Alone:

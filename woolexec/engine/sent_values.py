@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, ClassVar, Protocol
 
     from woolexec.wire.values import Value
 
+    class Sent(Protocol):
+        """What a target has been sent."""
 
-class Sent(Protocol):
-    """What a target has been sent."""
+        values: dict[int, int]
 
-    values: dict[int, int]
+    class Target(Protocol):
+        """A worker, or a link to a peer: see `woolexec.engine.transport`."""
 
+        VALUES: ClassVar[int]
+        room_for_values: int
 
-class Target(Protocol):
-    """A worker, or a link to a peer: see `woolexec.engine.transport`."""
+        @property
+        def has_sent(self) -> Sent:
+            """What it has been sent: for each value its size, in bytes; the one used last is the last."""
 
-    VALUES: ClassVar[int]
-    room_for_values: int
+        def send_value(self, value: Value) -> None:
+            """Send a value."""
 
-    @property
-    def has_sent(self) -> Sent:
-        """What it has been sent: for each value its size, in bytes; the one used last is the last."""
-
-    def send_value(self, value: Value) -> None:
-        """Send a value."""
-
-    def send_drop(self, number: int) -> None:
-        """Let it forget a value."""
+        def send_drop(self, number: int) -> None:
+            """Let it forget a value."""
 
 
 class SentValues:
@@ -99,7 +98,7 @@ class SentValues:
         return entry[1]
 
     def _collected(self, number: int) -> None:
-        _, holders = self._holders.pop(number, (None, set[Any]()))
+        _, holders = self._holders.pop(number, (None, set()))
         for target in holders:
             self._drop(target, number)
 

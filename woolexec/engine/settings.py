@@ -12,14 +12,15 @@ import contextlib
 import copyreg
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from woolexec.imported import imported
 from woolexec.platform.posix import affinity, niceness, resource_limits
 from woolexec.wire.pickling import dumps_inline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
 CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
 """The locale categories that are ``C`` in a fresh interpreter."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from woolexec import errors
 from woolexec.core.call import give_back
 from woolexec.engine.fork_server import interpreter
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
 from woolexec.core.scheduler import fail_outstanding
@@ -24,9 +23,10 @@ from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
 from woolexec.wire.descriptors import Reserve
 from woolexec.wire.frames import Broken, Cancel, Log, Raise, Recalled, Return, Yield
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler

@@ -8,7 +8,6 @@ place and the lane of a target share its slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.place import RemotePlace
@@ -18,7 +17,10 @@ from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.protobuf import Message
 from woolexec.wire.values import WithValues
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar
+
     from woolexec.core.place import Place, RemoteLane
     from woolexec.engine.sent_values import SentValues
     from woolexec.wire.values import Value

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
 from woolexec.futures.call_future import CallFuture
 from woolexec.futures.latch import Latch
 from woolexec.futures.loop_waiters import checkpoint, make_waiter, see
 from woolexec.wire import context_vars
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 GRACE = 2.0
 """Seconds that a cancelled task waits for its call to end."""
-
-T = TypeVar("T")
 
 
 async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, PENDING
-from typing import TypeVar
 
 from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture
 from woolexec.futures.latch import Latch
@@ -24,12 +23,12 @@ from woolexec.wire.unpickling import loads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any, ClassVar, NoReturn
+    from typing import Any, ClassVar, NoReturn, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 
-class CallFuture(DeliveredFuture[T]):
+class CallFuture(DeliveredFuture["T"]):
     """The future of one task."""
 
     __slots__ = ()

@@ -27,14 +27,13 @@ from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, LOGGER, PENDING
 from functools import partial
 from types import FunctionType
-from typing import TypeVar
 
 from woolexec.futures.latch import Latch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
 
     class Owner(Protocol):
         """The object that controls the calls behind futures."""
@@ -51,8 +50,8 @@ if TYPE_CHECKING:
         def run_elsewhere(self, piece: Callable[[], object]) -> None:
             """Run the rest of a delivery, which includes user code, without delaying other deliveries."""
 
+    T = TypeVar("T")
 
-T = TypeVar("T")
 
 CANCELS = (CANCELLED, CANCELLED_AND_NOTIFIED)
 ENDS = (FINISHED, *CANCELS)
@@ -89,7 +88,7 @@ class Quick:
         raise NotImplementedError
 
 
-class DeliveredFuture(Future[T]):
+class DeliveredFuture(Future["T"]):
     """The part of `CallFuture` to which outcomes are delivered."""
 
     __slots__ = (

@@ -16,25 +16,26 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.futures.latch import Latch
 from woolexec.imported import imported
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any, Protocol
+
+    class Waiter(Protocol):
+        """One wait of one task."""
+
+        def release(self) -> None:
+            """End the wait; from any thread, before or while the task waits."""
+
+        def wait(self) -> Awaitable[Any]:
+            """Return an awaitable that finishes when the waiter is released."""
+
 
 _here = threading.local()
-
-
-class Waiter(Protocol):
-    """One wait of one task."""
-
-    def release(self) -> None:
-        """End the wait; from any thread, before or while the task waits."""
-
-    def wait(self) -> Awaitable[Any]:
-        """Return an awaitable that finishes when the waiter is released."""
 
 
 class Mailbox:
