@@ -70,13 +70,13 @@ class Snapshot:
         )
 
 
-def left_behind(before: Snapshot, settle: float = SETTLE) -> list[str]:
-    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds for it."""
+def left_behind(before: Snapshot, settle: float | None = None) -> list[str]:
+    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds for it, by default `SETTLE`."""
     leaks = _difference(before)
     if not leaks:
         return leaks
     gc.collect()
-    deadline = time.monotonic() + settle
+    deadline = time.monotonic() + (SETTLE if settle is None else settle)
     pause = 0.001
     while (leaks := _difference(before)) and time.monotonic() < deadline:
         time.sleep(pause)

@@ -676,6 +676,10 @@ for name in ("grpc", "google.protobuf", "zeroconf", "anyio", "numpy"):
     run_python("-c", code)
 
 
+def test_pool_is_imported_without_typing():
+    run_python("-c", "import sys; from woolexec import PeerPoolExecutor; assert 'typing' not in sys.modules")
+
+
 def test_no_guard_is_needed_in_a_script(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("""

@@ -140,11 +140,12 @@ except RuntimeError as exc: print(exc)
 SAYS = """
 import multiprocessing, os, sys, threading
 from woolexec import PeerPoolExecutor
-from woolexec.engine import supervisor
+from woolexec.engine import forks
 
 real, sys.executable = sys.executable, sys.argv[1]
 multiprocessing.set_executable(real if sys.argv[2] else sys.argv[1])
-supervisor._START_PATIENCE = 0.5
+assert forks._START_PATIENCE
+forks._START_PATIENCE = 0.5
 with PeerPoolExecutor(1) as pool:
     try:
         print(pool.submit(pow, 2, 5).result(20))
