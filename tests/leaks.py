@@ -71,7 +71,7 @@ class Snapshot:
 
 
 def left_behind(before: Snapshot, settle: float | None = None) -> list[str]:
-    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds for it, by default `SETTLE`."""
+    """Say what is here that was not there before; what is on its way out gets ``settle`` seconds (`SETTLE`)."""
     leaks = _difference(before)
     if not leaks:
         return leaks
