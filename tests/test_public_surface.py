@@ -36,6 +36,7 @@ NAMES = [
     "Stream",
     "TaskInfo",
     "UnsatisfiableError",
+    "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",
@@ -66,7 +67,8 @@ METHODS = {
     "terminate_workers": "(self)",
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
-    " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0)",
+    " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0,"
+    " keep=False)",
 }
 
 ERRORS = {
@@ -79,6 +81,7 @@ ERRORS = {
     "ProtocolError": woolexec.WoolexecError,
     "RemoteError": woolexec.WoolexecError,
     "StoreFullError": MemoryError,
+    "ValueLostError": woolexec.WorkerLostError,
     "WorkerLostError": BrokenProcessPool,
     "WorkerStartError": BrokenProcessPool,
 }

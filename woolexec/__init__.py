@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from woolexec.errors import RemoteTraceback as RemoteTraceback
     from woolexec.errors import StoreFullError as StoreFullError
     from woolexec.errors import UnsatisfiableError as UnsatisfiableError
+    from woolexec.errors import ValueLostError as ValueLostError
     from woolexec.errors import WoolexecError as WoolexecError
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
@@ -69,6 +70,7 @@ _WHERE = {
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
     "UnsatisfiableError": "woolexec.errors",
+    "ValueLostError": "woolexec.errors",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
@@ -102,6 +104,7 @@ __all__ = [  # the names of _WHERE
     "Stream",
     "TaskInfo",
     "UnsatisfiableError",
+    "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",

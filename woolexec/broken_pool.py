@@ -46,6 +46,14 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
         return rebuild, (type(self), self.args, self.__dict__)
 
 
+class ValueLostError(WorkerLostError):
+    """
+    The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that has ended.
+
+    Its `result()` raises this, and so do the tasks that need it.
+    """
+
+
 class InitializerError(WoolexecError, BrokenProcessPool):
     """The initializer raised, timed out or ended its worker repeatedly; its exception is the ``__cause__``."""
 
@@ -58,5 +66,5 @@ class NoPeersError(WoolexecError, BrokenProcessPool):
     """Tasks waited longer than `peers_timeout` and no peer was connected to run them; the message says why."""
 
 
-for _class in (WorkerLostError, InitializerError, WorkerStartError, NoPeersError):
+for _class in (WorkerLostError, ValueLostError, InitializerError, WorkerStartError, NoPeersError):
     _class.__module__ = "woolexec.errors"  # users, pickles and `retry_on` look them up there

@@ -3,6 +3,7 @@ All public exceptions.
 
 WoolexecError
 ├── WorkerLostError     the worker died while it ran the call (also a BrokenProcessPool)
+│   └── ValueLostError  the value of a task had stayed with a peer that is gone
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
 ├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
@@ -28,7 +29,7 @@ from woolexec.base_error import WoolexecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from woolexec.broken_pool import InitializerError, NoPeersError, WorkerLostError, WorkerStartError
+    from woolexec.broken_pool import InitializerError, NoPeersError, ValueLostError, WorkerLostError, WorkerStartError
 
 __all__ = [
     "CredentialsError",
@@ -43,13 +44,14 @@ __all__ = [
     "RemoteTraceback",
     "StoreFullError",
     "UnsatisfiableError",
+    "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
     "WorkerStartError",
 ]
 
 # Imported on first use: `concurrent.futures.process`, which defines BrokenProcessPool, imports 30 more modules.
-_BROKEN_POOL = ("InitializerError", "NoPeersError", "WorkerLostError", "WorkerStartError")
+_BROKEN_POOL = ("InitializerError", "NoPeersError", "ValueLostError", "WorkerLostError", "WorkerStartError")
 
 
 class StoreFullError(WoolexecError, MemoryError):

@@ -34,7 +34,8 @@ from woolexec.api.parameters import (
 from woolexec.api.task_executor import ambient
 from woolexec.checks import count, integer, positive_seconds, seconds
 from woolexec.cpus import usable_cpus
-from woolexec.engine.engine import FORKED_CHILD, Engine
+from woolexec.engine.dispatcher import FORKED_CHILD
+from woolexec.engine.engine import Engine
 from woolexec.engine.lane import COROUTINES
 from woolexec.platform.posix import SIGKILL, SIGTERM
 

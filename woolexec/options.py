@@ -41,6 +41,7 @@ class WithOptions:
         require: Mapping[str, float | str] | None = None,
         near: str = "",
         priority: int = 0,
+        keep: bool = False,
     ) -> View_co:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -67,6 +68,10 @@ class WithOptions:
         :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
             free place
         :param priority: waiting tasks are started in this order, the highest first; default: 0
+        :param keep: an outcome of 64 KiB or more that was made at a peer stays there until somebody needs it: the
+            future is done when it is made, `result()` fetches it, and tasks that take the future as an argument are
+            preferably run there.  It is lost with the peer (`ValueLostError`) and at the pool's shutdown.  It has no
+            effect on `map` and streams, and on tasks of tasks
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -188,6 +193,7 @@ OPTIONS = {
     "require": Option(_requirement, SUBMIT, write=lambda requirement: requirement.texts, read=Requirement.of),
     "near": Option(_text, SUBMIT),
     "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
+    "keep": Option(_flag),  # links ask for it where there is a future
 }
 """
 The options by name.
@@ -222,6 +228,7 @@ class TaskOptions:
     require: Requirement | None
     near: str
     priority: int
+    keep: bool
     line: Line | None
     """The line in which the task waits; None: the default line."""
     start_fields: dict[str, Any]

@@ -110,6 +110,8 @@ if TYPE_CHECKING:
         requirement: Requirement | None = None
         near: str = ""
         client: object = None
+        away: bool = False
+        """They need values that are with peers, and not here: see `woolexec.core.away`."""
 
 else:  # without `typing`, which takes long to import
-    Line = namedtuple("Line", "priority requirement near client", defaults=(0, None, "", None))  # noqa: PYI024
+    Line = namedtuple("Line", "priority requirement near client away", defaults=(0, None, "", None, False))  # noqa: PYI024

@@ -10,6 +10,7 @@ from woolexec.core.call import Call, Chunk, Function
 from woolexec.core.held import Held
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.engine.inputs import Inputs
+from woolexec.engine.sent_values import SentValues
 
 FUNCTION = Function(b"f", "f")
 
@@ -51,7 +52,7 @@ def scheduler():
 
 @pytest.fixture
 def inputs(loop, scheduler):
-    return Inputs(loop, scheduler)
+    return Inputs(loop, scheduler, SentValues(loop.tell, set()))
 
 
 def test_call_is_queued_when_it_has_its_values(inputs, loop, scheduler):

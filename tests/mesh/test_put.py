@@ -44,7 +44,7 @@ def way(request):
 
 
 def kept(peer):
-    return [len(served._values) for served in peer._acceptor.served]
+    return [len(served.values) for served in peer._acceptor.served]
 
 
 @pytest.mark.usefixtures("way")

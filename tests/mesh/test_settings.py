@@ -169,7 +169,7 @@ def test_settings_that_are_too_large_end_the_link(peer):
 
 def test_client_without_settings_of_its_own_sends_none(peer, monkeypatch, limit):
     sent = []
-    monkeypatch.setattr("woolexec.mesh.client.link.Settings", lambda **of: sent.append(of) or Settings(**of))
+    monkeypatch.setattr("woolexec.mesh.client.sent_code.Settings", lambda **of: sent.append(of) or Settings(**of))
     with joined(peer) as pool:
         assert limit_there(pool) == limit
     assert len(sent) == 1

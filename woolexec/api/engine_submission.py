@@ -8,8 +8,7 @@ from functools import partial
 from woolexec.api.map_batches import ChunkSender
 from woolexec.api.submission import Submission
 from woolexec.core.call import Call
-from woolexec.engine.dispatcher import AFTER_SHUTDOWN
-from woolexec.engine.engine import FORKED_CHILD
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN, FORKED_CHILD
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
 from woolexec.wire import context_vars

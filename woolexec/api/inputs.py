@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from woolexec.core.away import line_up
 from woolexec.futures.call_future import CallFuture
 from woolexec.futures.delivery import Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
-from woolexec.wire.values import Value
+from woolexec.wire.values import Value, WithValues
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,6 +31,9 @@ class Holder(Protocol):
 
     shares: ClassVar[bool]
     """Whether it can send large values apart from the calls that need them, so that these share one copy."""
+
+    def takes(self, value: Value) -> bool:
+        """Return whether calls may refer to this value under its number, even if it is away."""
 
     def hold(self, entry: Any) -> None:
         """Hold one; it may be cancelled meanwhile."""
@@ -49,10 +54,10 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     :raises RuntimeError: if tasks are not accepted any more
     """
     inputs = entry.payload.inputs
-    values = [_ready_value(each, shares=holder.shares) for each in inputs]
+    values = [_ready_value(each, holder) for each in inputs]
     if None not in values:
         with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure
-            entry.payload = bind(entry.payload, values)  # type: ignore[arg-type]  # there is no None
+            _complete(entry, bind(entry.payload, values))  # type: ignore[arg-type]  # there is no None
             return False
     holder.hold(entry)
     waiting = Waiting(entry, entry.payload, holder, name)
@@ -81,9 +86,13 @@ class _Arguments:
 
 
 class _Gate:
-    """Resolves a future to the arguments."""
+    """Resolves a future to the arguments, which go to every worker."""
 
     shares: ClassVar[bool] = True
+
+    def takes(self, value: Value) -> bool:
+        """Return False for what may be away: workers here need it too."""
+        return not value.is_kept
 
     def __init__(self, future: CallFuture[Any]) -> None:
         self._future = future
@@ -103,6 +112,9 @@ class _Gate:
 def _watch(future: Any, waiting: Waiting) -> None:
     get_loop = getattr(future, "get_loop", None)  # of an asyncio future, which is used in its loop's thread only
     if get_loop is None:
+        kept = future.kept if isinstance(future, CallFuture) else None
+        if kept is not None and kept.fetch().add(_WhenHere(waiting, future)):  # away, and must be here first
+            return
         add = CallFuture.add_done_callback if isinstance(future, CallFuture) else type(future).add_done_callback
         add(future, waiting)  # not that of a nested future, which tells the engine that this thread waits
         return
@@ -134,7 +146,7 @@ class Waiting(Quick):
         unbound = self._after(future)
         if unbound is None:
             return True
-        values = [_ready_value(each, shares=self._holder.shares) for each in unbound.inputs]
+        values = [_ready_value(each, self._holder) for each in unbound.inputs]
         if None in values or sum(len(each) for each in values if isinstance(each, bytes | File | Parts)) > _AT_ONCE:
             self._left.append(_LAST)
             return False
@@ -147,7 +159,7 @@ class Waiting(Quick):
         if unbound is None:
             return
         try:
-            values = [_value_of(each, shares=self._holder.shares) for each in unbound.inputs]
+            values = [_value_of(each, self._holder) for each in unbound.inputs]
         except BaseException as exc:  # pickling and unpickling run user code
             self._drop(exc)
         else:
@@ -187,21 +199,43 @@ class Waiting(Quick):
         self._holder.drop(self._entry, payload)
 
 
-def _ready_value(future: Any, *, shares: bool) -> bytes | File | Parts | Value | None:
+class _WhenHere:
+    """A sleeper at the latch of a kept outcome: counts that input when it is here, or lost."""
+
+    def __init__(self, waiting: Waiting, future: CallFuture[Any]) -> None:
+        self._waiting, self._future = waiting, future
+
+    def release(self) -> None:
+        """Count it, in a thread that may run user code."""
+        self._future.run_elsewhere(partial(self._waiting, self._future))
+
+
+def _complete(entry: Any, payload: Any) -> None:
+    """Give a call or a chunk its payload before it is queued."""
+    entry.payload = payload
+    if not isinstance(entry, _Arguments) and payload.__class__ is WithValues:
+        line_up(entry)
+
+
+def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | None:
     """
     Return the pickled value of an input, as it arrived; None if there is none that all workers can unpickle.
 
-    :param shares: all calls that need a large one share it
+    If the holder shares values, all calls that need a large one share it; it may be away then.
     """
     if not isinstance(future, CallFuture):
         return None
     value: Value | None = future.value
     if value is not None:
-        return value if shares and len(value.payload) >= LARGE else value.payload  # type: ignore[arg-type]  # it is here
+        if not holder.shares or not holder.takes(value):
+            if value.is_away:
+                return None
+            value = value.copy()
+        return value if holder.shares and value.size >= LARGE else value.payload
     payload = future.encoded
     if not isinstance(payload, bytes | File | Parts) or not _is_for_all(payload):
         return None
-    if not shares or len(payload) < LARGE:
+    if not holder.shares or len(payload) < LARGE:
         return payload
     future.value = value = Value(payload)
     return value
@@ -214,14 +248,13 @@ def _is_for_all(payload: bytes | File | Parts) -> bool:
         return False
 
 
-def _value_of(future: Any, *, shares: bool) -> bytes | File | Parts | Value:
+def _value_of(future: Any, holder: Holder) -> bytes | File | Parts | Value:
     """
-    Return the pickled value of an input that is done.
+    Return the pickled value of an input that is done; see `_ready_value`.
 
-    :param shares: all calls that need a large one share it
     :raises Exception: whatever unpickling and pickling it raises
     """
-    payload = _ready_value(future, shares=shares)
+    payload = _ready_value(future, holder)
     if payload is None:
         payload = dumps_arguments(future.result(), ("the value of a future",))  # type: ignore[assignment]
     if isinstance(payload, Unbound):

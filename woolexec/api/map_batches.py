@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from woolexec.core.call import Call, Chunk
-from woolexec.engine.engine import FORKED_CHILD
+from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.futures.latch import Latch
 from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_arguments

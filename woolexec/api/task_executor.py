@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from woolexec.futures.latch import Latch
     from woolexec.options import TaskOptions
     from woolexec.wire.payload import File
+    from woolexec.wire.values import Value
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -174,6 +175,10 @@ class _NestedHolder:
     """Holds the tasks of one call that lack values; they are not sent to the engine before."""
 
     shares: ClassVar[bool] = False  # a worker is a target, and has none
+
+    def takes(self, value: Value) -> bool:
+        """Return False: calls of a task refer to no values."""
+        return False
 
     def __init__(self) -> None:
         self._job = nested_tasks.submitting_job()

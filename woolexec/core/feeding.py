@@ -127,7 +127,7 @@ def spread(group: Group, outliers: Outliers | None = None) -> list[tuple[Place, 
 def _takes(place: Place, line: Line | None) -> bool:
     if line is None:
         return True
-    may = line.client is None or place.candidate is None
+    may = not line.away if place.candidate is None else line.client is None
     return may and (line.requirement is None or place.has(line.requirement))
 
 

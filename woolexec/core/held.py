@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from woolexec.core.away import line_up
 from woolexec.core.call import Call, Chunk, fail
 
 TYPE_CHECKING = False
@@ -60,6 +61,7 @@ class Held:
         """Queue what has its values, unless it was cancelled or has failed meanwhile."""
         if self._take(entry) and self._is_wanted(entry):
             entry.payload = payload
+            line_up(entry)
             self._enqueue(entry)
 
     def drop(self, entry: Call | Chunk, payload: Any) -> None:

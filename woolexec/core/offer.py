@@ -22,6 +22,9 @@ class Offer:
 
     __slots__ = ("_free", "resources", "tags")
 
+    is_far = False
+    """Calls whose values are with peers may run there."""
+
     def __init__(self, tags: Iterable[str] = (), resources: Mapping[str, float] | None = None) -> None:
         self.tags = frozenset(tags)
         self.resources = dict(resources or {})

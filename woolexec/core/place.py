@@ -332,6 +332,11 @@ class AnyOf:
     def __init__(self, places: Sequence[Place]) -> None:
         self._places = places
 
+    @property
+    def is_far(self) -> bool:
+        """Calls whose values are with peers may run at one of them."""
+        return any(place.candidate is not None for place in self._places)
+
     def has(self, requirement: Requirement | None) -> bool:
         """Return whether one of them could now run a call with this requirement."""
         return requirement is None or any(place.has(requirement) for place in self._places)

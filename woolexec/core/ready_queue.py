@@ -17,13 +17,17 @@ from woolexec.core.call import Call, Chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
-    from typing import Protocol
+    from collections.abc import Callable, Container
+    from typing import Any, Protocol
 
     from woolexec.resources import Line, Requirement
 
     class Offers(Protocol):
         """What places offer: see `woolexec.core.offer`."""
+
+        @property
+        def is_far(self) -> bool:
+            """Calls whose values are with peers may run at one of them."""
 
         def has(self, requirement: Requirement | None) -> bool:
             """Return whether one of them could now run a call with this requirement."""
@@ -123,7 +127,7 @@ class ReadyQueue:
         for key, line in list(self._lines.items()):
             if key in stuck or (best is not None and _priority(key) <= best[0]):
                 continue
-            if offer is not None and key is not None and not offer.has(key.requirement):
+            if offer is not None and key is not None and not _suits(offer, key):
                 continue
             entry = self._front(line)
             if entry is not None:
@@ -213,6 +217,20 @@ class ReadyQueue:
                 children.clear()
         return taken
 
+    def take_away(self, is_hit: Callable[[Any], bool]) -> list[Call | Chunk]:
+        """Remove and return the calls and chunks in lines for peers whose payload is a hit, in their order."""
+        taken: list[Call | Chunk] = []
+        for key, line in self._lines.items():
+            if key is None or not key.away:
+                continue
+            hits = {entry: None for entry in line if is_hit(entry.payload)}
+            if hits:
+                rest = [entry for entry in line if entry not in hits]
+                line.clear()
+                line.extend(rest)
+                taken += hits
+        return [entry for entry in taken if isinstance(entry, Chunk) or entry in self._unclaimed]
+
     def requirements(self) -> set[Requirement]:
         """Return the requirements of all waiting entries."""
         return {
@@ -220,6 +238,10 @@ class ReadyQueue:
             for key, line in self._lines.items()
             if key is not None and key.requirement is not None and self._front(line) is not None
         }
+
+
+def _suits(offer: Offers, key: Line) -> bool:
+    return offer.has(key.requirement) and (offer.is_far or not key.away)
 
 
 def _priority(key: Line | None) -> int:

@@ -22,6 +22,7 @@ from functools import cached_property, partial
 from time import monotonic
 
 from woolexec.core import feeding
+from woolexec.core.away import Away
 from woolexec.core.balance import Balance
 from woolexec.core.call import Call, Chunk, fail
 from woolexec.core.group import Group
@@ -73,6 +74,7 @@ class Scheduler:
         self.links: list[Any] = []
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
+        self.away = Away(queues)
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
         self._policy = policy
         self._clock = clock
@@ -136,8 +138,8 @@ class Scheduler:
         if isinstance(entry, Call) and not is_offered:
             self.main.queue.offer(entry)
         self.group_of(entry).queue.add(entry)
-        if entry.line is not None and entry.line.requirement is not None:
-            self.unmet.check()
+        if entry.line is not None:
+            look_at(self, entry)
 
     def feed(self) -> None:
         """Send each place the calls that it can take, idle workers first; start workers if more calls wait."""
@@ -295,6 +297,13 @@ class Scheduler:
         """Queue again the calls that a peer refused, because no place is free there or because it cannot run any."""
         self.offering.refuse(link, numbers, is_full=is_full)
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
+
+
+def look_at(scheduler: Scheduler, entry: Call | Chunk) -> None:
+    """Look whether an entry that has just been queued, and has a line of its own, can ever run."""
+    scheduler.away.check(entry)
+    if entry.line is not None and entry.line.requirement is not None:
+        scheduler.unmet.check()
 
 
 def fail_outstanding(target: Any, error: BaseException) -> None:

@@ -13,6 +13,7 @@ from time import sleep
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
+from woolexec.core.scheduler import look_at
 from woolexec.engine.sent_values import SentValues
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL, SIGURG
@@ -42,6 +43,7 @@ _BURST, _MOMENT = 64, 1e-6
 _FUNCTIONS_LIMIT = 1024
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 
 class Dispatcher:
@@ -161,8 +163,8 @@ class Dispatcher:
                 add_lane(entry)
             else:
                 add(entry)
-            if entry.line is not None and entry.line.requirement is not None:
-                scheduler.unmet.check()
+            if entry.line is not None:
+                look_at(scheduler, entry)
 
     def flush(self) -> None:
         """Write the queued frames of everything in `due`; what a failed write closes leaves it meanwhile."""

@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from functools import cached_property, partial
 
 from woolexec.core.call import MAIN, Call, Function
+from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.lifetimes import running
 from woolexec.engine.process import WorkerProcess
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
     Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
-FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
 _INBOX_LIMIT = 1000
 
@@ -62,7 +62,7 @@ def _inputs_of(rounds: Rounds) -> Inputs:
     """Make the way of calls that lack values; loaded only when there is one, as pools would start later."""
     from woolexec.engine.inputs import Inputs
 
-    return Inputs(rounds.loop, rounds.scheduler)
+    return Inputs(rounds.loop, rounds.scheduler, rounds.dispatcher.values)
 
 
 class Engine:

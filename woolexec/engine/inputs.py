@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
+    from woolexec.engine.sent_values import SentValues
+    from woolexec.wire.values import Value
 
 
 class Inputs:
@@ -22,9 +24,14 @@ class Inputs:
 
     shares: ClassVar[bool] = True
 
-    def __init__(self, loop: Loop, scheduler: Scheduler) -> None:
+    def __init__(self, loop: Loop, scheduler: Scheduler, values: SentValues) -> None:
         self._loop = loop
         self._scheduler = scheduler
+        self._values = values
+
+    def takes(self, value: Value) -> bool:
+        """Return whether calls may refer to a value under its number: those of other engines have numbers of theirs."""
+        return not value.is_kept or self._values.has(value)
 
     def hold(self, entry: Call | Chunk) -> None:
         """

@@ -46,7 +46,7 @@ class Links:
         self.after = rounds.loop.after
         self.settings = rounds.supervisor.settings_for_peers
         self.use_settings = rounds.supervisor.use_settings
-        self._loop = rounds.loop
+        self._loop, self._outcomes = rounds.loop, rounds.outcomes
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._cancellation = rounds.cancellation
@@ -58,6 +58,11 @@ class Links:
     def are_open(self) -> bool:
         """There are links to peers that can run tasks, as far as is known."""
         return any(not link.candidate.trouble for link in self._scheduler.links)
+
+    @property
+    def is_trusting(self) -> bool:
+        """What peers send is unpickled as it is."""
+        return self._outcomes.mark is None
 
     @property
     def has_waiting(self) -> bool:
@@ -88,6 +93,7 @@ class Links:
         if link in self._scheduler.links:
             self.due.discard(link)
             self._scheduler.settle(self._scheduler.left(link), error_of)
+            self._scheduler.away.look()
 
     def withdraw(self, place: Place, call: Call) -> None:
         """Queue a call again that has been placed but not yet written to its link."""

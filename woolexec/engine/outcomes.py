@@ -16,6 +16,7 @@ from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
 from woolexec.wire.handlers import Handlers
+from woolexec.wire.values import KEPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class Outcomes:
             raise ProtocolError(f"a {type(frame).__name__} frame could not be handled: {exc!r}") from exc
 
     def _returned(self, target: Any, frame: Return) -> None:
+        if frame.kept and target.candidate is not None:
+            self._kept(target, frame)
+            return
         self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context)
 
     def returned(self, target: Any, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
@@ -102,6 +106,17 @@ class Outcomes:
             call.receiver.deliver_context(call, context, payload)
         else:
             call.receiver.deliver(call, payload)
+
+    def _kept(self, link: Remote, frame: Return) -> None:
+        """Handle the return of a call whose value has stayed with its peer."""
+        number = frame.call[0]
+        place = link.place_of(number)
+        call = place.outstanding.get(number)
+        if call is None:
+            link.send_drop(KEPT | number)
+            return
+        self._finish(place, call, frame.seconds[0])
+        call.receiver.deliver_kept(call, link.values.kept(link, KEPT | number, frame.kept, call.name))
 
     def _raised(self, target: Any, frame: Raise) -> None:
         place = target.place_of(frame.call)

@@ -15,9 +15,10 @@ from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.scheduler import Scheduler, fail_outstanding
 from woolexec.engine import permit
 from woolexec.engine.cancellation import Cancellation
-from woolexec.engine.dispatcher import Dispatcher
+from woolexec.engine.dispatcher import FORKED_CHILD, Dispatcher
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.forks import Forks
+from woolexec.engine.losses import Losses
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
@@ -132,6 +133,8 @@ class Rounds:
         self.outcomes.handles_records = not host.serves_others
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
+        dispatcher.values.check = partial(_check_process, loop)
+        dispatcher.values.on_loss = Losses(scheduler, self.cancellation).end_calls
         scheduler.balancing.grants_permits = permit.works and not host.serves_others
 
     def run(self) -> None:
@@ -230,6 +233,7 @@ class Rounds:
                     call.receiver.deliver_failure(call, error)
 
     def _close(self) -> None:
+        self.dispatcher.values.close()
         self.forks.close()
         self.release()
         self.loop.close()
@@ -241,3 +245,9 @@ class Rounds:
         self._on_end()
         self.dispatcher.close()
         self.supervisor.close()
+
+
+def _check_process(loop: Loop) -> None:
+    """Raise RuntimeError in a forked child, where nothing arrives."""
+    if loop.forked:
+        raise RuntimeError(FORKED_CHILD)

@@ -3,6 +3,9 @@ Which targets of an engine have which values; for what a value is see `woolexec.
 
 A target keeps what it was sent until the value is collected here, or until newer ones need its room.  A value that a
 queued or running call needs is never collected, because the call refers to it.
+
+A kept outcome is with the peer that made it, and nowhere else until somebody needs it: then it is fetched, once, and
+sent on to the targets whose calls need it.  Those calls are there already, and wait for it.
 """
 
 from __future__ import annotations
@@ -12,15 +15,20 @@ from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, ClassVar, Protocol
 
+    from woolexec.errors import ValueLostError
+    from woolexec.futures.kept_value import KeptValue
     from woolexec.wire.values import Value
 
     class Sent(Protocol):
-        """What a target has been sent."""
+        """What a target has, by number: the sizes of values, in bytes."""
 
         values: dict[int, int]
+        """Those that it was sent; the one used last is the last."""
+        kept: dict[int, int]
+        """Outcomes that stayed there."""
 
     class Target(Protocol):
         """A worker, or a link to a peer: see `woolexec.engine.transport`."""
@@ -30,13 +38,16 @@ if TYPE_CHECKING:
 
         @property
         def has_sent(self) -> Sent:
-            """What it has been sent: for each value its size, in bytes; the one used last is the last."""
+            """What it has."""
 
         def send_value(self, value: Value) -> None:
             """Send a value."""
 
         def send_drop(self, number: int) -> None:
             """Let it forget a value."""
+
+        def send_fetch(self, number: int) -> None:
+            """Ask it for an outcome that stayed there."""
 
 
 class SentValues:
@@ -45,31 +56,50 @@ class SentValues:
 
     :param tell: runs a function in the engine's thread soon; from any thread
     :param due: what the engine flushes at the end of a round
+    :param on_loss: called with a lost value, and the targets whose calls wait for it
     """
 
-    def __init__(self, tell: Callable[[Callable[[], object]], object], due: set[Any]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Callable[[], object]], object],
+        due: set[Any],
+        on_loss: Callable[[KeptValue, Iterable[Any]], object] | None = None,
+    ) -> None:
         self._tell, self._due = tell, due
+        self.on_loss = on_loss
+        self.check: Callable[[], object] = bool
+        """Raises an exception where nothing can be fetched: in a forked child."""
         self._holders: dict[int, tuple[weakref.ref[Value], set[Target]]] = {}
+        self._wanted: dict[int, list[Target]] = {}
+        """The kept outcomes that are on their way here, with the targets that are to be sent them."""
 
     def __len__(self) -> int:
         return len(self._holders)
 
+    # -- what is sent -------------------------------------------------------------------------------------------
+
     def send(self, target: Target, values: Sequence[Value]) -> tuple[int, ...]:
         """Send a target those of the values that it does not have; return the numbers of all."""
-        sizes = target.has_sent.values
+        sizes, kept = target.has_sent.values, target.has_sent.kept
         numbers = tuple(value.number for value in values)
-        missing = [value for value in values if value.number not in sizes]
+        missing = [value for value in values if not (value.number in sizes or value.number in kept)]
         for number in numbers:
             if number in sizes:
                 sizes[number] = sizes.pop(number)  # the last one is the one used last
-        added = {value.number: len(value.payload) for value in missing}  # type: ignore[arg-type]  # none lacks its own
+        added = {value.number: value.size for value in missing}
         if missing:
             self._make_room(target, added, frozenset(numbers))
         for value in missing:
             sizes[value.number] = added[value.number]
-            self._holders_of(value).add(target)
-            target.send_value(value)
+            if value.is_away:
+                self._bring(value.number, target)
+            else:
+                self._give(target, value)
         return numbers
+
+    def _give(self, target: Target, value: Value) -> None:
+        self._holders_of(value).add(target)
+        target.send_value(value)
 
     def _make_room(self, target: Target, added: dict[int, int], needed: frozenset[int]) -> None:
         """Let a target drop values that were used longest ago, and are not needed now."""
@@ -78,13 +108,15 @@ class SentValues:
         for number in list(sizes):
             if len(sizes) + len(added) <= target.VALUES and total <= target.room_for_values:
                 return
-            if number not in needed:
+            if number not in needed and number not in self._wanted:
                 total -= sizes[number]
                 self._drop(target, number)
                 self._part(target, number)
 
     def _part(self, target: Target, number: int) -> None:
         """Note that a target does not have a value any more."""
+        if number not in self._holders:
+            return
         holders = self._holders[number][1]
         holders.discard(target)
         if not holders:
@@ -99,11 +131,13 @@ class SentValues:
 
     def _collected(self, number: int) -> None:
         _, holders = self._holders.pop(number, (None, set()))
+        self._wanted.pop(number, None)
         for target in holders:
             self._drop(target, number)
 
     def _drop(self, target: Target, number: int) -> None:
-        del target.has_sent.values[number]
+        target.has_sent.values.pop(number, None)
+        target.has_sent.kept.pop(number, None)
         target.send_drop(number)
         self._due.add(target)
 
@@ -111,4 +145,109 @@ class SentValues:
         """Forget what a target has: it is gone."""
         for number in target.has_sent.values:
             self._part(target, number)
+        for waiting in self._wanted.values():
+            if target in waiting:
+                waiting.remove(target)
+        for number in list(target.has_sent.kept):
+            self.lose(target, number)
         target.has_sent.values.clear()
+
+    def close(self) -> None:
+        """Lose what was not fetched: the engine has ended."""
+        for number, (_, holders) in list(self._holders.items()):
+            for target in list(holders):
+                self.lose(target, number)
+
+    def has(self, value: Value) -> bool:
+        """Return whether this is a kept outcome of this engine's calls; from any thread."""
+        entry = self._holders.get(value.number)
+        return entry is not None and entry[0]() is value
+
+    # -- kept outcomes --------------------------------------------------------------------------------------------
+
+    def kept(self, target: Target, number: int, size: int, task: str) -> KeptValue:
+        """
+        Note that the outcome of a task has stayed with a target; return it.
+
+        :param size: bytes of it
+        """
+        from woolexec.futures.kept_value import KeptValue
+
+        value = KeptValue(number, size, self._ask, task)
+        self._holders_of(value).add(target)
+        target.has_sent.kept[number] = size
+        return value
+
+    def _ask(self, value: KeptValue) -> None:
+        """Fetch a value; from any thread."""
+        self.check()
+        self._tell(partial(self._bring, value.number))
+
+    def _bring(self, number: int, target: Target | None = None) -> None:
+        """Fetch a value, unless it is on its way or gone; a target is to be sent it."""
+        waiting = self._wanted.get(number)
+        if waiting is None:
+            _, holders = self._holders.get(number, (None, set()))
+            holder = next((each for each in holders if number in each.has_sent.kept), None)
+            if holder is None:
+                return  # its loss is known to all that refer to it
+            waiting = self._wanted[number] = []
+            holder.send_fetch(number)
+            self._due.add(holder)
+        if target is not None:
+            waiting.append(target)
+
+    def bring_all(self, target: Target) -> None:
+        """Fetch all kept outcomes of a target, which is about to leave."""
+        for number in target.has_sent.kept:
+            self._bring(number)
+
+    def is_fetching(self, target: Target) -> bool:
+        """Return whether kept outcomes of this target are on their way."""
+        return any(number in self._wanted for number in target.has_sent.kept)
+
+    def arrived(self, target: Target, number: int, payload: Any) -> None:
+        """
+        Take a value that was fetched, and send it on.
+
+        :param payload: an OSError if no descriptor or memory was left for it
+        """
+        if number not in target.has_sent.kept or number not in self._wanted:
+            return  # it was collected meanwhile
+        if isinstance(payload, OSError):
+            self.lose(target, number, payload)
+            return
+        value: Any = self._holders[number][0]()
+        waiting = self._wanted.pop(number)
+        if value is None:
+            return
+        value.settle(payload)
+        for each in waiting:
+            self._give(each, value)
+            self._due.add(each)
+
+    def lose(self, target: Target, number: int, error: BaseException | None = None) -> None:
+        """Note that a target does not have a kept outcome any more; without another holder it is lost."""
+        if target.has_sent.kept.pop(number, None) is None:
+            return
+        value: Any = self._holders[number][0]() if number in self._holders else None
+        self._part(target, number)
+        waiting = self._wanted.pop(number, [])
+        if value is None or not value.is_away or value.failure is not None:
+            return
+        for each in waiting:
+            each.has_sent.values.pop(number, None)
+        value.fail(error or _loss_of(value, target))
+        if self.on_loss is not None:
+            self.on_loss(value, waiting)
+
+
+def _loss_of(value: KeptValue, target: Any) -> ValueLostError:
+    from woolexec.errors import ValueLostError
+
+    error = ValueLostError(
+        f"the value of {value.task} is lost: it had stayed with {target.name}, and the link to that has ended; "
+        "without keep=True it would have come here at once"
+    )
+    error.task, error.host = value.task, target.candidate.host
+    return error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.place import RemotePlace
 from woolexec.wire.fast_frames import encode_slot, encode_start
-from woolexec.wire.frames import Define, Drop, Keep, Recall, Start, encode
+from woolexec.wire.frames import Define, Drop, Fetch, Keep, Recall, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.protobuf import Message
 from woolexec.wire.values import WithValues
@@ -35,16 +35,17 @@ class Sent:
 
     `slot_of` holds the encoded slot of each function, `families` the version of each large function that was sent last,
     and `chunks` the mark of the chunk that was sent last to the main place and to the lane.  `values` holds the sizes
-    of values by their numbers, in bytes; the one used last is the last.
+    of values by their numbers, in bytes; the one used last is the last.  `kept` holds those of outcomes that it kept.
     """
 
-    __slots__ = ("chunks", "families", "slot_of", "values")
+    __slots__ = ("chunks", "families", "kept", "slot_of", "values")
 
     def __init__(self) -> None:
         self.slot_of: dict[Function, bytes] = {}
         self.families: dict[object, Function] = {}
         self.chunks: list[object] = [None, None]
         self.values: dict[int, int] = {}
+        self.kept: dict[int, int] = {}
 
     def clear(self) -> None:
         """Drop the references to functions and chunks: they may hold descriptors."""
@@ -179,6 +180,10 @@ class Transport:
         """Let the target forget a value."""
         self.send(encode(Drop(value=(number,))))
 
+    def send_fetch(self, number: int) -> None:
+        """Ask the target for an outcome that it has kept."""
+        self.send(encode(Fetch(value=(number,))))
+
     def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
         """Send the mark that the main place, or the lane, answers with Recalled."""
         self.send(encode(Recall(call=number, waiting=waiting, loop=lane)))
@@ -215,8 +220,8 @@ class Remote(Transport, RemotePlace):
 
     def spares(self, values: Sequence[Value]) -> int:
         """Return the bytes of these values that the peer has, or is being sent."""
-        sizes = self.has_sent.values
-        return sum(sizes.get(value.number, 0) for value in values)
+        sizes, kept = self.has_sent.values, self.has_sent.kept
+        return sum(sizes.get(value.number) or kept.get(value.number, 0) for value in values)
 
     def say_directly(self, frames: bytes) -> bool:
         """Return False: only the engine's thread writes to a link."""

@@ -38,12 +38,25 @@ async def outcome(future: CallFuture[T], *, abandon: bool | None) -> T:
                 raise
     else:
         await checkpoint()
+    kept = future.kept
+    if kept is not None:
+        await _arrival(kept.fetch())
     if future.context:
         context_vars.restore(future.context)
     try:
         return future.result()
     finally:
         del future  # break the cycle with the exception's traceback
+
+
+async def _arrival(latch: Latch) -> None:
+    """Wait for a value that has stayed with a peer; it is fetched even if the wait is cancelled."""
+    waiter = make_waiter()
+    if latch.add(waiter):
+        try:
+            await waiter.wait()
+        finally:
+            latch.remove(waiter)
 
 
 CallFuture._wait_in_loop = outcome

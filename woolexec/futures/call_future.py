@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import FINISHED, PENDING
+from time import monotonic
 
-from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture
+from woolexec.futures.delivery import CANCELS, ENDS, DeliveredFuture, wakes_a_loop
 from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import as_exception
 from woolexec.wire.inputs import FutureMetError
 from woolexec.wire.unpickling import loads
+from woolexec.wire.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +61,10 @@ class CallFuture(DeliveredFuture["T"]):
                 callbacks.remove(fn)  # the thread that ended the future may have run the callbacks before `append`
             except ValueError:  # or after it: then `fn` has been called
                 return
-        self._call(fn, Exception)
+        if wakes_a_loop(fn):
+            self._call_when_here(fn)
+        else:
+            self._call(fn, Exception)
 
     def cancel(self, *, force: bool = False) -> bool:
         """
@@ -103,15 +108,16 @@ class CallFuture(DeliveredFuture["T"]):
 
         :param timeout: seconds to wait; None: no limit
         :raises CancelledError: if the task was cancelled
-        :raises TimeoutError: if it is not done in time
-        :raises WorkerLostError: if the worker that ran it died
+        :raises TimeoutError: if it is not done, or its value not here, in time
+        :raises WorkerLostError: if the worker that ran it died; `ValueLostError`: if its value stayed with a peer that
+            is gone
         :raises Exception: what the task raised
         """
         try:
             if self._state is not FINISHED:
-                self._await(timeout)
+                timeout = self._await(timeout)
             if self._outcome is not None:
-                self._decode()
+                self._decode(timeout)
             if self._exception is not None:
                 raise self._exception
             return self._result  # type: ignore[no-any-return]  # pickle has no types
@@ -120,13 +126,16 @@ class CallFuture(DeliveredFuture["T"]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """
-        Return the exception that the task raised, or None; wait for it if necessary.
+        Return the exception that the task raised, or None; wait for it if necessary, but fetch no value from a peer.
 
         :raises CancelledError: if the task was cancelled
         :raises TimeoutError: if it is not done in time
         """
         if self._state is not FINISHED:
             self._await(timeout)
+        kept = self.kept
+        if kept is not None and kept.is_away:
+            return kept.failure  # type: ignore[no-any-return]
         if self._outcome is not None:
             self._decode()
         return self._exception
@@ -135,8 +144,9 @@ class CallFuture(DeliveredFuture["T"]):
         # Called by asyncio since Python 3.14.
         if self._state is not FINISHED:
             return self.done(), self.cancelled(), None, None
-        exception = self.exception()
-        return True, False, self._result, exception
+        if self._outcome is not None:
+            self._decode()
+        return True, False, self._result, self._exception
 
     def __await__(self) -> Generator[Any, None, T]:
         """
@@ -153,7 +163,7 @@ class CallFuture(DeliveredFuture["T"]):
     def encoded(self) -> Any:
         """The payload of the value; None if there is none, or it was decoded."""
         outcome = self._outcome
-        return None if outcome is None or self._failed else outcome[0]
+        return None if outcome is None or self._failed or isinstance(outcome[0], Value) else outcome[0]
 
     def share(self, value: Any) -> None:
         """Resolve to a `Value`, which calls share."""
@@ -175,6 +185,8 @@ class CallFuture(DeliveredFuture["T"]):
         outcome = self._outcome
         if outcome is None:
             return self._exception
+        if isinstance(outcome[0], Value):
+            return outcome[0].failure  # type: ignore[attr-defined]  # a `KeptValue`
         return outcome[0] if self._failed else None
 
     @property
@@ -188,7 +200,9 @@ class CallFuture(DeliveredFuture["T"]):
         options = getattr(self.outstanding_call, "options", None)
         return options is not None and bool(options.abandon_on_cancel)
 
-    def _await(self, timeout: float | None) -> None:
+    def _await(self, timeout: float | None) -> float | None:
+        """Wait until it is done; return how many seconds are left."""
+        deadline = None if timeout is None else monotonic() + timeout
         owner = self._owner
         if owner is None or not owner.wait(self, timeout):
             latch = self.latch
@@ -196,17 +210,22 @@ class CallFuture(DeliveredFuture["T"]):
                 latch.wait(timeout)
         state = self._state
         if state is FINISHED:
-            return
+            return None if deadline is None else max(0.0, deadline - monotonic())
         if state in ENDS:
             raise CancelledError
         raise TimeoutError
 
-    def _decode(self) -> None:
+    def _decode(self, timeout: float | None = None) -> None:
         outcome = self._outcome
         if outcome is None:
             return
         payload, value, exception = outcome[0], None, None
+        kept: Any = payload if payload.__class__ is not bytes and isinstance(payload, Value) else None
+        if kept is not None and not kept.fetch().wait(timeout):
+            raise TimeoutError
         try:
+            if kept is not None:
+                payload = kept.arrived()
             if not self._failed:
                 value = loads(payload)
             else:
@@ -235,7 +254,7 @@ class Nobody:
         """Take the end."""
         self.ended.open()
 
-    deliver_failure = deliver
+    deliver_failure = deliver_kept = deliver
 
     def deliver_context(self, call: Any, context: bytes, payload: Any) -> None:
         """Take the end."""

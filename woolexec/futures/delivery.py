@@ -29,6 +29,7 @@ from functools import partial
 from types import FunctionType
 
 from woolexec.futures.latch import Latch
+from woolexec.wire.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _RETURNED, _CANCELLED, _SHARED = 1, 2, 3
 """Values of `DeliveredFuture._first`: how the future ended, an index into `_END_OF`, or that it has a condition."""
 
 
-def _wakes_a_loop(callback: Any) -> bool:
+def wakes_a_loop(callback: Any) -> bool:
     """
     Return whether a callback is that of `asyncio.wrap_future`, and so of `run_in_executor`.
 
@@ -86,6 +87,13 @@ class Quick:
     def __call__(self, future: Future[Any]) -> None:
         """Do what is to be done, in a thread that may run user code."""
         raise NotImplementedError
+
+
+class _Deferred:
+    """A sleeper at a latch: a call that is made when the latch opens."""
+
+    def __init__(self, release: Callable[[], object]) -> None:
+        self.release = release
 
 
 class DeliveredFuture(Future["T"]):
@@ -173,6 +181,17 @@ class DeliveredFuture(Future["T"]):
         """Take the encoded value; ignore it if the future is already done."""
         self._end(_RETURNED, payload)
 
+    def deliver_kept(self, call: Any, value: Any) -> None:
+        """Take a value that has stayed with a peer, a `KeptValue`: it is fetched when somebody asks for it."""
+        self.__dict__["value"] = value
+        self._end(_RETURNED, value)
+
+    @property
+    def kept(self) -> Any:
+        """The `KeptValue` that it resolves to; None if there is none, or it has been decoded."""
+        outcome = self._outcome
+        return outcome[0] if outcome is not None and isinstance(outcome[0], Value) else None
+
     def deliver_failure(self, call: Any, payload: Any) -> None:
         """Take an encoded exception, or an exception object; None: the task was cancelled."""
         if payload is None:
@@ -214,7 +233,7 @@ class DeliveredFuture(Future["T"]):
             return  # it had already ended
         lock = self._condition
         if not lock.acquire(blocking=False):  # another thread may hold it, for as long as a signal handler takes
-            self._run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
+            self.run_elsewhere(partial(self._end_and_announce, end, payload, failed=failed))
             return
         try:
             ended = self._end_locked(end, payload, failed=failed)
@@ -269,14 +288,15 @@ class DeliveredFuture(Future["T"]):
             if isinstance(callback, Quick):
                 if callback.at_once(self):
                     continue
-            elif _wakes_a_loop(callback):
-                self._call(callback)
+            elif wakes_a_loop(callback):
+                self._call_when_here(callback)
                 continue
             self._callbacks.insert(0, callback)
-            self._run_elsewhere(self._run_callbacks)
+            self.run_elsewhere(self._run_callbacks)
             return
 
-    def _run_elsewhere(self, rest: Callable[[], object]) -> None:
+    def run_elsewhere(self, rest: Callable[[], object]) -> None:
+        """Run user code in another thread than the one that delivers outcomes."""
         if self._owner is not None:
             self._owner.run_elsewhere(rest)
         else:
@@ -288,7 +308,16 @@ class DeliveredFuture(Future["T"]):
                 callback = self._callbacks.pop(0)
             except IndexError:  # another thread removed it
                 return
-            self._call(callback, caught)
+            if wakes_a_loop(callback):
+                self._call_when_here(callback)
+            else:
+                self._call(callback, caught)
+
+    def _call_when_here(self, callback: Callable[[Any], object]) -> None:
+        """Call a callback that makes an event loop take the value, which must not wait for a peer."""
+        kept = self.kept
+        if kept is None or not kept.fetch().add(_Deferred(partial(self._call, callback))):
+            self._call(callback)
 
     def _call(self, callback: Callable[[Any], object], caught: type[BaseException] = BaseException) -> None:
         """Call a callback; an exception that it raises must not stop the engine."""

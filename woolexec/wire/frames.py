@@ -76,6 +76,7 @@ class Start(Frame, number=1):
     priority: int = SINT(19)
     require: tuple[str, ...] = STRINGS(20)
     values: tuple[int, ...] = FIXED64S(21)
+    keep: bool = BOOL(22)
 
 
 class Return(Frame, number=2):
@@ -88,6 +89,7 @@ class Return(Frame, number=2):
     extent: tuple[int, ...] = FIXED64S(5)
     arena: int = FIXED64(6)
     context: bytes = BLOB(7)
+    kept: int = FIXED64(8)
 
 
 class Raise(Frame, number=3):
@@ -224,6 +226,12 @@ class Keep(Frame, number=26):
 
 class Drop(Frame, number=27):
     """No more calls need these values."""
+
+    value: tuple[int, ...] = FIXED64S(1)
+
+
+class Fetch(Frame, number=28):
+    """Send these values."""
 
     value: tuple[int, ...] = FIXED64S(1)
 

@@ -10,6 +10,9 @@ Values that several calls need: each is pickled once, and a target is sent it on
     Drop         the owner has no use for it any more
 
 A large payload is a memory file.  All workers of a host map the same pages, each of them privately.
+
+The outcome of a task may stay with the peer that ran it: see `woolexec.futures.kept_value`.  To its owner that is a
+value like any other, whose payload is fetched when it is needed here.
 """
 
 from __future__ import annotations
@@ -40,6 +43,30 @@ class Value:
         self.payload = payload
         self.number = next(_numbers)
         """Its number in this process."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pickle."""
+        return 0 if self.payload is None else len(self.payload)
+
+    is_kept = False
+    """It is the outcome of a call, which stayed with a peer."""
+
+    @property
+    def is_away(self) -> bool:
+        """It is not here, but with a peer."""
+        return False
+
+    def copy(self) -> Value:
+        """Return the same value, which is here, for calls of any engine."""
+        return self
+
+
+KEPT = 1 << 62
+"""Added to the number of a call, it is the number of the value that the call has left with a peer."""
+
+LEAST_KEPT = 64 << 10
+"""Minimum size, in bytes, of an outcome that stays there: to fetch a smaller one would take longer than to send it."""
 
 
 class WithValues:

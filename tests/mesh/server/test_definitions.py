@@ -4,6 +4,7 @@ import pytest
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.definitions import Definitions
 from woolexec.mesh.server.kept_values import KeptValues
@@ -18,7 +19,7 @@ def quota():
 @pytest.fixture
 def definitions(quota):
     arriving = Arriving()
-    return Definitions(arriving, quota, KeptValues(arriving, quota))
+    return Definitions(arriving, quota, KeptValues(arriving, quota, Outbox(set())))
 
 
 def test_call_finds_the_function_of_its_slot_in_its_lane(definitions):

@@ -5,10 +5,14 @@ import pytest
 from woolexec.core.call import Call, Function
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server import kept_values
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.kept_values import KeptValues
-from woolexec.wire.frames import Drop, Keep
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import Drop, Fetch, Keep
+from woolexec.wire.payload import Parts, store
+from woolexec.wire.values import LEAST_KEPT
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def quota():
 
 @pytest.fixture
 def values(quota):
-    return KeptValues(Arriving(), quota)
+    return KeptValues(Arriving(), quota, Outbox(set()))
 
 
 @pytest.fixture
@@ -89,3 +93,61 @@ def test_value_that_could_not_be_received_is_an_error(values, monkeypatch):
     monkeypatch.setattr(Arriving, "take", lambda self, frame, key=0: error)
     with pytest.raises(OSError, match="none left"):
         values.keep(Keep(value=1))
+
+
+# -- outcomes that stay -----------------------------------------------------------------------------------------------
+
+
+LARGE = b"\x80\x05" + bytes(LEAST_KEPT)
+
+
+@pytest.fixture
+def outbox():
+    return Outbox(set())
+
+
+@pytest.fixture
+def room(outbox):
+    return KeptValues(Arriving(), ByteQuota(6 * LEAST_KEPT), outbox)
+
+
+def test_outcome_stays_while_there_is_room(room):
+    assert room.stay(1, LARGE)
+    assert room.stay(2, LARGE)
+    assert not room.stay(3, LARGE)  # half of it is for values that are sent
+    room.drop(Drop(value=(1,)))
+    assert room.stay(3, LARGE)
+
+
+@pytest.mark.parametrize("payload", [b"small", LARGE + b"__main__"])
+def test_outcome_that_is_small_or_about_the_script_goes_home(room, payload):
+    assert not room.stay(1, payload)
+    assert len(room) == 0
+
+
+def test_outcome_in_a_file_is_read_into_memory_when_descriptors_are_scarce(room, monkeypatch):
+    monkeypatch.setattr(kept_values, "is_scarce", lambda fd: True)
+    assert room.stay(1, store([LARGE]))
+    assert isinstance(room.bind(b"", [1]).values[0].payload, Parts)
+
+
+def test_outcome_that_cannot_be_read_goes_home(room):
+    file = store([LARGE])
+    file.extent = (1 << 40,)
+    room._quota = ByteQuota(1 << 50)
+    assert not room.stay(1, file)
+
+
+def test_calls_use_what_stayed(room, handed_on):
+    room.stay(1, LARGE)
+    room.hand_on(call(room, 1), handed_on.append)
+    assert len(handed_on) == 1
+
+
+def test_what_is_asked_for_is_sent_or_said_not_to_be_there(room, outbox):
+    room.stay(1, LARGE)
+    room.fetch(Fetch(value=(1, 2)))
+    keep, drop = (frame for data in outbox._frames for frame in decode(data))
+    assert (keep.value, keep.payload) == (1, LARGE)
+    assert drop == Drop(value=(2,))
+    assert len(room) == 1

@@ -27,14 +27,13 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.link.outbox import ON_LINK, VALUES, Outbox, parts_of
+from woolexec.mesh.link.outbox import ON_LINK, VALUES, Outbox
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Define, Keep, Load, Recalled, Settings, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
-from woolexec.wire.pickling import dumps_inline
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
@@ -79,8 +78,6 @@ class Link(Remote):
         "_leaving",
         "_links",
         "_outbox",
-        "_owes_settings",
-        "_setup",
         "_stream",
         "has_sent",
         "lane_place",
@@ -104,19 +101,16 @@ class Link(Remote):
         self.values, self.room_for_values = engine.links.values, welcome.room
         self.pid = None
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self._setup = setup
         self.width, self.offer = welcome.workers, Offer(welcome.tag, amounts(welcome.resource))
         here = welcome.host == host_name()
         self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
         self._address, self._host = address, welcome.host
         self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
-        self._code = SentCode(code, self._outbox)
+        self._code = SentCode(code, setup, engine.links.settings, self._outbox)
         self._stream: Any = None
-        self._owes_settings, self._leaving = True, False
+        self._leaving = False
         self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
-        if setup is not None:
-            self._code.send(setup.digests)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
@@ -196,6 +190,8 @@ class Link(Remote):
             # A payload that was sent in parts would have to be sent again after a refusal.
             is_apart = len(call.payload) >= LARGE and not (isinstance(call.payload, File) and self._outbox.passage)
             frame.offer = call.cost >= HORIZON and not is_apart
+        if call.options is not None and call.options.keep and not call.count and self._links.is_trusting:
+            frame.keep = hasattr(call.receiver, "deliver_kept")
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
             if call.line.requirement is not None and call.line.requirement.resources:
@@ -207,23 +203,7 @@ class Link(Remote):
         return ()
 
     def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
-        self.send(self._define(slot, function))
-
-    def _define(self, slot: int, function: Function) -> bytes:
-        frame = Define(function=slot, name=function.name)
-        payload = function.payload
-        if function.needs:
-            from woolexec.wire.main_module import WithNeeds
-
-            needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
-            payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
-        if self._owes_settings:
-            self._owes_settings = False
-            if settings := self._links.settings():
-                self._outbox.put(encode(Settings(settings=settings)))
-        self._code.send(function.code)
-        attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
-        return encode(frame)
+        self.send(self._code.definition(slot, function))
 
     def send_value(self, value: Value) -> None:
         """Send a value, a large one in parts; calls that need it may pass it."""
@@ -241,7 +221,7 @@ class Link(Remote):
             return
         if large is not None and not frame.count:  # spans of a chunk must stay in order
             frame.function = _LAST_SLOT  # its own slot may be reused before it is sent
-            define = self._define(_LAST_SLOT, self.place_of(number).outstanding[number].function)
+            define = self._code.definition(_LAST_SLOT, self.place_of(number).outstanding[number].function)
             self._outbox.put_parts(number, frame, large, define)
             return
         attach(frame, payload, files=False)
@@ -266,17 +246,20 @@ class Link(Remote):
             if isinstance(frame, Recalled | Load):
                 self._answer(self)
                 self._answer(self.lane_place)
-        if self._leaving and not (
-            self.outstanding or self.lane_place.outstanding or self.recalling or self.lane_place.recalling
-        ):
+        busy = self.outstanding or self.lane_place.outstanding or self.recalling or self.lane_place.recalling
+        if self._leaving and not (busy or self.values.is_fetching(self)):
             self.close()
 
     def _arrived(self, frame: Any) -> None:
         self._arriving.add(frame)
 
+    def _value_came(self, frame: Keep) -> None:
+        self.values.arrived(self, frame.value, self._arriving.take(frame, ON_LINK | frame.value))
+
     def _leave(self, _: Stop) -> None:
-        """The peer is draining: send no more calls, and take back those that it has not started."""
+        """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
         self._leaving = True
+        self.values.bring_all(self)
         self.ready = self.lane_place.ready = False
         for place in (self, self.lane_place):
             self._links.recall(place)
@@ -366,9 +349,17 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     return error
 
 
+def _lose(link: Link, frame: Drop) -> None:
+    """Note that the peer does not have these values."""
+    for number in frame.value:
+        link.values.lose(link, number)
+
+
 _OWN: dict[type, Callable[[Link, Any], None]] = {
     Started: Link._started,
     Stop: Link._leave,
+    Keep: Link._value_came,
+    Drop: _lose,
     **dict.fromkeys(Arriving.FRAMES, Link._arrived),
 }
 """The frames that concern the link itself; the others are handled by the engine."""

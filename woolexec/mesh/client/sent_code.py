@@ -1,15 +1,19 @@
-"""The code archives that one link has sent to its peer."""
+"""What one link sends of functions: definitions, the code archives that they need, and the program's settings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from woolexec.wire.frames import Code, encode
+from woolexec.mesh.link.outbox import Outbox, parts_of
+from woolexec.wire.frames import Code, Define, Settings, encode
+from woolexec.wire.payload import attach
+from woolexec.wire.pickling import dumps_inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.core.call import Function
+    from woolexec.worker.setup import Setup
 
 _PIECE = 1 << 19
 """Bytes of code per frame."""
@@ -17,17 +21,44 @@ _PIECE = 1 << 19
 
 class SentCode:
     """
-    Sends each archive once.
+    Sends archives and settings once, before the first function that needs them.
 
     :param archive: returns the archive with this digest, or None
+    :param setup: what workers run before the first of our functions; wrapped around each of them
+    :param settings: returns the settings of the program, pickled
     :param outbox: the link's
     """
 
-    def __init__(self, archive: Callable[[str], bytes | None], outbox: Outbox) -> None:
-        self._archive, self._outbox = archive, outbox
+    def __init__(
+        self,
+        archive: Callable[[str], bytes | None],
+        setup: Setup | None,
+        settings: Callable[[], bytes],
+        outbox: Outbox,
+    ) -> None:
+        self._archive, self._setup, self._outbox = archive, setup, outbox
+        self._settings: Callable[[], bytes] | None = settings
         self._sent: set[str] = set()
+        if setup is not None:
+            self._send(setup.digests)
 
-    def send(self, digests: Sequence[str]) -> None:
+    def definition(self, slot: int, function: Function) -> bytes:
+        """Return the frame that defines a function, encoded; what it needs is sent before that."""
+        frame = Define(function=slot, name=function.name)
+        payload = function.payload
+        if function.needs:
+            from woolexec.wire.main_module import WithNeeds
+
+            needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
+            payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
+        settings, self._settings = self._settings, None
+        if settings is not None and (pickled := settings()):
+            self._outbox.put(encode(Settings(settings=pickled)))
+        self._send(function.code)
+        attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
+        return encode(frame)
+
+    def _send(self, digests: Sequence[str]) -> None:
         """Send those of the archives that the peer does not have."""
         for digest in digests:
             data = None if digest in self._sent else self._archive(digest)

@@ -10,10 +10,12 @@ from woolexec.core.call import Relayed
 from woolexec.wire.exceptions import dump_failure, types_of
 from woolexec.wire.fast_frames import encode_return, encode_yield
 from woolexec.wire.frames import Raise, Return, Started, Yield, encode
+from woolexec.wire.values import KEPT
 
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.kept_values import KeptValues
     from woolexec.mesh.server.refusals import Refusals
     from woolexec.mesh.server.start_reports import StartReports
     from woolexec.resources import Requirement
@@ -30,6 +32,8 @@ class Session(Protocol):
     """The calls that are not reported as started."""
     refusals: Refusals
     """The calls that are given back."""
+    values: KeptValues
+    """Where outcomes may stay."""
 
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
@@ -44,7 +48,18 @@ class Session(Protocol):
 class Answer(Relayed):
     """Receives the outcome of one call, and sends it to the client."""
 
-    __slots__ = ("_began", "number", "outstanding_call", "pinned", "requirement", "served", "size", "types", "weight")
+    __slots__ = (
+        "_began",
+        "keeps",
+        "number",
+        "outstanding_call",
+        "pinned",
+        "requirement",
+        "served",
+        "size",
+        "types",
+        "weight",
+    )
 
     outstanding_call: Call
     requirement: Requirement | None
@@ -58,6 +73,8 @@ class Answer(Relayed):
     def __init__(self, served: Session, number: int) -> None:
         self.types = ()
         self._began: float | None = None
+        self.keeps = False
+        """A large value stays here."""
         self.served = served
         self.number = number
 
@@ -73,16 +90,22 @@ class Answer(Relayed):
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value to the client."""
-        if payload.__class__ is bytes:
-            if self.served.forget(self.number, "returned"):
-                self.served.outbox.put(encode_return(self.number, self._seconds(call), payload), self.number)
-        else:
+        if payload.__class__ is not bytes:
             self.deliver_context(call, b"", payload)
+            return
+        seconds = self._seconds(call)
+        if self.served.forget(self.number, "returned"):
+            self.served.outbox.put(encode_return(self.number, seconds, payload), self.number)
 
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
         """Send the encoded value to the client, with changed context variables."""
         frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
-        self._end(frame, payload, "returned")
+        if not self.served.forget(self.number, "returned"):
+            return
+        if self.keeps and not context and self.served.values.stay(KEPT | self.number, payload):
+            frame.kept = len(payload)
+            payload = b""
+        self.served.outbox.put_frame(self.number, frame, payload)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception to the client."""

@@ -1,4 +1,8 @@
-"""The values that a client has sent to a peer, and the calls that wait until those that they need have arrived."""
+"""
+The values of a client at a peer: those that it has sent, and outcomes of its calls that stay here.
+
+A call that needs a value waits until that has arrived.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.outbox import ON_LINK, VALUES
-from woolexec.wire.values import Value, WithValues
+from woolexec.wire.descriptors import is_scarce
+from woolexec.wire.frames import Drop, Keep, encode
+from woolexec.wire.payload import File
+from woolexec.wire.pickling import is_for_all
+from woolexec.wire.values import LEAST_KEPT, Value, WithValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from woolexec.core.call import Call
     from woolexec.mesh.link.arriving import Arriving
+    from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.byte_quota import ByteQuota
-    from woolexec.wire.frames import Drop, Keep
+    from woolexec.wire.frames import Fetch
+    from woolexec.wire.payload import Parts
 
 
 class KeptValues:
@@ -25,10 +35,11 @@ class KeptValues:
 
     :param arriving: has the large payloads
     :param quota: counts the bytes
+    :param outbox: for what the client asks for
     """
 
-    def __init__(self, arriving: Arriving, quota: ByteQuota) -> None:
-        self._arriving, self._quota = arriving, quota
+    def __init__(self, arriving: Arriving, quota: ByteQuota, outbox: Outbox) -> None:
+        self._arriving, self._quota, self._outbox = arriving, quota, outbox
         self._values: dict[int, Value] = {}
         self._waiting: dict[Call, tuple[Sequence[Value], Callable[[Call], object]]] = {}
 
@@ -53,10 +64,40 @@ class KeptValues:
                 del self._waiting[call]
                 hand_on(call)
 
+    def stay(self, number: int, payload: bytes | File | Parts) -> bool:
+        """
+        Store the outcome of a call; return False if it is to be sent home.
+
+        It is, if it is small, if there is no room, or if it is about something that only its client can unpickle.
+        """
+        size = len(payload)
+        if size < LEAST_KEPT or len(self._values) >= VALUES // 2 or not self._quota.may_stay(size):
+            return False
+        try:
+            if not is_for_all(payload):
+                return False
+            if isinstance(payload, File) and is_scarce(payload.fd):
+                payload = payload.take_in()
+        except (OSError, ValueError):  # it cannot be read, or no memory is left
+            return False
+        self._quota.stay(("value", number), size)
+        self._value(number).payload = payload
+        return True
+
+    def fetch(self, frame: Fetch) -> None:
+        """Send outcomes that have stayed here."""
+        for number in frame.value:
+            value = self._values.get(number)
+            if value is None or value.payload is None:
+                self._outbox.put(encode(Drop(value=(number,))))
+            else:
+                self._outbox.put_frame(ON_LINK | number, Keep(value=number), value.payload)
+
     def drop(self, frame: Drop) -> None:
         """Forget values, but for those that a call still needs."""
         for number in frame.value:
             self._arriving.forget(ON_LINK | number)
+            self._outbox.withdraw(ON_LINK | number)
             self._values.pop(number, None)
             self._quota.drop(("value", number))
 

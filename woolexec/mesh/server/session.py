@@ -33,6 +33,7 @@ from woolexec.wire.frames import (
     Code,
     Define,
     Drop,
+    Fetch,
     Keep,
     Recall,
     Recalled,
@@ -102,8 +103,8 @@ class Served:
         self.byte_quota = ByteQuota(memory // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
         self._arriving = Arriving(memory // 2)
-        self._values = KeptValues(self._arriving, self.byte_quota)
-        self._definitions = Definitions(self._arriving, self.byte_quota, self._values)
+        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox)
+        self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
         self.is_stopped = False
         """Nothing is read from the client, because the peer is short of memory."""
         self.log = LogFeed(self.outbox).send
@@ -201,8 +202,9 @@ class Served:
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
-                Keep: self._values.keep,
-                Drop: self._values.drop,
+                Keep: self.values.keep,
+                Drop: self.values.drop,
+                Fetch: self.values.fetch,
                 Code: self._code.take,
                 Settings: self._use_settings,
             },
@@ -221,7 +223,8 @@ class Served:
             return
         if len(frame.call) == 1:
             payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
-            payload = self._values.bind(payload, frame.values)
+            answer.keeps = frame.keep
+            payload = self.values.bind(payload, frame.values)
             self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return
         if len(frame.call) > _CALLS:
@@ -247,7 +250,7 @@ class Served:
         self.outstanding[answer.number] = answer
         self.untold.add(answer)
         add = partial(self._links.submit, worker=worker)
-        submit(call, self._engine.broken, partial(self._values.hand_on, hand_on=add))
+        submit(call, self._engine.broken, partial(self.values.hand_on, hand_on=add))
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
@@ -311,7 +314,7 @@ class Served:
             return
         file = attach(frame, self._definitions.taken(frame)) if getattr(frame, "extent", ()) else None
         call = answer.outstanding_call
-        if isinstance(frame, Cancel) and self._links.cancel_queued(call):
+        if isinstance(frame, Cancel) and (self.values.withdraw(call) or self._links.cancel_queued(call)):
             answer.deliver_failure(call, None)
             return
         frame.call = call.number
@@ -323,7 +326,7 @@ class Served:
 
     def _drop(self, answer: Answer, *, force: bool) -> bool:
         """Take a call back or, with `force`, end it; return whether that was possible."""
-        ended = [True] if self._values.withdraw(answer.outstanding_call) else list[bool]()
+        ended = [True] if self.values.withdraw(answer.outstanding_call) else list[bool]()
         if not ended:
             self._links.cancel(answer.outstanding_call, ended.append, force=force)
         if ended != [True]:  # it runs, or was passed on to another peer, which answers later
@@ -361,7 +364,7 @@ class Served:
                 self._drop(answer, force=True)
         for number in list(self.outstanding):
             self.forget(number)
-        self._values.clear()
+        self.values.clear()
         self.untold.clear()
         self.places.leave(self)
         if self.outbox.passage is not None:

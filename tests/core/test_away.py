@@ -1,0 +1,109 @@
+"""Calls that need values which are with peers."""
+
+import pytest
+
+from tests.engine.fake_workers import Receiver
+from woolexec.core.away import Away, line_up
+from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.offer import NOTHING
+from woolexec.core.ready_queue import ReadyQueue
+from woolexec.options import TaskOptions
+
+FUNCTION = Function(b"f", "f")
+
+
+class Value:
+    def __init__(self, *, is_away=True, failure=None):
+        self.is_away, self.failure = is_away, failure
+
+
+class Payload:
+    def __init__(self, *values):
+        self.values = values
+
+
+class Peers:
+    """The offer of some peers."""
+
+    is_far = True
+
+    def has(self, requirement):
+        return True
+
+
+@pytest.fixture
+def queue():
+    return ReadyQueue()
+
+
+@pytest.fixture
+def away(queue):
+    return Away([queue])
+
+
+def call(queue, *values, options=None):
+    made = Call(FUNCTION, Payload(*values), Receiver(), options)
+    line_up(made)
+    queue.offer(made)
+    queue.add(made)
+    return made
+
+
+def test_workers_here_are_not_given_what_needs_a_value_that_is_away(queue):
+    needy, plain = call(queue, Value()), call(queue, Value(is_away=False))
+    assert queue.head(NOTHING) is plain
+    assert queue.head(Peers()) in (needy, plain)
+    assert plain.line is None
+
+
+def test_other_options_of_the_line_stay(queue):
+    made = call(queue, Value(), options=TaskOptions(priority=3))
+    assert (made.line.priority, made.line.away) == (3, True)
+
+
+def test_call_whose_values_have_come_is_for_everybody(queue, away):
+    value = Value()
+    made = call(queue, value)
+    away.look()
+    assert queue.head(NOTHING) is None
+    value.is_away = False
+    away.look()
+    assert queue.head(NOTHING) is made
+
+
+def test_call_that_needs_what_is_lost_fails_and_others_stay(queue, away):
+    value, other = Value(), Value()
+    lost, kept = [call(queue, value) for _ in range(3)], call(queue, other)
+    value.failure = LookupError("gone")
+    away.look()
+    assert [made.receiver.outcomes for made in lost] == [[value.failure]] * 3
+    assert kept.receiver.outcomes == []
+    assert queue.head(Peers()) is kept
+
+
+def test_call_that_comes_after_the_loss_fails(queue, away):
+    made = call(queue, Value(failure=LookupError("gone")))
+    away.check(made)
+    assert len(made.receiver.outcomes) == 1
+    assert queue.head() is None
+
+
+def test_cancelled_call_is_not_failed_as_well(queue, away):
+    value = Value()
+    made = call(queue, value)
+    assert queue.cancel(made)
+    value.failure = LookupError("gone")
+    away.look()
+    assert made.receiver.outcomes == []
+
+
+def test_rest_of_a_map_fails(queue, away):
+    value = Value()
+    chunk = Chunk(FUNCTION, Payload(value), 5, Receiver())
+    line_up(chunk)
+    queue.add(chunk)
+    chunk.cut(2)
+    value.failure = LookupError("gone")
+    away.look()
+    assert chunk.receiver.outcomes == [value.failure]
+    assert queue.head() is None

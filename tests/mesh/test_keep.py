@@ -1,0 +1,428 @@
+"""`keep=True` with peers: outcomes stay where they were made until somebody needs them."""
+
+import asyncio
+import gc
+import os
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+
+import numpy as np
+import pytest
+
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from tests.mesh.test_put import way  # noqa: F401  # a fixture
+from woolexec import ValueLostError, WorkerLostError, current_executor
+from woolexec.mesh.client.link import Link
+from woolexec.mesh.server.kept_values import KeptValues
+from woolexec.mesh.server.peer import Peer
+from woolexec.wire.frames import Drop, Fetch, Keep, encode
+from woolexec.wire.values import LEAST_KEPT
+
+LONG = 1 << 18  # 2 MiB: several parts
+
+
+def ones(number=LONG):
+    return np.ones(number)
+
+
+def total(*arrays):
+    return float(sum(map(np.sum, arrays)))
+
+
+async def total_async(array):
+    return float(array.sum())
+
+
+def slow_ones(path):
+    path.touch()
+    while path.exists():
+        time.sleep(0.005)
+    return ones()
+
+
+def where(array):
+    return os.getpid()
+
+
+def made(kept, *args):
+    """A future whose value has stayed with a peer."""
+    future = kept.submit(ones, *args)
+    wait([future])
+    return future
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The numbers of the values that were fetched from peers."""
+    fetched, send = [], Link.send_fetch
+
+    def counted(self, number):
+        fetched.append(number)
+        send(self, number)
+
+    monkeypatch.setattr(Link, "send_fetch", counted)
+    return fetched
+
+
+@pytest.fixture
+def unanswered(monkeypatch):
+    """Peers that start from now on do not answer to Fetch."""
+    asked = []
+    monkeypatch.setattr(KeptValues, "fetch", lambda self, frame: asked.append(frame.value))
+    return asked
+
+
+@pytest.fixture
+def kept(pool):
+    return pool.with_options(keep=True)
+
+
+@pytest.fixture
+def two():
+    with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as other:
+        yield one, other
+
+
+def values_at(peer):
+    return [len(served.values) for served in peer._acceptor.served]
+
+
+def links_of(pool):
+    return list(pool._engine.scheduler.links)
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("way")
+def test_outcome_stays_until_somebody_asks_for_it(peer, pool, kept, fetched):
+    future = made(kept)
+    assert future.done()
+    assert future.exception() is None
+    assert not fetched
+    assert values_at(peer) == [1]
+    assert [pool.submit(total, future).result(PATIENCE) for _ in range(5)] == [LONG] * 5
+    assert pool.submit(total_async, future).result(PATIENCE) == LONG
+    assert list(pool.map(total, [future] * 3)) == [LONG] * 3
+    assert not fetched
+    assert total(future.result(PATIENCE)) == total(future.result()) == LONG
+    assert len(fetched) == 1
+
+
+def test_future_is_done_when_the_value_is_made(kept, fetched):
+    told = []
+    futures = [kept.submit(ones) for _ in range(4)]
+    futures[0].add_done_callback(told.append)
+    assert set(as_completed(futures, PATIENCE)) == set(futures)
+    eventually(lambda: told == [futures[0]])
+    assert not fetched
+
+
+@pytest.mark.usefixtures("way")
+def test_task_at_another_peer_gets_it_and_it_is_fetched_once(two, fetched):
+    with joined(*two) as pool:
+        array = made(pool.with_options(keep=True))
+        seen = {future.result(PATIENCE) for future in [pool.submit(where, array) for _ in range(40)]}
+        assert len(seen) == 2
+        assert [pool.submit(total, array, array).result(PATIENCE) for _ in range(5)] == [2 * LONG] * 5
+        assert len(fetched) == 1
+        assert values_at(two[0]) == values_at(two[1]) == [1]
+
+
+def test_task_goes_where_its_values_are(two, fetched):
+    with joined(*two) as pool:
+        for array in [made(pool.with_options(keep=True)) for _ in range(6)]:
+            (home,) = (link for link in links_of(pool) if array.kept.number in link.has_sent.kept)
+            (peer,) = (peer for peer in two if peer.address == home.candidate.address)
+            assert pool.submit(where, array).result(PATIENCE) in peer.engine.pids
+        assert not fetched
+
+
+def test_chain_of_kept_values_stays_at_one_peer(pool, kept, fetched):
+    array = kept.submit(ones)
+    for _ in range(20):
+        array = kept.submit(np.add, array, 1.0)
+    assert float(array.result(PATIENCE)[0]) == 21.0
+    assert len(fetched) == 1
+
+
+def test_values_of_two_peers_meet(two, fetched):
+    with joined(*two) as pool:
+        kept = pool.with_options(keep=True)
+        arrays = [kept.submit(ones) for _ in range(10)]
+        assert pool.submit(total, *arrays).result(PATIENCE) == 10 * LONG
+        assert len(fetched) <= 9
+
+
+def test_workers_here_leave_calls_that_need_it_to_the_peers(fetched):
+    with Peer(1, credentials=CREDENTIALS, resources={"far": 2}) as peer, joined(peer, local=1) as pool:
+        array = made(pool.with_options(keep=True, require={"far": 1}))
+        assert {pool.submit(total, array).result(PATIENCE) for _ in range(10)} == {LONG}
+        assert pool.submit(total_async, array).result(PATIENCE) == LONG
+        assert not fetched
+        assert {future.result() for future in pool.run_on_all(total, array).values()} == {LONG}
+        assert len(fetched) == 1
+        assert {pool.submit(total, array).result(PATIENCE) for _ in range(10)} == {LONG}
+
+
+def test_what_is_made_here_is_here(peer, fetched):
+    with joined(peer, local=1) as pool:
+        futures = [pool.with_options(keep=True).submit(ones) for _ in range(20)]
+        assert {total(future.result(PATIENCE)) for future in futures} == {LONG}
+        local = [future for future in futures if future.value is None]
+        assert len(fetched) == len(futures) - len(local)
+
+
+# -- what comes home at once ------------------------------------------------------------------------------------------
+
+
+class Mine:
+    def __init__(self):
+        self.data = bytes(1 << 20)
+
+
+Mine.__module__ = "__main__"
+
+
+def test_small_outcome_comes_home(peer, kept, fetched):
+    assert len(kept.submit(bytes, LEAST_KEPT // 2).result(PATIENCE)) == LEAST_KEPT // 2
+    assert not fetched
+    assert values_at(peer) == [0]
+
+
+def test_outcome_of_a_class_of_the_script_comes_home(peer, kept, fetched):
+    def make():
+        return Mine()
+
+    assert len(kept.submit(make).result(PATIENCE).data) == 1 << 20
+    assert not fetched
+    assert values_at(peer) == [0]
+
+
+def test_outcome_for_which_there_is_no_room_comes_home(monkeypatch, fetched):
+    monkeypatch.setattr("woolexec.mesh.server.session.usable_memory", lambda: 4 * 3 * 8 * LONG)
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        futures = [made(pool.with_options(keep=True)) for _ in range(5)]
+        assert values_at(peer) == [2]
+        assert [total(future.result(PATIENCE)) for future in futures] == [LONG] * 5
+        assert len(fetched) == 2
+
+
+def test_peers_that_are_not_trusted_keep_nothing(peer):
+    from woolexec import PeerPoolExecutor
+
+    with PeerPoolExecutor(0, peers=[peer.address], credentials=CREDENTIALS, results="plain") as pool:
+        assert total(made(pool.with_options(keep=True)).result(PATIENCE)) == LONG
+        assert values_at(peer) == [0]
+
+
+def nested():
+    futures = [current_executor().with_options(keep=True).submit(ones, 1 << 16) for _ in range(3)]
+    return sum(total(future.result()) for future in futures)
+
+
+def items(number):
+    for _ in range(number):
+        yield ones(1 << 14)
+
+
+def test_tasks_of_tasks_maps_and_streams_keep_nothing(peer, kept, fetched):
+    assert kept.submit(nested).result(PATIENCE) == 3 << 16
+    assert [total(array) for array in kept.map(ones, [LONG] * 3)] == [LONG] * 3
+    assert [total(array) for array in kept.submit(items, 3).result(PATIENCE)] == [1 << 14] * 3
+    assert not fetched
+    assert values_at(peer) == [0]
+
+
+# -- asynchronous programs --------------------------------------------------------------------------------------------
+
+
+def test_event_loop_goes_on_while_a_value_is_fetched(unanswered, kept):
+    async def main():
+        loop = asyncio.get_running_loop()
+        waits = [loop.run_in_executor(kept, ones), asyncio.ensure_future(_await(kept.submit(ones)))]
+        waits.append(asyncio.wrap_future(made(kept)))
+        while len(unanswered) < 3:  # noqa: ASYNC110  # it is the peer's
+            await asyncio.sleep(0.005)
+        _, pending = await asyncio.wait(waits, timeout=0.1)
+        assert len(pending) == 3
+        for each in waits:
+            each.cancel()
+        await asyncio.wait(waits)
+
+    asyncio.run(main())
+
+
+async def _await(future):
+    return await future
+
+
+@pytest.mark.parametrize("way_to_wait", ["run", "await", "run_in_executor"])
+def test_value_is_awaited(kept, way_to_wait):
+    async def main():
+        if way_to_wait == "run":
+            return await kept.run(ones)
+        if way_to_wait == "await":
+            return await kept.submit(ones)
+        return await asyncio.get_running_loop().run_in_executor(kept, ones)
+
+    assert total(asyncio.run(main())) == LONG
+
+
+def test_map_async_gives_values(kept):
+    async def main():
+        return [total(array) async for array in kept.map_async(ones, [LONG] * 4)]
+
+    assert asyncio.run(main()) == [LONG] * 4
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_result_ends_in_time(kept):
+    future = made(kept)
+    with pytest.raises(TimeoutError):
+        future.result(0.1)
+    later = kept.submit(ones)
+    with pytest.raises(TimeoutError):
+        later.result(0.3)
+    assert later.exception(PATIENCE) is None
+
+
+# -- who else takes it ------------------------------------------------------------------------------------------------
+
+
+def test_task_of_another_pool_gets_it(kept):
+    array = made(kept)
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as other:
+        own = [made(other.with_options(keep=True)) for _ in range(3)]
+        assert other.submit(total, array, *own).result(PATIENCE) == 4 * LONG
+        assert other.submit(total, array, *own).result(PATIENCE) == 4 * LONG
+
+
+def test_it_is_pickled_nowhere_else(kept):
+    with pytest.raises(TypeError, match="stands for its value"):
+        pickle.dumps(made(kept))
+
+
+def test_forked_child_says_so(kept):
+    future = made(kept)
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            future.result(5)
+        except BaseException as exc:
+            os.write(write, repr(exc).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert "belongs to the parent process" in pipe.read()
+
+
+# -- its end ----------------------------------------------------------------------------------------------------------
+
+
+def test_collected_value_is_dropped(peer, pool, kept):
+    futures = [made(kept) for _ in range(3)]
+    assert values_at(peer) == [3]
+    last = pool.submit(total, futures[0])
+    del futures
+    gc.collect()
+    eventually(lambda: values_at(peer) == [0])
+    assert last.result(PATIENCE) == LONG
+    (served,) = peer._acceptor.served
+    eventually(lambda: served.byte_quota.size == sum(served.byte_quota._kept.values()) < LONG)
+
+
+def test_call_that_was_cancelled_leaves_nothing(tmp_path, peer, kept):
+    future = kept.submit(slow_ones, tmp_path / "running")
+    eventually((tmp_path / "running").exists)
+    assert future.cancel(force=True)
+    eventually(lambda: peer._acceptor.served and values_at(peer) == [0])
+
+
+def test_values_of_a_peer_that_leaves_come_home(peer, pool, kept, fetched):
+    futures = [made(kept) for _ in range(4)]
+    peer.drain()
+    eventually(lambda: not links_of(pool))
+    assert [total(future.result(PATIENCE)) for future in futures] == [LONG] * 4
+    assert len(fetched) == 4
+
+
+def test_shutdown_loses_it(pool, kept):
+    future = made(kept)
+    pool.shutdown()
+    with pytest.raises(ValueLostError, match="the value of ones is lost"):
+        future.result(PATIENCE)
+    assert isinstance(future.exception(), WorkerLostError)
+
+
+def test_lost_value_fails_whoever_needs_it(unanswered, two):
+    with joined(*two, timeout=PATIENCE) as pool:
+        kept = pool.with_options(keep=True)
+        array = made(kept)
+        (home,) = (link for link in links_of(pool) if array.kept.number in link.has_sent.kept)
+        (other,) = (link for link in links_of(pool) if link is not home)
+        far = pool.with_options(near=other.name)
+        waiting = [far.submit(total, array), far.submit(total_async, array)]  # sent there, where they wait for it
+        queued = [pool.submit(total, array) for _ in range(50)]
+        with ThreadPoolExecutor() as threads:
+            asked = threads.submit(array.result)
+            eventually(lambda: unanswered)
+            pool._engine._loop.tell(home.close)
+            with pytest.raises(ValueLostError) as caught:
+                asked.result(PATIENCE)
+        assert (caught.value.task, caught.value.host) == ("ones", home.candidate.host)
+        for future in waiting:
+            with pytest.raises(WorkerLostError):
+                future.result(PATIENCE)
+        for future in queued:
+            error = future.exception(PATIENCE)
+            assert error is None or isinstance(error, WorkerLostError)
+        late = pool.submit(total, array).exception(PATIENCE)
+        assert isinstance(late, ValueLostError)
+        assert "total was not started" in " ".join(late.__notes__)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_value_that_is_here_outlives_its_peer(peer, kept):
+    future = made(kept)
+    assert total(future.result(PATIENCE)) == LONG
+    with Peer(1, credentials=CREDENTIALS) as other, joined(other, local=1) as pool:
+        peer.close()
+        assert {future.result(PATIENCE) for future in [pool.submit(total, future) for _ in range(8)]} == {LONG}
+
+
+def test_task_whose_value_is_on_its_way_is_cancelled(unanswered, two):
+    with joined(*two) as pool:
+        array = made(pool.with_options(keep=True))
+        (other,) = (link for link in links_of(pool) if array.kept.number not in link.has_sent.kept)
+        far = pool.with_options(near=other.name)
+        plain, coroutine = far.submit(total, array), far.submit(total_async, array)
+        eventually(lambda: unanswered)
+        for future in (plain, coroutine):
+            eventually(lambda: future.cancel(force=True))  # noqa: B023  # it is called at once
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        assert all(not served.outstanding for served in two[0]._acceptor.served)
+
+
+# -- the frames -------------------------------------------------------------------------------------------------------
+
+
+def test_peer_says_of_what_it_does_not_have_that_it_is_not_there(peer, pool):
+    pool.submit(abs, -1).result(PATIENCE)
+    (link,), lost = links_of(pool), []
+    pool._engine._dispatcher.values.lose = lambda link, number: lost.append(number)
+    pool._engine._loop.tell(lambda: (link.send(encode(Fetch(value=(7, 8)))), link._links.due.add(link._outbox)))
+    eventually(lambda: lost == [7, 8])
+
+
+@pytest.mark.parametrize("frame", [Keep(value=5, payload=b"x"), Drop(value=(5, 6))])
+def test_value_that_nobody_asked_for_is_ignored(peer, pool, frame):
+    pool.submit(abs, -1).result(PATIENCE)
+    (served,) = peer._acceptor.served
+    peer.engine.tell(lambda: served.tell(frame))
+    assert pool.submit(abs, -1).result(PATIENCE) == 1
+    assert len(links_of(pool)) == 1

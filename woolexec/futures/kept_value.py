@@ -1,0 +1,97 @@
+"""
+The outcomes of tasks that have stayed with the peers that ran them.
+
+::
+
+    made       the future is done; the payload is away
+    here       somebody asked for it, and it has arrived
+    lost       the peer is gone, or the pool has ended
+
+All waits are for one latch, which opens when the payload is here or lost.
+"""
+
+from __future__ import annotations
+
+from woolexec.futures.latch import Latch
+from woolexec.wire.values import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from woolexec.wire.payload import File, Parts
+
+
+class KeptValue(Value):
+    """
+    The outcome of a task, which has stayed with the peer that ran it.
+
+    :param number: its number, there and for its owner's engine
+    :param size: bytes of the pickle
+    :param ask: asks for it, in any thread
+    :param task: the name of the task
+    """
+
+    __slots__ = ("_ask", "_copy", "_latch", "_size", "failure", "task")
+
+    is_kept = True
+
+    def __init__(
+        self,
+        number: int,
+        size: int,
+        ask: Callable[[KeptValue], object],
+        task: str = "",
+    ) -> None:
+        self.payload = None
+        self.number = number
+        self.failure: BaseException | None = None
+        """Why it cannot be had any more."""
+        self._size = size
+        self._ask = ask
+        self.task = task
+        self._copy: Value | None = None
+        self._latch = Latch()  # opens when it is here or lost
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pickle."""
+        return self._size
+
+    @property
+    def is_away(self) -> bool:
+        """It is not here, but with a peer; or it is lost."""
+        return self.payload is None
+
+    def fetch(self) -> Latch:
+        """Ask for it, if nobody has; return the latch that opens when it is here, or lost."""
+        if not self._latch.is_open:
+            self._ask(self)
+        return self._latch
+
+    def arrived(self) -> Any:
+        """
+        Return what is to be unpickled, once the latch is open.
+
+        :raises ValueLostError: if it is lost
+        """
+        if self.failure is not None:
+            raise self.failure
+        return self.payload
+
+    def copy(self) -> Value:
+        """Return the same value, which is here, for calls of any engine."""
+        if self._copy is None:
+            self._copy = Value(self.payload)
+        return self._copy
+
+    def settle(self, payload: bytes | File | Parts) -> None:
+        """Take the payload."""
+        self.payload = payload
+        self._latch.open()
+
+    def fail(self, error: BaseException) -> None:
+        """Note that it is lost."""
+        self.failure = error
+        self._latch.open()
