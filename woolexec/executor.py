@@ -21,6 +21,7 @@ from woolexec.api.engine_submission import EngineSubmission
 from woolexec.api.options_view import EngineExecutor
 from woolexec.api.parameters import (
     RESULTS,
+    byte_limit,
     check_credentials,
     check_placement,
     first_call,
@@ -93,6 +94,9 @@ class PeerPoolExecutor(EngineExecutor):
         this process may use
     :param spill_dir: folder for the values that exceed it, which are removed as the others are; None: `put` raises
         `StoreFullError`
+    :param lineage_limit: maximum size, in bytes, of the arguments of tasks whose values stay with peers and would be
+        made again (see `keep` of `with_options`); None: a tenth of the memory that this process may use.  Beyond it
+        the oldest are let go
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -118,6 +122,7 @@ class PeerPoolExecutor(EngineExecutor):
         results: Literal["pickle", "plain"] = "pickle",
         store_limit: int | None = None,
         spill_dir: str | os.PathLike[str] | None = None,
+        lineage_limit: int | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -129,7 +134,7 @@ class PeerPoolExecutor(EngineExecutor):
         check_placement(placement)
         check_credentials(credentials)
         mark = mark_of(results)
-        limits = store_limits(store_limit, spill_dir)
+        limits, lineage_limit = store_limits(store_limit, spill_dir), byte_limit("lineage_limit", lineage_limit)
         modules = modules_of(ship)
         self._options = None
         self._max_workers = max(1, limit)
@@ -150,6 +155,8 @@ class PeerPoolExecutor(EngineExecutor):
             mark=mark,
             variables={RESULTS: results} if mark is not None else None,
         )
+        if self._peers is not None:
+            self._engine.links.lineage.limit = lineage_limit
         self._submission = EngineSubmission(self._engine, self._max_workers, limits)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False

@@ -70,8 +70,9 @@ class WithOptions:
         :param priority: waiting tasks are started in this order, the highest first; default: 0
         :param keep: an outcome of 64 KiB or more that was made at a peer stays there until somebody needs it: the
             future is done when it is made, `result()` fetches it, and tasks that take the future as an argument are
-            preferably run there.  It is lost with the peer (`ValueLostError`) and at the pool's shutdown.  It has no
-            effect on `map` and streams, and on tasks of tasks
+            preferably run there.  When the peer is lost, the task is started again if `idempotent` or `retries` allow
+            it; otherwise the value is lost (`ValueLostError`), as it is at the pool's shutdown.  It has no effect on
+            `map`, on streams and on tasks of tasks
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """

@@ -65,8 +65,27 @@ def _has_no_value(number: int, value: Any) -> bool:
 
 
 def _large(maker: Maker, number: int) -> Future[Any]:
-    data = number.to_bytes(8) * maker.dice.choice([1, 1_000, 25_000, 250_000])
-    return maker.pool.submit(tasks.echo, number, data)
+    return maker.pool.submit(tasks.echo, number, _data(maker, number))
+
+
+def _data(maker: Maker, number: int) -> bytes:
+    return number.to_bytes(8) * maker.dice.choice([1, 1_000, 25_000, 250_000])
+
+
+def _put(maker: Maker, number: int) -> Future[Any]:
+    value = maker.pool.put(_data(maker, number))
+    maker.pool.submit(tasks.length, value)
+    return maker.pool.submit(tasks.echo, number, value)
+
+
+def _kept(maker: Maker, number: int) -> Future[Any]:
+    return maker.pool.with_options(keep=True).submit(tasks.echo, number, _data(maker, number))
+
+
+def _kept_input(maker: Maker, number: int) -> Future[Any]:
+    kept = maker.pool.with_options(keep=True)
+    data = kept.submit(bytes.__mul__, number.to_bytes(8), maker.dice.choice([1, 20_000, 250_000]))
+    return maker.dice.choice([maker.pool, kept]).submit(tasks.echo, number, data)
 
 
 def _map(maker: Maker, number: int) -> Future[Any]:
@@ -158,6 +177,9 @@ KINDS = [
     _kind("nap", 10, lambda m, n: m.pool.submit(tasks.nap, n, m.dice.random() * 0.05)),
     _kind("error", 6, lambda m, n: m.pool.submit(tasks.boom, n), tasks.Boom, is_right=_has_no_value),
     _kind("large", 6, _large, is_right=_is_echoed),
+    _kind("put", 2, _put, is_right=_is_echoed),
+    _kind("kept", 2, _kept, is_right=_is_echoed),
+    _kind("kept input", 4, _kept_input, is_right=_is_echoed),
     _kind("late", 3, lambda m, n: _late(m).submit(tasks.nap, n, 5.0), TimeoutError, is_right=_has_no_value),
     _kind("retried", 8, lambda m, n: _retried(m).submit(tasks.nap, n, 0.01), starts=RETRIES + 1),
     _kind("exit", 1, lambda m, n: m.pool.submit(tasks.leave, n), is_right=_has_no_value),

@@ -68,6 +68,10 @@ def echo(number: int, data: bytes) -> tuple[int, bytes]:
     return number, data
 
 
+def length(data: bytes) -> int:
+    return len(data)
+
+
 def leave(number: int) -> None:
     note(number)
     os._exit(7)

@@ -5,6 +5,7 @@ import pytest
 from tests.engine.fake_workers import Receiver
 from woolexec.core.away import Away, line_up
 from woolexec.core.call import Call, Chunk, Function
+from woolexec.core.held import Held
 from woolexec.core.offer import NOTHING
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.options import TaskOptions
@@ -13,8 +14,8 @@ FUNCTION = Function(b"f", "f")
 
 
 class Value:
-    def __init__(self, *, is_away=True, failure=None):
-        self.is_away, self.failure = is_away, failure
+    def __init__(self, *, is_away=True, failure=None, is_pending=False):
+        self.is_away, self.failure, self.is_pending = is_away, failure, is_pending
 
 
 class Payload:
@@ -37,8 +38,13 @@ def queue():
 
 
 @pytest.fixture
-def away(queue):
-    return Away([queue])
+def held(queue):
+    return Held(queue, queue.add)
+
+
+@pytest.fixture
+def away(queue, held):
+    return Away([queue], held)
 
 
 def call(queue, *values, options=None):
@@ -106,4 +112,37 @@ def test_rest_of_a_map_fails(queue, away):
     value.failure = LookupError("gone")
     away.look()
     assert chunk.receiver.outcomes == [value.failure]
+    assert queue.head() is None
+
+
+def test_call_whose_value_is_made_again_is_held_until_then(queue, held, away):
+    value = Value()
+    made = call(queue, value)
+    value.is_pending = True
+    away.look()
+    assert queue.head() is None
+    assert made in held
+    value.is_pending = False
+    away.made(value)
+    assert queue.head(Peers()) is made
+    assert queue.head(NOTHING) is None
+
+
+def test_call_fails_when_its_value_could_not_be_made_again(queue, held, away):
+    value = Value(is_pending=True)
+    made = call(queue, value)
+    away.check(made)
+    value.is_pending, value.failure = False, LookupError("gone")
+    away.made(value)
+    assert made.receiver.outcomes == [value.failure]
+    assert not held
+
+
+def test_call_that_is_held_can_be_cancelled(queue, held, away):
+    value = Value(is_pending=True)
+    made = call(queue, value)
+    away.look()
+    assert queue.cancel(made)
+    value.is_pending = False
+    away.made(value)
     assert queue.head() is None

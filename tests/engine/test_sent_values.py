@@ -166,7 +166,12 @@ def test_outcome_that_is_collected_on_its_way_is_not_taken(sent, run):
 
 def test_target_that_is_gone_takes_its_outcomes_along(sent, run):
     home, other, losses = Target(), Target(), []
-    sent.on_loss = lambda value, targets: losses.append((value, targets))
+
+    def note(value, targets, error):
+        losses.append((value, targets))
+        value.fail(error)
+
+    sent.on_loss = note
     value, here = sent.kept(home, 7, 100, "task"), sent.kept(home, 8, 100, "other")
     here.fetch()
     run()

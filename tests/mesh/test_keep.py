@@ -387,6 +387,97 @@ def test_lost_value_fails_whoever_needs_it(unanswered, two):
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+def note_and_make(path, *arrays):
+    with path.open("a") as file:
+        file.write("x")
+    return ones() + sum(arrays)
+
+
+@pytest.fixture
+def made_at(two):
+    """A function that makes a value at one of two peers, and returns it with the links to that and to the other."""
+
+    def make(pool, *args, **options):
+        future = pool.with_options(keep=True, **options).submit(*args)
+        wait([future])
+        (home,) = (link for link in links_of(pool) if future.kept.number in link.has_sent.kept)
+        (other,) = (link for link in links_of(pool) if link is not home)
+        return future, home, other
+
+    return make
+
+
+@pytest.mark.parametrize("options", [{"idempotent": True}, {"retries": 1}])
+def test_lost_value_is_made_again_if_its_task_may_be(tmp_path, two, made_at, options):
+    with joined(*two, timeout=PATIENCE) as pool:
+        array, home, _ = made_at(pool, note_and_make, tmp_path / "starts", **options)
+        pool._engine._loop.tell(home.close)
+        futures = [pool.submit(total, array) for _ in range(20)]
+        assert {future.result(PATIENCE) for future in futures} == {LONG}
+        assert total(array.result(PATIENCE)) == LONG
+        assert (tmp_path / "starts").read_text() == "xx"
+
+
+def test_its_lost_inputs_are_made_again_first(tmp_path, two, made_at):
+    with joined(*two, timeout=PATIENCE) as pool:
+        first, home, _ = made_at(pool, note_and_make, tmp_path / "first", idempotent=True)
+        near = {"idempotent": True, "near": home.name}
+        second, *_ = made_at(pool, note_and_make, tmp_path / "second", first, **near)
+        third, at, _ = made_at(pool, note_and_make, tmp_path / "third", first, second, **near)
+        assert at is home
+        pool._engine._loop.tell(home.close)
+        assert float(third.result(PATIENCE)[0]) == 4.0
+        assert [(tmp_path / name).read_text() for name in ("first", "second", "third")] == ["xx"] * 3
+
+
+def test_task_that_waits_elsewhere_for_a_lost_value_gives_its_place_up(tmp_path, unanswered, two, made_at):
+    with joined(*two, timeout=PATIENCE) as pool:
+        array, home, other = made_at(pool, note_and_make, tmp_path / "starts", idempotent=True)
+        far = pool.with_options(near=other.name)
+        futures = [far.submit(total, array), far.submit(total_async, array)]
+        eventually(lambda: unanswered and other.outstanding and other.lane_place.outstanding)
+        two[0 if two[0].address == home.candidate.address else 1].close()  # one worker is left for all of it
+        assert {future.result(PATIENCE) for future in futures} == {LONG}
+        assert (tmp_path / "starts").read_text() == "xx"
+
+
+def fail_the_second_time(path):
+    if path.exists():
+        raise LookupError("again")
+    path.touch()
+    return ones()
+
+
+def test_value_that_cannot_be_made_again_is_lost(tmp_path, two, made_at):
+    with joined(*two, timeout=PATIENCE) as pool:
+        array, home, _ = made_at(pool, fail_the_second_time, tmp_path / "made", idempotent=True)
+        pool._engine._loop.tell(home.close)
+        with pytest.raises(ValueLostError, match="making it again has failed") as caught:
+            array.result(PATIENCE)
+        assert isinstance(caught.value.__cause__, LookupError)
+        with pytest.raises(ValueLostError):
+            pool.submit(total, array).result(PATIENCE)
+
+
+def test_arguments_that_are_too_large_are_let_go(two):
+    from woolexec import PeerPoolExecutor
+
+    peers = [peer.address for peer in two]
+    with PeerPoolExecutor(0, peers=peers, credentials=CREDENTIALS, lineage_limit=100_000) as pool:
+        pool.wait_for_peers(2, PATIENCE)
+        kept = pool.with_options(keep=True, idempotent=True)
+        large = []
+        for size in (30_000, 30_001):
+            large.append(kept.submit(bytes.__add__, bytes(60_000), bytes(size)))
+            wait(large)
+        assert [future.kept.is_forgotten for future in large] == [True, False]
+        for link in links_of(pool):
+            pool._engine._loop.tell(link.close)
+        with pytest.raises(ValueLostError, match="a larger lineage_limit would have helped"):
+            large[0].result(PATIENCE)
+        assert len(large[1].result(PATIENCE)) == 90_001
+
+
 def test_value_that_is_here_outlives_its_peer(peer, kept):
     future = made(kept)
     assert total(future.result(PATIENCE)) == LONG

@@ -77,6 +77,21 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
     return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
 
 
+def byte_limit(name: str, limit: Any) -> int | None:
+    """
+    Return a limit in bytes, checked.
+
+    :raises ValueError: if it is negative
+    :raises TypeError: if it is not an integer or None
+    """
+    if limit is None:
+        return None
+    checked = integer(name, limit, "an integer or None")
+    if checked < 0:
+        raise ValueError(f"{name} must not be negative: {limit}")
+    return checked
+
+
 def store_limits(store_limit: Any, spill_dir: Any) -> tuple[int | None, str | None]:
     """
     Return the two parameters, checked.
@@ -84,8 +99,7 @@ def store_limits(store_limit: Any, spill_dir: Any) -> tuple[int | None, str | No
     :raises ValueError: if the limit is negative, or the folder does not exist
     :raises TypeError: if they are of the wrong type
     """
-    if store_limit is not None and integer("store_limit", store_limit, "an integer or None") < 0:
-        raise ValueError(f"store_limit must not be negative: {store_limit}")
+    store_limit = byte_limit("store_limit", store_limit)
     if spill_dir is None:
         return store_limit, None
     try:

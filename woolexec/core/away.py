@@ -2,7 +2,7 @@
 Calls that need values which are away: kept outcomes of other calls, which stayed with the peers that made them.
 
 Such a call waits in a line of its own, which only peers serve: the one that has the values, if it has a free place.
-Once they are all here, or one is lost, the call is taken out of that line.
+Once they are all here, or one is lost, the call is taken out of that line.  While one is being made again, it is held.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.call import Call
+    from woolexec.core.held import Held
     from woolexec.core.ready_queue import ReadyQueue
 
 
@@ -37,10 +38,12 @@ class Away:
     The lines of such calls.
 
     :param queues: the queues that have them
+    :param held: holds those that need what is being made again
     """
 
-    def __init__(self, queues: Sequence[ReadyQueue]) -> None:
-        self._queues = queues
+    def __init__(self, queues: Sequence[ReadyQueue], held: Held) -> None:
+        self._queues, self._held = queues, held
+        self._waiting: dict[Any, list[Call | Chunk]] = {}
 
     def check(self, entry: Call | Chunk) -> None:
         """Look at what has just been queued."""
@@ -48,20 +51,36 @@ class Away:
             self.look()
 
     def look(self) -> None:
-        """Fail what needs a lost value; put into its ordinary line what has all its values here."""
+        """Take out what needs no more peers, or cannot be run there now."""
         for queue in self._queues:
             for entry in queue.take_away(_is_settled):
-                loss = _loss_among(entry.payload)
-                if loss is None:
+                loss, pending = _loss_among(entry.payload), _pending_among(entry.payload)
+                if loss is not None:
+                    if isinstance(entry, Chunk) or queue.claim(entry):
+                        fail(entry, loss)
+                elif pending is not None:
+                    self._held.hold(entry)
+                    self._waiting.setdefault(pending, []).append(entry)
+                else:
                     line_up(entry)
                     queue.add(entry)
-                elif isinstance(entry, Chunk) or queue.claim(entry):
-                    fail(entry, loss)
+
+    def made(self, value: Any) -> None:
+        """Queue what waits for a value that has been made again, or fail it."""
+        for entry in self._waiting.pop(value, ()):
+            if value.failure is not None and value.is_away:
+                self._held.drop(entry, value.failure)
+            else:
+                self._held.release(entry, entry.payload)
 
 
 def _loss_among(payload: Any) -> BaseException | None:
     return next((value.failure for value in getattr(payload, "values", ()) if value.is_away and value.failure), None)
 
 
+def _pending_among(payload: Any) -> Any:
+    return next((value for value in getattr(payload, "values", ()) if value.is_pending), None)
+
+
 def _is_settled(payload: Any) -> bool:
-    return _loss_among(payload) is not None or not is_about_away(payload)
+    return bool(_loss_among(payload) or _pending_among(payload)) or not is_about_away(payload)

@@ -74,7 +74,7 @@ class Scheduler:
         self.links: list[Any] = []
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
-        self.away = Away(queues)
+        self.away = Away(queues, self.held)
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
         self._policy = policy
         self._clock = clock

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.pinning import Pinning
+from woolexec.engine.lineage import Lineage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,8 @@ class Links:
         self._dispatcher = dispatcher
         self._cancellation = rounds.cancellation
         self._pinning = Pinning(scheduler, dispatcher)
+        self.lineage = Lineage(scheduler, rounds.cancellation, dispatcher.values)
+        dispatcher.values.on_loss, rounds.outcomes.on_kept = self.lineage.lost, self.lineage.kept
 
     # -- for links to peers -------------------------------------------------------------------------------------
 

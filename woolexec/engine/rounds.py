@@ -18,7 +18,6 @@ from woolexec.engine.cancellation import Cancellation
 from woolexec.engine.dispatcher import FORKED_CHILD, Dispatcher
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.forks import Forks
-from woolexec.engine.losses import Losses
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
@@ -134,7 +133,6 @@ class Rounds:
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
         dispatcher.values.check = partial(_check_process, loop)
-        dispatcher.values.on_loss = Losses(scheduler, self.cancellation).end_calls
         scheduler.balancing.grants_permits = permit.works and not host.serves_others
 
     def run(self) -> None:

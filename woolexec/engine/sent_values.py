@@ -56,17 +56,12 @@ class SentValues:
 
     :param tell: runs a function in the engine's thread soon; from any thread
     :param due: what the engine flushes at the end of a round
-    :param on_loss: called with a lost value, and the targets whose calls wait for it
     """
 
-    def __init__(
-        self,
-        tell: Callable[[Callable[[], object]], object],
-        due: set[Any],
-        on_loss: Callable[[KeptValue, Iterable[Any]], object] | None = None,
-    ) -> None:
+    def __init__(self, tell: Callable[[Callable[[], object]], object], due: set[Any]) -> None:
         self._tell, self._due = tell, due
-        self.on_loss = on_loss
+        self.on_loss: Callable[[KeptValue, Iterable[Any], BaseException], object] = _fail
+        """Called with a lost value, the targets whose calls wait for it, and the error that says so."""
         self.check: Callable[[], object] = bool
         """Raises an exception where nothing can be fetched: in a forked child."""
         self._holders: dict[int, tuple[weakref.ref[Value], set[Target]]] = {}
@@ -92,7 +87,7 @@ class SentValues:
         for value in missing:
             sizes[value.number] = added[value.number]
             if value.is_away:
-                self._bring(value.number, target)
+                self.bring(value.number, target)
             else:
                 self._give(target, value)
         return numbers
@@ -154,6 +149,7 @@ class SentValues:
 
     def close(self) -> None:
         """Lose what was not fetched: the engine has ended."""
+        self.on_loss = _fail
         for number, (_, holders) in list(self._holders.items()):
             for target in list(holders):
                 self.lose(target, number)
@@ -165,15 +161,18 @@ class SentValues:
 
     # -- kept outcomes --------------------------------------------------------------------------------------------
 
-    def kept(self, target: Target, number: int, size: int, task: str) -> KeptValue:
+    def kept(self, target: Target, number: int, size: int, task: str, value: KeptValue | None = None) -> KeptValue:
         """
         Note that the outcome of a task has stayed with a target; return it.
 
         :param size: bytes of it
+        :param value: what was lost and has been made again
         """
         from woolexec.futures.kept_value import KeptValue
 
-        value = KeptValue(number, size, self._ask, task)
+        if value is None:
+            value = KeptValue(number, size, self._ask, task)
+        value.number = number
         self._holders_of(value).add(target)
         target.has_sent.kept[number] = size
         return value
@@ -181,9 +180,9 @@ class SentValues:
     def _ask(self, value: KeptValue) -> None:
         """Fetch a value; from any thread."""
         self.check()
-        self._tell(partial(self._bring, value.number))
+        self._tell(partial(self.bring, value.number))
 
-    def _bring(self, number: int, target: Target | None = None) -> None:
+    def bring(self, number: int, target: Target | None = None) -> None:
         """Fetch a value, unless it is on its way or gone; a target is to be sent it."""
         waiting = self._wanted.get(number)
         if waiting is None:
@@ -200,7 +199,7 @@ class SentValues:
     def bring_all(self, target: Target) -> None:
         """Fetch all kept outcomes of a target, which is about to leave."""
         for number in target.has_sent.kept:
-            self._bring(number)
+            self.bring(number)
 
     def is_fetching(self, target: Target) -> bool:
         """Return whether kept outcomes of this target are on their way."""
@@ -237,17 +236,20 @@ class SentValues:
             return
         for each in waiting:
             each.has_sent.values.pop(number, None)
-        value.fail(error or _loss_of(value, target))
-        if self.on_loss is not None:
-            self.on_loss(value, waiting)
+        self.on_loss(value, waiting, error or _loss_of(value, target))
+
+
+def _fail(value: KeptValue, _targets: Iterable[Any], error: BaseException) -> None:
+    value.fail(error)
 
 
 def _loss_of(value: KeptValue, target: Any) -> ValueLostError:
     from woolexec.errors import ValueLostError
 
+    helps = "a larger lineage_limit" if value.is_forgotten else "idempotent=True, retries=, or no keep=True"
     error = ValueLostError(
         f"the value of {value.task} is lost: it had stayed with {target.name}, and the link to that has ended; "
-        "without keep=True it would have come here at once"
+        f"{helps} would have helped"
     )
     error.task, error.host = value.task, target.candidate.host
     return error

@@ -5,7 +5,8 @@ The outcomes of tasks that have stayed with the peers that ran them.
 
     made       the future is done; the payload is away
     here       somebody asked for it, and it has arrived
-    lost       the peer is gone, or the pool has ended
+    pending    its peer is gone, and it is made again
+    lost       its peer is gone, or the pool has ended
 
 All waits are for one latch, which opens when the payload is here or lost.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from woolexec.core.call import Call
     from woolexec.wire.payload import File, Parts
 
 
@@ -33,7 +35,18 @@ class KeptValue(Value):
     :param task: the name of the task
     """
 
-    __slots__ = ("_ask", "_copy", "_latch", "_size", "failure", "task")
+    __slots__ = (
+        "_ask",
+        "_copy",
+        "_latch",
+        "_size",
+        "failure",
+        "is_forgotten",
+        "is_pending",
+        "is_wanted",
+        "origin",
+        "task",
+    )
 
     is_kept = True
 
@@ -51,6 +64,14 @@ class KeptValue(Value):
         self._size = size
         self._ask = ask
         self.task = task
+        self.origin: Call | None = None
+        """The call that would make it again; None if it must not be."""
+        self.is_forgotten = False
+        """Its call was let go, because the arguments of others took the room."""
+        self.is_pending = False
+        """It is being made again."""
+        self.is_wanted = False
+        """Somebody here has asked for it."""
         self._copy: Value | None = None
         self._latch = Latch()  # opens when it is here or lost
 
@@ -67,6 +88,7 @@ class KeptValue(Value):
     def fetch(self) -> Latch:
         """Ask for it, if nobody has; return the latch that opens when it is here, or lost."""
         if not self._latch.is_open:
+            self.is_wanted = True
             self._ask(self)
         return self._latch
 

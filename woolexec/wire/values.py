@@ -51,6 +51,8 @@ class Value:
 
     is_kept = False
     """It is the outcome of a call, which stayed with a peer."""
+    is_pending = False
+    """It is being made again."""
 
     @property
     def is_away(self) -> bool:

@@ -1,0 +1,162 @@
+"""
+What becomes of a kept outcome that is lost with its peer, and of the calls that need it.
+
+If its task may be started again after a loss, it is: as an ordinary call, which waits for its own inputs if those are
+being made again too.  The value is the same one, in another place; the calls that need it are held meanwhile.  At most
+one such call is made for each loss.  Otherwise all of them fail.
+
+A value that may be made again refers to its call, and so to the arguments; the size of these is bounded.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from functools import partial
+
+from woolexec.core.away import line_up
+from woolexec.core.retry import LOST, retries_left
+from woolexec.wire.values import KEPT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from woolexec.core.call import Call
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.engine.cancellation import Cancellation
+    from woolexec.engine.sent_values import SentValues
+    from woolexec.engine.transport import Remote
+    from woolexec.futures.kept_value import KeptValue
+
+_SHARE = 0.1
+"""The default limit, as a fraction of the memory that this process may use."""
+
+
+class Lineage:
+    """
+    The calls that made kept outcomes.  All of it runs in the engine's thread.
+
+    :param limit: maximum size of their arguments, in bytes; None: a tenth of the memory that this process may use
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, cancellation: Cancellation, values: SentValues, limit: int | None = None
+    ) -> None:
+        self._scheduler, self._cancellation, self._values = scheduler, cancellation, values
+        self.limit = limit
+        self._size = 0
+        self._known: dict[int, tuple[weakref.ref[KeptValue], int]] = {}  # by identity of the call, the oldest first
+        self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
+
+    def kept(self, link: Remote, call: Call, size: int) -> None:
+        """Take the outcome of a call, which has stayed at a link; remember how it was made, if it may be made again."""
+        remade = call.receiver.value if isinstance(call.receiver, Remaking) else None
+        value = self._values.kept(link, KEPT | call.number, size, call.name, remade)
+        self._note(value, call)
+        call.receiver.deliver_kept(call, value)
+
+    def _note(self, value: KeptValue, call: Call) -> None:
+        if not retries_left(call.options, call.attempts, (LOST,)):
+            return
+        if self.limit is None:
+            from woolexec.platform.memory import usable_memory
+
+            self.limit = int(usable_memory() * _SHARE)
+        value.origin = origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
+        key, gone = id(origin), self._gone.append
+        self._known[key] = weakref.ref(value, lambda _: gone(key)), len(call.payload)
+        self._size += len(call.payload)
+        while self._gone:
+            self._forget(self._gone.popleft())
+        while self._size > self.limit and self._known:
+            oldest = next(iter(self._known))
+            forgotten = self._known[oldest][0]()
+            if forgotten is not None:
+                forgotten.origin, forgotten.is_forgotten = None, True
+            self._forget(oldest)
+
+    def _forget(self, key: int) -> None:
+        self._size -= self._known.pop(key, (None, 0))[1]
+
+    def lost(self, value: KeptValue, targets: Iterable[Any], error: BaseException) -> None:
+        """
+        Make a lost value again, or fail the calls that need it.
+
+        :param targets: where calls wait for it that were sent there
+        """
+        origin, value.origin = value.origin, None
+        if origin is None:
+            value.fail(error)
+        else:
+            self._forget(id(origin))
+            value.is_pending = True
+        for target in targets:
+            for place in (target, target.lane_place):
+                for call in list(place.outstanding.values()):
+                    if value in getattr(call.payload, "values", ()):
+                        taken = partial(self._taken_back, call, call.receiver, value)
+                        self._cancellation.cancel(call, taken, force=True)
+        self._scheduler.away.look()
+        if origin is not None:
+            self._add(origin.anew(Remaking(value, self._made)))
+
+    def _add(self, call: Call) -> None:
+        line_up(call)
+        self._scheduler.add(call)
+
+    def _taken_back(self, call: Call, receiver: Any, value: KeptValue, cancelled: bool) -> None:  # noqa: FBT001
+        if not cancelled:
+            return
+        if value.failure is not None:
+            receiver.deliver_failure(call, value.failure)
+            return
+        again = call.anew(receiver)
+        receiver.outstanding_call = again
+        self._add(again)
+
+    def _made(self, value: KeptValue, failure: BaseException | None) -> None:
+        value.is_pending = False
+        if failure is not None:
+            value.fail(failure)
+        elif value.is_away and value.is_wanted:
+            self._values.bring(value.number)
+        self._scheduler.away.made(value)
+
+
+class Remaking:
+    """
+    Receives the outcome of a call that makes a value again.
+
+    :param done: called with the value and, if it was not made, the reason
+    """
+
+    def __init__(self, value: KeptValue, done: Callable[[KeptValue, BaseException | None], object]) -> None:
+        self.value = value
+        self._done = done
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Take the value, which has come here."""
+        self.value.settle(payload)
+        self._done(self.value, None)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Take the value, which has come here."""
+        self.deliver(call, payload)
+
+    def deliver_kept(self, call: Call, value: KeptValue) -> None:
+        """Note that the value has stayed with another peer: it is this one."""
+        self._done(self.value, None)
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Note that it was not made."""
+        from woolexec.errors import ValueLostError
+
+        error = ValueLostError(f"the value of {call.name} is lost, and making it again has failed")
+        error.task = call.name
+        if payload is not None:
+            from woolexec.wire.exceptions import as_exception
+
+            error.__cause__ = as_exception(payload)
+        self._done(self.value, error)
