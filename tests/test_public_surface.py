@@ -69,7 +69,7 @@ METHODS = {
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
     " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0,"
-    " keep=False)",
+    " keep=False, at='')",
 }
 
 ERRORS = {

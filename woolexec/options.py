@@ -14,6 +14,7 @@ from woolexec.resources import Line, Requirement
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from concurrent.futures import Future
     from typing import Any, Protocol, TypeVar
 
     View_co = TypeVar("View_co", covariant=True)
@@ -39,9 +40,10 @@ class WithOptions:
         context_back: bool = False,
         backend: str | None = None,
         require: Mapping[str, float | str] | None = None,
-        near: str = "",
+        near: str | Future[Any] = "",
         priority: int = 0,
         keep: bool = False,
+        at: str | Future[Any] = "",
     ) -> View_co:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -66,13 +68,16 @@ class WithOptions:
             task holds while it runs, and tags, ``{"zone": "b"}``.  If peers are connected and none offers it, the task
             raises `UnsatisfiableError` within two seconds
         :param near: a host, the name of a peer, or a tag (``"zone=b"``): matching peers are preferred when they have a
-            free place
+            free place; or a future of this pool: the task starts when that is done, preferably at the peer that keeps
+            its value
         :param priority: waiting tasks are started in this order, the highest first; default: 0
         :param keep: an outcome of 64 KiB or more that was made at a peer stays there until somebody needs it: the
             future is done when it is made, `result()` fetches it, and tasks that take the future as an argument are
             preferably run there.  When the peer is lost, the task is started again if `idempotent` or `retries` allow
             it; otherwise the value is lost (`ValueLostError`), as it is at the pool's shutdown.  It has no effect on
             `map`, on streams and on tasks of tasks
+        :param at: as `near`, but the task runs there and nowhere else, and fails as with `require` if there is no such
+            peer.  The future of a value that no peer keeps stands for no place; one that fails, fails the task
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -94,9 +99,9 @@ def _flag(_name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise wrong_type(name, "a str", value)
+def _place(name: str, value: Any) -> Any:
+    if not isinstance(value, str) and not hasattr(value, "deliver_kept"):
+        raise wrong_type(name, "a str or a future of a PeerPoolExecutor", value)
     return value
 
 
@@ -151,6 +156,11 @@ def _class_names(name: str, value: Any) -> ClassNames:
     return ClassNames(f"{cls.__module__}:{cls.__qualname__}" for cls in classes)
 
 
+def name_of_place(place: Any) -> str:
+    """Return the name of a place that is given by its name or by a future, whose value may be there."""
+    return place if isinstance(place, str) else getattr(place.value, "home", "")
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 SUBMIT, START = "submit", "start"
@@ -192,9 +202,10 @@ OPTIONS = {
     "context_back": Option(_flag, SUBMIT, START),
     "backend": Option(_backend),
     "require": Option(_requirement, SUBMIT, write=lambda requirement: requirement.texts, read=Requirement.of),
-    "near": Option(_text, SUBMIT),
+    "near": Option(_place, SUBMIT, write=name_of_place),
     "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
     "keep": Option(_flag),  # links ask for it where there is a future
+    "at": Option(_place, SUBMIT, write=name_of_place),
 }
 """
 The options by name.
@@ -216,7 +227,7 @@ class TaskOptions:
     :raises TypeError: for a value of the wrong type, or an option that does not exist
     """
 
-    __slots__ = (*OPTIONS, "line", "start_fields")
+    __slots__ = (*OPTIONS, "awaited", "line", "start_fields")
 
     timeout: float | None
     retries: int
@@ -227,11 +238,14 @@ class TaskOptions:
     context_back: bool
     backend: str | None
     require: Requirement | None
-    near: str
+    near: str | Future[Any]
     priority: int
     keep: bool
+    at: str | Future[Any]
     line: Line | None
-    """The line in which the task waits; None: the default line."""
+    """The line in which the task waits, as far as it is known; None: the default line."""
+    awaited: tuple[Any, ...]
+    """The futures in `near` and `at`, which must be done before its line is known."""
     start_fields: dict[str, Any]
     """The fields of a Start frame that carry the options; a field that is not set stands for the default."""
 
@@ -244,9 +258,17 @@ class TaskOptions:
         named = values.get("retry_on", ())
         if self.retry_on and not self.retries and self.retry_on is not named:
             raise ValueError(f"retry_on={shown(named)} has no effect without retries: add retries=1, or leave it out")
-        line = Line(self.priority, self.require, self.near)
-        set_(self, "line", line if any(line) else None)
+        set_(self, "awaited", tuple(each for each in (self.near, self.at) if not isinstance(each, str)))
+        set_(self, "line", self.line_now())
         set_(self, "start_fields", self._fields(START))
+
+    def line_now(self) -> Line | None:
+        """Return the line in which the task waits, by where the values of futures are now."""
+        at, require = name_of_place(self.at), self.require
+        if at:
+            require = Requirement({} if require is None else require.wanted, at)
+        line = Line(self.priority, require, name_of_place(self.near))
+        return line if any(line) else None
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("TaskOptions is immutable")

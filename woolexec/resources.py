@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 class Requirement:
     """
-    Tags and amounts of resources; immutable and hashable.
+    Tags and amounts of resources, and a place; immutable and hashable.
 
     :param wanted: ``{"gpu": 1, "zone": "b"}``: a number is an amount of a resource, a string the value of a tag
+    :param at: a host, the name of a peer or a tag; empty: any
     :raises TypeError: if it is not such a mapping
     :raises ValueError: if an amount is not above 0
     """
 
-    __slots__ = ("resources", "tags")
+    __slots__ = ("at", "resources", "tags")
 
     resources: tuple[tuple[str, float], ...]
     tags: frozenset[str]
+    at: str
 
-    def __init__(self, wanted: Mapping[str, float | str]) -> None:
+    def __init__(self, wanted: Mapping[str, float | str], at: str = "") -> None:
+        self.at = at
         resources, tags = {}, set()
         if not hasattr(wanted, "items"):
             raise wrong_type("require", 'a mapping such as {"gpu": 1, "zone": "b"}', wanted)
@@ -47,17 +50,22 @@ class Requirement:
         self.tags = frozenset(tags)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Requirement) and (self.resources, self.tags) == (other.resources, other.tags)
+        return isinstance(other, Requirement) and self._parts == other._parts
 
     def __hash__(self) -> int:
-        return hash((self.resources, self.tags))
+        return hash(self._parts)
+
+    @property
+    def _parts(self) -> tuple[object, ...]:
+        return self.resources, self.tags, self.at
 
     def __str__(self) -> str:
-        return ", ".join([*(f"{name}>={amount:g}" for name, amount in self.resources), *sorted(self.tags)])
+        wanted = ", ".join([*(f"{name}>={amount:g}" for name, amount in self.resources), *sorted(self.tags)])
+        return " ".join(filter(None, (wanted, self.at and f"at {self.at}")))
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The requirement as it is written in frames."""
+        """Tags and amounts as they are written in frames."""
         return *(f"{name}>={amount!r}" for name, amount in self.resources), *sorted(self.tags)
 
     @classmethod
@@ -77,11 +85,11 @@ class Requirement:
         return cls(wanted) if wanted else None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Requirement, (self.wanted,)
+        return Requirement, (self.wanted, self.at)
 
     @property
     def wanted(self) -> dict[str, float | str]:
-        """The mapping from which the requirement was made."""
+        """The mapping of tags and amounts from which the requirement was made."""
         return {**dict(tag.split("=", 1) for tag in self.tags), **dict(self.resources)}
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.engine.fake_workers import Receiver
-from woolexec.core.away import Away, line_up
+from woolexec.core.away import Away
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.held import Held
+from woolexec.core.held import Held, line_up
 from woolexec.core.offer import NOTHING
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.options import TaskOptions

@@ -12,7 +12,7 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.test_put import way  # noqa: F401  # a fixture
-from woolexec import ValueLostError, WorkerLostError, current_executor
+from woolexec import UnsatisfiableError, ValueLostError, WorkerLostError, current_executor
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.peer import Peer
@@ -517,3 +517,80 @@ def test_value_that_nobody_asked_for_is_ignored(peer, pool, frame):
     peer.engine.tell(lambda: served.tell(frame))
     assert pool.submit(abs, -1).result(PATIENCE) == 1
     assert len(links_of(pool)) == 1
+
+
+# -- near and at a value ----------------------------------------------------------------------------------------------
+
+
+def peer_at(link, peers):
+    return next(peer for peer in peers if peer.address == link.candidate.address)
+
+
+@pytest.mark.parametrize("option", ["near", "at"])
+@pytest.mark.parametrize("is_done", [True, False])
+def test_task_runs_where_a_value_is(tmp_path, two, option, is_done):
+    with joined(*two) as pool:
+        kept = pool.with_options(keep=True)
+        array = kept.submit(ones) if is_done else kept.submit(slow_ones, tmp_path / "running")
+        if is_done:
+            wait([array])
+        futures = [pool.with_options(**{option: array}).submit(where, 1) for _ in range(1 if option == "near" else 5)]
+        futures.append(pool.with_options(**{option: array}).submit(where_async))
+        if not is_done:
+            eventually((tmp_path / "running").exists)
+            assert not any(future.done() for future in futures)
+            (tmp_path / "running").unlink()
+        pids = {future.result(PATIENCE) for future in futures}
+        (home,) = (link for link in links_of(pool) if link.name == array.value.home)
+        assert pids <= set(peer_at(home, two).engine.pids)
+        mapped = pool.with_options(**{option: array}).map(where, range(1 if option == "near" else 5))
+        assert set(mapped) <= set(peer_at(home, two).engine.pids)
+
+
+async def where_async():
+    return os.getpid()
+
+
+def test_task_runs_at_a_peer_that_is_named(two):
+    with joined(*two) as pool:
+        for link in links_of(pool):
+            view = pool.with_options(at=link.name)
+            pids = {future.result(PATIENCE) for future in [view.submit(where, 1) for _ in range(5)]}
+            assert pids <= set(peer_at(link, two).engine.pids)
+        assert pool.with_options(at=link.candidate.host).submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_peer_that_is_not_there_is_said_not_to_be(two):
+    with joined(*two) as pool, pytest.raises(UnsatisfiableError, match="no peer offers at nowhere"):
+        pool.with_options(at="nowhere").submit(abs, -1).result(PATIENCE)
+
+
+def boom():
+    raise LookupError("boom")
+
+
+def test_failure_of_the_value_fails_what_must_run_there_and_not_what_wishes_to(pool):
+    failing = pool.submit(boom)
+    assert pool.with_options(near=failing).submit(abs, -1).result(PATIENCE) == 1
+    with pytest.raises(LookupError) as caught:
+        pool.with_options(at=failing).submit(abs, -1).result(PATIENCE)
+    assert "was not started" in " ".join(caught.value.__notes__)
+    cancelled = pool.submit(time.sleep, 30)
+    waiting = [pool.with_options(at=cancelled).submit(abs, -1), pool.with_options(near=cancelled).submit(abs, -1)]
+    cancelled.cancel(force=True)
+    assert waiting[1].result(PATIENCE) == 1
+    wait(waiting)
+    assert waiting[0].cancelled()
+
+
+def test_value_that_is_with_no_peer_stands_for_no_place(pool):
+    small, put = pool.submit(abs, -1), pool.put(ones())
+    wait([small])
+    for value in (small, put):
+        assert pool.with_options(at=value, near=value).submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("option", ["near", "at"])
+def test_place_is_a_name_or_a_future_of_a_pool(pool, option):
+    with pytest.raises(TypeError, match=f"{option} must be a str or a future of a PeerPoolExecutor, not int: 3"):
+        pool.with_options(**{option: 3})

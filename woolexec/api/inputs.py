@@ -6,16 +6,17 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from woolexec.core.away import line_up
+from woolexec.core.held import line_up
 from woolexec.futures.call_future import CallFuture
 from woolexec.futures.delivery import Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
-from woolexec.wire.values import Value, WithValues
+from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from concurrent.futures import Future
 
     from woolexec.core.call import Call, Chunk
@@ -53,16 +54,18 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     :return: False if all are done: it has their values now, and is to be handed on
     :raises RuntimeError: if tasks are not accepted any more
     """
-    inputs = entry.payload.inputs
-    values = [_ready_value(each, holder) for each in inputs]
-    if None not in values:
+    unbound = entry.payload
+    values = [_ready_value(each, holder) for each in unbound.inputs]
+    if None not in values and _are_done(unbound):
         with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure
-            _complete(entry, bind(entry.payload, values))  # type: ignore[arg-type]  # there is no None
+            _complete(entry, bind(unbound, values))  # type: ignore[arg-type]  # there is no None
             return False
     holder.hold(entry)
-    waiting = Waiting(entry, entry.payload, holder, name)
-    for each in inputs:
+    waiting = Waiting(entry, unbound, holder, name)
+    for each in unbound.inputs:
         _watch(each, waiting)
+    for each in (*unbound.beside, *unbound.wishes):
+        CallFuture.add_done_callback(each, waiting)
     return True
 
 
@@ -139,7 +142,10 @@ class Waiting(Quick):
         self._unbound: Unbound | None = unbound
         self._holder = holder
         self._name = name
-        self._left = [_LAST, *[_OTHER] * (len(unbound.inputs) - 1)]  # `pop` is atomic: one thread gets the last
+        self._left = [
+            _LAST,
+            *[_OTHER] * (len(unbound.inputs) + len(unbound.beside) - 1),
+        ]  # `pop` is atomic: one thread gets the last
 
     def at_once(self, future: Future[Any]) -> bool:
         """Count an input that is done; return False if going on needs user code, or takes long."""
@@ -180,6 +186,9 @@ class Waiting(Quick):
 
     def _has_failed(self, future: Any) -> bool:
         """End the call if this input has failed or was cancelled."""
+        unbound = self._unbound
+        if unbound is not None and unbound.wishes and not _is_among(future, (*unbound.inputs, *unbound.beside)):
+            return False
         if future.cancelled():
             self._drop(None)
             return True
@@ -199,6 +208,17 @@ class Waiting(Quick):
         self._holder.drop(self._entry, payload)
 
 
+def _is_among(future: Any, futures: Iterable[Any]) -> bool:
+    return any(each is future for each in futures)
+
+
+def _are_done(unbound: Unbound) -> bool:
+    """Return whether the futures beside the inputs need not be waited for, and none has failed."""
+    return all(each.done() for each in unbound.wishes) and all(
+        each.done() and not each.cancelled() and each.failure is None for each in unbound.beside
+    )
+
+
 class _WhenHere:
     """A sleeper at the latch of a kept outcome: counts that input when it is here, or lost."""
 
@@ -213,7 +233,7 @@ class _WhenHere:
 def _complete(entry: Any, payload: Any) -> None:
     """Give a call or a chunk its payload before it is queued."""
     entry.payload = payload
-    if not isinstance(entry, _Arguments) and payload.__class__ is WithValues:
+    if not isinstance(entry, _Arguments):
         line_up(entry)
 
 

@@ -42,7 +42,7 @@ class EngineExecutor(BaseExecutor):
             function = submission.function(fn, options)
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
-        if function.is_stream or function.calls_first:
+        if function.is_stream or function.calls_first or (options is not None and options.awaited):
             return super()._map(fn, iterables, chunksize, **how)
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
@@ -54,7 +54,7 @@ class EngineExecutor(BaseExecutor):
 
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
-        if function.is_stream or function.calls_first:
+        if function.is_stream or function.calls_first or (options is not None and options.awaited):
             return super()._map_async(fn, iterables, settings)
         star = settings.star or len(iterables) > 1
         is_fixed = settings.chunksize is not None

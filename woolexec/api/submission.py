@@ -85,6 +85,8 @@ class Submission:
             if function.calls_first:
                 args = fn, *args
             payload = dumps_call(args, kwargs)
+            if options is not None and options.awaited:
+                payload = _beside(payload, options)
             context = context_vars.capture(function.name)
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
@@ -132,3 +134,12 @@ class Submission:
         """
         self.check()
         return self.functions.get(fn, None if options is None else options.backend)
+
+
+def _beside(payload: bytes | File | Parts | Unbound, options: TaskOptions) -> Unbound:
+    """Return arguments that wait for the futures in the options too."""
+    if not isinstance(payload, Unbound):
+        payload = Unbound(payload)
+    payload.beside = [each for each in options.awaited if each is options.at]
+    payload.wishes = [each for each in options.awaited if each is not options.at]
+    return payload

@@ -8,7 +8,7 @@ Once they are all here, or one is lost, the call is taken out of that line.  Whi
 from __future__ import annotations
 
 from woolexec.core.call import Chunk, fail
-from woolexec.resources import Line
+from woolexec.core.held import is_about_away, line_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.held import Held
     from woolexec.core.ready_queue import ReadyQueue
-
-
-def is_about_away(payload: Any) -> bool:
-    """Return whether a call with this payload needs a value that is away."""
-    return any(value.is_away for value in getattr(payload, "values", ()))
-
-
-def line_up(entry: Call | Chunk) -> None:
-    """Set the line of a call or chunk that has its payload, before it is queued."""
-    away = is_about_away(entry.payload)
-    if away or entry.line is not None:
-        line = (entry.line or Line())._replace(away=away)
-        entry.line = line if any(line) else None
 
 
 class Away:

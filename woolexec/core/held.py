@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from woolexec.core.away import line_up
 from woolexec.core.call import Call, Chunk, fail
+from woolexec.resources import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.ready_queue import ReadyQueue
+
+
+def is_about_away(payload: Any) -> bool:
+    """Return whether a call with this payload needs a value that is away."""
+    return any(value.is_away for value in getattr(payload, "values", ()))
+
+
+def line_up(entry: Call | Chunk) -> None:
+    """Set the line of a call or chunk that has its payload, before it is queued."""
+    away = is_about_away(entry.payload)
+    if entry.options is not None and entry.options.awaited:
+        entry.line = entry.options.line_now()
+    if away or entry.line is not None:
+        line = (entry.line or Line())._replace(away=away)
+        entry.line = line if any(line) else None
 
 
 class Held:

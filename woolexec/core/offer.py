@@ -18,15 +18,19 @@ class Offer:
 
     :param tags: strings of the form ``key=value``
     :param resources: amounts by name
+    :param names: how a task may name the place that it requires, beside the tags
     """
 
-    __slots__ = ("_free", "resources", "tags")
+    __slots__ = ("_free", "_names", "resources", "tags")
 
     is_far = False
     """Calls whose values are with peers may run there."""
 
-    def __init__(self, tags: Iterable[str] = (), resources: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, tags: Iterable[str] = (), resources: Mapping[str, float] | None = None, names: Iterable[str] = ()
+    ) -> None:
         self.tags = frozenset(tags)
+        self._names = self.tags.union(names, ("",))
         self.resources = dict(resources or {})
         self._free = dict(self.resources)
 
@@ -37,6 +41,7 @@ class Offer:
         """Return whether the place could ever run a call with this requirement."""
         return requirement is None or (
             requirement.tags <= self.tags
+            and requirement.at in self._names
             and all(self.resources.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
@@ -44,6 +49,7 @@ class Offer:
         """Return whether the place could run such a call now."""
         return requirement is None or (
             requirement.tags <= self.tags
+            and requirement.at in self._names
             and all(self._free.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
         )
 

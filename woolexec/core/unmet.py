@@ -84,4 +84,6 @@ def _message(requirement: Requirement, here: Offer, links: Sequence[Any]) -> str
     hints = [f"--resource {name}={amount:g}" for name, amount in requirement.resources]
     hints += [f"--tag {tag}" for tag in sorted(requirement.tags)]
     what = f"no peer offers {requirement}" + (f" (seen: {'; '.join(seen)})" if seen else " (no peers seen)")
+    if not hints:
+        return what
     return f"{what}; start one with: woolexec serve {' '.join(hints)}"

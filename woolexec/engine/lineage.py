@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from functools import partial
 
-from woolexec.core.away import line_up
+from woolexec.core.held import line_up
 from woolexec.core.retry import LOST, retries_left
 from woolexec.wire.values import KEPT
 

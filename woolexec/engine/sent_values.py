@@ -161,7 +161,7 @@ class SentValues:
 
     # -- kept outcomes --------------------------------------------------------------------------------------------
 
-    def kept(self, target: Target, number: int, size: int, task: str, value: KeptValue | None = None) -> KeptValue:
+    def kept(self, target: Any, number: int, size: int, task: str, value: KeptValue | None = None) -> KeptValue:
         """
         Note that the outcome of a task has stayed with a target; return it.
 
@@ -172,7 +172,7 @@ class SentValues:
 
         if value is None:
             value = KeptValue(number, size, self._ask, task)
-        value.number = number
+        value.number, value.home = number, target.name
         self._holders_of(value).add(target)
         target.has_sent.kept[number] = size
         return value
@@ -232,7 +232,10 @@ class SentValues:
         value: Any = self._holders[number][0]() if number in self._holders else None
         self._part(target, number)
         waiting = self._wanted.pop(number, [])
-        if value is None or not value.is_away or value.failure is not None:
+        if value is None:
+            return
+        value.home = ""
+        if not value.is_away or value.failure is not None:
             return
         for each in waiting:
             each.has_sent.values.pop(number, None)

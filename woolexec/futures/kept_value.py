@@ -41,6 +41,7 @@ class KeptValue(Value):
         "_latch",
         "_size",
         "failure",
+        "home",
         "is_forgotten",
         "is_pending",
         "is_wanted",
@@ -63,6 +64,8 @@ class KeptValue(Value):
         """Why it cannot be had any more."""
         self._size = size
         self._ask = ask
+        self.home = ""
+        """The name of the peer that has it; empty if it has none any more."""
         self.task = task
         self.origin: Call | None = None
         """The call that would make it again; None if it must not be."""

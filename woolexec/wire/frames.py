@@ -139,6 +139,7 @@ class Options(Message):
     priority: int = SINT(7)
     require: tuple[str, ...] = STRINGS(8)
     near: str = STRING(9)
+    at: str = STRING(10)
 
 
 class Submit(Frame, number=7):

@@ -43,13 +43,17 @@ class Unbound:
 
     :param payload: the pickle
     :param inputs: the futures, in the order of their numbers
+    :ivar beside: futures that must be done too, and whose values are not taken
+    :ivar wishes: others that must be done, in whatever way
     """
 
-    __slots__ = ("inputs", "payload")
+    __slots__ = ("beside", "inputs", "payload", "wishes")
 
-    def __init__(self, payload: bytes | File | Parts, inputs: Sequence[Any]) -> None:
+    def __init__(self, payload: bytes | File | Parts, inputs: Sequence[Any] = ()) -> None:
         self.payload = payload
         self.inputs = inputs
+        self.beside: Sequence[Any] = ()
+        self.wishes: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.payload)
@@ -97,6 +101,8 @@ def bind(unbound: Unbound, values: Sequence[bytes | File | Parts | Value]) -> by
     :param values: a `Value` is not copied; the payload refers to it
     :raises OSError: if it is too large for anything but a memory file, and none can be created
     """
+    if not values:
+        return unbound.payload
     buffers: list[Any] = []
 
     def is_inline(buffer: pickle.PickleBuffer) -> bool:

@@ -101,7 +101,8 @@ class Link(Remote):
         self.values, self.room_for_values = engine.links.values, welcome.room
         self.pid = None
         self.name = f"{welcome.host}/{welcome.identity[:8]}"
-        self.width, self.offer = welcome.workers, Offer(welcome.tag, amounts(welcome.resource))
+        self.width = welcome.workers
+        self.offer = Offer(welcome.tag, amounts(welcome.resource), (self.name, welcome.host))
         here = welcome.host == host_name()
         self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
