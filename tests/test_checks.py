@@ -157,7 +157,7 @@ OPTIONS = [
     ({"require": {"gpu": math.nan}}, ValueError, r"require\['gpu'\] must be an amount above 0, not nan"),
     ({"priority": "high"}, TypeError, "priority must be an integer, not str: 'high'"),
     ({"priority": 1.5}, TypeError, "priority must be an integer, not float: 1.5"),
-    ({"near": 3}, TypeError, "near must be a str, not int: 3"),
+    ({"near": 3}, TypeError, "near must be a str or a future of a PeerPoolExecutor, not int: 3"),
     ({"name": 3}, TypeError, "name must be a str or None, not int: 3"),
     ({"backend": "curio"}, ValueError, "backend must be 'asyncio', 'trio' or None, not 'curio'"),
     ({"backend": []}, TypeError, r"backend must be 'asyncio', 'trio' or None, not list: \[\]"),

@@ -24,6 +24,12 @@ class Target:
     def send_fetch(self, number):
         self.said.append(("fetch", number))
 
+    def send_pull(self, value, holder):
+        if self.may_pull:
+            self.said.append(("pull", value.number))
+        return self.may_pull
+
+    may_pull = False
     name = "far/1"
     candidate = SimpleNamespace(host="far")
 
@@ -238,3 +244,72 @@ def test_values_of_other_engines_are_not_taken_for_its_own(sent, told):
     value, theirs = sent.kept(Target(), 7, 100, "task"), other.kept(Target(), 7, 100, "task")
     assert sent.has(value)
     assert not sent.has(theirs)
+
+
+# -- from target to target --------------------------------------------------------------------------------------------
+
+
+class Puller(Target):
+    may_pull = True
+
+
+def test_target_is_told_to_fetch_it_from_the_one_that_has_it(sent, run):
+    home, other = Target(), Puller()
+    value = sent.kept(home, 7, 100, "task")
+    sent.send(other, [value])
+    sent.send(other, [value])
+    sent.arrived(other, 7, b"")
+    assert home.said == []
+    assert other.said == [("pull", 7)]
+    del value
+    gc.collect()
+    run()
+    assert other.said == [("pull", 7), ("drop", 7)]
+
+
+def test_what_it_cannot_fetch_is_sent_through_here(sent):
+    home, other = Target(), Puller()
+    value = sent.kept(home, 7, 100, "task")
+    sent.send(other, [value])
+    sent.lose(other, 7)
+    assert home.said == [("fetch", 7)]
+    sent.arrived(home, 7, b"x")
+    assert other.said == [("pull", 7), ("keep", 7)]
+
+
+def test_what_it_could_not_fetch_and_is_here_meanwhile_is_sent(sent, run):
+    home, other = Target(), Puller()
+    value = sent.kept(home, 7, 100, "task")
+    sent.send(other, [value])
+    value.fetch()
+    run()
+    sent.arrived(home, 7, b"x")
+    sent.lose(other, 7)
+    assert other.said == [("pull", 7), ("keep", 7)]
+
+
+def test_copy_takes_the_place_of_what_is_lost(sent):
+    home, other, third = Target(), Puller(), Target()
+    value = sent.kept(home, 7, 100, "task")
+    sent.send(other, [value])
+    sent.arrived(other, 7, b"")
+    value.key = b"key"
+    sent.send(third, [value])
+    sent.leave(home)
+    assert value.failure is None
+    assert value.key == b""
+    assert (other.has_sent.kept, other.has_sent.values) == ({7: 100}, {})
+    assert other.said == [("pull", 7), ("fetch", 7)]
+    sent.arrived(other, 7, b"x")
+    assert third.said == [("keep", 7)]
+
+
+def test_loss_concerns_those_that_were_fetching_it(sent):
+    home, other, losses = Target(), Puller(), []
+    sent.on_loss = lambda value, targets, error: losses.append((value, targets))
+    value = sent.kept(home, 7, 100, "task")
+    sent.send(other, [value])
+    sent.leave(home)
+    assert losses == [(value, [other])]
+    sent.lose(other, 7)
+    assert other.said == [("pull", 7)]

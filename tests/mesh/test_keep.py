@@ -1,6 +1,7 @@
 """`keep=True` with peers: outcomes stay where they were made until somebody needs them."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import pickle
@@ -12,8 +13,9 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.test_put import way  # noqa: F401  # a fixture
-from woolexec import UnsatisfiableError, ValueLostError, WorkerLostError, current_executor
+from woolexec import ProtocolError, UnsatisfiableError, ValueLostError, WorkerLostError, current_executor
 from woolexec.mesh.client.link import Link
+from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.frames import Drop, Fetch, Keep, encode
@@ -41,6 +43,14 @@ def slow_ones(path):
     return ones()
 
 
+def text():
+    return "x" * LONG
+
+
+def length(made):
+    return len(made)
+
+
 def where(array):
     return os.getpid()
 
@@ -66,9 +76,36 @@ def fetched(monkeypatch):
 
 
 @pytest.fixture
+def pulled(monkeypatch):
+    """The values that peers were told to fetch from others."""
+    pulled, send = [], Link.send_pull
+
+    def counted(self, value, holder):
+        sent = send(self, value, holder)
+        pulled.extend([value.number] * sent)
+        return sent
+
+    monkeypatch.setattr(Link, "send_pull", counted)
+    return pulled
+
+
+@pytest.fixture(params=["straight", "through here"])
+def road(request, monkeypatch):
+    """How values go from peer to peer."""
+    if request.param == "through here":
+        monkeypatch.setattr(Fetching, "fetch", cannot)
+    return request.param
+
+
+async def cannot(self, pull):
+    raise NotFetchedError("no road")
+
+
+@pytest.fixture
 def unanswered(monkeypatch):
-    """Peers that start from now on do not answer to Fetch."""
+    """Peers that start from now on do not answer to Fetch, and cannot fetch from each other."""
     asked = []
+    monkeypatch.setattr(Fetching, "fetch", cannot)
     monkeypatch.setattr(KeptValues, "fetch", lambda self, frame: asked.append(frame.value))
     return asked
 
@@ -120,14 +157,15 @@ def test_future_is_done_when_the_value_is_made(kept, fetched):
 
 
 @pytest.mark.usefixtures("way")
-def test_task_at_another_peer_gets_it_and_it_is_fetched_once(two, fetched):
+def test_task_at_another_peer_gets_it_and_it_is_fetched_once(road, two, fetched, pulled):
     with joined(*two) as pool:
         array = made(pool.with_options(keep=True))
         seen = {future.result(PATIENCE) for future in [pool.submit(where, array) for _ in range(40)]}
         assert len(seen) == 2
         assert [pool.submit(total, array, array).result(PATIENCE) for _ in range(5)] == [2 * LONG] * 5
-        assert len(fetched) == 1
-        assert values_at(two[0]) == values_at(two[1]) == [1]
+        assert len(pulled) == 1
+        assert len(fetched) == (road == "through here")
+        assert values_at(two[0])[0] == values_at(two[1])[0] == 1
 
 
 def test_task_goes_where_its_values_are(two, fetched):
@@ -152,7 +190,7 @@ def test_values_of_two_peers_meet(two, fetched):
         kept = pool.with_options(keep=True)
         arrays = [kept.submit(ones) for _ in range(10)]
         assert pool.submit(total, *arrays).result(PATIENCE) == 10 * LONG
-        assert len(fetched) <= 9
+        assert not fetched
 
 
 def test_workers_here_leave_calls_that_need_it_to_the_peers(fetched):
@@ -497,6 +535,112 @@ def test_task_whose_value_is_on_its_way_is_cancelled(unanswered, two):
             eventually(lambda: future.cancel(force=True))  # noqa: B023  # it is called at once
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         assert all(not served.outstanding for served in two[0]._acceptor.served)
+
+
+# -- from peer to peer ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(two, made_at):
+    """Makes a pool of two peers, a value, the link to the peer that has it, and a view for tasks at the other."""
+
+    @contextlib.contextmanager
+    def make():
+        with joined(*two, timeout=PATIENCE) as pool:
+            array, home, other = made_at(pool, ones)
+            yield pool, array, home, pool.with_options(at=other.name)
+
+    return make
+
+
+def test_many_tasks_at_once_need_one_transfer(pair, fetched, pulled):
+    with pair() as (_, array, _, far):
+        assert {future.result(PATIENCE) for future in [far.submit(total, array) for _ in range(50)]} == {LONG}
+        assert (len(pulled), len(fetched)) == (1, 0)
+
+
+@pytest.mark.parametrize("is_bound", ["127.0.0.1:0", "[::1]:0"])
+def test_value_goes_over_tcp(is_bound, fetched, pulled, made_at):
+    with (
+        Peer(1, bind=is_bound, credentials=CREDENTIALS) as one,
+        Peer(1, bind=is_bound, credentials=CREDENTIALS) as other,
+        joined(one, other) as pool,
+    ):
+        array, _, far = made_at(pool, ones)
+        assert pool.with_options(at=far.name).submit(total, array).result(PATIENCE) == LONG
+        assert (len(pulled), len(fetched)) == (1, 0)
+
+
+def test_copy_outlives_the_peer_that_made_it(pair):
+    with pair() as (pool, array, home, far):
+        assert far.submit(total, array).result(PATIENCE) == LONG
+        eventually(lambda: pool._engine._dispatcher.values._copies)
+        pool._engine._loop.tell(home.close)
+        eventually(lambda: array.kept.home != home.name)
+        assert {future.result(PATIENCE) for future in [pool.submit(total, array) for _ in range(10)]} == {LONG}
+        assert total(array.result(PATIENCE)) == LONG
+
+
+def test_peers_of_other_hosts_are_not_told_addresses_of_this_one(monkeypatch, pair, fetched, pulled):
+    with pair() as (_, array, home, far):
+        monkeypatch.setattr(home.candidate, "host", "elsewhere")
+        assert far.submit(total, array).result(PATIENCE) == LONG
+        assert (len(pulled), len(fetched)) == (0, 1)
+
+
+def test_peer_that_runs_only_listed_functions_fetches_nothing(fetched, pulled, made_at):
+    allow = ["tests.mesh.test_keep:text", "tests.mesh.test_keep:length"]
+    with (
+        Peer(1, credentials=CREDENTIALS, allow=allow) as one,
+        Peer(1, credentials=CREDENTIALS, allow=allow) as other,
+        joined(one, other) as pool,
+    ):
+        made, _, far = made_at(pool, text)
+        assert pool.with_options(at=far.name).submit(length, made).result(PATIENCE) == LONG
+        assert (len(pulled), len(fetched)) == (1, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"key": b"guess"}, {"key": b""}, {"identity": "other"}, {"address": "x:1"}])
+def test_without_key_and_identity_nothing_is_given(monkeypatch, pair, fetched, wrong):
+    with pair() as (_, array, _, far):
+        fetch = Fetching.fetch
+
+        async def tampered(self, pull):
+            vars(pull).update(wrong)
+            return await fetch(self, pull)
+
+        monkeypatch.setattr(Fetching, "fetch", tampered)
+        assert far.submit(total, array).result(PATIENCE) == LONG
+        assert len(fetched) == 1
+
+
+def test_value_that_does_not_fit_goes_nowhere_and_fails_the_task(monkeypatch, pair):
+    with pair() as (_, array, _, far):
+        monkeypatch.setattr(KeptValues, "_store", refuse)
+        future = far.submit(total, array)
+        with pytest.raises(WorkerLostError):
+            future.result(PATIENCE)
+
+
+def refuse(self, number, payload):
+    raise ProtocolError("no room")
+
+
+def test_peer_that_dies_while_it_is_asked_costs_the_value(monkeypatch, pair):
+    with pair() as (pool, array, home, far):
+        asked = []
+
+        async def wait_long(self, pull):
+            asked.append(pull)
+            await asyncio.sleep(1000)
+
+        monkeypatch.setattr(Fetching, "fetch", wait_long)
+        future = far.submit(total, array)
+        eventually(lambda: asked)
+        pool._engine._loop.tell(home.close)
+        with pytest.raises(ValueLostError):
+            future.result(PATIENCE)
+        assert far.submit(abs, -1).result(PATIENCE) == 1
 
 
 # -- the frames -------------------------------------------------------------------------------------------------------

@@ -50,10 +50,11 @@ class Lineage:
         self._known: dict[int, tuple[weakref.ref[KeptValue], int]] = {}  # by identity of the call, the oldest first
         self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
 
-    def kept(self, link: Remote, call: Call, size: int) -> None:
+    def kept(self, link: Remote, call: Call, size: int, key: bytes) -> None:
         """Take the outcome of a call, which has stayed at a link; remember how it was made, if it may be made again."""
         remade = call.receiver.value if isinstance(call.receiver, Remaking) else None
         value = self._values.kept(link, KEPT | call.number, size, call.name, remade)
+        value.key = key
         self._note(value, call)
         call.receiver.deliver_kept(call, value)
 

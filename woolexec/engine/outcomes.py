@@ -42,8 +42,8 @@ class Outcomes:
 
     def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
         self.handles_records = True
-        self.on_kept: Callable[[Any, Call, int], object]
-        """Called with a link, a call whose value has stayed there, and the size of that."""
+        self.on_kept: Callable[[Any, Call, int, bytes], object]
+        """Called with a link, a call whose value has stayed there, and the size and key of that."""
         self.mark: Callable[[Any], Any] | None = None  # marks what peers send, if they are not trusted
         self._loop = loop
         self._scheduler = scheduler
@@ -118,7 +118,7 @@ class Outcomes:
             link.send_drop(KEPT | number)
             return
         self._finish(place, call, frame.seconds[0])
-        self.on_kept(link, call, frame.kept)
+        self.on_kept(link, call, frame.kept, frame.key)
 
     def _raised(self, target: Any, frame: Raise) -> None:
         place = target.place_of(frame.call)

@@ -4,8 +4,9 @@ Which targets of an engine have which values; for what a value is see `woolexec.
 A target keeps what it was sent until the value is collected here, or until newer ones need its room.  A value that a
 queued or running call needs is never collected, because the call refers to it.
 
-A kept outcome is with the peer that made it, and nowhere else until somebody needs it: then it is fetched, once, and
-sent on to the targets whose calls need it.  Those calls are there already, and wait for it.
+A kept outcome is with the peer that made it, and nowhere else until somebody needs it.  Another peer is told to fetch
+it from there; if it cannot, and for a worker here, it is fetched to this process, once, and sent on to the targets
+whose calls need it.  Those calls are there already, and wait for it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
         def send_fetch(self, number: int) -> None:
             """Ask it for an outcome that stayed there."""
 
+        def send_pull(self, value: Value, holder: Any) -> bool:
+            """Let it fetch an outcome from the target that has it; return False if it cannot."""
+
 
 class SentValues:
     """
@@ -67,6 +71,10 @@ class SentValues:
         self._holders: dict[int, tuple[weakref.ref[Value], set[Target]]] = {}
         self._wanted: dict[int, list[Target]] = {}
         """The kept outcomes that are on their way here, with the targets that are to be sent them."""
+        self._pulling: dict[int, set[Target]] = {}
+        """The targets that are fetching a kept outcome from the one that has it."""
+        self._copies: dict[int, set[Target]] = {}
+        """Those that have done so."""
 
     def __len__(self) -> int:
         return len(self._holders)
@@ -87,7 +95,7 @@ class SentValues:
         for value in missing:
             sizes[value.number] = added[value.number]
             if value.is_away:
-                self.bring(value.number, target)
+                self._bring_to(target, value)
             else:
                 self._give(target, value)
         return numbers
@@ -108,14 +116,30 @@ class SentValues:
                 self._drop(target, number)
                 self._part(target, number)
 
+    def _bring_to(self, target: Target, value: Value) -> None:
+        number = value.number
+        holder = self._home(number)
+        if holder is not None and number not in self._wanted and target.send_pull(value, holder):
+            self._holders_of(value).add(target)
+            self._pulling.setdefault(number, set()).add(target)
+            self._due.add(target)
+        else:
+            self.bring(number, target)
+
+    def _home(self, number: int) -> Target | None:
+        _, holders = self._holders.get(number, (None, set()))
+        return next((each for each in holders if number in each.has_sent.kept), None)
+
     def _part(self, target: Target, number: int) -> None:
         """Note that a target does not have a value any more."""
         if number not in self._holders:
             return
         holders = self._holders[number][1]
         holders.discard(target)
+        for others in (self._pulling, self._copies):
+            others.get(number, set()).discard(target)
         if not holders:
-            del self._holders[number]
+            self._forget(number)
 
     def _holders_of(self, value: Value) -> set[Target]:
         entry = self._holders.get(value.number)
@@ -125,10 +149,14 @@ class SentValues:
         return entry[1]
 
     def _collected(self, number: int) -> None:
-        _, holders = self._holders.pop(number, (None, set()))
-        self._wanted.pop(number, None)
-        for target in holders:
+        for target in self._forget(number):
             self._drop(target, number)
+
+    def _forget(self, number: int) -> set[Target]:
+        """Forget a value; return the targets that have it."""
+        for others in (self._wanted, self._pulling, self._copies):
+            others.pop(number, None)
+        return self._holders.pop(number, (None, set()))[1]
 
     def _drop(self, target: Target, number: int) -> None:
         target.has_sent.values.pop(number, None)
@@ -186,8 +214,7 @@ class SentValues:
         """Fetch a value, unless it is on its way or gone; a target is to be sent it."""
         waiting = self._wanted.get(number)
         if waiting is None:
-            _, holders = self._holders.get(number, (None, set()))
-            holder = next((each for each in holders if number in each.has_sent.kept), None)
+            holder = self._home(number)
             if holder is None:
                 return  # its loss is known to all that refer to it
             waiting = self._wanted[number] = []
@@ -207,10 +234,14 @@ class SentValues:
 
     def arrived(self, target: Target, number: int, payload: Any) -> None:
         """
-        Take a value that was fetched, and send it on.
+        Take a value that was fetched, and send it on; without a payload, note that the target itself has fetched it.
 
         :param payload: an OSError if no descriptor or memory was left for it
         """
+        if target in self._pulling.get(number, ()) and not isinstance(payload, OSError) and not len(payload):
+            self._pulling[number].discard(target)
+            self._copies.setdefault(number, set()).add(target)
+            return
         if number not in target.has_sent.kept or number not in self._wanted:
             return  # it was collected meanwhile
         if isinstance(payload, OSError):
@@ -226,20 +257,53 @@ class SentValues:
             self._due.add(each)
 
     def lose(self, target: Target, number: int, error: BaseException | None = None) -> None:
-        """Note that a target does not have a kept outcome any more; without another holder it is lost."""
-        if target.has_sent.kept.pop(number, None) is None:
+        """Note that a target does not have a kept outcome any more, or could not fetch it; it may be lost by that."""
+        if target in self._pulling.get(number, ()):
+            self._pulling[number].discard(target)
+            self._holders[number][1].discard(target)
+            self._send_through_here(target, number)
+            return
+        size = target.has_sent.kept.pop(number, None)
+        if size is None:
             return
         value: Any = self._holders[number][0]() if number in self._holders else None
+        copies, pulling = self._copies.get(number, set()), self._pulling.pop(number, set())
+        waiting = [*self._wanted.pop(number, []), *pulling]
+        for each in pulling:
+            self._holders[number][1].discard(each)
         self._part(target, number)
-        waiting = self._wanted.pop(number, [])
         if value is None:
             return
-        value.home = ""
+        value.home, value.key = "", b""
         if not value.is_away or value.failure is not None:
+            return
+        if copies:
+            self._move(value, copies.pop(), size, waiting)
             return
         for each in waiting:
             each.has_sent.values.pop(number, None)
         self.on_loss(value, waiting, error or _loss_of(value, target))
+
+    def _send_through_here(self, target: Target, number: int) -> None:
+        """Send a target, whose calls wait for it, a value that it could not fetch for itself."""
+        value: Any = self._holders[number][0]()
+        if value is None:
+            return
+        if value.is_away:
+            self.bring(number, target)
+        else:
+            self._give(target, value)
+            self._due.add(target)
+
+    def _move(self, value: Any, target: Any, size: int, waiting: list[Target]) -> None:
+        """Note that a value is now kept by a target that had fetched it; others wait for it."""
+        target.has_sent.values.pop(value.number, None)
+        target.has_sent.kept[value.number] = size
+        value.home = target.name
+        for each in waiting:
+            self.bring(value.number, each)
+        if value.is_wanted:
+            self.bring(value.number)
 
 
 def _fail(value: KeptValue, _targets: Iterable[Any], error: BaseException) -> None:

@@ -184,6 +184,10 @@ class Transport:
         """Ask the target for an outcome that it has kept."""
         self.send(encode(Fetch(value=(number,))))
 
+    def send_pull(self, value: Value, holder: Transport) -> bool:
+        """Let the target fetch an outcome from the one that has it; return False if it cannot."""
+        return False
+
     def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
         """Send the mark that the main place, or the lane, answers with Recalled."""
         self.send(encode(Recall(call=number, waiting=waiting, loop=lane)))

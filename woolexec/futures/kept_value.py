@@ -45,6 +45,7 @@ class KeptValue(Value):
         "is_forgotten",
         "is_pending",
         "is_wanted",
+        "key",
         "origin",
         "task",
     )
@@ -66,6 +67,8 @@ class KeptValue(Value):
         self._ask = ask
         self.home = ""
         """The name of the peer that has it; empty if it has none any more."""
+        self.key = b""
+        """By which other peers can fetch it there; empty: they cannot."""
         self.task = task
         self.origin: Call | None = None
         """The call that would make it again; None if it must not be."""

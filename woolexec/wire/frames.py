@@ -90,6 +90,7 @@ class Return(Frame, number=2):
     arena: int = FIXED64(6)
     context: bytes = BLOB(7)
     kept: int = FIXED64(8)
+    key: bytes = BLOB(9)
 
 
 class Raise(Frame, number=3):
@@ -235,6 +236,16 @@ class Fetch(Frame, number=28):
     """Send these values."""
 
     value: tuple[int, ...] = FIXED64S(1)
+    key: bytes = BLOB(2)
+
+
+class Pull(Frame, number=29):
+    """Fetch this value from another peer."""
+
+    value: int = FIXED64(1)
+    key: bytes = BLOB(2)
+    address: str = STRING(3)
+    identity: str = STRING(4)
 
 
 class Log(Frame, number=12):

@@ -17,7 +17,7 @@ class Batch(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., piece: _Optional[bytes] = ..., last: _Optional[bytes] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch")
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch", "pull")
     START_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
     RAISE_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Frame(_message.Message):
     KEEP_FIELD_NUMBER: _ClassVar[int]
     DROP_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
+    PULL_FIELD_NUMBER: _ClassVar[int]
     start: Start
     define: Define
     recall: Recall
@@ -71,7 +72,8 @@ class Frame(_message.Message):
     keep: Keep
     drop: Drop
     fetch: Fetch
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., **kwargs) -> None: ...
+    pull: Pull
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker", "offer", "priority", "require", "values", "keep")
@@ -122,7 +124,7 @@ class Start(_message.Message):
     def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ..., worker: _Optional[int] = ..., offer: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[int]] = ..., keep: _Optional[bool] = ...) -> None: ...
 
 class Return(_message.Message):
-    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context", "kept")
+    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context", "kept", "key")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +133,7 @@ class Return(_message.Message):
     ARENA_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
     seconds: _containers.RepeatedScalarFieldContainer[float]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -139,7 +142,8 @@ class Return(_message.Message):
     arena: int
     context: bytes
     kept: int
-    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ..., context: _Optional[bytes] = ..., kept: _Optional[int] = ...) -> None: ...
+    key: bytes
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ..., context: _Optional[bytes] = ..., kept: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
 
 class Raise(_message.Message):
     __slots__ = ("call", "seconds", "payload", "type", "extent")
@@ -400,10 +404,24 @@ class Drop(_message.Message):
     def __init__(self, value: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Fetch(_message.Message):
-    __slots__ = ("value",)
+    __slots__ = ("value", "key")
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     value: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, value: _Optional[_Iterable[int]] = ...) -> None: ...
+    key: bytes
+    def __init__(self, value: _Optional[_Iterable[int]] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class Pull(_message.Message):
+    __slots__ = ("value", "key", "address", "identity")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    value: int
+    key: bytes
+    address: str
+    identity: str
+    def __init__(self, value: _Optional[int] = ..., key: _Optional[bytes] = ..., address: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "first", "session", "client", "hops")

@@ -24,6 +24,7 @@ from woolexec.core.place import RemoteLane, RemotePlace
 from woolexec.core.window import HORIZON
 from woolexec.engine.transport import SLOTS, Remote, Sent
 from woolexec.errors import ProtocolError
+from woolexec.mesh.client.channel import is_local
 from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
@@ -32,7 +33,7 @@ from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Drop, Keep, Load, Pull, Recalled, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
@@ -80,6 +81,7 @@ class Link(Remote):
         "_outbox",
         "_stream",
         "has_sent",
+        "identity",
         "lane_place",
         "name",
         "pid",
@@ -100,7 +102,7 @@ class Link(Remote):
         self.has_sent, self._links = Sent(), engine.links
         self.values, self.room_for_values = engine.links.values, welcome.room
         self.pid = None
-        self.name = f"{welcome.host}/{welcome.identity[:8]}"
+        self.name, self.identity = f"{welcome.host}/{welcome.identity[:8]}", welcome.identity
         self.width = welcome.workers
         self.offer = Offer(welcome.tag, amounts(welcome.resource), (self.name, welcome.host))
         here = welcome.host == host_name()
@@ -210,6 +212,14 @@ class Link(Remote):
         """Send a value, a large one in parts; calls that need it may pass it."""
         self._outbox.put_frame(ON_LINK | value.number, Keep(value=value.number), value.payload)  # type: ignore[arg-type]
 
+    def send_pull(self, value: Any, holder: Any) -> bool:
+        """Let the peer fetch a value from the other one that has it, if their addresses permit that."""
+        address, is_here = holder.candidate.address, holder.candidate.host == self._host
+        if not value.key or (is_local(address) and not is_here):
+            return False
+        self.send(encode(Pull(value=value.number, key=value.key, address=address, identity=holder.identity)))
+        return True
+
     def send_drop(self, number: int) -> None:
         """Let the peer forget a value, or what it has received of it."""
         self._outbox.withdraw(ON_LINK | number)
@@ -253,9 +263,6 @@ class Link(Remote):
 
     def _arrived(self, frame: Any) -> None:
         self._arriving.add(frame)
-
-    def _value_came(self, frame: Keep) -> None:
-        self.values.arrived(self, frame.value, self._arriving.take(frame, ON_LINK | frame.value))
 
     def _leave(self, _: Stop) -> None:
         """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
@@ -350,6 +357,11 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     return error
 
 
+def _take_value(link: Link, frame: Keep) -> None:
+    """Take a value that was asked for, or the news that the peer has fetched it."""
+    link.values.arrived(link, frame.value, link._arriving.take(frame, ON_LINK | frame.value))
+
+
 def _lose(link: Link, frame: Drop) -> None:
     """Note that the peer does not have these values."""
     for number in frame.value:
@@ -359,7 +371,7 @@ def _lose(link: Link, frame: Drop) -> None:
 _OWN: dict[type, Callable[[Link, Any], None]] = {
     Started: Link._started,
     Stop: Link._leave,
-    Keep: Link._value_came,
+    Keep: _take_value,
     Drop: _lose,
     **dict.fromkeys(Arriving.FRAMES, Link._arrived),
 }

@@ -44,7 +44,7 @@ from woolexec.wire.wire_pb2 import Hello, Welcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 HELLO_KEY = "woolexec-hello-bin"
 WELCOME_KEY = "woolexec-welcome-bin"

@@ -13,6 +13,7 @@ from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, FREE_KEY, WELCOME_KEY
 from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.mesh.security.trust import LOOK, Identity, Trust
+from woolexec.mesh.server.fetching import Fetching
 from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.session import Served
 from woolexec.platform.memory import memory
@@ -67,7 +68,7 @@ class Acceptor:
         self.served: dict[Served, asyncio.Task[Any]] = {}
         self.places, self.tenants = places, tenants
         self._door, self._credentials = door, credentials
-        self._passages = passages
+        self._passages, self._fetching = passages, Fetching(credentials)
         self._quota, self._takes_code = quota, takes_code
         self._audit, self._log = audit, log
         self._on_end = on_end
@@ -155,7 +156,16 @@ class Acceptor:
             hello.session = identity.own(hello.session)
         tenant = self.tenants.enter(hello, str(identity), task)
         store = tenant.code_store if self._takes_code else None
-        served = Served(tenant.engine, str(identity), self._quota, self.places, code_store=store, audit=self._audit)
+        fetching = self._fetching if self._takes_code else None  # else a client could have it connect to anything
+        served = Served(
+            tenant.engine,
+            str(identity),
+            self._quota,
+            self.places,
+            code_store=store,
+            audit=self._audit,
+            fetching=fetching,
+        )
         served.identity = identity
         return tenant, served
 

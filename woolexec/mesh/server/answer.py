@@ -102,8 +102,9 @@ class Answer(Relayed):
         frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
         if not self.served.forget(self.number, "returned"):
             return
-        if self.keeps and not context and self.served.values.stay(KEPT | self.number, payload):
-            frame.kept = len(payload)
+        key = self.served.values.stay(KEPT | self.number, payload) if self.keeps and not context else b""
+        if key:
+            frame.kept, frame.key = len(payload), key
             payload = b""
         self.served.outbox.put_frame(self.number, frame, payload)
 

@@ -1,11 +1,15 @@
 """
 The values of a client at a peer: those that it has sent, and outcomes of its calls that stay here.
 
-A call that needs a value waits until that has arrived.
+A call that needs a value waits until that has arrived.  What stays here can be fetched by its client, and by other
+peers that have its key, which only the client tells them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
@@ -23,8 +27,19 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.arriving import Arriving
     from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.byte_quota import ByteQuota
-    from woolexec.wire.frames import Fetch
+    from woolexec.mesh.server.fetching import Fetching
+    from woolexec.wire.frames import Fetch, Pull
     from woolexec.wire.payload import Parts
+
+
+_KEY = 16
+"""Bytes of a key."""
+
+_PULLS = 1024
+"""Maximum number of values that are being fetched for one client; further ones come through the client."""
+
+_by_key: weakref.WeakValueDictionary[bytes, Value] = weakref.WeakValueDictionary()
+"""The outcomes that stay in this process, of all clients."""
 
 
 class KeptValues:
@@ -36,10 +51,21 @@ class KeptValues:
     :param arriving: has the large payloads
     :param quota: counts the bytes
     :param outbox: for what the client asks for
+    :param fetching: fetches values from other peers; None: that is not permitted here
+    :param wake: called when calls were handed on that waited for a value which was fetched
     """
 
-    def __init__(self, arriving: Arriving, quota: ByteQuota, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        arriving: Arriving,
+        quota: ByteQuota,
+        outbox: Outbox,
+        fetching: Fetching | None = None,
+        wake: Callable[[], object] = bool,
+    ) -> None:
         self._arriving, self._quota, self._outbox = arriving, quota, outbox
+        self._fetching, self._wake = fetching, wake
+        self._pulls: dict[int, asyncio.Task[None]] = {}
         self._values: dict[int, Value] = {}
         self._waiting: dict[Call, tuple[Sequence[Value], Callable[[Call], object]]] = {}
 
@@ -56,48 +82,75 @@ class KeptValues:
         payload = self._arriving.take(frame, ON_LINK | frame.value)
         if isinstance(payload, OSError):
             raise payload
+        self._store(frame.value, payload)
+
+    def _store(self, number: int, payload: bytes | File | Parts) -> None:
         alone = all(value.payload is None for value in self._values.values())
-        self._quota.keep(("value", frame.value), len(payload), alone=alone)
-        self._value(frame.value).payload = payload
+        self._quota.keep(("value", number), len(payload), alone=alone)
+        self._value(number).payload = payload
         for call, (values, hand_on) in list(self._waiting.items()):
             if all(value.payload is not None for value in values):
                 del self._waiting[call]
                 hand_on(call)
 
-    def stay(self, number: int, payload: bytes | File | Parts) -> bool:
+    def stay(self, number: int, payload: bytes | File | Parts) -> bytes:
         """
-        Store the outcome of a call; return False if it is to be sent home.
+        Store the outcome of a call and return its key; return an empty one if it is to be sent home.
 
         It is, if it is small, if there is no room, or if it is about something that only its client can unpickle.
         """
         size = len(payload)
         if size < LEAST_KEPT or len(self._values) >= VALUES // 2 or not self._quota.may_stay(size):
-            return False
+            return b""
         try:
             if not is_for_all(payload):
-                return False
+                return b""
             if isinstance(payload, File) and is_scarce(payload.fd):
                 payload = payload.take_in()
         except (OSError, ValueError):  # it cannot be read, or no memory is left
-            return False
+            return b""
         self._quota.stay(("value", number), size)
-        self._value(number).payload = payload
-        return True
+        value = self._value(number)
+        value.payload = payload
+        key = secrets.token_bytes(_KEY)
+        _by_key[key] = value
+        return key
 
     def fetch(self, frame: Fetch) -> None:
-        """Send outcomes that have stayed here."""
+        """Send outcomes that have stayed here: this client's or, with its key, that of another."""
         for number in frame.value:
-            value = self._values.get(number)
+            value = _by_key.get(frame.key) if frame.key else self._values.get(number)
             if value is None or value.payload is None:
                 self._outbox.put(encode(Drop(value=(number,))))
             else:
                 self._outbox.put_frame(ON_LINK | number, Keep(value=number), value.payload)
+
+    def pull(self, frame: Pull) -> None:
+        """Fetch a value from another peer, and say whether that was possible."""
+        if self._fetching is None or len(self._pulls) >= _PULLS:
+            self._outbox.put(encode(Drop(value=(frame.value,))))
+        else:
+            self._pulls[frame.value] = asyncio.get_running_loop().create_task(self._pull(self._fetching, frame))
+
+    async def _pull(self, fetching: Fetching, frame: Pull) -> None:
+        try:
+            payload = await fetching.fetch(frame)
+            self._store(frame.value, payload)
+        except Exception:  # it cannot be reached, there is no room, or there is a bug: calls wait for an answer
+            self._outbox.put(encode(Drop(value=(frame.value,))))
+        else:
+            self._outbox.put(encode(Keep(value=frame.value)))
+        finally:
+            self._pulls.pop(frame.value, None)
+        self._wake()
 
     def drop(self, frame: Drop) -> None:
         """Forget values, but for those that a call still needs."""
         for number in frame.value:
             self._arriving.forget(ON_LINK | number)
             self._outbox.withdraw(ON_LINK | number)
+            if number in self._pulls:
+                self._pulls.pop(number).cancel()
             self._values.pop(number, None)
             self._quota.drop(("value", number))
 
@@ -131,3 +184,5 @@ class KeptValues:
         """Forget everything."""
         self._values.clear()
         self._waiting.clear()
+        for task in self._pulls.values():
+            task.cancel()

@@ -35,6 +35,7 @@ from woolexec.wire.frames import (
     Drop,
     Fetch,
     Keep,
+    Pull,
     Recall,
     Recalled,
     Settings,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
+    from woolexec.mesh.server.fetching import Fetching
     from woolexec.wire.protobuf import Message
 
 _SLICE = 0.005
@@ -80,6 +82,7 @@ class Served:
     :param places: the capacity that it shares with the other clients
     :param code_store: where to store the code that it sends; None: code and settings are dropped
     :param audit: records the end of each of its tasks
+    :param fetching: fetches values from other peers for its calls
     :ivar identity: what it has proved
     """
 
@@ -92,6 +95,7 @@ class Served:
         *,
         code_store: CodeStore | None = None,
         audit: Audit | None = None,
+        fetching: Fetching | None = None,
     ) -> None:
         self.client, self._refusal = client, ""
         self.identity = Identity("nobody", client)
@@ -103,17 +107,14 @@ class Served:
         self.byte_quota = ByteQuota(memory // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
         self._arriving = Arriving(memory // 2)
-        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox)
+        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine.wake)
         self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
-        self.is_stopped = False
-        """Nothing is read from the client, because the peer is short of memory."""
+        self.is_stopped = False  # nothing is read from the client, because the peer is short of memory
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
-        self._engine, self.wake = engine, engine.wake
-        self._links = engine.links
-        self.untold = StartReports(engine.links, self.outbox)
-        self.refusals = Refusals(engine.links, self.outbox)
+        self._engine, self._links, self.wake = engine, engine.links, engine.wake
+        self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
         self._lacks_memory = False  # calls were refused because there was no memory for them
 
     def enter(self, passage: Passage) -> None:
@@ -205,6 +206,7 @@ class Served:
                 Keep: self.values.keep,
                 Drop: self.values.drop,
                 Fetch: self.values.fetch,
+                Pull: self.values.pull,
                 Code: self._code.take,
                 Settings: self._use_settings,
             },
