@@ -32,6 +32,23 @@ def part(array: Any, number: int) -> int:
     return int(array[number * size : (number + 1) * size].sum())
 
 
+def block(number: int, size: int) -> Any:
+    """Make an array of this many bytes."""
+    import numpy as np
+
+    return np.full(size // 8, number, dtype=np.int64)
+
+
+def added(one: Any, other: Any) -> Any:
+    """Add two arrays."""
+    return one + other
+
+
+def first(array: Any) -> int:
+    """Return its first element."""
+    return int(array[0])
+
+
 def increment_number(number: int) -> int:
     """Return the next number."""
     return number + 1

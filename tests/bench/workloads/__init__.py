@@ -13,7 +13,7 @@ from .memory import IDLE, OUTSTANDING
 from .scale import SCALE
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
-from .values import CHAIN, PUT, SHARED
+from .values import CHAIN, PUT, SHARED, TREE
 
 if TYPE_CHECKING:
     from .workload import Workload
@@ -31,6 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
     SHARED,
     PUT,
     CHAIN,
+    TREE,
     START,
     *SLEEPS,
     LONG_SUBMIT,

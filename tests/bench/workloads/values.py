@@ -77,6 +77,31 @@ def chain_rate(contender: Contender, *, workers: int, tasks: int) -> Sample:
     return {"rate": tasks / took}
 
 
+def tree_times(contender: Contender, *, leaves: int, kilobytes: int) -> Sample:
+    """Add up arrays in a tree at two peers, kept there and through the caller; how many times less time it takes."""
+    from woolexec import PeerPoolExecutor
+
+    from .link import peer
+
+    def run(pool: Any, view: Any) -> int:
+        level = [view.submit(work.block, number, kilobytes << 10) for number in range(leaves)]
+        while len(level) > 1:
+            level = [view.submit(work.added, *pair) for pair in zip(level[::2], level[1::2], strict=True)]
+        return int(pool.submit(work.first, level[0]).result())
+
+    took = {}
+    with peer(1) as (one, credentials), peer(1) as (other, _):
+        for keep in (False, True):
+            with PeerPoolExecutor(0, peers=[one, other], credentials=credentials) as pool:
+                pool.wait_for_peers(2, 20)
+                view = pool.with_options(keep=keep)
+                view.submit(work.block, 0, 8).result()
+                took[keep], total = timed(run, pool, view)
+                if total != leaves * (leaves - 1) // 2:
+                    raise RuntimeError("the sum is wrong")
+    return {"tree": took[False] / took[True]}
+
+
 SHARED = Workload(
     name="shared",
     probe=shared_rate,
@@ -117,4 +142,24 @@ CHAIN = Workload(
     ),
     size={"workers": 2, "tasks": 1000},
     quick={"tasks": 50},
+)
+
+TREE = Workload(
+    name="tree",
+    probe=tree_times,
+    figures=(
+        Figure(
+            "tree",
+            "tree reduction of 1,024 arrays of 1 MB at two peers: through the caller, kept (ratio)",
+            "times",
+            "higher",
+            (Goal(2, None),),
+            reference=None,
+        ),
+    ),
+    size={"leaves": 1024, "kilobytes": 1024},
+    quick={"leaves": 16, "kilobytes": 128},
+    contenders=("woolexec",),
+    libraries=False,
+    missing=no_numpy,
 )
