@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.mesh.conftest import CREDENTIALS
+from tests.mesh.conftest import CREDENTIALS, eventually
 from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.link import fd_passing
@@ -30,9 +30,24 @@ def key(monkeypatch):
     del value
 
 
+async def with_links(credentials, work):
+    """Do something with a `Fetching` that runs."""
+    made = Fetching(credentials)
+    running = asyncio.ensure_future(made.run())
+    await asyncio.sleep(0)
+    try:
+        return await work(made)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def asking(peer, **changes):
+    return Pull(**{"value": 7, "key": b"key", "address": peer.address, "identity": peer.identity, **changes})
+
+
 def fetch(peer, credentials=CREDENTIALS, **changes):
-    asked = {"value": 7, "key": b"key", "address": peer.address, "identity": peer.identity, **changes}
-    return asyncio.run(Fetching(credentials).fetch(Pull(**asked)))
+    return asyncio.run(with_links(credentials, lambda made: made.fetch(asking(peer, **changes))))
 
 
 @pytest.mark.parametrize("bind", [None, "127.0.0.1:0", "localhost:0"])
@@ -87,10 +102,65 @@ def test_peer_that_does_not_answer_is_given_up(monkeypatch, key):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         pull = Pull(value=7, key=b"key", address=f"127.0.0.1:{silent.getsockname()[1]}", identity="x")
         with pytest.raises(NotFetchedError, match="no answer"):
-            asyncio.run(Fetching(CREDENTIALS).fetch(pull))
+            asyncio.run(with_links(CREDENTIALS, lambda made: made.fetch(pull)))
 
 
 def test_value_that_was_dropped_is_not_there(peer):
     kept_values._by_key[b"key"] = Value(DATA)  # nobody else has it
     with pytest.raises(NotFetchedError, match="does not have the value"):
         fetch(peer)
+
+
+def test_values_of_one_peer_share_a_link(peer, key):
+    async def main(made):
+        many = await asyncio.gather(*(made.fetch(asking(peer)) for _ in range(50)))
+        assert {len(payload) for payload in many} == {len(DATA)}
+        assert len(made._links) == peer.clients == 1
+        with pytest.raises(NotFetchedError):
+            await made.fetch(asking(peer, key=b"other"))
+        assert len(await made.fetch(asking(peer))) == len(DATA)
+        assert peer.clients == 1
+
+    asyncio.run(with_links(CREDENTIALS, main))
+
+
+def test_link_that_is_not_used_ends_and_another_is_made(monkeypatch, peer, key):
+    monkeypatch.setattr(fetching, "_IDLE", 0.05)
+
+    async def main(made):
+        for _ in range(2):
+            assert len(await made.fetch(asking(peer))) == len(DATA)
+            while made._links:  # noqa: ASYNC110  # there is no event for it
+                await asyncio.sleep(0.01)
+
+    asyncio.run(with_links(CREDENTIALS, main))
+    eventually(lambda: not peer.clients)
+
+
+def test_peer_that_drains_is_let_go(peer, key):
+    async def main(made):
+        await made.fetch(asking(peer))
+        peer.drain()
+        while made._links:  # noqa: ASYNC110  # there is no event for it
+            await asyncio.sleep(0.01)
+        with pytest.raises(NotFetchedError):
+            await made.fetch(asking(peer))
+
+    asyncio.run(with_links(CREDENTIALS, main))
+    eventually(lambda: peer.ended)
+
+
+def test_end_of_a_link_ends_all_waits(monkeypatch, peer, key):
+    asked = []
+    monkeypatch.setattr(kept_values.KeptValues, "fetch", lambda self, frame: asked.append(frame))
+
+    async def main(made):
+        waits = [asyncio.ensure_future(made.fetch(asking(peer))) for _ in range(3)]
+        while len(asked) < 3:  # noqa: ASYNC110  # the peer is in another thread
+            await asyncio.sleep(0.01)
+        waits[0].cancel()
+        await asyncio.get_running_loop().run_in_executor(None, peer.close)
+        outcomes = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [asyncio.CancelledError, NotFetchedError, NotFetchedError]
+
+    asyncio.run(with_links(CREDENTIALS, main))

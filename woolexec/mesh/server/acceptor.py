@@ -68,7 +68,7 @@ class Acceptor:
         self.served: dict[Served, asyncio.Task[Any]] = {}
         self.places, self.tenants = places, tenants
         self._door, self._credentials = door, credentials
-        self._passages, self._fetching = passages, Fetching(credentials)
+        self._passages, self.fetching = passages, Fetching(credentials)
         self._quota, self._takes_code = quota, takes_code
         self._audit, self._log = audit, log
         self._on_end = on_end
@@ -156,7 +156,7 @@ class Acceptor:
             hello.session = identity.own(hello.session)
         tenant = self.tenants.enter(hello, str(identity), task)
         store = tenant.code_store if self._takes_code else None
-        fetching = self._fetching if self._takes_code else None  # else a client could have it connect to anything
+        fetching = self.fetching if self._takes_code else None  # else a client could have it connect to anything
         served = Served(
             tenant.engine,
             str(identity),

@@ -1,9 +1,14 @@
-"""Fetching values from other peers, straight, for the calls of a client."""
+"""
+Fetching values from other peers, straight, for the calls of clients.
+
+All values that one peer has for us come over one link, which ends when it has not been used for a while.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import CredentialsError, PeerRefusedError, ProtocolError
@@ -14,18 +19,22 @@ from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.outbox import ON_LINK
 from woolexec.mesh.security.handshake import Caller
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Drop, Fetch, Keep, encode
+from woolexec.wire.frames import Drop, Fetch, Keep, Stop, encode
 
 if TYPE_CHECKING:
+    from woolexec.mesh.link.fd_passing import Passage
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.wire.frames import Pull
     from woolexec.wire.payload import File, Parts
 
-_AT_ONCE = 8
+_AT_ONCE = 16
 """Maximum number of values that are fetched at a time; the others wait."""
 
 _GREETING = 5.0
 """Seconds in which the other peer must answer."""
+
+_IDLE = 10.0
+"""Seconds after which a link that is not used ends."""
 
 
 class NotFetchedError(Exception):
@@ -34,7 +43,7 @@ class NotFetchedError(Exception):
 
 class Fetching:
     """
-    Fetches values with links of its own, each for one value.
+    Fetches values, while it runs.
 
     :param credentials: with which this peer shows other peers what it is
     """
@@ -42,6 +51,13 @@ class Fetching:
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many are fetched at once
+        self._links: dict[tuple[str, str], asyncio.Future[_Link]] = {}  # by address and identity
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Run its links until cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            await asyncio.Event().wait()
 
     async def fetch(self, pull: Pull) -> bytes | File | Parts:
         """
@@ -49,54 +65,144 @@ class Fetching:
 
         :raises NotFetchedError: if that is not possible
         """
-        grpc = load_grpc()
         async with self._few:
-            try:
-                reasons = []
-                for at in await resolve(pull.address):
-                    try:
-                        return await self._fetch(pull, at)
-                    except PeerRefusedError as exc:
-                        reasons.append(str(exc))
-                raise NotFetchedError("; ".join(reasons))
-            except (CredentialsError, ProtocolError, ValueError, OSError) as exc:
-                raise NotFetchedError(str(exc)) from exc
-            except grpc.RpcError as exc:
-                raise NotFetchedError(f"{exc.code().name}: {exc.details()}") from exc
+            link = await asyncio.shield(self._link_to(pull.address, pull.identity))
+            return await link.fetch(pull.key)
 
-    async def _fetch(self, pull: Pull, at: str) -> bytes | File | Parts:
+    def _link_to(self, address: str, identity: str) -> asyncio.Future[_Link]:
+        """Return the link to a peer, as soon as there is one."""
+        key = address, identity
+        if key not in self._links:
+            assert self._group is not None
+            self._links[key] = opened = asyncio.get_running_loop().create_future()
+            self._group.create_task(self._run_link(key, opened))
+        return self._links[key]
+
+    async def _run_link(self, key: tuple[str, str], opened: asyncio.Future[_Link]) -> None:
+        """Run one link until it ends."""
+        grpc = load_grpc()
+        why = "the link to the other peer has ended"
         async with contextlib.AsyncExitStack() as taken:
             try:
-                async with asyncio.timeout(_GREETING):
-                    channel = await taken.enter_async_context(open_channel(pull.address, self._credentials, at=at))
-                    _, opening = await greet(channel, Caller(self._credentials.token))
-                    stream, welcome = await open_link(channel, opening)
-                    taken.callback(stream.cancel)
-                    if welcome.identity != pull.identity:
-                        raise PeerRefusedError("another peer is there")
-                    passage = await fd_passing.enter(welcome.passage)
-            except TimeoutError:
-                raise PeerRefusedError("no answer") from None
-            arriving = Arriving()
-            if passage is not None:
-                taken.callback(passage.close)
-                arriving.passage = passage
-            await stream.write(encode(Fetch(value=(pull.value,), key=pull.key)))
-            return await _value(stream, arriving, pull.value)
+                link = await self._open(taken, *key)
+                opened.set_result(link)
+                await link.run(lambda: self._links.pop(key, None))
+            except (PeerRefusedError, CredentialsError, ProtocolError, ValueError, OSError) as exc:
+                why = str(exc)
+            except grpc.RpcError as exc:
+                why = f"{exc.code().name}: {exc.details()}"
+            finally:
+                if self._links.get(key) is opened:
+                    del self._links[key]
+                if not opened.done():
+                    opened.set_exception(NotFetchedError(why))
+                    opened.exception()  # those who waited for it may have been cancelled
+                elif opened.exception() is None:
+                    opened.result().fail(why)
+
+    async def _open(self, taken: contextlib.AsyncExitStack, address: str, identity: str) -> _Link:
+        reasons = []
+        for at in await resolve(address):
+            async with contextlib.AsyncExitStack() as trying:
+                try:
+                    async with asyncio.timeout(_GREETING):
+                        channel = await trying.enter_async_context(open_channel(address, self._credentials, at=at))
+                        _, opening = await greet(channel, Caller(self._credentials.token))
+                        stream, welcome = await open_link(channel, opening)
+                        trying.callback(stream.cancel)
+                        if welcome.identity != identity:
+                            raise PeerRefusedError("another peer is there")
+                        passage = await fd_passing.enter(welcome.passage)
+                        if passage is not None:
+                            trying.callback(passage.close)
+                except TimeoutError:
+                    reasons.append("no answer")
+                except PeerRefusedError as exc:
+                    reasons.append(str(exc))
+                else:
+                    taken.push_async_exit(trying.pop_all())
+                    return _Link(stream, passage)
+        raise PeerRefusedError("; ".join(reasons))
 
 
-async def _value(stream: Any, arriving: Arriving, number: int) -> bytes | File | Parts:
-    """Read until the value has come."""
-    end = load_grpc().aio.EOF
-    while (data := await stream.read()) is not end:
-        for frame in decode(arriving.batch(data), 0):
-            if isinstance(frame, Arriving.FRAMES):
-                arriving.add(frame)
-            elif isinstance(frame, Keep) and frame.value == number:
-                payload = arriving.take(frame, ON_LINK | number)
+class _Link:
+    """A link to one peer, for values alone."""
+
+    def __init__(self, stream: Any, passage: Passage | None) -> None:
+        self._stream = stream
+        self._arriving = Arriving()
+        self._arriving.passage = passage
+        self._waiting: dict[int, asyncio.Future[bytes | File | Parts]] = {}
+        self._numbers = count(1)
+        self._turn = asyncio.Lock()  # held by the task that writes
+        self._limit: asyncio.Timeout | None = None
+        self._is_leaving = False
+
+    async def fetch(self, key: bytes) -> bytes | File | Parts:
+        """
+        Fetch the value with this key.
+
+        :raises NotFetchedError: if the peer does not have it, or the link ends
+        """
+        number = next(self._numbers)
+        self._waiting[number] = arrived = asyncio.get_running_loop().create_future()
+        self._reschedule()
+        try:
+            async with self._turn:
+                await self._stream.write(encode(Fetch(value=(number,), key=key)))
+            payload: bytes | File | Parts = await arrived
+            return payload
+        except (asyncio.InvalidStateError, load_grpc().RpcError) as exc:
+            raise NotFetchedError("the link to the other peer has ended") from exc
+        finally:
+            self._waiting.pop(number, None)
+            self._reschedule()
+
+    def _reschedule(self) -> None:
+        """Let the link end after a while in which nothing is fetched; soon, if the peer is about to leave."""
+        if self._limit is not None and not self._limit.expired():
+            idle = 0.0 if self._is_leaving else _IDLE
+            self._limit.reschedule(None if self._waiting else asyncio.get_running_loop().time() + idle)
+
+    async def run(self, on_end: Any) -> None:
+        """
+        Read until the link ends, or is no longer used.
+
+        :param on_end: called when it can no longer be used
+        """
+        end = load_grpc().aio.EOF
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_IDLE) as self._limit:
+                    while (data := await self._stream.read()) is not end:
+                        for frame in decode(self._arriving.batch(data), 0):
+                            self._hear(frame)
+        finally:
+            self._limit = None
+            on_end()
+
+    def _hear(self, frame: Any) -> None:
+        if isinstance(frame, Arriving.FRAMES):
+            self._arriving.add(frame)
+        elif isinstance(frame, Keep):
+            payload = self._arriving.take(frame, ON_LINK | frame.value)
+            arrived = self._waiting.get(frame.value)
+            if arrived is not None and not arrived.done():
                 if isinstance(payload, OSError):
-                    raise payload
-                return payload
-            elif isinstance(frame, Drop):
-                raise ProtocolError("the peer does not have the value any more")
-    raise ProtocolError("the link ended before the value had come")
+                    arrived.set_exception(NotFetchedError(str(payload)))
+                else:
+                    arrived.set_result(payload)
+        elif isinstance(frame, Drop):
+            for number in frame.value:
+                arrived = self._waiting.get(number)
+                if arrived is not None and not arrived.done():
+                    arrived.set_exception(NotFetchedError("the peer does not have the value any more"))
+        elif isinstance(frame, Stop):
+            self._is_leaving = True
+            self._reschedule()
+
+    def fail(self, why: str) -> None:
+        """End all waits."""
+        for arrived in self._waiting.values():
+            if not arrived.done():
+                arrived.set_exception(NotFetchedError(why))

@@ -285,7 +285,13 @@ class Peer:
         """Serve until cancelled, together with fd passing, what ends links, and what watches workers and memory."""
         async with asyncio.TaskGroup() as group:
             acceptor = self._acceptor
-            others = (self._passages.run, acceptor.end_untrusted, acceptor.guard_memory, supervision.run)
+            others = (
+                self._passages.run,
+                acceptor.end_untrusted,
+                acceptor.guard_memory,
+                acceptor.fetching.run,
+                supervision.run,
+            )
             beside = [group.create_task(run()) for run in others]
             try:
                 await self._serve(bound)
