@@ -54,13 +54,19 @@ nitpick_ignore_regex = [
     ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|os|pickle)\..+"),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    ("py:class", r"Audit|OptionsView|PeersArgument|RecordKey|Shippable|T|Tls|(woolexec\.options\.)?View_co"),
-    ("py:class", r"woolexec\.api\.(async_api\.StreamScope|base_executor\.BaseExecutor|(\w+\.[TF]))"),
+    ("py:class", r"Audit|Future|OptionsView|PeersArgument|RecordKey|Shippable|StreamScope|T|Tls|(woolexec\.options\.)?View_co"),
+    ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|(\w+\.[TF]))"),
     ("py:class", r"woolexec\.futures\.call_future\.T"),
 ]
 
 # They are looked for where they say that they are defined; their attributes are described in another module.
-for error in (errors.InitializerError, errors.NoPeersError, errors.WorkerLostError, errors.WorkerStartError):
+for error in (
+    errors.InitializerError,
+    errors.NoPeersError,
+    errors.ValueLostError,
+    errors.WorkerLostError,
+    errors.WorkerStartError,
+):
     error.__module__ = "woolexec.broken_pool"
 errors.WoolexecError.__module__ = "woolexec.base_error"
 

@@ -50,7 +50,7 @@ class ValueLostError(WorkerLostError):
     """
     The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that has ended.
 
-    Its `result()` raises this, and so do the tasks that need it.
+    ``result()`` of its future raises this, and so do the tasks that need it.
     """
 
 

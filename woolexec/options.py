@@ -72,7 +72,7 @@ class WithOptions:
             its value
         :param priority: waiting tasks are started in this order, the highest first; default: 0
         :param keep: an outcome of 64 KiB or more that was made at a peer stays there until somebody needs it: the
-            future is done when it is made, `result()` fetches it, and tasks that take the future as an argument are
+            future is done when it is made, ``result()`` fetches it, and tasks that take the future as an argument are
             preferably run there.  When the peer is lost, the task is started again if `idempotent` or `retries` allow
             it; otherwise the value is lost (`ValueLostError`), as it is at the pool's shutdown.  It has no effect on
             `map`, on streams and on tasks of tasks

@@ -57,7 +57,7 @@ class Fetching:
     async def run(self) -> None:
         """Run its links until cancelled."""
         async with asyncio.TaskGroup() as self._group:
-            await asyncio.Event().wait()
+            await asyncio.get_running_loop().create_future()
 
     async def fetch(self, pull: Pull) -> bytes | File | Parts:
         """
