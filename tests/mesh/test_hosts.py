@@ -172,6 +172,51 @@ def test_tasks_run_on_both_hosts(hosts, tls, client):
     assert found == [one.address, two.address]
 
 
+KEPT = """
+import json, sys
+from pathlib import Path
+from concurrent.futures import wait
+from woolexec import PeerPoolExecutor, ValueLostError
+
+def load(number):
+    return bytes(number)
+
+def size(*parts):
+    return sum(map(len, parts))
+
+def received():
+    return int(Path("/sys/class/net/eth0/statistics/rx_bytes").read_text())
+
+with PeerPoolExecutor(peers=json.loads(sys.argv[1])) as pool:
+    pool.wait_for_peers(2, 30)
+    kept = pool.with_options(keep=True)
+    parts = [kept.submit(load, 20_000_000) for _ in range(4)]
+    wait(parts)
+    assert len({part.value.home for part in parts}) == 2
+    before = received()
+    for part in parts:
+        assert pool.with_options(at=part).submit(size, *parts).result(60) == 80_000_000
+    print("through" if received() - before > 10_000_000 else "past")
+    assert len(parts[0].result(60)) == 20_000_000
+"""
+
+
+def test_kept_values_go_past_the_client_from_host_to_host(hosts, tls, client):
+    one, two, three = hosts
+    with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
+        assert three.run(KEPT, everywhere(one.address, two.address), **client) == ["past"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ways", [1, 2])
+def test_kept_values_go_through_the_client_where_hosts_cannot_reach_each_other(hosts, tls, client, ways):
+    one, two, three = hosts
+    for host, other in ((one, two), (two, one))[:ways]:
+        ip("-n", host.name, "route", "add", "unreachable", f"{other.address}/32")
+    with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
+        assert three.run(KEPT, everywhere(one.address, two.address), **client) == ["through"]
+
+
 @pytest.mark.slow
 def test_peers_are_found_on_the_local_network_by_the_name_of_their_pool(hosts, tls, client):
     one, two, three = hosts
