@@ -54,7 +54,10 @@ nitpick_ignore_regex = [
     ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|os|pickle)\..+"),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    ("py:class", r"Audit|Future|OptionsView|PeersArgument|RecordKey|Shippable|StreamScope|T|Tls|(woolexec\.options\.)?View_co"),
+    (
+        "py:class",
+        r"Audit|Future|OptionsView|PeersArgument|RecordKey|Shippable|StreamScope|T|Tls|(woolexec\.options\.)?View_co",
+    ),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|(\w+\.[TF]))"),
     ("py:class", r"woolexec\.futures\.call_future\.T"),
 ]

@@ -42,6 +42,7 @@ def run_pytest(folder: Path, source: str, *arguments: str, grace: float = 0.5) -
     )
 
 
+@pytest.mark.slow
 def test_a_test_over_its_time_fails_with_the_stacks_of_other_threads(tmp_path):
     ran = run_pytest(
         tmp_path,
@@ -58,6 +59,7 @@ def test_a_test_over_its_time_fails_with_the_stacks_of_other_threads(tmp_path):
     assert "where_it_hangs" in ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_a_test_that_swallows_its_time_limit_ends_the_run_with_all_stacks(tmp_path):
     ran = run_pytest(
         tmp_path,
@@ -73,6 +75,7 @@ def test_a_test_that_swallows_its_time_limit_ends_the_run_with_all_stacks(tmp_pa
     assert "in test_hangs" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_test_that_leaves_a_thread_fails(tmp_path):
     leaky = "import threading\ndef test_leaks(): threading.Timer(1.5, int).start()\n"
     ran = run_pytest(tmp_path, leaky)

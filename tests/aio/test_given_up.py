@@ -12,6 +12,7 @@ from . import tasks
 pytestmark = pytest.mark.matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sync", [False, True])
 def test_timeout_of_a_mapped_coroutine_is_tried_again_and_is_its_items_alone(run, sync):
     async def body():
@@ -31,6 +32,7 @@ def test_timeout_of_a_mapped_coroutine_is_tried_again_and_is_its_items_alone(run
     run(body)
 
 
+@pytest.mark.slow
 def test_coroutine_that_was_cancelled_is_not_touched_by_its_timeout(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:
@@ -62,6 +64,7 @@ def test_coroutine_that_was_cancelled_is_not_started_again(run, tmp_path):
     run(body)
 
 
+@pytest.mark.slow
 def test_coroutine_that_ran_too_long_is_started_as_often_as_it_may_be(run, tmp_path):
     async def body():
         path = tmp_path / "starts"

@@ -319,6 +319,7 @@ def test_cancelled_coroutine_ends_its_plain_children(run, tmp_path):
     run(body)
 
 
+@pytest.mark.slow
 def test_timeout_of_a_coroutine_cancels_its_children(run, tmp_path):
     async def body():
         async with shared(1) as pool:

@@ -205,6 +205,7 @@ def test_timeout_of_a_coroutine_cancels_it(run, tmp_path):
     run(body)
 
 
+@pytest.mark.slow
 def test_timed_out_coroutine_is_tried_again(run, tmp_path):
     async def body():
         async with shared(1) as pool:
@@ -265,6 +266,7 @@ def test_cancelled_block_cancels_what_runs_in_it(run, tmp_path):
     assert time.monotonic() - started < SOON
 
 
+@pytest.mark.slow
 def test_blocked_loop_is_warned_of_and_plain_calls_go_on(run, caplog):
     async def body():
         async with PeerPoolExecutor(1) as pool:

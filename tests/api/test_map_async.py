@@ -113,6 +113,7 @@ def test_no_more_than_the_buffer_is_taken_ahead(run, source, ordered):
     run(body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
 def test_slow_first_item_does_not_let_the_source_be_swallowed(run, ordered, tmp_path):
     pulled = []
@@ -340,6 +341,7 @@ def test_lost_worker_costs_the_items_that_it_ran(run):
     run(body)
 
 
+@pytest.mark.slow
 def test_timeout_counts_from_the_call_for_all(run, tmp_path):
     async def body():
         async with PeerPoolExecutor(1) as pool:

@@ -779,6 +779,7 @@ def test_stream_of_a_lost_worker_closes_in_silence(face, kind):
 # -- many, and large --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("face", "ending"),
     [

@@ -276,6 +276,7 @@ def test_folder_that_is_not_there_is_an_error_on_both_sides(tmp_path):
             asyncio.run(each())
 
 
+@pytest.mark.slow
 def test_clients_use_peers_that_come_and_keep_a_link_whose_record_vanishes(tmp_path):
     where = f"dir:{tmp_path}"
     with PeerPoolExecutor(peers=where, credentials=CREDENTIALS) as pool:

@@ -53,6 +53,7 @@ def named(record):
     return replace(record, key=f"{host_name().partition('.')[0][:30]}-{record.key}")
 
 
+@pytest.mark.slow
 def test_watcher_hears_of_who_is_there_who_comes_and_who_leaves():
     other = Record("e" * 32, ("127.0.0.1:7438",), "team")
 
@@ -66,6 +67,7 @@ def test_watcher_hears_of_who_is_there_who_comes_and_who_leaves():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_other_pools_are_not_heard_of():
     async def main():
         async with Lan().announce(RECORD), watching(Lan("others")) as heard:
@@ -96,6 +98,7 @@ def test_address_that_others_cannot_look_up_is_an_error():
         asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_client_finds_peers_of_its_pool():
     here = {"bind": "127.0.0.1:0", "credentials": CREDENTIALS, "announce": [Lan()]}
     with Peer(1, pool="lan-test", **here), Peer(1, pool="lan-other", **here):

@@ -86,6 +86,7 @@ def test_connection_that_breaks_is_made_again(fake):
         assert pool.submit(os.getpid).result(PATIENCE) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "message"), [("denied", r"exit code 1: me@denied: Permission denied"), ("absent", r"no-such-woolexec")]
 )
@@ -94,6 +95,7 @@ def test_reason_why_there_is_no_peer_is_told(host, message):
         pool.submit(abs, -1).result(PATIENCE)
 
 
+@pytest.mark.slow
 def test_host_that_does_not_answer_is_given_up_and_tried_again(monkeypatch):
     monkeypatch.setattr(ssh, "_STARTING", 0.05)
     with (

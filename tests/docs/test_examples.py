@@ -48,6 +48,7 @@ def credentials():
     return Credentials.of_this_user()
 
 
+@pytest.mark.slow
 @needs("pandas")
 def test_csv_files_are_added_up(tmp_path):
     lines = example("csv_files.py", cwd=tmp_path).splitlines()
@@ -115,6 +116,7 @@ def test_gpu_farm_uses_each_card(tmp_path, credentials):
     assert said.startswith("40 documents, 860 words\n")
 
 
+@pytest.mark.slow
 def test_gpu_farm_without_a_card_says_so(tmp_path, credentials):
     with Peer(1, credentials=credentials) as peer:
         assert "gpu" in example("gpu_farm.py", peer.address, cwd=tmp_path, code=1)

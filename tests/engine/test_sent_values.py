@@ -242,8 +242,8 @@ def test_leaving_target_is_asked_for_everything(sent):
 def test_values_of_other_engines_are_not_taken_for_its_own(sent, told):
     other = SentValues(told.append, set())
     value, theirs = sent.kept(Target(), 7, 100, "task"), other.kept(Target(), 7, 100, "task")
-    assert sent.has(value)
-    assert not sent.has(theirs)
+    assert value.engine is sent
+    assert theirs.engine is other
 
 
 # -- from target to target --------------------------------------------------------------------------------------------

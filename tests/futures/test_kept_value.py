@@ -1,6 +1,7 @@
 """An outcome that stayed with a peer, and the future that resolves to it."""
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ def asked():
 
 @pytest.fixture
 def value(asked):
-    return KeptValue(7, 100, asked.append, "task")
+    return KeptValue(7, 100, SimpleNamespace(ask=asked.append), "task")
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_peer_that_compresses_is_refused(monkeypatch, algorithm):
             eventually(lambda: "is disabled" in pool._peers.explain())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [b"gzip", b"identity", None])
 def test_bomb_costs_a_peer_no_memory(encoding):
     bomb = gzip.compress(bytes(256 * MIB))
@@ -99,6 +100,7 @@ with PeerPoolExecutor(0, peers="unix:" + sys.argv[1], credentials=CREDENTIALS) a
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [field(b"k", b"v") * 3_000, b"\xbe" * 15_000, b"\0\x01k\x7f" + b"\xff" * 3 + b"\x01" + b"v" * 15_000],

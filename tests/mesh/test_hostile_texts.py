@@ -49,6 +49,7 @@ def shown(caplog):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hostile")
 def test_names_of_hosts_are_encoded_in_the_logs_of_both_ends(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
@@ -76,6 +77,7 @@ def test_commands_encode_what_peers_say(command, capsys):
     assert "node7" in out or command == ["doctor"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("command", [["peers"], ["doctor"]])
 def test_refusal_of_a_peer_is_encoded_everywhere(command, capsys, caplog, monkeypatch):

@@ -72,6 +72,7 @@ def test_two_peers_have_it_each(sent):
         assert kept(one) == kept(two) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("apart")
 def test_calls_that_come_before_their_value_wait_for_it_and_are_cancelled():
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:

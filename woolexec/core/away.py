@@ -61,7 +61,7 @@ class Away:
                 self._held.release(entry, entry.payload)
 
 
-def _loss_among(payload: Any) -> BaseException | None:
+def _loss_among(payload: Any) -> Any:
     return next((value.failure for value in getattr(payload, "values", ()) if value.is_away and value.failure), None)
 
 

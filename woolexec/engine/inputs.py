@@ -31,7 +31,7 @@ class Inputs:
 
     def takes(self, value: Value) -> bool:
         """Return whether calls may refer to a value under its number: those of other engines have numbers of theirs."""
-        return not value.is_kept or self._values.has(value)
+        return not value.is_kept or value.engine is self._values  # type: ignore[attr-defined]  # a `KeptValue`
 
     def hold(self, entry: Call | Chunk) -> None:
         """

@@ -16,6 +16,7 @@ from functools import partial
 
 from woolexec.core.held import line_up
 from woolexec.core.retry import LOST, retries_left
+from woolexec.wire.exceptions import RemakingFailed
 from woolexec.wire.values import KEPT
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from woolexec.engine.sent_values import SentValues
     from woolexec.engine.transport import Remote
     from woolexec.futures.kept_value import KeptValue
+    from woolexec.wire.exceptions import LateFailure
 
 _SHARE = 0.1
 """The default limit, as a fraction of the memory that this process may use."""
@@ -117,7 +119,7 @@ class Lineage:
         receiver.outstanding_call = again
         self._add(again)
 
-    def _made(self, value: KeptValue, failure: BaseException | None) -> None:
+    def _made(self, value: KeptValue, failure: LateFailure | None) -> None:
         value.is_pending = False
         if failure is not None:
             value.fail(failure)
@@ -133,7 +135,7 @@ class Remaking:
     :param done: called with the value and, if it was not made, the reason
     """
 
-    def __init__(self, value: KeptValue, done: Callable[[KeptValue, BaseException | None], object]) -> None:
+    def __init__(self, value: KeptValue, done: Callable[[KeptValue, LateFailure | None], object]) -> None:
         self.value = value
         self._done = done
 
@@ -152,12 +154,4 @@ class Remaking:
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Note that it was not made."""
-        from woolexec.errors import ValueLostError
-
-        error = ValueLostError(f"the value of {call.name} is lost, and making it again has failed")
-        error.task = call.name
-        if payload is not None:
-            from woolexec.wire.exceptions import as_exception
-
-            error.__cause__ = as_exception(payload)
-        self._done(self.value, error)
+        self._done(self.value, RemakingFailed(payload, call.name))

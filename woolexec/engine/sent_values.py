@@ -182,11 +182,6 @@ class SentValues:
             for target in list(holders):
                 self.lose(target, number)
 
-    def has(self, value: Value) -> bool:
-        """Return whether this is a kept outcome of this engine's calls; from any thread."""
-        entry = self._holders.get(value.number)
-        return entry is not None and entry[0]() is value
-
     # -- kept outcomes --------------------------------------------------------------------------------------------
 
     def kept(self, target: Any, number: int, size: int, task: str, value: KeptValue | None = None) -> KeptValue:
@@ -199,13 +194,13 @@ class SentValues:
         from woolexec.futures.kept_value import KeptValue
 
         if value is None:
-            value = KeptValue(number, size, self._ask, task)
+            value = KeptValue(number, size, self, task)
         value.number, value.home = number, target.name
         self._holders_of(value).add(target)
         target.has_sent.kept[number] = size
         return value
 
-    def _ask(self, value: KeptValue) -> None:
+    def ask(self, value: KeptValue) -> None:
         """Fetch a value; from any thread."""
         self.check()
         self._tell(partial(self.bring, value.number))
@@ -269,8 +264,9 @@ class SentValues:
         value: Any = self._holders[number][0]() if number in self._holders else None
         copies, pulling = self._copies.get(number, set()), self._pulling.pop(number, set())
         waiting = [*self._wanted.pop(number, []), *pulling]
-        for each in pulling:
+        for each in pulling:  # it may succeed all the same
             self._holders[number][1].discard(each)
+            self._drop(each, number)
         self._part(target, number)
         if value is None:
             return

@@ -135,7 +135,7 @@ class CallFuture(DeliveredFuture["T"]):
             self._await(timeout)
         kept = self.kept
         if kept is not None and kept.is_away:
-            return kept.failure  # type: ignore[no-any-return]
+            return None if kept.failure is None else as_exception(kept.failure)
         if self._outcome is not None:
             self._decode()
         return self._exception

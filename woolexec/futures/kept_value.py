@@ -14,15 +14,22 @@ All waits are for one latch, which opens when the payload is here or lost.
 from __future__ import annotations
 
 from woolexec.futures.latch import Latch
+from woolexec.wire.exceptions import as_exception
 from woolexec.wire.values import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from woolexec.core.call import Call
+    from woolexec.wire.exceptions import LateFailure
     from woolexec.wire.payload import File, Parts
+
+    class Asked(Protocol):
+        """The values of an engine."""
+
+        def ask(self, value: KeptValue) -> None:
+            """Fetch a value."""
 
 
 class KeptValue(Value):
@@ -31,15 +38,15 @@ class KeptValue(Value):
 
     :param number: its number, there and for its owner's engine
     :param size: bytes of the pickle
-    :param ask: asks for it, in any thread
+    :param engine: the engine's values: where it is asked for, in any thread
     :param task: the name of the task
     """
 
     __slots__ = (
-        "_ask",
         "_copy",
         "_latch",
         "_size",
+        "engine",
         "failure",
         "home",
         "is_forgotten",
@@ -56,15 +63,15 @@ class KeptValue(Value):
         self,
         number: int,
         size: int,
-        ask: Callable[[KeptValue], object],
+        engine: Asked,
         task: str = "",
     ) -> None:
         self.payload = None
         self.number = number
-        self.failure: BaseException | None = None
+        self.failure: BaseException | LateFailure | None = None
         """Why it cannot be had any more."""
         self._size = size
-        self._ask = ask
+        self.engine = engine
         self.home = ""
         """The name of the peer that has it; empty if it has none any more."""
         self.key = b""
@@ -95,17 +102,17 @@ class KeptValue(Value):
         """Ask for it, if nobody has; return the latch that opens when it is here, or lost."""
         if not self._latch.is_open:
             self.is_wanted = True
-            self._ask(self)
+            self.engine.ask(self)
         return self._latch
 
     def arrived(self) -> Any:
         """
         Return what is to be unpickled, once the latch is open.
 
-        :raises ValueLostError: if it is lost
+        :raises Exception: if it is lost; a `ValueLostError`, unless the memory here is at an end
         """
         if self.failure is not None:
-            raise self.failure
+            raise as_exception(self.failure)
         return self.payload
 
     def copy(self) -> Value:
@@ -119,7 +126,7 @@ class KeptValue(Value):
         self.payload = payload
         self._latch.open()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException | LateFailure) -> None:
         """Note that it is lost."""
         self.failure = error
         self._latch.open()

@@ -92,12 +92,45 @@ def as_exception(payload: Any) -> BaseException:
         from concurrent.futures import CancelledError
 
         return CancelledError()
-    if payload.__class__ is InputFailed:
+    if isinstance(payload, LateFailure):
         return payload.load()
     return payload if isinstance(payload, BaseException) else load_failure(payload)
 
 
-class InputFailed:
+class LateFailure:
+    """A failure whose exception is made where it is asked for: that may unpickle another one."""
+
+    __slots__ = ()
+
+    def load(self) -> BaseException:
+        """Return the exception."""
+        raise NotImplementedError
+
+
+class RemakingFailed(LateFailure):
+    """
+    The failure of a task whose value was lost, and could not be made again.
+
+    :param payload: why: an exception, or an encoded one; None: that was cancelled
+    :param task: its name
+    """
+
+    __slots__ = ("_payload", "_task")
+
+    def __init__(self, payload: Any, task: str) -> None:
+        self._payload: Any = payload
+        self._task = task
+
+    def load(self) -> BaseException:
+        """Return the exception, with the other one as its cause."""
+        from woolexec.errors import ValueLostError
+
+        error: Any = ValueLostError(f"the value of {self._task} is lost, and making it again has failed")
+        error.task, error.__cause__ = self._task, as_exception(self._payload)
+        return error  # type: ignore[no-any-return]
+
+
+class InputFailed(LateFailure):
     """
     The failure of a call that was not started because an input of it has failed.
 

@@ -95,6 +95,7 @@ def test_revoked_certificates_are_refused_at_both_ends(tmp_path):
         assert "has been revoked" in refusal(peer, credentials(tmp_path, "client", revoked=revoked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["peer", "client"])
 def test_link_ends_when_a_certificate_is_revoked(tmp_path, end, caplog):
     caplog.set_level(logging.WARNING)
@@ -115,6 +116,7 @@ def test_link_ends_when_a_certificate_is_revoked(tmp_path, end, caplog):
     assert "has been revoked" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["peer", "client"])
 def test_link_ends_when_its_authority_is_withdrawn_and_others_go_on(tmp_path, end):
     folders = {}

@@ -62,6 +62,7 @@ def peer(request, tmp_path, monkeypatch):
         yield peer
 
 
+@pytest.mark.slow
 def test_path_that_is_not_utf8_ends_no_link_and_others_can_still_come(peer):
     with joined(peer) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
