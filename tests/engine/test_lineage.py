@@ -262,6 +262,7 @@ class World:
 
     def forget(self):
         self.futures[self.dice.choice([*self.futures])] = None
+        gc.collect()
 
     def ask(self):
         future = self.futures[self.dice.choice([*self.futures])]
@@ -312,7 +313,12 @@ def world(monkeypatch):
         made.append(World(monkeypatch, seed))
         return made[-1]
 
+    gc.collect()
+    gc.freeze()  # collections are quick then, and happen where the history says
+    gc.disable()
     yield make
+    gc.enable()
+    gc.unfreeze()
     for each in made:
         each.engine.close()
 

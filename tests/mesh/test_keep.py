@@ -157,12 +157,12 @@ def test_future_is_done_when_the_value_is_made(kept, fetched):
 
 
 @pytest.mark.usefixtures("way")
-def test_task_at_another_peer_gets_it_and_it_is_fetched_once(road, two, fetched, pulled):
+def test_task_at_another_peer_gets_it_and_it_is_fetched_once(road, two, made_at, fetched, pulled):
     with joined(*two) as pool:
-        array = made(pool.with_options(keep=True))
-        seen = {future.result(PATIENCE) for future in [pool.submit(where, array) for _ in range(40)]}
-        assert len(seen) == 2
-        assert [pool.submit(total, array, array).result(PATIENCE) for _ in range(5)] == [2 * LONG] * 5
+        array, _, other = made_at(pool, ones)
+        far = pool.with_options(at=other.name)
+        assert {future.result(PATIENCE) for future in [far.submit(total, array) for _ in range(20)]} == {LONG}
+        assert [far.submit(total, array, array).result(PATIENCE) for _ in range(5)] == [2 * LONG] * 5
         assert len(pulled) == 1
         assert len(fetched) == (road == "through here")
         assert values_at(two[0])[0] == values_at(two[1])[0] == 1

@@ -99,8 +99,9 @@ class Lineage:
             for place in (target, target.lane_place):
                 for call in list(place.outstanding.values()):
                     if value in getattr(call.payload, "values", ()):
+                        # Not by force: a peer may have got the value, and have started the call.
                         taken = partial(self._taken_back, call, call.receiver, value)
-                        self._cancellation.cancel(call, taken, force=True)
+                        self._cancellation.cancel(call, taken, force=False)
         self._scheduler.away.look()
         if origin is not None:
             self._add(origin.anew(Remaking(value, self._made)))
