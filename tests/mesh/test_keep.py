@@ -147,6 +147,13 @@ def test_outcome_stays_until_somebody_asks_for_it(peer, pool, kept, fetched):
     assert len(fetched) == 1
 
 
+def test_value_that_is_just_large_enough_to_stay_is_not_fetched_for_a_task(pool, kept, fetched):
+    array = made(kept, LEAST_KEPT // 8)
+    assert pool.submit(total, array).result(PATIENCE) == LEAST_KEPT // 8
+    assert list(pool.map(total, [array] * 3)) == [LEAST_KEPT // 8] * 3
+    assert not fetched
+
+
 def test_future_is_done_when_the_value_is_made(kept, fetched):
     told = []
     futures = [kept.submit(ones) for _ in range(4)]

@@ -253,7 +253,7 @@ def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | 
             if value.is_away:
                 return None
             value = value.copy()
-        return value if holder.shares and value.size >= LARGE else value.payload
+        return value if value.is_away or (holder.shares and value.size >= LARGE) else value.payload
     payload = future.encoded
     if not isinstance(payload, bytes | File | Parts) or not _is_for_all(payload):
         return None
