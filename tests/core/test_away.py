@@ -47,11 +47,12 @@ def away(queue, held):
     return Away([queue], held)
 
 
-def call(queue, *values, options=None):
+def call(queue, *values, options=None, is_queued=True):
     made = Call(FUNCTION, Payload(*values), Receiver(), options)
     line_up(made)
     queue.offer(made)
-    queue.add(made)
+    if is_queued:
+        queue.add(made)
     return made
 
 
@@ -88,8 +89,8 @@ def test_call_that_needs_what_is_lost_fails_and_others_stay(queue, away):
 
 
 def test_call_that_comes_after_the_loss_fails(queue, away):
-    made = call(queue, Value(failure=LookupError("gone")))
-    away.check(made)
+    made = call(queue, Value(failure=LookupError("gone")), is_queued=False)
+    assert not away.may_queue(made)
     assert len(made.receiver.outcomes) == 1
     assert queue.head() is None
 
@@ -130,8 +131,8 @@ def test_call_whose_value_is_made_again_is_held_until_then(queue, held, away):
 
 def test_call_fails_when_its_value_could_not_be_made_again(queue, held, away):
     value = Value(is_pending=True)
-    made = call(queue, value)
-    away.check(made)
+    made = call(queue, value, is_queued=False)
+    assert not away.may_queue(made)
     value.is_pending, value.failure = False, LookupError("gone")
     away.made(value)
     assert made.receiver.outcomes == [value.failure]

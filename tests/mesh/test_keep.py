@@ -7,6 +7,7 @@ import os
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.test_put import way  # noqa: F401  # a fixture
 from woolexec import ProtocolError, UnsatisfiableError, ValueLostError, WorkerLostError, current_executor
 from woolexec.mesh.client.link import Link
+from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.peer import Peer
@@ -404,6 +406,18 @@ def test_shutdown_loses_it(pool, kept):
     assert isinstance(future.exception(), WorkerLostError)
 
 
+@pytest.mark.parametrize("options", [{}, {"idempotent": True}, {"retries": 2}])
+def test_shutdown_loses_it_even_if_it_could_be_made_again(pool, options):
+    future = made(pool.with_options(keep=True, **options))
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as other:
+        waiting = other.submit(total, future)
+        pool.shutdown()
+        with pytest.raises(ValueLostError):
+            future.result(PATIENCE)
+        wait([waiting], PATIENCE)
+        assert waiting.done()
+
+
 def test_lost_value_fails_whoever_needs_it(unanswered, two):
     with joined(*two, timeout=PATIENCE) as pool:
         kept = pool.with_options(keep=True)
@@ -650,6 +664,83 @@ def test_peer_that_dies_while_it_is_asked_costs_the_value(monkeypatch, pair):
         assert far.submit(abs, -1).result(PATIENCE) == 1
 
 
+@pytest.fixture
+def slow_roads(monkeypatch):
+    """Peers fetch from each other only when the test lets them."""
+    fetch, roads = Fetching.fetch, SimpleNamespace(asked=[], are_open=False)
+
+    async def wait_and_fetch(self, pull):
+        roads.asked.append(pull)
+        while not roads.are_open:  # noqa: ASYNC110  # it is the test's
+            await asyncio.sleep(0.005)
+        return await fetch(self, pull)
+
+    monkeypatch.setattr(Fetching, "fetch", wait_and_fetch)
+    return roads
+
+
+def test_values_that_are_on_their_way_make_no_room_for_others(monkeypatch, slow_roads, pair):
+    monkeypatch.setattr("woolexec.mesh.server.peer.usable_memory", lambda: 4 * 8 * LONG + 4000)
+    with pair() as (pool, array, home, far):
+        second = made(pool.with_options(keep=True, at=home.name))
+        futures = [far.submit(total, array), far.submit(total_async, second)]
+        eventually(lambda: len(slow_roads.asked) == 2)
+        slow_roads.are_open = True
+        assert {future.result(PATIENCE) for future in futures} == {LONG}
+
+
+def test_value_that_is_here_is_sent_when_its_holder_ends_meanwhile(slow_roads, pair):
+    with pair() as (pool, array, home, far):
+        future = far.submit(total, array)
+        eventually(lambda: slow_roads.asked)
+        assert total(array.result(PATIENCE)) == LONG
+        pool._engine._loop.tell(home.close)
+        assert future.result(PATIENCE) == LONG
+
+
+def test_map_goes_on_when_a_lost_value_was_made_again(slow_roads, two, made_at, tmp_path):
+    with joined(*two, timeout=PATIENCE) as pool:
+        array, home, other = made_at(pool, note_and_make, tmp_path / "starts", idempotent=True)
+        items = pool.with_options(near=other.name, at=other.name).map(total, [array] * 3, chunksize=1)
+        eventually(lambda: slow_roads.asked)
+        slow_roads.are_open = True
+        pool._engine._loop.tell(home.close)
+        assert list(items) == [LONG] * 3
+
+
+def test_what_ends_at_a_draining_peer_comes_here(tmp_path, peer, kept):
+    future = kept.submit(slow_ones, tmp_path / "running")
+    eventually((tmp_path / "running").exists)
+    peer.drain()
+    time.sleep(0.1)
+    (tmp_path / "running").unlink()
+    assert total(future.result(PATIENCE)) == LONG
+
+
+def test_task_that_waits_for_another_input_goes_where_its_value_is(tmp_path, two, made_at, fetched):
+    with joined(*two) as pool:
+        array, _, _ = made_at(pool, ones)
+        other = pool.submit(slow_ones, tmp_path / "running")
+        future = pool.submit(total, array, other)
+        eventually((tmp_path / "running").exists)
+        (tmp_path / "running").unlink()
+        assert future.result(PATIENCE) == 2 * LONG
+        assert not fetched
+
+
+def test_task_near_a_future_waits_for_all(tmp_path, pool):
+    first, second = (pool.submit(slow_ones, tmp_path / name) for name in ("first", "second"))
+    for name in ("first", "second"):
+        eventually((tmp_path / name).exists)
+    future = pool.with_options(near=first).submit(total, second)
+    (tmp_path / "second").unlink()
+    second.result(PATIENCE)
+    time.sleep(0.1)
+    assert not future.done()
+    (tmp_path / "first").unlink()
+    assert future.result(PATIENCE) == LONG
+
+
 # -- the frames -------------------------------------------------------------------------------------------------------
 
 
@@ -657,8 +748,31 @@ def test_peer_says_of_what_it_does_not_have_that_it_is_not_there(peer, pool):
     pool.submit(abs, -1).result(PATIENCE)
     (link,), lost = links_of(pool), []
     pool._engine._dispatcher.values.lose = lambda link, number: lost.append(number)
-    pool._engine._loop.tell(lambda: (link.send(encode(Fetch(value=(7, 8)))), link._links.due.add(link._outbox)))
+    fetches = b"".join(encode(Fetch(value=(number,))) for number in (7, 8))
+    pool._engine._loop.tell(lambda: (link.send(fetches), link._links.due.add(link._outbox)))
     eventually(lambda: lost == [7, 8])
+
+
+@pytest.mark.parametrize("results", ["pickle", "plain"])
+@pytest.mark.parametrize("options", [{}, {"keep": True}])
+def test_peer_that_keeps_what_it_was_not_asked_to_loses_its_link(monkeypatch, peer, results, options):
+    from woolexec import PeerPoolExecutor
+
+    if results == "pickle" and options:
+        pytest.skip("it was asked to")
+    deliver = Answer.deliver_context
+
+    def keep(self, *given):
+        self.keeps = True
+        deliver(self, *given)
+
+    monkeypatch.setattr(Answer, "deliver_context", keep)
+    with PeerPoolExecutor(0, peers=[peer.address], credentials=CREDENTIALS, results=results) as pool:
+        view = pool.with_options(**options) if options else pool
+        with pytest.raises(WorkerLostError, match="was not asked to"):
+            view.submit(ones).result(PATIENCE)
+        with pytest.raises(WorkerLostError):
+            list(view.map(ones, [LONG] * 3, chunksize=3))
 
 
 @pytest.mark.parametrize("frame", [Keep(value=5, payload=b"x"), Drop(value=(5, 6))])

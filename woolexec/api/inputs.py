@@ -63,7 +63,7 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     holder.hold(entry)
     waiting = Waiting(entry, unbound, holder, name)
     for each in unbound.inputs:
-        _watch(each, waiting)
+        _watch(each, waiting, holder)
     for each in (*unbound.beside, *unbound.wishes):
         CallFuture.add_done_callback(each, waiting)
     return True
@@ -112,11 +112,15 @@ class _Gate:
         self._future.deliver_failure(None, payload)
 
 
-def _watch(future: Any, waiting: Waiting) -> None:
+def _watch(future: Any, waiting: Waiting, holder: Holder) -> None:
     get_loop = getattr(future, "get_loop", None)  # of an asyncio future, which is used in its loop's thread only
     if get_loop is None:
         kept = future.kept if isinstance(future, CallFuture) else None
-        if kept is not None and kept.fetch().add(_WhenHere(waiting, future)):  # away, and must be here first
+        try:
+            if kept is not None and not holder.takes(kept) and kept.fetch().add(_WhenHere(waiting, future)):
+                return  # away, and must be here first
+        except RuntimeError as exc:  # in a forked child
+            waiting.fail(exc, future)
             return
         add = CallFuture.add_done_callback if isinstance(future, CallFuture) else type(future).add_done_callback
         add(future, waiting)  # not that of a nested future, which tells the engine that this thread waits
@@ -142,10 +146,8 @@ class Waiting(Quick):
         self._unbound: Unbound | None = unbound
         self._holder = holder
         self._name = name
-        self._left = [
-            _LAST,
-            *[_OTHER] * (len(unbound.inputs) + len(unbound.beside) - 1),
-        ]  # `pop` is atomic: one thread gets the last
+        count = len(unbound.inputs) + len(unbound.beside) + len(unbound.wishes)
+        self._left = [_LAST, *[_OTHER] * (count - 1)]  # `pop` is atomic: one thread gets the last
 
     def at_once(self, future: Future[Any]) -> bool:
         """Count an input that is done; return False if going on needs user code, or takes long."""

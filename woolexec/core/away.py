@@ -32,25 +32,31 @@ class Away:
         self._queues, self._held = queues, held
         self._waiting: dict[Any, list[Call | Chunk]] = {}
 
-    def check(self, entry: Call | Chunk) -> None:
-        """Look at what has just been queued."""
-        if entry.line is not None and entry.line.away and _is_settled(entry.payload):
-            self.look()
+    def may_queue(self, entry: Call | Chunk) -> bool:
+        """Return whether an entry is to be queued; if not, it has been failed or is held."""
+        if entry.line is None or not entry.line.away or not _is_settled(entry.payload):
+            return True
+        return self._settle(self._queues[0], entry)
 
     def look(self) -> None:
         """Take out what needs no more peers, or cannot be run there now."""
         for queue in self._queues:
             for entry in queue.take_away(_is_settled):
-                loss, pending = _loss_among(entry.payload), _pending_among(entry.payload)
-                if loss is not None:
-                    if isinstance(entry, Chunk) or queue.claim(entry):
-                        fail(entry, loss)
-                elif pending is not None:
-                    self._held.hold(entry)
-                    self._waiting.setdefault(pending, []).append(entry)
-                else:
-                    line_up(entry)
+                if self._settle(queue, entry):
                     queue.add(entry)
+
+    def _settle(self, queue: ReadyQueue, entry: Call | Chunk) -> bool:
+        loss, pending = _loss_among(entry.payload), _pending_among(entry.payload)
+        if loss is not None:
+            if isinstance(entry, Chunk) or queue.claim(entry):
+                fail(entry, loss)
+            return False
+        if pending is not None:
+            self._held.hold(entry)
+            self._waiting.setdefault(pending, []).append(entry)
+            return False
+        line_up(entry)
+        return True
 
     def made(self, value: Any) -> None:
         """Queue what waits for a value that has been made again, or fail it."""

@@ -137,9 +137,8 @@ class Scheduler:
         """
         if isinstance(entry, Call) and not is_offered:
             self.main.queue.offer(entry)
-        self.group_of(entry).queue.add(entry)
-        if entry.line is not None:
-            look_at(self, entry)
+        if entry.line is None or may_queue(self, entry):
+            self.group_of(entry).queue.add(entry)
 
     def feed(self) -> None:
         """Send each place the calls that it can take, idle workers first; start workers if more calls wait."""
@@ -299,11 +298,13 @@ class Scheduler:
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
 
 
-def look_at(scheduler: Scheduler, entry: Call | Chunk) -> None:
-    """Look whether an entry that has just been queued, and has a line of its own, can ever run."""
-    scheduler.away.check(entry)
+def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:
+    """Return whether an entry with a line of its own is to be queued; if not, it has been failed or is held."""
+    if not scheduler.away.may_queue(entry):
+        return False
     if entry.line is not None and entry.line.requirement is not None:
         scheduler.unmet.check()
+    return True
 
 
 def fail_outstanding(target: Any, error: BaseException) -> None:

@@ -13,7 +13,7 @@ from time import sleep
 
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
-from woolexec.core.scheduler import look_at
+from woolexec.core.scheduler import may_queue
 from woolexec.engine.sent_values import SentValues
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL, SIGURG
@@ -159,12 +159,12 @@ class Dispatcher:
             if entry.__class__ is not Call and entry.__class__ is not Chunk:
                 entry()
                 continue
+            if entry.line is not None and not may_queue(scheduler, entry):
+                continue
             if entry.function.lane:
                 add_lane(entry)
             else:
                 add(entry)
-            if entry.line is not None:
-                look_at(scheduler, entry)
 
     def flush(self) -> None:
         """Write the queued frames of everything in `due`; what a failed write closes leaves it meanwhile."""

@@ -49,7 +49,7 @@ class Lineage:
         self._scheduler, self._cancellation, self._values = scheduler, cancellation, values
         self.limit = limit
         self._size = 0
-        self._known: dict[int, tuple[weakref.ref[KeptValue], int]] = {}  # by identity of the call, the oldest first
+        self._known: dict[int, tuple[weakref.ref[KeptValue], int]] = {}  # by number, the oldest first
         self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
 
     def kept(self, link: Remote, call: Call, size: int, key: bytes) -> None:
@@ -59,6 +59,8 @@ class Lineage:
         value.key = key
         self._note(value, call)
         call.receiver.deliver_kept(call, value)
+        if not link.ready:  # it is about to leave
+            self._values.bring(value.number)
 
     def _note(self, value: KeptValue, call: Call) -> None:
         if not retries_left(call.options, call.attempts, (LOST,)):
@@ -67,8 +69,8 @@ class Lineage:
             from woolexec.platform.memory import usable_memory
 
             self.limit = int(usable_memory() * _SHARE)
-        value.origin = origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
-        key, gone = id(origin), self._gone.append
+        value.origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
+        key, gone = value.number, self._gone.append
         self._known[key] = weakref.ref(value, lambda _: gone(key)), len(call.payload)
         self._size += len(call.payload)
         while self._gone:
@@ -93,16 +95,16 @@ class Lineage:
         if origin is None:
             value.fail(error)
         else:
-            self._forget(id(origin))
+            self._forget(value.number)
             value.is_pending = True
+            self._values.pending.add(value)
         for target in targets:
             for place in (target, target.lane_place):
                 for call in list(place.outstanding.values()):
-                    if value in getattr(call.payload, "values", ()):
+                    if value in getattr(call.payload, "values", ()) and call not in getattr(place, "wanted", ()):
                         # Not by force: a peer may have got the value, and have started the call.
                         taken = partial(self._taken_back, call, call.receiver, value)
                         self._cancellation.cancel(call, taken, force=False)
-        self._scheduler.away.look()
         if origin is not None:
             self._add(origin.anew(Remaking(value, self._made)))
 
@@ -117,11 +119,13 @@ class Lineage:
             receiver.deliver_failure(call, value.failure)
             return
         again = call.anew(receiver)
-        receiver.outstanding_call = again
+        if hasattr(receiver, "outstanding_call"):
+            receiver.outstanding_call = again
         self._add(again)
 
     def _made(self, value: KeptValue, failure: LateFailure | None) -> None:
         value.is_pending = False
+        self._values.pending.discard(value)
         if failure is not None:
             value.fail(failure)
         elif value.is_away and value.is_wanted:

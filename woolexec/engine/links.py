@@ -54,6 +54,7 @@ class Links:
         self._pinning = Pinning(scheduler, dispatcher)
         self.lineage = Lineage(scheduler, rounds.cancellation, dispatcher.values)
         dispatcher.values.on_loss, rounds.outcomes.on_kept = self.lineage.lost, self.lineage.kept
+        dispatcher.values.on_losses = scheduler.away.look
 
     # -- for links to peers -------------------------------------------------------------------------------------
 

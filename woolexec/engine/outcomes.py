@@ -117,6 +117,9 @@ class Outcomes:
         if call is None:
             link.send_drop(KEPT | number)
             return
+        is_asked = call.options is not None and call.options.keep and not call.count
+        if self.mark is not None or not is_asked or not hasattr(call.receiver, "deliver_kept"):
+            raise ProtocolError("a peer has kept the outcome of a call, and was not asked to")
         self._finish(place, call, frame.seconds[0])
         self.on_kept(link, call, frame.kept, frame.key)
 

@@ -156,6 +156,7 @@ class Rounds:
         if self.loop.inbox:
             self.dispatcher.take_inbox()
         if self._state == "draining" and self._is_drained():
+            self.dispatcher.values.end()
             return False
         self.dispatcher.act()
         return True

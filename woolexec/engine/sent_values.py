@@ -66,6 +66,10 @@ class SentValues:
         self._tell, self._due = tell, due
         self.on_loss: Callable[[KeptValue, Iterable[Any], BaseException], object] = _fail
         """Called with a lost value, the targets whose calls wait for it, and the error that says so."""
+        self.on_losses: Callable[[], object] = _nothing
+        """Called after one or several of these calls."""
+        self.pending: set[KeptValue] = set()
+        """Those that are being made again."""
         self.check: Callable[[], object] = bool
         """Raises an exception where nothing can be fetched: in a forked child."""
         self._holders: dict[int, tuple[weakref.ref[Value], set[Target]]] = {}
@@ -107,11 +111,12 @@ class SentValues:
     def _make_room(self, target: Target, added: dict[int, int], needed: frozenset[int]) -> None:
         """Let a target drop values that were used longest ago, and are not needed now."""
         sizes = target.has_sent.values
+        needed |= _in_use(target)
         total = sum(sizes.values()) + sum(added.values())
         for number in list(sizes):
             if len(sizes) + len(added) <= target.VALUES and total <= target.room_for_values:
                 return
-            if number not in needed and number not in self._wanted:
+            if number not in needed:
                 total -= sizes[number]
                 self._drop(target, number)
                 self._part(target, number)
@@ -174,13 +179,22 @@ class SentValues:
         for number in list(target.has_sent.kept):
             self.lose(target, number)
         target.has_sent.values.clear()
+        self.on_losses()
+
+    def end(self) -> None:
+        """Let nothing be made again from now on: the engine is about to end."""
+        self.on_loss, self.on_losses = _fail, _nothing
 
     def close(self) -> None:
         """Lose what was not fetched: the engine has ended."""
-        self.on_loss = _fail
-        for number, (_, holders) in list(self._holders.items()):
+        self.end()
+        while self._holders:
+            number, (_, holders) = next(iter(self._holders.items()))
             for target in list(holders):
                 self.lose(target, number)
+            self._forget(number)
+        for value in list(self.pending):
+            value.fail(_loss_of(value, None))
 
     # -- kept outcomes --------------------------------------------------------------------------------------------
 
@@ -210,8 +224,9 @@ class SentValues:
         waiting = self._wanted.get(number)
         if waiting is None:
             holder = self._home(number)
-            if holder is None:
-                return  # its loss is known to all that refer to it
+            value = None if holder is None else self._holders[number][0]()
+            if holder is None or value is None or not value.is_away:
+                return  # its loss is known to all that refer to it; or it is here
             waiting = self._wanted[number] = []
             holder.send_fetch(number)
             self._due.add(holder)
@@ -241,6 +256,9 @@ class SentValues:
             return  # it was collected meanwhile
         if isinstance(payload, OSError):
             self.lose(target, number, payload)
+            self.on_losses()
+            target.send_drop(number)
+            self._due.add(target)
             return
         value: Any = self._holders[number][0]()
         waiting = self._wanted.pop(number)
@@ -256,7 +274,7 @@ class SentValues:
         if target in self._pulling.get(number, ()):
             self._pulling[number].discard(target)
             self._holders[number][1].discard(target)
-            self._send_through_here(target, number)
+            self._send_through_here(target, number, self._holders[number][0]())
             return
         size = target.has_sent.kept.pop(number, None)
         if size is None:
@@ -264,25 +282,29 @@ class SentValues:
         value: Any = self._holders[number][0]() if number in self._holders else None
         copies, pulling = self._copies.get(number, set()), self._pulling.pop(number, set())
         waiting = [*self._wanted.pop(number, []), *pulling]
-        for each in pulling:  # it may succeed all the same
-            self._holders[number][1].discard(each)
-            self._drop(each, number)
         self._part(target, number)
-        if value is None:
+        is_lost = value is None or (value.is_away and not copies)
+        if value is not None:
+            value.home, value.key = "", b""
+        if not is_lost:
+            if copies:
+                self._move(value, copies.pop(), size)
+            for each in waiting:
+                each.has_sent.values[number] = size
+                self._send_through_here(each, number, value)
+            if value.is_wanted:
+                self.bring(number)
             return
-        value.home, value.key = "", b""
-        if not value.is_away or value.failure is not None:
-            return
-        if copies:
-            self._move(value, copies.pop(), size, waiting)
-            return
+        for each in pulling:  # it may succeed all the same
+            self._part(each, number)
+            self._drop(each, number)
         for each in waiting:
             each.has_sent.values.pop(number, None)
-        self.on_loss(value, waiting, error or _loss_of(value, target))
+        if value is not None and value.failure is None:
+            self.on_loss(value, waiting, error or _loss_of(value, target))
 
-    def _send_through_here(self, target: Target, number: int) -> None:
+    def _send_through_here(self, target: Target, number: int, value: Any) -> None:
         """Send a target, whose calls wait for it, a value that it could not fetch for itself."""
-        value: Any = self._holders[number][0]()
         if value is None:
             return
         if value.is_away:
@@ -291,15 +313,22 @@ class SentValues:
             self._give(target, value)
             self._due.add(target)
 
-    def _move(self, value: Any, target: Any, size: int, waiting: list[Target]) -> None:
-        """Note that a value is now kept by a target that had fetched it; others wait for it."""
+    def _move(self, value: Any, target: Any, size: int) -> None:
+        """Note that a value is now kept by a target that had fetched it."""
         target.has_sent.values.pop(value.number, None)
         target.has_sent.kept[value.number] = size
         value.home = target.name
-        for each in waiting:
-            self.bring(value.number, each)
-        if value.is_wanted:
-            self.bring(value.number)
+
+
+def _in_use(target: Any) -> frozenset[int]:
+    """Return the numbers of the values that calls need which a target has been sent: it may not have the values yet."""
+    places = (target, getattr(target, "lane_place", None))
+    calls = [call for place in places for call in getattr(place, "outstanding", {}).values()]
+    return frozenset(value.number for call in calls for value in getattr(call.payload, "values", ()))
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _fail(value: KeptValue, _targets: Iterable[Any], error: BaseException) -> None:
@@ -309,10 +338,11 @@ def _fail(value: KeptValue, _targets: Iterable[Any], error: BaseException) -> No
 def _loss_of(value: KeptValue, target: Any) -> ValueLostError:
     from woolexec.errors import ValueLostError
 
+    where = "a peer" if target is None else target.name
     helps = "a larger lineage_limit" if value.is_forgotten else "idempotent=True, retries=, or no keep=True"
     error = ValueLostError(
-        f"the value of {value.task} is lost: it had stayed with {target.name}, and the link to that has ended; "
+        f"the value of {value.task} is lost: it had stayed with {where}, and the link to that has ended; "
         f"{helps} would have helped"
     )
-    error.task, error.host = value.task, target.candidate.host
+    error.task, error.host = value.task, None if target is None else target.candidate.host
     return error

@@ -146,8 +146,23 @@ def test_calls_use_what_stayed(room, handed_on):
 
 def test_what_is_asked_for_is_sent_or_said_not_to_be_there(room, outbox):
     room.stay(1, LARGE)
-    room.fetch(Fetch(value=(1, 2)))
+    for number in (1, 2):
+        room.fetch(Fetch(value=(number,)))
     keep, drop = (frame for data in outbox._frames for frame in decode(data))
     assert (keep.value, keep.payload) == (1, LARGE)
     assert drop == Drop(value=(2,))
     assert len(room) == 1
+
+
+@pytest.mark.parametrize("numbers", [(), (1, 1)])
+def test_one_value_is_asked_for_at_a_time(room, numbers):
+    with pytest.raises(ProtocolError, match="other than one value"):
+        room.fetch(Fetch(value=numbers))
+
+
+def test_what_is_asked_for_again_and_again_takes_no_more_memory(monkeypatch, room, outbox):
+    monkeypatch.setattr(kept_values, "_AHEAD", len(LARGE))
+    room.stay(1, LARGE)
+    for _ in range(1000):
+        room.fetch(Fetch(value=(1,)))
+    assert outbox.unsent <= 3 * len(LARGE)

@@ -366,6 +366,7 @@ def _lose(link: Link, frame: Drop) -> None:
     """Note that the peer does not have these values."""
     for number in frame.value:
         link.values.lose(link, number)
+    link.values.on_losses()
 
 
 _OWN: dict[type, Callable[[Link, Any], None]] = {

@@ -10,7 +10,7 @@ from woolexec.core.call import Relayed
 from woolexec.wire.exceptions import dump_failure, types_of
 from woolexec.wire.fast_frames import encode_return, encode_yield
 from woolexec.wire.frames import Raise, Return, Started, Yield, encode
-from woolexec.wire.values import KEPT
+from woolexec.wire.values import KEPT, LEAST_KEPT
 
 if TYPE_CHECKING:
     from woolexec.core.call import Call
@@ -90,7 +90,7 @@ class Answer(Relayed):
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value to the client."""
-        if payload.__class__ is not bytes:
+        if payload.__class__ is not bytes or (self.keeps and len(payload) >= LEAST_KEPT):
             self.deliver_context(call, b"", payload)
             return
         seconds = self._seconds(call)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from woolexec.wire.frames import Pull
     from woolexec.wire.payload import File, Parts
 
-_AT_ONCE = 16
+_AT_ONCE = 256
 """Maximum number of values that are fetched at a time; the others wait."""
 
 _GREETING = 5.0
@@ -35,6 +35,10 @@ _GREETING = 5.0
 
 _IDLE = 10.0
 """Seconds after which a link that is not used ends."""
+
+
+_STALL = 15.0
+"""Seconds after which a link over which nothing comes is given up."""
 
 
 class NotFetchedError(Exception):
@@ -137,6 +141,7 @@ class _Link:
         self._turn = asyncio.Lock()  # held by the task that writes
         self._limit: asyncio.Timeout | None = None
         self._is_leaving = False
+        self._heard = 0  # counts messages
 
     async def fetch(self, key: bytes) -> bytes | File | Parts:
         """
@@ -150,7 +155,13 @@ class _Link:
         try:
             async with self._turn:
                 await self._stream.write(encode(Fetch(value=(number,), key=key)))
-            payload: bytes | File | Parts = await arrived
+            heard = -1
+            while not arrived.done() and heard != self._heard:  # something has come meanwhile
+                heard = self._heard
+                await asyncio.wait({arrived}, timeout=_STALL)
+            if not arrived.done():
+                raise NotFetchedError("the other peer sends nothing")
+            payload: bytes | File | Parts = arrived.result()
             return payload
         except (asyncio.InvalidStateError, load_grpc().RpcError) as exc:
             raise NotFetchedError("the link to the other peer has ended") from exc
@@ -175,6 +186,7 @@ class _Link:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE) as self._limit:
                     while (data := await self._stream.read()) is not end:
+                        self._heard += 1
                         for frame in decode(self._arriving.batch(data), 0):
                             self._hear(frame)
         finally:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from woolexec.core.call import Call
+    from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.arriving import Arriving
     from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.byte_quota import ByteQuota
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 _KEY = 16
 """Bytes of a key."""
 
-_PULLS = 1024
+_PULLS = 16
 """Maximum number of values that are being fetched for one client; further ones come through the client."""
+
+_AHEAD = 16 << 20
+"""Bytes of outcomes that wait to be sent, above which no more of them are added."""
+
+_PAUSE = 0.01
+"""How often that is checked, in seconds."""
 
 _by_key: weakref.WeakValueDictionary[bytes, Value] = weakref.WeakValueDictionary()
 """The outcomes that stay in this process, of all clients."""
@@ -52,7 +59,7 @@ class KeptValues:
     :param quota: counts the bytes
     :param outbox: for what the client asks for
     :param fetching: fetches values from other peers; None: that is not permitted here
-    :param wake: called when calls were handed on that waited for a value which was fetched
+    :param engine: runs the calls that need the values
     """
 
     def __init__(
@@ -61,10 +68,11 @@ class KeptValues:
         quota: ByteQuota,
         outbox: Outbox,
         fetching: Fetching | None = None,
-        wake: Callable[[], object] = bool,
+        engine: Hosted | None = None,
     ) -> None:
         self._arriving, self._quota, self._outbox = arriving, quota, outbox
-        self._fetching, self._wake = fetching, wake
+        self._fetching, self._engine = fetching, engine
+        self._asked: dict[tuple[int, bytes], None] = {}
         self._pulls: dict[int, asyncio.Task[None]] = {}
         self._values: dict[int, Value] = {}
         self._waiting: dict[Call, tuple[Sequence[Value], Callable[[Call], object]]] = {}
@@ -117,17 +125,33 @@ class KeptValues:
         return key
 
     def fetch(self, frame: Fetch) -> None:
-        """Send outcomes that have stayed here: this client's or, with its key, that of another."""
-        for number in frame.value:
-            value = _by_key.get(frame.key) if frame.key else self._values.get(number)
+        """
+        Send an outcome that has stayed here: this client's or, with its key, that of another.
+
+        :raises ProtocolError: if more than one is asked for
+        """
+        if len(frame.value) != 1:
+            raise ProtocolError("a client asks for other than one value in a frame")
+        self._asked[frame.value[0], frame.key] = None
+        if len(self._asked) == 1:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Send what was asked for, as fast as it is read."""
+        while self._asked and self._outbox.unsent <= _AHEAD:
+            number, key = next(iter(self._asked))
+            del self._asked[number, key]
+            value = _by_key.get(key) if key else self._values.get(number)
             if value is None or value.payload is None:
                 self._outbox.put(encode(Drop(value=(number,))))
             else:
                 self._outbox.put_frame(ON_LINK | number, Keep(value=number), value.payload)
+        if self._asked and self._engine is not None:
+            self._engine.links.after(_PAUSE, self._serve)
 
     def pull(self, frame: Pull) -> None:
         """Fetch a value from another peer, and say whether that was possible."""
-        if self._fetching is None or len(self._pulls) >= _PULLS:
+        if self._fetching is None or len(self._pulls) >= _PULLS or frame.value in self._pulls:
             self._outbox.put(encode(Drop(value=(frame.value,))))
         else:
             self._pulls[frame.value] = asyncio.get_running_loop().create_task(self._pull(self._fetching, frame))
@@ -141,8 +165,10 @@ class KeptValues:
         else:
             self._outbox.put(encode(Keep(value=frame.value)))
         finally:
-            self._pulls.pop(frame.value, None)
-        self._wake()
+            if self._pulls.get(frame.value) is asyncio.current_task():
+                del self._pulls[frame.value]
+        if self._engine is not None:
+            self._engine.wake()
 
     def drop(self, frame: Drop) -> None:
         """Forget values, but for those that a call still needs."""
@@ -184,5 +210,6 @@ class KeptValues:
         """Forget everything."""
         self._values.clear()
         self._waiting.clear()
+        self._asked.clear()
         for task in self._pulls.values():
             task.cancel()

@@ -107,7 +107,7 @@ class Served:
         self.byte_quota = ByteQuota(memory // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
         self._arriving = Arriving(memory // 2)
-        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine.wake)
+        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine)
         self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
         self.is_stopped = False  # nothing is read from the client, because the peer is short of memory
         self.log = LogFeed(self.outbox).send
