@@ -111,12 +111,14 @@ class SentValues:
     def _make_room(self, target: Target, added: dict[int, int], needed: frozenset[int]) -> None:
         """Let a target drop values that were used longest ago, and are not needed now."""
         sizes = target.has_sent.values
-        needed |= _in_use(target)
         total = sum(sizes.values()) + sum(added.values())
-        for number in list(sizes):
+        in_use: frozenset[int] | None = None
+        for number in list(sizes):  # the one used longest ago is the first
             if len(sizes) + len(added) <= target.VALUES and total <= target.room_for_values:
                 return
-            if number not in needed:
+            if in_use is None:
+                in_use = needed | _in_use(target)
+            if number not in in_use:
                 total -= sizes[number]
                 self._drop(target, number)
                 self._part(target, number)

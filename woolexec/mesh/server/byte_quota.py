@@ -25,6 +25,7 @@ class ByteQuota:
         self._limit = limit
         self._kept: dict[Hashable, int] = {}
         self._stayed: dict[Hashable, int] = {}
+        self._stayed_size = 0
         self.size = 0
         """All of it."""
 
@@ -58,19 +59,22 @@ class ByteQuota:
 
     def may_stay(self, size: int) -> bool:
         """Return whether an outcome may stay here: all of them take at most half of the room."""
-        return self.has_room(size) and sum(self._stayed.values()) + size <= self._limit // 2
+        return self.has_room(size) and self._stayed_size + size <= self._limit // 2
 
     def stay(self, what: Hashable, size: int) -> None:
         """Note an outcome that stays here."""
         self._stayed[what] = size
+        self._stayed_size += size
         self.size += size
 
     def drop(self, what: Hashable) -> None:
         """Note that something that stayed is gone."""
-        self.size -= self._kept.pop(what, 0) + self._stayed.pop(what, 0)
+        stayed = self._stayed.pop(what, 0)
+        self._stayed_size -= stayed
+        self.size -= self._kept.pop(what, 0) + stayed
 
     def clear(self) -> None:
         """Note that the client is gone."""
         self._kept.clear()
         self._stayed.clear()
-        self.size = 0
+        self.size = self._stayed_size = 0
