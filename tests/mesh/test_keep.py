@@ -407,10 +407,11 @@ def test_shutdown_loses_it(pool, kept):
 
 
 @pytest.mark.parametrize("options", [{}, {"idempotent": True}, {"retries": 2}])
-def test_shutdown_loses_it_even_if_it_could_be_made_again(pool, options):
+def test_shutdown_loses_it_even_if_it_could_be_made_again(unanswered, pool, options):
     future = made(pool.with_options(keep=True, **options))
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as other:
-        waiting = other.submit(total, future)
+        waiting = other.submit(total, future)  # asks for it
+        eventually(lambda: unanswered)
         pool.shutdown()
         with pytest.raises(ValueLostError):
             future.result(PATIENCE)
