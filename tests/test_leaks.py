@@ -35,7 +35,9 @@ def test_an_orphan_is_found_by_its_mark():
     os.close(write)
     with open(read) as answer:
         pid = int(answer.readline())
-    left = leaks.left_behind(before, settle=0)
+    deadline = time.monotonic() + 10.0
+    while not (left := leaks.left_behind(before, settle=0)) and time.monotonic() < deadline:
+        time.sleep(0.01)  # right after it has been started, the kernel does not show its environment yet
     leaks.kill_new_processes(before)
     assert any(f"process {pid} " in leak for leak in left)
 
