@@ -1,12 +1,15 @@
 """Modules that another thread is importing: half of their names are not there yet."""
 
+import ast
 import sys
 from fractions import Fraction
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import woolexec
 from woolexec.engine import fork_server, settings
 from woolexec.engine.function_cache import trio_token
 from woolexec.futures.loop_waiters import mailbox_here
@@ -68,3 +71,18 @@ def begin_import(name, monkeypatch):
     module.__spec__._initializing = True
     monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(reducers, "_reduction", None)
+
+
+def test_package_is_imported_before_a_module_of_it():
+    """Two threads that import `concurrent.futures` and `concurrent.futures._base` first would wait for each other."""
+    seen = 0
+    for path in Path(woolexec.__file__).parent.rglob("*.py"):
+        found = [
+            node.module
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("concurrent.futures")
+        ]
+        if "concurrent.futures._base" in found:
+            assert found[0] == "concurrent.futures", path
+            seen += 1
+    assert seen

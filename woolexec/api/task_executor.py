@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future  # before `_base`, as asyncio does in another thread: see the test
 from concurrent.futures._base import PENDING
 from contextvars import ContextVar
 
@@ -23,7 +24,6 @@ from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
     from woolexec.core.call import Call

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Drop, Fetch, Keep, Stop, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.wire.frames import Pull
@@ -90,19 +93,23 @@ class Fetching:
             try:
                 link = await self._open(taken, *key)
                 opened.set_result(link)
-                await link.run(lambda: self._links.pop(key, None))
+                await link.run(partial(self._end, key, opened))
             except (PeerRefusedError, CredentialsError, ProtocolError, ValueError, OSError) as exc:
                 why = str(exc)
             except grpc.RpcError as exc:
                 why = f"{exc.code().name}: {exc.details()}"
             finally:
-                if self._links.get(key) is opened:
-                    del self._links[key]
+                self._end(key, opened)
                 if not opened.done():
                     opened.set_exception(NotFetchedError(why))
                     opened.exception()  # those who waited for it may have been cancelled
                 elif opened.exception() is None:
                     opened.result().fail(why)
+
+    def _end(self, key: tuple[str, str], opened: asyncio.Future[_Link]) -> None:
+        """Use a link for nothing more."""
+        if self._links.get(key) is opened:
+            del self._links[key]
 
     async def _open(self, taken: contextlib.AsyncExitStack, address: str, identity: str) -> _Link:
         reasons = []
@@ -141,6 +148,7 @@ class _Link:
         self._turn = asyncio.Lock()  # held by the task that writes
         self._limit: asyncio.Timeout | None = None
         self._is_leaving = False
+        self._on_end: Callable[[], object] = bool
         self._heard = 0  # counts messages
 
     async def fetch(self, key: bytes) -> bytes | File | Parts:
@@ -175,13 +183,13 @@ class _Link:
             idle = 0.0 if self._is_leaving else _IDLE
             self._limit.reschedule(None if self._waiting else asyncio.get_running_loop().time() + idle)
 
-    async def run(self, on_end: Any) -> None:
+    async def run(self, on_end: Callable[[], object]) -> None:
         """
         Read until the link ends, or is no longer used.
 
         :param on_end: called when it can no longer be used
         """
-        end = load_grpc().aio.EOF
+        end, self._on_end = load_grpc().aio.EOF, on_end
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE) as self._limit:
@@ -211,6 +219,7 @@ class _Link:
                     arrived.set_exception(NotFetchedError("the peer does not have the value any more"))
         elif isinstance(frame, Stop):
             self._is_leaving = True
+            self._on_end()
             self._reschedule()
 
     def fail(self, why: str) -> None:

@@ -174,7 +174,8 @@ class KeptValues:
         """Forget values, but for those that a call still needs."""
         for number in frame.value:
             self._arriving.forget(ON_LINK | number)
-            self._outbox.withdraw(ON_LINK | number)
+            if self._outbox.withdraw(ON_LINK | number):  # it was asked for: a client that leaves waits for an answer
+                self._outbox.put(encode(Drop(value=(number,))))
             if number in self._pulls:
                 self._pulls.pop(number).cancel()
             self._values.pop(number, None)
