@@ -257,9 +257,7 @@ class Link(Remote):
             if isinstance(frame, Recalled | Load):
                 self._answer(self)
                 self._answer(self.lane_place)
-        busy = self.outstanding or self.lane_place.outstanding or self.recalling or self.lane_place.recalling
-        if self._leaving and not (busy or self.values.is_fetching(self)):
-            self.close()
+        _close_if_done(self)
 
     def _arrived(self, frame: Any) -> None:
         self._arriving.add(frame)
@@ -339,6 +337,7 @@ class Link(Remote):
     def _go_on(self, place: RemotePlace) -> None:
         self._links.hear(self, Recalled(loop=place.is_lane))
         self._answer(place)
+        _close_if_done(self)
 
     def _answer(self, place: RemotePlace, *, broken: bool = False) -> None:
         """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
@@ -355,6 +354,13 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     error = errors.WorkerLostError(f"the link to {address} broke while {call.name} was outstanding: {why}")
     error.task, error.host, error.attempts = call.name, host, call.attempts
     return error
+
+
+def _close_if_done(link: Link) -> None:
+    """Close a link to a draining peer over which nothing is to come."""
+    busy = any(place.outstanding or place.recalling for place in (link, link.lane_place))
+    if link._leaving and not (busy or link.values.is_fetching(link)):
+        link.close()
 
 
 def _take_value(link: Link, frame: Keep) -> None:
