@@ -77,6 +77,7 @@ class Mesh(World):
                 time.sleep(0.1)
             if left:
                 self.ledger.wrong.append(f"peer {peer.pid} has the workers {left}, and no client")
+            peer.wait_ready()  # one that has just been started does not handle signals yet
             code = peer.close()
             if code != 0:
                 self.ledger.wrong.append(f"peer {peer.pid} ended with {code}")
