@@ -315,6 +315,8 @@ def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing
         count_in(tmp_path / "ran")
         if number == 1:
             raise LookupError(number)
+        while number and not (tmp_path / "given up").exists():
+            time.sleep(0.005)
 
     with PeerPoolExecutor(1) as pool:
         results = pool.map(task, range(50), chunksize=1)
@@ -329,6 +331,7 @@ def test_map_that_was_begun_and_is_given_up_starts_no_more_and_waits_for_nothing
             assert "item 1 of the map" in caught.value.__notes__
         del results
         latch.open()
+        (tmp_path / "given up").touch()
         assert pool.submit(abs, -1).result(WATCHDOG) == 1
     assert os.path.getsize(tmp_path / "ran") < 50
 
