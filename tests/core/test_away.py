@@ -5,9 +5,8 @@ import pytest
 from tests.engine.fake_workers import Receiver
 from woolexec.core.away import Away
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.core.held import Held, line_up
+from woolexec.core.held import line_up
 from woolexec.core.offer import NOTHING
-from woolexec.core.ready_queue import ReadyQueue
 from woolexec.options import TaskOptions
 
 FUNCTION = Function(b"f", "f")
@@ -30,16 +29,6 @@ class Peers:
 
     def has(self, requirement):
         return True
-
-
-@pytest.fixture
-def queue():
-    return ReadyQueue()
-
-
-@pytest.fixture
-def held(queue):
-    return Held(queue, queue.add)
 
 
 @pytest.fixture

@@ -4,20 +4,8 @@ import pytest
 
 from tests.engine.fake_workers import Receiver
 from woolexec.core.call import DONE, QUEUED, Call, Chunk, Function
-from woolexec.core.held import Held
-from woolexec.core.ready_queue import ReadyQueue
 
 FUNCTION = Function(b"f", "f")
-
-
-@pytest.fixture
-def queue():
-    return ReadyQueue()
-
-
-@pytest.fixture
-def held(queue):
-    return Held(queue, queue.add)
 
 
 def call_in(held, queue):

@@ -119,7 +119,13 @@ def kept(pool):
 
 @pytest.fixture
 def two():
-    with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as other:
+    with two_peers() as two:
+        yield two
+
+
+@contextlib.contextmanager
+def two_peers(**options):
+    with Peer(1, credentials=CREDENTIALS, **options) as one, Peer(1, credentials=CREDENTIALS, **options) as other:
         yield one, other
 
 
@@ -583,11 +589,7 @@ def test_many_tasks_at_once_need_one_transfer(pair, fetched, pulled):
 
 @pytest.mark.parametrize("is_bound", ["127.0.0.1:0", "[::1]:0"])
 def test_value_goes_over_tcp(is_bound, fetched, pulled, made_at):
-    with (
-        Peer(1, bind=is_bound, credentials=CREDENTIALS) as one,
-        Peer(1, bind=is_bound, credentials=CREDENTIALS) as other,
-        joined(one, other) as pool,
-    ):
+    with two_peers(bind=is_bound) as two, joined(*two) as pool:
         array, _, far = made_at(pool, ones)
         assert pool.with_options(at=far.name).submit(total, array).result(PATIENCE) == LONG
         assert (len(pulled), len(fetched)) == (1, 0)
@@ -612,11 +614,7 @@ def test_peers_of_other_hosts_are_not_told_addresses_of_this_one(monkeypatch, pa
 
 def test_peer_that_runs_only_listed_functions_fetches_nothing(fetched, pulled, made_at):
     allow = ["tests.mesh.test_keep:text", "tests.mesh.test_keep:length"]
-    with (
-        Peer(1, credentials=CREDENTIALS, allow=allow) as one,
-        Peer(1, credentials=CREDENTIALS, allow=allow) as other,
-        joined(one, other) as pool,
-    ):
+    with two_peers(allow=allow) as two, joined(*two) as pool:
         made, _, far = made_at(pool, text)
         assert pool.with_options(at=far.name).submit(length, made).result(PATIENCE) == LONG
         assert (len(pulled), len(fetched)) == (1, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from woolexec.core.held import line_up
 from woolexec.futures.call_future import CallFuture
-from woolexec.futures.delivery import Quick
+from woolexec.futures.delivery import Deferred, Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
@@ -93,12 +93,12 @@ class _Gate:
 
     shares: ClassVar[bool] = True
 
+    def __init__(self, future: CallFuture[Any]) -> None:
+        self._future = future
+
     def takes(self, value: Value) -> bool:
         """Return False for what may be away: workers here need it too."""
         return not value.is_kept
-
-    def __init__(self, future: CallFuture[Any]) -> None:
-        self._future = future
 
     def hold(self, entry: Any) -> None:
         """Do nothing."""
@@ -117,8 +117,10 @@ def _watch(future: Any, waiting: Waiting, holder: Holder) -> None:
     if get_loop is None:
         kept = future.kept if isinstance(future, CallFuture) else None
         try:
-            if kept is not None and not holder.takes(kept) and kept.fetch().add(_WhenHere(waiting, future)):
-                return  # away, and must be here first
+            if kept is not None and not holder.takes(kept):  # it must be here first
+                go_on = partial(future.run_elsewhere, partial(waiting, future))
+                if kept.fetch().add(Deferred(go_on)):
+                    return
         except RuntimeError as exc:  # in a forked child
             waiting.fail(exc, future)
             return
@@ -219,17 +221,6 @@ def _are_done(unbound: Unbound) -> bool:
     return all(each.done() for each in unbound.wishes) and all(
         each.done() and not each.cancelled() and each.failure is None for each in unbound.beside
     )
-
-
-class _WhenHere:
-    """A sleeper at the latch of a kept outcome: counts that input when it is here, or lost."""
-
-    def __init__(self, waiting: Waiting, future: CallFuture[Any]) -> None:
-        self._waiting, self._future = waiting, future
-
-    def release(self) -> None:
-        """Count it, in a thread that may run user code."""
-        self._future.run_elsewhere(partial(self._waiting, self._future))
 
 
 def _complete(entry: Any, payload: Any) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.core.call import Function
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
@@ -42,7 +43,7 @@ class EngineExecutor(BaseExecutor):
             function = submission.function(fn, options)
         except BaseException as exc:  # as in `submit`
             return _failing(exc, iterables, return_exceptions=how["return_exceptions"])
-        if function.is_stream or function.calls_first or (options is not None and options.awaited):
+        if _goes_by_calls(function, options):
             return super()._map(fn, iterables, chunksize, **how)
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
@@ -54,7 +55,7 @@ class EngineExecutor(BaseExecutor):
 
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
-        if function.is_stream or function.calls_first or (options is not None and options.awaited):
+        if _goes_by_calls(function, options):
             return super()._map_async(fn, iterables, settings)
         star = settings.star or len(iterables) > 1
         is_fixed = settings.chunksize is not None
@@ -141,6 +142,11 @@ class OptionsView(EngineExecutor):
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """Leave the block of the executor that this is a view of."""
         await self._pool.__aexit__(exc_type, *exc_info)
+
+
+def _goes_by_calls(function: Function, options: TaskOptions | None) -> bool:
+    """Return whether a map submits one call for each item, instead of chunks."""
+    return function.is_stream or function.calls_first or (options is not None and bool(options.awaited))
 
 
 def _failing(

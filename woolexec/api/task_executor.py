@@ -176,12 +176,12 @@ class _NestedHolder:
 
     shares: ClassVar[bool] = False  # a worker is a target, and has none
 
+    def __init__(self) -> None:
+        self._job = nested_tasks.submitting_job()
+
     def takes(self, value: Value) -> bool:
         """Return False: calls of a task refer to no values."""
         return False
-
-    def __init__(self) -> None:
-        self._job = nested_tasks.submitting_job()
 
     def hold(self, entry: Call) -> None:
         """Hold a task; the outcomes of its inputs are read meanwhile."""

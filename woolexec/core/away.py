@@ -34,14 +34,14 @@ class Away:
 
     def may_queue(self, entry: Call | Chunk) -> bool:
         """Return whether an entry is to be queued; if not, it has been failed or is held."""
-        if entry.line is None or not entry.line.away or not _is_settled(entry.payload):
+        if entry.line is None or not entry.line.away or not _is_to_settle(entry.payload):
             return True
         return self._settle(self._queues[0], entry)
 
     def look(self) -> None:
         """Take out what needs no more peers, or cannot be run there now."""
         for queue in self._queues:
-            for entry in queue.take_away(_is_settled):
+            for entry in queue.take_away(_is_to_settle):
                 if self._settle(queue, entry):
                     queue.add(entry)
 
@@ -75,5 +75,6 @@ def _pending_among(payload: Any) -> Any:
     return next((value for value in getattr(payload, "values", ()) if value.is_pending), None)
 
 
-def _is_settled(payload: Any) -> bool:
+def _is_to_settle(payload: Any) -> bool:
+    """Return whether a call with this payload can no longer wait in a line that only peers serve."""
     return bool(_loss_among(payload) or _pending_among(payload)) or not is_about_away(payload)

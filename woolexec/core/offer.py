@@ -24,7 +24,7 @@ class Offer:
     __slots__ = ("_free", "_names", "resources", "tags")
 
     is_far = False
-    """Calls whose values are with peers may run there."""
+    """No call that needs a value which is away: workers here ask with their own offer, peers with `AnyOf`."""
 
     def __init__(
         self, tags: Iterable[str] = (), resources: Mapping[str, float] | None = None, names: Iterable[str] = ()
@@ -39,18 +39,17 @@ class Offer:
 
     def meets(self, requirement: Requirement | None) -> bool:
         """Return whether the place could ever run a call with this requirement."""
-        return requirement is None or (
-            requirement.tags <= self.tags
-            and requirement.at in self._names
-            and all(self.resources.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
-        )
+        return requirement is None or self._suits(requirement, self.resources)
 
     def has(self, requirement: Requirement | None) -> bool:
         """Return whether the place could run such a call now."""
-        return requirement is None or (
+        return requirement is None or self._suits(requirement, self._free)
+
+    def _suits(self, requirement: Requirement, amounts: Mapping[str, float]) -> bool:
+        return (
             requirement.tags <= self.tags
             and requirement.at in self._names
-            and all(self._free.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
+            and all(amounts.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
     def take(self, requirement: Requirement | None) -> None:

@@ -45,6 +45,7 @@ class Links:
         self.cancel_queued = scheduler.main.queue.cancel
         self.fail_waiting = scheduler.fail_waiting
         self.after = rounds.loop.after
+        self.may_stay = rounds.outcomes.may_stay
         self.settings = rounds.supervisor.settings_for_peers
         self.use_settings = rounds.supervisor.use_settings
         self._loop, self._outcomes = rounds.loop, rounds.outcomes
@@ -62,11 +63,6 @@ class Links:
     def are_open(self) -> bool:
         """There are links to peers that can run tasks, as far as is known."""
         return any(not link.candidate.trouble for link in self._scheduler.links)
-
-    @property
-    def is_trusting(self) -> bool:
-        """What peers send is unpickled as it is."""
-        return self._outcomes.mark is None
 
     @property
     def has_waiting(self) -> bool:

@@ -117,11 +117,15 @@ class Outcomes:
         if call is None:
             link.send_drop(KEPT | number)
             return
-        is_asked = call.options is not None and call.options.keep and not call.count
-        if self.mark is not None or not is_asked or not hasattr(call.receiver, "deliver_kept"):
+        if not self.may_stay(call):
             raise ProtocolError("a peer has kept the outcome of a call, and was not asked to")
         self._finish(place, call, frame.seconds[0])
         self.on_kept(link, call, frame.kept, frame.key)
+
+    def may_stay(self, call: Call) -> bool:
+        """Return whether the value of a call may stay with the peer that runs it: only one that is trusted."""
+        is_asked = call.options is not None and call.options.keep and not call.count
+        return self.mark is None and is_asked and hasattr(call.receiver, "deliver_kept")
 
     def _raised(self, target: Any, frame: Raise) -> None:
         place = target.place_of(frame.call)

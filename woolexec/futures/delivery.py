@@ -89,7 +89,7 @@ class Quick:
         raise NotImplementedError
 
 
-class _Deferred:
+class Deferred:
     """A sleeper at a latch: a call that is made when the latch opens."""
 
     def __init__(self, release: Callable[[], object]) -> None:
@@ -316,7 +316,7 @@ class DeliveredFuture(Future["T"]):
     def _call_when_here(self, callback: Callable[[Any], object]) -> None:
         """Call a callback that makes an event loop take the value, which must not wait for a peer."""
         kept = self.kept
-        if kept is None or not kept.fetch().add(_Deferred(partial(self._call, callback))):
+        if kept is None or not kept.fetch().add(Deferred(partial(self._call, callback))):
             self._call(callback)
 
     def _call(self, callback: Callable[[Any], object], caught: type[BaseException] = BaseException) -> None:

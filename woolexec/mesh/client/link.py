@@ -193,8 +193,8 @@ class Link(Remote):
             # A payload that was sent in parts would have to be sent again after a refusal.
             is_apart = len(call.payload) >= LARGE and not (isinstance(call.payload, File) and self._outbox.passage)
             frame.offer = call.cost >= HORIZON and not is_apart
-        if call.options is not None and call.options.keep and not call.count and self._links.is_trusting:
-            frame.keep = hasattr(call.receiver, "deliver_kept")
+        if call.options is not None and self._links.may_stay(call):
+            frame.keep = True
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
             if call.line.requirement is not None and call.line.requirement.resources:

@@ -39,7 +39,6 @@ _GREETING = 5.0
 _IDLE = 10.0
 """Seconds after which a link that is not used ends."""
 
-
 _STALL = 15.0
 """Seconds after which a link over which nothing comes is given up."""
 
@@ -148,7 +147,7 @@ class _Link:
         self._turn = asyncio.Lock()  # held by the task that writes
         self._limit: asyncio.Timeout | None = None
         self._is_leaving = False
-        self._on_end: Callable[[], object] = bool
+        self._on_leave: Callable[[], object] = bool
         self._heard = 0  # counts messages
 
     async def fetch(self, key: bytes) -> bytes | File | Parts:
@@ -183,13 +182,13 @@ class _Link:
             idle = 0.0 if self._is_leaving else _IDLE
             self._limit.reschedule(None if self._waiting else asyncio.get_running_loop().time() + idle)
 
-    async def run(self, on_end: Callable[[], object]) -> None:
+    async def run(self, on_leave: Callable[[], object]) -> None:
         """
         Read until the link ends, or is no longer used.
 
-        :param on_end: called when it can no longer be used
+        :param on_leave: called when the peer is about to leave: the link can be used for nothing more
         """
-        end, self._on_end = load_grpc().aio.EOF, on_end
+        end, self._on_leave = load_grpc().aio.EOF, on_leave
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_IDLE) as self._limit:
@@ -199,31 +198,32 @@ class _Link:
                             self._hear(frame)
         finally:
             self._limit = None
-            on_end()
 
     def _hear(self, frame: Any) -> None:
         if isinstance(frame, Arriving.FRAMES):
             self._arriving.add(frame)
         elif isinstance(frame, Keep):
             payload = self._arriving.take(frame, ON_LINK | frame.value)
-            arrived = self._waiting.get(frame.value)
-            if arrived is not None and not arrived.done():
-                if isinstance(payload, OSError):
-                    arrived.set_exception(NotFetchedError(str(payload)))
-                else:
-                    arrived.set_result(payload)
+            self._settle(frame.value, NotFetchedError(str(payload)) if isinstance(payload, OSError) else payload)
         elif isinstance(frame, Drop):
             for number in frame.value:
-                arrived = self._waiting.get(number)
-                if arrived is not None and not arrived.done():
-                    arrived.set_exception(NotFetchedError("the peer does not have the value any more"))
+                self._settle(number, NotFetchedError("the peer does not have the value any more"))
         elif isinstance(frame, Stop):
             self._is_leaving = True
-            self._on_end()
+            self._on_leave()
             self._reschedule()
 
     def fail(self, why: str) -> None:
         """End all waits."""
-        for arrived in self._waiting.values():
-            if not arrived.done():
-                arrived.set_exception(NotFetchedError(why))
+        for number in self._waiting:
+            self._settle(number, NotFetchedError(why))
+
+    def _settle(self, number: int, payload: bytes | File | Parts | NotFetchedError) -> None:
+        """End the wait for a value, if there is one."""
+        arrived = self._waiting.get(number)
+        if arrived is None or arrived.done():
+            return
+        if isinstance(payload, NotFetchedError):
+            arrived.set_exception(payload)
+        else:
+            arrived.set_result(payload)

@@ -1,0 +1,16 @@
+"""Fixtures for tests of what waits."""
+
+import pytest
+
+from woolexec.core.held import Held
+from woolexec.core.ready_queue import ReadyQueue
+
+
+@pytest.fixture
+def queue():
+    return ReadyQueue()
+
+
+@pytest.fixture
+def held(queue):
+    return Held(queue, queue.add)
