@@ -21,3 +21,22 @@ def make_engine(monkeypatch):
 @pytest.fixture
 def engine(make_engine):
     return make_engine()
+
+
+@pytest.fixture
+def due():
+    return set()
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def run(told):
+    def run():
+        while told:
+            told.pop(0)()
+
+    return run

@@ -14,12 +14,14 @@ import pytest
 
 from tests.engine.fake_workers import Fake
 from tests.marks import slow
+from woolexec.api import inputs
 from woolexec.api.inputs import hold
 from woolexec.core.call import Call, Function
 from woolexec.engine.inputs import Inputs
 from woolexec.engine.links import Links
 from woolexec.futures.call_future import CallFuture
 from woolexec.mesh.client import link as link_module
+from woolexec.mesh.client import link_values
 from woolexec.mesh.client.link import Link
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import dump_failure
@@ -43,7 +45,7 @@ from woolexec.wire.frames import (
 from woolexec.wire.inputs import Unbound
 from woolexec.wire.payload import attach
 from woolexec.wire.pickling import dumps_arguments
-from woolexec.wire.values import KEPT
+from woolexec.wire.values import KEPT, Value
 from woolexec.wire.wire_pb2 import Welcome
 
 SIZE = 1 << 20
@@ -84,7 +86,8 @@ class Peer:
         self.waiting, self.running = {}, {}
         self.is_gone = False
         identity = f"{number:08}"
-        welcome = Welcome(identity=identity, host="host", workers=2, coroutines=10, room=1 << 50)
+        shares = world.dice.random() < 0.9
+        welcome = Welcome(identity=identity, host="host", workers=2, coroutines=10, room=1 << 50, shares=shares)
         self.link = Link(SimpleNamespace(links=world.links), f"10.0.0.1:{number}", welcome)
         self.address = f"10.0.0.1:{number}"
         self.link._outbox = self.link._code._outbox = Outbox(self)
@@ -147,6 +150,8 @@ class Peer:
 
     def _keep(self, frame):
         self.values[frame.value] = bytes(frame.payload)
+        if frame.share:
+            self._offer(frame.value)
 
     def _drop(self, frame):
         for number in frame.value:
@@ -166,7 +171,11 @@ class Peer:
             self.say(Drop(value=(frame.value,)))
         else:
             self.values[frame.value] = other.values[frame.value]
-            self.say(Keep(value=frame.value))
+            self._offer(frame.value)
+
+    def _offer(self, number):
+        self.keys[number] = bytes(f"{self.address}/{number}", "ascii")
+        self.say(Keep(value=number, key=self.keys[number]))
 
     def _recall(self, frame):
         given = [number for number in self.waiting if number >= frame.call]
@@ -191,6 +200,8 @@ class World:
         self.inputs = Inputs(self.engine.loop, self.engine.scheduler, self.engine.dispatcher.values)
         self.all_peers, self.futures, self.calls, self.options = [], {}, {}, {}
         self.starts, self.later = {}, []
+        monkeypatch.setattr(inputs, "LARGE", self.dice.choice([0, 1 << 17]))
+        monkeypatch.setattr(link_values, "SHARED", 0)
         for _ in range(3):
             self.join()
 
@@ -211,12 +222,12 @@ class World:
     def submit(self):
         task = len(self.calls) + 1
         live = [future for future in self.futures.values() if future is not None]
-        inputs = self.dice.sample(live, min(len(live), self.dice.choice([0, 1, 1, 2, 3])))
+        needed = self.dice.sample(live, min(len(live), self.dice.choice([0, 1, 1, 2, 3])))
         options = {"keep": self.dice.random() < 0.8, "idempotent": self.dice.random() < 0.5}
         if self.dice.random() < 0.3:
             options["retries"] = 2
         self.options[task] = options
-        payload = dumps_arguments((tuple(inputs), {}), ("args", "kwargs"))
+        payload = dumps_arguments((tuple(needed), {}), ("args", "kwargs"))
         future = self.futures[task] = CallFuture(self)
         function = Function(b"f", f"task {task}")
         function.seconds = 1e-3
@@ -224,6 +235,12 @@ class World:
         self.calls[task] = future.outstanding_call = call
         if not (payload.__class__ is Unbound and hold(call, self.inputs, call.name)):
             self.engine.dispatcher.submit(call)
+
+    def put(self):
+        task = len(self.calls) + 1
+        future = self.futures[task] = CallFuture(self)
+        future.share(Value(pickle.dumps(task)))
+        self.calls[task] = None
 
     def task_of(self, number):
         """Return the task of the call with this number, whichever attempt it is."""
@@ -284,7 +301,7 @@ class World:
         for _ in range(steps):
             draw = self.dice.random()
             if draw < 0.12:
-                self.submit()
+                self.submit() if self.dice.random() < 0.8 else self.put()
             elif self.futures and draw < 0.15:
                 self.cancel()
             elif draw < 0.16:

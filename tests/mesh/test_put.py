@@ -1,5 +1,7 @@
 """`put` with peers: a value is sent to each of them once."""
 
+import asyncio
+import contextlib
 import gc
 import time
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import current_executor
+from woolexec import PeerPoolExecutor, current_executor
 from woolexec.mesh.client.link import Link
+from woolexec.mesh.link.outbox import Outbox
+from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.payload import LARGE
 
@@ -62,6 +66,125 @@ def test_value_is_sent_to_a_peer_once_and_shared_there(sent):
         eventually(lambda: kept(peer) == [0])
         (served,) = peer._acceptor.served
         assert served.byte_quota.size == sum(served.byte_quota._kept.values()) < LONG
+
+
+@pytest.fixture
+def few(request):
+    """Four peers that clients take to be on other hosts, as peers take each other."""
+    request.getfixturevalue("apart")
+    with contextlib.ExitStack() as peers:
+        yield [peers.enter_context(Peer(1, credentials=CREDENTIALS)) for _ in range(4)]
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """The sizes of the messages that have left the owner."""
+    left = []
+
+    class Counting(Outbox):
+        def open(self, write, on_failure):
+            async def counted(data):
+                left.append(len(data))
+                await write(data)
+
+            super().open(counted, on_failure)
+
+    monkeypatch.setattr("woolexec.mesh.client.link.Outbox", Counting)
+    return left
+
+
+@pytest.fixture
+def pulled(monkeypatch):
+    """The names of peers that were told to fetch a value, and of those that gave it."""
+    pulled, send = [], Link.send_pull
+
+    def counted(self, number, key, holder):
+        pulled.append((self.name, holder.name))
+        send(self, number, key, holder)
+
+    monkeypatch.setattr(Link, "send_pull", counted)
+    return pulled
+
+
+def at_each(pool, *args):
+    """The results of a task at each peer of a pool, which are given it at once."""
+    links = list(pool._engine.scheduler.links)
+    futures = [pool.with_options(at=link.name).submit(*args) for link in links for _ in range(3)]
+    return {future.result(PATIENCE) for future in futures}
+
+
+SHARED = 1 << 21  # 16 MiB
+
+
+def test_value_for_several_peers_leaves_its_owner_twice(left, few, pulled):
+    with joined(*few) as pool:
+        value = pool.put(np.ones(SHARED))
+        assert at_each(pool, total, value) == {SHARED}
+        assert len(pulled) == 2
+        assert 2 * 8 * SHARED < sum(left) < 2.1 * 8 * SHARED
+        assert [sum(kept(peer)) for peer in few] == [1] * 4
+        del value
+        gc.collect()
+        eventually(lambda: all(set(kept(peer)) <= {0} for peer in few))
+
+
+def ones(number):
+    return np.ones(number)
+
+
+def test_large_result_for_several_peers_leaves_its_owner_twice(left, few, pulled):
+    with joined(*few, local=1) as pool:
+        made = pool.submit(ones, SHARED)
+        assert at_each(pool, total, made) == {SHARED}
+        assert len(pulled) == 2
+        assert sum(left) < 2.1 * 8 * SHARED
+
+
+def test_value_that_cannot_be_fetched_is_sent(monkeypatch, left, few, pulled):
+    async def cannot(self, pull):
+        raise NotFetchedError("no road")
+
+    monkeypatch.setattr(Fetching, "fetch", cannot)
+    with joined(*few) as pool:
+        assert at_each(pool, total, pool.put(np.ones(SHARED))) == {SHARED}
+        assert len(pulled) == 2
+        assert sum(left) > 4 * 8 * SHARED
+
+
+def test_peer_that_gives_a_value_and_ends_costs_nobody_anything(monkeypatch, few, pulled):
+    fetch, asked = Fetching.fetch, []
+
+    async def wait_and_fetch(self, pull):
+        asked.append(pull.address)
+        while len(asked) < 3:  # noqa: ASYNC110  # the test adds one
+            await asyncio.sleep(0.005)
+        return await fetch(self, pull)
+
+    monkeypatch.setattr(Fetching, "fetch", wait_and_fetch)
+    with joined(*few, timeout=PATIENCE) as pool:
+        value = pool.put(np.ones(SHARED))
+        links = list(pool._engine.scheduler.links)
+        futures = [pool.with_options(near=link.name, retries=3).submit(total, value) for link in links]
+        eventually(lambda: len(asked) == 2)
+        givers = [peer for peer in few if peer.address in asked]
+        for peer in givers:
+            peer.close()
+        asked.append("")
+        assert {future.result(PATIENCE) for future in futures} == {SHARED}
+
+
+def test_value_is_shared_by_peers_that_are_trusted_only(few, pulled, sent):
+    addresses = [peer.address for peer in few]
+    with PeerPoolExecutor(0, peers=addresses, credentials=CREDENTIALS, results="plain") as pool:
+        pool.wait_for_peers(4, PATIENCE)
+        assert at_each(pool, total, pool.put(np.ones(SHARED))) == {SHARED}
+    assert (len(pulled), len(sent)) == (0, 4)
+
+
+def test_value_of_less_than_a_mebibyte_is_sent_to_each(few, pulled, sent):
+    with joined(*few) as pool:
+        assert at_each(pool, total, pool.put(np.ones(LONG // 4))) == {LONG // 4}
+    assert (len(pulled), len(sent)) == (0, 4)
 
 
 def test_two_peers_have_it_each(sent):

@@ -14,7 +14,7 @@ from time import sleep
 from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
 from woolexec.core.scheduler import may_queue
-from woolexec.engine.sent_values import SentValues
+from woolexec.engine.kept_outcomes import KeptOutcomes
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGKILL, SIGURG
 from woolexec.wire.frames import Cancel
@@ -57,7 +57,7 @@ class Dispatcher:
 
     def __init__(self, loop: Loop) -> None:
         self.due: set[Any] = set()  # what has frames to flush at the end of the round
-        self.values = SentValues(loop.tell, self.due)
+        self.values = KeptOutcomes(loop.tell, self.due)
         self._loop = loop
         self._permitted: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
-    from woolexec.engine.sent_values import SentValues
+    from woolexec.engine.kept_outcomes import KeptOutcomes
     from woolexec.wire.values import Value
 
 
@@ -24,7 +24,7 @@ class Inputs:
 
     shares: ClassVar[bool] = True
 
-    def __init__(self, loop: Loop, scheduler: Scheduler, values: SentValues) -> None:
+    def __init__(self, loop: Loop, scheduler: Scheduler, values: KeptOutcomes) -> None:
         self._loop = loop
         self._scheduler = scheduler
         self._values = values

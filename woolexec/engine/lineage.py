@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.cancellation import Cancellation
-    from woolexec.engine.sent_values import SentValues
+    from woolexec.engine.kept_outcomes import KeptOutcomes
     from woolexec.engine.transport import Remote
     from woolexec.futures.kept_value import KeptValue
     from woolexec.wire.exceptions import LateFailure
@@ -44,7 +44,7 @@ class Lineage:
     """
 
     def __init__(
-        self, scheduler: Scheduler, cancellation: Cancellation, values: SentValues, limit: int | None = None
+        self, scheduler: Scheduler, cancellation: Cancellation, values: KeptOutcomes, limit: int | None = None
     ) -> None:
         self._scheduler, self._cancellation, self._values = scheduler, cancellation, values
         self.limit = limit
@@ -55,8 +55,7 @@ class Lineage:
     def kept(self, link: Remote, call: Call, size: int, key: bytes) -> None:
         """Take the outcome of a call, which has stayed at a link; remember how it was made, if it may be made again."""
         remade = call.receiver.value if isinstance(call.receiver, Remaking) else None
-        value = self._values.kept(link, KEPT | call.number, size, call.name, remade)
-        value.key = key
+        value = self._values.kept(link, KEPT | call.number, size, call.name, key, remade)
         self._note(value, call)
         call.receiver.deliver_kept(call, value)
         if not link.ready:  # it is about to leave

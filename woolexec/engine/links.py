@@ -65,6 +65,11 @@ class Links:
         return any(not link.candidate.trouble for link in self._scheduler.links)
 
     @property
+    def are_trusted(self) -> bool:
+        """What peers send is unpickled."""
+        return self._outcomes.mark is None
+
+    @property
     def has_waiting(self) -> bool:
         """Calls wait for a place."""
         return self._scheduler.has_waiting or bool(self._loop.inbox)

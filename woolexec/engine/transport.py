@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from woolexec.core.place import Place, RemoteLane
-    from woolexec.engine.sent_values import SentValues
+    from woolexec.engine.kept_outcomes import KeptOutcomes
     from woolexec.wire.values import Value
 
 SLOTS = 128
@@ -69,7 +69,7 @@ class Transport:
 
     has_sent: Sent
     lane_place: Place
-    values: SentValues
+    values: KeptOutcomes
     room_for_values: int
     """Maximum size of the values that it keeps, in bytes, but for those of one call."""
 
@@ -170,11 +170,20 @@ class Transport:
         file = attach(frame, function.payload)
         self.send(encode(frame), file)
 
-    def send_value(self, value: Value) -> None:
-        """Send a value."""
+    def may_share(self, value: Value) -> bool:
+        """Return whether the target may get a value from another one, and give it to others."""
+        return False
+
+    def nearness(self, holder: Transport) -> int:
+        """Return how near the target is to another one that has a value; 0: it cannot fetch the value from there."""
+        return 0
+
+    def send_value(self, value: Value) -> bool:
+        """Send a value; return whether the target says when it has arrived."""
         frame = Keep(value=value.number)
         file = attach(frame, value.payload)  # type: ignore[arg-type]  # calls that lack a value are not sent
         self.send(encode(frame), file)
+        return False
 
     def send_drop(self, number: int) -> None:
         """Let the target forget a value."""
@@ -184,9 +193,9 @@ class Transport:
         """Ask the target for an outcome that it has kept."""
         self.send(encode(Fetch(value=(number,))))
 
-    def send_pull(self, value: Value, holder: Transport) -> bool:
-        """Let the target fetch an outcome from the one that has it; return False if it cannot."""
-        return False
+    def send_pull(self, number: int, key: bytes, holder: Transport) -> None:
+        """Let the target fetch a value from another one that has it."""
+        raise NotImplementedError
 
     def send_recall(self, number: int, waiting: int, *, lane: bool) -> None:
         """Send the mark that the main place, or the lane, answers with Recalled."""

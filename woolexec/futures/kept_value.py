@@ -52,7 +52,6 @@ class KeptValue(Value):
         "is_forgotten",
         "is_pending",
         "is_wanted",
-        "key",
         "origin",
         "task",
     )
@@ -74,8 +73,6 @@ class KeptValue(Value):
         self.engine = engine
         self.home = ""
         """The name of the peer that has it; empty if it has none any more."""
-        self.key = b""
-        """By which other peers can fetch it there; empty: they cannot."""
         self.task = task
         self.origin: Call | None = None
         """The call that would make it again; None if it must not be."""

@@ -224,6 +224,8 @@ class Keep(Frame, number=26):
     value: int = FIXED64(1)
     payload: Any = BYTES(2)
     extent: tuple[int, ...] = FIXED64S(3)
+    key: bytes = BLOB(4)
+    share: bool = BOOL(5)
 
 
 class Drop(Frame, number=27):

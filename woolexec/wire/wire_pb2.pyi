@@ -388,14 +388,18 @@ class Settings(_message.Message):
     def __init__(self, settings: _Optional[bytes] = ...) -> None: ...
 
 class Keep(_message.Message):
-    __slots__ = ("value", "payload", "extent")
+    __slots__ = ("value", "payload", "extent", "key", "share")
     VALUE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXTENT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
     value: int
     payload: bytes
     extent: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, value: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
+    key: bytes
+    share: bool
+    def __init__(self, value: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., key: _Optional[bytes] = ..., share: _Optional[bool] = ...) -> None: ...
 
 class Drop(_message.Message):
     __slots__ = ("value",)
@@ -454,7 +458,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., first: _Optional[bytes] = ..., session: _Optional[bytes] = ..., client: _Optional[str] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock", "resource", "passage", "room", "trouble")
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock", "resource", "passage", "room", "shares", "trouble")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
@@ -472,6 +476,7 @@ class Welcome(_message.Message):
     RESOURCE_FIELD_NUMBER: _ClassVar[int]
     PASSAGE_FIELD_NUMBER: _ClassVar[int]
     ROOM_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     python: str
@@ -490,8 +495,9 @@ class Welcome(_message.Message):
     resource: _containers.RepeatedScalarFieldContainer[str]
     passage: bytes
     room: int
+    shares: bool
     trouble: str
-    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ..., resource: _Optional[_Iterable[str]] = ..., passage: _Optional[bytes] = ..., room: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ..., resource: _Optional[_Iterable[str]] = ..., passage: _Optional[bytes] = ..., room: _Optional[int] = ..., shares: _Optional[bool] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class Passage(_message.Message):
     __slots__ = ("boot", "name", "key")

@@ -105,6 +105,27 @@ def test_peer_that_does_not_answer_is_given_up(monkeypatch, key):
             asyncio.run(with_links(CREDENTIALS, lambda made: made.fetch(pull)))
 
 
+def test_peer_that_was_not_reached_is_not_tried_again_soon(monkeypatch, key):
+    tried, resolve = [], fetching.resolve
+
+    async def counted(address):
+        tried.append(address)
+        return await resolve(address)
+
+    monkeypatch.setattr(fetching, "resolve", counted)
+    pull = Pull(value=7, key=b"key", address="127.0.0.1:1", identity="x")
+
+    async def main(made):
+        for pause, tries in ((30.0, 1), (30.0, 1), (0.0, 1), (0.0, 2)):
+            with pytest.raises(NotFetchedError, match="not reachable"):
+                await made.fetch(pull)
+            assert len(tried) == tries
+            if not pause:
+                made._unreachable.clear()
+
+    asyncio.run(with_links(CREDENTIALS, main))
+
+
 def test_value_that_was_dropped_is_not_there(peer):
     kept_values._by_key[b"key"] = Value(DATA)  # nobody else has it
     with pytest.raises(NotFetchedError, match="does not have the value"):

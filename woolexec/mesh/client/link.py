@@ -22,25 +22,24 @@ from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
 from woolexec.core.place import RemoteLane, RemotePlace
 from woolexec.core.window import HORIZON
-from woolexec.engine.transport import SLOTS, Remote, Sent
+from woolexec.engine.transport import SLOTS, Sent
 from woolexec.errors import ProtocolError
-from woolexec.mesh.client.channel import is_local
+from woolexec.mesh.client.link_values import LinkValues
 from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.link.outbox import ON_LINK, VALUES, Outbox
+from woolexec.mesh.link.outbox import Outbox
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Drop, Keep, Load, Pull, Recalled, Start, Started, Stop, encode
+from woolexec.wire.frames import Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
 if TYPE_CHECKING:
     from woolexec.engine.links import Linked
     from woolexec.mesh.link.fd_passing import Passage
-    from woolexec.wire.values import Value
     from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
 
@@ -59,7 +58,7 @@ def no_code(digest: str) -> None:
     """Return None: there are no code archives."""
 
 
-class Link(Remote):
+class Link(LinkValues):
     """
     One stream to a peer.
 
@@ -86,9 +85,9 @@ class Link(Remote):
         "name",
         "pid",
         "room_for_values",
+        "shares",
         "values",
     )
-    VALUES = VALUES
 
     def __init__(
         self,
@@ -101,6 +100,7 @@ class Link(Remote):
         super().__init__(monotonic())
         self.has_sent, self._links = Sent(), engine.links
         self.values, self.room_for_values = engine.links.values, welcome.room
+        self.shares = welcome.shares and engine.links.are_trusted
         self.pid = None
         self.name, self.identity = f"{welcome.host}/{welcome.identity[:8]}", welcome.identity
         self.width = welcome.workers
@@ -207,23 +207,6 @@ class Link(Remote):
 
     def _send_function(self, slot: int, function: Function, needs: tuple[int, ...]) -> None:
         self.send(self._code.definition(slot, function))
-
-    def send_value(self, value: Value) -> None:
-        """Send a value, a large one in parts; calls that need it may pass it."""
-        self._outbox.put_frame(ON_LINK | value.number, Keep(value=value.number), value.payload)  # type: ignore[arg-type]
-
-    def send_pull(self, value: Any, holder: Any) -> bool:
-        """Let the peer fetch a value from the other one that has it, if their addresses permit that."""
-        address, is_here = holder.candidate.address, holder.candidate.host == self._host
-        if not value.key or (is_local(address) and not is_here):
-            return False
-        self.send(encode(Pull(value=value.number, key=value.key, address=address, identity=holder.identity)))
-        return True
-
-    def send_drop(self, number: int) -> None:
-        """Let the peer forget a value, or what it has received of it."""
-        self._outbox.withdraw(ON_LINK | number)
-        super().send_drop(number)
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         number = frame.call[0]
@@ -363,23 +346,11 @@ def _close_if_done(link: Link) -> None:
         link.close()
 
 
-def _take_value(link: Link, frame: Keep) -> None:
-    """Take a value that was asked for, or the news that the peer has fetched it."""
-    link.values.arrived(link, frame.value, link._arriving.take(frame, ON_LINK | frame.value))
-
-
-def _lose(link: Link, frame: Drop) -> None:
-    """Note that the peer does not have these values."""
-    for number in frame.value:
-        link.values.lose(link, number)
-    link.values.on_losses()
-
-
 _OWN: dict[type, Callable[[Link, Any], None]] = {
     Started: Link._started,
     Stop: Link._leave,
-    Keep: _take_value,
-    Drop: _lose,
+    Keep: Link.take_value,
+    Drop: Link.lose_values,
     **dict.fromkeys(Arriving.FRAMES, Link._arrived),
 }
 """The frames that concern the link itself; the others are handled by the engine."""

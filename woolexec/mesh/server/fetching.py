@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from woolexec.core.recent import Recent
 from woolexec.errors import CredentialsError, PeerRefusedError, ProtocolError
 from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve
 from woolexec.mesh.grpc_module import load_grpc
@@ -36,6 +37,12 @@ _AT_ONCE = 256
 _GREETING = 5.0
 """Seconds in which the other peer must answer."""
 
+_AGAIN = 30.0
+"""Seconds for which a peer that could not be reached is not tried again."""
+
+_KNOWN = 1024
+"""Maximum number of peers of which that is known."""
+
 _IDLE = 10.0
 """Seconds after which a link that is not used ends."""
 
@@ -58,6 +65,7 @@ class Fetching:
         self._credentials = credentials
         self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many are fetched at once
         self._links: dict[tuple[str, str], asyncio.Future[_Link]] = {}  # by address and identity
+        self._unreachable: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN)  # until when, and why
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -71,6 +79,9 @@ class Fetching:
 
         :raises NotFetchedError: if that is not possible
         """
+        until, why = self._unreachable.get((pull.address, pull.identity), (0.0, ""))
+        if asyncio.get_running_loop().time() < until:
+            raise NotFetchedError(why)
         async with self._few:
             link = await asyncio.shield(self._link_to(pull.address, pull.identity))
             return await link.fetch(pull.key)
@@ -100,6 +111,7 @@ class Fetching:
             finally:
                 self._end(key, opened)
                 if not opened.done():
+                    self._unreachable.add(key, (asyncio.get_running_loop().time() + _AGAIN, why))
                     opened.set_exception(NotFetchedError(why))
                     opened.exception()  # those who waited for it may have been cancelled
                 elif opened.exception() is None:

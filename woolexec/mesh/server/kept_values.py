@@ -1,8 +1,8 @@
 """
 The values of a client at a peer: those that it has sent, and outcomes of its calls that stay here.
 
-A call that needs a value waits until that has arrived.  What stays here can be fetched by its client, and by other
-peers that have its key, which only the client tells them.
+A call that needs a value waits until that has arrived.  What stays here can be fetched by its client.  That, and what
+the client says is to be shared, can be fetched by other peers that have its key, which only the client tells them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,14 @@ _PAUSE = 0.01
 """How often that is checked, in seconds."""
 
 _by_key: weakref.WeakValueDictionary[bytes, Value] = weakref.WeakValueDictionary()
-"""The outcomes that stay in this process, of all clients."""
+"""The values in this process that can be fetched, of all clients."""
+
+
+def _key_of(value: Value) -> bytes:
+    """Return a new key by which a value can be fetched."""
+    key = secrets.token_bytes(_KEY)
+    _by_key[key] = value
+    return key
 
 
 class KeptValues:
@@ -91,6 +98,12 @@ class KeptValues:
         if isinstance(payload, OSError):
             raise payload
         self._store(frame.value, payload)
+        if frame.share:
+            self._offer(frame.value)
+
+    def _offer(self, number: int) -> None:
+        """Tell the client that a value is here, and the key by which other peers can fetch it."""
+        self._outbox.put(encode(Keep(value=number, key=_key_of(self._value(number)))))
 
     def _store(self, number: int, payload: bytes | File | Parts) -> None:
         alone = all(value.payload is None for value in self._values.values())
@@ -120,9 +133,7 @@ class KeptValues:
         self._quota.stay(("value", number), size)
         value = self._value(number)
         value.payload = payload
-        key = secrets.token_bytes(_KEY)
-        _by_key[key] = value
-        return key
+        return _key_of(value)
 
     def fetch(self, frame: Fetch) -> None:
         """
@@ -163,7 +174,7 @@ class KeptValues:
         except Exception:  # it cannot be reached, there is no room, or there is a bug: calls wait for an answer
             self._outbox.put(encode(Drop(value=(frame.value,))))
         else:
-            self._outbox.put(encode(Keep(value=frame.value)))
+            self._offer(frame.value)
         finally:
             if self._pulls.get(frame.value) is asyncio.current_task():
                 del self._pulls[frame.value]

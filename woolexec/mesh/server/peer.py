@@ -148,7 +148,7 @@ class Peer:
         self._audit = audit
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
-        welcome.room = usable_memory() // 4
+        welcome.room, welcome.shares = usable_memory() // 4, self._takes_code
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
         self._welcome = welcome
         self._bind = self._socket_dir.bind

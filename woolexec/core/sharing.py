@@ -1,0 +1,86 @@
+"""
+From whom each of several targets gets one value: whoever has it gives it, to a few at a time.
+
+::
+
+    waits     those that could give it to the target are busy, or are getting it themselves
+    takes     it is on its way, from another target or from the owner
+    holds     the target has it, and can give it
+
+The owner gives it only while no other holder is within reach.  So a value that many targets need at once leaves the
+owner twice, and each target that gets it then serves two more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+AT_ONCE = 2
+"""Maximum number of targets that one holder, or the owner, gives a value to at the same time."""
+
+
+class Sharing:
+    """
+    The targets that need, take and hold one value.
+
+    :param nearness: how near a target is to a holder; 0: it cannot reach the holder
+    """
+
+    def __init__(self, nearness: Callable[[Any, Any], int]) -> None:
+        self._nearness = nearness
+        self._waiting: dict[Any, None] = {}
+        self.taking: dict[Any, Any] = {}
+        """From whom; None: from the owner."""
+        self.holders: dict[Any, bytes] = {}
+        """With the key by which others get it there."""
+
+    def add(self, target: Any) -> None:
+        """Note that a target needs the value."""
+        self._waiting[target] = None
+
+    def next(self) -> tuple[Any, Any] | None:
+        """Return a target that is to be given the value now, and by whom: None is the owner; None: all must wait."""
+        busy = Counter(self.taking.values())
+        free = [holder for holder in self.holders if busy[holder] < AT_ONCE]
+        for target in self._waiting:
+            givers = [holder for holder in free if self._nearness(target, holder)]
+            if not givers and self._must_wait(target, is_owner_free=busy[None] < AT_ONCE):
+                continue
+            giver = max(givers, key=lambda each: (self._nearness(target, each), -busy[each])) if givers else None
+            del self._waiting[target]
+            self.taking[target] = giver
+            return target, giver
+        return None
+
+    def _must_wait(self, target: Any, *, is_owner_free: bool) -> bool:
+        """Return whether a target waits for another one, instead of troubling the owner."""
+        others = self.holders if is_owner_free else chain(self.holders, self.taking)
+        return any(self._nearness(target, other) for other in others)
+
+    def hold(self, target: Any, key: bytes) -> None:
+        """Note that a target has the value; without a key, it cannot give it."""
+        self.taking.pop(target, None)
+        if key:
+            self.holders[target] = key
+
+    def fail(self, target: Any) -> bool:
+        """Note that a target could not get it from another one, so that the owner gives it; return False if it did."""
+        if self.taking.get(target) is None:
+            return False
+        self.taking[target] = None
+        return True
+
+    def takers(self, giver: Any) -> list[Any]:
+        """Return those to which a target is giving the value."""
+        return [target for target, each in self.taking.items() if each is giver]
+
+    def remove(self, target: Any) -> None:
+        """Forget a target."""
+        for targets in (self._waiting, self.taking, self.holders):
+            targets.pop(target, None)

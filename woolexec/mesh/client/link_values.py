@@ -1,0 +1,71 @@
+"""The values of a link: what it sends of them, and what the peer says of those that it has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from woolexec.engine.transport import Remote
+from woolexec.mesh.client.channel import is_local
+from woolexec.mesh.link.outbox import ON_LINK, VALUES
+from woolexec.wire.frames import Keep, Pull, encode
+
+if TYPE_CHECKING:
+    from woolexec.core.candidate import Candidate
+    from woolexec.mesh.link.arriving import Arriving
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.wire.frames import Drop
+    from woolexec.wire.values import Value
+
+SHARED = 1 << 20
+"""Minimum size, in bytes, of a value from here that peers get from each other: below that it is soon sent."""
+
+
+class LinkValues(Remote):
+    """The part of a link that is about values; see `woolexec.mesh.client.link`."""
+
+    __slots__ = ()
+
+    VALUES: ClassVar[int] = VALUES
+    candidate: Candidate
+    identity: str
+    shares: bool
+    """The peer fetches values from others and gives them to others, and is trusted with that."""
+    _arriving: Arriving
+    _outbox: Outbox
+
+    def may_share(self, value: Value) -> bool:
+        """Return whether the peer may get a value from another one; what is here is handed over within a host."""
+        return self.shares and (value.is_away or (value.size >= SHARED and self._outbox.passage is None))
+
+    def nearness(self, holder: Any) -> int:
+        """Return how near the peer is to another one; 0: it cannot reach that, as far as the address tells."""
+        is_on_its_host: bool = holder.candidate.host == self.candidate.host
+        if not holder.ready or (is_local(holder.candidate.address) and not is_on_its_host):
+            return 0
+        return 1 + is_on_its_host
+
+    def send_value(self, value: Value) -> bool:
+        """Send a value, a large one in parts; calls that need it may pass it."""
+        frame = Keep(value=value.number, share=self.may_share(value))
+        self._outbox.put_frame(ON_LINK | value.number, frame, value.payload)  # type: ignore[arg-type]  # it is here
+        return frame.share
+
+    def send_pull(self, number: int, key: bytes, holder: Any) -> None:
+        """Let the peer fetch a value from another one."""
+        self.send(encode(Pull(value=number, key=key, address=holder.candidate.address, identity=holder.identity)))
+
+    def send_drop(self, number: int) -> None:
+        """Let the peer forget a value, or what it has received of it."""
+        self._outbox.withdraw(ON_LINK | number)
+        super().send_drop(number)
+
+    def take_value(self, frame: Keep) -> None:
+        """Take a value that was asked for, or the news that the peer has it now."""
+        payload = self._arriving.take(frame, ON_LINK | frame.value)
+        self.values.arrived(self, frame.value, payload, frame.key)
+
+    def lose_values(self, frame: Drop) -> None:
+        """Note that the peer does not have these values."""
+        for number in frame.value:
+            self.values.lose(self, number)
+        self.values.on_losses()
