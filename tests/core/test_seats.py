@@ -7,7 +7,8 @@ import pytest
 from woolexec.core.call import ASYNCIO, MAIN, Call, Function
 from woolexec.core.place import Lane, Place
 from woolexec.core.scheduler import Scheduler
-from woolexec.core.seats import SPARE, TURN, Seats, Share
+from woolexec.core.seats import TURN, Seats, Share
+from woolexec.core.spares import SPARE
 
 
 class Page:
@@ -180,6 +181,13 @@ class World:
         call.receiver.deliver(call, b"done")
         worker.client.scheduler.heard(worker)
 
+    def go_on(self, worker):
+        """The call of a worker that waits for its tasks goes on."""
+        scheduler = worker.client.scheduler
+        scheduler.main.resume(worker, worker.waiting[-1])
+        scheduler.workforce.resumed(worker)
+        scheduler.heard(worker)
+
     def end(self, worker):
         """A worker that was told to end is gone."""
         worker.is_dead = True
@@ -204,9 +212,9 @@ class World:
 
     def check(self):
         running = sum(len(client.running) for client in self.clients if not client.share._is_held)
-        assert running <= self.seats.count, f"{running} calls run at {self.seats.count} seats"
+        most = max(self.seats.count, self.seats.count - self.seats.free)  # if calls have gone on without a free seat
+        assert running <= most, f"{running} calls run at {self.seats.count} seats, of which {self.seats.free} are free"
         held = sum(client.held for client in self.clients)
-        assert self.seats.free >= 0
         assert self.seats.free + held == self.seats.count
 
 
@@ -476,6 +484,67 @@ def test_waiting_call_lends_its_seat():
     assert len(second.running) == 1
 
 
+def going_on(count):
+    """A client whose call went on although its seat had been lent, and the client that has it."""
+    world = World(count)
+    first, second = world.client(), world.client()
+    for client in (first, second):
+        client.functions[MAIN].seconds = 1.0  # one call for each worker
+    for _ in range(count):
+        first.submit()
+        world.settle()
+    for parent in first.running:
+        first.scheduler.waits(parent, parent.running.number, 1)
+    for _ in range(2 * count):
+        second.submit()
+    for _ in range(count):
+        world.settle()
+        world.pass_time(TURN)
+    assert len(second.running) == count
+    for parent in first.workers:
+        world.go_on(parent)
+    world.settle()
+    return world, first, second
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_call_that_goes_on_gets_its_seat_back_when_a_call_of_another_client_ends(count):
+    world, first, second = going_on(count)
+    assert len(first.running) == len(second.running) == count
+    for worker in second.running:
+        world.finish(worker)
+    world.settle()
+    assert len(first.running) == count
+    assert second.running == []
+    assert world.seats.free == 0
+
+
+def test_client_whose_call_has_gone_on_has_a_turn_of_its_own():
+    world, first, second = going_on(1)
+    world.finish(second.running[0])
+    world.settle()
+    world.pass_time(TURN)
+    world.finish(first.running[0])
+    world.settle()
+    assert len(second.running) == 1
+    assert world.seats.free == 0
+
+
+def test_call_that_goes_on_while_a_seat_is_free_takes_that():
+    world = World(1)
+    first = busy(world, calls=1)
+    (parent,) = first.running
+    first.scheduler.waits(parent, parent.running.number, 1)
+    second = busy(world, calls=1)
+    world.finish(second.running[0])
+    world.end(second.workers[0])
+    second.share.close()
+    world.settle()
+    world.go_on(parent)
+    world.settle()
+    assert (first.held, world.seats.free) == (1, 0)
+
+
 def test_seats_of_a_client_that_has_left_come_back_with_its_workers():
     world = World(2)
     first = busy(world)
@@ -508,7 +577,12 @@ def test_nothing_is_lost_and_nobody_waits_for_ever(seed):
                 world.end(worker)
         else:
             for worker in client.workers:
-                if worker.queue and random.random() < 0.6:
+                if worker.waiting:
+                    if random.random() < 0.3:
+                        world.go_on(worker)
+                elif worker.running and random.random() < 0.1:
+                    client.scheduler.waits(worker, worker.running.number, 1)
+                elif worker.queue and random.random() < 0.6:
                     world.read(worker)
                 elif worker.running and random.random() < 0.5:
                     world.finish(worker)
@@ -524,6 +598,8 @@ def test_nothing_is_lost_and_nobody_waits_for_ever(seed):
         world.settle()
         for client in clients:
             for worker in client.workers:
+                if worker.waiting:
+                    world.go_on(worker)
                 if worker.running:
                     world.finish(worker)
                 for call in [*worker.lane_place.outstanding.values()]:
@@ -536,3 +612,4 @@ def test_nothing_is_lost_and_nobody_waits_for_ever(seed):
         world.pass_time(SPARE)
         world.settle()
     assert sum(len(client.workers) for client in clients) <= world.seats.count + len(clients)
+    assert world.seats.free >= 0

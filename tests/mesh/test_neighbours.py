@@ -262,6 +262,34 @@ def test_call_of_a_client_with_priority_does_not_hold_up_another(two):
     assert not all(future.done() for future in many)
 
 
+def hold_after(awaited, room):
+    """Wait for a nested coroutine, which needs no seat, and then hold the worker."""
+    current_executor().submit(wait_for, awaited).result()
+    return tasks.hold(room, "held")
+
+
+def test_call_that_goes_on_gets_its_seat_back_from_the_client_that_has_it(tmp_path):
+    rooms = [tmp_path / name for name in ("parent", "first", "second")]
+    for room in rooms:
+        room.mkdir()
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as one, joined(peer) as other:
+        seats = peer.engine.seats
+        assert all(other.map(tasks.hold_if, [rooms[1]] * 50, [""] * 50))  # so that the peer takes it to be short
+        calls = [one.submit(hold_after, tmp_path / "go", rooms[0])]
+        calls += [other.submit(tasks.hold_if, room, "held") for room in rooms[1:]]
+        try:
+            eventually(lambda: all((room / "held").exists() for room in rooms[1:]))
+            (tmp_path / "go").touch()
+            eventually(lambda: seats.free == -1)
+            (rooms[1] / "release").touch()
+            eventually(lambda: seats.free == 0)
+        finally:
+            for room in rooms:
+                (room / "release").touch()
+        for call in calls:
+            call.result(PATIENCE)
+
+
 def nest_far(_):
     """Run a task at another peer: both workers must be used at once."""
     first, second = [current_executor().submit(tasks.pid_after, 0.3) for _ in range(2)]

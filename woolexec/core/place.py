@@ -156,6 +156,11 @@ class Place:
         return self.page.started
 
     @property
+    def runs(self) -> bool:
+        """A call runs here, or is about to; one that waits for its own tasks does not run."""
+        return bool(self.outstanding) and not (self.waiting and not self.above)
+
+    @property
     def idle(self) -> bool:
         """Nothing is outstanding, and it can take a call."""
         return not self.outstanding and self.ready and not self.recalling and not self.is_used_up

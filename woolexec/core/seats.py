@@ -6,11 +6,17 @@ parked: it is sent no calls for its main thread, but finishes what runs in its l
 gets, in this order, a free one, that of the worker that has been idle longest, or one of the client that holds most, as
 soon as one of its calls ends.  Clients that hold equally many take turns.
 
+A call that waits for tasks of its own needs no seat, and goes on without asking when they have ended.  If its worker
+was parked meanwhile, it takes a seat although none may be free: there are then fewer than none, nobody is given one,
+and of the others the client that holds most gives one back as soon as one of its calls ends.
+
 A parked worker that has nothing to do is kept for a while, so that its client need not start another one when its turn
 comes again: of all clients together as many as there are seats or, if these are more, clients.
 """
 
 from __future__ import annotations
+
+from woolexec.core.spares import Spares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +45,6 @@ TURN = 0.05
 """Seconds that a client keeps a seat that it uses, before one that holds fewer may have it."""
 
 
-SPARE = 5.0
-"""Seconds that a worker is kept that has neither a seat nor anything to do."""
-
-
 class Seats:
     """
     The seats of one peer.
@@ -60,7 +62,7 @@ class Seats:
         self._after = after
         self._shares: list[Share] = []
         self._line: dict[Share, None] = {}  # those that want one more seat, in the order in which they asked
-        self._spares: dict[Any, tuple[Share, float]] = {}  # parked workers with nothing to do, and since when
+        self._spares = Spares(clock, after)
         self._is_settling = self._is_armed = False
 
     def join(self, share: Share) -> None:
@@ -108,31 +110,21 @@ class Seats:
         self.free += count
         self.settle()
 
+    def overdraw(self, share: Share) -> None:
+        """Give a client a seat for a call that has gone on, whether one is free or not."""
+        self.free -= 1
+        share.since = self.clock()
+        if self.free + self._owed < 0:
+            others = [each for each in self._shares if each is not share and each.held > each.owes]
+            max(others or [share], key=lambda each: (each.held - each.owes, -each.since)).give()
+
     def keep(self, share: Share, worker: Any) -> None:
-        """Keep a parked worker that has nothing to do; if there are too many, let the one go that was kept longest."""
-        if worker in self._spares:
-            return
-        if not self._spares:
-            self._after(SPARE, self._let_spares_go)
-        self._spares[worker] = share, self.clock()
-        if len(self._spares) > max(self.count, len(self._shares)):
-            self._let_go(next(iter(self._spares)))
+        """Keep a parked worker that has nothing to do, for a while."""
+        self._spares.keep(worker, share.dismiss, max(self.count, len(self._shares)))
 
     def use(self, worker: Any) -> None:
         """Note that a worker has something to do, or is gone."""
-        self._spares.pop(worker, None)
-
-    def _let_go(self, worker: Any) -> None:
-        share, _ = self._spares.pop(worker)
-        share.dismiss(worker)
-
-    def _let_spares_go(self) -> None:
-        """Let those go that were kept for long enough."""
-        for worker, (_, since) in list(self._spares.items()):
-            if (left := since + SPARE - self.clock()) > 0:
-                self._after(left, self._let_spares_go)
-                return
-            self._let_go(worker)
+        self._spares.use(worker)
 
     def settle(self) -> None:
         """Give free seats to those that wait, and ask others for what is missing."""
@@ -141,7 +133,7 @@ class Seats:
         self._is_settling = True
         try:
             while self._line:
-                if self.free:
+                if self.free > 0:
                     share = next(iter(self._line))
                     del self._line[share]
                     self.free -= 1
@@ -153,14 +145,18 @@ class Seats:
 
     def _ask(self) -> bool:
         """Ask a client for a seat that nobody was asked for yet; return whether one is free now."""
-        owed = sum(share.owes for share in self._shares)
-        for share in list(self._line)[owed:]:
+        for share in list(self._line)[max(0, self._owed + self.free) :]:
             giver = self._giver(share)
             if giver is not None:
                 giver.give()
-                if self.free:
+                if self.free > 0:
                     return True
         return False
+
+    @property
+    def _owed(self) -> int:
+        """The number of seats that clients give back as soon as calls of their own have ended."""
+        return sum(share.owes for share in self._shares)
 
     def _giver(self, wanting: Share) -> Share | None:
         """Choose the client that gives a seat to another; None if none is to give one now."""
@@ -279,6 +275,15 @@ class Share:
             self._scheduler.heard(worker)
         self.wake()
 
+    def resumed(self, worker: Any) -> None:
+        """Take a seat for a worker whose call has gone on after it waited for its tasks, if it was parked meanwhile."""
+        if worker in self._workforce.parked and worker.runs and not self._is_held:
+            self._workforce.parked.pop(worker)
+            self.seats.use(worker)
+            worker.ready = _may_run(worker)
+            self._workforce.limit += 1
+            self.seats.overdraw(self)
+
     def give(self) -> None:
         """Give one seat back: at once if one is not in use, else as soon as a call ends."""
         self.wake()
@@ -338,7 +343,7 @@ class Share:
         while self.owes:
             seated = workforce.seated
             if len(seated) >= self.held:
-                free = [worker for worker in seated if not _runs(worker)]
+                free = [worker for worker in seated if not worker.runs]
                 if not free:
                     break
                 self._park(min(free, key=lambda worker: (worker.is_busy, worker.page.since)))
@@ -374,7 +379,7 @@ class Share:
         self.seats.leave(self)
         unused = self.held - len(self._workforce.seated)
         self._workforce.limit -= max(0, unused)
-        self.owes = self.held
+        self.owes, self._is_held = self.held, True
         if unused > 0:
             self.seats.freed(unused)
 
@@ -383,11 +388,6 @@ def _may_run(worker: Any) -> bool:
     return not (worker.stopping or worker.is_dead or worker.ended_for)
 
 
-def _runs(worker: Any) -> bool:
-    """Return whether a call runs in its main thread; one that waits for its own tasks does not run."""
-    return bool(worker.outstanding) and not (worker.waiting and not worker.above)
-
-
 def _is_occupied(worker: Any) -> bool:
     """Return whether a call runs in its main thread, or is about to, or it is not known yet whether one does."""
-    return bool(worker.pinned or worker.recalling) or _runs(worker)
+    return bool(worker.pinned or worker.recalling) or worker.runs

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         def take_spare(self) -> None:
             """Take a seat that nobody uses, if there is one."""
 
+        def resumed(self, worker: Any) -> None:
+            """Take a seat for a worker whose call has gone on."""
+
 
 class Workforce:
     """
@@ -60,6 +63,11 @@ class Workforce:
     def want(self) -> bool:
         """Ask for a seat for one more worker, because calls wait; return whether there is one now."""
         return self.share is not None and self.share.want()
+
+    def resumed(self, worker: Any) -> None:
+        """Note that the call of a worker has gone on that waited for its own tasks."""
+        if self.share is not None:
+            self.share.resumed(worker)
 
     @property
     def could_grow(self) -> bool:

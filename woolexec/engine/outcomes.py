@@ -178,6 +178,7 @@ class Outcomes:
 
     def _resumes(self, worker: Worker, frame: Resume) -> None:
         self._scheduler.main.resume(worker, frame.call)
+        self._scheduler.workforce.resumed(worker)
 
     def _yielded(self, target: Any, frame: Yield) -> None:
         def deliver(call: Call) -> None:
