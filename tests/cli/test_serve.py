@@ -88,6 +88,11 @@ def test_ready_line_says_where_it_is_and_clients_of_this_user_may_use_it(state):
     assert stat.S_IMODE((state / "token").stat().st_mode) == 0o600
 
 
+def test_fork_server_is_there_before_the_first_client():
+    with serving() as (process, _):
+        eventually(lambda: children(process.pid))
+
+
 def test_ready_line_for_people():
     command = [sys.executable, "-m", "woolexec", "serve", "--bind", "127.0.0.1:0", "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

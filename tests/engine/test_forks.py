@@ -59,6 +59,27 @@ def test_fork_server_is_started_for_the_first_worker_only(running, servers):
     assert running.path == server.path
 
 
+def test_fork_server_that_was_prepared_serves_the_first_worker(running, servers):
+    running.prepare()
+    (server,) = servers
+    running.spawn(running.number(), [], {}, Owner())
+    assert servers == [server]
+
+
+def test_fork_server_that_cannot_be_prepared_is_started_for_the_first_worker(running, servers, monkeypatch):
+    make = forks.ForkServer
+
+    def fail(*_, is_peer):
+        raise OSError("no process could be started")
+
+    monkeypatch.setattr(forks, "ForkServer", fail)
+    running.prepare()
+    assert not running.breaker.is_open  # once is not always
+    monkeypatch.setattr(forks, "ForkServer", make)
+    running.spawn(running.number(), [], {}, Owner())
+    assert len(servers) == 1
+
+
 def test_each_owner_is_told_of_its_own_workers(running, servers, loop):
     one, other = Owner(), Owner()
     running.spawn(1, [], {}, one)

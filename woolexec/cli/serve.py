@@ -184,6 +184,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 1
     with peer:
+        peer.prepare()
         _say_ready(peer, as_json=settings["json"])
         if settings["lifeline"]:
             threading.Thread(target=_hold, args=(signals,), name="woolexec-stdin", daemon=True).start()

@@ -127,13 +127,23 @@ class Forks:
         :param settings: applied in the worker, in addition to those of this process
         :raises OSError: if the fork server cannot be started, or is gone
         """
+        self._running().spawn(number, fds, settings)
+        self._owners[number] = owner
+        self._expect(SPAWN, number)
+
+    def prepare(self) -> None:
+        """Start the fork server before a worker is wanted; if that fails, the first worker tries again."""
+        try:
+            self._running()
+        except OSError as exc:
+            self._failed("fork server", str(exc))
+
+    def _running(self) -> ForkServer:
         if self._server is None:
             self._server = ForkServer(self._threads, self._variables, is_peer=self.is_peer)
             self._loop.watched.add(self._server.socket.fileno(), self._hear)
             self._loop.after(_START_PATIENCE, partial(self._check, self._server))
-        self._server.spawn(number, fds, settings)
-        self._owners[number] = owner
-        self._expect(SPAWN, number)
+        return self._server
 
     def kill(self, number: int, signal: int) -> None:
         """Send a signal to a worker and its children."""

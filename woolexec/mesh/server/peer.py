@@ -191,6 +191,10 @@ class Peer:
         """Whether the peer has stopped serving."""
         return self.engine.stopped
 
+    def prepare(self) -> None:
+        """Start what starts workers, so that the first call need not wait for it; from any thread."""
+        self.engine.tell(self.engine.forks.prepare)
+
     def drain(self) -> None:
         """Tell clients to send no more calls, and end when the sent ones are done; from any thread."""
         self.engine.tell(self._drain)
