@@ -131,6 +131,24 @@ def test_engine_needs_no_descriptor_when(run, call, waits, act, answer, printed)
     assert output(run(script)) == [printed.format("WoolexecError BrokenProcessPool"), "1"]
 
 
+def test_engine_needs_no_descriptor_when_it_first_sends_a_large_argument(run, tmp_path):
+    script = f"""
+    import time
+    def wait():
+        import os, time
+        while not os.path.exists({str(tmp_path / "go")!r}): time.sleep(0.001)
+    from tests.limits import all_descriptors_taken
+    with PeerPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        while not waiting.running(): time.sleep(0.001)
+        futures = [pool.submit(len, bytes(200_000)) for _ in range(5)]
+        with all_descriptors_taken():
+            os.mkdir({str(tmp_path / "go")!r})
+            print(*[future.result(20) for future in futures])
+    """
+    assert output(run(LIMITED + script)) == [" ".join(["200000"] * 5)]
+
+
 def test_more_large_results_than_descriptors_all_arrive(run):
     script = """
     with PeerPoolExecutor(2) as pool:

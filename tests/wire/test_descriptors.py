@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 import threading
 
 import pytest
@@ -27,6 +28,18 @@ def test_payload_that_is_made_while_one_is_received_does_not_keep_the_number():
         with pytest.raises(OSError, match="few descriptors"):
             store([b"x" * LARGE])
         taken.append(os.dup(2))
+
+
+def test_file_is_not_given_while_what_counts_those_on_the_way_cannot_be_loaded(ends, monkeypatch):
+    here, there = ends
+    read, write = os.pipe()
+    monkeypatch.setitem(sys.modules, "termios", None)
+    assert not there.give(read)
+    monkeypatch.undo()
+    assert there.give(read)
+    os.close(here.take())
+    for fd in (read, write):
+        os.close(fd)
 
 
 def test_descriptor_stays_where_it_is_until_there_is_a_number_for_it(ends):

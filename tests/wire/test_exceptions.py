@@ -1,4 +1,5 @@
 import pickle
+import sys
 
 import pytest
 
@@ -249,3 +250,10 @@ def test_payload_is_a_plain_pickle_of_ours():
 
     assert node["name"].endswith("Plain")
     assert "Plain" in text
+
+
+def test_failure_is_told_without_its_traceback_where_that_cannot_be_formatted(monkeypatch):
+    monkeypatch.setitem(sys.modules, "traceback", None)  # as if no descriptor were left to load it
+    loaded = load_failure(dump_failure(Plain("what went wrong")))
+    assert type(loaded) is Plain
+    assert "Plain: what went wrong" in str(loaded.__cause__)

@@ -14,8 +14,10 @@ import weakref
 from collections import deque
 from functools import partial
 
+import woolexec.futures.kept_value  # noqa: F401  # not when it is needed: no descriptor may be left then
 from woolexec.core.held import line_up
 from woolexec.core.retry import LOST, retries_left
+from woolexec.platform.memory import usable_memory
 from woolexec.wire.exceptions import RemakingFailed
 from woolexec.wire.values import KEPT
 
@@ -65,8 +67,6 @@ class Lineage:
         if not retries_left(call.options, call.attempts, (LOST,)):
             return
         if self.limit is None:
-            from woolexec.platform.memory import usable_memory
-
             self.limit = int(usable_memory() * _SHARE)
         value.origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
         key, gone = value.number, self._gone.append

@@ -189,9 +189,16 @@ def send_with_fds(sock: socket.socket, data: bytes, fds: Sequence[int], flags: i
 
 
 def unreceived(sock: socket.socket) -> int:
-    """Return how much memory messages take that were sent over a Unix socket and not received; 0 if it is not known."""
-    import fcntl  # here and below: only for links, and they would be imported by every process
-    import termios
+    """
+    Return how much memory messages take that were sent over a Unix socket and not received; 0 if it is not known.
+
+    :raises OSError: if there is no descriptor to load the modules that know
+    """
+    try:
+        import fcntl  # here and below: only when files are sent, and they would be imported by every process
+        import termios
+    except ImportError as exc:
+        raise OSError(*exc.args) from exc
 
     size = array.array("i", [0])
     try:

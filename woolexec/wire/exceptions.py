@@ -284,8 +284,10 @@ def _text(get: Any) -> str:
 
 
 def _format(exc: BaseException) -> str:
-    import traceback  # 9 ms
-
+    try:
+        import traceback  # 9 ms
+    except (ImportError, OSError):  # there is no descriptor to load it: the text alone, in an engine that must go on
+        return f"{type_name(type(exc))}: {_text(exc.__str__)}"
     try:
         text = "".join(traceback.format_exception(exc))
     except BaseException:  # __str__ and friends are user code
