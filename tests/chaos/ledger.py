@@ -123,6 +123,11 @@ class Ledger:
         return len(self._pending)
 
     @property
+    def values(self) -> int:
+        """The number of calls that have had a value."""
+        return sum(count for what, count in self.counts.copy().items() if what.endswith(": value"))
+
+    @property
     def accepted(self) -> int:
         """The number of calls so far."""
         return self._last

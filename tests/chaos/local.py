@@ -37,8 +37,8 @@ class Local(World):
 
     @action(6)
     def kill_a_worker(self, dice: Random) -> str | None:
-        """End a worker by a signal; not before some call has ended, as five deaths in a row break the pool."""
-        number, ended = dice.choice(DEADLY), self.ledger.accepted - self.ledger.pending
+        """End a worker by a signal; not before some call has had a value, as five deaths in a row break the pool."""
+        number, ended = dice.choice(DEADLY), self.ledger.values
         if ended == self._ended_at_last_kill:
             return None
         self._ended_at_last_kill = ended

@@ -300,6 +300,16 @@ def test_outcome_between_early_deaths_starts_the_count_again(engine):
     assert engine.supervisor.broken is None
 
 
+def test_early_deaths_count_by_how_the_workers_ended(engine):
+    call = engine.submit(engine.call())
+    for exitcode in (-9, -6, 1, -15) * 4:
+        die(engine, engine.workers[0], exitcode)
+    assert engine.supervisor.broken is None
+    die(engine, engine.workers[0], -9)
+    (error,) = call.receiver.outcomes
+    assert str(error).startswith("17 workers in a row ended before their first call; the last was killed by SIGKILL;")
+
+
 def test_engine_of_a_client_is_broken_for_a_growing_while_when_its_workers_end_early(engine):
     engine.rounds.forks.is_peer = True
     for more, seconds in ((5, 1.0), (1, 2.0), (1, 4.0)):

@@ -81,7 +81,7 @@ _STATUS_PATIENCE = 1.0
 """Seconds to wait for the exit code of a worker whose stream has ended."""
 
 _START_BUDGET = 5
-"""Number of workers that die in a row before their first call after which the executor is broken."""
+"""Number of workers that die in a row before their first call, in the same way, after which the executor is broken."""
 
 _LONGEST_BREAK = 60.0
 """At a peer, the engine of a client is broken for one second then, and for twice as long each time, up to this."""
@@ -128,7 +128,7 @@ class Supervisor:
         self._forks = forks
         self._follows_path = follows_path
         self._reserve = Reserve()
-        self._early_deaths = 0
+        self._early_deaths: dict[int | None, int] = {}  # in a row, by exit code
 
     def note_settings(self) -> None:
         """Collect the settings of the thread that first uses the engine; user code may run here."""
@@ -305,17 +305,17 @@ class Supervisor:
                 pass
 
     def _died_early(self, worker: Worker) -> None:
-        self._early_deaths += 1
-        if self._early_deaths < _START_BUDGET or self.broken is not None:
+        count = self._early_deaths[worker.exitcode] = self._early_deaths.get(worker.exitcode, 0) + 1
+        if count < _START_BUDGET or self.broken is not None:
             return
-        text = f"{self._early_deaths} workers in a row ended before their first call"
+        text = f"{sum(self._early_deaths.values())} workers in a row ended before their first call"
         text += f"; the last {describe_exit(worker.exitcode)}"
         if self.initializer.payload is not None:
             self.give_up(errors.InitializerError(f"{text}, in the initializer"))
         else:
             self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
         if self._forks.is_peer:  # the cause may pass, and the client stays
-            pause = min(_LONGEST_BREAK, 2.0 ** min(self._early_deaths - _START_BUDGET, 30))
+            pause = min(_LONGEST_BREAK, 2.0 ** min(count - _START_BUDGET, 30))
             error = self.broken
 
             def mend() -> None:
@@ -326,7 +326,8 @@ class Supervisor:
 
     def note_life(self) -> None:
         """Note that a worker has sent an outcome, so workers do start."""
-        self._early_deaths = 0
+        if self._early_deaths:
+            self._early_deaths.clear()
 
     def close(self) -> None:
         """Close what belongs to the workers, which have ended or are about to."""
