@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -211,6 +212,82 @@ def nested():
 def test_tasks_put_values_for_their_own_tasks():
     with shared(2) as pool:
         assert pool.submit(nested).result(SOON) == 3 * LONG
+
+
+def file_of(array):
+    """The number of the file in which this process has the memory of an array."""
+    at = array.__array_interface__["data"][0]
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            start, _, stop = line.split()[0].partition("-")
+            if int(start, 16) <= at < int(stop, 16):
+                return line.split()[4]
+    return None
+
+
+def files_of_nested(kind):
+    pool = current_executor()
+    value = pool.put(np.ones(LONG)) if kind == "put" else pool.submit(np.ones, LONG)
+    return {future.result() for future in [pool.submit(file_of, value) for _ in range(10)]}
+
+
+@pytest.mark.parametrize("kind", ["put", "result"])
+def test_tasks_of_a_task_map_one_copy_of_its_value(kind):
+    with shared(2) as pool:
+        assert len(pool.submit(files_of_nested, kind).result(SOON)) == 1
+
+
+def put_and_forget(number):
+    pool = current_executor()
+    for _ in range(number):
+        value = pool.put(np.ones(LONG))
+        assert pool.submit(total, value).result() == LONG
+
+
+async def put_and_forget_async(number):
+    pool = current_executor()
+    for _ in range(number):
+        value = pool.put(np.ones(LONG))
+        assert await pool.submit(total, value) == LONG
+
+
+@pytest.mark.parametrize("task", [put_and_forget, put_and_forget_async])
+def test_value_of_a_task_is_freed_everywhere_when_it_is_collected(task):
+    with PeerPoolExecutor(1) as pool:
+        pool.submit(task, 20).result(SOON)
+        pool.run_on_all(gc.collect)
+        eventually(lambda: not pool._engine._supervisor.nested._values)
+        eventually(lambda: len(pool._engine._dispatcher.values) == 0)
+
+
+def put_for_later():
+    kept_here.append(current_executor().put(np.ones(LONG)))
+
+
+def use_what_was_put():
+    return current_executor().submit(total, kept_here[0]).result()
+
+
+kept_here = []
+
+
+def test_value_of_a_task_outlives_it_if_somebody_keeps_it():
+    with PeerPoolExecutor(1) as pool:
+        pool.submit(put_for_later).result(SOON)
+        assert [pool.submit(use_what_was_put).result(SOON) for _ in range(3)] == [LONG] * 3
+
+
+def use_in_threads():
+    pool = current_executor()
+    value = pool.put(np.ones(LONG))
+    with ThreadPoolExecutor(8) as threads:
+        futures = list(threads.map(lambda _: pool.submit(total, value), range(50)))
+    return [future.result() for future in futures]
+
+
+def test_value_of_a_task_is_there_for_tasks_of_all_its_threads():
+    with shared(2) as pool:
+        assert pool.submit(use_in_threads).result(SOON) == [LONG] * 50
 
 
 def test_what_cannot_be_put_is_an_error_at_once():

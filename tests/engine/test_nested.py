@@ -3,9 +3,9 @@
 import pytest
 
 from woolexec.core.call import ASYNCIO, THREAD
-from woolexec.platform.posix import SIGTERM
+from woolexec.platform.posix import SIGKILL, SIGTERM
 from woolexec.wire.exceptions import load_failure
-from woolexec.wire.frames import Cancel, Close, Next, Options, Raise, Return, Start, Started, Submit, Yield
+from woolexec.wire.frames import Cancel, Close, Drop, Keep, Next, Options, Raise, Return, Start, Started, Submit, Yield
 from woolexec.worker.records import EXITED
 
 
@@ -230,3 +230,58 @@ def test_arguments_of_all_tasks_of_tasks_are_bounded_and_those_of_one_alone_are_
     assert submit(engine, parent, task=4, payload=bytes(40)) is not None
     engine.nested.orphan(parent[1])
     assert engine.nested._size == 0
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_value_of_a_call_is_one_for_all_tasks_that_need_it(engine, parent):
+    _, worker, _ = parent
+    engine.tell(worker, Keep(value=7, payload=b"value"))
+    first, second = (submit(engine, parent, task=task, payload=b"args", values=(7,)) for task in (1, 2))
+    assert first.payload.payload == b"args"
+    assert [value.payload for value in first.payload.values] == [b"value"]
+    assert first.payload.values[0] is second.payload.values[0]
+    other, _ = run(engine, first)
+    assert other.has_sent.values == {first.payload.values[0].number: len(b"value")}
+
+
+def test_value_that_was_dropped_stays_for_tasks_that_need_it(engine, parent):
+    _, worker, _ = parent
+    engine.tell(worker, Keep(value=7, payload=b"value"))
+    child = submit(engine, parent, values=(7,))
+    engine.tell(worker, Drop(value=(7, 8)))
+    assert engine.nested._values == {}
+    assert engine.nested._size == 0
+    assert child.payload.values[0].payload == b"value"
+
+
+def test_values_of_a_worker_end_with_it(engine, parent):
+    _, worker, _ = parent
+    engine.tell(worker, Keep(value=7, payload=b"value"))
+    assert engine.nested._size == 5
+    engine.nested.orphan(worker)
+    assert engine.nested._values == {}
+    assert engine.nested._size == 0
+
+
+@pytest.mark.parametrize("lack", ["room", "descriptors"])
+def test_value_that_finds_no_room_fails_the_tasks_that_need_it_alone(engine, parent, lack):
+    _, worker, far = parent
+    engine.nested._limit = 100
+    engine.tell(worker, Keep(value=6, payload=bytes(90)))
+    last = Keep(value=7, payload=bytes(90))
+    if lack == "descriptors":
+        last.payload = OSError("no descriptors")
+    engine.nested.hear(worker, last, None)
+    assert submit(engine, parent, task=1, values=(6, 7)) is None
+    (refused,) = far.frames()
+    assert lack in str(load_failure(refused.payload)).replace("exceed the limit", "room")
+    assert submit(engine, parent, task=2, values=(6,)) is not None
+    engine.tell(worker, Drop(value=(6, 7)))
+    assert engine.nested._size == 0
+
+
+def test_value_that_was_never_sent_ends_the_worker_that_names_it(engine, parent):
+    assert submit(engine, parent, values=(7,)) is None
+    assert engine.killed == [(parent[1].id, SIGKILL)]

@@ -258,6 +258,22 @@ def test_tasks_at_a_peer_put_values():
         assert pool.submit(pass_on, pool.put(np.ones(LONG))).result(PATIENCE) == 3 * LONG
 
 
+def pass_on_many(number):
+    pool = current_executor()
+    value = pool.put(np.ones(LONG))
+    return sum(future.result() for future in [pool.submit(total, value) for _ in range(number)])
+
+
+def test_value_of_a_task_goes_to_the_peers_of_its_peer_once(sent):
+    with (
+        Peer(1, credentials=CREDENTIALS) as far,
+        Peer(1, credentials=CREDENTIALS, peers=[far.address]) as near,
+        joined(near) as pool,
+    ):
+        assert pool.submit(pass_on_many, 20).result(PATIENCE) == 20 * LONG
+        assert len(sent) <= 1
+
+
 def test_peers_pass_values_on_to_their_own_peers():
     with (
         Peer(1, credentials=CREDENTIALS) as far,

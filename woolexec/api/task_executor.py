@@ -174,14 +174,14 @@ def _hand_on(call: Call) -> None:
 class _NestedHolder:
     """Holds the tasks of one call that lack values; they are not sent to the engine before."""
 
-    shares: ClassVar[bool] = False  # a worker is a target, and has none
+    shares: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._job = nested_tasks.submitting_job()
 
     def takes(self, value: Value) -> bool:
-        """Return False: calls of a task refer to no values."""
-        return False
+        """Return whether it is here, as all are that a task has put."""
+        return not value.is_kept
 
     def hold(self, entry: Call) -> None:
         """Hold a task; the outcomes of its inputs are read meanwhile."""

@@ -6,8 +6,9 @@ from woolexec.core.call import LANES, Call, Pulled
 from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import COMMANDS, Cancel, Close, Raise, Return, Started, Submit, Yield, encode
+from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, attach
+from woolexec.wire.values import Value, WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
             """Signal a worker to read its frames although a call keeps its main thread busy."""
 
 
-NESTED = frozenset({Submit, Cancel, *COMMANDS})
-"""Frames that a call sends about the tasks that it submits."""
+NESTED = frozenset({Submit, Keep, Drop, Cancel, *COMMANDS})
+"""Frames that a call sends about the tasks that it submits, and about the values that they share."""
 
 
 class NestedTasks:
@@ -43,7 +44,7 @@ class NestedTasks:
     The nested tasks of all workers that have not ended yet.
 
     :param end: ends a call by force, wherever it runs, and says whether that was possible
-    :param limit: maximum size of the arguments of all of them, in bytes; those of one alone may exceed it
+    :param limit: maximum size of the arguments and the values of all of them, in bytes; one alone may exceed it
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class NestedTasks:
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
         self._limit = limit
-        self._size = 0  # bytes of the arguments
+        self._size = 0  # bytes of the arguments and values
+        self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
 
@@ -67,6 +69,11 @@ class NestedTasks:
         cls = frame.__class__
         if cls is Submit:
             self.submit(worker, frame, broken)
+        elif cls is Keep:
+            self._keep(worker, frame)
+        elif cls is Drop:
+            for number in frame.value:
+                self._forget((worker.id, number))
         elif cls not in (Cancel, Close) or self._is_stream(worker, frame.call):
             self.command(worker, frame)
         else:
@@ -96,12 +103,12 @@ class NestedTasks:
         except (ValueError, TypeError) as exc:
             broken = exc
         size = 0 if isinstance(frame.payload, OSError) else len(frame.payload)
-        if self._size and self._size + size > self._limit:
-            broken = MemoryError(
-                f"arguments of {size} bytes, beside {self._size} bytes of other tasks that tasks have submitted, "
-                f"exceed the limit of {self._limit} bytes for one client"
-            )
-            frame.payload, size = b"", 0
+        if lack := self._lack("arguments", size):
+            broken, frame.payload, size = lack, b"", 0
+        elif frame.values and not isinstance(frame.payload, OSError):
+            values = [self._values[worker.id, number] for number in frame.values]
+            broken = next((each for each in values if isinstance(each, BaseException)), broken)
+            frame.payload = WithValues(frame.payload, values)
         receiver = _Receiver(self, worker, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
@@ -110,6 +117,29 @@ class NestedTasks:
         self._tasks[worker.id, frame.task] = receiver
         self._size += size
         submit(call, broken, self._scheduler.add)
+
+    def _lack(self, what: str, size: int) -> MemoryError | None:
+        """Return an error if there is no room for so many bytes beside others."""
+        if not self._size or self._size + size <= self._limit:
+            return None
+        return MemoryError(
+            f"{what} of {size} bytes, beside {self._size} bytes of other tasks that tasks have submitted, "
+            f"exceed the limit of {self._limit} bytes for one client"
+        )
+
+    def _keep(self, worker: Worker, frame: Keep) -> None:
+        """Store a value that tasks of a worker's calls share."""
+        payload = frame.payload
+        lack = payload if isinstance(payload, OSError) else self._lack("values", len(payload))
+        if lack is None:
+            self._size += len(payload)
+        self._values[worker.id, frame.value] = lack or Value(payload)
+
+    def _forget(self, key: tuple[int, int]) -> None:
+        """Forget a value; tasks that need it have it."""
+        value = self._values.pop(key, None)
+        if isinstance(value, Value):
+            self._size -= value.size
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
@@ -157,6 +187,8 @@ class NestedTasks:
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
             self._remove((worker_id, task))
+        for key in [key for key in self._values if key[0] == worker.id]:
+            self._forget(key)
 
     def _remove(self, key: tuple[int, int]) -> bool:
         """Forget a task; return False if it is not known."""

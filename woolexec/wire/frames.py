@@ -156,6 +156,7 @@ class Submit(Frame, number=7):
     context: bytes = BLOB(8)
     name: str = STRING(9)
     code: tuple[str, ...] = STRINGS(11)
+    values: tuple[int, ...] = FIXED64S(12)
 
 
 class Wait(Frame, number=8):

@@ -3,6 +3,9 @@ The call that runs in a worker, and the nested tasks that it submits.
 
 A nested task is sent over the worker's socketpair to its engine, which places it like any other task; its outcome
 comes back as Return or Raise under the number that the worker gave it.
+
+A value that nested tasks share is sent to the engine once, before the first task that needs it, and dropped there when
+it is collected here.
 """
 
 from __future__ import annotations
@@ -14,17 +17,20 @@ from time import monotonic, sleep
 from types import CoroutineType
 
 from woolexec.wire.fast_frames import encode_apart
-from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Wait, Yield, encode
+from woolexec.wire.frames import Cancel, Close, Drop, Keep, Options, Raise, Return, Started, Submit, Wait, Yield, encode
 from woolexec.wire.payload import File, attach
+from woolexec.wire.values import WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import weakref
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
     from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
     from woolexec.wire.protobuf import Message
+    from woolexec.wire.values import Value
     from woolexec.worker.frame_reader import Reading
     from woolexec.worker.socket_transport import SocketTransport
 
@@ -71,6 +77,11 @@ declared async, and, once their class is loaded, the future of a nested task."""
 
 held: set[Call] = set()
 """Nested tasks that lack values of others, and have not been sent for that reason."""
+
+_shared: dict[int, weakref.ref[Value]] = {}
+"""The values that the engine has been sent, by number."""
+
+_sharing = threading.RLock()  # held while a value is sent: no task that needs it is sent before
 
 
 def current_job() -> Job | None:
@@ -157,8 +168,33 @@ def submit(call: Call, job: Job | None = None) -> None:
         frame.context = call.context
     if call.options is not None:
         frame.options = Options(**call.options.submit_fields)
+    if payload.__class__ is WithValues:
+        frame.values = _share(payload.values)
+        payload = payload.payload
     file = attach(frame, payload)
     worker.transport.send(encode_apart(frame), file, frame.payload)
+
+
+def _share(values: Sequence[Value]) -> tuple[int, ...]:
+    """Send the engine those of the values that it does not have; return the numbers of all."""
+    import weakref
+
+    assert worker is not None
+    for value in values:
+        number = value.number
+        with _sharing:
+            if number not in _shared:
+                frame = Keep(value=number)
+                file = attach(frame, value.payload)  # type: ignore[arg-type]  # it is here
+                worker.transport.send(encode_apart(frame), file, frame.payload)
+                _shared[number] = weakref.ref(value, lambda _, number=number: _drop(number))  # type: ignore[misc]
+    return tuple(value.number for value in values)
+
+
+def _drop(number: int) -> None:
+    """Let the engine forget a value that is collected; from a destructor, in any thread: this takes no lock."""
+    _shared.pop(number, None)
+    send(Drop(value=(number,)))
 
 
 def flush() -> None:

@@ -156,7 +156,7 @@ class Worker:
 
     def _drop(self, frame: Drop) -> None:
         for number in frame.value:
-            del self._values[number]
+            self._values.pop(number, None)
 
     def _recall(self, frame: Recall) -> None:
         if frame.loop:
