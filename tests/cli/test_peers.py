@@ -44,6 +44,13 @@ def test_peers_lists_what_is_found_and_what_cannot_be_used(peer, tmp_path, capsy
     assert "cannot be used" in lines[where[1]]
 
 
+def test_peer_that_has_failed_lately_is_named(peer, capsys):
+    peer._log.serving("no process can be forked")
+    peer._log.serving("")
+    assert cli.main(["peers", peer.address, "--timeout", "0.2"]) == 0
+    assert "(failures lately: 1; see its log)" in capsys.readouterr().out
+
+
 def test_peers_as_json(peer, tmp_path, capsys):
     assert cli.main(["peers", f"dir:{tmp_path}/shared", "--timeout", "0.2", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -51,6 +58,7 @@ def test_peers_as_json(peer, tmp_path, capsys):
     assert row["usable"] is True
     assert row["workers"] == 2
     assert row["resources"] == {"memory": 64.0}
+    assert row["failures"] == 0
 
 
 def test_no_peers_is_said_and_is_a_failure(tmp_path, capsys):

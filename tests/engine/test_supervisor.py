@@ -205,7 +205,7 @@ def test_worker_is_reaped_once(engine):
 
 def test_only_a_worker_that_was_not_told_to_end_is_reported_as_dead(make_engine):
     dead = []
-    engine = make_engine(limit=2, on_worker_death=dead.append)
+    engine = make_engine(limit=2, on_worker_death=lambda worker, *, is_early: dead.append((worker, is_early)))
     engine.function().seconds = None  # so that each call gets a worker
     one, other = (call.place for call in engine.submit(engine.call(), engine.call()))
     for worker in (one, other):
@@ -215,7 +215,15 @@ def test_only_a_worker_that_was_not_told_to_end_is_reported_as_dead(make_engine)
     engine.supervisor.dismiss(other)
     die(engine, one)
     die(engine, other, 0)
-    assert dead == [one]
+    assert dead == [(one, False)]
+
+
+def test_worker_that_ends_before_it_has_run_anything_is_reported_as_that(make_engine):
+    dead = []
+    engine = make_engine(on_worker_death=lambda worker, *, is_early: dead.append(is_early))
+    engine.submit(engine.call())
+    die(engine, engine.workers[0], 1)
+    assert dead == [True]
 
 
 def test_fork_server_that_dies_costs_what_runs_and_the_next_call_starts_another(engine):

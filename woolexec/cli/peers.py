@@ -173,6 +173,7 @@ async def _row(record: Record, credentials: Credentials) -> dict[str, Any]:
             continue
         about = {"host": welcome.host, "pid": welcome.pid, "workers": welcome.workers, "identity": welcome.identity}
         about |= {"pool": welcome.pool, "tags": list(welcome.tag), "resources": amounts(welcome.resource)}
+        about |= {"failures": welcome.failures}
         return row | about | {"usable": True, "address": address}
     return row | {"usable": False, "address": record.addresses[0], "reason": "; ".join(reasons)}
 
@@ -182,7 +183,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["usable"]:
             offers = [*(f"{name}={amount:g}" for name, amount in row["resources"].items()), *row["tags"]]
-            rest = row["host"], str(row["workers"]), row["pool"] or "-", " ".join(offers) or "-"
+            failed = [f"(failures lately: {row['failures']}; see its log)"] if row["failures"] else []
+            rest = row["host"], str(row["workers"]), row["pool"] or "-", " ".join([*offers, *failed]) or "-"
         else:
             rest = "-", "-", row["pool"] or "-", f"cannot be used: {row['reason']}"
         lines.append((row["address"], *rest))

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.offer import Offer
-    from woolexec.engine.worker_process import Worker
 
 
 class Host:
@@ -48,7 +47,7 @@ class Host:
     :param variables: environment variables for the workers, in addition to those of this process
     :param offer: what calls may require of the workers
     :param guest: a coroutine function that runs in the thread until the host ends; its argument is the host
-    :param on_worker_death: called for each worker that was not told to end
+    :param on_worker_death: called for each worker that was not told to end, with `is_early` if it has run nothing
     """
 
     serves_others: ClassVar[bool] = True
@@ -62,7 +61,7 @@ class Host:
         variables: Mapping[str, str],
         offer: Offer,
         guest: Callable[[Host], Coroutine[Any, Any, None]],
-        on_worker_death: Callable[[Worker], object],
+        on_worker_death: Callable[..., object],
     ) -> None:
         self.loop = Loop(_is_current)
         self.tell = self.loop.tell
@@ -214,7 +213,7 @@ class Hosted:
         host: Host,
         coroutines: int,
         offer: Offer,
-        on_worker_death: Callable[[Worker], object],
+        on_worker_death: Callable[..., object],
         settings: Mapping[str, Any],
     ) -> None:
         self._host = host

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from woolexec.core.policies import Placement
     from woolexec.core.seats import Share
-    from woolexec.engine.worker_process import Worker
 
     class Host(Protocol):
         """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
@@ -99,7 +98,7 @@ class Rounds:
         offer: Offer = NOTHING,
         threads: int = 1,
         variables: Mapping[str, str] | None = None,
-        on_worker_death: Callable[[Worker], object] | None = None,
+        on_worker_death: Callable[..., object] | None = None,
         on_end: Callable[[], object],
         host: Host | None = None,
         **of_workers: Any,

@@ -115,7 +115,7 @@ class Supervisor:
         self.workers: dict[int, Worker] = scheduler.workers
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
-        self.on_death: Callable[[Worker], object] | None = None  # called for a worker that was not told to end
+        self.on_death: Callable[..., object] | None = None  # called for a worker that was not told to end
         self.outcomes: Outcomes  # these two know the supervisor too
         self.nested: NestedTasks
         self._scheduler = scheduler
@@ -294,9 +294,10 @@ class Supervisor:
         self._scheduler.settle(lost, partial(lost_error, worker))
         self.nested.orphan(worker)
         worker.close()
+        is_early = by_itself and not lost and not worker.stopping and started == 0
         if self.on_death is not None and not worker.stopping:
-            self.on_death(worker)
-        if by_itself and not lost and not worker.stopping and started == 0:
+            self.on_death(worker, is_early=is_early)
+        if is_early:
             self._died_early(worker)
 
     def _drain_socket(self, worker: Worker) -> None:

@@ -460,7 +460,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., first: _Optional[bytes] = ..., session: _Optional[bytes] = ..., client: _Optional[str] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock", "resource", "passage", "room", "shares", "trouble")
+    __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "identity", "workers", "coroutines", "tag", "clock", "resource", "passage", "room", "shares", "trouble", "failures")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PYTHON_FIELD_NUMBER: _ClassVar[int]
     WOOLEXEC_FIELD_NUMBER: _ClassVar[int]
@@ -480,6 +480,7 @@ class Welcome(_message.Message):
     ROOM_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     python: str
     woolexec: str
@@ -499,7 +500,8 @@ class Welcome(_message.Message):
     room: int
     shares: bool
     trouble: str
-    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ..., resource: _Optional[_Iterable[str]] = ..., passage: _Optional[bytes] = ..., room: _Optional[int] = ..., shares: _Optional[bool] = ..., trouble: _Optional[str] = ...) -> None: ...
+    failures: int
+    def __init__(self, protocol: _Optional[int] = ..., python: _Optional[str] = ..., woolexec: _Optional[str] = ..., cloudpickle: _Optional[str] = ..., pool: _Optional[str] = ..., nonce: _Optional[bytes] = ..., proof: _Optional[bytes] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., identity: _Optional[str] = ..., workers: _Optional[int] = ..., coroutines: _Optional[int] = ..., tag: _Optional[_Iterable[str]] = ..., clock: _Optional[float] = ..., resource: _Optional[_Iterable[str]] = ..., passage: _Optional[bytes] = ..., room: _Optional[int] = ..., shares: _Optional[bool] = ..., trouble: _Optional[str] = ..., failures: _Optional[int] = ...) -> None: ...
 
 class Passage(_message.Message):
     __slots__ = ("boot", "name", "key")

@@ -1,15 +1,18 @@
 """What a peer tells of itself."""
 
+import asyncio
 import logging
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import Credentials, NoPeersError, PeerPoolExecutor, WorkerLostError
+from woolexec.mesh.client.doctor import look
 from woolexec.mesh.server.peer import Peer
-from woolexec.mesh.server.peer_log import MOST, PERIOD, PeerLog
+from woolexec.mesh.server.peer_log import LATELY, MOST, PERIOD, PeerLog
 
 
 def events(caplog, name):
@@ -44,6 +47,27 @@ def test_worker_that_dies_is_told_and_one_that_is_let_go_is_not(caplog):
         eventually(lambda: events(caplog, "worker died"))
         assert pool.submit(abs, -1).result(PATIENCE) == 1
     assert [(event["worker"], event["exitcode"]) for event in events(caplog, "worker died")] == [(pid, -9)]
+
+
+def test_failures_count_for_a_while():
+    now = [100.0]
+    log = PeerLog(lambda: now[0])
+    worker = SimpleNamespace(pid=1, exitcode=-9)
+    log.worker_died(worker, is_early=False)
+    assert log.failures == 0
+    log.worker_died(worker, is_early=True)
+    now[0] += LATELY / 2
+    log.serving("no process can be forked")
+    log.serving("")
+    assert log.failures == 2
+    now[0] += LATELY / 2 + 1.0
+    assert log.failures == 1
+
+
+def test_failures_are_told_to_those_who_have_proved_themselves(caplog):
+    with Peer(1, credentials=CREDENTIALS) as peer:
+        peer._log.serving("no process can be forked")
+        assert asyncio.run(look(peer.address, CREDENTIALS)).failures == 1
 
 
 def test_drain_is_told(caplog):

@@ -253,6 +253,7 @@ class Door:
         self._fingerprints = fingerprints
         self._secret = secrets.token_bytes(32)
         self._used: dict[bytes, float] = {}  # nonces that were used, and when they expire
+        self.failures: Callable[[], int] = int  # of the peer lately
 
     def greet(self, metadata: Iterable[tuple[str, Any]]) -> bytes:
         """
@@ -293,7 +294,7 @@ class Door:
         """
         welcome = Welcome()
         welcome.CopyFrom(self._welcome)
-        welcome.clock, welcome.passage = time(), passage
+        welcome.clock, welcome.passage, welcome.failures = time(), passage, self.failures()
         data = welcome.SerializeToString()
         if self._token is None:
             return ((WELCOME_KEY, data),)

@@ -156,6 +156,7 @@ class Peer:
         self._door = Door(credentials.token, welcome, self._shown.fingerprints if self._shown else no_certificates)
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
+        self._door.failures = lambda: self._log.failures
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = tuple(peers)

@@ -5,11 +5,14 @@ Clients that join and leave, the start of draining, and that the peer serves aga
 workers, and that no worker can be started are WARNING.  Each record has its parts as a dict, `about`, for handlers that
 write fields.  Strangers can cause any number of refusals, so only `MOST` of them in `PERIOD` seconds are logged, and
 the number of the others.
+
+It also counts the failures for which clients avoid the peer, so that `woolexec peers` can name it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from woolexec.engine.worker_process import Worker
 
 MOST, PERIOD = 10, 10.0
+
+LATELY = 600.0
+"""Seconds for which a failure of the peer counts; the latest thousand of them do."""
 
 _LONGEST = 1000
 """Maximum length of a text, in characters."""
@@ -40,6 +46,14 @@ class PeerLog:
         self._clock = clock
         self._since = clock()
         self._told = self._untold = 0
+        self._failed: deque[float] = deque(maxlen=1000)
+
+    @property
+    def failures(self) -> int:
+        """How often workers ended lately before they ran anything, or could not be started."""
+        while self._failed and self._failed[0] < self._clock() - LATELY:
+            self._failed.popleft()
+        return len(self._failed)
 
     def joined(self, client: str, address: str) -> None:
         """A client has opened its link."""
@@ -72,6 +86,7 @@ class PeerLog:
     def serving(self, reason: str) -> None:
         """No worker could be started, for this reason; empty: one has been started again."""
         if reason:
+            self._failed.append(self._clock())
             text = f"not serving: no worker can be started: {reason}"
             self._tell(logging.WARNING, "not serving", text, reason=reason)
         else:
@@ -91,8 +106,10 @@ class PeerLog:
         text = f"taking calls again: {used >> 20} of {limit >> 20} MiB of memory are in use"
         self._tell(logging.INFO, "memory is back", text, used=used, limit=limit)
 
-    def worker_died(self, worker: Worker) -> None:
-        """A worker has ended unexpectedly."""
+    def worker_died(self, worker: Worker, *, is_early: bool) -> None:
+        """A worker has ended unexpectedly; `is_early`: before it ran anything."""
+        if is_early:
+            self._failed.append(self._clock())
         text = f"worker {worker.pid} {describe_exit(worker.exitcode)}"
         self._tell(logging.WARNING, "worker died", text, worker=worker.pid, exitcode=worker.exitcode)
 
