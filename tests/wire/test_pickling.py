@@ -78,6 +78,64 @@ def test_large_payload_is_a_memory_file(value):
         assert isinstance(payload, File)
 
 
+BLOB = bytes(range(256)) * 2000
+
+
+def _data_of(values):
+    return [bytes(value) if isinstance(value, bytearray) else value for value in values]
+
+
+@pytest.mark.parametrize("first", [BLOB, bytearray(BLOB), "text" * 100_000], ids=["bytes", "bytearray", "str"])
+@pytest.mark.parametrize("wrap", [list, tuple, lambda parts: dict(enumerate(parts))], ids=["list", "tuple", "dict"])
+def test_large_data_in_containers_comes_back_and_is_one_object_where_it_was_one(first, wrap):
+    back = loads(dumps_call((wrap([first, first, "x", BLOB]),), {}))[0][0]
+    back = list(back.values()) if isinstance(back, dict) else list(back)
+    assert _data_of(back) == _data_of([first, first, "x", BLOB])
+    assert back[0] is back[1]
+
+
+def test_pickle_that_is_written_in_pieces_has_the_bytes_of_one_that_is_not():
+    value = [BLOB, {"a": 1}, BLOB[1:], [["word"] * 50 for _ in range(4000)], "text" * 100_000]
+    assert bytes(dumps_value(value).load()[0]) == pickle.dumps(value, 5)
+
+
+def test_large_data_that_names_the_main_module_does_no_harm():
+    payload = dumps_value([b"c__main__\nGone\n" * 10_000, {"a": 1}])
+    assert bytes(payload.load()[0]) == pickle.dumps([b"c__main__\nGone\n" * 10_000, {"a": 1}], 5)
+
+
+def test_function_beside_large_data_travels_by_value(monkeypatch):
+    def of_main():
+        return 5
+
+    of_main.__module__, of_main.__qualname__ = "__main__", "of_main"
+    monkeypatch.setattr(sys.modules["__main__"], "of_main", of_main, raising=False)
+    back, function = loads(dumps_value([BLOB, of_main]))
+    assert back == BLOB
+    assert function() == 5
+
+
+def test_array_of_a_subclass_comes_back():
+    np = pytest.importorskip("numpy")
+    array = np.rec.fromarrays([np.arange(20_000), np.arange(20_000) / 2], names="a,b")
+    for back in (loads(dumps_value(array)), loads(dumps_value([array]))[0]):
+        assert type(back) is type(array)
+        assert (back == array).all()
+
+
+def test_large_data_in_containers_is_inline_where_that_is_asked_for(monkeypatch):
+    value = [BLOB, BLOB]
+    assert loads(dumps_inline(value)) == value
+
+    def no_memory_file(*_):
+        raise OSError
+
+    monkeypatch.setattr(payloads, "memory_file", no_memory_file)
+    payload = dumps_value(value)
+    assert type(payload) is bytes
+    assert loads(payload) == value
+
+
 def test_numbers_and_texts_are_what_the_c_pickler_writes():
     assert dumps_value("text") == pickle.dumps("text", 5)
     assert dumps_call((1, None), {}) == pickle.dumps(((1, None), {}), 5)

@@ -212,6 +212,23 @@ def _block(size: int) -> bytearray | mmap.mmap:
         return bytearray(size)
 
 
+class Pieces:
+    """A large pickle in the pieces in which the pickler wrote it, into this, without copying large `bytes`."""
+
+    __slots__ = ("parts", "write")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def join(self) -> bytes:
+        """Return the pickle in one piece."""
+        return b"".join(self.parts)
+
+
 class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
     """
     The large globals that a function names, each of which is a payload of its own: see `bundle`.
@@ -224,7 +241,7 @@ class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's sta
         self.known = known
 
 
-def pack(body: bytes, buffers: Sequence[Any]) -> bytes | File | Parts:
+def pack(body: bytes | Pieces, buffers: Sequence[Any]) -> bytes | File | Parts:
     """
     Make a payload of a pickle and its out-of-band buffers, which are copied once.
 
@@ -237,6 +254,8 @@ def pack(body: bytes, buffers: Sequence[Any]) -> bytes | File | Parts:
         except OSError:
             if size > INLINE_LIMIT:
                 raise
+    if isinstance(body, Pieces):
+        body = body.join()
     if not buffers:
         return body
     return Parts([body, *(buffer if buffer.__class__ is bytes else bytes(buffer) for buffer in buffers)])
@@ -246,11 +265,12 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
     """
     Write a body and its buffers to a memory file.
 
+    :param parts: those: `bytes`, views of bytes, or `Pieces`
     :param at_all_costs: write it even if descriptors are scarce
     :param folder: write it to a file without a name in this folder, on disk
     :raises OSError: if no descriptor or no memory is left
     """
-    extent = [memoryview(part).nbytes for part in parts]
+    extent = [len(part) for part in parts]
     offsets, end = offsets_of(extent)
     fd = memory_file(folder)
     try:
@@ -259,11 +279,14 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
         os.ftruncate(fd, end)
         pieces: list[Any] = []
         pos = 0
-        for part, start in zip(parts, offsets, strict=True):
+        for part, start, size in zip(parts, offsets, extent, strict=True):
             if start > pos:
                 pieces.append(_PADDING[: start - pos])
-            pieces.append(part)
-            pos = start + memoryview(part).nbytes
+            if part.__class__ is Pieces:
+                pieces += part.parts
+            else:
+                pieces.append(part)
+            pos = start + size
         _write_all(fd, pieces)
         seal(fd)
     except BaseException:
@@ -326,16 +349,16 @@ def shared_file(size: int) -> int:
 
 
 def _write_all(fd: int, pieces: Sequence[Any]) -> None:
-    views = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
+    left = [piece for piece in pieces if len(piece)]
     offset, first = 0, 0
-    while first < len(views):
-        done = pwritev(fd, views[first : first + _PIECES], offset)
+    while first < len(left):
+        done = pwritev(fd, left[first : first + _PIECES], offset)
         offset += done
-        while first < len(views) and done >= len(views[first]):
-            done -= len(views[first])
+        while first < len(left) and done >= len(left[first]):
+            done -= len(left[first])
             first += 1
         if done:
-            views[first] = views[first][done:]
+            left[first] = memoryview(left[first])[done:]
 
 
 def _read_all(fd: int, view: memoryview, offset: int) -> None:

@@ -7,7 +7,7 @@ Guarantees:
 3. Buffers of at least `payload.APART` bytes are pickled out of band and copied once, into a memory file or into the
    payload.
 4. `bytes` of at least `payload.APART` bytes that are an argument or the result itself are pickled out of band and not
-   copied at all before they are written: they cannot change.
+   copied at all before they are written: they cannot change.  Larger ones (64 KiB) inside of containers are not either.
 5. Arrays arrive writable, even if they are read-only here, as they do from the standard library's pool up to Python
    3.13; no array shares its memory with another object.
 """
@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from itertools import islice
 from types import FunctionType, MethodType
 
 from woolexec.wire import modules, reducers, unpickling
-from woolexec.wire.arrays import is_array
+from woolexec.wire.arrays import is_array, is_array_class
 from woolexec.wire.atoms import ATOMS
 from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
-from woolexec.wire.payload import APART, LARGE, File, Parts, pack
+from woolexec.wire.payload import APART, LARGE, File, Parts, Pieces, pack
 from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from woolexec.wire.payload import Needs
@@ -169,7 +170,10 @@ def dumps(
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
     body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
-        body += ALL_BYTES
+        if isinstance(body, Pieces):
+            body.write(ALL_BYTES)
+        else:
+            body += ALL_BYTES
     return pack(body, buffers)
 
 
@@ -184,7 +188,7 @@ def dumps_inline(
     :param inputs: see `dumps`
     """
     kind = _FUNCTION if is_function else _HOME if goes_home else _OUTCOME
-    return _dump(obj, [], sys.maxsize, kind=kind, inputs=inputs)
+    return _joined(_dump(obj, [], sys.maxsize, kind=kind, inputs=inputs))
 
 
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
@@ -210,7 +214,7 @@ class Pickled:
         :raises Exception: whatever pickling raises
         """
         buffers: list[Any] = []
-        body = _dump(value, buffers, APART, kind=_HOME if goes_home else _OUTCOME)
+        body = _joined(_dump(value, buffers, APART, kind=_HOME if goes_home else _OUTCOME))
         return cls(body, tuple(map(pickle.PickleBuffer, buffers)))
 
     def load(self) -> Any:
@@ -240,7 +244,7 @@ def _dump(
     inputs: list[Any] | None = None,
     *,
     keeps_flags: bool = False,
-) -> bytes:
+) -> bytes | Pieces:
     """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
     with_reducers = False
 
@@ -258,9 +262,14 @@ def _dump(
 
     try:
         if not _is_by_value(obj):
-            body = pickle.dumps(obj, 5, buffer_callback=is_inline)
-            if _GLOBAL not in body:  # it names no class and no function: the usual case
-                return body
+            body: bytes | Pieces
+            if _is_bulky(obj):
+                body = Pieces()
+                pickle.Pickler(body, 5, buffer_callback=is_inline).dump(obj)
+            else:
+                body = pickle.dumps(obj, 5, buffer_callback=is_inline)
+                if _GLOBAL not in body:  # it names no class and no function: the usual case
+                    return body
             if not _names_by_value(body):
                 if _needs_reducers(body):
                     raise _NeedsReducersError
@@ -300,7 +309,27 @@ def _is_by_value(obj: Any, depth: int = 3) -> bool:
     return type(module) is str and modules.comes_by_value(module)
 
 
-def _names_by_value(body: bytes) -> bool:
+def _is_bulky(obj: Any, depth: int = 4) -> bool:
+    """
+    Return whether large `bytes`, texts or data of arrays are known to be part of an object's pickle.
+
+    Such a pickle is written in pieces; all others are faster in one.
+    """
+    cls: Any = type(obj)
+    if cls is tuple or cls is list:
+        return depth > 0 and any(_is_bulky(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
+    if cls is dict:
+        return depth > 0 and any(_is_bulky(each, depth - 1) for each in islice(obj.values(), 1))
+    if cls is bytes or cls is str or cls is bytearray:
+        return len(obj) >= _WALKED
+    return is_array_class(cls) and not is_array(obj) and obj.nbytes >= _WALKED
+
+
+def _joined(body: bytes | Pieces) -> bytes:
+    return body.join() if isinstance(body, Pieces) else body
+
+
+def _names_by_value(body: bytes | Pieces) -> bool:
     """Return whether a pickle refers to ``__main__``, or to another module that the receiver cannot import."""
     if _holds(body, _MAIN):
         return True
@@ -308,7 +337,7 @@ def _names_by_value(body: bytes) -> bool:
     return bool(modules.by_path) and any(_holds(body, name) for name in modules.by_path.values())
 
 
-def _needs_reducers(body: bytes) -> bool:
+def _needs_reducers(body: bytes | Pieces) -> bool:
     """Return whether a pickle may contain an object that multiprocessing has a reducer for, such as a connection."""
     registered = reducers.registered()
     return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
@@ -319,12 +348,14 @@ _LARGE_OPCODES = {0x42: 4, 0x58: 4, 0x8E: 8, 0x8D: 8, 0x96: 8}
 """BINBYTES, BINUNICODE, BINBYTES8, BINUNICODE8 and BYTEARRAY8, with the width of their size in bytes."""
 
 
-def _holds(body: bytes, word: bytes) -> bool:
+def _holds(body: bytes | Pieces, word: bytes) -> bool:
     """
     Return whether a word occurs in a pickle; it may be missed inside `bytes`, strings and buffers of 64 KiB or more.
 
     The pickler writes those between its frames, where they are skipped.  `rfind` takes half the time of `in`.
     """
+    if isinstance(body, Pieces):
+        return any(piece.rfind(word) >= 0 for piece in _frames(body.parts))
     end, pos = len(body), 2
     if end < _WALKED:
         return body.rfind(word) >= 0
@@ -341,6 +372,16 @@ def _holds(body: bytes, word: bytes) -> bool:
         else:  # small opcodes, whose sizes are not worth tracking
             return body.rfind(word, pos) >= 0
     return False
+
+
+def _frames(pieces: list[bytes]) -> Iterator[bytes]:
+    """Yield the pieces of a pickle without those that are large `bytes` or strings, whose sizes are announced."""
+    last = b""
+    for piece in pieces:
+        size = len(piece)
+        if size < _WALKED or not last.endswith(size.to_bytes(4 if size < 1 << 32 else 8, "little")):
+            yield piece
+        last = piece
 
 
 def prepare(payload: bytes | memoryview | File | Parts) -> None:
