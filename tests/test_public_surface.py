@@ -13,6 +13,8 @@ import woolexec
 from woolexec import PeerPoolExecutor
 
 NAMES = [
+    "Actor",
+    "ActorLostError",
     "AsyncMap",
     "Candidate",
     "Credentials",
@@ -48,6 +50,7 @@ NAMES = [
 ]
 
 METHODS = {
+    "actor": "(self, cls, /, *args, **kwargs)",
     "__init__": "(self, max_workers=None, mp_context=None, initializer=None, initargs=(), *,"
     " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=(), on_worker_start=None,"
@@ -69,10 +72,11 @@ METHODS = {
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
     " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0,"
-    " keep=False, at='')",
+    " keep=False, at='', restarts=0, max_concurrency=None)",
 }
 
 ERRORS = {
+    "ActorLostError": woolexec.WorkerLostError,
     "CredentialsError": woolexec.WoolexecError,
     "InitializerError": BrokenProcessPool,
     "NoPeersError": BrokenProcessPool,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from woolexec.api.actor import Actor as Actor
     from woolexec.api.map_async import AsyncMap as AsyncMap
     from woolexec.api.propagation import propagate as propagate
     from woolexec.api.routines import routine as routine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from woolexec.core.policies import PowerOfTwoChoices as PowerOfTwoChoices
     from woolexec.core.policies import RoundRobin as RoundRobin
     from woolexec.discovery.base import Discovery as Discovery
+    from woolexec.errors import ActorLostError as ActorLostError
     from woolexec.errors import CredentialsError as CredentialsError
     from woolexec.errors import DiscoveryError as DiscoveryError
     from woolexec.errors import InitializerError as InitializerError
@@ -47,6 +49,8 @@ __version__ = "0.1.0"
 
 # Imported on first use: a worker imports this package too, and needs none of these names.
 _WHERE = {
+    "Actor": "woolexec.api.actor",
+    "ActorLostError": "woolexec.errors",
     "AsyncMap": "woolexec.api.map_async",
     "Candidate": "woolexec.core.candidate",
     "Credentials": "woolexec.mesh.security.credentials",
@@ -81,6 +85,8 @@ _WHERE = {
 }
 
 __all__ = [  # the names of _WHERE
+    "Actor",
+    "ActorLostError",
     "AsyncMap",
     "Candidate",
     "Credentials",

@@ -46,6 +46,14 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
         return rebuild, (type(self), self.args, self.__dict__)
 
 
+class ActorLostError(WorkerLostError):
+    """
+    The process of an actor died before the call of a method had ended, or the actor has ended.
+
+    The calls of an actor that were not started are run if it has ``restarts`` left; see `PeerPoolExecutor.actor`.
+    """
+
+
 class ValueLostError(WorkerLostError):
     """
     The value of a task is lost: it had stayed with a peer (``keep=True``), and the link to that has ended.
@@ -66,5 +74,5 @@ class NoPeersError(WoolexecError, BrokenProcessPool):
     """Tasks waited longer than `peers_timeout` and no peer was connected to run them; the message says why."""
 
 
-for _class in (WorkerLostError, ValueLostError, InitializerError, WorkerStartError, NoPeersError):
+for _class in (WorkerLostError, ActorLostError, ValueLostError, InitializerError, WorkerStartError, NoPeersError):
     _class.__module__ = "woolexec.errors"  # users, pickles and `retry_on` look them up there

@@ -3,6 +3,7 @@ All public exceptions.
 
 WoolexecError
 ├── WorkerLostError     the worker died while it ran the call (also a BrokenProcessPool)
+│   ├── ActorLostError  so did the process of an actor, or it has ended
 │   └── ValueLostError  the value of a task had stayed with a peer that is gone
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
@@ -29,9 +30,17 @@ from woolexec.base_error import WoolexecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from woolexec.broken_pool import InitializerError, NoPeersError, ValueLostError, WorkerLostError, WorkerStartError
+    from woolexec.broken_pool import (
+        ActorLostError,
+        InitializerError,
+        NoPeersError,
+        ValueLostError,
+        WorkerLostError,
+        WorkerStartError,
+    )
 
 __all__ = [
+    "ActorLostError",
     "CredentialsError",
     "DiscoveryError",
     "InitializerError",
@@ -51,7 +60,14 @@ __all__ = [
 ]
 
 # Imported on first use: `concurrent.futures.process`, which defines BrokenProcessPool, imports 30 more modules.
-_BROKEN_POOL = ("InitializerError", "NoPeersError", "ValueLostError", "WorkerLostError", "WorkerStartError")
+_BROKEN_POOL = (
+    "ActorLostError",
+    "InitializerError",
+    "NoPeersError",
+    "ValueLostError",
+    "WorkerLostError",
+    "WorkerStartError",
+)
 
 
 class StoreFullError(WoolexecError, MemoryError):

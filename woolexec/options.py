@@ -8,7 +8,7 @@ views, nested tasks, and the frames to workers and peers all take it from here.
 
 from __future__ import annotations
 
-from woolexec.checks import integer, positive_seconds, shown, wrong_type
+from woolexec.checks import count, integer, positive_seconds, shown, wrong_type
 from woolexec.resources import Line, Requirement
 
 TYPE_CHECKING = False
@@ -44,6 +44,8 @@ class WithOptions:
         priority: int = 0,
         keep: bool = False,
         at: str | Future[Any] = "",
+        restarts: int = 0,
+        max_concurrency: int | None = None,
     ) -> View_co:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -78,6 +80,9 @@ class WithOptions:
             `map`, on streams and on tasks of tasks
         :param at: as `near`, but the task runs there and nowhere else, and fails as with `require` if there is no such
             peer.  The future of a value that no peer keeps stands for no place; one that fails, fails the task
+        :param restarts: how often an `actor` is made again, by its constructor, after it was lost.  It has no effect on
+            other tasks, and neither has `max_concurrency`
+        :param max_concurrency: maximum number of coroutines and streams of one actor that run at once; None: 1,000
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -109,6 +114,10 @@ def _text_or_none(name: str, value: Any) -> str | None:
     if not isinstance(value, str | None):
         raise wrong_type(name, "a str or None", value)
     return value
+
+
+def _count_or_none(name: str, value: Any) -> int | None:
+    return None if value is None else count(name, value, "an integer or None")
 
 
 def _backend(name: str, value: Any) -> str | None:
@@ -206,6 +215,8 @@ OPTIONS = {
     "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
     "keep": Option(_flag),  # links ask for it where there is a future
     "at": Option(_place, SUBMIT, write=name_of_place),
+    "restarts": Option(_retries),
+    "max_concurrency": Option(_count_or_none, START),
 }
 """
 The options by name.
@@ -242,6 +253,8 @@ class TaskOptions:
     priority: int
     keep: bool
     at: str | Future[Any]
+    restarts: int
+    max_concurrency: int | None
     line: Line | None
     """The line in which the task waits, as far as it is known; None: the default line."""
     awaited: tuple[Any, ...]

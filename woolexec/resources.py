@@ -120,6 +120,8 @@ if TYPE_CHECKING:
         client: object = None
         away: bool = False
         """They need values that are with peers, and not here: see `woolexec.core.away`."""
+        actor: object = None
+        """Whose methods they call, or `LIVES`: see `woolexec.core.actors`."""
 
 else:  # without `typing`, which takes long to import
-    Line = namedtuple("Line", "priority requirement near client away", defaults=(0, None, "", None, False))  # noqa: PYI024
+    Line = namedtuple("Line", "priority requirement near client away actor", defaults=(0, None, "", None, False, None))  # noqa: PYI024

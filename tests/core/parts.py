@@ -59,6 +59,7 @@ class Actions:
         self.timers = []
         self.scheduler = None
         self.startable = startable
+        self.started = 0
 
     def send(self, place, calls):
         if calls:
@@ -67,13 +68,18 @@ class Actions:
     def send_recall(self, place, number, waiting):
         self.done.append(("recall", place, number, waiting))
 
-    def start_worker(self):
+    def start_worker(self, actor=None):
         if not self.startable:
             return None
         self.startable -= 1
-        worker = Worker(len(self.scheduler.workers) + 1)
-        self.scheduler.joined(worker)
+        self.started += 1
+        worker = Worker(self.started)
+        worker.actor = actor
+        (self.scheduler if actor is None else self.scheduler.actors).joined(worker)
         return worker
+
+    def end_life(self, life):
+        self.done.append(("end", life.number))
 
     def dismiss(self, worker):
         worker.stopping = True

@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import assert_type
 
-from woolexec import PeerPoolExecutor, WorkerLostError, routine
+from woolexec import Actor, PeerPoolExecutor, WorkerLostError, routine
 
 
 def repeat(text: str, times: int, *, between: str = "") -> str:
@@ -78,3 +78,38 @@ async def awaited_values_have_the_types_of_the_function(pool: PeerPoolExecutor) 
     await pool.run(double, "3")  # type: ignore[call-overload]
     async with pool as same:
         assert_type(same, PeerPoolExecutor)
+
+
+class Counter:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def add(self, number: int) -> int:
+        return self.value + number
+
+    async def add_later(self, number: int) -> int:
+        return self.add(number)
+
+    def count(self, times: int) -> Generator[int, None, None]:
+        yield from range(times)
+
+
+def methods_of_an_actor_have_their_types(pool: PeerPoolExecutor) -> None:
+    counter = pool.actor(Counter, 10)
+    assert_type(counter, Actor[Counter])
+    assert_type(counter.submit(Counter.add, 5).result(), int)
+    assert_type(counter.submit(Counter.add_later, 5).result(), int)
+    assert_type(list(counter.map(Counter.add, [1, 2])), list[int])
+    with counter.stream(Counter.count, 3) as items:
+        assert_type(next(items), int)
+    assert_type(counter.with_options(timeout=1.0).submit(Counter.add, 5).result(), int)
+    counter.submit(Counter.add, "5")  # type: ignore[call-overload]
+    counter.submit(length, "a")  # type: ignore[call-overload]
+    pool.actor(Counter, "10")  # type: ignore[arg-type]
+
+
+async def methods_of_an_actor_are_awaited(pool: PeerPoolExecutor) -> None:
+    async with pool.actor(Counter, 10) as counter:
+        assert_type(await counter.run(Counter.add, 5), int)
+        assert_type(await counter.run(Counter.add_later, 5), int)
+        assert_type([item async for item in counter.map_async(Counter.add, [1])], list[int])

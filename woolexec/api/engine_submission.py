@@ -40,7 +40,7 @@ class EngineSubmission(Submission):
 
     def __init__(self, engine: Engine, workers: int, limits: tuple[int | None, str | None]) -> None:
         super().__init__(engine, Functions(engine.intern), engine.submit)
-        self._engine = engine
+        self.engine = engine
         self._workers = workers
         self._limits = limits
         self._store: Store | None = None
@@ -58,12 +58,12 @@ class EngineSubmission(Submission):
         :raises RuntimeError: after shutdown, at the interpreter's end, or in a forked child
         :raises BrokenProcessPool: if the engine is broken
         """
-        if self.is_closed or self._engine.refuses or _ending:  # one call: this is on the path of each task
+        if self.is_closed or self.engine.refuses or _ending:  # one call: this is on the path of each task
             self._refuse()
 
     def _holder(self) -> Holder:
         """Return the engine's."""
-        return self._engine.inputs()
+        return self.engine.inputs()
 
     def _value(self, payload: bytes | File | Parts) -> Value:
         """
@@ -79,7 +79,7 @@ class EngineSubmission(Submission):
         return self._store.add(payload)
 
     def _refuse(self) -> None:
-        engine = self._engine
+        engine = self.engine
         if engine.forked:
             raise RuntimeError(FORKED_CHILD)
         if engine.broken is not None:
@@ -101,7 +101,7 @@ class EngineSubmission(Submission):
         """
         from woolexec.api.inputs import bound
 
-        engine, function = self._engine, self.function(fn, options)
+        engine, function = self.engine, self.function(fn, options)
         if function.is_stream:
             raise TypeError(f"run_on_all takes no generator functions: {function.name}")
         arguments = bound(dumps_call((fn, *args) if function.calls_first else args, kwargs))
@@ -135,7 +135,7 @@ class EngineSubmission(Submission):
         :param star: each item is a tuple of arguments
         """
         context = context_vars.capture(function.name)
-        return ChunkSender(self._engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
+        return ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
 
 
 _ending = False

@@ -180,11 +180,18 @@ def _pass() -> None:
 
 
 class FutureSender:
-    """Sends each item of a map as a separate task."""
+    """
+    Sends each item of a map as a separate task.
 
-    def __init__(self, submit: Callable[[tuple[Any, ...]], CallFuture[Any]], *, star: bool) -> None:
+    :param by_force: plain tasks that run are ended when the map is
+    """
+
+    def __init__(
+        self, submit: Callable[[tuple[Any, ...]], CallFuture[Any]], *, star: bool, by_force: bool = True
+    ) -> None:
         self._submit = submit
         self._star = star
+        self._by_force = by_force
         self.size = 0
         self.ahead = LOOP
 
@@ -203,7 +210,7 @@ class FutureSender:
 
     def cancel(self, units: Iterable[Unit], ended: Latch) -> None:
         """Cancel all, and close the streams that were not given out; open the latch when all have ended."""
-        gates = [_end(unit.future) for unit in units if unit.future is not None]
+        gates = [_end(unit.future, self._by_force) for unit in units if unit.future is not None]
         countdown = _Countdown(ended)
         for latch in gates:
             if latch is not None:
@@ -211,10 +218,10 @@ class FutureSender:
         countdown.release()
 
 
-def _end(future: CallFuture[Any]) -> Latch | None:
+def _end(future: CallFuture[Any], by_force: bool) -> Latch | None:  # noqa: FBT001  # as `FutureSender` has it
     """End the call or stream of a future; return the latch that opens at its end, None if it has ended."""
     call = future.outstanding_call
-    if future.cancel(force=True):
+    if future.cancel(force=by_force or future.is_lane):
         return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if not future.done() or future.cancelled() or future.exception() is not None:
         return None

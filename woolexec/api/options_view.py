@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
+    from woolexec.api.actor import Actor
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.core.call import Function
@@ -104,6 +105,24 @@ class EngineExecutor(BaseExecutor):
         made = run(await arguments)
         await all_done([future for _, future in made], abandon=self._abandons)
         return {key(): future for key, future in made}
+
+    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Actor[T]:
+        """
+        Make an object in a worker process of its own; return a view of this executor for the calls of its methods.
+
+        The constructor is called as ``cls(*args, **kwargs)``.  What it raises is raised by the calls of the methods.
+        With `with_options` before this, `restarts`, `max_concurrency`, `require`, `near`, `at`, `priority` and `name`
+        are about the object, `timeout` about the constructor and each call, and the others about each call.
+
+        The object ends with the returned view, by `Actor.shutdown`, or with this executor, after the calls that were
+        submitted.
+
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
+        :raises Exception: any exception raised by pickling the class and the arguments
+        """
+        from woolexec.api.actor import Actor
+
+        return Actor._make(self._pool, self._options, cls, args, kwargs)
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         raise NotImplementedError

@@ -86,7 +86,7 @@ class Submission:
                 args = fn, *args
             payload = dumps_call(args, kwargs)
             if options is not None and options.awaited:
-                payload = _beside(payload, options)
+                payload = beside(payload, options)
             context = context_vars.capture(function.name)
         except BaseException as exc:  # pickling runs user code
             future.deliver_failure(None, exc)
@@ -136,7 +136,7 @@ class Submission:
         return self.functions.get(fn, None if options is None else options.backend)
 
 
-def _beside(payload: bytes | File | Parts | Unbound, options: TaskOptions) -> Unbound:
+def beside(payload: bytes | File | Parts | Unbound, options: TaskOptions) -> Unbound:
     """Return arguments that wait for the futures in the options too."""
     if not isinstance(payload, Unbound):
         payload = Unbound(payload)

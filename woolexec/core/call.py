@@ -58,6 +58,8 @@ class Relayed:
     """A receiver that passes failures on; the classes of an exception are set before the exception is delivered."""
 
     types: tuple[str, ...] = ()
+    takes_logs = True
+    """Records of the call go to this receiver, and not to the handlers of this process."""
 
     def deliver_log(self, frame: Any) -> None:
         """Pass on a logging record."""
@@ -83,6 +85,9 @@ TABLE: dict[str, dict[str, str]] = {
 MAIN, ASYNCIO, TRIO, THREAD = LANES = range(4)
 """Lanes: where in a worker a call runs.  In the main thread, one call at a time; on an event loop, concurrently with
 others; or in a thread of its own."""
+
+LIFE = 4
+"""The lane of a call that makes an object, in the main thread, and ends with it: see `woolexec.core.actor`."""
 
 
 class Function:

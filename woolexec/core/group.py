@@ -14,6 +14,7 @@ from woolexec.core.ready_queue import ReadyQueue
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from woolexec.core.place import Place
 
@@ -120,7 +121,12 @@ class Group:
         """Queue a call again that was started and failed."""
         call.move("retry")
         call.pin = 0  # the place where it was to run is gone
-        self.queue.give_back(call)
+        self._queue_of(call).give_back(call)
+
+    def _queue_of(self, call: Call) -> ReadyQueue:
+        """Return the queue in which a call waits that was taken from it: this one, or that of its actor."""
+        actor: Any = None if call.line is None else call.line.actor
+        return self.queue if actor is None else actor.queue_of(call)
 
     def wait(self, place: Place, number: int) -> None:
         """Note that a call of this place waits for its own tasks: the place can run those."""
@@ -195,4 +201,4 @@ class Group:
             self.queue.offer(call)
             place.pinned.insert(0, call)
         else:
-            self.queue.give_back(call)
+            self._queue_of(call).give_back(call)

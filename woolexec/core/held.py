@@ -20,9 +20,11 @@ def is_about_away(payload: Any) -> bool:
 
 def line_up(entry: Call | Chunk) -> None:
     """Set the line of a call or chunk that has its payload, before it is queued."""
-    away = is_about_away(entry.payload)
+    away, before = is_about_away(entry.payload), entry.line
     if entry.options is not None and entry.options.awaited:
         entry.line = entry.options.line_now()
+        if before is not None and before.actor is not None:
+            entry.line = (entry.line or Line())._replace(actor=before.actor)
     if away or entry.line is not None:
         line = (entry.line or Line())._replace(away=away)
         entry.line = line if any(line) else None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.actions import Actions
+    from woolexec.core.actors import Actors
     from woolexec.core.offering import Offering
     from woolexec.core.place import Place
     from woolexec.core.policies import Placement
@@ -55,6 +56,9 @@ class Scheduler:
     :param share: the seats of the local workers, if they share them with those of others; `limit` is then 0
     """
 
+    actors: Actors | None = None
+    """Made with the first actor."""
+
     def __init__(
         self,
         actions: Actions,
@@ -71,6 +75,7 @@ class Scheduler:
         self.held = Held(self.main.queue, partial(self.add, is_offered=True))
         self.workforce = Workforce(limit)
         self.workers = self.workforce.workers
+        self.all_workers: dict[int, Any] = {}  # those of actors too, which are sent nothing else
         self.links: list[Any] = []
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
@@ -97,17 +102,20 @@ class Scheduler:
     @property
     def places(self) -> list[Any]:
         """All places where calls may be outstanding: of workers, of peers, and the lanes of both; from any thread."""
-        targets = [*tuple(self.workers.values()), *tuple(self.links)]
+        targets = [*tuple(self.all_workers.values()), *tuple(self.links)]
         return [*targets, *(target.lane_place for target in targets)]
 
     @property
     def has_waiting(self) -> bool:
         """Something is queued, or waits for values."""
+        if self.actors is not None and self.actors.has_waiting:
+            return True
         return self.main.queue.head() is not None or self.lanes.queue.head() is not None or bool(self.held)
 
     def take_waiting(self) -> list[Call | Chunk]:
         """Remove and return everything that is queued, or waits for values."""
-        return self.main.queue.clear() + self.lanes.queue.clear() + self.held.clear()
+        lives = [] if self.actors is None else self.actors.queue.clear()
+        return self.main.queue.clear() + self.lanes.queue.clear() + self.held.clear() + lives
 
     def group_of(self, call: Call | Chunk) -> Group:
         """Return the group whose places run a call or the items of a chunk."""
@@ -146,11 +154,16 @@ class Scheduler:
             self._feed_main()
         if self.lanes.queue.head() is not None:
             self._feed_lanes()
+        if self.actors is not None:
+            self.actors.feed()
         if self._share is not None and self._share.has_pinned:
             self._share.want()
 
     def heard(self, worker: Any) -> None:
         """Send a worker the calls that it can take, after its frames have been handled."""
+        if worker.actor is not None:
+            self.actors.heard(worker)  # type: ignore[union-attr]  # there are actors
+            return
         if worker.pinned or self.main.queue.head() is not None:
             self._feed_worker(worker)
         if worker.lane_place.pinned:
@@ -228,7 +241,7 @@ class Scheduler:
 
     def joined(self, worker: Any) -> None:
         """Add a new worker."""
-        self.workers[worker.id] = worker
+        self.workers[worker.id] = self.all_workers[worker.id] = worker
         worker.offer = worker.lane_place.offer = self.offer
         self.main.join(worker)
         self.lanes.join(worker.lane_place)
@@ -246,6 +259,9 @@ class Scheduler:
     def left(self, target: Any) -> list[Call]:
         """Remove a worker or a link that is gone; return the calls that it may have started and had not finished."""
         if target.candidate is None:
+            del self.all_workers[target.id]
+            if target.actor is not None:
+                return self.actors.left(target)  # type: ignore[union-attr]  # there are actors
             del self.workers[target.id]
             self.workforce.ending.discard(target)
             self.workforce.parked.pop(target, None)
@@ -294,12 +310,18 @@ class Scheduler:
 
     def refused(self, link: Any, numbers: Sequence[int], *, is_full: bool = True) -> None:
         """Queue again the calls that a peer refused, because no place is free there or because it cannot run any."""
+        if self.actors is not None:
+            numbers = self.actors.refused(link, numbers)
         self.offering.refuse(link, numbers, is_full=is_full)
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
 
 
 def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:
-    """Return whether an entry with a line of its own is to be queued; if not, it has been failed or is held."""
+    """Return whether an entry with a line of its own is to be queued; if not, it was failed, or waits elsewhere."""
+    actor: Any = entry.line.actor if entry.line is not None else None
+    if actor is not None:
+        actor.add(entry)
+        return False
     if not scheduler.away.may_queue(entry):
         return False
     if entry.line is not None and entry.line.requirement is not None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from woolexec.core.balance import REST
-from woolexec.core.call import AT_ONCE, GENTLY, SENT, THREAD, Call, Chunk, Pulled
+from woolexec.core.call import AT_ONCE, GENTLY, LIFE, SENT, THREAD, Call, Chunk, Pulled
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
@@ -47,7 +47,7 @@ class Cancellation:
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._supervisor = supervisor
-        self._workers = scheduler.workers
+        self._workers = scheduler.all_workers
         self._closing_streams = False
         self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is left behind
         self._left_behind: set[int] = set()
@@ -102,7 +102,7 @@ class Cancellation:
         again = call.anew(receiver)
         if hasattr(receiver, "outstanding_call"):  # the receiver of a map accepts any call that brings its items
             receiver.outstanding_call = again
-        self._scheduler.lanes.add(again)
+        self._scheduler.add(again)
 
     def _look_for_start(self, worker_id: int, number: int) -> None:
         worker = self._workers.get(worker_id)
@@ -193,7 +193,8 @@ class Cancellation:
         lane = target.lane_place
         if target.outstanding or target.pinned or lane.pinned:
             return True
-        return not self._left_behind.issuperset(lane.outstanding)
+        left_behind = self._left_behind  # and an actor that has no calls is waited for by nobody
+        return any(call.function.lane != LIFE for number, call in lane.outstanding.items() if number not in left_behind)
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 
@@ -251,6 +252,8 @@ class Cancellation:
                 if len(unstarted) > kept:
                     self._scheduler.recall(place, since=unstarted[kept].number)
         self._take_back_from_links()
+        if self._scheduler.actors is not None:
+            self._scheduler.actors.cancel_waiting()
         for entry in self._scheduler.take_waiting():
             if isinstance(entry, Chunk):
                 entry.cancelled = True

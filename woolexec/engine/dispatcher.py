@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import sleep
 
-from woolexec.core.call import MAIN, SENT, Call, Chunk, Function, fail
+from woolexec.core.call import LIFE, MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
 from woolexec.core.scheduler import may_queue
 from woolexec.engine.kept_outcomes import KeptOutcomes
@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from woolexec.core.actor import Actor
     from woolexec.core.place import Place
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
@@ -60,6 +61,7 @@ class Dispatcher:
         self.values = KeptOutcomes(loop.tell, self.due)
         self._loop = loop
         self._permitted: dict[int, Worker] = {}
+        self._permitted_actors: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
         self._wake_on_submit = self._wake_on_submit_lane = True
 
@@ -74,7 +76,7 @@ class Dispatcher:
         """Set the other parts of the engine; each of them knows the dispatcher too."""
         self.scheduler, self.outcomes, self.nested, self.on_timed = scheduler, outcomes, nested, on_timed
         self._supervisor = supervisor
-        self._workers = scheduler.workers
+        self._workers, self._all_workers = scheduler.workers, scheduler.all_workers
 
     # -- from any thread ----------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Dispatcher:
         place = call.place
         if place is not None:
             return bool(place.has_started(call))
-        return any(worker.is_running_directly(call) for worker in tuple(self._workers.values()))
+        return any(worker.is_running_directly(call) for worker in tuple(self._all_workers.values()))
 
     def intern(self, payload: Any, name: str, lane: int = MAIN) -> Function:
         """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
@@ -229,9 +231,9 @@ class Dispatcher:
         place.target.send_recall(number, waiting, lane=place.is_lane)
         self.due.add(place.target)
 
-    def start_worker(self) -> Worker | None:
-        """Start a worker; None if that is impossible now."""
-        return self._supervisor.start()
+    def start_worker(self, actor: Actor | None = None) -> Worker | None:
+        """Start a worker, for an actor or for any calls; None if that is impossible now."""
+        return self._supervisor.start(actor)
 
     def dismiss(self, worker: Worker) -> None:
         """Let an idle worker exit."""
@@ -240,11 +242,11 @@ class Dispatcher:
     def grant_permit(self, worker: Worker, number: int) -> None:
         """Allow a submitting thread to send an idle worker one call, under this number."""
         worker.grant_permit(number)
-        self._permitted[worker.id] = worker
+        (self._permitted if worker.actor is None else self._permitted_actors)[worker.id] = worker
 
     def revoke_permit(self, worker: Worker) -> None:
         """Revoke a worker's permit; record the call that was sent under it, if any, as outstanding."""
-        self._permitted.pop(worker.id, None)
+        (self._permitted if worker.actor is None else self._permitted_actors).pop(worker.id, None)
         used = worker.revoke_permit()
         if used is not None:
             call, number = used
@@ -258,14 +260,17 @@ class Dispatcher:
 
     def revoke_permits(self) -> None:
         """Revoke all permits."""
-        for worker in self._workers.values():
+        for worker in (*self._workers.values(), *self._permitted_actors.values()):
             self.revoke_permit(worker)
 
     def joined(self, worker: Worker) -> None:
         """Listen to a new worker, and send it calls."""
         worker.values = self.values
         self._loop.watched.add(worker.sock.fileno(), partial(self.hear, worker))
-        self.scheduler.joined(worker)
+        if worker.actor is None:
+            self.scheduler.joined(worker)
+        else:
+            self.scheduler.actors.joined(worker)  # type: ignore[union-attr]  # there are actors
 
     def interrupt_reader(self, worker: Worker, *, again: bool = True) -> None:
         """
@@ -286,6 +291,10 @@ class Dispatcher:
         """Send a command to the place where a call is outstanding."""
         place = call.place
         if place is not None and call.state == SENT:
+            if call.function.lane == LIFE and place.candidate is None:
+                is_made = place.target.actor.worker is place.target
+                (self._supervisor.dismiss if is_made else self._supervisor.end)(place.target)
+                return
             place.target.send_command(frame, file)
             self.due.add(place.target)
             if place.is_lane and place.candidate is None:
@@ -302,6 +311,8 @@ class Dispatcher:
         """
         error = RuntimeError(AFTER_SHUTDOWN)
         self.scheduler.held.close(error)
+        if self.scheduler.actors is not None:
+            self.scheduler.actors.end_all(error)
         while self._loop.inbox:
             entry = self._loop.inbox.popleft()
             if isinstance(entry, Chunk) or (isinstance(entry, Call) and self.scheduler.main.queue.claim(entry)):
@@ -312,4 +323,5 @@ class Dispatcher:
     def close(self) -> None:
         """Release all references."""
         self._permitted.clear()
+        self._permitted_actors.clear()
         self._functions.clear()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from woolexec.core.policies import Placement
+    from woolexec.engine.actors import ActorDoor
     from woolexec.engine.inputs import Inputs
     from woolexec.engine.links import Links
     from woolexec.engine.transport import Remote
@@ -63,6 +64,13 @@ def _inputs_of(rounds: Rounds) -> Inputs:
     from woolexec.engine.inputs import Inputs
 
     return Inputs(rounds.loop, rounds.scheduler, rounds.dispatcher.values)
+
+
+def _actors_of(rounds: Rounds) -> ActorDoor:
+    """Make the way of actors to the scheduler; loaded only when there is one, for the same reason."""
+    from woolexec.engine.actors import ActorDoor
+
+    return ActorDoor(rounds)
 
 
 class Engine:
@@ -111,6 +119,7 @@ class Engine:
         self.submit = rounds.dispatcher.submit
         self.submit_chunk = rounds.dispatcher.submit_chunk
         self.inputs = partial(_inputs_of, rounds)
+        self.actors = partial(_actors_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell = rounds.loop.tell
         self.closes_streams = False
@@ -246,6 +255,9 @@ class Engine:
             is_held, call.payload = call.payload.__class__ is Unbound, b""
             if is_held or len(self._loop.inbox) > _INBOX_LIMIT:  # the engine removes cancelled calls
                 self._loop.wake()
+            actor: Any = None if call.line is None else call.line.actor
+            if actor is not None:  # it may wait for no other call
+                self._loop.tell(partial(actor.note_end, call))
             return True
         answer: Future[bool] = Future()
 

@@ -71,8 +71,10 @@ class Links:
 
     @property
     def has_waiting(self) -> bool:
-        """Calls wait for a place."""
-        return self._scheduler.has_waiting or bool(self._loop.inbox)
+        """Calls wait for a place, or actors do."""
+        actors = self._scheduler.actors
+        has_lives = actors is not None and actors.queue.head() is not None
+        return self._scheduler.has_waiting or has_lives or bool(self._loop.inbox)
 
     @property
     def has_workers(self) -> bool:

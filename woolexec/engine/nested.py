@@ -5,7 +5,7 @@ from __future__ import annotations
 from woolexec.core.call import LANES, Call, Pulled
 from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
-from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.exceptions import ConstructorFailed, dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, attach
 from woolexec.wire.values import Value, WithValues
@@ -243,7 +243,9 @@ class _Receiver(Pulled):
         """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
         if payload is None:
             payload = b""
-        elif isinstance(payload, BaseException):
+        elif isinstance(payload, ConstructorFailed):
+            payload = payload.payload  # nothing is unpickled here, so there is no note
+        if isinstance(payload, BaseException):
             payload = dump_failure(payload)
         self._tasks.finish(self, Raise(call=self.task, payload=payload))
 

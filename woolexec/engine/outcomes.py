@@ -161,6 +161,9 @@ class Outcomes:
         else:
             scheduler.offering.observe(place, call, seconds)
             scheduler.offering.finish(place, call.number, seconds)
+        actor: Any = None if call.line is None else call.line.actor
+        if actor is not None:
+            actor.note_end(call)
         self._supervisor.note_life()
 
     def _recalled(self, target: Any, frame: Recalled) -> None:
@@ -198,7 +201,7 @@ class Outcomes:
         if target.candidate is None:
             target.log.append(frame.text[:_LONGEST])
         call = target.place_of(frame.call).outstanding.get(frame.call)
-        while call is not None and not isinstance(call.receiver, Relayed):
+        while call is not None and not (isinstance(call.receiver, Relayed) and call.receiver.takes_logs):
             call = self._scheduler.outstanding(call.parent) if call.parent else None
         if call is not None:
             call.receiver.deliver_log(frame)

@@ -192,6 +192,8 @@ class Rounds:
             map(self.cancellation.is_busy, self.scheduler.links)
         ):
             return False
+        if self.scheduler.actors is not None:
+            self.scheduler.actors.is_closing = True
         for worker in workers.values():
             self.supervisor.dismiss(worker, INTERRUPT_GRACE if worker.lane_place.outstanding else GRACE)
         return not workers

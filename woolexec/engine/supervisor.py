@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
+    from woolexec.core.actor import Actor
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
@@ -112,7 +113,7 @@ class Supervisor:
         forks: Forks,
         follows_path: bool,
     ) -> None:
-        self.workers: dict[int, Worker] = scheduler.workers
+        self.workers: dict[int, Worker] = scheduler.all_workers
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
         self.on_death: Callable[..., object] | None = None  # called for a worker that was not told to end
@@ -145,11 +146,19 @@ class Supervisor:
 
     # -- starting -----------------------------------------------------------------------------------------------
 
-    def start(self) -> Worker | None:
-        """Start a worker; None if that is impossible now, in which case no call is left waiting for one."""
+    def start(self, actor: Actor | None = None) -> Worker | None:
+        """
+        Start a worker; None if that is impossible now, in which case no call is left waiting for one.
+
+        :param actor: the one for which it is; None: it is for any calls
+        """
         if self.broken is not None or not self.starts.may_try():
             return None
-        worker = Worker(self._forks.number(), self._calls_limit, self._coroutines)
+        if actor is None:
+            worker = Worker(self._forks.number(), self._calls_limit, self._coroutines)
+        else:
+            worker = Worker(self._forks.number(), None, actor.limit + 1)  # its life is one of the calls in the lane
+            worker.actor = actor
         try:
             self._forks.start(worker, self._reserve, self.settings_of_user, self)
         except OSError as exc:
@@ -234,7 +243,8 @@ class Supervisor:
 
         Coroutines and streams that run there are not the reason, so they first have a grace period to finish.
         """
-        self._scheduler.workforce.ending.add(worker)
+        if worker.actor is None:
+            self._scheduler.workforce.ending.add(worker)
         worker.ready = worker.lane_place.ready = False
         if worker.lane_place.unstarted(worker.page.loop.started):
             self._scheduler.recall(worker.lane_place)
@@ -243,7 +253,7 @@ class Supervisor:
     def _end_when_alone(self, worker: Worker, deadline: float) -> None:
         if self.workers.get(worker.id) is not worker:
             return
-        if worker.lane_place.outstanding and self._loop.clock() < deadline:
+        if len(worker.lane_place.outstanding) > (worker.actor is not None) and self._loop.clock() < deadline:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
         self.dismiss(worker)  # if its call turns SIGTERM into an exception, the worker exits at once

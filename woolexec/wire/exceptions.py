@@ -155,6 +155,30 @@ class InputFailed(LateFailure):
         return exc
 
 
+class ConstructorFailed(LateFailure):
+    """
+    The failure of a call of an actor whose constructor has failed.
+
+    :param payload: the failure of that: an exception, or an encoded one
+    :param actor: the name of the actor
+    :param dependent: the task that was not started
+    """
+
+    __slots__ = ("_actor", "_dependent", "payload")
+
+    def __init__(self, payload: Any, actor: str, dependent: str) -> None:
+        self.payload: Any = payload
+        self._actor, self._dependent = actor, dependent
+
+    def load(self) -> BaseException:
+        """Return the exception of the constructor, with a note."""
+        exc = as_exception(self.payload)
+        add_note(
+            exc, f"{self._dependent} was not started, because the constructor of the actor {self._actor} raised this"
+        )
+        return exc
+
+
 def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) -> dict[str, Any] | None:
     if id(exc) in seen or depth > _DEPTH_LIMIT:
         return None

@@ -77,6 +77,8 @@ class Start(Frame, number=1):
     require: tuple[str, ...] = STRINGS(20)
     values: tuple[int, ...] = FIXED64S(21)
     keep: bool = BOOL(22)
+    actor: int = FIXED64(23)
+    max_concurrency: int = UINT(24)
 
 
 class Return(Frame, number=2):

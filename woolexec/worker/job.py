@@ -27,6 +27,10 @@ if TYPE_CHECKING:
             """Send encoded frames."""
 
 
+bind: Callable[[Any], Callable[..., Any]] | None = None
+"""Binds functions to the object of the actor for which this worker is; set once, by `woolexec.worker.actor_lane`."""
+
+
 class Slot:
     """A function as it was received; it is unpickled at its first call."""
 
@@ -54,7 +58,8 @@ class Slot:
             from woolexec.worker import setup
 
             fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
-            self.function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
+            function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
+            self.function = function if bind is None else bind(function)
             self._payload, self._needs = None, ()
         return self.function  # type: ignore[return-value]  # None if the user submitted None
 

@@ -51,9 +51,9 @@ LEAVING = 0.5
 """Seconds that coroutines and streams have to end after the engine is gone."""
 
 
-def make_lane(number: int, transport: SocketTransport, reading: Reading) -> Lane:
+def make_lane(number: int, transport: SocketTransport, reading: Reading, main: SyncLane) -> Lane:
     """Create the lane with this number (see `woolexec.core.call`)."""
-    from woolexec.core.call import ASYNCIO, THREAD, TRIO
+    from woolexec.core.call import ASYNCIO, LIFE, THREAD, TRIO
 
     if number == ASYNCIO:
         from woolexec.worker.asyncio_lane import AsyncioLane
@@ -63,6 +63,10 @@ def make_lane(number: int, transport: SocketTransport, reading: Reading) -> Lane
         from woolexec.worker.trio_lane import TrioLane
 
         return TrioLane(transport, reading)
+    if number == LIFE:
+        from woolexec.worker.actor_lane import ActorLane
+
+        return ActorLane(transport, reading, main)
     assert number == THREAD
     from woolexec.worker.thread_lane import ThreadLane
 
@@ -115,7 +119,7 @@ class Worker:
             lane = self.lanes.get(number)
             if lane is None:
                 self.reading.open()
-                lane = self.lanes[number] = make_lane(number, self.transport, self.reading)
+                lane = self.lanes[number] = make_lane(number, self.transport, self.reading, self.lane)
         return lane
 
     # -- frames -------------------------------------------------------------------------------------------------

@@ -80,6 +80,10 @@ class SyncLane:
             self._chunk = frame.payload
         self._ready.extend(jobs_of(frame, slot, self._chunk))
 
+    def enqueue(self, job: Job) -> None:
+        """Queue one call."""
+        self._ready.append(job)
+
     def recall(self, frame: Recall) -> None:
         """Queue the mark that ends a recall."""
         self._ready.append(frame)

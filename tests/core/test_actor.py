@@ -1,0 +1,131 @@
+"""An actor alone: its states, and the order of its calls."""
+
+import pytest
+
+from tests.core.parts import Actions, Receiver, make_call
+from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor
+from woolexec.core.actors import Actors
+from woolexec.core.call import LIFE, Call, Function
+from woolexec.core.scheduler import Scheduler
+from woolexec.errors import ActorLostError, ProtocolError
+from woolexec.resources import Line
+
+
+class LacksValues:
+    inputs = ()
+
+    def __len__(self):
+        return 0
+
+
+@pytest.fixture
+def actors():
+    actions = Actions(startable=10)
+    scheduler = actions.scheduler = Scheduler(actions, 2)
+    scheduler.actors = Actors(scheduler, actions, lost, actions.end_life)
+    return scheduler.actors
+
+
+def lost(actor, call):
+    return ActorLostError(actor.name)
+
+
+def call_of(actor, parent=0, ancestor=0):
+    call = make_call(parent=parent)
+    call.line, call.ancestor = Line(actor=actor), ancestor
+    return call
+
+
+def queued(actor, **about):
+    call = call_of(actor, **about)
+    actor.main.queue.offer(call)
+    actor.add(call)
+    return call
+
+
+def life_of(actor, actors, **line):
+    life = Call(Function(b"", actor.name, LIFE), b"", actor)
+    life.line, life.is_plain = Line(actor=actors, **line), False
+    actors.queue.offer(life)
+    actors.add(life)
+    return life
+
+
+def test_states_change_as_the_table_says(actors):
+    actor = Actor(actors, "it")
+    assert actor.state == UNPLACED
+    for event, state in (("send", STARTING), ("lose", UNPLACED), ("send", STARTING), ("start", ALIVE), ("end", ENDED)):
+        actor.move(event)
+        assert actor.state == state
+    with pytest.raises(ProtocolError, match="send is not allowed while it is ended"):
+        actor.move("send")
+
+
+def test_nested_calls_wait_in_line_as_others(actors):
+    actor = Actor(actors, "it")
+    calls = [queued(actor), queued(actor, parent=7), queued(actor, parent=7)]
+
+    assert list(actor.drop_waiting()) == calls
+
+
+def test_call_that_lacks_values_holds_up_those_behind_it(actors):
+    actor = Actor(actors, "it")
+    first = queued(actor)
+    queued(actor)
+    first.payload = LacksValues()
+
+    assert actor.main.queue.head() is None
+    assert not actor.main.queue.is_empty
+    first.payload = b""
+    assert actor.main.queue.head() is first
+
+
+def test_oldest_call_of_a_waiting_method_is_taken_first(actors):
+    actor = Actor(actors, "it")
+    queued(actor)
+    first, second = (queued(actor, parent=7, ancestor=5) for _ in range(2))
+
+    assert actor.main.queue.ancestors == [5]
+    assert [actor.main.queue.take_child(5) for _ in range(3)] == [first, second, None]
+
+
+def test_life_of_an_earlier_incarnation_is_ignored(actors):
+    actor = Actor(actors, "it", restarts=1)
+    old = life_of(actor, actors)
+    actors.feed()
+    actor.deliver_start(old)
+    actor.deliver_failure(old, ActorLostError("gone"))
+    new = actor.life
+    actors.feed()
+
+    assert new is not old
+    actor.deliver_start(old)
+    assert actor.state == STARTING
+    actor.deliver_failure(old, ActorLostError("gone, said once more"))
+    assert actor.state == STARTING
+    actor.deliver_start(new)
+    assert actor.state == ALIVE
+    assert actor.restarts == 0
+
+
+def test_end_fails_what_waits_and_all_that_comes(actors):
+    ends = []
+    actor = Actor(actors, "it", on_end=lambda: ends.append("end"))
+    waiting = queued(actor)
+    actor.end()
+    late = queued(actor)
+    actor.end()
+
+    assert ends == ["end"]
+    for call in (waiting, late):
+        assert isinstance(call.receiver, Receiver)
+        assert isinstance(call.receiver.failures[0], ActorLostError)
+
+
+def test_value_of_a_life_ends_the_actor(actors):
+    actor = Actor(actors, "it", restarts=3)
+    life = life_of(actor, actors)
+    actors.feed()
+    actor.deliver(life, b"")
+
+    assert actor.state == ENDED

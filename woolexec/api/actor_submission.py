@@ -1,0 +1,106 @@
+"""How the constructor of an actor and the calls of its methods are submitted."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from woolexec.api.submission import Submission, beside
+from woolexec.core.call import LIFE, Call, Function
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN
+from woolexec.engine.function_cache import name_of
+from woolexec.futures.latch import Latch
+from woolexec.wire import context_vars
+from woolexec.wire.inputs import Unbound
+from woolexec.wire.pickling import dumps_call
+
+if TYPE_CHECKING:
+    from woolexec.api.engine_submission import EngineSubmission
+    from woolexec.core.actor import Actor
+    from woolexec.engine.actors import ActorDoor, ActorInputs
+    from woolexec.futures.call_future import CallFuture
+    from woolexec.options import TaskOptions
+
+
+class Handle:
+    """What the views of one actor share; the actor ends when it is collected."""
+
+    def __init__(self, executor: Any, options: TaskOptions | None, cls: Any) -> None:
+        self._executor = executor  # it is shut down when it is collected
+        self.pool: EngineSubmission = executor._submission
+        self.door: ActorDoor = self.pool.engine.actors()
+        self.ended = Latch()  # opens when the actor has ended
+        self.is_closed = False
+        name = (options.name if options is not None else None) or name_of(cls)
+        self.actor: Actor = self.door.make(name, options, self.ended.open)
+        self._finalizer = weakref.finalize(self, self.door.close, self.actor, cancel=False)
+        self._finalizer.atexit = False
+
+    def close(self, *, cancel: bool) -> None:
+        """Accept no more calls."""
+        self.is_closed = True
+        self._finalizer.detach()
+        self.door.close(self.actor, cancel=cancel)
+
+    def wait(self) -> None:
+        """Wait until the actor has ended."""
+        self.ended.wait()
+
+
+class ActorSubmission(Submission):
+    """Makes the calls of one actor."""
+
+    def __init__(self, handle: Handle) -> None:
+        super().__init__(handle.pool.engine, handle.pool.functions, self._hand_on_to_actor)
+        self.handle = handle
+
+    def check(self) -> None:
+        """
+        Check that calls are accepted.
+
+        :raises RuntimeError: if the actor or its pool was shut down
+        """
+        self.handle.pool.check()
+        if self.handle.is_closed:
+            raise RuntimeError(AFTER_SHUTDOWN)
+
+    def begin(self, cls: Any, args: Any, kwargs: Any, options: TaskOptions | None) -> None:
+        """
+        Have the object made.
+
+        :raises TypeError: if the constructor is a coroutine function or a generator function
+        :raises Exception: any exception raised by pickling
+        """
+        handle, door = self.handle, self.handle.door
+        handle.pool.check()
+        function = self.functions.get(cls)
+        if function.lane:
+            raise TypeError(f"{function.name} cannot make an actor: it is a coroutine function or a generator function")
+        if function.calls_first:
+            args = cls, *args
+        payload = dumps_call(args, kwargs)
+        if options is not None and options.awaited:
+            payload = beside(payload, options)
+        context = context_vars.capture(handle.actor.name)
+        constructor = Function(function.payload, handle.actor.name, LIFE)
+        constructor.needs = function.needs
+        life = Call(constructor, payload, handle.actor, options, context=context)
+        door.line_up(life)
+        if payload.__class__ is Unbound:
+            from woolexec.api.inputs import hold
+
+            if hold(life, self._holder(), life.name):
+                return
+            door.line_up(life)
+        door.begin(life)
+
+    def _hand_on_to_actor(self, call: Call) -> None:
+        self.handle.door.submit(self.handle.actor, call)
+
+    def _holder(self) -> ActorInputs:
+        return self.handle.door.holder(self.handle.actor)
+
+    def put(self, value: Any) -> CallFuture[Any]:
+        """Return a future with a value that calls share; see `Submission.put`."""
+        self.check()
+        return self.handle.pool.put(value)

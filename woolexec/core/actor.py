@@ -1,0 +1,289 @@
+"""
+An actor: an object in a worker process of its own, and the calls of its methods.
+
+Its *life* is a call that runs the constructor, and that does not end before the object does.  So the object is placed,
+reserves what it requires, and is lost as any other call.  Calls of its methods go where the life is outstanding.  The
+number of the life names the incarnation: what comes from an earlier one is about calls that are not outstanding.
+
+::
+
+                 send                start
+    UNPLACED ------------> STARTING --------> ALIVE
+       ^   <-- refuse, lose --'                 |
+       `------------------- lose ---------------'      each of them --end--> ENDED
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from woolexec.core.call import Relayed, fail, give_back
+from woolexec.core.group import Group
+from woolexec.core.ready_queue import ReadyQueue
+from woolexec.core.retry import LOST
+from woolexec.errors import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, Protocol
+
+    from woolexec.core.call import Call, Chunk
+    from woolexec.core.place import Place
+    from woolexec.core.ready_queue import Offers
+
+    class Actors(Protocol):
+        """What an actor needs of the others: see `woolexec.core.actors`."""
+
+        due: dict[Actor, None]
+        is_closing: bool
+        error_of: Callable[[Actor, Call], Any]
+
+        def new_group(self) -> Group:
+            """Make a group for the calls of one actor."""
+
+        def started(self, actor: Actor) -> None:
+            """Note that an actor is alive."""
+
+        def make_again(self, actor: Actor) -> None:
+            """Queue the next life of an actor that is lost."""
+
+        def ended(self, actor: Actor) -> None:
+            """Forget an actor."""
+
+
+UNPLACED, STARTING, ALIVE, ENDED = "unplaced", "starting", "alive", "ended"
+
+TABLE: dict[str, dict[str, str]] = {
+    UNPLACED: {"send": STARTING, "end": ENDED},
+    STARTING: {"start": ALIVE, "refuse": UNPLACED, "lose": UNPLACED, "end": ENDED},
+    ALIVE: {"lose": UNPLACED, "end": ENDED},
+    ENDED: {},
+}
+
+CONCURRENCY = 1000
+"""Default number of coroutines and streams of one actor that run at once."""
+
+
+class ActorQueue(ReadyQueue):
+    """
+    The calls of one actor that wait: first in, first out, nested ones too.
+
+    A call that lacks the values of its inputs keeps its place in the line, and those behind it wait.
+    """
+
+    def add(self, call: Call | Chunk) -> None:
+        """Add a call that was offered before."""
+        if len(self._line) > self._limit:
+            self._drop_cancelled(self._line)
+        self._line.append(call)
+        if call.ancestor:
+            self._children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
+
+    def give_back(self, call: Call) -> None:
+        """Put a call that was taken back at the front."""
+        self._unclaimed.add(call)
+        self._line.appendleft(call)
+        if call.ancestor in self._children:
+            self._children[call.ancestor][call] = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits, not even a call that lacks values."""
+        return self._front(self._line) is None
+
+    def head(self, offer: Offers | None = None, stuck: Any = ()) -> Call | Chunk | None:
+        """Return the next call without taking it; None if there is none, or if it lacks values."""
+        entry = self._front(self._line)
+        return None if entry is None or lacks_values(entry) else entry
+
+    def take(self, call: Call) -> bool:
+        """Take the head; return False if it has just been cancelled."""
+        self._line.popleft()
+        return self.claim(call)
+
+    def take_child(self, parent: int, offer: Offers | None = None) -> Call | None:
+        """Take the oldest call that has this one as its ancestor."""
+        children = self._children.get(parent, {})
+        for call in list(children):
+            if not lacks_values(call):
+                del children[call]
+                if self.claim(call):
+                    return call
+        return None
+
+    @property
+    def ancestors(self) -> list[int]:
+        """The calls that have called this actor again, by way of other tasks."""
+        return list(self._children)
+
+
+def lacks_values(call: Any) -> bool:
+    """Return whether a call waits for the values of futures among its arguments (see `woolexec.wire.inputs`)."""
+    return hasattr(call.payload, "inputs")
+
+
+class Actor(Relayed):
+    """
+    One actor: the receiver of its lives.  Only the engine's thread uses it, but for `inbox` and what is said to be so.
+
+    :param actors: the actors of this engine
+    :param name: for messages
+    :param limit: maximum number of its coroutines and streams that run at once
+    :param restarts: how often it may be made again
+    :param on_end: called when it has ended
+    :ivar failure: why it has ended: None if it was shut down
+    :ivar worker: its worker in this process's engine, while it is alive there; read by other threads
+    """
+
+    takes_logs = False
+
+    def __init__(
+        self,
+        actors: Actors,
+        name: str,
+        *,
+        limit: int = CONCURRENCY,
+        restarts: int = 0,
+        key: bytes = b"",
+        on_end: Callable[[], object] | None = None,
+    ) -> None:
+        self.name, self.limit, self.restarts, self.key = name, limit, restarts, key
+        self.inbox: deque[Call] = deque()  # any thread appends; the engine's takes
+        self.is_told = False  # the engine's thread is about to look at the inbox
+        self.is_closed = False
+        """No more calls come; it ends after those that there are."""
+        self.cancels = False
+        """Calls that were not started are cancelled."""
+        self.state = UNPLACED
+        self.life: Call | None = None
+        self.failure: Any = None
+        self.worker: Any = None
+        self.main, self.lanes = actors.new_group(), actors.new_group()
+        self.away: dict[Call, None] = {}  # calls that were sent over a link; those that ended are removed later
+        self.target: Any = None  # the worker where it is, or the link to its peer
+        self.is_ending = False  # that was told to let it end
+        self._actors = actors
+        self._on_end = on_end
+
+    @property
+    def place(self) -> Place | None:
+        """Where it lives, or is being made."""
+        return None if self.life is None else self.life.place
+
+    @property
+    def is_waiting(self) -> bool:
+        """Calls wait."""
+        return not (self.main.queue.is_empty and self.lanes.queue.is_empty)  # type: ignore[attr-defined]  # `ActorQueue`
+
+    def move(self, event: str) -> None:
+        """
+        Change the state as the table says for this event.
+
+        :raises ProtocolError: if the table has no such transition
+        """
+        try:
+            self.state = TABLE[self.state][event]
+        except KeyError:
+            raise ProtocolError(f"actor {self.name}: {event} is not allowed while it is {self.state}") from None
+
+    # -- calls of its methods -----------------------------------------------------------------------------------
+
+    def add(self, call: Call) -> None:
+        """Queue a call that was offered, or fail it because the actor has ended."""
+        if self.state == ENDED:
+            if self.main.queue.claim(call):
+                self.refuse_call(call)
+            return
+        self.queue_of(call).add(call)
+
+    def queue_of(self, call: Call) -> ReadyQueue:
+        """Return the queue in which a call waits, which is about to change."""
+        self._actors.due[self] = None
+        return (self.lanes if call.function.lane else self.main).queue
+
+    def note_end(self, call: Call) -> None:
+        """Note that a call of it has ended, so that others may be sent."""
+        self._actors.due[self] = None
+
+    def refuse_call(self, call: Call) -> None:
+        """Fail a call that cannot be run, or give it back to the process that has sent it."""
+        error = self._actors.error_of(self, call)
+        if isinstance(error, BaseException) and LOST in _types_of(error):
+            give_back(call, error)
+        else:
+            fail(call, error)
+
+    def refuse_waiting(self) -> None:
+        """Fail or give back all calls that wait."""
+        for call in self.drop_waiting():
+            self.refuse_call(call)
+
+    def drop_waiting(self) -> Iterator[Call]:
+        """Remove and return all calls that wait."""
+        for queue in (self.main.queue, self.lanes.queue):
+            yield from queue.clear()  # type: ignore[misc]  # there are no chunks
+
+    # -- what becomes of it: it receives the outcome of its life ------------------------------------------------
+
+    def deliver_start(self, call: Call) -> None:
+        """Note that the object was made."""
+        if call is not self.life or self.state != STARTING:
+            return  # of an earlier incarnation
+        self.move("start")
+        call.options = None  # the timeout was the constructor's
+        self._actors.started(self)
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Note that the constructor has raised, or that the object is lost: make it again, or end."""
+        types: Sequence[str] = self.types
+        self.types = ()
+        if call is not self.life:
+            return
+        if isinstance(payload, BaseException):
+            types = _types_of(payload)
+        if LOST in types and self.restarts > 0 and not self.is_closed and not self._actors.is_closing:
+            self.restarts -= 1
+            if self.state != UNPLACED:
+                self.move("lose")
+            self._actors.make_again(self)
+        else:
+            self.end(payload)
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Refuse a value: a life has none."""
+        self.deliver_failure(call, ProtocolError("an actor's life has returned a value"))
+
+    deliver_context = deliver_item = deliver
+
+    def end(self, failure: Any = None) -> None:
+        """
+        End: no call of it is run from now on.
+
+        :param failure: why; an exception may be encoded
+        """
+        if self.state == ENDED:
+            return
+        self.move("end")
+        self.failure = failure
+        self.worker = None
+        self._actors.ended(self)
+        self.refuse_waiting()
+        self.away.clear()
+        if self._on_end is not None:
+            self._on_end()
+
+
+def _types_of(error: BaseException) -> list[str]:
+    return [f"{cls.__module__}:{cls.__qualname__}" for cls in type(error).__mro__]
+
+
+def new_group(number: Callable[[], int], beside: ReadyQueue) -> Group:
+    """
+    Make a group whose queue is an `ActorQueue`.
+
+    :param beside: a queue that shares the set of claimable calls
+    """
+    group = Group(number, beside)
+    group.queue = ActorQueue(beside)
+    return group

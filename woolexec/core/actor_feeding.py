@@ -1,0 +1,106 @@
+"""
+Which calls of an actor go over a link: the peer queues them, and keeps their order.
+
+An actor that is here is fed as other workers are, from its own queues (see `woolexec.core.feeding`).
+"""
+
+from __future__ import annotations
+
+from woolexec.core.call import Call
+from woolexec.core.window import BYTES_AHEAD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from woolexec.core.actions import Actions
+    from woolexec.core.actor import Actor
+    from woolexec.core.group import Group
+    from woolexec.core.place import Place
+
+AHEAD = 64
+"""Maximum number of plain calls of one actor that are sent over a link before they have ended."""
+
+APART = 1 << 17
+"""A payload of this size may be passed by the frames behind it on a link, so nothing is sent before it has arrived."""
+
+
+def is_busy(actor: Actor) -> bool:
+    """Return whether calls of an actor wait or run."""
+    if actor.inbox or actor.is_waiting:
+        return True
+    place: Any = actor.place
+    if place is None:
+        return False
+    if place.candidate is None:
+        worker = place.target
+        return bool(worker.outstanding or worker.recalling or worker.has_permit or len(place.outstanding) > 1)
+    _prune(actor, place)
+    return bool(actor.away)
+
+
+def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:
+    """Send calls over a link: the peer queues them, and keeps their order."""
+    if place.recalling:
+        return
+    chosen = list(_nested(actor, place))
+    if actor.is_waiting:
+        _prune(actor, place)
+        ahead = Ahead(call for call in actor.away if not call.function.lane)
+        while isinstance(call := actor.main.queue.head(), Call) and ahead.may_grow(call):
+            if actor.main.queue.take(call):
+                ahead.add(call)
+                chosen.append(call)
+        room = actor.limit - (len(actor.away) - ahead.count)
+        while room > 0 and isinstance(call := actor.lanes.queue.head(), Call):
+            if actor.lanes.queue.take(call):
+                room -= 1
+                chosen.append(call)
+        actor.away.update(dict.fromkeys(chosen))
+    for call in chosen:
+        call.is_plain = False  # it has to name the actor
+        group.record(place, call, 0.0)
+    actions.send(place, chosen)
+
+
+def _nested(actor: Actor, place: Any) -> Iterable[Call]:
+    """Take the calls for which a call of this actor waits: they do not wait behind others."""
+    queue: Any = actor.main.queue
+    for ancestor in queue.ancestors:
+        if ancestor in place.outstanding:
+            while (call := queue.take_child(ancestor)) is not None:
+                actor.away[call] = None
+                yield call
+
+
+def _prune(actor: Actor, place: Place) -> None:
+    for call in [call for call in actor.away if call.place is not place]:
+        del actor.away[call]
+
+
+class Ahead:
+    """The plain calls of one actor that were sent over a link and have not ended."""
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        self.count = self._size = 0
+        self._is_apart = False
+        for call in calls:
+            self.add(call)
+
+    def add(self, call: Call) -> None:
+        """Add a call."""
+        self.count += 1
+        self._size += len(call.payload)
+        self._is_apart = self._is_apart or _is_apart(call)
+
+    def may_grow(self, call: Call) -> bool:
+        """Return whether one more call may be sent: so many, and none that others could pass."""
+        if not self.count:
+            return True
+        is_full = self.count >= AHEAD or self._size + len(call.payload) > BYTES_AHEAD
+        return not (is_full or self._is_apart or _is_apart(call))
+
+
+def _is_apart(call: Call) -> bool:
+    return len(call.payload) >= APART or hasattr(call.payload, "values")

@@ -1,0 +1,316 @@
+"""
+The actors of one engine: where they are made, which of their calls are sent, and when they end.
+
+It is pure, as the rest of the scheduler, of which it is a part; it is made with the first actor.  Lives wait in a queue
+of their own.  A worker that was started for an actor belongs to none of the scheduler's groups, so it is sent the calls
+of this actor only.
+"""
+
+from __future__ import annotations
+
+from woolexec.core import actor_feeding, feeding
+from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_group
+from woolexec.core.call import LIFE, Call
+from woolexec.core.ready_queue import ReadyQueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
+
+    from woolexec.core.actions import Actions
+    from woolexec.core.balance import Balance
+    from woolexec.core.group import Group
+    from woolexec.core.offer import Offer
+    from woolexec.core.place import Place
+    from woolexec.core.workforce import Workforce
+
+    class Scheduler(Protocol):
+        """What actors need of the scheduler."""
+
+        main: Group
+        lanes: Group
+        balancing: Balance
+        workforce: Workforce
+        offer: Offer
+        links: list[Any]
+        all_workers: dict[int, Any]
+
+        def recall(self, place: Any) -> None:
+            """Take back the calls that a place has not started."""
+
+
+PAUSE = 1.0
+"""Seconds in which a peer that has refused an actor is offered no other one."""
+
+
+class Actors:
+    """
+    Decides about actors.
+
+    :param error_of: makes the error of a call of an actor that has ended
+    :param end_life: lets an actor end that has no calls; its life then ends as one that is lost
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        actions: Actions,
+        error_of: Callable[[Actor, Call], Any],
+        end_life: Callable[[Call], object],
+    ) -> None:
+        self.queue = ReadyQueue(scheduler.main.queue)
+        """Lives that wait for a place."""
+        self.all: dict[Actor, None] = {}
+        """Those that have not ended."""
+        self.due: dict[Actor, None] = {}
+        """Those at which the next round looks."""
+        self.is_closing = False
+        """The engine is about to end: none is made again, and each ends after its calls."""
+        self.error_of = error_of
+        self._scheduler, self._actions, self._end_life = scheduler, actions, end_life
+        self._count: dict[Any, int] = {}  # of those at each link, and here (None)
+        self._shut: set[Any] = set()  # links that have refused one
+
+    def new_group(self) -> Group:
+        """Make a group for the calls of one actor."""
+        return new_group(self._scheduler.main.number, self._scheduler.main.queue)
+
+    # -- lives --------------------------------------------------------------------------------------------------
+
+    def add(self, life: Call) -> None:
+        """Queue a life that was offered."""
+        actor: Actor = life.receiver
+        if actor.state != UNPLACED:
+            return
+        self.all[actor] = None
+        actor.life = life
+        self.queue.add(life)
+
+    def queue_of(self, life: Call) -> ReadyQueue:
+        """Return the queue of a life that was given back: it is placed again."""
+        actor: Actor = life.receiver
+        if actor.state == STARTING:
+            actor.move("refuse")
+            self._leave(actor)
+        return self.queue
+
+    def note_end(self, life: Call) -> None:
+        """Do nothing: the receiver of a life is told."""
+
+    def make_again(self, actor: Actor) -> None:
+        """Queue the next life of an actor that is lost."""
+        assert actor.life is not None
+        self._leave(actor)
+        options = actor.life.options
+        actor.life = actor.life.anew(actor)
+        actor.life.options = options
+        self.queue.offer(actor.life)
+        self.queue.add(actor.life)
+
+    def started(self, actor: Actor) -> None:
+        """Note that an actor is alive: its calls are sent now."""
+        place: Any = actor.place
+        if place is not None and place.candidate is None:
+            actor.worker = place.target
+        self.due[actor] = None
+
+    def ended(self, actor: Actor) -> None:
+        """Forget an actor; if it was not placed, its life is given up."""
+        self.all.pop(actor, None)
+        self._leave(actor)
+        if actor.life is not None:
+            self.queue.claim(actor.life)
+
+    def _leave(self, actor: Actor) -> None:
+        """Note that an actor does not live where it did."""
+        actor.worker = None
+        target, actor.target = actor.target, None
+        if target is not None:
+            where = None if target.candidate is None else target
+            self._count[where] -= 1
+            if not self._count[where]:
+                del self._count[where]
+            if where is None and not (target.stopping or target.is_dead):  # its constructor has raised
+                self._actions.dismiss(target)
+
+    def _place(self) -> None:
+        """Have the lives made that can be."""
+        stuck: set[Any] = set()
+        while isinstance(life := self.queue.head(None, stuck), Call):
+            actor: Actor = life.receiver
+            if actor.is_closed and not actor_feeding.is_busy(actor):
+                actor.end()
+                continue
+            place = self._choose(life)
+            if place is None or not self.queue.is_claimable(life):
+                stuck.add(life.line)
+                continue
+            if not self.queue.take(life):  # it has just been cancelled
+                if place.candidate is None:
+                    self._actions.dismiss(place.target)
+                continue
+            actor.move("send")
+            actor.is_ending = False
+            actor.target = place.target
+            where = None if place.candidate is None else place.target
+            self._count[where] = self._count.get(where, 0) + 1
+            if where is None:
+                actor.main.join(place.target)
+                actor.lanes.join(place)
+            self._scheduler.lanes.record(place, life, 0.0)
+            self._actions.send(place, [life])
+
+    def _choose(self, life: Call) -> Place | None:
+        """Choose where an actor is made: where the fewest are for each worker; start its worker if that is here."""
+        scheduler, line = self._scheduler, life.line
+        assert line is not None
+        may_be_here = scheduler.workforce.full > 0 and scheduler.offer.has(line.requirement) and not line.away
+        links = [
+            link
+            for link in (() if line.client is not None else scheduler.links)
+            if link.ready and link not in self._shut and not link.candidate.trouble and link.offer.has(line.requirement)
+        ]
+        near = [link for link in links if line.near and link.candidate.matches(line.near)]
+        if near:
+            links, may_be_here = near, False
+        elif links and (sparing := _sparing(links, getattr(life.payload, "values", ()))):
+            links, may_be_here = sparing, False
+        here = self._count.get(None, 0) / scheduler.workforce.full if may_be_here else None
+        link = min(links, key=lambda link: self._count.get(link, 0) / link.width, default=None)
+        if link is not None and (here is None or self._count.get(link, 0) / link.width < here):
+            return link.lane_place  # type: ignore[no-any-return]  # of a link
+        if here is None:
+            return None
+        worker = self._actions.start_worker(life.receiver)
+        return None if worker is None else worker.lane_place
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    def feed(self) -> None:
+        """Have actors made, and send their calls."""
+        if self.queue.head() is not None:
+            self._place()
+        due, self.due = self.due, {}
+        for actor in due:
+            self._feed(actor)
+
+    def heard(self, worker: Any) -> None:
+        """Send a worker the calls of its actor that it can take, after its frames have been handled."""
+        actor: Actor = worker.actor
+        if actor.worker is worker:
+            self._feed(actor)
+
+    def take(self, actor: Actor) -> None:
+        """Queue the calls that other threads have submitted."""
+        actor.is_told = False
+        if actor.worker is not None:  # before the first of them leaves the inbox, so that nothing overtakes it
+            self._actions.revoke_permit(actor.worker)
+        while actor.inbox:
+            actor.add(actor.inbox.popleft())
+
+    def close(self, actor: Actor, *, cancel: bool) -> None:
+        """
+        End an actor after its calls.
+
+        :param cancel: cancel those that wait
+        """
+        actor.is_closed = True
+        actor.cancels = actor.cancels or cancel
+        self.take(actor)
+        self.due[actor] = None
+        place: Any = actor.place
+        if cancel and actor.state == ALIVE and place is not None:
+            main = place.target if place.candidate is None else place
+            if len(main.outstanding) > 1 and not main.recalling:
+                self._scheduler.recall(main)
+
+    def look_at(self, actor: Actor) -> None:
+        """Look at an actor in the next round."""
+        if actor.state != ENDED:
+            self.due[actor] = None
+
+    def _feed(self, actor: Actor) -> None:
+        if actor.state == ENDED:
+            actor.refuse_waiting()
+            return
+        if actor.cancels:
+            for call in actor.drop_waiting():
+                call.move("cancel")
+                call.receiver.deliver_failure(call, None)
+        place: Any = actor.place
+        if actor.state == ALIVE and place is not None:
+            if place.candidate is None:
+                self._feed_here(actor, place.target)
+            else:
+                actor_feeding.feed_far(actor, place, self._scheduler.lanes, self._actions)
+        if actor.is_closed and not actor_feeding.is_busy(actor):
+            if place is None:
+                actor.end()
+            elif not actor.is_ending and actor.life is not None:
+                actor.is_ending = True
+                self._end_life(actor.life)
+
+    def _feed_here(self, actor: Actor, worker: Any) -> None:
+        if worker.has_permit:
+            self._actions.revoke_permit(worker)
+        self._actions.send(worker, feeding.assign(actor.main, worker))
+        for place, calls in feeding.spread(actor.lanes):
+            self._actions.send(place, calls)
+        if not worker.idle or actor.is_closed or actor.inbox or not self._scheduler.balancing.grants_permits:
+            return
+        if actor.main.queue.is_empty:  # type: ignore[attr-defined]  # an `ActorQueue`
+            self._actions.grant_permit(worker, self._scheduler.main.number())
+
+    # -- what happened ------------------------------------------------------------------------------------------
+
+    def joined(self, worker: Any) -> None:
+        """Add a worker that was started for an actor."""
+        self._scheduler.all_workers[worker.id] = worker
+        worker.offer = worker.lane_place.offer = self._scheduler.offer
+
+    def left(self, worker: Any) -> list[Call]:
+        """Remove a worker that is gone; return the life that is lost, and the calls that may have been started."""
+        actor: Actor = worker.actor
+        actor.worker = None
+        lane = worker.lane_place
+        return actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
+
+    def refused(self, link: Any, numbers: Iterable[int]) -> list[int]:
+        """Queue again what a peer has given back; return the numbers of other calls."""
+        place = link.lane_place
+        ours = [
+            number
+            for number in numbers
+            if (call := place.outstanding.get(number)) is not None and call.line is not None and call.line.actor
+        ]
+        if any(place.outstanding[number].function.lane == LIFE for number in ours):
+            self._shut.add(link)
+            self._actions.after(PAUSE, lambda: self._shut.discard(link))
+        self._scheduler.lanes.withdraw(place, sorted(ours, reverse=True))
+        return [number for number in numbers if number not in ours]
+
+    # -- the whole ----------------------------------------------------------------------------------------------
+
+    @property
+    def has_waiting(self) -> bool:
+        """A call of a method waits."""
+        return any(actor.inbox or actor.is_waiting for actor in self.all)
+
+    def cancel_waiting(self) -> None:
+        """Cancel all calls that wait."""
+        for actor in list(self.all):
+            self.close(actor, cancel=True)
+
+    def end_all(self, failure: Any) -> None:
+        """End all actors."""
+        self.is_closing = True
+        for actor in list(self.all):
+            self.take(actor)
+            actor.end(failure)
+
+
+def _sparing(links: list[Any], values: Any) -> list[Any]:
+    """Return the links that have most of the bytes of these values; none if they have none."""
+    spared = [link.spares(values) for link in links] if values else [0]
+    return [link for link, size in zip(links, spared, strict=False) if size == max(spared) > 0]
