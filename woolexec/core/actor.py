@@ -137,6 +137,8 @@ class Actor(Relayed):
     """
 
     takes_logs = False
+    is_guest = False
+    """Another process decides when it ends."""
 
     def __init__(
         self,
@@ -163,6 +165,7 @@ class Actor(Relayed):
         self.away: dict[Call, None] = {}  # calls that were sent over a link; those that ended are removed later
         self.target: Any = None  # the worker where it is, or the link to its peer
         self.is_ending = False  # that was told to let it end
+        self.is_moving = False  # its peer is about to leave: it is made again elsewhere, after the calls that run
         self._actors = actors
         self._on_end = on_end
 
@@ -205,6 +208,11 @@ class Actor(Relayed):
     def note_end(self, call: Call) -> None:
         """Note that a call of it has ended, so that others may be sent."""
         self._actors.due[self] = None
+
+    def address(self, frame: Any, call: Call) -> None:
+        """Have a Start frame that goes over a link name the object, and the call that waits there for this one."""
+        assert self.life is not None
+        frame.actor, frame.parent = self.life.number, call.ancestor
 
     def refuse_call(self, call: Call) -> None:
         """Fail a call that cannot be run, or give it back to the process that has sent it."""

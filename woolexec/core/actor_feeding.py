@@ -36,14 +36,17 @@ def is_busy(actor: Actor) -> bool:
     if place.candidate is None:
         worker = place.target
         return bool(worker.outstanding or worker.recalling or worker.has_permit or len(place.outstanding) > 1)
+    return runs_calls(actor, place)
+
+
+def runs_calls(actor: Actor, place: Place) -> bool:
+    """Return whether calls of an actor are outstanding at its peer."""
     _prune(actor, place)
     return bool(actor.away)
 
 
 def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:
     """Send calls over a link: the peer queues them, and keeps their order."""
-    if place.recalling:
-        return
     chosen = list(_nested(actor, place))
     if actor.is_waiting:
         _prune(actor, place)
@@ -95,7 +98,7 @@ class Ahead:
         self._is_apart = self._is_apart or _is_apart(call)
 
     def may_grow(self, call: Call) -> bool:
-        """Return whether one more call may be sent: so many, and none that others could pass."""
+        """Return whether one more call may be sent: at most `AHEAD`, and none that others could pass."""
         if not self.count:
             return True
         is_full = self.count >= AHEAD or self._size + len(call.payload) > BYTES_AHEAD

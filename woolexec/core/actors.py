@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from woolexec.core.group import Group
     from woolexec.core.offer import Offer
     from woolexec.core.place import Place
+    from woolexec.core.unmet import Unmet
     from woolexec.core.workforce import Workforce
 
     class Scheduler(Protocol):
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         lanes: Group
         balancing: Balance
         workforce: Workforce
+        unmet: Unmet
         offer: Offer
         links: list[Any]
         all_workers: dict[int, Any]
@@ -69,6 +71,7 @@ class Actors:
         """The engine is about to end: none is made again, and each ends after its calls."""
         self.error_of = error_of
         self._scheduler, self._actions, self._end_life = scheduler, actions, end_life
+        scheduler.unmet.queues.append(self.queue)
         self._count: dict[Any, int] = {}  # of those at each link, and here (None)
         self._shut: set[Any] = set()  # links that have refused one
 
@@ -86,6 +89,8 @@ class Actors:
         self.all[actor] = None
         actor.life = life
         self.queue.add(life)
+        if life.line is not None and life.line.requirement is not None:
+            self._scheduler.unmet.check()
 
     def queue_of(self, life: Call) -> ReadyQueue:
         """Return the queue of a life that was given back: it is placed again."""
@@ -97,6 +102,9 @@ class Actors:
 
     def note_end(self, life: Call) -> None:
         """Do nothing: the receiver of a life is told."""
+
+    def address(self, frame: Any, life: Call) -> None:
+        """Do nothing: a life names no object."""
 
     def make_again(self, actor: Actor) -> None:
         """Queue the next life of an actor that is lost."""
@@ -151,7 +159,7 @@ class Actors:
                     self._actions.dismiss(place.target)
                 continue
             actor.move("send")
-            actor.is_ending = False
+            actor.is_ending = actor.is_moving = False
             actor.target = place.target
             where = None if place.candidate is None else place.target
             self._count[where] = self._count.get(where, 0) + 1
@@ -225,11 +233,6 @@ class Actors:
             if len(main.outstanding) > 1 and not main.recalling:
                 self._scheduler.recall(main)
 
-    def look_at(self, actor: Actor) -> None:
-        """Look at an actor in the next round."""
-        if actor.state != ENDED:
-            self.due[actor] = None
-
     def _feed(self, actor: Actor) -> None:
         if actor.state == ENDED:
             actor.refuse_waiting()
@@ -239,9 +242,15 @@ class Actors:
                 call.move("cancel")
                 call.receiver.deliver_failure(call, None)
         place: Any = actor.place
-        if actor.state == ALIVE and place is not None:
+        if actor.is_moving and place is not None:
+            if not actor_feeding.runs_calls(actor, place) and not actor.is_ending and actor.life is not None:
+                actor.is_ending = True
+                self._end_life(actor.life)
+        elif actor.state == ALIVE and place is not None:
             if place.candidate is None:
                 self._feed_here(actor, place.target)
+            elif place.recalling:
+                self.due[actor] = None  # until the peer has answered
             else:
                 actor_feeding.feed_far(actor, place, self._scheduler.lanes, self._actions)
         if actor.is_closed and not actor_feeding.is_busy(actor):
@@ -274,7 +283,17 @@ class Actors:
         actor: Actor = worker.actor
         actor.worker = None
         lane = worker.lane_place
-        return actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
+        lost = actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
+        if any(call.function.lane == LIFE and call.receiver is not actor for call in lost):
+            actor.end()  # the life was given up before, so nobody is told of its end
+        return lost
+
+    def move_from(self, link: Any) -> None:
+        """Let actors end that may be made again, after their running calls: their peer is about to leave."""
+        for actor in self.all:
+            if actor.target is link and actor.restarts > 0:
+                actor.is_moving = True
+                self.due[actor] = None
 
     def refused(self, link: Any, numbers: Iterable[int]) -> list[int]:
         """Queue again what a peer has given back; return the numbers of other calls."""

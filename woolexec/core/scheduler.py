@@ -310,8 +310,8 @@ class Scheduler:
 
     def refused(self, link: Any, numbers: Sequence[int], *, is_full: bool = True) -> None:
         """Queue again the calls that a peer refused, because no place is free there or because it cannot run any."""
-        if self.actors is not None:
-            numbers = self.actors.refused(link, numbers)
+        if self.actors is not None and not (numbers := self.actors.refused(link, numbers)):
+            return
         self.offering.refuse(link, numbers, is_full=is_full)
         self.lanes.withdraw(link.lane_place, sorted(numbers, reverse=True))
 

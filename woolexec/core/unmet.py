@@ -38,7 +38,7 @@ class Unmet:
         after: Callable[[float, Callable[[], object]], None],
     ) -> None:
         self.expects_peers = False
-        self._queues = queues
+        self.queues = list(queues)
         self._offer = offer
         self._workforce = workforce
         self._links = links
@@ -60,13 +60,13 @@ class Unmet:
     def _check(self) -> None:
         self._checking = False
         offers = [self._offer, *(link.offer for link in self._links)]
-        waiting = {requirement for queue in self._queues for requirement in queue.requirements()}
+        waiting = {requirement for queue in self.queues for requirement in queue.requirements()}
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
         if not self._links and (self.expects_peers or not self._workforce.full):
             unmet = set()  # `peers_timeout` limits the wait for the first peer
         for requirement in unmet & self._found:
             error = UnsatisfiableError(_message(requirement, self._offer, self._links))
-            for queue in self._queues:
+            for queue in self.queues:
                 for entry in queue.clear(requirement):
                     fail(entry, error)
         self._found = unmet

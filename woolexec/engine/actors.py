@@ -137,12 +137,12 @@ class ActorInputs:
     def _complete(self, entry: Call, payload: Any) -> None:
         if self._actor.main.queue.is_claimable(entry):
             entry.payload = payload
-            self._door.table.look_at(self._actor)
+            self._door.table.due[self._actor] = None
 
     def _fail(self, entry: Call, payload: Any) -> None:
         if self._actor.main.queue.cancel(entry):
             entry.receiver.deliver_failure(entry, payload)
-            self._door.table.look_at(self._actor)
+            self._door.table.due[self._actor] = None
 
 
 def _end_life(dispatcher: Dispatcher, life: Call) -> None:

@@ -193,8 +193,12 @@ class Cancellation:
         lane = target.lane_place
         if target.outstanding or target.pinned or lane.pinned:
             return True
-        left_behind = self._left_behind  # and an actor that has no calls is waited for by nobody
-        return any(call.function.lane != LIFE for number, call in lane.outstanding.items() if number not in left_behind)
+        left_behind = self._left_behind  # and nobody waits for an actor of ours that has no calls
+        return any(
+            call.function.lane != LIFE or getattr(call.receiver, "is_guest", False)
+            for number, call in lane.outstanding.items()
+            if number not in left_behind
+        )
 
     # -- cancelling ---------------------------------------------------------------------------------------------
 

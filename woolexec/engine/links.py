@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.pinning import Pinning
@@ -10,6 +11,7 @@ from woolexec.engine.lineage import Lineage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from woolexec.core.actors import Actors
     from woolexec.core.call import Call
     from woolexec.core.place import Place
     from woolexec.engine.rounds import Rounds
@@ -23,6 +25,13 @@ class Linked(Protocol):
     @property
     def links(self) -> Links:
         """The door to it."""
+
+
+def _actors_of(rounds: Rounds) -> Actors:
+    """Return the actors of an engine, which are made with the first one."""
+    from woolexec.engine.actors import ActorDoor
+
+    return ActorDoor(rounds).table
 
 
 class Links:
@@ -53,6 +62,7 @@ class Links:
         self._dispatcher = dispatcher
         self._cancellation = rounds.cancellation
         self._pinning = Pinning(scheduler, dispatcher)
+        self.actors: Callable[[], Actors] = partial(_actors_of, rounds)
         self.lineage = Lineage(scheduler, rounds.cancellation, dispatcher.values)
         dispatcher.values.on_loss, rounds.outcomes.on_kept = self.lineage.lost, self.lineage.kept
         dispatcher.values.on_losses = scheduler.away.look
@@ -101,6 +111,11 @@ class Links:
             self.due.discard(link)
             self._scheduler.settle(self._scheduler.left(link), error_of)
             self._scheduler.away.look()
+
+    def move_actors(self, link: Remote) -> None:
+        """Have actors made elsewhere that may be made again: the peer where they are is about to leave."""
+        if self._scheduler.actors is not None:
+            self._scheduler.actors.move_from(link)
 
     def withdraw(self, place: Place, call: Call) -> None:
         """Queue a call again that has been placed but not yet written to its link."""

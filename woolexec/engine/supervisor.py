@@ -199,6 +199,7 @@ class Supervisor:
         if worker is not None:
             worker.exitcode = exitcode
             self.reap(worker, by_itself=exitcode is not None)
+            self._loop.wake()  # at a peer other clients' workers have the same fork server, and only one engine acts
 
     def fork_server_died(self, in_a_row: int) -> None:
         """Break the executor if the fork server dies again and again before a worker is forked."""

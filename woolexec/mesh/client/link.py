@@ -195,6 +195,9 @@ class Link(LinkValues):
             frame.offer = call.cost >= HORIZON and not is_apart
         if call.options is not None and self._links.may_stay(call):
             frame.keep = True
+        actor: Any = None if call.line is None else call.line.actor
+        if actor is not None:
+            actor.address(frame, call)
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
             if call.line.requirement is not None and call.line.requirement.resources:
@@ -252,6 +255,7 @@ class Link(LinkValues):
         self.ready = self.lane_place.ready = False
         for place in (self, self.lane_place):
             self._links.recall(place)
+        self._links.move_actors(self)
 
     def _started(self, frame: Started) -> None:
         now = monotonic()
@@ -334,7 +338,9 @@ class Link(LinkValues):
 
 
 def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostError:
-    error = errors.WorkerLostError(f"the link to {address} broke while {call.name} was outstanding: {why}")
+    is_of_actor = call.line is not None and call.line.actor is not None
+    kind = errors.ActorLostError if is_of_actor else errors.WorkerLostError
+    error = kind(f"the link to {address} broke while {call.name} was outstanding: {why}")
     error.task, error.host, error.attempts = call.name, host, call.attempts
     return error
 

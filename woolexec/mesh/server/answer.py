@@ -50,6 +50,7 @@ class Answer(Relayed):
 
     __slots__ = (
         "_began",
+        "is_of_actor",
         "keeps",
         "number",
         "outstanding_call",
@@ -73,6 +74,8 @@ class Answer(Relayed):
     def __init__(self, served: Session, number: int) -> None:
         self.types = ()
         self._began: float | None = None
+        self.is_of_actor = False
+        """It is a call of an actor's method, which can be run nowhere else."""
         self.keeps = False
         """A large value stays here."""
         self.served = served
@@ -144,7 +147,7 @@ class Answer(Relayed):
         if self.pinned:
             return False
         if self.served.forget(self.number, "refused"):
-            self.served.refusals.add(self.number, reason)
+            self.served.refusals.add(self.number, "" if self.is_of_actor else reason)
         return True
 
     def deliver_log(self, frame: Log) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import LANES, Chunk, Function
+from woolexec.core.call import LANES, LIFE, Chunk, Function
 from woolexec.engine.transport import SLOTS
 from woolexec.errors import ProtocolError
 
@@ -65,7 +65,7 @@ class Definitions:
         function = self.slots.get(frame.function)
         if function is None:
             raise ProtocolError(f"slot {frame.function} has no function")
-        if frame.lane not in LANES:
+        if frame.lane not in LANES and frame.lane != LIFE:
             raise ProtocolError(f"there is no lane {frame.lane}")
         if frame.lane != function.lane:
             family = function.family

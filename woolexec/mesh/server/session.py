@@ -17,6 +17,7 @@ from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.byte_quota import ByteQuota
+from woolexec.mesh.server.client_actors import ClientActors
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
 from woolexec.mesh.server.kept_values import KeptValues
@@ -98,13 +99,11 @@ class Served:
         fetching: Fetching | None = None,
     ) -> None:
         self.client, self._refusal = client, ""
-        self.identity = Identity("nobody", client)
-        self.places = places
+        self.identity, self.places = Identity("nobody", client), places
         places.clients.add(self)
         self._quota = quota
         self._room: asyncio.Event | None = None
-        memory = usable_memory()
-        self.byte_quota = ByteQuota(memory // 2)
+        self.byte_quota = ByteQuota((memory := usable_memory()) // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
         self._arriving = Arriving(memory // 2)
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine)
@@ -112,6 +111,7 @@ class Served:
         self.is_stopped = False  # nothing is read from the client, because the peer is short of memory
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
+        self._actors = ClientActors(engine.links, self.outbox, self.outstanding)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self._engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
@@ -259,7 +259,8 @@ class Served:
         answer, seconds = call.receiver, call.function.seconds
         answer.pinned = bool(frame.worker)
         answer.size = 0 if call.chunk is not None or isinstance(call.payload, OSError) else len(call.payload)
-        if (reason := self._engine.cannot_work or self._lacks(answer.size)) and not answer.pinned:
+        reason = self._engine.cannot_work or self._lacks(answer.size)
+        if (reason and not answer.pinned) or not self._actors.has_room(frame):
             self.refusals.add(answer.number, reason)
             return False
         answer.requirement = None if frame.worker else Requirement.of(frame.require)
@@ -268,7 +269,7 @@ class Served:
             None if seconds is None else seconds * (call.count or 1),
             answer.requirement,
             offer=bool(frame.offer or frame.require),
-            is_lane=bool(call.function.lane),
+            is_lane=bool(frame.lane or frame.actor),
             pinned=answer.pinned,
         )
         if weight is None:
@@ -277,7 +278,7 @@ class Served:
         answer.weight = weight
         self.byte_quota.add(answer.size)
         call.line = self.places.line_of(self, frame.priority)
-        return True
+        return self._actors.accept(call, frame, self)
 
     def _lacks(self, size: int) -> str:
         """Return why there is no memory for the arguments of one more call; there is some for one that is alone."""
@@ -293,7 +294,7 @@ class Served:
             if number >= frame.call
             and number in self.outstanding  # ending one may deliver the outcomes of others
             and not answer.outstanding_call.pin  # no other worker may run it
-            and bool(answer.outstanding_call.function.lane) is frame.loop
+            and bool(answer.outstanding_call.function.lane or answer.is_of_actor) is frame.loop
             and self._drop(answer, force=False)
         ]
         # In reverse: the client puts each at the front of its queue.
@@ -303,8 +304,9 @@ class Served:
         """End a call, running or not; a coroutine or a stream is cancelled, and reports the outcome itself."""
         self._arriving.forget(frame.call)
         answer = self.outstanding.get(frame.call)
-        if answer is not None and answer.outstanding_call.function.lane:
-            self._command(frame)
+        if answer is not None and (answer.outstanding_call.function.lane or answer.is_of_actor):
+            if not self._actors.cancel(answer):
+                self._command(frame)
             return
         ended = answer is not None and self._drop(answer, force=True)
         self.outbox.put(encode(Recalled(call=(frame.call,) if ended else ())))

@@ -1,0 +1,127 @@
+"""The actors of one client at a peer: their lives are calls of its link, and so are the calls of their methods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec import errors
+from woolexec.core.actor import ALIVE, CONCURRENCY, ENDED, Actor
+from woolexec.core.call import LIFE, give_back
+from woolexec.resources import Line
+from woolexec.wire.frames import Load, encode
+
+if TYPE_CHECKING:
+    from woolexec.core.call import Call
+    from woolexec.engine.links import Links
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.answer import Answer
+    from woolexec.wire.frames import Log, Start
+
+MOST = 1000
+"""Maximum number of actors of one client at a peer: each is a process."""
+
+
+class ClientActors:
+    """
+    The actors that came over one link.
+
+    :param calls: the calls of the client that have not ended, by their numbers
+    """
+
+    def __init__(self, links: Links, outbox: Outbox, calls: dict[int, Answer]) -> None:
+        self._links, self._outbox, self._calls = links, outbox, calls
+
+    def has_room(self, frame: Start) -> bool:
+        """Return whether a call may be accepted: a client has no more than `MOST` actors."""
+        if frame.lane != LIFE:
+            return True
+        return sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values()) < MOST
+
+    def accept(self, call: Call, frame: Start, client: object) -> bool:
+        """
+        Bind a call to its actor, if it is about one.
+
+        :return: False if it is given back, because the actor has ended; the client has been told that
+        """
+        answer: Answer = call.receiver
+        if frame.lane == LIFE:
+            table = self._links.actors()
+            actor = Guest(table, call, frame.max_concurrency or CONCURRENCY)
+            call.receiver, call.is_plain = actor, False
+            call.line = Line(frame.priority, client=client, actor=table)
+            return True
+        if not frame.actor:
+            return True
+        life = self._calls.get(frame.actor)
+        owner = None if life is None else life.outstanding_call.receiver
+        if not isinstance(owner, Guest) or owner.state == ENDED:
+            self._outbox.put(encode(Load(refused=(answer.number,))))
+            return False
+        call.line = Line(actor=owner)
+        above = self._calls.get(frame.parent)
+        if above is not None:
+            call.ancestor = above.outstanding_call.number
+        answer.is_of_actor = True
+        return True
+
+    def cancel(self, answer: Answer) -> bool:
+        """End a plain call of a method, with its actor; return False if this is no such call."""
+        if not answer.is_of_actor or answer.outstanding_call.function.lane:
+            return False
+        call = answer.outstanding_call
+        self._links.cancel(call, lambda ended: answer.deliver_failure(call, None) if ended else None, force=True)
+        return True
+
+
+class Guest(Actor):
+    """An actor of a client: it is not made again here, and its client is told what becomes of it."""
+
+    takes_logs = True
+    is_guest = True
+
+    def __init__(self, actors: Any, life: Call, limit: int) -> None:
+        self.answer: Answer = life.receiver
+        super().__init__(actors, life.name, limit=limit)
+
+    @property
+    def outstanding_call(self) -> Call:
+        """The life, as its session knows it."""
+        return self.answer.outstanding_call
+
+    @outstanding_call.setter
+    def outstanding_call(self, life: Call) -> None:
+        self.answer.outstanding_call = life
+
+    def deliver_start(self, call: Call) -> None:
+        """Tell the client that the object was made."""
+        super().deliver_start(call)
+        if self.state == ALIVE:
+            self.answer.deliver_start(call)
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Note the end of the object."""
+        self.life = self.life or call  # it may not have been queued
+        self.answer.types = self.types
+        super().deliver_failure(call, payload)
+
+    def end(self, failure: Any = None) -> None:
+        """Tell the client first: what waits is given back to it after that."""
+        if self.state != ENDED and self.life is not None:
+            error = failure if failure is not None else errors.ActorLostError(f"the actor {self.name} was ended")
+            self.answer.deliver_failure(self.life, error)
+        super().end(failure)
+
+    def refuse_call(self, call: Call) -> None:
+        """Give a call back."""
+        give_back(call, errors.ActorLostError(f"the actor {self.name} has ended"))
+
+    def refuse(self, reason: str) -> bool:
+        """Give the life back, because no worker can be started."""
+        if not self.answer.refuse(reason):
+            return False
+        super().end()
+        return True
+
+    def deliver_log(self, frame: Log) -> None:
+        """Send a logging record to the client."""
+        self.answer.deliver_log(frame)
