@@ -271,6 +271,15 @@ def nap_with_family(path):
     time.sleep(600)
 
 
+def leave_child():
+    """Leave a child that sleeps; return its process id."""
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "600"])
+    child.returncode = 0  # nobody waits for it
+    return child.pid
+
+
 def fork_and_die(path, *, session=False):
     """Leave a forked child that holds every descriptor of the worker."""
     child = os.fork()

@@ -75,6 +75,19 @@ def test_fork_server_that_remains_stopped_is_replaced(quick, monkeypatch):
     assert signals == [signal.SIGCONT, signal.SIGKILL]
 
 
+def test_child_of_a_worker_ends_that_the_fork_server_had_no_time_to_reap():
+    with PeerPoolExecutor(1) as pool:
+        child = pool.submit(tasks.leave_child).result(SOON)
+        assert not tasks.is_gone(child)
+        [worker] = pool._engine.pids
+        server = stop(pool)
+        os.kill(worker, signal.SIGKILL)
+        assert tasks.eventually(lambda: tasks.is_gone(worker))
+        os.kill(server, signal.SIGKILL)
+        assert pool.submit(tasks.double, 1).result(SOON) == 2
+        assert tasks.eventually(lambda: tasks.is_gone(child))
+
+
 def test_pool_ends_while_its_fork_server_is_stopped():
     with PeerPoolExecutor(2) as pool:
         assert pool.submit(tasks.double, 1).result(SOON) == 2

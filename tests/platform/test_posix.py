@@ -103,6 +103,32 @@ def test_rest_of_a_group_is_killed_when_its_leader_is_reaped():
     os.close(ours)
 
 
+@LINUX
+@pytest.mark.parametrize("is_reaped", [False, True])
+def test_group_whose_leader_has_ended_is_killed_and_one_whose_leader_lives_is_not(sleeper, is_reaped):
+    ours, theirs = os.pipe()
+
+    def leave_a_child_behind():
+        if os.fork():
+            os.close(theirs)
+            os._exit(0)
+        os.close(ours)
+        time.sleep(PATIENCE)
+
+    pid = forked(leave_a_child_behind)
+    os.close(theirs)
+    with os.fdopen(posix.end_of(pid)) as end:
+        assert ipc.can_read(end.fileno(), PATIENCE)
+    if is_reaped:
+        posix.reap(pid, wait=True)
+    posix.kill_leaderless({pid, sleeper})
+    assert ipc.can_read(ours, PATIENCE)  # the other end has closed with the grandchild
+    os.close(ours)
+    if not is_reaped:
+        posix.reap(pid, wait=True)
+    assert posix.reap(sleeper) is None
+
+
 def test_signal_for_a_group_that_is_gone_is_ignored(sleeper):
     posix.kill_group(sleeper, posix.SIGKILL)
     posix.reap(sleeper, wait=True)

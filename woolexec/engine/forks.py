@@ -17,7 +17,7 @@ from math import inf
 from woolexec import errors
 from woolexec.core.circuit_breaker import CircuitBreaker
 from woolexec.engine.fork_server import SAY_WHICH, ForkServer, interpreter
-from woolexec.platform.posix import SIGCONT, SIGKILL, is_stopped, kill
+from woolexec.platform.posix import SIGCONT, SIGKILL, is_stopped, kill, kill_leaderless
 from woolexec.worker.records import EXITED, FAILED, FORKED, KILL, SPAWN
 
 TYPE_CHECKING = False
@@ -80,6 +80,7 @@ class Forks:
         self._variables = variables
         self._server: ForkServer | None = None
         self._owners: dict[int, Owner] = {}
+        self._pids: dict[int, int] = {}  # of workers whose end the fork server has not reported
         self._has_forked = False  # the fork server in use
         self._died_early = 0  # fork servers in a row that forked no worker
         self._owed: dict[tuple[int, int], float] = {}  # what it has not answered, and since when: operation, worker
@@ -189,11 +190,13 @@ class Forks:
                     self._died_early = 0
                     self._has_forked = True
                     self.breaker.worked()
+                    self._pids[number] = value
                     owner = self._owners.get(number)
                     if owner is not None:
                         owner.forked(number, value)
                     continue
                 self._owed.pop((KILL, number), None)
+                self._pids.pop(number, None)
                 if operation == FAILED:
                     self._failed("fork", os.strerror(value))
                 owner = self._owners.pop(number, None)
@@ -231,6 +234,8 @@ class Forks:
         self._has_forked = False
         self._owed.clear()
         self._stops = 0
+        kill_leaderless(set(self._pids.values()))  # workers that it had no time to reap
+        self._pids.clear()
         owners, self._owners = self._owners, {}
         for number, owner in owners.items():
             owner.ended(number, None)

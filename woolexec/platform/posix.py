@@ -176,6 +176,31 @@ def kill_children_but(known: Collection[int]) -> bool:
     return left
 
 
+def kill_leaderless(groups: Collection[int]) -> None:
+    """
+    Kill what is left of process groups whose leaders have ended.
+
+    The kernel reuses no number of a group in which there is a process, so these processes are the group's.
+    """
+    if not groups:
+        return
+    leaders, others = set[int](), set[int]()
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return
+    for name in filter(str.isdecimal, names):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, _, group = file.read().rpartition(b")")[2].split(None, 3)[:3]
+        except (OSError, ValueError):  # it is gone, or there is no descriptor
+            continue
+        if int(group) in groups and state != b"Z":
+            (leaders if int(group) == int(name) else others).add(int(group))
+    for pid in others - leaders:
+        kill_group(pid, SIGKILL)
+
+
 def end_with(lifeline: int) -> int:
     """
     Ask the kernel to kill this process's group when the other end of a pipe closes.
