@@ -4,10 +4,12 @@ import pytest
 
 from tests.engine.fake_workers import StreamReceiver
 from woolexec.core.call import ASYNCIO, AT_ONCE, GENTLY, THREAD, Chunk
+from woolexec.engine import cancellation
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.latch import Latch
-from woolexec.platform.posix import SIGTERM, SIGURG
+from woolexec.platform.posix import SIGKILL, SIGTERM, SIGURG
 from woolexec.wire.frames import Cancel, Close, Raise, Recall, Recalled, Return, Stop
+from woolexec.worker.records import EXITED, FORKED
 
 
 def returned(call, value=b"value"):
@@ -20,6 +22,11 @@ def cancel(engine, call, *, force=False):
     engine.round()
     (answer,) = answers
     return answer
+
+
+def die(engine, worker):
+    engine.report((EXITED, worker.id, -SIGKILL))
+    engine.round()
 
 
 def signals(engine, number=SIGTERM):
@@ -115,6 +122,79 @@ def test_coroutine_whose_timeout_expires_is_cancelled_and_its_worker_goes_on(eng
     assert signals(engine) == []
     engine.tell(worker, returned(call))  # it has swallowed the cancellation
     assert receiver.outcomes == [error]
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """The process ids of workers that a signal has stopped."""
+    stopped = set()
+    monkeypatch.setattr(cancellation, "is_stopped", stopped.__contains__)
+    return stopped
+
+
+def sent(engine, **options):
+    """A call that is sent to a worker that has run another one, and is idle."""
+    first, worker, far = engine.running()
+    engine.tell(worker, returned(first))
+    call = engine.submit(engine.call(**options))
+    assert call.place is worker
+    return call, worker, far
+
+
+@pytest.mark.parametrize("timeout", [0.1, 5.5])
+def test_call_that_an_idle_worker_does_not_start_runs_on_another_one(engine, timeout):
+    call, worker, _ = sent(engine, timeout=timeout)
+    engine.loop.pass_time(timeout + max(timeout, 5.0) + 0.1)
+    assert engine.killed == [(worker.id, SIGKILL)]
+    die(engine, worker)
+    assert call.receiver.outcomes == []
+    assert call.place is not worker
+    engine.far(call.place).start(call, engine.loop.now)
+    engine.tell(call.place, returned(call))
+    assert call.receiver.outcomes == [b"value"]
+
+
+def test_worker_that_starts_a_call_late_is_not_ended(engine):
+    call, worker, far = sent(engine, timeout=0.1)
+    engine.loop.pass_time(4.0)
+    far.start(call, engine.loop.now)
+    engine.tell(worker, returned(call))
+    engine.loop.pass_time(8.0)
+    assert engine.killed == []
+
+
+def test_call_behind_a_long_one_does_not_end_the_worker(engine):
+    first, call = engine.submit(engine.call(), engine.call(timeout=0.1))
+    worker = first.place
+    engine.far(worker).start(first, engine.loop.now)
+    engine.loop.pass_time(8.0)
+    assert call.place is worker
+    assert engine.killed == []
+
+
+def test_new_worker_has_time_to_start_unless_it_is_stopped(engine, stopped):
+    call = engine.submit(engine.call(timeout=0.1))
+    worker = call.place
+    engine.report((FORKED, worker.id, 4711))
+    engine.loop.pass_time(8.0)
+    assert engine.killed == []
+    stopped.add(4711)
+    engine.loop.pass_time(6.0)
+    assert engine.killed == [(worker.id, SIGKILL)]
+
+
+def test_coroutine_that_a_stopped_worker_does_not_start_runs_on_another_one(engine, stopped):
+    call = engine.submit(engine.call(lane=ASYNCIO, timeout=0.1))
+    worker = call.place.target
+    engine.report((FORKED, worker.id, 4711))
+    engine.loop.pass_time(8.0)
+    assert engine.killed == []
+    stopped.add(4711)
+    engine.loop.pass_time(6.0)
+    assert engine.killed == [(worker.id, SIGKILL)]
+    die(engine, worker)
+    assert call.receiver.outcomes == []
+    assert call.place.target is not worker
 
 
 def test_timeout_of_a_coroutine_counts_from_its_start(engine):

@@ -1,10 +1,13 @@
 """Rows 4, 12 and 14: a call runs too long, ignores that it should end, or keeps the GIL; nobody else suffers."""
 
 import os
+import signal
 import threading
 import time
 
 import pytest
+
+from woolexec.engine import cancellation
 
 from . import tasks
 from .tasks import SOON
@@ -32,6 +35,14 @@ def test_timeout_counts_from_the_start_of_the_call(lone, tmp_path):
     assert not tasks.eventually(waiting.done, 0.2)
     tasks.release(tmp_path)
     assert (first.result(SOON), waiting.result(SOON)) == ("held", 42)
+
+
+def test_call_that_a_stopped_worker_does_not_start_runs_on_another_one(lone, monkeypatch):
+    monkeypatch.setattr(cancellation, "_STUCK", 0.2)
+    pid = lone.submit(os.getpid).result(SOON)
+    os.kill(pid, signal.SIGSTOP)
+    calls = [lone.with_options(timeout=0.1).submit(os.getpid) for _ in range(3)]
+    assert pid not in {call.result(SOON) for call in calls}
 
 
 def test_timeout_counts_anew_for_each_attempt(pool, journal):

@@ -20,6 +20,7 @@ from woolexec.core.call import AT_ONCE, GENTLY, LIFE, SENT, THREAD, Call, Chunk,
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
+from woolexec.platform.posix import SIGKILL, is_stopped
 from woolexec.wire.exceptions import types_of
 from woolexec.wire.frames import Cancel, Close
 from woolexec.worker.job import SHUT
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
+
+_STUCK = 5.0
+"""Seconds, or the timeout of a call if that is longer, in which a worker that runs nothing must start the call."""
 
 _LOOK = 0.02
 """While a pool is shutting down, it checks this often (seconds) for open streams."""
@@ -60,13 +64,17 @@ class Cancellation:
         assert call.options.timeout is not None
         self._look_in(call.options.timeout, worker, call)
 
-    def _look_in(self, seconds: float, worker: Worker, call: Call) -> None:
+    def _look_in(self, seconds: float, worker: Worker, call: Call, seen: int | None = None) -> None:
         # By number, not by reference, so that a finished call is not kept until its timeout would have expired.
         about = worker.id, call.number
-        self._loop.after(seconds, partial(self._look, *about), about)
+        self._loop.after(seconds, partial(self._look, *about, seen), about)
 
-    def _look(self, worker_id: int, number: int) -> None:
-        """End a call whose timeout has expired; if it started later than it was sent, check again when it is due."""
+    def _look(self, worker_id: int, number: int, seen: int | None) -> None:
+        """
+        End a call whose timeout has expired; if it started later than it was sent, check again when it is due.
+
+        :param seen: the last call that the worker had started when it was seen to run nothing
+        """
         worker = self._workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
@@ -78,8 +86,9 @@ class Cancellation:
             self._end_in_lane(worker, call, seconds)
             return
         since = worker.began(number)
-        left = seconds if since is None else since + seconds - self._loop.clock()
-        if left > 0:
+        if since is None:
+            self._wait_for_start(worker, call, seconds, seen)
+        elif (left := since + seconds - self._loop.clock()) > 0:
             self._look_in(left, worker, call)
         elif self._end(worker, call):
             error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; its worker was ended")
@@ -88,10 +97,20 @@ class Cancellation:
         elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
             self._look_in(REST, worker, call)
 
+    def _wait_for_start(self, worker: Worker, call: Call, seconds: float, seen: int | None) -> None:
+        """Look again later; end a worker that does not start the call although it runs nothing: it runs elsewhere."""
+        started, longest = worker.page.started, max(seconds, _STUCK)
+        if min(worker.outstanding) <= started:
+            self._look_in(seconds, worker, call)
+        elif seen == started and (started or _is_stopped(worker)):  # one that is new may be starting
+            self._supervisor.kill(worker, SIGKILL)
+        else:
+            self._look_in(longest, worker, call, started)
+
     def _end_in_lane(self, worker: Worker, call: Call, seconds: float) -> None:
         """Cancel a coroutine or a stream whose timeout has expired, without waiting for it to end."""
         if call.number > worker.page.loop.started:  # the timeout counts from its start
-            self._loop.after(REST, partial(self._look_for_start, worker.id, call.number), (worker.id, call.number))
+            self._look_for_start(worker.id, call.number, self._loop.clock() + _STUCK)
             return
         error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; it was cancelled")
         may_retry = self._scheduler.may_retry(call, types_of(error))
@@ -104,15 +123,20 @@ class Cancellation:
             receiver.outstanding_call = again
         self._scheduler.add(again)
 
-    def _look_for_start(self, worker_id: int, number: int) -> None:
+    def _look_for_start(self, worker_id: int, number: int, until: float) -> None:
+        """Look again later at a coroutine or a stream that was sent and not started; end a worker that is stopped."""
         worker = self._workers.get(worker_id)
         call = None if worker is None else worker.lane_place.outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
             return
+        now = self._loop.clock()
         if number <= worker.page.loop.started:
             self._look_in(call.options.timeout, worker, call)
+        elif now > until and _is_stopped(worker):
+            self._supervisor.kill(worker, SIGKILL)
         else:
-            self._loop.after(REST, partial(self._look_for_start, worker_id, number), (worker_id, number))
+            until = now + _STUCK if now > until else until
+            self._loop.after(REST, partial(self._look_for_start, worker_id, number, until), (worker_id, number))
 
     def _let_go(self, call: Call) -> Any:
         """
@@ -313,3 +337,7 @@ class Cancellation:
                 for call in place.outstanding.values():
                     if id(call.chunk) in chunks:
                         self._let_go(call).deliver_failure(call, None)
+
+
+def _is_stopped(worker: Worker) -> bool:
+    return worker.pid is not None and is_stopped(worker.pid)
