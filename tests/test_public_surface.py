@@ -55,7 +55,7 @@ METHODS = {
     " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=(), on_worker_start=None,"
     " results='pickle', store_limit=None, spill_dir=None,"
-    " lineage_limit=None)",
+    " lineage_limit=None, compression='auto')",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
     " ordered=True, return_exceptions=False)",

@@ -97,6 +97,9 @@ class PeerPoolExecutor(EngineExecutor):
     :param lineage_limit: maximum size, in bytes, of the arguments of tasks whose values stay with peers and would be
         made again (see `keep` of `with_options`); None: a tenth of the memory that this process may use.  Beyond it
         the oldest are let go
+    :param compression: how large payloads may be compressed on their way to peers on other hosts, and back: ``"auto"``:
+        in the best format that both ends have, where that takes less time than it saves; ``"zstd"`` or ``"lz4"``: in
+        that format alone; ``"off"`` or None: not at all
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -123,6 +126,7 @@ class PeerPoolExecutor(EngineExecutor):
         store_limit: int | None = None,
         spill_dir: str | os.PathLike[str] | None = None,
         lineage_limit: int | None = None,
+        compression: str | None = "auto",
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -141,7 +145,7 @@ class PeerPoolExecutor(EngineExecutor):
         self._peers = None
         if peers is not None:
             setup, code = setup_of(modules, first, initializer_timeout)
-            self._peers = links_to(peers, credentials, peers_timeout, setup, code.get)
+            self._peers = links_to(peers, credentials, peers_timeout, setup, code.get, compression)
         self._outer: list[Token[Any]] = []
         self._engine = Engine(
             limit,

@@ -1,10 +1,15 @@
-"""Compressed messages: refused by both ends before anything is decompressed, whether or not their sender is trusted."""
+"""
+Compressed messages: refused by both ends before anything is decompressed, whether or not their sender is trusted.
+
+Parts of large payloads are compressed between hosts that both have a format for it, and undone within limits.
+"""
 
 import contextlib
 import gzip
 import socket
 import subprocess
 import sys
+from concurrent.futures import wait
 
 import pytest
 
@@ -28,9 +33,14 @@ from tests.mesh.test_floods import (
     serving,
 )
 from woolexec import PeerPoolExecutor
+from woolexec.core.compressing import Compressing, Trial
 from woolexec.mesh.client import channel as channel_module
+from woolexec.mesh.link import arriving
+from woolexec.mesh.link.compression import Packing, formats, undo
 from woolexec.mesh.server import peer as peer_module
 from woolexec.mesh.server.peer import Peer
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import encode
 
 pytestmark = pytest.mark.linux
 
@@ -127,3 +137,87 @@ def test_headers_of_a_peer_without_end_cost_a_client_no_memory(more, tmp_path):
     grown, _, reason = said.partition(" ")
     assert int(grown) < 32 * MIB
     assert reason.strip()
+
+
+TEXT = b"".join(b"%d is %d\n" % (number, number * number) for number in range(200_000))[: 3 * MIB]
+
+
+def size_of(data):
+    return len(data)
+
+
+@pytest.fixture
+def compressed(monkeypatch):
+    """Compressing pays on every link; the compressed parts that this process has received."""
+    if not formats("auto"):
+        pytest.skip("neither zstd nor lz4 is installed")
+    parts = []
+
+    def undo_and_note(part, offered):
+        data = undo(part, offered)
+        if part.compression:
+            parts.append(part)
+        return data
+
+    monkeypatch.setattr(Compressing, "pays", lambda *_: True)
+    monkeypatch.setattr(arriving, "undo", undo_and_note)
+    return parts
+
+
+def test_large_payloads_are_compressed_both_ways_between_hosts(apart, compressed, peer):
+    with joined(peer) as pool:
+        assert pool.submit(bytes.upper, TEXT).result(PATIENCE) == TEXT.upper()
+    assert sum(part.size for part in compressed) >= 2 * len(TEXT)
+    assert sum(len(part.data) for part in compressed) < len(TEXT)
+
+
+def test_values_are_compressed_from_peer_to_peer(apart, compressed):
+    with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as two, joined(one, two) as pool:
+        names = [link.name for link in pool._peers.links]
+        kept = pool.with_options(keep=True, at=names[0]).submit(bytes.upper, TEXT)
+        wait([kept], PATIENCE)
+        compressed.clear()
+        assert pool.with_options(at=names[1]).submit(size_of, kept).result(PATIENCE) == len(TEXT)
+        assert sum(part.size for part in compressed) >= len(TEXT)
+
+
+def test_nothing_is_compressed_on_one_host(compressed, peer):
+    with joined(peer) as pool:
+        assert pool.submit(bytes.upper, TEXT).result(PATIENCE) == TEXT.upper()
+        [link] = pool._peers.links
+        [served] = peer._acceptor.served
+        for outbox in (link._outbox, served.outbox):
+            outbox.passage.give = lambda _: 0  # no room for descriptors: payloads travel in parts
+        assert pool.submit(bytes.upper, TEXT).result(PATIENCE) == TEXT.upper()
+    assert compressed == []
+
+
+@pytest.mark.parametrize("ours", ["off", None])
+def test_client_can_say_no(apart, compressed, peer, ours):
+    with PeerPoolExecutor(0, peers=peer.address, credentials=CREDENTIALS, compression=ours) as pool:
+        assert pool.submit(bytes.upper, TEXT).result(PATIENCE) == TEXT.upper()
+    assert compressed == []
+
+
+def test_peer_can_say_no(apart, compressed):
+    with Peer(1, credentials=CREDENTIALS, compression="off") as peer, joined(peer) as pool:
+        assert pool.submit(bytes.upper, TEXT).result(PATIENCE) == TEXT.upper()
+    assert compressed == []
+
+
+def test_format_that_there_is_not_is_an_error_at_once(peer):
+    with pytest.raises(ValueError, match="compression must be"):
+        PeerPoolExecutor(0, peers=peer.address, credentials=CREDENTIALS, compression="gzip")
+
+
+@pytest.mark.parametrize("lie", [{"size": 5}, {"size": 1 << 31}, {"data": b"no frame"}, {"compression": 9}])
+def test_client_that_lies_about_a_part_loses_its_link_and_nobody_else(apart, compressed, peer, lie):
+    with joined(peer) as pool, joined(peer) as other:
+        link = pool._peers.links[0]
+        [part] = decode(Packing(formats("auto"), formats("auto")).part(77, TEXT[: MIB // 2], Trial()), 0)
+        for name, value in lie.items():
+            setattr(part, name, value)
+        pool._engine._loop.tell(lambda: link.send(encode(part)))
+        eventually(lambda: "compressed" in pool._peers.explain() or link not in pool._peers.links)
+        assert other.submit(abs, -1).result(PATIENCE) == 1
+        assert pool.submit(abs, -1).result(PATIENCE) == 1  # over another link

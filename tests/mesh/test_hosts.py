@@ -144,6 +144,39 @@ def client(files):
     }
 
 
+PACKED = """
+import json, sys
+from pathlib import Path
+from woolexec import PeerPoolExecutor
+
+def received():
+    return int(Path("/sys/class/net/eth0/statistics/rx_bytes").read_text())
+
+text = b"".join(b"%d is %d\\n" % (number, number * number) for number in range(1_000_000))
+with PeerPoolExecutor(peers=json.loads(sys.argv[1]), compression=sys.argv[2]) as pool:
+    assert pool.submit(len, text).result(60) == len(text)
+    before = received()
+    assert pool.submit(bytes.upper, text).result(60) == text.upper()
+    print((received() - before) / len(text))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ours", ["auto", "off"])
+def test_large_payloads_are_compressed_on_a_slow_link(hosts, tls, client, ours):
+    pytest.importorskip("lz4.block" if sys.version_info < (3, 14) else "compression.zstd")
+    one, _, three = hosts
+    slow = ["tc", "-n", one.name, "qdisc", "add", "dev", "eth0", "root", "tbf"]
+    if (
+        shutil.which("tc") is None
+        or subprocess.run([*slow, "rate", "100mbit", "burst", "256k", "latency", "50ms"]).returncode
+    ):
+        pytest.skip("takes tc, and a kernel with tbf")
+    with one.serving("--bind", "0.0.0.0:7437", *tls):
+        [part] = map(float, three.run(PACKED, everywhere(one.address), ours, **client))
+    assert part < 0.7 if ours == "auto" else part > 1
+
+
 WHERE = """
 import json, subprocess, sys, time
 from woolexec import PeerPoolExecutor

@@ -23,7 +23,7 @@ from woolexec.mesh.link import outbox as outbox_module
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.fast_frames import decode
+from woolexec.wire.fast_frames import decode, encode_part
 from woolexec.wire.frames import Close, Next, Part, Return, Yield, encode
 from woolexec.wire.payload import store
 
@@ -57,11 +57,11 @@ def held_up(monkeypatch):
     """Let large payloads wait, with empty parts on the way, until the event is set."""
     go, take = threading.Event(), outbox_module._Parts.take
 
-    def take_when_told(parts):
+    def take_when_told(parts, packing):
         if go.is_set():
-            return take(parts)
+            return take(parts, packing)
         time.sleep(0.005)  # so that not thousands of them lie between the frames that matter
-        return outbox_module.encode_part(parts._call, b"")
+        return encode_part(parts._call, b"")
 
     monkeypatch.setattr(outbox_module._Parts, "take", take_when_told)
     return go
@@ -76,7 +76,7 @@ def returning(number):
 
 
 def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 100_000)
+    monkeypatch.setattr(outbox_module, "PART", 100_000)
     outbox = Outbox(set())
     outbox.put_frame(1, returning(1), store([b"x" * 250_000]))
     outbox.put(encode(Next(call=2)), 2)
@@ -84,7 +84,7 @@ def test_small_frames_pass_between_the_parts_of_a_large_payload(monkeypatch):
 
 
 def test_frames_of_one_call_keep_their_order(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 200_000)
+    monkeypatch.setattr(outbox_module, "PART", 200_000)
     outbox = Outbox(set())
     outbox.put(encode(Yield(call=1, payload=b"first")), 1)
     outbox.put_frame(1, Yield(call=1), store([b"x" * 250_000]))
@@ -96,7 +96,7 @@ def test_frames_of_one_call_keep_their_order(monkeypatch):
 
 
 def test_large_payloads_of_several_calls_take_turns(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 100_000)
+    monkeypatch.setattr(outbox_module, "PART", 100_000)
     outbox = Outbox(set())
     for number in (1, 2):
         outbox.put_frame(number, returning(number), store([b"x" * 200_000]))
@@ -105,7 +105,7 @@ def test_large_payloads_of_several_calls_take_turns(monkeypatch):
 
 
 def test_few_large_payloads_are_sent_at_a_time(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 100_000)
+    monkeypatch.setattr(outbox_module, "PART", 100_000)
     outbox, half_sent, most = Outbox(set()), set(), 0
     for number in range(20):
         outbox.put_frame(number, returning(number), store([b"x" * 200_000]))
@@ -121,7 +121,7 @@ def test_few_large_payloads_are_sent_at_a_time(monkeypatch):
 
 
 def test_parts_become_the_payload_that_was_sent(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 256 << 10)
+    monkeypatch.setattr(outbox_module, "PART", 256 << 10)
     outbox, arriving = Outbox(set()), Arriving()
     parts = [os.urandom(300_001), os.urandom(700), os.urandom(150_000)]
     outbox.put_frame(7, returning(7), store(parts))
@@ -250,7 +250,7 @@ def test_file_that_is_shorter_than_what_it_is_to_hold_is_a_broken_stream(extent)
 
 @pytest.mark.usefixtures("apart")
 def test_link_that_breaks_in_the_middle_of_a_payload_fails_its_call(monkeypatch):
-    monkeypatch.setattr(outbox_module, "_PART", 4096)
+    monkeypatch.setattr(outbox_module, "PART", 4096)
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         future = pool.submit(tasks.weigh, b"x" * (48 << 20))
         (link,) = pool._peers.links

@@ -10,6 +10,7 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor, current_executor
+from woolexec.core.compressing import Compressing
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
@@ -79,6 +80,7 @@ def few(request):
 @pytest.fixture
 def left(monkeypatch):
     """The sizes of the messages that have left the owner."""
+    monkeypatch.setattr(Compressing, "pays", lambda *_: False)
     left = []
 
     class Counting(Outbox):

@@ -169,6 +169,7 @@ def links_to(
     timeout: float | None,
     setup: Setup | None,
     code: Callable[[str], bytes | None],
+    compression: str | None,
 ) -> Peers:
     """
     Return the links to these peers, which the engine opens.
@@ -176,15 +177,17 @@ def links_to(
     :param timeout: seconds that tasks wait while no peer is connected
     :param setup: see `setup_of`
     :param code: returns a code archive by its digest
-    :raises ValueError: if there are no peers, or one is malformed
+    :param compression: "auto", "off", None, or the name of a format
+    :raises ValueError: if there are no peers, or one is malformed, or there is no such format
     :raises CredentialsError: if the credentials of this process cannot be used
     """
     from woolexec.discovery.urls import discoveries
     from woolexec.mesh.client.peers import Peers
+    from woolexec.mesh.link.compression import formats
     from woolexec.mesh.security.credentials import Credentials
 
-    credentials = credentials or Credentials.from_environment()
-    return Peers(discoveries(peers), credentials, timeout=timeout, setup=setup, code=code)
+    credentials, known = credentials or Credentials.from_environment(), formats(compression)
+    return Peers(discoveries(peers), credentials, timeout=timeout, setup=setup, code=code, compression=known)
 
 
 def setup_of(ship: list[Shippable], initializer: Any, timeout: float | None) -> tuple[Setup | None, dict[str, bytes]]:

@@ -108,6 +108,13 @@ SETTINGS = (
     Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
     Setting("audit-limit", "size at which FILE is renamed FILE.1, FILE.2 to .4", positive, 64 << 20, metavar="BYTES"),
+    Setting(
+        "compression",
+        "how large payloads are compressed on their way to and from other hosts",
+        one_of("auto", "off", "zstd", "lz4"),
+        "auto",
+        "auto|off|zstd|lz4",
+    ),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
@@ -133,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     warnings: list[str] = []
     from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
+    from woolexec.mesh.link.compression import formats
 
     try:
         settings = gather(SETTINGS, arguments)
@@ -141,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         if settings["bind"] is None:
             _bind_locally(settings, announce)
         resources = amounts(settings["resource"])
+        formats(settings["compression"])
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -176,6 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
             threads=max(1, usable_cpus() // workers),
             give_up_after=settings["give-up-after"],
             is_wanted=signals.empty,
+            compression=settings["compression"],
             quiet=True,
         )
     except (PeerStartError, DiscoveryError) as exc:

@@ -32,11 +32,12 @@ def encode_apart(frame: Any) -> bytes:
     return b"\n" + varint(len(inner) + len(payload)) + inner
 
 
-def encode_part(call: int, data: bytes) -> bytes:
+def encode_part(call: int, data: bytes, size: int = 0, compression: int = 0) -> bytes:
     """Encode a Part, copying its bytes once; `encode` would copy them four times."""
     head = b"\x09" + FIXED64.write(call) + b"\x12" + varint(len(data))
-    inner = TAGS[Part] + varint(len(head) + len(data)) + head
-    return b"".join((b"\n", varint(len(inner) + len(data)), inner, data))
+    tail = b"\x18" + varint(size) + b"\x20" + varint(compression) if compression else b""
+    inner = TAGS[Part] + varint(len(head) + len(data) + len(tail)) + head
+    return b"".join((b"\n", varint(len(inner) + len(data) + len(tail)), inner, data, tail))
 
 
 # In a single-call Return or Start whose payload is shorter than this, each length takes one byte.

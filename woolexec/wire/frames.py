@@ -198,6 +198,8 @@ class Part(Frame, number=22):
 
     call: int = FIXED64(1)
     data: Any = BYTES(2)
+    size: int = UINT(3)
+    compression: int = UINT(4)
 
 
 class Handed(Frame, number=24):

@@ -68,7 +68,7 @@ class LinkedPool(ExecutorPool):
         self._stack = contextlib.ExitStack()
         address, credentials = self._stack.enter_context(peer(workers, tls=tls))
         with mock.patch.object(fd_passing, "boot_id", str) if apart else contextlib.nullcontext():
-            executor = PeerPoolExecutor(peers=address, credentials=credentials)
+            executor = PeerPoolExecutor(peers=address, credentials=credentials, compression=None)
             executor.wait_for_peers(1, 20)
         super().__init__(executor)
 

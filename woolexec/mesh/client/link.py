@@ -28,6 +28,7 @@ from woolexec.mesh.client.link_values import LinkValues
 from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.compression import Packing
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
@@ -66,6 +67,7 @@ class Link(LinkValues):
     :param welcome: the peer's description of itself
     :param setup: what workers run before the first of our functions; wrapped around each of them
     :param code: returns the code archive with this digest, or None; sent before the functions that need it
+    :param compression: formats in which parts of large payloads may be compressed
     """
 
     __slots__ = (
@@ -96,6 +98,7 @@ class Link(LinkValues):
         welcome: Welcome,
         setup: Setup | None = None,
         code: Callable[[str], bytes | None] = no_code,
+        compression: tuple[str, ...] = (),
     ) -> None:
         super().__init__(monotonic())
         self.has_sent, self._links = Sent(), engine.links
@@ -109,7 +112,8 @@ class Link(LinkValues):
         self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
         self.lane_place = RemoteLane(self, welcome.coroutines, monotonic())
         self._address, self._host = address, welcome.host
-        self._outbox, self._arriving = Outbox(engine.links.due), Arriving()
+        packing = Packing(compression, welcome.compression)
+        self._outbox, self._arriving = Outbox(engine.links.due, packing=packing), Arriving(offered=compression)
         self._code = SentCode(code, setup, engine.links.settings, self._outbox)
         self._stream: Any = None
         self._leaving = False

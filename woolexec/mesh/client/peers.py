@@ -74,6 +74,7 @@ class Peers:
     :param session: the secret name of the client whose tasks these are; None: our own
     :param client: what that client is called, if it is not this process
     :param hops: peers that these tasks have passed through; 0: they are our own
+    :param compression: formats in which parts of large payloads may be compressed
     :raises RuntimeError: in a forked child that cannot have links
     """
 
@@ -89,12 +90,14 @@ class Peers:
         session: bytes | None = None,
         client: str = "",
         hops: int = 0,
+        compression: tuple[str, ...] = (),
     ) -> None:
         check_fork()
         self._credentials = credentials
         self._timeout = timeout
         self._identity = identity
-        self._ours = session or secrets.token_bytes(16), client, hops
+        self._compression = compression
+        self._ours = session or secrets.token_bytes(16), client, hops, compression
         self._changed = Condition()  # guards `_links`
         self._turns: dict[str, asyncio.Event] = {}  # set when the last handshake with this identity has ended
         self._links: dict[str, Link | None] = {}  # by the peer's identity; None: being connected
@@ -241,7 +244,7 @@ class Peers:
                 return exc if exc.is_final or credentials.tls is None else f"{exc}{fault_of(credentials.tls)}"
             except grpc.RpcError as exc:
                 return f"{exc.code().name}: {exc.details()}"
-            known.link = link = Link(self._engine, address, welcome, self._setup, self._code)
+            known.link = link = Link(self._engine, address, welcome, self._setup, self._code, self._compression)
             self._attempts.succeeded(known)
             self._note(welcome.identity, link)
             try:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
+from woolexec.mesh.link.compression import undo
 from woolexec.mesh.link.messages import Pieces
 from woolexec.platform.memory import usable_memory
 from woolexec.wire.descriptors import is_scarce
@@ -31,13 +32,15 @@ class Arriving:
     Large payloads and batches that have not arrived completely.
 
     :param limit: maximum number of bytes of them; None: half of the memory that this process may use
+    :param offered: formats in which the other end may compress parts
     """
 
     FRAMES = (Part, Handed)
     """The frames for `add`."""
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, offered: Sequence[str] = ()) -> None:
         self._limit = usable_memory() // 2 if limit is None else limit
+        self._offered = offered
         self._files: dict[int, File | bytearray | OSError] = {}
         self._sizes: dict[int, int] = {}  # of what has arrived of them in parts
         self._size = 0
@@ -67,6 +70,7 @@ class Arriving:
 
         :raises OSError: if there is no memory left
         :raises ProtocolError: if it was not handed over, or too much has arrived in part
+        :raises ValueError: if it is compressed, and cannot be undone or has another size than it says
         """
         file = self._files.get(frame.call)
         if isinstance(frame, Handed):
@@ -75,7 +79,7 @@ class Arriving:
             self._files[frame.call] = self.passage.take(frame.file)
             self._check()
             return
-        size = len(frame.data)
+        size = frame.size if frame.compression else len(frame.data)
         self._sizes[frame.call] = self._sizes.get(frame.call, 0) + size
         self._size += size
         self._check()
@@ -84,10 +88,11 @@ class Arriving:
             self._check()
         if isinstance(file, OSError):
             raise ProtocolError("received a Part of a payload that was handed over")
+        data = undo(frame, self._offered)
         if isinstance(file, bytearray):
-            file += frame.data
+            file += data
             return
-        view = memoryview(frame.data)
+        view = memoryview(data)
         while view:
             view = view[os.write(file.fd, view) :]
 

@@ -19,10 +19,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from woolexec.core.compressing import Trial
 from woolexec.mesh.grpc_module import load_grpc  # noqa: F401  # for code that talks to peers directly
+from woolexec.mesh.link.compression import PART, PLAIN, Packing
 from woolexec.mesh.link.messages import LIMIT, cut, message_of
 from woolexec.platform.ipc import pread
-from woolexec.wire.fast_frames import encode_part
 from woolexec.wire.frames import Handed, encode
 from woolexec.wire.payload import LARGE, File, Parts, announce, attach, offsets_of
 from woolexec.wire.protobuf import Message
@@ -59,13 +60,10 @@ ON_LINK = 1 << 63
 VALUES = 1 << 16
 """Maximum number of values that a peer keeps for one client."""
 
-_PART = 512 << 10
-"""Bytes of a large payload per message: a small frame waits for at most one of these."""
-
 _TURNS = 4
 """Maximum number of large payloads that are sent in turn: the other end keeps a limited number of incomplete ones."""
 
-_FRAMES = LIMIT - _PART - (32 << 10)
+_FRAMES = LIMIT - PART - (32 << 10)
 """Bytes of other frames per message, if there are several."""
 
 _ENDING = 0.5
@@ -82,9 +80,16 @@ class Outbox:
     :param due: what the engine flushes at the end of a loop iteration; the outbox adds itself when it has frames
     :param limit: the number of unsent bytes above which it is full
     :param on_full: called with True when it becomes full, and with False when less than half of that is left
+    :param packing: compresses parts of large payloads, unless the other end is on this host
     """
 
-    def __init__(self, due: set[Any], limit: int = 1 << 62, on_full: Callable[[bool], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        due: set[Any],
+        limit: int = 1 << 62,
+        on_full: Callable[[bool], object] = lambda _: None,
+        packing: Packing = PLAIN,
+    ) -> None:
         self._due = due
         self._limit, self._on_full = limit, on_full
         self.is_full = False
@@ -99,6 +104,7 @@ class Outbox:
         self._waits_for: asyncio.Future[Any] | None = None
         self._is_watched = self._is_large = False
         self.passage: Passage | None = None
+        self._packing = packing
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -219,6 +225,7 @@ class Outbox:
         frames = self._next_frames()
         if self._behind:
             frames += self._part()
+            self._packing.begin()
         batch = b"".join(frames)
         self._in_flight = len(batch)
         if len(batch) <= LIMIT:
@@ -259,6 +266,7 @@ class Outbox:
             except StopIteration:
                 self._writing = self._waits_for = None
                 if not self._pieces:
+                    self._packing.end(self._in_flight)
                     self._in_flight = 0
             except (Exception, asyncio.CancelledError):  # any failed write ends the link
                 self._writing = self._waits_for = None
@@ -283,7 +291,7 @@ class Outbox:
         behind = self._behind[call]
         parts = behind[0]
         assert isinstance(parts, _Parts)
-        taken = [parts.take()]
+        taken = [parts.take(self._packing if self.passage is None else PLAIN)]
         if parts.left == 0:
             self._apart -= len(behind.popleft())
             while behind and not isinstance(frames := behind[0], _Parts):
@@ -304,18 +312,18 @@ class _Parts:
         self._call = call
         self._payload = payload
         self._starts, self.left = offsets_of(payload.extent)
-        self._pos = 0
+        self._pos, self._trial = 0, Trial()
 
     def __len__(self) -> int:
         return len(self._payload)
 
-    def take(self) -> bytes:
+    def take(self, packing: Packing) -> bytes:
         """Return the next part, encoded."""
-        size = min(_PART, self.left)
+        size = min(PART, self.left)
         data = pread(self._payload.fd, size, self._pos) if isinstance(self._payload, File) else self._cut(size)
         self._pos += len(data)
         self.left -= len(data) if data else self.left
-        return encode_part(self._call, data)
+        return packing.part(self._call, data, self._trial)
 
     def _cut(self, size: int) -> bytes:
         """Return the bytes at the position, from ordinary memory."""

@@ -157,15 +157,23 @@ class Caller:
     :param session: names the client: those who give the same share workers
     :param client: what the client is called, if this process passes on its tasks
     :param hops: peers that they have passed through; 0: they are our own
+    :param compression: formats of compressed parts that this process can undo
     """
 
     def __init__(
-        self, token: bytes | None, pool: str = "", session: bytes = b"", client: str = "", hops: int = 0
+        self,
+        token: bytes | None,
+        pool: str = "",
+        session: bytes = b"",
+        client: str = "",
+        hops: int = 0,
+        compression: Sequence[str] = (),
     ) -> None:
         self._token = token
         self._hello = Hello(nonce=secrets.token_bytes(_NONCE))
         describe(self._hello)
         self._opening = Hello(first=self._hello.nonce, pool=pool, session=session, client=client, hops=hops)
+        self._opening.compression.extend(compression)
         introduce(self._opening)
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import PeerRefusedError, ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
+from woolexec.mesh.link.compression import Packing
 from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, FREE_KEY, WELCOME_KEY
 from woolexec.mesh.security.tls import CLIENT, PEER
@@ -45,6 +46,7 @@ class Acceptor:
     :param takes_code: whether to store the code that clients send
     :param audit: records the end of each task
     :param on_end: called when a link has ended
+    :param compression: formats in which parts of large payloads may be compressed
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Acceptor:
         audit: Audit | None,
         log: PeerLog,
         on_end: Callable[[], object],
+        compression: tuple[str, ...] = (),
     ) -> None:
         self.is_open = True
         """Clients are admitted; false while the peer drains."""
@@ -68,7 +71,8 @@ class Acceptor:
         self.served: dict[Served, asyncio.Task[Any]] = {}
         self.places, self.tenants = places, tenants
         self._door, self._credentials = door, credentials
-        self._passages, self.fetching = passages, Fetching(credentials)
+        self._passages, self.fetching = passages, Fetching(credentials, compression)
+        self._compression = compression
         self._quota, self._takes_code = quota, takes_code
         self._audit, self._log = audit, log
         self._on_end = on_end
@@ -165,6 +169,7 @@ class Acceptor:
             code_store=store,
             audit=self._audit,
             fetching=fetching,
+            packing=Packing(self._compression, hello.compression),
         )
         served.identity = identity
         return tenant, served

@@ -59,10 +59,11 @@ class Fetching:
     Fetches values, while it runs.
 
     :param credentials: with which this peer shows other peers what it is
+    :param compression: formats in which others may compress the values
     """
 
-    def __init__(self, credentials: Credentials) -> None:
-        self._credentials = credentials
+    def __init__(self, credentials: Credentials, compression: tuple[str, ...] = ()) -> None:
+        self._credentials, self._compression = credentials, compression
         self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many are fetched at once
         self._links: dict[tuple[str, str], asyncio.Future[_Link]] = {}  # by address and identity
         self._unreachable: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN)  # until when, and why
@@ -129,7 +130,9 @@ class Fetching:
                 try:
                     async with asyncio.timeout(_GREETING):
                         channel = await trying.enter_async_context(open_channel(address, self._credentials, at=at))
-                        _, opening = await greet(channel, Caller(self._credentials.token))
+                        _, opening = await greet(
+                            channel, Caller(self._credentials.token, compression=self._compression)
+                        )
                         stream, welcome = await open_link(channel, opening)
                         trying.callback(stream.cancel)
                         if welcome.identity != identity:
@@ -143,16 +146,16 @@ class Fetching:
                     reasons.append(str(exc))
                 else:
                     taken.push_async_exit(trying.pop_all())
-                    return _Link(stream, passage)
+                    return _Link(stream, passage, self._compression)
         raise PeerRefusedError("; ".join(reasons))
 
 
 class _Link:
     """A link to one peer, for values alone."""
 
-    def __init__(self, stream: Any, passage: Passage | None) -> None:
+    def __init__(self, stream: Any, passage: Passage | None, compression: tuple[str, ...]) -> None:
         self._stream = stream
-        self._arriving = Arriving()
+        self._arriving = Arriving(offered=compression)
         self._arriving.passage = passage
         self._waiting: dict[int, asyncio.Future[bytes | File | Parts]] = {}
         self._numbers = count(1)

@@ -30,6 +30,7 @@ from woolexec.engine.lane import COROUTINES
 from woolexec.errors import CredentialsError, PeerStartError
 from woolexec.mesh.client.peers import Peers
 from woolexec.mesh.grpc_module import in_use, load_grpc
+from woolexec.mesh.link.compression import AUTO, formats
 from woolexec.mesh.link.fd_passing import Passages
 from woolexec.mesh.link.outbox import OPTIONS, end, to_its_end
 from woolexec.mesh.security.handshake import Door, no_certificates
@@ -98,6 +99,7 @@ class Peer:
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param give_up_after: seconds for which no worker could be started, after which `gave_up` is set
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
+    :param compression: how large payloads may be compressed: "auto", "off", None or the name of a format
     :param quiet: suppress what grpc's core writes to stderr
     :raises CredentialsError: if TLS is to be used, but a certificate or what clients must prove is missing
     :raises PeerStartError: if the peer cannot listen on the address
@@ -123,6 +125,7 @@ class Peer:
         threads: int = 1,
         give_up_after: float = inf,
         is_wanted: Callable[[], bool] = lambda: True,
+        compression: str | None = AUTO,
         quiet: bool = False,
     ) -> None:
         check_numbers(workers, coroutines, threads)
@@ -150,6 +153,7 @@ class Peer:
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         welcome.room, welcome.shares = usable_memory() // 4, self._takes_code
         welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
+        welcome.compression.extend(formats(compression))
         self._welcome = welcome
         self._bind = self._socket_dir.bind
         self._shown = _shown_at(self._bind, credentials)
@@ -245,6 +249,7 @@ class Peer:
                 audit=self._audit,
                 log=self._log,
                 on_end=self._link_ended,
+                compression=tuple(self._welcome.compression),
             )
             supervision = Supervision(
                 host,
@@ -270,6 +275,7 @@ class Peer:
             session=session,
             client=name,
             hops=tenant.level + 1,
+            compression=tuple(self._welcome.compression),
         )
 
     def _say_trouble(self, reason: str) -> None:

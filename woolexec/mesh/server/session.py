@@ -13,6 +13,7 @@ from woolexec.engine.submission import submit
 from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.compression import PLAIN, Packing
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
@@ -84,6 +85,7 @@ class Served:
     :param code_store: where to store the code that it sends; None: code and settings are dropped
     :param audit: records the end of each of its tasks
     :param fetching: fetches values from other peers for its calls
+    :param packing: how large payloads are compressed
     :ivar identity: what it has proved
     """
 
@@ -97,25 +99,24 @@ class Served:
         code_store: CodeStore | None = None,
         audit: Audit | None = None,
         fetching: Fetching | None = None,
+        packing: Packing = PLAIN,
     ) -> None:
-        self.client, self._refusal = client, ""
-        self.identity, self.places = Identity("nobody", client), places
+        self.client, self.identity, self._refusal = client, Identity("nobody", client), ""
+        self.places, self._quota = places, quota
         places.clients.add(self)
-        self._quota = quota
         self._room: asyncio.Event | None = None
         self.byte_quota = ByteQuota((memory := usable_memory()) // 2)
-        self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread)
-        self._arriving = Arriving(memory // 2)
+        self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread, packing)
+        self._arriving = Arriving(memory // 2, packing.ours)
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine)
         self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
-        self.is_stopped = False  # nothing is read from the client, because the peer is short of memory
+        self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
         self._actors = ClientActors(engine.links, self.outbox, self.outstanding)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self._engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
-        self._lacks_memory = False  # calls were refused because there was no memory for them
 
     def enter(self, passage: Passage) -> None:
         """Use fd passing for large payloads: the client is on this host."""
@@ -224,9 +225,8 @@ class Served:
             self._start_span(function, frame)
             return
         if len(frame.call) == 1:
-            payload, answer = self._arriving.take(frame), Answer(self, frame.call[0])
+            payload, answer = self.values.bind(self._arriving.take(frame), frame.values), Answer(self, frame.call[0])
             answer.keeps = frame.keep
-            payload = self.values.bind(payload, frame.values)
             self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return
         if len(frame.call) > _CALLS:
@@ -238,9 +238,8 @@ class Served:
 
     def _start_span(self, function: Function, frame: Start) -> None:
         chunk = self._definitions.chunk(function, frame, Answer(self, 0))
-        answer = Answer(self, frame.call[0])
-        options, context = TaskOptions.from_start(frame), frame.context
-        call = Call(function, chunk.payload, answer, options, 0, chunk, frame.first, frame.count, context)
+        answer, options = Answer(self, frame.call[0]), TaskOptions.from_start(frame)
+        call = Call(function, chunk.payload, answer, options, 0, chunk, frame.first, frame.count, frame.context)
         self._submit(call, frame)
 
     def _submit(self, call: Call, frame: Start) -> None:
