@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from collections.abc import Generator
 
 import pytest
 
@@ -207,6 +208,66 @@ def test_closing_cancels_the_rest():
 
     assert set(engine.cancelled) >= set(engine.chunks[1:])
     assert list(results) == []
+
+
+def fail_on_float(x):
+    if isinstance(x, float):
+        raise ValueError(x)
+    return x
+
+
+@pytest.mark.parametrize(
+    "end", [lambda results: results.close(), lambda results: throw_into(results)], ids=["closed", "thrown into"]
+)
+@pytest.mark.parametrize("buffersize", [None, 10])
+@pytest.mark.parametrize("last", [9, 0.5], ids=["plain", "with an error"])
+@pytest.mark.parametrize("size", [1, 1 << 18])
+def test_nothing_is_given_out_after_the_end(end, buffersize, last, size):
+    items = [[each] * size if size > 1 else each for each in [*range(9), last]]
+    results = mapped(Engine(span=10), fail_on_float, items, chunksize=10, buffersize=buffersize)
+    iterated = iter(results)
+    assert next(iterated) == items[0]
+
+    end(results)
+
+    assert list(iterated) == list(results) == []
+
+
+def throw_into(results):
+    with pytest.raises(KeyError):
+        results.throw(KeyError("thrown"))
+
+
+def test_results_are_a_generator():
+    results = mapped(Engine(), double, range(3))
+
+    assert isinstance(results, Generator)
+    assert iter(results) is results
+    assert (results.send(None), next(results)) == (0, 2)
+    assert list(passed_on(results)) == [4]
+
+
+def passed_on(results):
+    yield from results
+
+
+def test_thread_that_takes_what_another_one_waits_for_fails_alone():
+    engine = Engine(at_once=False)
+    results = mapped(engine, double, range(100), chunksize=50)
+    got = []
+    waiting = threading.Thread(target=lambda: got.extend(results))
+    waiting.start()
+
+    while not results._parts.gi_running:
+        time.sleep(0)
+
+    with pytest.raises(ValueError, match="executing"):
+        next(results)
+    for chunk in engine.chunks:
+        engine.run(chunk)
+    waiting.join()
+
+    assert got == [2 * x for x in range(100)]
 
 
 @pytest.mark.parametrize("end", [lambda results: results.close(), lambda results: None], ids=["closed", "dropped"])

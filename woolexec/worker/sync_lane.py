@@ -24,7 +24,7 @@ from types import CoroutineType
 from woolexec.platform.posix import yield_processor
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
-from woolexec.wire.pickling import dumps_value
+from woolexec.wire.pickling import dumps_numbers, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
 from woolexec.worker.nested_tasks import unfinished
@@ -253,16 +253,14 @@ class SyncLane:
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
                 values.append(None)
-        kinds = set(map(type, values))
-        if not kinds.isdisjoint(unfinished):
-            values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
+        payload: Any = None if errors else dumps_numbers(values, errors)
+        if payload is None:
             kinds = set(map(type, values))
-        job.succeed(
-            self._transport,
-            monotonic() - started,
-            dumps_span(values, errors, kinds, goes_home=job.goes_home),
-            self._page.up,
-        )
+            if not kinds.isdisjoint(unfinished):
+                values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
+                kinds = set(map(type, values))
+            payload = dumps_span(values, errors, kinds, goes_home=job.goes_home)
+        job.succeed(self._transport, monotonic() - started, payload, self._page.up)
         if job.frame.first + job.frame.count >= len(chunk):  # the chunk is done
             self._items = None
 
