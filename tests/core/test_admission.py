@@ -137,3 +137,14 @@ def test_who_was_refused_is_in_line_until_it_is_told(seed):
         refused.discard(client)
     assert not refused
     assert not admission.has_waiting
+
+
+def test_client_that_is_refused_for_ever_new_requirements_takes_bounded_memory_and_is_told_of_any_place(admission):
+    weights = [admission.admit("a", None, offer=True) for _ in range(2)]
+    for number in range(1, 1000):
+        assert admission.admit("b", None, Requirement({"gpu": 1 + number}), offer=True) is None
+    (turn,) = admission._waiting.values()
+    assert len(turn.wanted) <= 64
+    assert admission.next() is None
+    admission.done("a", weights[0])
+    assert admission.next() == "b"

@@ -40,3 +40,9 @@ def test_tags_are_not_used_up():
     offer = Offer(["zone=b"])
     offer.take(ZONE)
     assert offer.has(ZONE)
+
+
+def test_trace_of_a_resource_that_there_is_not_is_not_met_and_leaves_nothing():
+    offer = Offer((), {"gpu": 1})
+    assert not offer.meets(Requirement({"memory": 1e-12}))
+    assert not offer.has(Requirement({"memory": 1e-12}))

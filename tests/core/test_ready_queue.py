@@ -243,7 +243,7 @@ def test_one_line_can_be_cleared():
     queue, gpu = ReadyQueue(), Requirement({"gpu": 1})
     plain, special = added(queue, make_call()), in_line(queue, 2, requirement=gpu)
 
-    assert queue.clear(gpu) == list(special)
+    assert queue.clear({gpu}) == list(special)
     assert drained(queue) == list(plain)
 
 

@@ -106,3 +106,14 @@ def test_checks_are_not_made_twice_at_once():
     scene.submit(gpu=1)
 
     assert len(scene.timers) == 1
+
+
+def test_very_many_requirements_that_nobody_meets_are_failed_in_one_pass(monkeypatch):
+    scene, seen = Scene(), []
+    calls = [scene.submit(gpu=number) for number in range(1, 50)]
+    clear = ReadyQueue.clear
+    monkeypatch.setattr(ReadyQueue, "clear", lambda self, *wanted: seen.append(wanted) or clear(self, *wanted))
+    scene.pass_time(2)
+
+    assert len(seen) == 1
+    assert [f"gpu>={number} " in str(call.receiver.failures[0]) for number, call in enumerate(calls, 1)] == [True] * 49

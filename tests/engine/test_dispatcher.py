@@ -1,5 +1,7 @@
 """How calls come from other threads to the workers, and what the dispatcher does for the scheduler."""
 
+import weakref
+
 import pytest
 
 from tests.engine.fake_workers import Receiver
@@ -103,6 +105,15 @@ def test_function_with_the_same_pickle_and_lane_is_one_function(engine):
     assert intern(b"f", "f") is not intern(b"f", "f", ASYNCIO)
     large = memoryview(b"f")
     assert intern(large, "f") is not intern(large, "f")
+
+
+def test_large_function_is_known_as_long_as_somebody_has_it(engine):
+    payload = bytes(1 << 16)
+    function = engine.dispatcher.intern(payload, "f")
+    assert engine.dispatcher.intern(bytes(1 << 16), "f") is function
+    about = weakref.ref(function)
+    del function
+    assert about() is None
 
 
 # -- to and from workers --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import pytest
 
 from woolexec.core.call import ASYNCIO, THREAD
+from woolexec.engine import nested
 from woolexec.platform.posix import SIGKILL, SIGTERM
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Cancel, Close, Drop, Keep, Next, Options, Raise, Return, Start, Started, Submit, Yield
@@ -217,19 +218,43 @@ def test_tasks_with_the_same_function_share_it(engine, parent):
 
 
 def test_arguments_of_all_tasks_of_tasks_are_bounded_and_those_of_one_alone_are_not(engine, parent):
-    engine.nested._limit = 100
-    large = submit(engine, parent, task=1, payload=bytes(150))
+    engine.nested._limit = 10_000
+    large = submit(engine, parent, task=1, payload=bytes(15_000))
     assert submit(engine, parent, task=2, payload=bytes(10)) is None
     [refused] = parent[2].frames()
     assert refused.call == 2
-    assert "exceed the limit of 100 bytes" in str(load_failure(refused.payload))
+    assert "exceed the limit of 10000 bytes" in str(load_failure(refused.payload))
     other, _ = run(engine, large)
     engine.tell(other, Return(call=(large.number,), seconds=(0.1,), payload=b"value"))
     assert engine.nested._size == 0
-    assert submit(engine, parent, task=3, payload=bytes(60)) is not None
-    assert submit(engine, parent, task=4, payload=bytes(40)) is not None
+    assert submit(engine, parent, task=3, payload=bytes(4000)) is not None
+    assert submit(engine, parent, task=4, payload=bytes(3000)) is not None
     engine.nested.orphan(parent[1])
     assert engine.nested._size == 0
+
+
+@pytest.mark.parametrize("field", ["function", "context"])
+def test_functions_and_context_of_tasks_of_tasks_count_too_and_a_shared_function_once(engine, parent, field):
+    engine.nested._limit = 10_000
+    first = submit(engine, parent, task=1, **{field: b"f" * 7000})
+    assert first is not None
+    assert submit(engine, parent, task=2, **{field: b"g" * 7000}) is None
+    same = submit(engine, parent, task=3, **{field: b"f" * 7000})
+    assert (same is not None) is (field == "function")
+    engine.nested.orphan(parent[1])
+    assert engine.nested._size == len(engine.nested._functions) == 0
+
+
+def test_tasks_without_arguments_are_bounded_too(engine, parent):
+    engine.nested._limit = 10_000
+    made = [submit(engine, parent, task=task) for task in range(1, 20)]
+    assert 2 < sum(each is not None for each in made) < 12
+
+
+def test_number_of_a_task_that_is_outstanding_cannot_be_used_again(engine, parent):
+    for _ in range(2):
+        submit(engine, parent, task=1)
+    assert list(parent[1].log) == ["a Submit frame could not be handled: ValueError('task 1 is already outstanding')"]
 
 
 # -- values -----------------------------------------------------------------------------------------------------------
@@ -252,14 +277,33 @@ def test_value_that_was_dropped_stays_for_tasks_that_need_it(engine, parent):
     child = submit(engine, parent, values=(7,))
     engine.tell(worker, Drop(value=(7, 8)))
     assert engine.nested._values == {}
-    assert engine.nested._size == 0
     assert child.payload.values[0].payload == b"value"
+
+
+def test_dropped_values_that_tasks_need_count_until_these_end(engine, parent):
+    _, worker, far = parent
+    engine.nested._limit = 10_000
+    for number in range(1, 9):
+        engine.tell(worker, Keep(value=number, payload=bytes(3000)))
+        submit(engine, parent, task=number, values=(number,))
+        engine.tell(worker, Drop(value=(number,)))
+    assert len(engine.nested._tasks) == 1
+    assert {frame.__class__ for frame in far.frames()} == {Raise}
+    engine.nested.orphan(worker)
+    assert engine.nested._tasks == {}
+
+
+def test_number_of_values_is_bounded(engine, parent, monkeypatch):
+    monkeypatch.setattr(nested, "_VALUES", 3)
+    for number in range(4):
+        engine.tell(parent[1], Keep(value=number))
+    assert engine.killed == [(parent[1].id, SIGKILL)]
 
 
 def test_values_of_a_worker_end_with_it(engine, parent):
     _, worker, _ = parent
     engine.tell(worker, Keep(value=7, payload=b"value"))
-    assert engine.nested._size == 5
+    assert engine.nested._size > 5
     engine.nested.orphan(worker)
     assert engine.nested._values == {}
     assert engine.nested._size == 0
@@ -268,9 +312,9 @@ def test_values_of_a_worker_end_with_it(engine, parent):
 @pytest.mark.parametrize("lack", ["room", "descriptors"])
 def test_value_that_finds_no_room_fails_the_tasks_that_need_it_alone(engine, parent, lack):
     _, worker, far = parent
-    engine.nested._limit = 100
-    engine.tell(worker, Keep(value=6, payload=bytes(90)))
-    last = Keep(value=7, payload=bytes(90))
+    engine.nested._limit = 10_000
+    engine.tell(worker, Keep(value=6, payload=bytes(6000)))
+    last = Keep(value=7, payload=bytes(6000))
     if lack == "descriptors":
         last.payload = OSError("no descriptors")
     engine.nested.hear(worker, last, None)
@@ -279,7 +323,7 @@ def test_value_that_finds_no_room_fails_the_tasks_that_need_it_alone(engine, par
     assert lack in str(load_failure(refused.payload)).replace("exceed the limit", "room")
     assert submit(engine, parent, task=2, values=(6,)) is not None
     engine.tell(worker, Drop(value=(6, 7)))
-    assert engine.nested._size == 0
+    assert engine.nested._values == {}
 
 
 def test_value_that_was_never_sent_ends_the_worker_that_names_it(engine, parent):

@@ -154,6 +154,16 @@ def test_logging_record_of_a_task_of_a_task_goes_to_the_client_of_the_first(make
     assert engine.loop.records == []
 
 
+def test_task_that_is_said_to_have_submitted_itself_logs_like_any_other(make_engine):
+    engine = make_engine(limit=2)
+    engine.outcomes.handles_records = True
+    parent, *_ = engine.running()
+    child = engine.submit(engine.call(parent=parent.number + 1))
+    assert child.parent == child.number
+    engine.tell(child.place, Log(call=child.number, record=b"record"))
+    assert engine.loop.records == [b"record"]
+
+
 def test_of_a_dead_worker_only_what_its_calls_have_sent_is_handled(engine):
     call, worker, far = engine.running()
     far.say(Wait(call=call.number), Raise(call=call.number, payload=b"pickled"))

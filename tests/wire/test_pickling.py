@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from woolexec.wire import payload as payloads
+from woolexec.wire import pickling
 from woolexec.wire.payload import APART, LARGE, File, Parts
 from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_numbers, dumps_value
 from woolexec.wire.unpickling import loads
@@ -198,3 +199,10 @@ def test_without_descriptors_a_large_payload_stays_in_ordinary_memory(monkeypatc
 
 def test_inline_pickle_is_bytes_whatever_its_size():
     assert type(dumps_inline(bytes(LARGE * 2))) is bytes
+
+
+def test_pickle_of_very_many_small_steps_is_searched_at_once_in_the_end(monkeypatch):
+    monkeypatch.setattr(pickling, "_STEPS", 10)
+    marks = b"\x80\x05" + b"\x94" * 100_000
+    assert pickling.is_for_all(marks)
+    assert not pickling.is_for_all(marks + b"__main__")

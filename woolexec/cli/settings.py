@@ -176,7 +176,7 @@ def workers(text: str) -> int:
 
     :raises ValueError: if it is not one, or above what a peer can have
     """
-    from woolexec.mesh.server.parameters import MOST_WORKERS
+    from woolexec.mesh.security.handshake import MOST_WORKERS
 
     number = positive(text)
     if number > MOST_WORKERS:

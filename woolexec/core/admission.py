@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from woolexec.resources import Requirement
 
 
+_WANTED = 64
+"""Maximum number of different requirements with which a client stands in line; with more it is told of any place."""
+
+
 class _Turn:
     """A client in line."""
 
@@ -111,6 +115,8 @@ class Admission:
 
     def _refuse(self, client: Hashable, requirement: Requirement | None, *, is_lane: bool) -> None:
         turn = self._waiting.setdefault(client, _Turn())
+        if len(turn.wanted) >= _WANTED:
+            turn.wanted = {(None, was_lane) for _, was_lane in turn.wanted}
         turn.wanted.add((requirement, is_lane))
         if not turn.told:  # otherwise this is another attempt at what was refused before
             turn.places += 1

@@ -99,7 +99,7 @@ class Function:
     as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
     """
 
-    __slots__ = ("code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
+    __slots__ = ("__weakref__", "code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
 
     calls_first: ClassVar[bool] = False
     """It calls its first argument, which is the function of the task: that one holds its own values for each call."""

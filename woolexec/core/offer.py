@@ -49,7 +49,7 @@ class Offer:
         return (
             requirement.tags <= self.tags
             and requirement.at in self._names
-            and all(amounts.get(name, 0.0) >= amount - _GRAIN for name, amount in requirement.resources)
+            and all(name in amounts and amounts[name] >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
     def take(self, requirement: Requirement | None) -> None:

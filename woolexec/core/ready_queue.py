@@ -198,21 +198,21 @@ class ReadyQueue:
         if self._children:
             self._children.pop(parent, None)
 
-    def clear(self, requirement: Requirement | None = None) -> list[Call | Chunk]:
+    def clear(self, requirements: Container[Requirement | None] | None = None) -> list[Call | Chunk]:
         """
         Remove and return all entries.
 
-        :param requirement: only entries with this requirement
+        :param requirements: only entries with one of these
         """
         taken: list[Call | Chunk] = []
         for key, line in list(self._lines.items()) or [(None, self._line)]:
-            if requirement is not None and (key is None or key.requirement != requirement):
+            if requirements is not None and (key is None or key.requirement not in requirements):
                 continue
             while (entry := self._front(line)) is not None:
                 line.popleft()
                 if isinstance(entry, Chunk) or self.claim(entry):
                     taken.append(entry)
-        if requirement is None:
+        if requirements is None:
             for children in self._children.values():  # the parents still run, and may get tasks of theirs back
                 children.clear()
         return taken

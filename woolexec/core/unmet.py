@@ -64,11 +64,12 @@ class Unmet:
         unmet = {requirement for requirement in waiting if not any(offer.meets(requirement) for offer in offers)}
         if not self._links and (self.expects_peers or not self._workforce.full):
             unmet = set()  # `peers_timeout` limits the wait for the first peer
-        for requirement in unmet & self._found:
-            error = UnsatisfiableError(_message(requirement, self._offer, self._links))
-            for queue in self.queues:
-                for entry in queue.clear(requirement):
-                    fail(entry, error)
+        gone = unmet & self._found
+        for queue in self.queues if gone else ():
+            for entry in queue.clear(gone):
+                assert entry.line is not None
+                assert entry.line.requirement is not None
+                fail(entry, UnsatisfiableError(_message(entry.line.requirement, self._offer, self._links)))
         self._found = unmet
         if waiting:
             self.check()

@@ -39,14 +39,14 @@ class Workforce:
         self.limit = limit
         self.share: Share | None = None  # of the seats that these workers share with those of others
         self.parked: dict[Any, None] = {}  # workers without a seat
-        self.kept: list[tuple[Any, int]] = []  # calls that keep their workers while they wait for tasks of their own
+        self.kept: dict[Any, int] = {}  # by worker: the call that keeps it while waiting for tasks of its own
         self.ending: set[Any] = set()  # being ended because of one of their calls, and not gone yet
 
     @property
     def most(self) -> int:
         """The current maximum number of workers, including those that a waiting call keeps or that are being ended."""
         if self.kept:
-            self.kept = [(worker, call) for worker, call in self.kept if call in worker.outstanding]
+            self.kept = {worker: call for worker, call in self.kept.items() if call in worker.outstanding}
         return self.limit + len(self.kept) + len(self.ending)
 
     @property

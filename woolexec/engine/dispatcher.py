@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import sleep
+from weakref import WeakValueDictionary
 
 from woolexec.core.call import LIFE, MAIN, SENT, Call, Chunk, Function, fail
 from woolexec.core.recent import Recent
@@ -43,6 +44,9 @@ _BURST, _MOMENT = 64, 1e-6
 
 _FUNCTIONS_LIMIT = 1024
 
+_LARGE = 64 << 10
+"""Minimum size, in bytes, of a function that is known only as long as a call or a place has it."""
+
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 FORKED_CHILD = "this PeerPoolExecutor belongs to the parent process: make another one after a fork"
 
@@ -63,6 +67,7 @@ class Dispatcher:
         self._permitted: dict[int, Worker] = {}
         self._permitted_actors: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
+        self._large: WeakValueDictionary[tuple[bytes, int], Function] = WeakValueDictionary()
         self._wake_on_submit = self._wake_on_submit_lane = True
 
     def connect(
@@ -131,10 +136,14 @@ class Dispatcher:
         """Return the one function with this pickle and lane, so that it is sent only once to each worker."""
         if not isinstance(payload, bytes):
             return Function(payload, name, lane)
-        function = self._functions.get((payload, lane))
+        is_large = len(payload) >= _LARGE
+        function = (self._large if is_large else self._functions).get((payload, lane))
         if function is None:
             function = Function(payload, name, lane)
-            self._functions.add((payload, lane), function)
+            if is_large:
+                self._large[payload, lane] = function
+            else:
+                self._functions.add((payload, lane), function)
         return function
 
     # -- rounds of the engine's thread --------------------------------------------------------------------------

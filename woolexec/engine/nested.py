@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from woolexec.core.call import LANES, Call, Pulled
+import weakref
+
+from woolexec.core.call import LANES, Call, Function, Pulled
 from woolexec.engine.submission import submit
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import ConstructorFailed, dump_failure
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from woolexec.core.call import Function
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.worker_process import Worker
     from woolexec.wire.protobuf import Message
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
             """Signal a worker to read its frames although a call keeps its main thread busy."""
 
 
+_TASK = 1024
+"""Bytes that a task or a value takes, beside its arguments or contents."""
+
+_VALUES = 1 << 16
+"""Maximum number of values of all workers."""
+
 NESTED = frozenset({Submit, Keep, Drop, Cancel, *COMMANDS})
 """Frames that a call sends about the tasks that it submits, and about the values that they share."""
 
@@ -44,7 +51,8 @@ class NestedTasks:
     The nested tasks of all workers that have not ended yet.
 
     :param end: ends a call by force, wherever it runs, and says whether that was possible
-    :param limit: maximum size of the arguments and the values of all of them, in bytes; one alone may exceed it
+    :param limit: maximum size of the arguments, the functions and the values of all of them, in bytes; one alone may
+        exceed it
     """
 
     def __init__(
@@ -59,7 +67,8 @@ class NestedTasks:
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
         self._limit = limit
-        self._size = 0  # bytes of the arguments and values
+        self._size = 0  # bytes of the arguments and values, and of each function once
+        self._functions: dict[Function, int] = {}  # the number of tasks of each
         self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
@@ -73,7 +82,7 @@ class NestedTasks:
             self._keep(worker, frame)
         elif cls is Drop:
             for number in frame.value:
-                self._forget((worker.id, number))
+                self._values.pop((worker.id, number), None)  # tasks that need it have it
         elif cls not in (Cancel, Close) or self._is_stream(worker, frame.call):
             self.command(worker, frame)
         else:
@@ -87,10 +96,12 @@ class NestedTasks:
         """
         Queue a task that a worker's call submits.
 
-        :raises ValueError: if its lane is none
+        :raises ValueError: if its lane is none, or its number is that of another task
         """
         if frame.lane not in LANES:
             raise ValueError(f"there is no lane {frame.lane}")
+        if (worker.id, frame.task) in self._tasks:
+            raise ValueError(f"task {frame.task} is already outstanding")
         if self.on_first is not None:
             on_first, self.on_first = self.on_first, None
             on_first()
@@ -102,9 +113,11 @@ class NestedTasks:
             options = TaskOptions.from_submit(frame.options)
         except (ValueError, TypeError) as exc:
             broken = exc
-        size = 0 if isinstance(frame.payload, OSError) else len(frame.payload)
-        if lack := self._lack("arguments", size):
-            broken, frame.payload, size = lack, b"", 0
+        size = _TASK + len(frame.context) + (0 if isinstance(frame.payload, OSError) else len(frame.payload))
+        added = size + (0 if function in self._functions else len(frame.function))
+        if lack := self._lack("arguments", added):
+            broken, frame.payload, frame.context, size, added = lack, b"", b"", 0, 0
+            function = Function(b"", function.name, function.lane)
         elif frame.values and not isinstance(frame.payload, OSError):
             values = [self._values[worker.id, number] for number in frame.values]
             broken = next((each for each in values if isinstance(each, BaseException)), broken)
@@ -115,7 +128,8 @@ class NestedTasks:
         if parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
-        self._size += size
+        self._functions[function] = self._functions.get(function, 0) + 1
+        self._size += added
         submit(call, broken, self._scheduler.add)
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
@@ -128,18 +142,25 @@ class NestedTasks:
         )
 
     def _keep(self, worker: Worker, frame: Keep) -> None:
-        """Store a value that tasks of a worker's calls share."""
-        payload = frame.payload
-        lack = payload if isinstance(payload, OSError) else self._lack("values", len(payload))
-        if lack is None:
-            self._size += len(payload)
-        self._values[worker.id, frame.value] = lack or Value(payload)
+        """
+        Store a value that tasks of a worker's calls share.
 
-    def _forget(self, key: tuple[int, int]) -> None:
-        """Forget a value; tasks that need it have it."""
-        value = self._values.pop(key, None)
-        if isinstance(value, Value):
-            self._size -= value.size
+        :raises ValueError: if there are too many
+        """
+        if len(self._values) >= _VALUES:
+            raise ValueError(f"tasks have put more than {_VALUES} values")
+        payload, key = frame.payload, (worker.id, frame.value)
+        size = 0 if isinstance(payload, OSError) else _TASK + len(payload)
+        lack = payload if isinstance(payload, OSError) else self._lack("values", size)
+        if lack is not None:
+            self._values[key] = lack
+            return
+        value = self._values[key] = Value(payload)
+        self._size += size
+        weakref.finalize(value, self._free, size).atexit = False  # tasks may need it when it has been dropped
+
+    def _free(self, size: int) -> None:
+        self._size -= size
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
@@ -188,14 +209,20 @@ class NestedTasks:
             self.end(worker, task)
             self._remove((worker_id, task))
         for key in [key for key in self._values if key[0] == worker.id]:
-            self._forget(key)
+            del self._values[key]
 
     def _remove(self, key: tuple[int, int]) -> bool:
         """Forget a task; return False if it is not known."""
         receiver = self._tasks.pop(key, None)
-        if receiver is not None:
-            self._size -= receiver.size
-        return receiver is not None
+        if receiver is None:
+            return False
+        self._size -= receiver.size
+        function = receiver.outstanding_call.function
+        self._functions[function] -= 1
+        if not self._functions[function]:
+            del self._functions[function]
+            self._size -= len(function.payload)
+        return True
 
     def finish(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""

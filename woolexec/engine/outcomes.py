@@ -174,7 +174,7 @@ class Outcomes:
 
     def _waits(self, worker: Worker, frame: Wait) -> None:
         if frame.stays:
-            self._scheduler.workforce.kept.append((worker, frame.call))
+            self._scheduler.workforce.kept[worker] = frame.call
             return
         worker.note_waiting(frame.call)
         self._scheduler.waits(worker, frame.call, frame.serial)
@@ -202,12 +202,18 @@ class Outcomes:
             target.log.append(frame.text[:_LONGEST])
         call = target.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not (isinstance(call.receiver, Relayed) and call.receiver.takes_logs):
-            call = self._scheduler.outstanding(call.parent) if call.parent else None
+            call = self._above(call)
         if call is not None:
             call.receiver.deliver_log(frame)
         elif self.handles_records:
             mark = None if target.candidate is None else self.mark
             self._loop.handle_record(frame.record if mark is None else mark(frame.record))
+
+    def _above(self, call: Call) -> Call | None:
+        """Return the call that submitted this one, if it is outstanding."""
+        above = self._scheduler.outstanding(call.parent) if call.parent else None
+        # A worker says which one that is, and may lie; calls that were sent earlier have smaller numbers.
+        return above if above is not None and above.number < call.number else None
 
     def _broke(self, worker: Worker, frame: Broken) -> None:
         self._supervisor.initializer.raised(worker, frame.payload)

@@ -48,6 +48,9 @@ _MEMOIZE = 0x94
 _WALKED = 1 << 16
 """Minimum size, in bytes, of a pickle that has more than one frame."""
 
+_STEPS = 20_000
+"""Maximum number of frames, large strings and marks of a pickle that are looked at one by one."""
+
 _CONNECTION = b"multiprocessing.connection"
 
 _NUMBERS = frozenset({type(None), bool, int, float})
@@ -389,7 +392,9 @@ def _holds(body: bytes | Pieces, word: bytes) -> bool:
     end, pos = len(body), 2
     if end < _WALKED:
         return body.rfind(word) >= 0
-    while pos < end:
+    for _ in range(_STEPS):  # somebody may have written very many small ones
+        if pos >= end:
+            return False
         opcode, width = body[pos], _LARGE_OPCODES.get(body[pos])
         if opcode == _FRAME:
             start, pos = pos, pos + 9 + int.from_bytes(body[pos + 1 : pos + 9], "little")
@@ -400,8 +405,8 @@ def _holds(body: bytes | Pieces, word: bytes) -> bool:
         elif opcode == _MEMOIZE:
             pos += 1
         else:  # small opcodes, whose sizes are not worth tracking
-            return body.rfind(word, pos) >= 0
-    return False
+            break
+    return body.rfind(word, pos) >= 0
 
 
 def _frames(pieces: list[bytes]) -> Iterator[bytes]:

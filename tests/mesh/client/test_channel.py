@@ -237,10 +237,20 @@ def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
                 process.kill()  # else leaving the block would wait without a limit
 
 
-def test_peer_that_says_that_it_has_no_workers_is_left_alone(peer):
-    peer._door._welcome.workers = 0
+@pytest.mark.parametrize(("workers", "said"), [(0, "no"), (1 << 31, "2147483648")])
+def test_peer_that_says_that_it_has_a_number_of_workers_that_none_has_is_left_alone(peer, workers, said):
+    peer._door._welcome.workers = workers
     with (
         PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS, peers_timeout=2.0) as pool,
-        pytest.raises(NoPeersError, match="the peer says that it has no workers"),
+        pytest.raises(NoPeersError, match=f"the peer says that it has {said} workers"),
     ):
         pool.submit(abs, -1).result(PATIENCE)
+
+
+@pytest.mark.parametrize("port", ["65536", "99999", "9" * 30, "9" * 5000, "-1", "x", ""])
+def test_port_that_there_is_not_is_said_like_any_address_that_is_none(port):
+    for host in ("127.0.0.1", "localhost", "[::1]"):
+        address = f"{host}:{port}"
+        assert asyncio.run(resolve(address)) == [address]
+        with pytest.raises(PeerRefusedError, match="is not an address"):
+            opening(address, CREDENTIALS)

@@ -1,7 +1,9 @@
 """The code archives that clients have shipped to a peer."""
 
 import hashlib
+import os
 import stat
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -23,47 +25,53 @@ def store():
     store.close()
 
 
+def add(store, data, digest=None):
+    """Have a client send an archive."""
+    Incoming(store).take(Code(digest=digest or digest_of(data), data=data, last=True))
+
+
 def test_folder_is_made_for_the_first_archive_for_nobody_else_and_removed(store):
     folder = Path(store.folder)
     assert not folder.exists()
-    store.add(digest_of(b"code"), b"code")
+    add(store, b"code")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     store.close()
     assert not folder.exists()
 
 
 def test_digest_is_no_way_to_other_archives(store, tmp_path):
-    store.add(digest_of(b"code"), b"code")
+    add(store, b"code")
     (tmp_path / "other.zip").write_bytes(b"secret")
     assert store.get(f"{tmp_path}/other") is None
     assert store.get(f"../{Path(store.folder).name}/{digest_of(b'code')}") is None
 
 
 def test_archive_that_was_added_is_there_and_another_is_not(store):
-    store.add(digest_of(b"code"), b"code")
+    add(store, b"code")
     assert store.get(digest_of(b"code")) == b"code"
     assert store.get(digest_of(b"other")) is None
 
 
 def test_digest_that_does_not_match_is_refused_and_leaves_nothing(store):
     with pytest.raises(ProtocolError, match="does not match its contents"):
-        store.add(digest_of(b"code"), b"other code")
+        add(store, b"other code", digest_of(b"code"))
     assert store.get(digest_of(b"code")) is None
+    assert os.listdir(store.folder) == []
 
 
 def test_archive_that_is_there_counts_once(monkeypatch, store):
     monkeypatch.setattr(code_store, "LIMIT_OF_ALL", 4)
     for _ in range(3):
-        store.add(digest_of(b"code"), b"code")
+        add(store, b"code")
     with pytest.raises(ProtocolError, match="too much code: the archives of all clients"):
-        store.add(digest_of(b"more"), b"more")
+        add(store, b"more")
 
 
 def test_folder_that_others_can_write_to_is_not_used(store):
-    store.add(digest_of(b"code"), b"code")
+    add(store, b"code")
     Path(store.folder).chmod(0o777)
     with pytest.raises(PermissionError, match="must belong to this user"):
-        store.add(digest_of(b"more"), b"more")
+        add(store, b"more")
 
 
 def test_pieces_become_one_archive_and_the_next_one_begins_anew(store):
@@ -73,6 +81,21 @@ def test_pieces_become_one_archive_and_the_next_one_begins_anew(store):
         assert store.get(digest_of(data)) is None
         incoming.take(Code(digest=digest_of(data), data=data[3:], last=True))
         assert store.get(digest_of(data)) == data
+
+
+def test_archive_that_arrives_is_not_in_memory_and_what_is_incomplete_goes_with_its_client(store):
+    incoming = Incoming(store)
+    data = bytes(1 << 20)
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            incoming.take(Code(digest="x", data=data))
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(os.listdir(store.folder)) == 1
+    incoming.close()
+    assert os.listdir(store.folder) == []
 
 
 def test_archive_above_the_limit_is_refused_before_its_end(monkeypatch, store):

@@ -47,6 +47,12 @@ def test_oldest_function_is_forgotten_with_its_bytes(definitions, quota):
     assert 370 not in definitions.slots
 
 
+def test_names_of_functions_count(definitions):
+    definitions.define(Define(function=1, payload=b"x", name="n" * 600))
+    with pytest.raises(ProtocolError, match="exceed the limit"):
+        definitions.define(Define(function=2, payload=b"x", name="n" * 600))
+
+
 def test_functions_that_are_too_large_together_are_refused(definitions):
     definitions.define(Define(function=1, payload=bytes(600)))
     definitions.define(Define(function=1, payload=bytes(900)))  # in its place

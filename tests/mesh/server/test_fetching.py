@@ -38,6 +38,7 @@ async def with_links(credentials, work):
     try:
         return await work(made)
     finally:
+        assert not running.done()
         running.cancel()
         await asyncio.wait({running})
 
@@ -83,6 +84,9 @@ def test_peers_know_each_other_by_their_own_certificates(tmp_path, key):
         ({"identity": "other"}, "another peer is there"),
         ({"address": "127.0.0.1:1"}, "not reachable"),
         ({"address": "nonsense"}, "not"),
+        ({"address": "127.0.0.1:99999"}, "not an address"),
+        ({"address": f"localhost:{'9' * 30}"}, "not an address"),
+        ({"address": f"{'a' * 100}.example:1"}, "idna"),
         ({"address": "unix:/nowhere/at/all"}, "not reachable"),
     ],
 )
@@ -122,6 +126,38 @@ def test_peer_that_was_not_reached_is_not_tried_again_soon(monkeypatch, key):
             assert len(tried) == tries
             if not pause:
                 made._unreachable.clear()
+
+    asyncio.run(with_links(CREDENTIALS, main))
+
+
+@pytest.mark.parametrize("place", [(fetching, "resolve"), (fetching._Link, "_hear")])
+def test_error_of_any_kind_ends_its_link_and_nothing_else(monkeypatch, peer, key, place):
+    def fail(*_):
+        raise OverflowError("odd")
+
+    async def main(made):
+        with monkeypatch.context() as patched:
+            patched.setattr(*place, fail)
+            with pytest.raises(NotFetchedError, match="odd"):
+                await made.fetch(asking(peer))
+        made._unreachable.clear()
+        assert len(await made.fetch(asking(peer))) == len(DATA)
+
+    asyncio.run(with_links(CREDENTIALS, main))
+
+
+def test_what_never_comes_keeps_nothing_else_waiting(monkeypatch, peer, key):
+    monkeypatch.setattr(fetching, "_AT_ONCE", 1)
+
+    async def main(made):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            stuck = asyncio.ensure_future(made.fetch(asking(peer, address=f"127.0.0.1:{silent.getsockname()[1]}")))
+            await asyncio.sleep(0)
+            with pytest.raises(NotFetchedError, match="too many values"):
+                await made.fetch(asking(peer))
+            stuck.cancel()
+            await asyncio.wait({stuck})
+        assert len(await made.fetch(asking(peer))) == len(DATA)
 
     asyncio.run(with_links(CREDENTIALS, main))
 

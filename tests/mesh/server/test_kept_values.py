@@ -10,7 +10,7 @@ from woolexec.mesh.server import kept_values
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Drop, Fetch, Keep
+from woolexec.wire.frames import Drop, Fetch, Keep, Pull
 from woolexec.wire.payload import Parts, store
 from woolexec.wire.values import LEAST_KEPT
 
@@ -67,18 +67,55 @@ def test_call_that_waits_is_withdrawn(values, handed_on):
     assert handed_on == []
 
 
-def test_dropped_value_frees_its_bytes_and_stays_for_a_call_that_has_it(values, quota):
+def test_dropped_value_stays_for_a_call_that_has_it_and_frees_its_bytes_then(values, quota):
     values.keep(Keep(value=1, payload=bytes(60)))
     made = call(values, 1)
     values.drop(Drop(value=(1,)))
-    assert quota.size == len(values) == 0
-    assert len(made.payload.values[0].payload) == 60
+    assert len(values) == 0
+    assert len(made.payload.values[0].payload) == quota.size == 60
+    del made
+    assert quota.size == 0
 
 
 def test_values_that_are_too_large_together_are_refused_and_one_alone_is_not(values):
     values.keep(Keep(value=1, payload=bytes(150)))
     with pytest.raises(ProtocolError, match="values of 60 bytes"):
         values.keep(Keep(value=2, payload=bytes(60)))
+
+
+def test_dropped_values_that_calls_have_count_until_the_calls_end(values, quota):
+    calls = []
+    with pytest.raises(ProtocolError, match="exceed the limit"):
+        for number in range(9):
+            values.keep(Keep(value=number, payload=bytes(60)))
+            calls.append(call(values, number))
+            values.drop(Drop(value=(number,)))
+    assert len(calls) == 1
+    assert quota.size == 60
+    calls.clear()
+    assert quota.size == 0
+    values.keep(Keep(value=1, payload=bytes(150)))  # alone again
+
+
+def test_value_that_comes_is_compared_with_the_calls_that_lack_it_alone(values, handed_on):
+    seen = []
+
+    class Counted(list):
+        def __iter__(self):
+            seen.append(self)
+            return super().__iter__()
+
+    calls = [call(values, 1, number) for number in range(2, 50)]
+    for each in calls:
+        each.payload.values = Counted(each.payload.values)
+        values.hand_on(each, handed_on.append)
+    seen.clear()
+    values.keep(Keep(value=7, payload=b"seven"))
+    values.keep(Keep(value=1, payload=b"one"))
+    assert handed_on == [calls[5]]
+    assert not seen
+    assert all(values.withdraw(each) for each in calls if each is not calls[5])
+    assert not values._lacking
 
 
 def test_client_has_so_many_values_and_no_more(values, monkeypatch):
@@ -125,6 +162,13 @@ def test_outcome_that_is_small_or_about_the_script_goes_home(room, payload):
     assert len(room) == 0
 
 
+def test_outcome_with_a_large_pickle_goes_home_and_one_with_a_large_buffer_stays(room, monkeypatch):
+    monkeypatch.setattr(kept_values, "_LOOKED_AT", 100)
+    assert not room.stay(1, LARGE)
+    assert not room.stay(1, Parts([LARGE]))
+    assert room.stay(1, Parts([b"\x80\x05", LARGE]))
+
+
 def test_outcome_in_a_file_is_read_into_memory_when_descriptors_are_scarce(room, monkeypatch):
     monkeypatch.setattr(kept_values, "is_scarce", lambda fd: True)
     assert room.stay(1, store([LARGE]))
@@ -166,3 +210,43 @@ def test_what_is_asked_for_again_and_again_takes_no_more_memory(monkeypatch, roo
     for _ in range(1000):
         room.fetch(Fetch(value=(1,)))
     assert outbox.unsent <= 3 * len(LARGE)
+
+
+@pytest.mark.parametrize("asked", [{"value": (2,)}, {"value": (1,), "key": bytes(1 << 20)}])
+def test_who_asks_for_what_is_not_here_takes_no_memory(monkeypatch, room, outbox, asked):
+    monkeypatch.setattr(kept_values, "_AHEAD", -1)  # as if nothing were read
+    for _ in range(10):
+        room.fetch(Fetch(**asked))
+    assert len(outbox._frames) == 10
+    assert not room._asked
+
+
+def test_number_of_values_that_are_asked_for_at_once_is_bounded(monkeypatch, room):
+    monkeypatch.setattr(kept_values, "_AHEAD", -1)
+    monkeypatch.setattr(kept_values, "VALUES", 10)
+    key = room.stay(1, LARGE)
+    with pytest.raises(ProtocolError, match="more than 10 values"):
+        for number in range(20):
+            room.fetch(Fetch(value=(number,), key=key))
+
+
+def test_value_that_is_shared_again_and_again_has_one_key(values):
+    for _ in range(3):
+        values.keep(Keep(value=1, payload=b"one", share=True))
+    answers = [frame for data in values._outbox._frames for frame in decode(data)]
+    assert len({frame.key for frame in answers}) == 1
+    assert len(answers) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        {"key": bytes(1 << 20), "address": "127.0.0.1:1", "identity": "x"},
+        {"key": bytes(16), "address": "a" * 1000, "identity": "x"},
+        {"key": bytes(16), "address": "127.0.0.1:1", "identity": "x" * 1000},
+    ],
+)
+def test_name_of_any_length_is_not_passed_on(room, outbox, name):
+    room._fetching = object()
+    room.pull(Pull(value=1, **name))
+    assert [decode(data) for data in outbox._frames] == [[Drop(value=(1,))]]

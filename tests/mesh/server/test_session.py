@@ -1,8 +1,10 @@
 import errno
 import os
+import pickle
 import signal
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -12,8 +14,8 @@ from woolexec.mesh.server import session as session_module
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import Define, Recall, Start, Stop, Throw, Wait, encode
-from woolexec.wire.payload import LARGE
+from woolexec.wire.frames import Define, Recall, Send, Start, Stop, Throw, Wait, encode
+from woolexec.wire.payload import LARGE, Parts
 
 
 @pytest.mark.parametrize("frame", [Wait(call=1), Stop()])
@@ -137,6 +139,35 @@ def test_arguments_beyond_the_limit_are_refused_and_run_when_there_is_room(tmp_p
         assert [future.result(PATIENCE) for future in futures] == [1000] * 8
         eventually(lambda: not served.outstanding)
         assert served.byte_quota.size == sum(served.byte_quota._kept.values())
+
+
+@pytest.mark.parametrize("more", [{"context": bytes(3000)}, {"name": "n" * 3000}, {"values": [1] * 300}])
+def test_all_that_comes_with_a_call_counts(more):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        before, payload = served.byte_quota.size, pickle.dumps(((PATIENCE,), {}))
+        define = Define(function=77, payload=pickle.dumps(time.sleep), name="")
+        start = Start(function=77, call=[900], size=[len(payload)], payload=payload, **more)
+        pool._engine._loop.tell(lambda: pool._peers.links[0].send(encode(define) + encode(start)))
+        eventually(lambda: served.outstanding)
+        assert served.byte_quota.size > before + 3000
+
+
+@pytest.mark.usefixtures("apart")
+def test_large_value_for_a_stream_that_has_just_ended_is_forgotten():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        link = pool._peers.links[0]
+        for number in range(900, 1000):
+            command = Send(call=number)
+            pool._engine._loop.tell(partial(link.send_command, command, Parts([bytes(2 * LARGE)])))
+        assert pool.submit(abs, -2).result(PATIENCE) == 2
+        eventually(lambda: not link._outbox.unsent)
+        assert pool.submit(abs, -3).result(PATIENCE) == 3
+        assert served in peer._acceptor.served
+        assert not served._arriving.size
 
 
 def test_commands_that_a_worker_does_not_read_are_bounded(monkeypatch):

@@ -72,3 +72,13 @@ def test_calls_that_are_over_are_not_reported_and_nothing_is_checked_for_them():
     reports.clear()
     links.look()
     assert (outbox.told, links.timers) == ([], [])
+
+
+def test_calls_from_one_on_are_those_that_are_not_reported_in_order():
+    links, outbox = Links(), Outbox()
+    reports = StartReports(links, outbox)
+    for number in (3, 1, 2, 4):
+        reports.add(Answer(number))
+    links.running = {3}
+    links.look()
+    assert reports.since(2) == [2, 4]

@@ -25,7 +25,7 @@ from woolexec.errors import PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import HELLO, LINK, OPTIONS
 from woolexec.mesh.security.certificate import Certificate
-from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, HELLO_KEY, WELCOME_KEY, final
+from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, HELLO_KEY, MOST_WORKERS, WELCOME_KEY, final
 from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.trust import Trust
 from woolexec.platform.ipc import user_of
@@ -51,6 +51,9 @@ _LOOK_UP = 10.0
 _MOST = 8
 """Maximum number of addresses of one host name that are tried."""
 
+_DIGITS = 5
+"""Maximum number of digits of a port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -72,7 +75,7 @@ async def resolve(address: str) -> list[str]:
     if address.startswith("unix:"):
         return [address]
     host, _, port = address.rpartition(":")
-    if not port.isdecimal():
+    if not _is_port(port):
         return [address]
     try:
         ipaddress.ip_address(host.strip("[]").partition("%")[0])
@@ -209,9 +212,13 @@ async def to_peer(address: str, **tls: Any) -> tuple[asyncio.StreamReader, async
     if address.startswith("unix:"):
         return await asyncio.open_unix_connection(address.removeprefix("unix:"), **tls)
     host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise OSError(f"{address} is not an address")
+    if not _is_port(port):
+        raise OSError(f"{printable(address, DETAILS)} is not an address")
     return await asyncio.open_connection(host.strip("[]"), int(port), **tls)
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _DIGITS and int(text) < 1 << 16
 
 
 def is_local(address: str) -> bool:
@@ -246,8 +253,8 @@ async def open_link(channel: Channel, opening: Opening) -> tuple[Any, Welcome]:
     call, answer = await _ask(channel, LINK, opening.metadata)
     try:
         welcome = opening.check(answer)
-        if not welcome.workers:
-            raise PeerRefusedError("the peer says that it has no workers")
+        if not 0 < welcome.workers <= MOST_WORKERS:
+            raise PeerRefusedError(f"the peer says that it has {welcome.workers or 'no'} workers")
         if welcome.trouble:
             raise PeerRefusedError(f"{CANNOT_WORK}: {printable(welcome.trouble, DETAILS)}")
     except BaseException:

@@ -58,6 +58,9 @@ DRAINING = "the peer is draining"
 CANNOT_WORK = "the peer cannot run tasks now"
 """The message of a peer that accepts no more clients."""
 
+MOST_WORKERS = 1 << 16
+"""Maximum number of workers of one peer."""
+
 _TEXT_LIMIT = 255
 """Maximum length of each text in a greeting, in characters: no host name and no identity is longer."""
 

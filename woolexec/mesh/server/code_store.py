@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
 import shutil
 import tempfile
+from typing import IO
 
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Code
@@ -24,27 +26,32 @@ class CodeStore:
         self._is_made = False
         self._size = 0
 
-    def add(self, digest: str, data: bytes) -> None:
+    def begin(self) -> IO[bytes]:
         """
-        Store a code archive.
+        Return a new file in the folder.
 
-        :raises OSError: if it cannot be written, or another user has made the folder
-        :raises ProtocolError: if its digest does not match, or all archives together are too large
+        :raises OSError: if it cannot be made, or another user has made the folder
         """
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ProtocolError("the digest of a code archive does not match its contents")
         os.makedirs(self.folder, 0o700, exist_ok=True)
         check(self.folder)
         self._is_made = True
-        path = os.path.join(self.folder, f"{digest}.zip")
-        if os.path.exists(path):
+        return open(os.path.join(self.folder, f"{secrets.token_hex(8)}.part"), "wb")
+
+    def add(self, digest: str, path: str) -> None:
+        """
+        Store a code archive, which has been written to a file of `begin`.
+
+        :raises ProtocolError: if all archives together are too large
+        """
+        archive = os.path.join(self.folder, f"{digest}.zip")
+        if os.path.exists(archive):
+            os.unlink(path)
             return
-        self._size += len(data)
-        if self._size > LIMIT_OF_ALL:
+        size = os.path.getsize(path)
+        if self._size + size > LIMIT_OF_ALL:
             raise ProtocolError("too much code: the archives of all clients exceed the limit of this peer")
-        with open(f"{path}.part", "wb") as file:
-            file.write(data)
-        os.replace(f"{path}.part", path)
+        os.replace(path, archive)
+        self._size += size
 
     def get(self, digest: str) -> bytes | None:
         """Return a code archive; None if it is not here."""
@@ -64,26 +71,47 @@ class CodeStore:
 
 class Incoming:
     """
-    Receives the code archives of one client, piece by piece.
+    Receives the code archives of one client, piece by piece: they are written to a file, and never kept in memory.
 
     :param code_store: where to store them; None: drop them, because only listed functions run here, which need none
     """
 
     def __init__(self, code_store: CodeStore | None) -> None:
         self._code_store = code_store
-        self._data = bytearray()
+        self._file: IO[bytes] | None = None
+        self._digest = hashlib.sha256()
 
     def take(self, frame: Code) -> None:
         """
         Add a piece.
 
+        :raises OSError: if it cannot be written
         :raises ProtocolError: if the archive is too large, or its digest does not match
         """
         if self._code_store is None:
             return
-        self._data += frame.data
-        if len(self._data) > LIMIT:
+        if self._file is None:
+            self._file, self._digest = self._code_store.begin(), hashlib.sha256()
+        if self._file.tell() + len(frame.data) > LIMIT:
+            self.close()
             raise ProtocolError("too much code: an archive exceeds the limit")
-        if frame.last:
-            data, self._data = bytes(self._data), bytearray()
-            self._code_store.add(frame.digest, data)
+        self._file.write(frame.data)
+        self._digest.update(frame.data)
+        if not frame.last:
+            return
+        self._file.close()
+        try:
+            if self._digest.hexdigest() != frame.digest:
+                raise ProtocolError("the digest of a code archive does not match its contents")
+            self._code_store.add(frame.digest, self._file.name)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Drop what has arrived of an archive."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # the disk may be full, and the folder gone
+                file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)

@@ -52,7 +52,7 @@ class Definitions:
         # Not interned: the run time of a function is measured for each link separately.
         name = frame.name or "a task of another process"
         function = Function(self.taken(frame), name)
-        self._quota.keep(frame.function, len(function.payload))
+        self._quota.keep(frame.function, len(function.payload) + len(frame.name))
         self.slots[frame.function] = function
         function.family = self._families.setdefault(frame.function, object())
 

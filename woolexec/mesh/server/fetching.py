@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from woolexec.wire.payload import File, Parts
 
 _AT_ONCE = 256
-"""Maximum number of values that are fetched at a time; the others wait."""
+"""Maximum number of values that are fetched at a time; further ones come through their clients."""
 
 _GREETING = 5.0
 """Seconds in which the other peer must answer."""
@@ -64,7 +64,7 @@ class Fetching:
 
     def __init__(self, credentials: Credentials, compression: tuple[str, ...] = ()) -> None:
         self._credentials, self._compression = credentials, compression
-        self._few = asyncio.Semaphore(_AT_ONCE)  # limits how many are fetched at once
+        self._count = 0  # of the values that are being fetched
         self._links: dict[tuple[str, str], asyncio.Future[_Link]] = {}  # by address and identity
         self._unreachable: Recent[tuple[str, str], tuple[float, str]] = Recent(_KNOWN)  # until when, and why
         self._group: asyncio.TaskGroup | None = None
@@ -83,9 +83,14 @@ class Fetching:
         until, why = self._unreachable.get((pull.address, pull.identity), (0.0, ""))
         if asyncio.get_running_loop().time() < until:
             raise NotFetchedError(why)
-        async with self._few:
+        if self._count >= _AT_ONCE:  # to wait could take long: what others fetch may never come
+            raise NotFetchedError("too many values are being fetched")
+        self._count += 1
+        try:
             link = await asyncio.shield(self._link_to(pull.address, pull.identity))
             return await link.fetch(pull.key)
+        finally:
+            self._count -= 1
 
     def _link_to(self, address: str, identity: str) -> asyncio.Future[_Link]:
         """Return the link to a peer, as soon as there is one."""
@@ -109,6 +114,8 @@ class Fetching:
                 why = str(exc)
             except grpc.RpcError as exc:
                 why = f"{exc.code().name}: {exc.details()}"
+            except Exception as exc:  # whatever a client has named, or the other peer sent, ends this link alone
+                why = repr(exc)
             finally:
                 self._end(key, opened)
                 if not opened.done():

@@ -39,20 +39,31 @@ _KEY = 16
 _PULLS = 16
 """Maximum number of values that are being fetched for one client; further ones come through the client."""
 
+_LOOKED_AT = 64 << 20
+"""Maximum size, in bytes, of the pickle of an outcome that stays, without buffers: it is searched for names."""
+
 _AHEAD = 16 << 20
 """Bytes of outcomes that wait to be sent, above which no more of them are added."""
 
 _PAUSE = 0.01
 """How often that is checked, in seconds."""
 
+_LONGEST = 300
+"""Maximum length of the key of a value that is fetched from another peer, and of what names that peer."""
+
 _by_key: weakref.WeakValueDictionary[bytes, Value] = weakref.WeakValueDictionary()
 """The values in this process that can be fetched, of all clients."""
 
+_keys: weakref.WeakKeyDictionary[Value, bytes] = weakref.WeakKeyDictionary()
+"""Their keys."""
+
 
 def _key_of(value: Value) -> bytes:
-    """Return a new key by which a value can be fetched."""
-    key = secrets.token_bytes(_KEY)
-    _by_key[key] = value
+    """Return the key by which a value can be fetched."""
+    key = _keys.get(value)
+    if key is None:
+        key = _keys[value] = secrets.token_bytes(_KEY)
+        _by_key[key] = value
     return key
 
 
@@ -82,7 +93,9 @@ class KeptValues:
         self._asked: dict[tuple[int, bytes], None] = {}
         self._pulls: dict[int, asyncio.Task[None]] = {}
         self._values: dict[int, Value] = {}
-        self._waiting: dict[Call, tuple[Sequence[Value], Callable[[Call], object]]] = {}
+        self._whole = weakref.WeakSet[Value]()  # those that have arrived, and are known or needed by a call
+        self._waiting: dict[Call, tuple[set[Value], Callable[[Call], object]]] = {}  # with what each lacks
+        self._lacking: dict[Value, dict[Call, None]] = {}  # the calls that lack each of these
 
     def __len__(self) -> int:
         return len(self._values)
@@ -106,11 +119,18 @@ class KeptValues:
         self._outbox.put(encode(Keep(value=number, key=_key_of(self._value(number)))))
 
     def _store(self, number: int, payload: bytes | File | Parts) -> None:
-        alone = all(value.payload is None for value in self._values.values())
-        self._quota.keep(("value", number), len(payload), alone=alone)
-        self._value(number).payload = payload
-        for call, (values, hand_on) in list(self._waiting.items()):
-            if all(value.payload is not None for value in values):
+        value = self._value(number)
+        self._quota.keep(_name_of(value), len(payload), alone=not len(self._whole))
+        self._settle(value, payload)
+
+    def _settle(self, value: Value, payload: bytes | File | Parts) -> None:
+        """Give a value its payload, and hand on the calls that lacked nothing else."""
+        value.payload = payload
+        self._whole.add(value)
+        for call in self._lacking.pop(value, ()):
+            lacks, hand_on = self._waiting[call]
+            lacks.discard(value)
+            if not lacks:
                 del self._waiting[call]
                 hand_on(call)
 
@@ -120,8 +140,8 @@ class KeptValues:
 
         It is, if it is small, if there is no room, or if it is about something that only its client can unpickle.
         """
-        size = len(payload)
-        if size < LEAST_KEPT or len(self._values) >= VALUES // 2 or not self._quota.may_stay(size):
+        size, body = len(payload), len(payload) if isinstance(payload, bytes) else payload.extent[0]
+        if size < LEAST_KEPT or body > _LOOKED_AT or len(self._values) >= VALUES // 2 or not self._quota.may_stay(size):
             return b""
         try:
             if not is_for_all(payload):
@@ -130,29 +150,39 @@ class KeptValues:
                 payload = payload.take_in()
         except (OSError, ValueError):  # it cannot be read, or no memory is left
             return b""
-        self._quota.stay(("value", number), size)
         value = self._value(number)
-        value.payload = payload
+        self._quota.stay(_name_of(value), size)
+        self._settle(value, payload)
         return _key_of(value)
 
     def fetch(self, frame: Fetch) -> None:
         """
         Send an outcome that has stayed here: this client's or, with its key, that of another.
 
-        :raises ProtocolError: if more than one is asked for
+        :raises ProtocolError: if more than one is asked for, or more than there can be
         """
         if len(frame.value) != 1:
             raise ProtocolError("a client asks for other than one value in a frame")
-        self._asked[frame.value[0], frame.key] = None
+        number, key = frame.value[0], frame.key
+        if self._find(number, key) is None:  # the key may be of any size, so it is not kept
+            self._outbox.put(encode(Drop(value=(number,))))
+            return
+        self._asked[number, key] = None
+        if len(self._asked) > VALUES:
+            raise ProtocolError(f"a client waits for more than {VALUES} values")
         if len(self._asked) == 1:
             self._serve()
+
+    def _find(self, number: int, key: bytes) -> Value | None:
+        value = _by_key.get(key) if key else self._values.get(number)
+        return None if value is None or value.payload is None else value
 
     def _serve(self) -> None:
         """Send what was asked for, as fast as it is read."""
         while self._asked and self._outbox.unsent <= _AHEAD:
             number, key = next(iter(self._asked))
             del self._asked[number, key]
-            value = _by_key.get(key) if key else self._values.get(number)
+            value = self._find(number, key)
             if value is None or value.payload is None:
                 self._outbox.put(encode(Drop(value=(number,))))
             else:
@@ -162,10 +192,12 @@ class KeptValues:
 
     def pull(self, frame: Pull) -> None:
         """Fetch a value from another peer, and say whether that was possible."""
-        if self._fetching is None or len(self._pulls) >= _PULLS or frame.value in self._pulls:
+        is_right = max(len(frame.key), len(frame.address), len(frame.identity)) <= _LONGEST
+        fetching = self._fetching if is_right else None
+        if fetching is None or len(self._pulls) >= _PULLS or frame.value in self._pulls:
             self._outbox.put(encode(Drop(value=(frame.value,))))
         else:
-            self._pulls[frame.value] = asyncio.get_running_loop().create_task(self._pull(self._fetching, frame))
+            self._pulls[frame.value] = asyncio.get_running_loop().create_task(self._pull(fetching, frame))
 
     async def _pull(self, fetching: Fetching, frame: Pull) -> None:
         try:
@@ -190,7 +222,6 @@ class KeptValues:
             if number in self._pulls:
                 self._pulls.pop(number).cancel()
             self._values.pop(number, None)
-            self._quota.drop(("value", number))
 
     def _value(self, number: int) -> Value:
         value = self._values.get(number)
@@ -198,6 +229,8 @@ class KeptValues:
             if len(self._values) >= VALUES:
                 raise ProtocolError(f"a client has more than {VALUES} values here")
             value = self._values[number] = Value(None)
+            # A call may need it when its client has dropped it: its bytes count until it is gone.
+            weakref.finalize(value, self._quota.drop, _name_of(value)).atexit = False
         return value
 
     def bind(self, payload: Any, numbers: Sequence[int]) -> Any:
@@ -209,19 +242,35 @@ class KeptValues:
     def hand_on(self, call: Call, hand_on: Callable[[Call], object]) -> None:
         """Hand on a call when its values are there."""
         values = call.payload.values if isinstance(call.payload, WithValues) else ()
-        if all(value.payload is not None for value in values):
+        lacks = {value for value in values if value.payload is None}
+        if not lacks:
             hand_on(call)
-        else:
-            self._waiting[call] = values, hand_on
+            return
+        self._waiting[call] = lacks, hand_on
+        for value in lacks:
+            self._lacking.setdefault(value, {})[call] = None
 
     def withdraw(self, call: Call) -> bool:
         """Take back a call that waits for a value; return False if it does not."""
-        return self._waiting.pop(call, None) is not None
+        if call not in self._waiting:
+            return False
+        lacks, _ = self._waiting.pop(call)
+        for value in lacks:
+            del self._lacking[value][call]
+            if not self._lacking[value]:
+                del self._lacking[value]
+        return True
 
     def clear(self) -> None:
         """Forget everything."""
         self._values.clear()
         self._waiting.clear()
+        self._lacking.clear()
         self._asked.clear()
         for task in self._pulls.values():
             task.cancel()
+
+
+def _name_of(value: Value) -> tuple[str, int]:
+    """Return the name under which the bytes of a value are counted; its client may use its number again."""
+    return "value", value.number

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from woolexec.checks import count, integer, wrong_type
 from woolexec.discovery.urls import check_address
 from woolexec.mesh.security.credentials import Credentials
+from woolexec.mesh.security.handshake import MOST_WORKERS
 from woolexec.resources import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MOST_WORKERS = 1 << 16
-"""Maximum number of workers of one peer."""
 
 _MOST_COROUTINES = (1 << 32) - 1
 """Maximum number of coroutines of all workers together: what a greeting can say."""

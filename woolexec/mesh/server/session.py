@@ -73,6 +73,9 @@ _PAUSE = 0.02
 _CALLS = 1024
 """Maximum number of calls in one frame; a client sends fewer."""
 
+_NUMBER = 16
+"""Bytes that the number of a value takes in a call that refers to it."""
+
 
 class Served:
     """
@@ -257,7 +260,7 @@ class Served:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
         answer.pinned = bool(frame.worker)
-        answer.size = 0 if call.chunk is not None or isinstance(call.payload, OSError) else len(call.payload)
+        answer.size = _size_of(call, frame)
         reason = self._engine.cannot_work or self._lacks(answer.size)
         if (reason and not answer.pinned) or not self._actors.has_room(frame):
             self.refusals.add(answer.number, reason)
@@ -289,9 +292,8 @@ class Served:
         """Give back the calls that have not been started, from this one on."""
         given = [
             number
-            for number, answer in sorted(self.outstanding.items())
-            if number >= frame.call
-            and number in self.outstanding  # ending one may deliver the outcomes of others
+            for number in self.untold.since(frame.call)  # those that run cannot be given back
+            if (answer := self.outstanding.get(number)) is not None  # ending one may deliver the outcomes of others
             and not answer.outstanding_call.pin  # no other worker may run it
             and bool(answer.outstanding_call.function.lane or answer.is_of_actor) is frame.loop
             and self._drop(answer, force=False)
@@ -312,13 +314,13 @@ class Served:
 
     def _command(self, frame: Any) -> None:
         """Pass a command on to a coroutine or a stream."""
-        answer = self.outstanding.get(frame.call)
-        if answer is None:
+        if frame.call not in self.outstanding:  # it has just ended
+            self._arriving.forget(frame.call)
             return
         file = attach(frame, self._definitions.taken(frame)) if getattr(frame, "extent", ()) else None
-        call = answer.outstanding_call
+        call = self.outstanding[frame.call].outstanding_call
         if isinstance(frame, Cancel) and (self.values.withdraw(call) or self._links.cancel_queued(call)):
-            answer.deliver_failure(call, None)
+            call.receiver.deliver_failure(call, None)
             return
         frame.call = call.number
         self._links.command(call, frame, file)
@@ -368,7 +370,14 @@ class Served:
         for number in list(self.outstanding):
             self.forget(number)
         self.values.clear()
+        self._code.close()
         self.untold.clear()
         self.places.leave(self)
         if self.outbox.passage is not None:
             self.outbox.passage.close()
+
+
+def _size_of(call: Call, frame: Start) -> int:
+    """Return the bytes that come with a call and go with it."""
+    size = len(call.context) + len(frame.name) + _NUMBER * len(frame.values)
+    return size + (0 if call.chunk is not None or isinstance(call.payload, OSError) else len(call.payload))

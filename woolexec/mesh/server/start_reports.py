@@ -47,6 +47,10 @@ class StartReports:
         """Report a call no more."""
         self._untold.pop(number, None)
 
+    def since(self, number: int) -> list[int]:
+        """Return the calls that are not reported as started, from this one on, in order."""
+        return sorted(each for each in self._untold if each >= number)
+
     def clear(self) -> None:
         """Report nothing more."""
         self._untold.clear()
