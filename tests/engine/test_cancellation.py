@@ -141,10 +141,10 @@ def sent(engine, **options):
     return call, worker, far
 
 
-@pytest.mark.parametrize("timeout", [0.1, 5.5])
+@pytest.mark.parametrize("timeout", [0.1, 4.0])
 def test_call_that_an_idle_worker_does_not_start_runs_on_another_one(engine, timeout):
     call, worker, _ = sent(engine, timeout=timeout)
-    engine.loop.pass_time(timeout + max(timeout, 5.0) + 0.1)
+    engine.loop.pass_time(2 * timeout + max(timeout, 5.0) + 0.1)
     assert engine.killed == [(worker.id, SIGKILL)]
     die(engine, worker)
     assert call.receiver.outcomes == []
@@ -161,6 +161,14 @@ def test_worker_that_starts_a_call_late_is_not_ended(engine):
     engine.tell(worker, returned(call))
     engine.loop.pass_time(8.0)
     assert engine.killed == []
+
+
+def test_call_that_is_started_late_has_its_timeout_from_then_on(engine):
+    call, _, far = sent(engine, timeout=0.2)
+    engine.loop.pass_time(0.3)
+    far.start(call, engine.loop.now)
+    engine.loop.pass_time(0.45)
+    assert isinstance(call.receiver.outcomes[0], TimeoutError)
 
 
 def test_call_behind_a_long_one_does_not_end_the_worker(engine):

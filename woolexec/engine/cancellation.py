@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
 
+    Seen = tuple[int, float]
+    """The last call that a worker had started when it was first seen to run nothing, and when that was."""
+
 _STUCK = 5.0
 """Seconds, or the timeout of a call if that is longer, in which a worker that runs nothing must start the call."""
 
@@ -64,16 +67,16 @@ class Cancellation:
         assert call.options.timeout is not None
         self._look_in(call.options.timeout, worker, call)
 
-    def _look_in(self, seconds: float, worker: Worker, call: Call, seen: int | None = None) -> None:
+    def _look_in(self, seconds: float, worker: Worker, call: Call, seen: Seen | None = None) -> None:
         # By number, not by reference, so that a finished call is not kept until its timeout would have expired.
         about = worker.id, call.number
         self._loop.after(seconds, partial(self._look, *about, seen), about)
 
-    def _look(self, worker_id: int, number: int, seen: int | None) -> None:
+    def _look(self, worker_id: int, number: int, seen: Seen | None) -> None:
         """
         End a call whose timeout has expired; if it started later than it was sent, check again when it is due.
 
-        :param seen: the last call that the worker had started when it was seen to run nothing
+        :param seen: the worker was seen to run nothing
         """
         worker = self._workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
@@ -97,15 +100,19 @@ class Cancellation:
         elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
             self._look_in(REST, worker, call)
 
-    def _wait_for_start(self, worker: Worker, call: Call, seconds: float, seen: int | None) -> None:
+    def _wait_for_start(self, worker: Worker, call: Call, seconds: float, seen: Seen | None) -> None:
         """Look again later; end a worker that does not start the call although it runs nothing: it runs elsewhere."""
-        started, longest = worker.page.started, max(seconds, _STUCK)
+        started, now = worker.page.started, self._loop.clock()
         if min(worker.outstanding) <= started:
-            self._look_in(seconds, worker, call)
-        elif seen == started and (started or _is_stopped(worker)):  # one that is new may be starting
-            self._supervisor.kill(worker, SIGKILL)
-        else:
-            self._look_in(longest, worker, call, started)
+            seen = None
+        elif seen is None or seen[0] != started:
+            seen = started, now
+        elif now - seen[1] >= _STUCK:
+            if started or _is_stopped(worker):  # one that is new may be starting
+                self._supervisor.kill(worker, SIGKILL)
+                return
+            seen = started, now
+        self._look_in(seconds, worker, call, seen)
 
     def _end_in_lane(self, worker: Worker, call: Call, seconds: float) -> None:
         """Cancel a coroutine or a stream whose timeout has expired, without waiting for it to end."""
