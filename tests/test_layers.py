@@ -28,6 +28,7 @@ ROWS = {
     "printable": 0,
     "platform": 0,
     "cpus": 1,
+    "room": 1,
     "core": 1,
     "wire": 2,
     "futures": 3,

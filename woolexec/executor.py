@@ -160,7 +160,7 @@ class PeerPoolExecutor(EngineExecutor):
             variables={RESULTS: results} if mark is not None else None,
         )
         if self._peers is not None:
-            self._engine.links.lineage.limit = lineage_limit
+            self._engine.links.lineage.room.limit = lineage_limit
         self._submission = EngineSubmission(self._engine, self._max_workers, limits)
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False

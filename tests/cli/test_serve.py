@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -471,6 +472,23 @@ def test_what_it_offers_can_be_required_and_what_ran_is_written_down(tmp_path):
     assert (line["task"], line["outcome"]) == ("the task", "returned")
 
 
+def files_in(folder, pid):
+    """How many files of a folder a process has open: they have no names."""
+    return sum(os.readlink(each.path).startswith(str(folder)) for each in os.scandir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_what_stays_beyond_its_limit_goes_to_a_folder_if_there_is_one(tmp_path, has_folder):
+    settings = ["--store-limit", "150000", *(["--spill-dir", str(tmp_path)] if has_folder else [])]
+    with serving(*settings) as (_, about), PeerPoolExecutor(0, peers=about["address"]) as pool:
+        futures = [pool.with_options(keep=True).submit(bytes, 100_000) for _ in range(4)]
+        wait(futures)
+        assert [future.kept is not None for future in futures] == [True, *[has_folder] * 3]
+        if has_folder:
+            eventually(lambda: files_in(tmp_path, about["pid"]) == 3)
+        assert [len(future.result(PATIENCE)) for future in futures] == [100_000] * 4
+
+
 def test_what_is_not_allowed_is_refused():
     with serving("--allow", "builtins:abs") as (_, about), PeerPoolExecutor(peers=about["address"]) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
@@ -499,6 +517,8 @@ def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
         ["--insecure", "--token-file", "/dev/null"],
         ["--insecure", "--tls-ca", "/dev/null"],
         ["--config", "/dev/zero"],
+        ["--store-limit", "0"],
+        ["--spill-dir", "/no/such/folder"],
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(setting, capsys):

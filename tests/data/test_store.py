@@ -4,8 +4,8 @@ import os
 import pytest
 
 from woolexec import errors
-from woolexec.data import store as stores
 from woolexec.data.store import Store
+from woolexec.platform import memory
 from woolexec.wire.payload import LARGE, Parts, pack
 from woolexec.wire.unpickling import loads
 
@@ -54,7 +54,7 @@ def test_folder_that_is_gone_is_an_error(tmp_path):
 
 
 def test_limit_is_a_share_of_the_memory_of_this_process(monkeypatch):
-    monkeypatch.setattr(stores, "usable_memory", lambda: 10_000)
+    monkeypatch.setattr(memory, "usable_memory", lambda: 10_000)
     store = Store(None, None)
     value = store.add(bytes(3000))
     with pytest.raises(errors.StoreFullError):

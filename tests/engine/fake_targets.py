@@ -35,6 +35,7 @@ class Target:
     shares = False
     name = "far/1"
     candidate = SimpleNamespace(host="far")
+    outstanding = {}
 
 
 class Sharer(Target):

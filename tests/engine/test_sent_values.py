@@ -1,4 +1,5 @@
 import gc
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_target_that_is_gone_is_forgotten(sent, told):
         piece()
     assert len(sent) == 0
     assert [kind for kind, _ in target.said] == ["keep"]
+
+
+class Worker(Target):
+    candidate = None
+
+    def __init__(self):
+        super().__init__()
+        self.outstanding = {}
+
+
+def test_workers_that_do_not_need_a_value_let_go_of_it_and_are_sent_it_again(sent):
+    idle, busy, link, (value,) = Worker(), Worker(), Target(), values(10)
+    for target in (idle, busy, link):
+        sent.send(target, [value])
+    busy.outstanding[1] = SimpleNamespace(payload=SimpleNamespace(values=[value]))
+    sent.let_go(value.number)
+    sent.let_go(value.number + 1)
+    assert idle.said == [("keep", value.number), ("drop", value.number)]
+    assert busy.said == link.said == [("keep", value.number)]
+    sent.send(idle, [value])
+    assert idle.said[-1] == ("keep", value.number)
 
 
 # -- from target to target --------------------------------------------------------------------------------------------

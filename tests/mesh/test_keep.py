@@ -20,6 +20,7 @@ from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.peer import Peer
+from woolexec.mesh.server.stays import Stays
 from woolexec.wire.frames import Drop, Fetch, Keep, encode
 from woolexec.wire.values import LEAST_KEPT
 
@@ -264,6 +265,73 @@ def test_outcome_for_which_there_is_no_room_comes_home(monkeypatch, fetched):
         assert values_at(peer) == [2]
         assert [total(future.result(PATIENCE)) for future in futures] == [LONG] * 5
         assert len(fetched) == 2
+
+
+def test_outcomes_that_find_no_room_are_told_of_once(caplog, fetched):
+    with Peer(1, credentials=CREDENTIALS, stays=Stays(3 * 8 * LONG)) as peer, joined(peer) as pool:
+        futures = [made(pool.with_options(keep=True)) for _ in range(6)]
+        assert values_at(peer) == [2]
+        assert [total(future.result(PATIENCE)) for future in futures] == [LONG] * 6
+        assert len(fetched) == 2
+    assert [record.name for record in caplog.records if "--spill-dir" in record.message] == ["woolexec"]
+    assert f"at the peer at {peer.address}" in caplog.text
+
+
+def files_in(folder):
+    """How many files of a folder this process has open: they have no names."""
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(f"/proc/self/fd/{fd}").startswith(str(folder))
+    return found
+
+
+@pytest.mark.usefixtures("way")
+def test_outcomes_beyond_the_limit_are_on_disk_and_come_back_unasked(tmp_path, fetched, pulled):
+    stays = Stays(3 * 8 * LONG, str(tmp_path))
+    with Peer(1, credentials=CREDENTIALS, stays=stays) as peer, Peer(1, credentials=CREDENTIALS) as other:
+        with joined(peer, other) as pool:
+            home, far = (
+                next(link for link in links_of(pool) if link.candidate.address == each.address)
+                for each in (peer, other)
+            )
+            futures = [made(pool.with_options(keep=True, at=home.name)) for _ in range(8)]
+            eventually(lambda: stays.size <= 3 * 8 * LONG)
+            assert values_at(peer) == [8]
+            assert files_in(tmp_path) == 6
+            there, elsewhere = pool.with_options(at=home.name), pool.with_options(at=far.name)
+            assert [there.submit(total, future).result(PATIENCE) for future in futures] == [LONG] * 8
+            assert not fetched
+            assert not pulled
+            assert [elsewhere.submit(total, future).result(PATIENCE) for future in futures[:2]] == [LONG] * 2
+            assert len(pulled) == 2
+            assert [total(future.result(PATIENCE)) for future in futures] == [LONG] * 8
+            del futures
+            gc.collect()
+            eventually(lambda: files_in(tmp_path) == 0)
+            eventually(lambda: stays.size == 0)
+
+
+def test_memory_of_an_outcome_on_disk_is_freed_in_workers_too(tmp_path):
+    stays = Stays(8 * LONG + 1000, str(tmp_path))
+    with Peer(1, credentials=CREDENTIALS, stays=stays) as peer, joined(peer) as pool:
+        before = pool.submit(memory_files).result(PATIENCE)
+        first = made(pool.with_options(keep=True))
+        assert pool.submit(total, first).result(PATIENCE) == LONG
+        assert pool.submit(memory_files).result(PATIENCE) == before + 1
+        second = made(pool.with_options(keep=True))
+        eventually(lambda: files_in(tmp_path) == 1)
+        eventually(lambda: pool.submit(memory_files).result(PATIENCE) == before)
+        assert pool.submit(total, first, second).result(PATIENCE) == 2 * LONG
+
+
+def memory_files():
+    gc.collect()
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += "memfd:woolexec" in os.readlink(f"/proc/self/fd/{fd}")
+    return found
 
 
 def test_peers_that_are_not_trusted_keep_nothing(peer):

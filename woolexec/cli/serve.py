@@ -27,6 +27,7 @@ from woolexec.cli.log import FORMATS, LEVELS, set_up
 from woolexec.cli.settings import (
     Setting,
     SettingError,
+    folder,
     function,
     gather,
     listening,
@@ -115,6 +116,15 @@ SETTINGS = (
         "auto",
         "auto|off|zstd|lz4",
     ),
+    Setting(
+        "store-limit",
+        "bytes of memory for outcomes that stay here (keep=True), of all clients (default: 30 % of the memory)",
+        positive,
+        metavar="BYTES",
+    ),
+    Setting(
+        "spill-dir", "folder for those that exceed it; without one they go to their clients", folder, metavar="FOLDER"
+    ),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
@@ -158,6 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     from woolexec.cpus import usable_cpus
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.peer import Peer
+    from woolexec.mesh.server.stays import Stays
 
     set_up(settings["log-format"], settings["log-level"])
     for text in warnings:
@@ -182,6 +193,7 @@ def run(arguments: argparse.Namespace) -> int:
             peers=peers,
             allow=settings["allow"],
             audit=audit,
+            stays=Stays(settings["store-limit"], settings["spill-dir"]),
             threads=max(1, usable_cpus() // workers),
             give_up_after=settings["give-up-after"],
             is_wanted=signals.empty,

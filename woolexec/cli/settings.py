@@ -211,6 +211,21 @@ def pair(text: str) -> str:
     return text
 
 
+def folder(text: str) -> str:
+    """
+    Parse the name of a folder to which files can be written.
+
+    :raises ValueError: if it is not one
+    """
+    from woolexec.platform.ipc import memory_file
+
+    try:
+        os.close(memory_file(text))
+    except OSError as exc:
+        raise ValueError(f"no file can be written to {text!r}: {exc.strerror}") from exc
+    return text
+
+
 def function(text: str) -> str:
     """
     Check the name of a function, ``module:qualname``.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import StoreFullError
-from woolexec.platform.memory import usable_memory
-from woolexec.wire.payload import File, Parts, store
+from woolexec.room import Room
+from woolexec.wire.payload import Parts, store
 from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from woolexec.wire.payload import File
 
 _SHARE = 0.3
 """The default limit, as a fraction of the memory that this process may use."""
@@ -28,23 +26,15 @@ class Store:
     """
 
     def __init__(self, limit: int | None, spill_dir: str | None) -> None:
-        self._limit = limit
+        self._room = Room(limit, _SHARE)
         self._folder = spill_dir
-        self._size = 0
-        self._values: dict[int, tuple[weakref.ref[Value], int]] = {}
-        self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
-        self._lock = threading.Lock()  # guards all of these
+        self._lock = threading.Lock()  # guards the room
 
     @property
     def size(self) -> int:
         """Bytes of the values in memory that are still referred to."""
         with self._lock:
-            self._forget()
-            return self._size
-
-    def _forget(self) -> None:
-        while self._gone:
-            self._size -= self._values.pop(self._gone.popleft())[1]
+            return self._room.size
 
     def add(self, payload: bytes | File | Parts) -> Value:
         """
@@ -54,22 +44,15 @@ class Store:
         :raises OSError: if it cannot be written to the folder
         """
         with self._lock:
-            self._forget()
-            if self._limit is None:
-                self._limit = int(usable_memory() * _SHARE)
-            if self._size + len(payload) <= self._limit:
-                return self._counted(Value(payload), len(payload))
+            size, limit = self._room.size, self._room.limit
+            if size + len(payload) <= limit:
+                value = Value(payload)
+                self._room.add(value.number, value, len(payload))
+                return value
         if self._folder is None:
             raise StoreFullError(
-                f"a value of {len(payload)} bytes, beside {self._size} bytes of others, exceeds store_limit, which is "
-                f"{self._limit}; values are freed when their futures are collected, and spill_dir= puts them on disk"
+                f"a value of {len(payload)} bytes, beside {size} bytes of others, exceeds store_limit, which is "
+                f"{limit}; values are freed when their futures are collected, and spill_dir= puts them on disk"
             )
         parts: list[Any] = [payload] if isinstance(payload, bytes) else payload.load()
         return Value(store(parts, at_all_costs=True, folder=self._folder))
-
-    def _counted(self, value: Value, size: int) -> Value:
-        note: Callable[[int], None] = self._gone.append
-        number = value.number
-        self._values[number] = weakref.ref(value, lambda _: note(number)), size
-        self._size += size
-        return value

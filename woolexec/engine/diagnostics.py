@@ -86,6 +86,17 @@ def handle_record(data: bytes | Untrusted) -> None:
         logging.getLogger("woolexec").exception("a logging handler failed on a record from a worker")
 
 
+def log_full(address: str) -> None:
+    """Log that a peer has no room for outcomes that are to stay there."""
+    import logging
+
+    logging.getLogger("woolexec").warning(
+        "outcomes of tasks with keep=True come here, because there is no room for more of them at the peer at %s: give "
+        "it a larger --store-limit or a --spill-dir; this is said once",
+        printable(address),
+    )
+
+
 def log_avoided(address: str, seconds: float, reason: str) -> None:
     """Log that a peer is avoided for a while."""
     import logging

@@ -10,14 +10,12 @@ A value that may be made again refers to its call, and so to the arguments; the 
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
 from functools import partial
 
 import woolexec.futures.kept_value  # noqa: F401  # not when it is needed: no descriptor may be left then
 from woolexec.core.held import line_up
 from woolexec.core.retry import LOST, retries_left
-from woolexec.platform.memory import usable_memory
+from woolexec.room import Room
 from woolexec.wire.exceptions import RemakingFailed
 from woolexec.wire.values import KEPT
 
@@ -49,10 +47,8 @@ class Lineage:
         self, scheduler: Scheduler, cancellation: Cancellation, values: KeptOutcomes, limit: int | None = None
     ) -> None:
         self._scheduler, self._cancellation, self._values = scheduler, cancellation, values
-        self.limit = limit
-        self._size = 0
-        self._known: dict[int, tuple[weakref.ref[KeptValue], int]] = {}  # by number, the oldest first
-        self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
+        self.room = Room(limit, _SHARE)
+        """For their arguments."""
 
     def kept(self, link: Remote, call: Call, size: int, key: bytes) -> None:
         """Take the outcome of a call, which has stayed at a link; remember how it was made, if it may be made again."""
@@ -66,23 +62,12 @@ class Lineage:
     def _note(self, value: KeptValue, call: Call) -> None:
         if not retries_left(call.options, call.attempts, (LOST,)):
             return
-        if self.limit is None:
-            self.limit = int(usable_memory() * _SHARE)
         value.origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
-        key, gone = value.number, self._gone.append
-        self._known[key] = weakref.ref(value, lambda _: gone(key)), len(call.payload)
-        self._size += len(call.payload)
-        while self._gone:
-            self._forget(self._gone.popleft())
-        while self._size > self.limit and self._known:
-            oldest = next(iter(self._known))
-            forgotten = self._known[oldest][0]()
+        self.room.add(value.number, value, len(call.payload))
+        while self.room.size > self.room.limit:
+            forgotten = self.room.pop_oldest()
             if forgotten is not None:
                 forgotten.origin, forgotten.is_forgotten = None, True
-            self._forget(oldest)
-
-    def _forget(self, key: int) -> None:
-        self._size -= self._known.pop(key, (None, 0))[1]
 
     def lost(self, value: KeptValue, targets: Iterable[Any], error: BaseException) -> None:
         """
@@ -94,7 +79,7 @@ class Lineage:
         if origin is None:
             value.fail(error)
         else:
-            self._forget(value.number)
+            self.room.forget(value.number)
             value.is_pending = True
             self._values.pending.add(value)
         for target in targets:

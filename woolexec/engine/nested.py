@@ -133,7 +133,7 @@ class NestedTasks:
         submit(call, broken, self._scheduler.add)
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
-        """Return an error if there is no room for so many bytes beside others."""
+        """Return an error if there is no room for this beside others."""
         if not self._size or self._size + size <= self._limit:
             return None
         return MemoryError(

@@ -11,7 +11,7 @@ from functools import partial
 
 from woolexec.core.call import Relayed
 from woolexec.core.retry import NOT_STARTED
-from woolexec.engine.diagnostics import log_avoided
+from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
@@ -42,6 +42,7 @@ class Outcomes:
 
     def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
         self.handles_records = True
+        self._has_said_full = False
         self.on_kept: Callable[[Any, Call, int, bytes], object]
         """Called with a link, a call whose value has stayed there, and the size and key of that."""
         self.mark: Callable[[Any], Any] | None = None  # marks what peers send, if they are not trusted
@@ -91,6 +92,9 @@ class Outcomes:
         if frame.kept and target.candidate is not None:
             self._kept(target, frame)
             return
+        if frame.full and target.candidate is not None and not self._has_said_full:
+            self._has_said_full = True
+            self._loop.run_user_code(partial(log_full, target.candidate.address))
         self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context)
 
     def returned(self, target: Any, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
         VALUES: ClassVar[int]
         room_for_values: int
+        candidate: Any
+        """None: it is a worker here."""
 
         @property
         def has_sent(self) -> Sent:
@@ -161,6 +163,14 @@ class SentValues:
             self._share(entry)
         if not entry.targets:
             del self._entries[number]
+
+    def let_go(self, number: int) -> None:
+        """Let workers here drop a value that they do not need now: the memory in which it was is to be freed."""
+        entry = self._entries.get(number)
+        for target in () if entry is None else tuple(entry.targets):
+            if target.candidate is None and number not in _in_use(target):
+                self._drop(target, number)
+                self._part(target, number)
 
     def _give_instead(self, entry: Entry, gone: Target) -> None:
         """Send from here what a target that is gone was giving to others."""

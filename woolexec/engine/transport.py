@@ -19,7 +19,7 @@ from woolexec.wire.values import WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import ClassVar
+    from typing import Any, ClassVar
 
     from woolexec.core.place import Place, RemoteLane
     from woolexec.engine.kept_outcomes import KeptOutcomes
@@ -67,6 +67,7 @@ class Transport:
     VALUES: ClassVar[int]
     """Maximum number of values that it keeps, but for those of one call."""
 
+    candidate: Any  # a `Candidate` behind a link; None for a worker here
     has_sent: Sent
     lane_place: Place
     values: KeptOutcomes

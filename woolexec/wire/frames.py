@@ -93,6 +93,7 @@ class Return(Frame, number=2):
     context: bytes = BLOB(7)
     kept: int = FIXED64(8)
     key: bytes = BLOB(9)
+    full: bool = BOOL(10)
 
 
 class Raise(Frame, number=3):

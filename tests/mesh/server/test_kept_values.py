@@ -9,6 +9,7 @@ from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server import kept_values
 from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.kept_values import KeptValues
+from woolexec.mesh.server.stays import Stays
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Drop, Fetch, Keep, Pull
 from woolexec.wire.payload import Parts, store
@@ -151,14 +152,14 @@ def room(outbox):
 def test_outcome_stays_while_there_is_room(room):
     assert room.stay(1, LARGE)
     assert room.stay(2, LARGE)
-    assert not room.stay(3, LARGE)  # half of it is for values that are sent
+    assert room.stay(3, LARGE) is None  # half of it is for values that are sent
     room.drop(Drop(value=(1,)))
     assert room.stay(3, LARGE)
 
 
 @pytest.mark.parametrize("payload", [b"small", LARGE + b"__main__"])
 def test_outcome_that_is_small_or_about_the_script_goes_home(room, payload):
-    assert not room.stay(1, payload)
+    assert room.stay(1, payload) == b""
     assert len(room) == 0
 
 
@@ -167,6 +168,19 @@ def test_outcome_with_a_large_pickle_goes_home_and_one_with_a_large_buffer_stays
     assert not room.stay(1, LARGE)
     assert not room.stay(1, Parts([LARGE]))
     assert room.stay(1, Parts([b"\x80\x05", LARGE]))
+
+
+def test_outcomes_of_all_clients_share_the_limit(outbox):
+    stays = Stays(3 * LEAST_KEPT)
+    clients = [KeptValues(Arriving(), ByteQuota(1 << 30), outbox, stays=stays) for _ in range(3)]
+    assert clients[0].stay(1, LARGE)
+    assert clients[1].stay(1, LARGE)
+    assert clients[2].stay(1, LARGE) is None
+    clients[1].clear()
+    assert clients[2].stay(1, LARGE)
+    clients[2].drop(Drop(value=(1,)))
+    clients[0].clear()
+    assert stays.size == 0
 
 
 def test_outcome_in_a_file_is_read_into_memory_when_descriptors_are_scarce(room, monkeypatch):

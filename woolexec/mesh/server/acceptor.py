@@ -20,7 +20,7 @@ from woolexec.mesh.server.session import Served
 from woolexec.platform.memory import memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Sequence
 
     from woolexec.mesh.link.fd_passing import Passages
     from woolexec.mesh.security.credentials import Credentials
@@ -173,6 +173,11 @@ class Acceptor:
         )
         served.identity = identity
         return tenant, served
+
+    @property
+    def beside(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside the server, until cancelled."""
+        return self.end_untrusted, self.guard_memory, self.fetching.run, self.places.stays.run
 
     async def guard_memory(self) -> None:
         """Refuse before memory runs out, until cancelled."""

@@ -109,6 +109,7 @@ class Answer(Relayed):
         if key:
             frame.kept, frame.key = len(payload), key
             payload = b""
+        frame.full = key is None
         self.served.outbox.put_frame(self.number, frame, payload)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:

@@ -57,9 +57,13 @@ class ByteQuota:
         self._kept[what] = size
         self.size += size
 
-    def may_stay(self, size: int) -> bool:
-        """Return whether an outcome may stay here: all of them take at most half of the room."""
-        return self.has_room(size) and self._stayed_size + size <= self._limit // 2
+    def may_stay(self, size: int, *, spills: bool = False) -> bool:
+        """
+        Return whether an outcome may stay here: all of them take at most half of the room.
+
+        :param spills: what is too much will go to a folder
+        """
+        return self.has_room(size) and (spills or self._stayed_size + size <= self._limit // 2)
 
     def stay(self, what: Hashable, size: int) -> None:
         """Note an outcome that stays here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from woolexec.core.admission import Admission
+from woolexec.mesh.server.stays import Stays
 from woolexec.resources import Line
 from woolexec.wire.frames import Load
 
@@ -37,6 +38,7 @@ class Places:
     :param width: maximum number of calls that the peer runs at once
     :param offer: the tags and resources that calls may require
     :param has_peers: whether it has peers of its own; clients' calls are not passed on to them
+    :param stays: counts the outcomes that stay here
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Places:
         offer: Offer,
         *,
         has_peers: bool = False,
+        stays: Stays | None = None,
     ) -> None:
+        self.stays = stays or Stays()
         self.admission = Admission(width, offer)
         self.clients: set[Client] = set()
         self.shortage = ""

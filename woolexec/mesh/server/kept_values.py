@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.outbox import ON_LINK, VALUES
+from woolexec.mesh.server.stays import Stays
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.frames import Drop, Keep, encode
 from woolexec.wire.payload import File
@@ -78,6 +80,7 @@ class KeptValues:
     :param outbox: for what the client asks for
     :param fetching: fetches values from other peers; None: that is not permitted here
     :param engine: runs the calls that need the values
+    :param stays: counts the outcomes that stay, of all clients
     """
 
     def __init__(
@@ -87,7 +90,9 @@ class KeptValues:
         outbox: Outbox,
         fetching: Fetching | None = None,
         engine: Hosted | None = None,
+        stays: Stays | None = None,
     ) -> None:
+        self._stays = stays or Stays()
         self._arriving, self._quota, self._outbox = arriving, quota, outbox
         self._fetching, self._engine = fetching, engine
         self._asked: dict[tuple[int, bytes], None] = {}
@@ -134,15 +139,19 @@ class KeptValues:
                 del self._waiting[call]
                 hand_on(call)
 
-    def stay(self, number: int, payload: bytes | File | Parts) -> bytes:
+    def stay(self, number: int, payload: bytes | File | Parts) -> bytes | None:
         """
-        Store the outcome of a call and return its key; return an empty one if it is to be sent home.
+        Store the outcome of a call and return its key; return an empty one or None if it is to be sent home.
 
-        It is, if it is small, if there is no room, or if it is about something that only its client can unpickle.
+        It is, if it is small, or if it is about something that only its client can unpickle; if there is no room, None
+        says so.
         """
         size, body = len(payload), len(payload) if isinstance(payload, bytes) else payload.extent[0]
-        if size < LEAST_KEPT or body > _LOOKED_AT or len(self._values) >= VALUES // 2 or not self._quota.may_stay(size):
+        if size < LEAST_KEPT or body > _LOOKED_AT:
             return b""
+        has_room = self._stays.may_add(size) and self._quota.may_stay(size, spills=self._stays.spills)
+        if not has_room or len(self._values) >= VALUES // 2:
+            return None
         try:
             if not is_for_all(payload):
                 return b""
@@ -153,7 +162,15 @@ class KeptValues:
         value = self._value(number)
         self._quota.stay(_name_of(value), size)
         self._settle(value, payload)
+        self._stays.add(value, partial(self._spilled, value))
         return _key_of(value)
+
+    def _spilled(self, value: Value) -> None:
+        """Note that an outcome takes no memory any more, and let go of what it took."""
+        self._quota.drop(_name_of(value))
+        if self._engine is not None:
+            self._engine.links.values.let_go(value.number)
+            self._engine.wake()
 
     def fetch(self, frame: Fetch) -> None:
         """
@@ -186,6 +203,7 @@ class KeptValues:
             if value is None or value.payload is None:
                 self._outbox.put(encode(Drop(value=(number,))))
             else:
+                self._stays.use(value)
                 self._outbox.put_frame(ON_LINK | number, Keep(value=number), value.payload)
         if self._asked and self._engine is not None:
             self._engine.links.after(_PAUSE, self._serve)
@@ -221,7 +239,8 @@ class KeptValues:
                 self._outbox.put(encode(Drop(value=(number,))))
             if number in self._pulls:
                 self._pulls.pop(number).cancel()
-            self._values.pop(number, None)
+            if number in self._values:
+                self._stays.remove(self._values.pop(number))
 
     def _value(self, number: int) -> Value:
         value = self._values.get(number)
@@ -237,7 +256,10 @@ class KeptValues:
         """Return the payload of a call that refers to the values with these numbers."""
         if not numbers or isinstance(payload, OSError):
             return payload
-        return WithValues(payload, [self._value(number) for number in numbers])
+        values = [self._value(number) for number in numbers]
+        for value in values:
+            self._stays.use(value)
+        return WithValues(payload, values)
 
     def hand_on(self, call: Call, hand_on: Callable[[Call], object]) -> None:
         """Hand on a call when its values are there."""
@@ -263,6 +285,8 @@ class KeptValues:
 
     def clear(self) -> None:
         """Forget everything."""
+        for value in self._values.values():
+            self._stays.remove(value)
         self._values.clear()
         self._waiting.clear()
         self._lacking.clear()

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.server.audit_log import Audit
+    from woolexec.mesh.server.stays import Stays
 
 _STOPPING = 1.0
 """Seconds that gRPC calls have to end when the peer stops."""
@@ -95,6 +96,7 @@ class Peer:
     :param allow: functions that may be run, each as ``module:qualname``, with plain data as arguments; empty: none;
         None: any
     :param audit: records the end of each task
+    :param stays: counts the outcomes that stay here; None: by default
     :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param give_up_after: seconds for which no worker could be started, after which `gave_up` is set
@@ -121,6 +123,7 @@ class Peer:
         peers: Sequence[Discovery] = (),
         allow: Sequence[str] | None = None,
         audit: Audit | None = None,
+        stays: Stays | None = None,
         coroutines: int = COROUTINES,
         threads: int = 1,
         give_up_after: float = inf,
@@ -148,7 +151,7 @@ class Peer:
         self._passages = Passages()
         variables = {} if allow is None else {ALLOW: AllowList(allow).variable}
         self._takes_code = allow is None
-        self._audit = audit
+        self._audit, self._stays = audit, stays
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         welcome.room, welcome.shares = usable_memory() // 4, self._takes_code
@@ -242,7 +245,7 @@ class Peer:
                 door=self._door,
                 credentials=self._credentials,
                 tenants=Tenants(host, self._peers_of if self._peers else None),
-                places=Places(host.loop.after, self.width, offer, has_peers=bool(self._peers)),
+                places=Places(host.loop.after, self.width, offer, has_peers=bool(self._peers), stays=self._stays),
                 passages=self._passages,
                 quota=self._quota,
                 takes_code=self._takes_code,
@@ -295,14 +298,7 @@ class Peer:
     async def _serve_beside(self, bound: Future[str], supervision: Supervision) -> None:
         """Serve until cancelled, together with fd passing, what ends links, and what watches workers and memory."""
         async with asyncio.TaskGroup() as group:
-            acceptor = self._acceptor
-            others = (
-                self._passages.run,
-                acceptor.end_untrusted,
-                acceptor.guard_memory,
-                acceptor.fetching.run,
-                supervision.run,
-            )
+            others = (self._passages.run, *self._acceptor.beside, supervision.run)
             beside = [group.create_task(run()) for run in others]
             try:
                 await self._serve(bound)

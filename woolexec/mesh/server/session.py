@@ -111,7 +111,7 @@ class Served:
         self.byte_quota = ByteQuota((memory := usable_memory()) // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread, packing)
         self._arriving = Arriving(memory // 2, packing.ours)
-        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine)
+        self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine, places.stays)
         self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
         self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
         self.log = LogFeed(self.outbox).send

@@ -1,0 +1,54 @@
+import gc
+
+import pytest
+
+from woolexec.platform import memory
+from woolexec.room import Room
+
+
+class Thing:
+    pass
+
+
+@pytest.fixture
+def room():
+    return Room(100, 0.1)
+
+
+def test_bytes_are_counted_until_the_object_is_collected(room):
+    thing, other = Thing(), Thing()
+    room.add(1, thing, 60)
+    room.add(2, other, 30)
+    assert room.size == 90
+    del thing
+    gc.collect()
+    assert room.size == 30
+    assert len(room) == 1
+
+
+def test_forgotten_object_is_counted_no_more_and_once(room):
+    thing = Thing()
+    room.add(1, thing, 60)
+    room.forget(1)
+    room.forget(1)
+    assert room.size == 0
+    del thing
+    gc.collect()
+    assert room.size == 0
+
+
+def test_oldest_is_let_go_first(room):
+    things = [Thing() for _ in range(3)]
+    for number, thing in enumerate(things):
+        room.add(number, thing, 50)
+    assert room.pop_oldest() is things[0]
+    assert room.size == room.limit == 100
+    things[1] = None
+    gc.collect()
+    assert room.size == 50
+
+
+def test_limit_is_a_share_of_the_memory_of_this_process(monkeypatch):
+    monkeypatch.setattr(memory, "usable_memory", lambda: 10_000)
+    assert Room(None, 0.3).limit == 3000
+    assert Room(7, 0.3).limit == 7
