@@ -162,6 +162,7 @@ class PeerPoolExecutor(EngineExecutor):
         if self._peers is not None:
             self._engine.links.lineage.room.limit = lineage_limit
         self._submission = EngineSubmission(self._engine, self._max_workers, limits)
+        self._submission.has_peers = self._peers is not None
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False
 

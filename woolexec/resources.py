@@ -122,6 +122,9 @@ if TYPE_CHECKING:
         """They need values that are with peers, and not here: see `woolexec.core.away`."""
         actor: object = None
         """Whose methods they call, or `LIVES`: see `woolexec.core.actors`."""
+        ranked: bool = False
+        """They have ranks: see `woolexec.core.ready_queue`."""
 
 else:  # without `typing`, which takes long to import
-    Line = namedtuple("Line", "priority requirement near client away actor", defaults=(0, None, "", None, False, None))  # noqa: PYI024
+    _FIELDS = "priority requirement near client away actor ranked"
+    Line = namedtuple("Line", _FIELDS, defaults=(0, None, "", None, False, None, False))  # noqa: PYI024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 
@@ -12,7 +12,7 @@ from woolexec.options import WithOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
     from woolexec.api.async_api import Items
     from woolexec.api.map_async import AsyncMap, Settings
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     T = TypeVar("T")
+
+    class GraphCollection(Protocol):
+        """A collection of dask."""
+
+        def __dask_graph__(self) -> Any: ...
 else:
     from woolexec.api.overload import overload
 
@@ -207,6 +212,46 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
             ordered=ordered,
             return_exceptions=return_exceptions,
         )
+
+    def submit_graph(
+        self, graph: Mapping[Any, Any] | GraphCollection, keys: object = None
+    ) -> dict[Any, CallFuture[Any]]:
+        """
+        Run the nodes of a graph of tasks; return the futures of some of them by key.
+
+        A graph is a mapping.  A value ``(fn, arg, ...)`` is a call; arguments that are keys of the graph stand for the
+        values of these, at any depth of lists, tuples, dictionaries and calls.  A value that is a key is another name
+        of that node; any other value is a value.  Graphs, nodes and collections of dask are taken too.
+
+        A node runs when what it needs is done.  What no key needs does not run.  Small nodes may run in one call, and
+        values that have no future here stay where they were made, until the last node that needs them has run.
+
+        :param graph: a mapping, or a collection of dask
+        :param keys: a key, or a list of keys and such lists; None: all keys of a mapping, those of a collection
+        :raises CycleError: if nodes need each other; that of `graphlib`
+        :raises KeyError: if a key that is asked for or needed is not in the graph
+        :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
+        :raises Exception: any exception raised by pickling a value that several nodes need
+        """
+        from woolexec.graphs.submitting import submit_graph
+
+        return submit_graph(self._submission, self._options, graph, keys)
+
+    def get(self, dsk: Mapping[Any, Any] | GraphCollection, keys: object, **kwargs: object) -> Any:
+        """
+        Run the nodes of a graph that `keys` need and wait for them; return their values.
+
+        It is a scheduler of dask: ``dask.config.set(scheduler=pool.get)``.  The first node that raises ends it; nodes
+        that have not been started are cancelled.
+
+        :param dsk: a graph: see `submit_graph`
+        :param keys: a key, or a list of keys and such lists, instead of which there are tuples in the result
+        :param kwargs: what dask passes to its own schedulers; ignored
+        :raises Exception: what a node raised, or what `submit_graph` raises
+        """
+        from woolexec.graphs.submitting import get
+
+        return get(self._submission, self._options, dsk, keys)
 
     def _view(self, options: TaskOptions) -> BaseExecutor:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from woolexec.futures.delivery import Deferred, Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
-from woolexec.wire.pickling import dumps_arguments, is_for_all
+from woolexec.wire.pickling import dumps_arguments, is_for_all, names_anything
 from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     :raises RuntimeError: if tasks are not accepted any more
     """
     unbound = entry.payload
-    values = [_ready_value(each, holder) for each in unbound.inputs]
-    if None not in values and _are_done(unbound):
+    values = _ready_values(unbound.inputs, holder)
+    if values is not None and _are_done(unbound):
         with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure
-            _complete(entry, bind(unbound, values))  # type: ignore[arg-type]  # there is no None
+            _complete(entry, bind(unbound, values))
             return False
     holder.hold(entry)
     waiting = Waiting(entry, unbound, holder, name)
@@ -113,9 +113,11 @@ class _Gate:
 
 
 def _watch(future: Any, waiting: Waiting, holder: Holder) -> None:
-    get_loop = getattr(future, "get_loop", None)  # of an asyncio future, which is used in its loop's thread only
+    is_ours = isinstance(future, CallFuture)
+    # An asyncio future has a loop, in whose thread alone it is used.
+    get_loop = None if is_ours else getattr(future, "get_loop", None)
     if get_loop is None:
-        kept = future.kept if isinstance(future, CallFuture) else None
+        kept = future.kept if is_ours else None
         try:
             if kept is not None and not holder.takes(kept):  # it must be here first
                 go_on = partial(future.run_elsewhere, partial(waiting, future))
@@ -124,7 +126,7 @@ def _watch(future: Any, waiting: Waiting, holder: Holder) -> None:
         except RuntimeError as exc:  # in a forked child
             waiting.fail(exc, future)
             return
-        add = CallFuture.add_done_callback if isinstance(future, CallFuture) else type(future).add_done_callback
+        add = CallFuture.add_done_callback if is_ours else type(future).add_done_callback
         add(future, waiting)  # not that of a nested future, which tells the engine that this thread waits
         return
     try:
@@ -156,8 +158,8 @@ class Waiting(Quick):
         unbound = self._after(future)
         if unbound is None:
             return True
-        values = [_ready_value(each, self._holder) for each in unbound.inputs]
-        if None in values or sum(len(each) for each in values if isinstance(each, bytes | File | Parts)) > _AT_ONCE:
+        values = _ready_values(unbound.inputs, self._holder)
+        if values is None or _copied(values) > _AT_ONCE:
             self._left.append(_LAST)
             return False
         self._release(unbound, values)
@@ -230,6 +232,22 @@ def _complete(entry: Any, payload: Any) -> None:
         line_up(entry)
 
 
+def _copied(values: list[Any]) -> int:
+    """Return how many bytes are copied to join these values to the arguments."""
+    return sum([len(each) for each in values if each.__class__ is not Value and not isinstance(each, Value)])
+
+
+def _ready_values(futures: Iterable[Any], holder: Holder) -> list[Any] | None:
+    """Return the pickled values of all inputs; None if one is not ready: see `_ready_value`."""
+    values = []
+    for each in futures:
+        value = _ready_value(each, holder)
+        if value is None:
+            return None
+        values.append(value)
+    return values
+
+
 def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | None:
     """
     Return the pickled value of an input, as it arrived; None if there is none that all workers can unpickle.
@@ -257,6 +275,8 @@ def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | 
 
 
 def _is_for_all(payload: bytes | File | Parts) -> bool:
+    if payload.__class__ is bytes and not names_anything(payload):  # type: ignore[arg-type]  # it is `bytes`
+        return True
     try:
         return is_for_all(payload)
     except (OSError, ValueError):  # a file that cannot be read: reading it again elsewhere says why

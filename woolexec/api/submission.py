@@ -40,6 +40,9 @@ class Submission:
     :param future: the class of the futures
     """
 
+    has_peers = False
+    """Outcomes of its calls may stay with peers."""
+
     def __init__(
         self,
         owner: Any,
@@ -68,12 +71,16 @@ class Submission:
         *,
         stream: bool = False,
         prefetch: int = 0,
+        function: Function | None = None,
+        rank: int = 0,
     ) -> CallFuture[Any]:
         """
         Have ``fn(*args, **kwargs)`` run.
 
         :param stream: `fn` must be a generator function
         :param prefetch: number of items that the stream may be ahead of its consumer
+        :param function: the pickled form of `fn`, if the caller has it
+        :param rank: of the calls with ranks that wait for a place, the one with the lowest is next; 0: it has none
         :raises RuntimeError: if tasks are not accepted
         :raises TypeError: if `fn` is not a generator function, and `stream` is true
         """
@@ -81,7 +88,8 @@ class Submission:
         owner = self._owner
         future = self._future(owner)
         try:
-            function = self.functions.get(fn, None if options is None else options.backend)
+            if function is None:
+                function = self.functions.get(fn, None if options is None else options.backend)
             if function.calls_first:
                 args = fn, *args
             payload = dumps_call(args, kwargs)
@@ -95,7 +103,7 @@ class Submission:
             raise TypeError(f"{function.name} is not a generator function")
         future.is_lane = bool(function.lane)
         receiver: Any = StreamBuffer(future, owner, prefetch) if function.is_stream else future
-        future.outstanding_call = call = Call(function, payload, receiver, options, context=context)
+        future.outstanding_call = call = Call(function, payload, receiver, options, context=context, rank=rank)
         if payload.__class__ is Unbound:
             from woolexec.api.inputs import hold  # not before a program uses it, as pools would start later
 

@@ -18,13 +18,13 @@ being recalled.  The worker's next frame (the call's outcome, or Recalled) decid
 from __future__ import annotations
 
 from woolexec.errors import ProtocolError
+from woolexec.resources import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar, Protocol
 
     from woolexec.options import TaskOptions
-    from woolexec.resources import Line
 
     class Receiver(Protocol):
         """Receives an outcome.  It is called in the engine's thread, and must not block or run user code."""
@@ -94,12 +94,24 @@ class Function:
     """
     The pickled function of a call, its lane in a worker, and an estimate of its run time.
 
-    `seconds` is the moving average of one item's run time, None until the first has finished.  `code` names the code
+    `seconds` is the moving average of one item's run time, None until the first has finished.  `outcome_size` is the
+    size, in bytes, of the last outcome of a call with a rank that was not small.  `code` names the code
     archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, pickled
     as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
     """
 
-    __slots__ = ("__weakref__", "code", "family", "is_stream", "lane", "name", "needs", "payload", "seconds")
+    __slots__ = (
+        "__weakref__",
+        "code",
+        "family",
+        "is_stream",
+        "lane",
+        "name",
+        "needs",
+        "outcome_size",
+        "payload",
+        "seconds",
+    )
 
     calls_first: ClassVar[bool] = False
     """It calls its first argument, which is the function of the task: that one holds its own values for each call."""
@@ -113,11 +125,16 @@ class Function:
         self.needs: tuple[Function, ...] = ()
         self.family: object = None
         self.seconds: float | None = None
+        self.outcome_size = 0
 
     def observe(self, seconds: float) -> None:
         """Include the run time of one item in the average."""
         mean = self.seconds
         self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
+
+
+RANKED = Line(ranked=True)
+"""The line of calls that have ranks and nothing else."""
 
 
 class CallsFirst(Function):
@@ -154,6 +171,7 @@ class Call:
         "payload",
         "pin",
         "place",
+        "rank",
         "receiver",
         "state",
     )
@@ -169,6 +187,7 @@ class Call:
         first: int = 0,
         count: int = 0,
         context: bytes = b"",
+        rank: int = 0,
     ) -> None:
         self.is_plain = options is None and not (context or count or parent)
         self.context = context
@@ -178,6 +197,9 @@ class Call:
         self.receiver: Any = receiver  # the receiver of a stream takes its start and its items as well
         self.options = options
         self.line: Line | None = None if options is None else options.line
+        self.rank = rank  # > 0: of those that wait, the lowest one is next
+        if rank:
+            self.line = RANKED if self.line is None else self.line._replace(ranked=True)
         self.parent = parent
         self.chunk = chunk
         self.first = first
@@ -208,6 +230,7 @@ class Call:
             self.first,
             self.count,
             self.context,
+            self.rank,
         )
         again.ancestor, again.attempts, again.line = self.ancestor, self.attempts, self.line
         return again

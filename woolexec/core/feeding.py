@@ -44,6 +44,8 @@ def assign(group: Group, place: Place) -> list[Call]:
             cost = None if cost is None else cost * count
         if not place.has_room(cost, len(entry.payload)):
             break
+        if entry.line is not None and entry.line.ranked and not place.has_room_for_outcome(entry):
+            break
         call = queue.cut(entry, count)
         if call is not None:
             group.record(place, call, cost or 0.0)

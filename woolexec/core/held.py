@@ -23,8 +23,8 @@ def line_up(entry: Call | Chunk) -> None:
     away, before = is_about_away(entry.payload), entry.line
     if entry.options is not None and entry.options.awaited:
         entry.line = entry.options.line_now()
-        if before is not None and before.actor is not None:
-            entry.line = (entry.line or Line())._replace(actor=before.actor)
+        if before is not None and (before.actor is not None or before.ranked):
+            entry.line = (entry.line or Line())._replace(actor=before.actor, ranked=before.ranked)
     if away or entry.line is not None:
         line = (entry.line or Line())._replace(away=away)
         entry.line = line if any(line) else None

@@ -147,6 +147,8 @@ class Offering:
     def _choose(self, places: list[RemotePlace], entry: Call | Chunk, count: int) -> RemotePlace | None:
         """Choose the place for a call; None if it must wait.  Places that cannot take it are removed from the list."""
         size = len(entry.payload)
+        if entry.line is not None and entry.line.ranked:
+            places = [place for place in places if place.has_room_for_outcome(entry)]
         if _is_long(entry, count):
             self._pause = min(self._pause, PAUSE * (entry.function.seconds or 1.0) * (count or 1))
             if not self.may_try or self._credit <= 0:

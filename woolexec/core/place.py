@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
+    from woolexec.core.call import Chunk
     from woolexec.core.candidate import Candidate
     from woolexec.resources import Requirement
 
@@ -102,6 +103,15 @@ class Place:
         if cost is None or ahead >= DEPTH:
             return False
         return ahead < 2 or (self.load + cost <= HORIZON and self.size + size <= BYTES)
+
+    def has_room_for_outcome(self, call: Call | Chunk) -> bool:
+        """
+        Return whether one more call with a rank may be sent, whose outcomes are about as large as the last one was.
+
+        It would delay those that use what is made, and so free the memory that they take.
+        """
+        ahead = len(self.outstanding)
+        return ahead < 2 * self.width or call.function.outcome_size * ahead <= BYTES * self.width
 
     @property
     def is_supplied(self) -> bool:

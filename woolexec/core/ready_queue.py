@@ -7,6 +7,7 @@ Guarantees:
 2. `claim` decides between a dispatcher that takes a call and another thread that cancels it: exactly one succeeds.
 3. Calls that differ in priority, requirement or client are in separate lines.  Lines of the same priority are served in
    turn, and a line that a place cannot serve does not keep other lines from that place.
+4. Calls with ranks are in lines of their own, lowest rank first, whenever they are added or given back.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ class ReadyQueue:
             return self._line
         if not self._lines:
             self._lines[None] = self._line
-        return self._lines.setdefault(key, deque())
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _ranked() if key.ranked else deque()
+        return line
 
     def _drop_cancelled(self, line: deque[Call | Chunk]) -> None:
         """Remove cancelled entries before they reach the front; the amortised cost is that of adding them."""
@@ -238,6 +242,12 @@ class ReadyQueue:
             for key, line in self._lines.items()
             if key is not None and key.requirement is not None and self._front(line) is not None
         }
+
+
+def _ranked() -> Any:
+    from woolexec.core.ranked import Ranked  # not before a program uses it
+
+    return Ranked()
 
 
 def _suits(offer: Offers, key: Line) -> bool:

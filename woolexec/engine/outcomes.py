@@ -104,6 +104,8 @@ class Outcomes:
         if call is None:
             return
         self._finish(place, call, seconds)
+        if call.rank and payload:
+            call.function.outcome_size = len(payload)
         if self.mark is not None:
             payload, context = self._marked(place, call, payload), self._marked(place, call, context)
         if isinstance(payload, OSError):  # no descriptor was left to receive it
@@ -124,6 +126,8 @@ class Outcomes:
         if not self.may_stay(call):
             raise ProtocolError("a peer has kept the outcome of a call, and was not asked to")
         self._finish(place, call, frame.seconds[0])
+        if call.rank:
+            call.function.outcome_size = frame.kept
         self.on_kept(link, call, frame.kept, frame.key)
 
     def may_stay(self, call: Call) -> bool:

@@ -66,6 +66,8 @@ def call_first(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 def is_future_class(cls: type) -> bool:
     """Return whether this is a class of futures: of `concurrent.futures` or of asyncio."""
+    if hasattr(cls, "deliver_kept"):  # ours
+        return True
     if hasattr(cls, "_asyncio_future_blocking"):  # as `asyncio.isfuture` does
         return True
     base = imported("concurrent.futures._base")

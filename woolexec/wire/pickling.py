@@ -128,17 +128,22 @@ def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | 
 
 def _dumps_futures(args: tuple[Any, ...]) -> Unbound | None:
     """Pickle arguments that are futures and atoms; None if there are others.  It takes a fifth of the usual time."""
+    numbers: dict[int, Input] = {}
     inputs: list[Any] = []
     replaced: list[Any] = []
     for arg in args:
-        if type(arg) in ATOMS:
+        cls = type(arg)
+        if cls in ATOMS:
             replaced.append(arg)
-        elif is_future_class(type(arg)):
-            replaced.append(Input(len(inputs)))
-            inputs.append(arg)
+        elif is_future_class(cls):
+            number = numbers.get(id(arg))  # one that occurs twice is one input
+            if number is None:
+                number = numbers[id(arg)] = Input(len(inputs))
+                inputs.append(arg)
+            replaced.append(number)
         else:
             return None
-    if not inputs or len(set(map(id, inputs))) < len(inputs):  # one that occurs twice is one input
+    if not inputs:
         return None
     body = pickle.dumps((tuple(replaced), {}), 5)
     return Unbound(body, inputs) if len(body) < LARGE else None
@@ -165,6 +170,11 @@ def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts
     inputs: list[Any] = []
     payload = dumps(obj, names, inputs=inputs)
     return Unbound(payload, inputs) if inputs else payload
+
+
+def names_anything(body: bytes) -> bool:
+    """Return whether a pickle may refer to classes or functions, by name or in another way."""
+    return len(body) >= _WALKED or _GLOBAL in body
 
 
 def is_for_all(payload: bytes | File | Parts) -> bool:
