@@ -56,6 +56,7 @@ METHODS = {
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=(), on_worker_start=None,"
     " results='pickle', store_limit=None, spill_dir=None,"
     " lineage_limit=None, compression='auto')",
+    "get": "(self, dsk, keys, **kwargs)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
     " ordered=True, return_exceptions=False)",
@@ -68,6 +69,7 @@ METHODS = {
     "shutdown": "(self, wait=True, *, cancel_futures=False)",
     "stream": "(self, fn, /, *args, prefetch=0, **kwargs)",
     "submit": "(self, fn, /, *args, **kwargs)",
+    "submit_graph": "(self, graph, keys=None)",
     "terminate_workers": "(self)",
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"

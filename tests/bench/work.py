@@ -54,6 +54,11 @@ def increment_number(number: int) -> int:
     return number + 1
 
 
+def sum_of(*numbers: int) -> int:
+    """Add up numbers."""
+    return sum(numbers)
+
+
 async def count_up(count: int) -> AsyncIterator[int]:
     """Yield that many integers from 0, without ever waiting."""
     for number in range(count):

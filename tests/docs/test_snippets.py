@@ -1,5 +1,7 @@
 """Each Python snippet of README and docs runs as it stands: a script of its own, in a fresh interpreter."""
 
+import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -12,6 +14,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(?:python|py|pycon)\b[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+def missing_in(source):
+    """The libraries that a snippet imports and that are not installed."""
+    named = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {alias.name for node in named if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in named if isinstance(node, ast.ImportFrom)}
+    return sorted(
+        root for root in {name.partition(".")[0] for name in modules} if importlib.util.find_spec(root) is None
+    )
+
+
 def snippets():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -19,6 +31,8 @@ def snippets():
             line = text.count("\n", 0, match.start()) + 1
             # Those of the README run with `make test`, all others with `make test-slow`.
             marks = [] if page.name == "README.md" else [pytest.mark.slow, pytest.mark.versions]
+            if missing := missing_in(match[1]):
+                marks.append(pytest.mark.skip(reason=f"not installed: {', '.join(missing)}"))
             yield pytest.param(page, line, match[1], id=f"{page.relative_to(ROOT)}:{line}", marks=marks)
 
 

@@ -1,15 +1,20 @@
 """How nodes are read: each is compared with what dask does where it is installed, in tests/graphs/test_dask.py."""
 
-from collections import namedtuple
 from functools import partial
 from operator import add, neg
+from typing import NamedTuple
 
 import pytest
 
 from woolexec.graphs.composed import Composed
 from woolexec.graphs.nodes import Alias, Data, Node, Reader, Ref
 
-Point = namedtuple("Point", "x y")
+
+class Point(NamedTuple):
+    x: object
+    y: object
+
+
 KEYS = {"a": 10, "b": 20, ("t", 1): 30, 7: 40, 0.5: 50}
 
 
@@ -66,7 +71,9 @@ def test_call_is_read_with_its_references(value, result, refs):
     assert sorted(node.refs, key=repr) == sorted(refs, key=repr)
 
 
-@pytest.mark.parametrize("value", [1, "c", b"a", None, True, [1, 2], [], {}, ("c", 2), Point(1, 2), {"k": [1]}, add, 1j])
+@pytest.mark.parametrize(
+    "value", [1, "c", b"a", None, True, [1, 2], [], {}, ("c", 2), Point(1, 2), {"k": [1]}, add, 1j]
+)
 def test_anything_else_is_a_value_as_it_is(value):
     node = Reader(KEYS).read(value)
     assert isinstance(node, Data)

@@ -172,7 +172,14 @@ def test_pool_that_was_shut_down_takes_no_graph():
 
 
 def test_failure_ends_what_depends_on_it_and_nothing_else():
-    graph = {"a": 1, "bad": (fails, "a"), "b": (inc, "bad"), "c": (add, "b", "good"), "good": (inc, "a"), "fine": (inc, "good")}
+    graph = {
+        "a": 1,
+        "bad": (fails, "a"),
+        "b": (inc, "bad"),
+        "c": (add, "b", "good"),
+        "good": (inc, "a"),
+        "fine": (inc, "good"),
+    }
     with shared(2) as pool:
         futures = pool.submit_graph(graph)
         wait(futures.values())
@@ -197,7 +204,12 @@ def test_cancel_ends_what_depends_on_it_and_nothing_else(tmp_path):
 
 def test_get_raises_what_a_node_raised_and_cancels_the_rest(tmp_path):
     gate = str(tmp_path / "gate")
-    graph = {"bad": (fails,), "gate": (wait_for, gate), "after": (touch, str(tmp_path / "after"), "gate"), "end": (inc, "after")}
+    graph = {
+        "bad": (fails,),
+        "gate": (wait_for, gate),
+        "after": (touch, str(tmp_path / "after"), "gate"),
+        "end": (inc, "after"),
+    }
     with shared(2) as pool:
         with pytest.raises(ValueError, match="as it should"):
             pool.get(graph, ["end", "bad"])
@@ -227,7 +239,7 @@ def test_large_value_is_pickled_once_for_all_nodes(monkeypatch):
         put_value = pool._submission.put
         monkeypatch.setattr(pool._submission, "put", lambda value: put.append(value) or put_value(value))
         data = made(1 << 18)
-        graph = {"data": data, **{n: (length, "data") for n in range(10)}, "end": (sum, list(range(10)))}
+        graph = {"data": data, **dict.fromkeys(range(10), (length, "data")), "end": (sum, list(range(10)))}
         assert pool.get(graph, "end") == 10 << 18
     assert len(put) == 1
     assert put[0] is data
@@ -259,7 +271,9 @@ def test_intermediate_values_are_dropped(monkeypatch):
     futures = []
     submit = _Submitting._submit
     monkeypatch.setattr(
-        _Submitting, "_submit", lambda *args: (made := submit(*args), futures.append(weakref.ref(made)))[0]
+        _Submitting,
+        "_submit",
+        lambda *args, **how: (made := submit(*args, **how), futures.append(weakref.ref(made)))[0],
     )
     graph = {("a", n): (made, 1 << 18) for n in range(20)}
     graph |= {("b", n): (mul, ("a", n), 2) for n in range(20)} | {("c", n): (length, ("b", n)) for n in range(20)}
@@ -302,7 +316,9 @@ def used(value):
 def test_small_nodes_run_together(monkeypatch):
     counts = []
     submit = _Submitting._submit
-    monkeypatch.setattr(_Submitting, "_submit", lambda self, piece, *how: counts.append(piece.count) or submit(self, piece, *how))
+    monkeypatch.setattr(
+        _Submitting, "_submit", lambda self, piece, **how: counts.append(piece.count) or submit(self, piece, **how)
+    )
     graph = {("x", n + 1): (inc, ("x", n)) for n in range(1000)} | {("x", 0): 0}
     with shared(2) as pool:
         assert pool.get(graph, ("x", 1000)) == 1000
@@ -312,7 +328,9 @@ def test_small_nodes_run_together(monkeypatch):
 def test_options_about_calls_are_about_nodes(monkeypatch):
     counts = []
     submit = _Submitting._submit
-    monkeypatch.setattr(_Submitting, "_submit", lambda self, piece, *how: counts.append(piece.count) or submit(self, piece, *how))
+    monkeypatch.setattr(
+        _Submitting, "_submit", lambda self, piece, **how: counts.append(piece.count) or submit(self, piece, **how)
+    )
     with shared(2) as pool:
         graph = {n + 1: (inc, n) for n in range(20)} | {0: (inc, -1)}
         assert pool.with_options(retries=1).get(graph, 20) == 20

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from typing import assert_type
+from typing import Any, assert_type
 
 from woolexec import Actor, PeerPoolExecutor, WorkerLostError, routine
 
@@ -92,6 +92,13 @@ class Counter:
 
     def count(self, times: int) -> Generator[int, None, None]:
         yield from range(times)
+
+
+def graphs_have_futures_by_key(pool: PeerPoolExecutor) -> None:
+    graph = {"a": 1, "b": (length, "a")}
+    assert_type(pool.submit_graph(graph, ["b"])["b"].result(), Any)
+    pool.with_options(timeout=1.0).get(graph, ["a", ["b"]])
+    pool.submit_graph([1, 2])  # type: ignore[arg-type]
 
 
 def methods_of_an_actor_have_their_types(pool: PeerPoolExecutor) -> None:

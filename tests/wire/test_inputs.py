@@ -141,7 +141,8 @@ def test_peer_with_a_list_checks_values_and_arguments_alike(restricted):
 
 
 @pytest.mark.parametrize(
-    ("payload", "expected"), [(b"__main__", False), (pickle.dumps([1, "a"]), True), (pickle.dumps(pickle.dumps), True)]
+    ("payload", "expected"),
+    [(b"__main__\x93", False), (b"__main__", True), (pickle.dumps([1, "a"]), True), (pickle.dumps(pickle.dumps), True)],
 )
 def test_result_is_for_all_if_it_names_nothing_of_the_script(payload, expected):
     assert is_for_all(payload) is expected

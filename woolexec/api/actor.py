@@ -85,6 +85,14 @@ class Actor(BaseExecutor, Generic[A]):
         sender = FutureSender(lambda args: self._start(fn, args, {}), star=star, by_force=False)
         return AsyncMap(sender, iterables, settings)
 
+    def submit_graph(self, graph: Any, keys: object = None) -> dict[Any, CallFuture[Any]]:
+        """Raise TypeError: the functions of a graph are not called with the object."""
+        raise TypeError("an actor calls functions with its object: have the pool run the graph")
+
+    def get(self, dsk: Any, keys: object, **kwargs: object) -> Any:
+        """Raise TypeError, as `submit_graph` does."""
+        return self.submit_graph(dsk, keys)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """
         Accept no more calls, and end the object when the accepted ones are done.

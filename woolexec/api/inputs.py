@@ -12,7 +12,7 @@ from woolexec.futures.delivery import Deferred, Quick
 from woolexec.wire.exceptions import InputFailed
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
-from woolexec.wire.pickling import dumps_arguments, is_for_all, names_anything
+from woolexec.wire.pickling import dumps_arguments, is_for_all
 from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
@@ -275,8 +275,6 @@ def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | 
 
 
 def _is_for_all(payload: bytes | File | Parts) -> bool:
-    if payload.__class__ is bytes and not names_anything(payload):  # type: ignore[arg-type]  # it is `bytes`
-        return True
     try:
         return is_for_all(payload)
     except (OSError, ValueError):  # a file that cannot be read: reading it again elsewhere says why

@@ -75,7 +75,9 @@ class Grouping:
         """
         seconds = self._seconds_of(node.code)
         if node.repeats:  # the value that occurs twice is one object
-            values = {key: self._submit(value) if (value := values[key]).__class__ is Piece else value for key in node.refs}
+            values = {
+                key: self._submit(value) if (value := values[key]).__class__ is Piece else value for key in node.refs
+            }
         pieces = [piece for key in node.refs if (piece := values[key]).__class__ is Piece]
         if not pieces:
             leaves = [values[leaf.key] if leaf.__class__ is Ref else leaf for leaf in node.leaves]

@@ -1,15 +1,15 @@
 """
 Graphs as calls: each node, or group of small ones, is submitted with the futures of what it needs.
 
-Everything else is what `submit` does with futures among arguments: a call waits for its inputs in the core, fails and is
-cancelled with them, and gets their values, as they have arrived, without this process unpickling them.  What is new is
+Everything else is what `submit` does with futures among arguments: a call waits for its inputs in the core, fails and
+is cancelled with them, and gets their values as they have arrived: this process does not unpickle them.  What is new is
 the rank of a call: of those that are ready, the one that is first in the order of its graph runs first.
 """
 
 from __future__ import annotations
 
 import weakref
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,10 @@ class _Submitting:
                     values[key] = self._value(node.value, key)
                     continue
                 piece = self._grouping.join(node, values)
-                values[key] = piece if self._may_wait(key, node, piece) else self._submit(piece, key in self._targets)
+                if self._may_wait(key, node, piece):
+                    values[key] = piece
+                else:
+                    values[key] = self._submit(piece, is_target=key in self._targets)
                 for needed in node.refs:
                     uses[needed] -= 1
                     if not uses[needed] and needed not in self._wanted:
@@ -161,25 +164,25 @@ class _Submitting:
         :raises Exception: what one of the nodes raised
         """
         values = self.run()
-        pieces = [values[key] for key in targets if values[key].__class__ is Piece]
-        unique = list({id(piece): piece for piece in pieces}.values())
-        found: list[Any] = []
-        futures = self._grouping.submit_all(unique)
-        others = [value for value in values.values() if isinstance(value, CallFuture)]
-        every = [future for future, _ in futures] + others
-        wait(every, return_when=FIRST_EXCEPTION)
-        for future in every:
+        self._inner = self._options  # what is submitted from now on are results
+        pieces = {id(piece): piece for key in targets if (piece := values[key]).__class__ is Piece}
+        groups = self._grouping.submit_all(list(pieces.values()))
+        others = [value for value in values.values() if isinstance(value, Future)]
+        futures = [future for future, _ in groups] + others
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
             if future.done() and (future.cancelled() or future.exception() is not None):
                 future.result()
-        for future, number in futures:
-            found += future.result() if number else [future.result()]
-        results = {id(piece): value for piece, value in zip(unique, found, strict=True)}
-        return [self._result(values[key], results) for key in targets]
+        found: list[Any] = []
+        for future, size in groups:
+            found += future.result() if size else [future.result()]
+        of_pieces = dict(zip(pieces, found, strict=True))
 
-    def _result(self, value: Any, results: Mapping[int, Any]) -> Any:
-        if value.__class__ is Piece:
-            return results[id(value)]
-        return value.result() if isinstance(value, CallFuture) else value
+        def value_of(key: Hashable) -> Any:
+            value = values[key]
+            return value.result() if isinstance(value, Future) else of_pieces.get(id(value), value)
+
+        return [value_of(key) for key in targets]
 
     def cancel(self) -> None:
         """Cancel what has not been started."""
@@ -198,7 +201,7 @@ class _Submitting:
         if piece.is_short:
             return True
         user = self._plan.user[key]
-        return user is not _ALL and piece.count < MANY and len(self._plan.nodes[user].refs) == 1
+        return user is not _ALL and piece.count < MANY and len(self._plan.refs_of(user)) == 1
 
     def _value(self, value: Any, key: Hashable) -> Any:
         """Return what stands for a value that is part of the graph: a future if it is large, or may be."""
@@ -209,7 +212,8 @@ class _Submitting:
             future: CallFuture[Any] = CallFuture()
             future.deliver_ready(value)
             return future
-        if self._plan.uses[key] < 2 or (cls in SAFE and (cls is not str and cls is not bytes or len(value) < _INLINE)):
+        is_small = cls in SAFE and (cls not in (str, bytes) or len(value) < _INLINE)
+        if is_small or self._plan.uses[key] < 2:
             return value
         try:
             return self._submission.put(value)
@@ -227,6 +231,7 @@ class _Submitting:
         except KeyError:
             pass
         backend = None if self._options is None else self._options.backend
+        function: Function | None
         try:
             function = self._submission.functions.get(function_of(code), backend)
         except Exception:  # pickling runs user code
@@ -234,7 +239,7 @@ class _Submitting:
         self._functions[code] = function
         return function
 
-    def _submit(self, piece: Piece, is_target: bool = False) -> CallFuture[Any]:
+    def _submit(self, piece: Piece, *, is_target: bool = False) -> CallFuture[Any]:
         function = self._function_of(piece.code)
         future: CallFuture[Any] = self._submission.submit(
             function_of(piece.code),

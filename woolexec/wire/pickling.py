@@ -132,15 +132,13 @@ def _dumps_futures(args: tuple[Any, ...]) -> Unbound | None:
     inputs: list[Any] = []
     replaced: list[Any] = []
     for arg in args:
-        cls = type(arg)
-        if cls in ATOMS:
+        if type(arg) in ATOMS:
             replaced.append(arg)
-        elif is_future_class(cls):
-            number = numbers.get(id(arg))  # one that occurs twice is one input
-            if number is None:
-                number = numbers[id(arg)] = Input(len(inputs))
+        elif is_future_class(type(arg)):
+            if id(arg) not in numbers:  # one that occurs twice is one input
+                numbers[id(arg)] = Input(len(inputs))
                 inputs.append(arg)
-            replaced.append(number)
+            replaced.append(numbers[id(arg)])
         else:
             return None
     if not inputs:
@@ -172,13 +170,10 @@ def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts
     return Unbound(payload, inputs) if inputs else payload
 
 
-def names_anything(body: bytes) -> bool:
-    """Return whether a pickle may refer to classes or functions, by name or in another way."""
-    return len(body) >= _WALKED or _GLOBAL in body
-
-
 def is_for_all(payload: bytes | File | Parts) -> bool:
     """Return whether a pickled result can be unpickled in any worker: it names nothing that travels by value."""
+    if payload.__class__ is bytes and _GLOBAL not in payload:  # the usual case
+        return True
     body: Any = payload if isinstance(payload, bytes) else payload.load()[0]
     return not _names_by_value(bytes(body))
 

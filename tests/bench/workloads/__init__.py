@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES, OWN, VALUES
+from .graphs import GRAPH, GRAPH_DISTRIBUTED, GRAPH_SUBMIT
 from .latency import ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
@@ -32,6 +33,9 @@ WORKLOADS: tuple[Workload, ...] = (
     PUT,
     CHAIN,
     TREE,
+    GRAPH,
+    GRAPH_DISTRIBUTED,
+    GRAPH_SUBMIT,
     START,
     *SLEEPS,
     LONG_SUBMIT,
