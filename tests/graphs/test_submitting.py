@@ -207,7 +207,8 @@ def test_get_raises_what_a_node_raised_and_cancels_the_rest(tmp_path):
     graph = {
         "bad": (fails,),
         "gate": (wait_for, gate),
-        "after": (touch, str(tmp_path / "after"), "gate"),
+        "one": (inc, 1),
+        "after": (touch, str(tmp_path / "after"), "gate", "one"),
         "end": (inc, "after"),
     }
     with shared(2) as pool:

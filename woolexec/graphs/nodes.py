@@ -126,7 +126,7 @@ class Reader:
             cls = arg.__class__
             if cls in _SIMPLE:
                 leaves.append(Ref(arg) if arg in keys else arg)
-            elif cls is tuple and self._is_key(arg):
+            elif cls is tuple and not (arg and callable(arg[0])) and self._is_key(arg):
                 leaves.append(Ref(arg))
             elif cls in SAFE:
                 leaves.append(arg)
@@ -162,10 +162,10 @@ class Reader:
 
     def _visit(self, value: Any, waiting: list[Any], *, is_old: bool = True) -> None:
         cls = value.__class__
-        if is_old and cls in KEYS and self._is_key(value):
-            self._refer(value)
-        elif is_old and cls is tuple and value and callable(value[0]):
+        if is_old and cls is tuple and value and callable(value[0]):
             self._call(value[0], value[1:], (), waiting)
+        elif is_old and cls in KEYS and self._is_key(value):
+            self._refer(value)
         elif is_old and cls is dict:
             self._open(value, DICT, 2 * len(value), waiting)
             for key, part in reversed(value.items()):

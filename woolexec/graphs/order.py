@@ -121,18 +121,20 @@ class Plan:
         done = visit.done
         if start in done:
             return
-        path: dict[Key, Any] = {start: iter(visit.begin(start))}
+        path, on_path = [(start, iter(visit.begin(start)))], {start}
         while path:
-            key, rest = next(reversed(path.items()))
+            key, rest = path[-1]
             for needed in rest:
-                if needed in path:
-                    cycle = list(path)
+                if needed in on_path:
+                    cycle = [each for each, _ in path]
                     raise CycleError("nodes in a graph need each other", [*cycle[cycle.index(needed) :], needed])
                 if needed not in done:
-                    path[needed] = iter(visit.begin(needed))
+                    path.append((needed, iter(visit.begin(needed))))
+                    on_path.add(needed)
                     break
             else:
-                del path[key]
+                path.pop()
+                on_path.remove(key)
                 visit.end(key)
 
 
