@@ -1,9 +1,12 @@
 """`put`: a value that many tasks share."""
 
 import asyncio
+import concurrent.futures
+import copyreg
 import gc
 import os
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +21,7 @@ from woolexec.wire.payload import LARGE
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
 LONG = LARGE // 8 + 1000
+MAPPED = 1 << 18  # 2 MiB: tasks map it
 
 
 class Opaque:
@@ -217,6 +221,7 @@ def test_tasks_put_values_for_their_own_tasks():
 def file_of(array):
     """The number of the file in which this process has the memory of an array."""
     at = array.__array_interface__["data"][0]
+    assert array.nbytes >= 1 << 20  # smaller ones are read
     with open("/proc/self/maps") as maps:
         for line in maps:
             start, _, stop = line.split()[0].partition("-")
@@ -227,14 +232,15 @@ def file_of(array):
 
 def files_of_nested(kind):
     pool = current_executor()
-    value = pool.put(np.ones(LONG)) if kind == "put" else pool.submit(np.ones, LONG)
+    value = pool.put(np.ones(MAPPED)) if kind == "put" else pool.submit(np.ones, MAPPED)
     return {future.result() for future in [pool.submit(file_of, value) for _ in range(10)]}
 
 
 @pytest.mark.parametrize("kind", ["put", "result"])
 def test_tasks_of_a_task_map_one_copy_of_its_value(kind):
     with shared(2) as pool:
-        assert len(pool.submit(files_of_nested, kind).result(SOON)) == 1
+        (file,) = pool.submit(files_of_nested, kind).result(SOON)
+        assert file not in {None, "0"}
 
 
 def put_and_forget(number):
@@ -338,3 +344,56 @@ def test_large_result_is_shared_by_the_tasks_that_take_it():
         assert {pool.submit(total, made).result(SOON) for _ in range(5)} == {float(1 << 18)}
         assert pool.submit(files).result(SOON) == before + 1
         assert made.result().sum() == 1 << 18
+
+
+# -- keep on this machine ---------------------------------------------------------------------------------------------
+
+
+def opaque():
+    return Opaque(np.ones(MAPPED))
+
+
+def file_of_opaque(opened):
+    return file_of(opened[1])
+
+
+def test_kept_outcome_of_a_worker_here_is_mapped_by_tasks_and_unpickled_when_it_is_asked_for(monkeypatch):
+    unpickled = []
+    monkeypatch.setattr(sys.modules[__name__], "_unpickled", lambda pid, data: unpickled.append(pid) or (True, data))
+    with shared(2) as pool:
+        kept = pool.with_options(keep=True)
+        made = kept.submit(opaque)
+        (file,) = {future.result(SOON) for future in [kept.submit(file_of_opaque, made) for _ in range(10)]}
+        assert file not in {None, "0"}
+        assert made.done()
+        assert not unpickled
+        assert made.result(SOON)[1].sum() == MAPPED
+        assert len(unpickled) == 1
+
+
+# -- what put does not do ---------------------------------------------------------------------------------------------
+
+
+class Unhashable:
+    def __hash__(self):
+        raise LookupError("hashed")
+
+    def __eq__(self, other):
+        raise LookupError("compared")
+
+
+def test_put_makes_a_new_value_each_time_and_neither_hashes_nor_compares():
+    with shared(1) as pool:
+        one, two = Unhashable(), np.ones(LONG)
+        futures = [pool.put(each) for each in (one, one, two, two)]
+        assert len({future.value.number for future in futures}) == 4
+        assert not pool.submit(same, *futures[2:]).result(SOON)
+
+
+def test_pickling_of_futures_elsewhere_is_as_without_this_package():
+    future = concurrent.futures.Future()
+    with shared(1) as pool:
+        assert pool.submit(total, pool.put(np.ones(LONG))).result(SOON) == LONG
+    assert not {cls for cls in copyreg.dispatch_table if issubclass(cls, concurrent.futures.Future)}
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(future)

@@ -1,3 +1,4 @@
+import errno
 import gc
 import os
 
@@ -6,6 +7,7 @@ import pytest
 from woolexec import errors
 from woolexec.data.store import Store
 from woolexec.platform import memory
+from woolexec.wire import payload as payloads
 from woolexec.wire.payload import LARGE, Parts, pack
 from woolexec.wire.unpickling import loads
 
@@ -51,6 +53,28 @@ def test_folder_that_is_gone_is_an_error(tmp_path):
     (tmp_path / "gone").rmdir()
     with pytest.raises(FileNotFoundError):
         store.add(Parts([b"body", b"x"]))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_folder_that_is_full_or_read_only_is_an_error_and_the_next_value_is_not(monkeypatch, tmp_path, number):
+    store = Store(0, str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(payloads, "pwritev", refuse(number))
+        patch.setattr(payloads, "_write_all", refuse(number))
+        with pytest.raises(OSError) as caught:  # its number says which
+            store.add(Parts([b"body", b"x"]))
+        assert caught.value.errno == number
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == []
+    assert store.add(Parts([b"body", b"x"])).size == 5
+
+
+def refuse(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def test_limit_is_a_share_of_the_memory_of_this_process(monkeypatch):
