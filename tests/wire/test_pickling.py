@@ -8,7 +8,7 @@ import pytest
 from woolexec.wire import payload as payloads
 from woolexec.wire import pickling
 from woolexec.wire.payload import APART, LARGE, File, Parts
-from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_numbers, dumps_value
+from woolexec.wire.pickling import dumps, dumps_call, dumps_inline, dumps_value
 from woolexec.wire.unpickling import loads
 
 
@@ -140,24 +140,6 @@ def test_large_data_in_containers_is_inline_where_that_is_asked_for(monkeypatch)
 def test_numbers_and_texts_are_what_the_c_pickler_writes():
     assert dumps_value("text") == pickle.dumps("text", 5)
     assert dumps_call((1, None), {}) == pickle.dumps(((1, None), {}), 5)
-
-
-class Whole(int):
-    pass
-
-
-@pytest.mark.parametrize("values", [[0, 1.5, None, True, 2**70, -3], [147] * 1000, [1.0]], ids=len)
-def test_numbers_are_pickled_without_a_look_at_each(values):
-    assert loads(dumps_numbers(values, {})) == (values, {})
-
-
-OTHERS = ["", b"", (1,), [], {}, {1}, 1j, Whole(1), Odd(), int, bytearray(1), lambda: None]
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=[type(other).__name__ for other in OTHERS])
-def test_what_is_no_number_is_left_to_others(other):
-    for values in ([other], [other, 1, 2, 3], [1, other, 2, 3, 4], [1, 2, 3, other]):
-        assert dumps_numbers(values, {}) is None
 
 
 def test_object_that_poses_as_a_number_travels_as_what_it_is(monkeypatch):

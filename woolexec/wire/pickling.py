@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from io import BytesIO
 from itertools import islice
 from types import FunctionType, MethodType
 
@@ -31,7 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
     from woolexec.wire.payload import Needs
 else:  # faster to import: see `worker/fork_server.py`
@@ -53,8 +52,6 @@ _STEPS = 20_000
 
 _CONNECTION = b"multiprocessing.connection"
 
-_NUMBERS = frozenset({type(None), bool, int, float})
-
 _BY_VALUE = "woolexec.wire.code_objects"
 
 
@@ -72,33 +69,6 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
         return Parts([ALONE, value])
     raw = Raw(value) if value.__class__ is bytes and len(value) >= APART else value
     return dumps(raw, is_outcome=True, goes_home=goes_home)
-
-
-class _NumbersPickler(pickle.Pickler):
-    """Pickles no object that says itself how it is pickled."""
-
-    def reducer_override(self, obj: object) -> NoReturn:
-        """Refuse an object that is neither a number, a text nor a container."""
-        raise _NeedsReducersError
-
-
-def dumps_numbers(values: list[Any], *others: object) -> bytes | File | Parts | None:
-    """
-    Pickle a tuple of a list of numbers and of empty containers; return None if there is anything else.
-
-    The pickler memoizes all else but the empty tuple: so nobody need look at the type of each value, which
-    takes longer than to pickle it.
-    """
-    for value in (values[0], values[len(values) // 2], values[-1]):  # the usual case costs nothing if it is another
-        if type(value) not in _NUMBERS:
-            return None
-    file = BytesIO()
-    pickler: Any = _NumbersPickler(file, 5)
-    try:
-        pickler.dump((values, *others))
-    except Exception:
-        return None
-    return pack(file.getvalue(), []) if len(pickler.memo.copy()) == 2 + len(others) else None
 
 
 def dumps_put(value: object) -> bytes | File | Parts:

@@ -24,9 +24,9 @@ from types import CoroutineType
 from woolexec.platform.posix import yield_processor
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
-from woolexec.wire.pickling import dumps_numbers, dumps_value
+from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
-from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_span, jobs_of
+from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_numbers, dumps_span, jobs_of
 from woolexec.worker.nested_tasks import unfinished
 
 TYPE_CHECKING = False
@@ -253,7 +253,7 @@ class SyncLane:
             except BaseException as exc:
                 errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
                 values.append(None)
-        payload: Any = None if errors else dumps_numbers(values, errors)
+        payload: Any = None if errors else dumps_numbers(values)
         if payload is None:
             kinds = set(map(type, values))
             if not kinds.isdisjoint(unfinished):
