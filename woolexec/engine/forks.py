@@ -100,6 +100,11 @@ class Forks:
         :raises OSError: if that is impossible
         """
         try:
+            self._running()  # first: its interpreter starts while the rest is made
+        except OSError as exc:
+            self._failed("fork server", str(exc))
+            raise
+        try:
             frames, descriptors, page_fd = worker.open(reserve)
         except OSError as exc:
             self._failed("open", str(exc))

@@ -6,10 +6,10 @@ See `posix` for the rule of this folder.  `_socket` is what `socket` is built on
 
 from __future__ import annotations
 
-import array
 import mmap
 import os
 import select
+import struct
 import sys
 
 TYPE_CHECKING = False
@@ -148,7 +148,7 @@ DONT_WAIT = int(socket.MSG_DONTWAIT)
 PEEK = int(socket.MSG_PEEK)
 _CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _TRUNCATED = int(socket.MSG_CTRUNC)
-_ITEM = array.array("i").itemsize
+_ITEM = struct.calcsize("i")
 
 socketpair = socket.socketpair
 
@@ -185,7 +185,7 @@ def send_with_fds(sock: socket.socket, data: bytes, fds: Sequence[int], flags: i
 
     :raises OSError: if it cannot be sent
     """
-    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], flags)
+    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))], flags)
 
 
 def unreceived(sock: socket.socket) -> int:
@@ -200,17 +200,15 @@ def unreceived(sock: socket.socket) -> int:
     except ImportError as exc:
         raise OSError(*exc.args) from exc
 
-    size = array.array("i", [0])
+    size = bytearray(_ITEM)
     try:
         fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, size)
     except OSError:
         return 0
-    return size[0]
+    return int.from_bytes(size, sys.byteorder)
 
 
-def receive_with_fds(
-    sock: socket.socket, size: int, count: int, flags: int = 0
-) -> tuple[bytes, array.array[int], bool]:
+def receive_with_fds(sock: socket.socket, size: int, count: int, flags: int = 0) -> tuple[bytes, list[int], bool]:
     """
     Receive a message, and the descriptors that were sent with it.
 
@@ -221,7 +219,7 @@ def receive_with_fds(
     """
     space = socket.CMSG_SPACE(count * _ITEM)
     data, ancillary, told, _ = sock.recvmsg(size, space, _CLOSE_ON_EXEC | flags)
-    fds = array.array("i")
+    fds: list[int] = []
     for _, _, packed in ancillary:
-        fds.frombytes(packed[: len(packed) // _ITEM * _ITEM])
+        fds += memoryview(packed)[: len(packed) // _ITEM * _ITEM].cast("i")
     return data, fds, bool(told & _TRUNCATED)

@@ -24,7 +24,6 @@ from woolexec.platform.posix import descriptor_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import array
     import socket
 
 _PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take the released descriptor, and close it again
@@ -68,7 +67,7 @@ class Reserve:
         return True
 
 
-def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, array.array[int], bool]:
+def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, list[int], bool]:
     """
     Receive a message that was sent with a file descriptor, and the descriptor.
 

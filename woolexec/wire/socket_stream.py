@@ -7,7 +7,7 @@ So its bytes are copied once from the pickler and once to the unpickler, in addi
 
 from __future__ import annotations
 
-from woolexec.platform.ipc import set_buffer_size
+from woolexec.platform.ipc import map_memory, set_buffer_size
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import decode, decode_returns, encode_apart
 from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach
@@ -56,7 +56,11 @@ class Reader:
         self._sock = sock
         self._arena = arena
         self._descriptors = descriptors
-        self._buffer = bytearray(_BUFFER)
+        self._buffer: Any
+        try:
+            self._buffer = map_memory(_BUFFER)  # takes only as many pages as are read into: a bytearray touches all
+        except OSError:  # too many maps
+            self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._filled = 0
         self._huge: bytearray | None = None

@@ -127,7 +127,7 @@ def _keep_memory() -> None:
     When the first large block is freed it raises that threshold to twice the block's size, and workers inherit this.
     Fresh pages for each payload of 64 KiB cost a tenth of the throughput.
     """
-    bytearray(_KEPT)
+    bytes(_KEPT)  # zeros of the kernel: unlike a bytearray it touches no page
 
 
 def _see_off(control: socket.socket, workers: dict[int, int], woken: int) -> None:

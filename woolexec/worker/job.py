@@ -6,6 +6,7 @@ import os
 from functools import partial
 from io import BytesIO
 
+from woolexec.wire import unpickling
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.exceptions import add_note, dump_failure, get, here, put, types_of
 from woolexec.wire.fast_frames import encode_apart, encode_return, encode_return_in_arena
@@ -36,6 +37,10 @@ bind: Callable[[Any], Callable[..., Any]] | None = None
 """Binds functions to the object of the actor for which this worker is; set once, by `woolexec.worker.actor_lane`."""
 
 
+_SETUP = b"woolexec.worker.setup"
+"""Occurs in the pickle of a function that was sent with a setup."""
+
+
 class Slot:
     """A function as it was received; it is unpickled at its first call."""
 
@@ -59,14 +64,19 @@ class Slot:
         :raises Exception: what unpickling it raised; after an error it is unpickled again each time
         """
         payload = self._payload
-        if payload is not None:  # two lanes may do this at the same time, each with its own result
+        if payload is None:  # two lanes may do the rest at the same time, each with its own result
+            return self.function  # type: ignore[return-value]  # None if the user submitted None
+        if payload.__class__ is bytes and not self._needs and _SETUP not in payload:
+            function = unpickling.loads(payload)
+            unpickling.check_function(function)
+        else:  # imported only here: that takes as long as all else between a worker's first call and its outcome
             from woolexec.worker import setup
 
             fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
             function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
-            self.function = function if bind is None else bind(function)
-            self._payload, self._needs = None, ()
-        return self.function  # type: ignore[return-value]  # None if the user submitted None
+        self.function = function if bind is None else bind(function)
+        self._payload, self._needs = None, ()
+        return self.function
 
 
 class Job:
