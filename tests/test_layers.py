@@ -46,6 +46,8 @@ ROWS = {
     "cli": 13,
     "integrations": 13,
     "testing": 13,
+    "joblib": 14,
+    "eventkit": 14,
     "__main__": 14,
 }
 """By folder, or by a part of it that has a row of its own."""
@@ -77,6 +79,9 @@ DOORS = {
     "numpy": ("wire.plain_data",),
     "trio": ("worker.trio_lane",),
     "opentelemetry": ("wire.tracing",),
+    "joblib": ("integrations.joblib_backend",),
+    "threadpoolctl": ("integrations.joblib_tasks",),
+    "eventkit": ("eventkit",),
 }
 LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry"}
 

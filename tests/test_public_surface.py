@@ -43,6 +43,7 @@ NAMES = [
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
+    "as_pool",
     "current_executor",
     "current_task",
     "propagate",

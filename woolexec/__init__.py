@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerLostError as WorkerLostError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
+    from woolexec.integrations.pool import as_pool as as_pool
     from woolexec.mesh.security.credentials import Credentials as Credentials
 
 __version__ = "0.1.0"
@@ -78,6 +79,7 @@ _WHERE = {
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
+    "as_pool": "woolexec.integrations.pool",
     "current_executor": "woolexec.api.task_executor",
     "current_task": "woolexec.api.task_info",
     "propagate": "woolexec.api.propagation",
@@ -115,6 +117,7 @@ __all__ = [  # the names of _WHERE
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
+    "as_pool",
     "current_executor",
     "current_task",
     "propagate",

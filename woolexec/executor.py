@@ -141,7 +141,7 @@ class PeerPoolExecutor(EngineExecutor):
         limits, lineage_limit = store_limits(store_limit, spill_dir), byte_limit("lineage_limit", lineage_limit)
         modules = modules_of(ship)
         self._options = None
-        self._max_workers = max(1, limit)
+        self._local_limit, self._max_workers = limit, max(1, limit)
         self._peers = None
         if peers is not None:
             setup, code = setup_of(modules, first, initializer_timeout)

@@ -31,7 +31,7 @@ class Engine:
         if self.at_once:
             self.run(chunk)
 
-    def cancel_chunks(self, chunks, ended=None):
+    def cancel_chunks(self, chunks, ended=None, *, force=False):
         self.cancelled += chunks
 
     def run(self, chunk, *, order=1):

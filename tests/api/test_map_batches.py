@@ -25,7 +25,7 @@ class Engine:
     def submit_chunk(self, chunk):
         self.chunks.append(chunk)
 
-    def cancel_chunks(self, chunks, ended):
+    def cancel_chunks(self, chunks, ended, *, force=False):
         self.cancelled.append((chunks, ended))
 
 

@@ -2,15 +2,16 @@
 
 import pytest
 
-from .differences import DIFFERENCES, Why
+from .differences import DIFFERENCES, POOL_DIFFERENCES, Why
 from .subject import IS_OURS
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     owner = getattr(item, "cls", None)
-    if not IS_OURS or owner is None or item.path.name != "test_stdlib.py":
+    rows = {"test_stdlib.py": DIFFERENCES, "test_stdlib_pool.py": POOL_DIFFERENCES}.get(item.path.name, ())
+    if not IS_OURS or owner is None:
         return
-    for row in DIFFERENCES:
+    for row in rows:
         if not row.applies() or row.test != f"{owner.__name__}.{item.name}":
             continue
         if row.why is Why.SLOW:

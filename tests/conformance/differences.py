@@ -1,8 +1,9 @@
 """
 The table of the tests that do not hold for PeerPoolExecutor, each with its reason.
 
-It drives the marks of `test_stdlib` and the table in docs/conformance.md (written by `python -m
-tests.conformance.differences`).  A line that names a test which does not exist, or which passes, fails the run.
+It drives the marks of `test_stdlib` and `test_stdlib_pool`, and the tables in docs/conformance.md (written by
+`python -m tests.conformance.differences`).  A line that names a test which does not exist, or which passes, fails the
+run.
 """
 
 import enum
@@ -13,6 +14,7 @@ from pathlib import Path
 VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14), (3, 15))
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 BEGIN, END = "<!-- made by tests/conformance/differences.py: begin -->\n", "<!-- end -->\n"
+BEGIN_POOL = BEGIN.replace("begin", "pool, begin")
 
 
 class Why(enum.Enum):
@@ -21,6 +23,7 @@ class Why(enum.Enum):
     PRIVATE = "reads a private attribute of the stdlib's pool"
     BREAKS = "asserts that one failure breaks the whole pool"
     SLOW = "long: runs with `--slow` only"
+    OTHER = "expects another exception, or none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,32 +226,84 @@ DIFFERENCES: tuple[Difference, ...] = (
     ),
 )
 
+POOL_DIFFERENCES: tuple[Difference, ...] = (
+    Difference(
+        "TestPool.test_imap_handle_iterable_exception",
+        Why.OTHER,
+        "Drops the items of the last chunk if the iterable raises in it; they run, and their results are given out.",
+        "test_pool_differences::test_items_before_an_error_of_the_iterable_are_not_lost",
+    ),
+    Difference(
+        "TestPool.test_make_pool",
+        Why.PRIVATE,
+        "Counts `_pool`; workers are started when they are needed.",
+        "test_pool_differences::test_pool_of_no_workers_is_refused",
+    ),
+    Difference(
+        "TestPool.test_traceback",
+        Why.OTHER,
+        "Asserts that the cause is a `multiprocessing.pool.RemoteTraceback`; it is ours, with the same `tb`.",
+        "test_pool_differences::test_cause_of_an_exception_is_its_traceback_in_the_worker",
+    ),
+    Difference(
+        "TestPool.test_resource_warning",
+        Why.PRIVATE,
+        "Sets `_state`, and expects a warning of a pool that was not closed; ours owns nothing that must be closed.",
+        "test_pool_differences::test_pool_that_is_dropped_leaves_its_executor_open",
+    ),
+    Difference(
+        "TestPoolWorkerErrors.test_unpickleable_result",
+        Why.OTHER,
+        "Expects a `MaybeEncodingError` for a lambda; that arrives, and other results raise what pickling raised.",
+        "test_pool_differences::test_result_that_cannot_be_pickled_raises_what_pickling_raised",
+    ),
+    Difference(
+        "TestPoolWorkerLifetime.test_pool_worker_lifetime",
+        Why.PRIVATE,
+        "Looks at `_pool` and calls `_repopulate_pool`.",
+        "test_pool_differences::test_workers_are_replaced_after_so_many_tasks",
+    ),
+    Difference(
+        "TestPoolWorkerLifetime.test_pool_maxtasksperchild_invalid",
+        Why.OTHER,
+        'Expects a ValueError for 0.5 and "12"; the executor raises TypeError for what is no integer.',
+        "test_pool_differences::test_number_of_tasks_of_a_worker_is_checked",
+    ),
+)
+
 # Test classes that are about no kind of pool, or about another one.
 OTHER_CLASSES = {
     "FailingInitializerResourcesTest": "Asks multiprocessing's resource tracker what the stdlib's own workers leaked.",
 }
 
 
-def table() -> str:
-    """Return the table as it stands in docs/conformance.md."""
+def rows_of(differences: tuple[Difference, ...]) -> list[str]:
     lines = [
         "| test | Pythons | why | what it does | our test instead |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for row in DIFFERENCES:
+    for row in differences:
         module, _, name = row.instead.partition("::")
         ours = f"`{name}` in `{module}.py`"
         lines.append(f"| `{row.test}` | {row.pythons()} | {row.why.value} | {row.reason} | {ours} |")
+    return lines
+
+
+def table() -> str:
+    """Return the table for executors as it stands in docs/conformance.md."""
+    lines = rows_of(DIFFERENCES)
     lines += ["", "| class | why it is left out |", "| --- | --- |"]
     lines += [f"| `{name}` | {reason} |" for name, reason in OTHER_CLASSES.items()]
     return "\n".join(lines) + "\n"
 
 
 def page(old: str) -> str:
-    """Return the page `old` with its table made anew."""
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """Return the page `old` with its tables made anew."""
+    for begin, made in ((BEGIN, table()), (BEGIN_POOL, "\n".join(rows_of(POOL_DIFFERENCES)) + "\n")):
+        before, _, rest = old.partition(begin)
+        _, _, after = rest.partition(END)
+        old = f"{before}{begin}\n{made}\n{END}{after}"
+    return old
 
 
 if __name__ == "__main__":

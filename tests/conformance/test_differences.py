@@ -5,8 +5,11 @@ from collections import Counter
 
 import pytest
 
-from .differences import DIFFERENCES, OTHER_CLASSES, PAGE, VERSIONS, page
+from . import stdlib_pool
+from .differences import DIFFERENCES, OTHER_CLASSES, PAGE, POOL_DIFFERENCES, VERSIONS, page
 from .stdlib_suite import SuiteMissingError, adapted_cases, kind_of_pool, names_of_tests, stdlib_cases
+
+ALL = DIFFERENCES + POOL_DIFFERENCES
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +26,11 @@ def test_page_shows_the_table():
 
 
 def test_no_test_has_two_lines():
-    assert [test for test, count in Counter(row.test for row in DIFFERENCES).items() if count > 1] == []
+    assert [test for test, count in Counter(row.test for row in ALL).items() if count > 1] == []
 
 
 def test_each_line_applies_to_a_supported_python():
-    assert [row.test for row in DIFFERENCES if not any(map(row.applies, VERSIONS))] == []
+    assert [row.test for row in ALL if not any(map(row.applies, VERSIONS))] == []
 
 
 def test_each_line_names_a_test_of_ours():
@@ -35,12 +38,21 @@ def test_each_line_names_a_test_of_ours():
         module, _, name = instead.partition("::")
         return hasattr(importlib.import_module(f"{__package__}.{module}"), name)
 
-    assert [row.instead for row in DIFFERENCES if not exists(row.instead)] == []
+    assert [row.instead for row in ALL if not exists(row.instead)] == []
 
 
 def test_each_line_names_a_test_of_the_stdlib(adapted):
     known = {f"{name}.{test}" for name, case in adapted.items() for test in names_of_tests(case)}
     assert [row.test for row in DIFFERENCES if row.applies() and not row.backported and row.test not in known] == []
+
+
+def test_each_line_of_the_pool_names_a_test_of_the_stdlib():
+    try:
+        cases = stdlib_pool.adapted_cases()
+    except SuiteMissingError as exc:
+        pytest.skip(str(exc))
+    known = {f"{name}.{test}" for name, case in cases.items() for test in names_of_tests(case)}
+    assert [row.test for row in POOL_DIFFERENCES if row.applies() and row.test not in known] == []
 
 
 def test_each_class_of_the_stdlib_is_run_or_explained(adapted):

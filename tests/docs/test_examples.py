@@ -134,10 +134,12 @@ def test_video_frames_come_in_order(tmp_path):
     assert said == [f"frame {n}: column {10 * n}" for n in range(48)]
 
 
-def test_fixtures_for_pytest_work(tmp_path):
+@pytest.mark.parametrize("how", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_fixtures_for_pytest_work_and_leave_nothing_behind(tmp_path, how):
     shutil.copy(EXAMPLES / "test_with_pool.py", tmp_path)
-    said = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_with_pool.py", cwd=tmp_path)
+    said = run("-m", "pytest", "-q", *how, "-p", "no:cacheprovider", "-W", "error", "test_with_pool.py", cwd=tmp_path)
     assert "4 passed" in said
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["test_with_pool.py"]
 
 
 @pytest.fixture

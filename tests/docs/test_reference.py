@@ -11,12 +11,13 @@ import woolexec.discovery
 import woolexec.errors
 import woolexec.testing
 from woolexec import PeerPoolExecutor
+from woolexec.integrations import pool, pool_results
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 DIRECTIVE = re.compile(r"^\.\. (currentmodule|auto\w+|data):: ([\w.]+)", re.MULTILINE)
 MODULES = [woolexec, woolexec.errors, woolexec.discovery, woolexec.testing]
 KINDS = [PeerPoolExecutor, woolexec.AsyncMap, woolexec.Credentials, woolexec.Discovery, woolexec.Stream]
-KINDS += [woolexec.testing.Peer]
+KINDS += [woolexec.testing.Peer, pool.Pool, pool_results.AsyncResult, pool_results.ImapIterator]
 
 
 def described():
@@ -39,23 +40,35 @@ def public_names(module):
 
 
 def look_up(module, name):
-    return getattr(importlib.import_module(module), name)
+    """Return what has this name; None if the library is not installed that the module is a door to."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as exc:
+        if exc.name.startswith("woolexec"):
+            raise
+        return None
+
+
+OBJECTS = {where: look_up(*where) for where in DESCRIBED}
+"""Imported here: eventkit makes an event loop when it is imported, which is not what a test leaves behind."""
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_each_public_name_is_in_the_reference(module):
-    objects = [look_up(*where) for where in DESCRIBED]
     missing = [
         name
         for name in public_names(module)
-        if (module.__name__, name) not in DESCRIBED and not any(getattr(module, name) is each for each in objects)
+        if (module.__name__, name) not in DESCRIBED
+        and not any(getattr(module, name) is each for each in OBJECTS.values())
     ]
     assert missing == []
 
 
 @pytest.mark.parametrize(("module", "name"), DESCRIBED)
 def test_each_name_in_the_reference_is_there_and_has_a_docstring(module, name):
-    value = look_up(module, name)
+    value = OBJECTS[module, name]
+    if value is None:
+        pytest.skip(f"{module} needs a library that is not installed")
     assert not callable(value) or inspect.getdoc(value)
 
 

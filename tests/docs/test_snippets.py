@@ -15,13 +15,13 @@ FENCE = re.compile(r"^```(?:python|py|pycon)\b[^\n]*\n(.*?)^```", re.MULTILINE |
 
 
 def missing_in(source):
-    """The libraries that a snippet imports and that are not installed."""
+    """Return the libraries that a snippet imports and that are not installed."""
     named = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
     modules = {alias.name for node in named if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in named if isinstance(node, ast.ImportFrom)}
-    return sorted(
-        root for root in {name.partition(".")[0] for name in modules} if importlib.util.find_spec(root) is None
-    )
+    doors = {"woolexec.joblib": "joblib", "woolexec.eventkit": "eventkit"}
+    roots = {doors.get(module, module).partition(".")[0] for module in modules}
+    return sorted(root for root in roots if importlib.util.find_spec(root) is None)
 
 
 def snippets():

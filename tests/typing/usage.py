@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, assert_type
 
-from woolexec import Actor, PeerPoolExecutor, WorkerLostError, routine
+from woolexec import Actor, PeerPoolExecutor, WorkerLostError, as_pool, routine
 
 
 def repeat(text: str, times: int, *, between: str = "") -> str:
@@ -120,3 +120,15 @@ async def methods_of_an_actor_are_awaited(pool: PeerPoolExecutor) -> None:
         assert_type(await counter.run(Counter.add, 5), int)
         assert_type(await counter.run(Counter.add_later, 5), int)
         assert_type([item async for item in counter.map_async(Counter.add, [1])], list[int])
+
+
+def pools_of_multiprocessing_keep_types(executor: PeerPoolExecutor) -> None:
+    pool = as_pool(executor.with_options(timeout=1.0))
+    assert_type(pool.map(length, ["a", "b"]), list[int])
+    assert_type(pool.starmap(repeat, [("a", 2)]), list[str])
+    assert_type(pool.apply(length, ("a",)), int)
+    assert_type(pool.apply_async(length, ("a",)).get(timeout=1.0), int)
+    assert_type(pool.map_async(length, ["a"], callback=print).get(), list[int])
+    assert_type(next(pool.imap(length, ["a"])), int)
+    assert_type(pool.imap_unordered(length, ["a"], 2).next(1.0), int)
+    as_pool(3)  # type: ignore[arg-type]

@@ -51,6 +51,11 @@ class EngineSubmission(Submission):
         """Accept no more tasks."""
         self.is_closed = True
 
+    @property
+    def is_open(self) -> bool:
+        """Tasks are accepted."""
+        return not (self.is_closed or self.engine.refuses or _ending)
+
     def check(self) -> None:
         """
         Check that tasks are accepted.

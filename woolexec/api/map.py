@@ -23,17 +23,16 @@ from threading import Lock
 from time import monotonic
 
 from woolexec.api.map_batches import Board, Unit
+from woolexec.api.map_parts import Failed, part_in, raise_for_item, value_of, with_item
 from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
-from woolexec.wire.exceptions import add_note, as_exception
-from woolexec.wire.pickling import Pickled
-from woolexec.wire.unpickling import Untrusted, loads
+from woolexec.wire.exceptions import as_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
-    from woolexec.api.map_batches import ChunkSender
+    from woolexec.api.map_batches import ChunkSender, Sender
 
 _FIRST_PICKLE = 16
 """Items in the first chunk."""
@@ -53,7 +52,8 @@ def map_chunks(
     source = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables)  # noqa: B905  # as map does
     deadline = None if timeout is None else monotonic() + timeout
     limit = None if buffersize is None else buffersize * (chunksize or 1)
-    reader = _Reader(sender, source, deadline, chunksize, limit, ordered=ordered)
+    reader = Reader(sender, source, Board(ordered=ordered), chunksize, limit)
+    reader.deadline = deadline
     reader.read()
     return Results.of(_parts(reader, return_exceptions=return_exceptions))
 
@@ -112,30 +112,32 @@ def _raising(error: ValueError) -> Iterator[Any]:
     raise error
 
 
-class _Reader:
-    """Reads the source, sends chunks, and takes their parts in turn."""
+class Reader:
+    """
+    Reads the source, sends chunks, and takes their parts in turn.
+
+    :param limit: maximum number of items between the source and the consumer; None: the source is read at once
+    """
 
     def __init__(
         self,
-        sender: ChunkSender,
+        sender: Sender,
         source: Iterator[Any],
-        deadline: float | None,
+        board: Board,
         chunksize: int | None,
         limit: int | None,
-        *,
-        ordered: bool,
     ) -> None:
         self.limit = limit
+        self.deadline: float | None = None
         self.buffered = 0
+        self.count = 0
+        self.exhausted = False
+        self.line: deque[Unit] = deque()
         self._sender = sender
         self._source = source
-        self._deadline = deadline
         self._chunksize = chunksize
-        self._board = Board(ordered=ordered)
-        self._line: deque[Unit] = deque()
-        self._read_count = 0
+        self._board = board
         self._error: BaseException | None = None
-        self._exhausted = False
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -147,14 +149,14 @@ class _Reader:
         """
         if self.limit is None:
             items = self._chunksize or _FIRST_PICKLE
-            while not self._exhausted:
+            while not self.exhausted:
                 self._read(items)
                 if self._chunksize is None:
                     items = next_pickle(items, self._sender.size)
             self._sender.forget_pool()
             return
         items = self._chunksize or max(1, min(self.limit // 4, _FIRST_PICKLE * 16))
-        while not self._exhausted and self.buffered + items <= self.limit:
+        while not self.exhausted and self.buffered + items <= self.limit:
             self._read(items)
 
     def _read(self, count: int) -> None:
@@ -163,13 +165,13 @@ class _Reader:
             items.extend(itertools.islice(self._source, count))
         except Exception as exc:  # the source is user code: its error is raised after the earlier results
             self._error = exc
-            self._exhausted = True
+            self.exhausted = True
         if len(items) < count:
-            self._exhausted = True
+            self.exhausted = True
         if items:
             self.buffered += len(items)
-            self._line.extend(self._sender.send(self._board, items, self._read_count))
-            self._read_count += len(items)
+            self.line.extend(self._sender.send(self._board, items, self.count))
+            self.count += len(items)
 
     def go_on(self) -> None:
         """Read more after an item was given out; if the pool was shut down, raise that after the earlier results."""
@@ -178,7 +180,7 @@ class _Reader:
             self.read()
         except RuntimeError as exc:
             self._error = exc
-            self._exhausted = True
+            self.exhausted = True
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class _Reader:
         :return: None if there are no more parts
         :raises TimeoutError: if it does not arrive by the deadline
         """
-        line, board = self._line, self._board
+        line, board = self.line, self._board
         while line and line[0].position >= line[0].count:
             line.popleft()
         if not line:
@@ -217,21 +219,21 @@ class _Reader:
             board.awaited, board.sleeper = awaited, sleeper
             if is_there():  # the engine stores the part, then looks for a sleeper: one of the two sees the other
                 return
-            left = -1.0 if self._deadline is None else self._deadline - monotonic()
-            if self._deadline is not None and left <= 0:
+            left = -1.0 if self.deadline is None else self.deadline - monotonic()
+            if self.deadline is not None and left <= 0:
                 raise TimeoutError
             if not sleeper.acquire(timeout=left) and not is_there():
                 raise TimeoutError
 
     def close(self) -> None:
         """Cancel the items that have not been started."""
-        rest = [unit for unit in self._line if unit.chunk is not None]
-        self._line.clear()
+        rest = [unit for unit in self.line if unit.chunk is not None]
+        self.line.clear()
         if rest:
             self._sender.cancel(rest)
 
 
-def _parts(reader: _Reader, *, return_exceptions: bool) -> Generator[Iterable[Any], None, None]:
+def _parts(reader: Reader, *, return_exceptions: bool) -> Generator[Iterable[Any], None, None]:
     """Yield the results of a part, or one result, in what is empty once this has ended."""
     left: list[Any] | deque[Any] = []
     try:
@@ -271,25 +273,8 @@ def _popped(values: deque[Any]) -> Iterator[Any]:
         yield values.popleft()
 
 
-def part_in(payload: Any, count: int) -> tuple[Any, dict[int, Any]]:
-    """
-    Decode the values of a part, and the encoded exceptions of its items, by index.
-
-    :param count: number of its items
-    :raises Exception: whatever unpickling raises
-    """
-    values, errors = loads(payload)
-    if isinstance(payload, Untrusted):
-        if type(values) not in (list, tuple) or type(errors) is not dict or len(values) != count:
-            from pickle import UnpicklingError
-
-            raise UnpicklingError(f"the peer has sent something other than the {count} results of its items")
-        errors = {number: payload.part(error) for number, error in errors.items()}
-    return values, errors
-
-
 def _failed(
-    reader: _Reader, first: int, count: int, payload: Any, *, return_exceptions: bool
+    reader: Reader, first: int, count: int, payload: Any, *, return_exceptions: bool
 ) -> Generator[Any, None, None]:
     """Raise or yield the exception of a whole span."""
     error = as_exception(payload)
@@ -304,7 +289,7 @@ def _failed(
 
 
 def _taking(
-    reader: _Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
+    reader: Reader, first: int, values: Any, errors: dict[int, bytes], *, return_exceptions: bool
 ) -> Callable[[], Any]:
     """Return a function that returns a part's values one by one: some failed, were pickled alone, or free a place."""
     alone = values.__class__ is tuple
@@ -325,65 +310,6 @@ def _taking(
         return value
 
     return take
-
-
-def raise_for_item(error: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> NoReturn:
-    """Raise the exception of an item, with a note that says which item it was."""
-    try:
-        raise with_item(as_raised(error), first, count, is_shared=is_shared)
-    finally:
-        del error  # break the cycle with the exception's traceback
-
-
-class Failed:
-    """Placeholder for the value of an item that failed."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-def value_of(value: Any, error: Any) -> Any:
-    """Decode one value of a part that has exceptions or whose values were pickled one by one."""
-    try:
-        if error is not None:
-            return Failed(as_exception(error))
-        return value.load() if value.__class__ is Pickled else value
-    except KeyboardInterrupt:  # the user's Ctrl-C
-        raise
-    except BaseException as exc:  # unpickling runs user code
-        return Failed(exc)
-
-
-def with_item(exc: BaseException, first: int, count: int = 1, *, is_shared: bool = False) -> BaseException:
-    """
-    Add a note to an exception that says which item of a map raised it.
-
-    :param is_shared: one exception may stand for several items: only the first note is added
-    """
-    note = f"item {first} of the map" if count == 1 else f"items {first} to {first + count - 1} of the map"
-    notes = getattr(exc, "__notes__", None)
-    if not (isinstance(notes, list) and (note in notes or (is_shared and any(map(_is_about_item, notes))))):
-        add_note(exc, note)
-    return exc
-
-
-def _is_about_item(note: object) -> bool:
-    return isinstance(note, str) and note.startswith("item") and note.endswith(" of the map")
-
-
-def as_raised(exc: BaseException, silent: tuple[type[BaseException], ...] = (StopIteration,)) -> BaseException:
-    """
-    Return what an iterator raises for an exception.
-
-    :param silent: exceptions that would silently end the iteration: they become the cause of a RuntimeError
-    """
-    if isinstance(exc, silent):
-        error = RuntimeError(f"the task raised {type(exc).__name__}")
-        error.__cause__ = exc
-        return error
-    return exc
 
 
 def check_map(

@@ -14,7 +14,7 @@ the workers busy, and at most 1,000 from an iterator.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +22,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from woolexec.api.background import Background
-from woolexec.api.map import Failed, as_raised, part_in, value_of, with_item
 from woolexec.api.map_batches import Board, ChunkSender, FutureSender, Unit
+from woolexec.api.map_parts import FailedItem, opened
 from woolexec.core.batching import next_pickle
 from woolexec.futures.awaiting import GRACE
 from woolexec.futures.latch import Latch
 from woolexec.futures.loop_waiters import Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
-from woolexec.wire.exceptions import as_exception
 
 if TYPE_CHECKING:
     from woolexec.futures.loop_waiters import Waiter
@@ -50,25 +49,6 @@ class Settings:
     star: bool
     timeout: float | None
     return_exceptions: bool
-
-
-class _Failed:
-    """Placeholder among values for an item that failed, or for each of several that failed together."""
-
-    __slots__ = ("_count", "_error", "_index", "_is_shared")
-
-    def __init__(self, error: Any, index: int, count: int = 1) -> None:
-        self._error = error
-        self._index = index
-        self._count = count
-        self._is_shared = isinstance(error, BaseException)
-
-    def exception(self, *, is_raised: bool) -> BaseException:
-        """Decode the exception and add a note that says which item raised it."""
-        error = self._error = as_exception(self._error)
-        if is_raised:  # raised by `__anext__`, these would silently end the iteration
-            error = as_raised(error, (StopAsyncIteration, StopIteration))
-        return with_item(error, self._index, self._count, is_shared=self._is_shared)
 
 
 class _Flow:
@@ -255,7 +235,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
         if flow.room is not None:
             room, flow.room = flow.room, None
             room.release()
-        if value.__class__ is not _Failed:
+        if value.__class__ is not FailedItem:
             return value  # type: ignore[no-any-return]  # pickle has no types
         if self._settings.return_exceptions:
             return value.exception(is_raised=False)  # type: ignore[return-value]  # as asked for
@@ -344,7 +324,7 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             part = unit.parts.pop(first)
         count, payload, failed = part
         unit.position += count
-        self._values.extend(_opened(unit.index + first, count, payload, failed=failed))
+        self._values.extend(opened(unit.index + first, count, payload, failed=failed))
         return True
 
     async def _wait(self) -> None:
@@ -375,25 +355,3 @@ def _has_length(iterable: Any) -> bool:
     """Return whether an iterable is a collection, so that taking items that are never used does no harm."""
     cls = type(iterable)
     return hasattr(cls, "__len__") and not (hasattr(cls, "__next__") or hasattr(cls, "__anext__"))
-
-
-def _opened(index: int, count: int, payload: Any, *, failed: bool) -> Iterable[Any]:
-    """Decode a part whose first item has this index in the map."""
-    if failed:
-        return [_Failed(payload, index, count)] * count
-    if not isinstance(payload, bytes) and hasattr(payload, "add_done_callback"):
-        try:
-            return [payload.result()]
-        except BaseException as exc:  # what the task raised
-            return [_Failed(exc, index)]
-    try:
-        values, errors = part_in(payload, count)
-    except BaseException as exc:  # unpickling runs user code
-        return [_Failed(exc, index, count)] * count
-    if errors or values.__class__ is tuple:
-        opened = (value_of(value, errors.get(number)) for number, value in enumerate(values))
-        return [
-            _Failed(value.error, number) if value.__class__ is Failed else value
-            for number, value in enumerate(opened, index)
-        ]
-    return values  # type: ignore[no-any-return]  # pickle has no types

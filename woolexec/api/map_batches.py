@@ -14,13 +14,15 @@ from woolexec.wire.pickling import dumps_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
 
     from woolexec.core.call import Function
     from woolexec.engine.engine import Engine
     from woolexec.futures.call_future import CallFuture
     from woolexec.futures.latch import Sleeper
     from woolexec.options import TaskOptions
+
+    Sender: TypeAlias = "ChunkSender | FutureSender | FailingSender"
 
 AHEAD = 0.05
 """Default for the work read ahead from the source, in seconds of each worker's time."""
@@ -64,12 +66,7 @@ class Unit:
         self._left -= part[0]
         if self._left <= 0:
             self.chunk = None  # breaks a reference cycle and frees the items
-        board = self._board
-        if not board.ordered:
-            board.arrived.append((self, first))
-        elif board.awaited is not self:
-            return
-        board.wake()
+        self._board.note(self, first, part[0])
 
 
 class Board:
@@ -80,6 +77,14 @@ class Board:
         self.arrived: deque[tuple[Unit, int]] = deque()
         self.awaited: Unit | None = None
         self.sleeper: Sleeper | None = None
+
+    def note(self, unit: Unit, first: int, count: int) -> None:
+        """Note that the outcomes of `count` items have been stored; wake the consumer if it waits for them."""
+        if not self.ordered:
+            self.arrived.append((unit, first))
+        elif self.awaited is not unit:
+            return
+        self.wake()
 
     def wake(self) -> None:
         """Wake the consumer."""
@@ -170,9 +175,13 @@ class ChunkSender:
     def _send_each(self, board: Board, items: list[Any], index: int) -> list[Unit]:
         return [unit for number, item in enumerate(items, index) for unit in self.send(board, [item], number)]
 
-    def cancel(self, units: Iterable[Unit], ended: Latch | None = None) -> None:
-        """Cancel the items that have not been started; open the latch when the running ones have ended."""
-        self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended)
+    def cancel(self, units: Iterable[Unit], ended: Latch | None = None, *, force: bool = False) -> None:
+        """
+        Cancel the items that have not been started; open the latch when the running ones have ended.
+
+        :param force: end the running ones
+        """
+        self._engine.cancel_chunks([unit.chunk for unit in units if unit.chunk is not None], ended, force=force)
 
 
 def _pass() -> None:
@@ -208,14 +217,46 @@ class FutureSender:
     def _done(self, unit: Unit, future: CallFuture[Any]) -> None:
         unit.put(0, (1, future, False))
 
-    def cancel(self, units: Iterable[Unit], ended: Latch) -> None:
+    def forget_pool(self) -> None:
+        """Do nothing: each task is submitted through the pool."""
+
+    def check_process(self) -> None:
+        """Do nothing: in a forked child nothing can be submitted."""
+
+    def cancel(self, units: Iterable[Unit], ended: Latch | None = None, *, force: bool = False) -> None:
         """Cancel all, and close the streams that were not given out; open the latch when all have ended."""
-        gates = [_end(unit.future, self._by_force) for unit in units if unit.future is not None]
+        ended = ended or Latch()  # nothing waits for the end
+        gates = [_end(unit.future, force or self._by_force) for unit in units if unit.future is not None]
         countdown = _Countdown(ended)
         for latch in gates:
             if latch is not None:
                 countdown.watch(latch)
         countdown.release()
+
+
+class FailingSender:
+    """Fails every item of a map whose function cannot be pickled."""
+
+    size = 0
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def send(self, board: Board, items: list[Any], index: int) -> list[Unit]:
+        """Fail these items."""
+        unit = Unit(board, len(items), index)
+        unit.put(0, (len(items), self._error, True))
+        return [unit]
+
+    def forget_pool(self) -> None:
+        """Do nothing: nothing is sent."""
+
+    check_process = forget_pool
+
+    def cancel(self, units: Iterable[Unit], ended: Latch | None = None, *, force: bool = False) -> None:
+        """Cancel nothing."""
+        if ended is not None:
+            ended.open()
 
 
 def _end(future: CallFuture[Any], by_force: bool) -> Latch | None:  # noqa: FBT001  # as `FutureSender` has it

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wa
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.api.map import raise_for_item, with_item
+from woolexec.api.map_parts import raise_for_item, with_item
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

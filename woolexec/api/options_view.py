@@ -6,6 +6,7 @@ from concurrent.futures import wait
 
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
+from woolexec.api.map_batches import FutureSender
 from woolexec.api.task_executor import current_executor
 
 TYPE_CHECKING = False
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from woolexec.api.actor import Actor
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.api.map_batches import ChunkSender
     from woolexec.core.call import Function
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
@@ -54,14 +56,20 @@ class EngineExecutor(BaseExecutor):
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
         from woolexec.api.map_async import AsyncMap
 
+        star = settings.star or len(iterables) > 1
+        return AsyncMap(self._sender(fn, settings.chunksize, star=star), iterables, settings)
+
+    def _sender(self, fn: Any, chunksize: int | None, *, star: bool) -> ChunkSender | FutureSender:
+        """
+        Return what sends the items of a map.
+
+        :param star: each item is a tuple of arguments
+        """
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
         if _goes_by_calls(function, options):
-            return super()._map_async(fn, iterables, settings)
-        star = settings.star or len(iterables) > 1
-        is_fixed = settings.chunksize is not None
-        sender = submission.chunk_sender(function, options, self._check, is_fixed=is_fixed, star=star)
-        return AsyncMap(sender, iterables, settings)
+            return FutureSender(lambda args: self._start(fn, args, {}), star=star)
+        return submission.chunk_sender(function, options, self._check, is_fixed=chunksize is not None, star=star)
 
     def _check(self) -> None:
         self._submission.check()

@@ -315,16 +315,17 @@ class Cancellation:
         if cancelled:
             call.receiver.deliver_failure(call, None)
 
-    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Latch | None = None) -> None:
+    def cancel_chunks(self, chunks: Sequence[Chunk], ended: Latch | None = None, *, force: bool = False) -> None:
         """
-        Cancel the remaining items of these chunks; from any thread.  Running calls in a main thread are not ended.
+        Cancel the remaining items of these chunks; from any thread.
 
         :param ended: opened when no call of these chunks runs any more
+        :param force: end running calls in main threads, which otherwise run to their end
         """
         for chunk in chunks:
             chunk.cancelled = True
         about = frozenset(map(id, chunks))
-        self._loop.tell(partial(self._recall_chunks, about))
+        self._loop.tell(partial(self._recall_chunks, about, force=force))
         if ended is not None:
             self._loop.tell(partial(self._see_end, chunks, about, ended))
 
@@ -336,14 +337,15 @@ class Cancellation:
                 return
         ended.open()
 
-    def _recall_chunks(self, chunks: frozenset[int]) -> None:
+    def _recall_chunks(self, chunks: frozenset[int], *, force: bool) -> None:
         for place in self._scheduler.places:
             if any(id(call.chunk) in chunks for call in place.unstarted(place.page.started)):
                 self._scheduler.recall(place)
-            if place.is_lane:
-                for call in place.outstanding.values():
-                    if id(call.chunk) in chunks:
-                        self._let_go(call).deliver_failure(call, None)
+            for call in [each for each in place.outstanding.values() if id(each.chunk) in chunks]:
+                if place.is_lane:
+                    self._let_go(call).deliver_failure(call, None)
+                elif force:
+                    self.cancel(call, partial(self._taken_back, call), force=True)
 
 
 def _is_stopped(worker: Worker) -> bool:

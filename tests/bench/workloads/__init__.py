@@ -8,6 +8,7 @@ from .aio import AIO
 from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES, OWN, VALUES
 from .graphs import GRAPH, GRAPH_DISTRIBUTED, GRAPH_SUBMIT
+from .joblib import JOBLIB
 from .latency import ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
@@ -46,6 +47,7 @@ WORKLOADS: tuple[Workload, ...] = (
     LINK_ALONE,
     *SCALE,
     *AIO,
+    *JOBLIB,
 )
 
 

@@ -187,6 +187,13 @@ def test_calls_that_are_cancelled_one_after_the_other_are_not_sent_again_in_betw
     assert all(future.result(PATIENCE) for future in running)
 
 
+def test_calls_run_at_once_after_others_were_ended_by_force(tmp_path):
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        for future in occupied(pool, tmp_path):
+            assert future.cancel(force=True)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
 def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
     held = occupied(pool, tmp_path)
     assert pool._engine.cancel(held[0], force=True)

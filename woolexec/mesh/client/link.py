@@ -306,8 +306,8 @@ class Link(LinkValues):
             answer(False)
             return
         place.wanted[call] = answer
+        self._asked_at = monotonic()
         if not force:
-            self._asked_at = monotonic()
             self._links.recall(place, since=call.number)
             return
         place.recalling += 1

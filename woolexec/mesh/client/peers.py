@@ -131,7 +131,7 @@ class Peers:
         """
 
         def is_over() -> bool:
-            return len(self.links) >= count or self._over or self._possible() < count
+            return len(self.links) >= count or self._over or self.possible < count
 
         with self._changed:
             self._waiters += 1
@@ -142,7 +142,8 @@ class Peers:
             raise TimeoutError(f"only {there} of {count} peers connected. {self.explain()}".rstrip())
         return there
 
-    def _possible(self) -> float:
+    @property
+    def possible(self) -> float:
         """Return the maximum number of peers that can be connected, as far as is known."""
         if not all(finder.discovery.count is not None for finder in self._finders):
             return float("inf")
@@ -303,7 +304,7 @@ class Peers:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
             if links.are_open or links.has_workers or not links.has_waiting:
                 alone_since = None
-            elif self._possible() <= 0 and self._finders:
+            elif self.possible <= 0 and self._finders:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"
                 links.fail_waiting(errors.NoPeersError(text))
             elif alone_since is None:

@@ -1,0 +1,326 @@
+"""
+joblib's backend "woolexec".
+
+`Parallel` cuts its tasks into batches and submits each when an earlier one is done; here each is a task of a pool::
+
+    Parallel --batch--> submit --large arguments become values--> run_batch, in a worker
+       ^                                                              |
+       '---- callback: next batch, and how long they take -- future <-'
+
+Within a task `Parallel` uses the pool as the task sees it, so the main thread that waits there runs nested tasks:
+one worker is enough at any depth.  There results are retrieved by who waits, not by callbacks, for that reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from joblib._parallel_backends import (
+    AutoBatchingMixin,
+    FallbackToBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+)
+from joblib.parallel import parallel_config, register_parallel_backend
+
+from woolexec.api.options_view import EngineExecutor
+from woolexec.api.task_executor import current_executor
+from woolexec.checks import wrong_type
+from woolexec.cpus import usable_cpus
+from woolexec.executor import PeerPoolExecutor
+from woolexec.integrations.joblib_inputs import Inputs
+from woolexec.integrations.joblib_tasks import limit_threads, run_batch
+from woolexec.worker import nested_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+_CONNECTING = 5.0
+"""Seconds that a call of `Parallel` waits for peers that are not connected, to know how many tasks run at once."""
+
+
+def register(*, make_default: bool = False) -> None:
+    """
+    Register the backend "woolexec" with joblib, for `parallel_config`, `parallel_backend` and ``Parallel(backend=)``.
+
+    :param make_default: use it wherever no backend is named
+    """
+    register_parallel_backend("woolexec", WoolexecBackend, make_default=make_default)
+
+
+class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # joblib has no types
+    """What both backends have in common: tasks are submitted to an executor."""
+
+    MIN_IDEAL_BATCH_DURATION = 0.05  # a call costs less than a tenth of a millisecond
+    MAX_IDEAL_BATCH_DURATION = 1.0
+    supports_return_generator = True
+    supports_timeout = True
+
+    _executor: Any = None
+    _places = 1
+
+    def __init__(self, nesting_level: int | None = None, **how: Any) -> None:
+        super().__init__(nesting_level=nesting_level, **how)
+        self._outstanding: set[Future[Any]] = set()
+        self._inputs: Inputs | None = None
+
+    def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
+        """Have a worker run a batch."""
+        items = getattr(func, "items", None)
+        if items is None:
+            future = self._executor.submit(func)
+        else:
+            if self._inputs is not None:
+                items = self._inputs.replace_in(items)
+            future = self._executor.submit(run_batch, items, self._context)
+        self._outstanding.add(future)
+        if callback is not None:
+            future.add_done_callback(callback)
+        return future  # type: ignore[no-any-return]  # of an executor of any kind
+
+    apply_async = submit
+
+    @cached_property
+    def _context(self) -> bytes:
+        """The pickle of what makes `Parallel` use the pool in tasks: see `run_batch`."""
+        return pickle.dumps(partial(nested, (self.nesting_level or 0) + 1, self._places))
+
+    def get_nested_backend(self) -> tuple[Any, int | None]:
+        """Return the backend for `Parallel` in tasks; the worker makes it: see `run_batch`."""
+        return NestedBackend((self.nesting_level or 0) + 1, self._places), None
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002  # joblib's signature
+        """Cancel all tasks; running ones are ended with their workers, which are replaced."""
+        # What joblib has cut into batches and not submitted yet, its next call would submit.
+        batches = getattr(self.parallel, "_ready_batches", None)
+        while batches is not None and not batches.empty():
+            batches.get()
+        outstanding, self._outstanding = self._outstanding, set()
+        for future in outstanding:
+            future.cancel(force=True)  # type: ignore[call-arg]  # it is one of ours
+
+    def terminate(self) -> None:
+        """Let go of the executor and of what was put."""
+        self._executor = self._inputs = None
+        self._outstanding.clear()
+        self.reset_batch_stats()
+
+
+class WoolexecBackend(_Backend):
+    """
+    Runs tasks in a pool.
+
+    Without other arguments the pool has `n_jobs` workers on this machine, and is kept for the next call.
+
+    :param executor: a `PeerPoolExecutor`, or a view of one
+    :param options: arguments of `PeerPoolExecutor` for a pool of this backend's own, such as `peers`
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = -1
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        executor: EngineExecutor | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(nesting_level, inner_max_num_threads=inner_max_num_threads)
+        if executor is not None and not isinstance(executor, EngineExecutor):
+            raise wrong_type("executor", "a PeerPoolExecutor or a view of one", executor)
+        if executor is not None and (options or inner_max_num_threads is not None):
+            raise ValueError("executor= is a pool that exists already: arguments for a new one cannot be given with it")
+        self._given = executor
+        self._options = options
+        self._own: PeerPoolExecutor | None = None
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks run at once."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        places = self._all_places()
+        if n_jobs is None:
+            n_jobs = self.default_n_jobs
+        return n_jobs if n_jobs > 0 else max(places + 1 + n_jobs, 1)
+
+    def _all_places(self) -> int:
+        executor = self._given
+        if executor is None and self._options:
+            executor = self._own_executor()
+        return usable_cpus() if executor is None else places_of(executor)
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        max_nbytes: int | None = 1_000_000,
+        mmap_mode: str | None = "r",
+        **_: object,
+    ) -> int:
+        """Prepare a call of `Parallel`; return how many tasks run at once."""
+        if _in_a_task():
+            raise FallbackToBackend(NestedBackend(self.nesting_level, max(2, n_jobs)))
+        places = self.effective_n_jobs(n_jobs)
+        has_peers = _has_peers(self._given or self._own)
+        if places == 1 and not (has_peers and n_jobs != 1):
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._places = places
+        self.__dict__.pop("_context", None)
+        self._least, self._is_read_only = max_nbytes, mmap_mode == "r"
+        if self._given is not None:
+            self._executor = self._given
+        elif self._options:
+            self._executor = self._own_executor()
+        else:
+            self._executor = _shared(places, self._variables())
+        self.start_call()
+        return max(2, places)  # joblib runs nothing in the pool if it is 1
+
+    def start_call(self) -> None:
+        """Begin a call: what was put for the last one may have changed since."""
+        as_file = None if _has_peers(self._executor) else _as_file
+        self._inputs = Inputs(self._executor, self._least, as_file, is_read_only=self._is_read_only)
+
+    def retrieve_result_callback(self, future: Future[Any]) -> Any:
+        """Return the results of a batch that is done."""
+        self._outstanding.discard(future)
+        return future.result()
+
+    def _variables(self) -> dict[str, str] | None:
+        if self.inner_max_num_threads is None:
+            return None
+        variables: dict[str, str] = self._prepare_worker_env(n_jobs=1)
+        return variables
+
+    def _own_executor(self) -> PeerPoolExecutor:
+        if self._own is None:
+            options, variables = dict(self._options), self._variables()
+            if variables is not None:
+                options["on_worker_start"] = partial(limit_threads, variables, options.get("on_worker_start"))
+            self._own = PeerPoolExecutor(**options)
+        return self._own
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Within tasks the backend is the pool that they run in.
+        return NestedBackend, (self.nesting_level, self._places)
+
+
+class NestedBackend(_Backend):
+    """
+    Runs tasks of tasks, in the pool that these run in.
+
+    :param places: how many tasks the pool can run at once
+    """
+
+    supports_retrieve_callback = False  # see the module's docstring
+
+    def __init__(self, nesting_level: int | None = None, places: int = 1) -> None:
+        super().__init__(nesting_level)
+        self._places = places
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """Return how many tasks run at once."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None or not _in_a_task():
+            return 1
+        return n_jobs if n_jobs > 0 else max(self._places + 1 + n_jobs, 1)
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **_: object) -> int:
+        """Prepare a call of `Parallel`; return how many tasks run at once."""
+        n_jobs = self.effective_n_jobs(n_jobs)
+        if n_jobs == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._executor, self._job = current_executor(), nested_tasks.current_job()
+        return n_jobs
+
+    def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
+        """Have a worker run a batch, as a task of the one that has called `Parallel`, from whatever thread."""
+        token = nested_tasks.current.set(self._job)  # joblib calls this in callbacks, while other tasks run on top
+        try:
+            return super().submit(func, callback)
+        finally:
+            nested_tasks.current.reset(token)
+
+    apply_async = submit
+
+    def retrieve_result(self, future: Future[Any], timeout: float | None = None) -> Any:
+        """Return the results of a batch; run nested tasks meanwhile."""
+        self._outstanding.discard(future)
+        return future.result(timeout)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NestedBackend, (self.nesting_level, self._places)
+
+
+@contextlib.contextmanager
+def nested(level: int, places: int) -> Any:
+    """Let `Parallel` use the pool that this task runs in, for as long as a block runs."""
+    register()  # for those that are named in tasks
+    with parallel_config(NestedBackend(level, places), n_jobs=None):
+        yield
+
+
+def _in_a_task() -> bool:
+    return nested_tasks.worker is not None and nested_tasks.current_job() is not None
+
+
+def _has_peers(executor: EngineExecutor | None) -> bool:
+    return executor is not None and getattr(executor._pool, "_peers", None) is not None
+
+
+def places_of(executor: EngineExecutor) -> int:
+    """Return how many tasks an executor can run at once: on this machine, and at the peers that are connected."""
+    pool: Any = executor._pool
+    if pool._peers is None:
+        return int(pool._max_workers)
+    expected = pool._peers.possible
+    with contextlib.suppress(TimeoutError):
+        pool.wait_for_peers(1 if expected == float("inf") else max(1, int(expected)), _CONNECTING)
+    return int(pool._local_limit + sum(link.candidate.width for link in pool._peers.links))
+
+
+def _as_file(value: Any) -> object | None:
+    """Return what stands for an array that is mapped from a file: workers on this machine map it too."""
+    from joblib._memmapping_reducer import _get_backing_memmap, _reduce_memmap_backed
+
+    mapped = _get_backing_memmap(value) if hasattr(value, "__array_finalize__") else None
+    if mapped is None or getattr(mapped, "filename", None) is None:
+        return None
+    return _Reduced(_reduce_memmap_backed(value, mapped))
+
+
+class _Reduced:
+    """Arrives as what its function makes of its arguments."""
+
+    def __init__(self, reduced: tuple[Any, ...]) -> None:
+        self._reduced = reduced
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._reduced
+
+
+_latest: tuple[object, PeerPoolExecutor] | None = None
+"""The pool that was used last, with what it was made for."""
+_choosing = threading.Lock()  # guards `_latest`
+
+
+def _shared(places: int, variables: dict[str, str] | None) -> PeerPoolExecutor:
+    """Return the pool of the last call if it fits, else a new one: then the last one ends when nothing uses it."""
+    global _latest  # pools outlive backends, as workers take long to import what tasks need
+    key = places, variables
+    with _choosing:
+        if _latest is not None and _latest[0] == key and _latest[1]._submission.is_open:
+            return _latest[1]
+        start = None if variables is None else partial(limit_threads, variables, None)
+        _latest = key, PeerPoolExecutor(places, on_worker_start=start)
+        return _latest[1]
