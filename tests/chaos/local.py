@@ -99,7 +99,7 @@ class Local(World):
         """Leave no descriptor for a while."""
         taken: list[int] = []
         self._shortages += 1
-        self.ledger.shortage(OSError, WorkerStartError)
+        self.ledger.shortage(OSError, WorkerStartError, ImportError)  # what Python raises if it cannot load a module
         with contextlib.suppress(OSError):
             while True:
                 taken.append(os.dup(2))
