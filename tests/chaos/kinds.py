@@ -60,7 +60,7 @@ def _is_echoed(number: int, value: Any) -> bool:
     return bool(value[0] == number and value[1] == number.to_bytes(8) * (len(value[1]) // 8))
 
 
-LATE = 30.0
+LONG = 30.0
 """Seconds that a call with a short timeout would take: longer than a peer is stopped, which cannot end it meanwhile."""
 
 
@@ -184,7 +184,7 @@ KINDS = [
     _kind("put", 2, _put, is_right=_is_echoed),
     _kind("kept", 2, _kept, is_right=_is_echoed),
     _kind("kept input", 4, _kept_input, is_right=_is_echoed),
-    _kind("late", 3, lambda m, n: _late(m).submit(tasks.nap, n, LATE), TimeoutError, is_right=_has_no_value),
+    _kind("late", 3, lambda m, n: _late(m).submit(tasks.nap, n, LONG), TimeoutError, is_right=_has_no_value),
     _kind("retried", 8, lambda m, n: _retried(m).submit(tasks.nap, n, 0.01), starts=RETRIES + 1),
     _kind("exit", 1, lambda m, n: m.pool.submit(tasks.leave, n), is_right=_has_no_value),
     _kind(
@@ -203,7 +203,7 @@ KINDS = [
     _kind(
         "late coroutine",
         3,
-        lambda m, n: _late(m).submit(tasks.nap_async, n, LATE),
+        lambda m, n: _late(m).submit(tasks.nap_async, n, LONG),
         TimeoutError,
         is_right=_has_no_value,
     ),
