@@ -206,13 +206,13 @@ def test_tasks_run_on_both_hosts(hosts, tls, client):
 
 
 KEPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from concurrent.futures import wait
 from woolexec import PeerPoolExecutor, ValueLostError
 
 def load(number):
-    return bytes(number)
+    return os.urandom(number)  # it cannot be compressed
 
 def size(*parts):
     return sum(map(len, parts))
@@ -241,13 +241,48 @@ def test_kept_values_go_past_the_client_from_host_to_host(hosts, tls, client):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ways", [1, 2])
-def test_kept_values_go_through_the_client_where_hosts_cannot_reach_each_other(hosts, tls, client, ways):
+@pytest.mark.parametrize(("route", "ways"), [("unreachable", 1), ("unreachable", 2), ("blackhole", 1)])
+def test_kept_values_go_through_the_client_where_hosts_cannot_reach_each_other(hosts, tls, client, route, ways):
     one, two, three = hosts
     for host, other in ((one, two), (two, one))[:ways]:
-        ip("-n", host.name, "route", "add", "unreachable", f"{other.address}/32")
+        ip("-n", host.name, "route", "add", route, f"{other.address}/32")
     with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
         assert three.run(KEPT, everywhere(one.address, two.address), **client) == ["through"]
+
+
+PUT = """
+import json, os, sys
+from pathlib import Path
+from woolexec import PeerPoolExecutor
+
+def sent():
+    return int(Path("/sys/class/net/eth0/statistics/tx_bytes").read_text())
+
+with PeerPoolExecutor(0, peers=json.loads(sys.argv[1])) as pool:
+    pool.wait_for_peers(4, 30)
+    names = [link.name for link in pool._engine.scheduler.links]
+    before, size = sent(), 30_000_000
+    value = pool.put(os.urandom(size))
+    futures = [pool.with_options(at=name).submit(len, value) for name in names for _ in range(3)]
+    assert {future.result(60) for future in futures} == {size}
+    print((sent() - before) / size)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_value_that_is_put_leaves_its_owner_twice_for_four_peers_of_two_hosts(hosts, tls, client, is_cut):
+    one, two, three = hosts
+    if is_cut:  # each host has a value for itself
+        for host, other in ((one, two), (two, one)):
+            ip("-n", host.name, "route", "add", "unreachable", f"{other.address}/32")
+    with contextlib.ExitStack() as peers:
+        for host in (one, two):
+            for port in (7437, 7438):
+                peers.enter_context(host.serving("--bind", f"0.0.0.0:{port}", *tls))
+        addresses = json.dumps([f"{host.address}:{port}" for host in (one, two) for port in (7437, 7438)])
+        [times] = map(float, three.run(PUT, addresses, **client))
+    assert times < (4.3 if is_cut else 2.2)
 
 
 @pytest.mark.slow
