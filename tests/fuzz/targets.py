@@ -119,6 +119,7 @@ class Session(Target):
         (self.loop,) = loops
         self.tenant: Any = None
         self.cases = 0
+        self.callback(lambda: self.peer.engine.loop.ask(lambda: self.tenant and self.tenant.end()))
 
     def case(self, random: Random) -> None:
         """Serve a client that sends a few messages."""

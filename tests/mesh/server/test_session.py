@@ -12,6 +12,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
 from woolexec.mesh.server import session as session_module
 from woolexec.mesh.server.peer import Peer
+from woolexec.resources import Requirement
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Define, Recall, Send, Start, Stop, Throw, Wait, encode
@@ -154,18 +155,31 @@ def test_all_that_comes_with_a_call_counts(more):
         assert served.byte_quota.size > before + 3000
 
 
+def test_call_of_a_method_of_no_actor_is_refused_and_takes_nothing():
+    with Peer(1, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        size, define = served.byte_quota.size, encode(Define(function=77, payload=b"f"))
+        start = encode(Start(function=77, call=[900], size=[1], payload=b"x", actor=899, require=("gpu>=1.0",)))
+        after = encode(Define(function=78, payload=b"f"))
+        pool._engine._loop.tell(lambda: pool._peers.links[0].send(define + start + after))
+        eventually(lambda: 78 in served._definitions.slots)
+        assert served.places.admission.offer.has(Requirement({"gpu": 1}))
+        assert served.byte_quota.size == size + 2
+        assert not served.outstanding
+
+
 @pytest.mark.usefixtures("apart")
-def test_large_value_for_a_stream_that_has_just_ended_is_forgotten():
+def test_large_value_for_a_stream_that_has_just_ended_is_forgotten(monkeypatch):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         (served,) = peer._acceptor.served
-        link = pool._peers.links[0]
+        link, forgotten, forget = pool._peers.links[0], [], served._arriving.forget
+        monkeypatch.setattr(served._arriving, "forget", lambda number: forgotten.append(number) or forget(number))
         for number in range(900, 1000):
-            command = Send(call=number)
-            pool._engine._loop.tell(partial(link.send_command, command, Parts([bytes(2 * LARGE)])))
+            pool._engine._loop.tell(partial(link.send_command, Send(call=number), Parts([bytes(2 * LARGE)])))
+        eventually(lambda: len(forgotten) == 100)
         assert pool.submit(abs, -2).result(PATIENCE) == 2
-        eventually(lambda: not link._outbox.unsent)
-        assert pool.submit(abs, -3).result(PATIENCE) == 3
         assert served in peer._acceptor.served
         assert not served._arriving.size
 

@@ -8,12 +8,10 @@ from woolexec import errors
 from woolexec.core.actor import ALIVE, CONCURRENCY, ENDED, Actor
 from woolexec.core.call import LIFE, give_back
 from woolexec.resources import Line
-from woolexec.wire.frames import Load, encode
 
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.engine.links import Links
-    from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.answer import Answer
     from woolexec.wire.frames import Log, Start
 
@@ -28,41 +26,38 @@ class ClientActors:
     :param calls: the calls of the client that have not ended, by their numbers
     """
 
-    def __init__(self, links: Links, outbox: Outbox, calls: dict[int, Answer]) -> None:
-        self._links, self._outbox, self._calls = links, outbox, calls
+    def __init__(self, links: Links, calls: dict[int, Answer]) -> None:
+        self._links, self._calls = links, calls
 
     def has_room(self, frame: Start) -> bool:
-        """Return whether a call may be accepted: a client has no more than `MOST` actors."""
+        """Return whether a call may be accepted: its actor lives, and a client has no more than `MOST` of them."""
         if frame.lane != LIFE:
-            return True
+            return not frame.actor or self._owner(frame) is not None
         return sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values()) < MOST
 
-    def accept(self, call: Call, frame: Start, client: object) -> bool:
-        """
-        Bind a call to its actor, if it is about one.
+    def _owner(self, frame: Start) -> Guest | None:
+        """Return the actor that a call of a method is for; None if that has ended, which the client has been told."""
+        life = self._calls.get(frame.actor)
+        owner = None if life is None else life.outstanding_call.receiver
+        return owner if isinstance(owner, Guest) and owner.state != ENDED else None
 
-        :return: False if it is given back, because the actor has ended; the client has been told that
-        """
+    def accept(self, call: Call, frame: Start, client: object) -> None:
+        """Bind a call for which there is room to its actor, if it is about one."""
         answer: Answer = call.receiver
         if frame.lane == LIFE:
             table = self._links.actors()
             actor = Guest(table, call, frame.max_concurrency or CONCURRENCY)
             call.receiver, call.is_plain = actor, False
             call.line = Line(frame.priority, client=client, actor=table)
-            return True
-        if not frame.actor:
-            return True
-        life = self._calls.get(frame.actor)
-        owner = None if life is None else life.outstanding_call.receiver
-        if not isinstance(owner, Guest) or owner.state == ENDED:
-            self._outbox.put(encode(Load(refused=(answer.number,))))
-            return False
+            return
+        owner = self._owner(frame) if frame.actor else None
+        if owner is None:
+            return
         call.line = Line(actor=owner)
         above = self._calls.get(frame.parent)
         if above is not None:
             call.ancestor = above.outstanding_call.number
         answer.is_of_actor = True
-        return True
 
     def cancel(self, answer: Answer) -> bool:
         """End a plain call of a method, with its actor; return False if this is no such call."""

@@ -116,7 +116,7 @@ class Served:
         self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
-        self._actors = ClientActors(engine.links, self.outbox, self.outstanding)
+        self._actors = ClientActors(engine.links, self.outstanding)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self._engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
@@ -280,7 +280,8 @@ class Served:
         answer.weight = weight
         self.byte_quota.add(answer.size)
         call.line = self.places.line_of(self, frame.priority)
-        return self._actors.accept(call, frame, self)
+        self._actors.accept(call, frame, self)
+        return True
 
     def _lacks(self, size: int) -> str:
         """Return why there is no memory for the arguments of one more call; there is some for one that is alone."""
