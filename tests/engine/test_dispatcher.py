@@ -347,3 +347,12 @@ def test_functions_that_are_remembered_are_bounded(engine):
     for n in range(1, 2 * dispatcher._FUNCTIONS_LIMIT):
         engine.dispatcher.intern(b"%d" % n, "f")
     assert engine.dispatcher.intern(b"0", "f") is not first
+
+
+def test_what_a_worker_has_sent_at_once_is_handled_in_several_turns(engine):
+    call, worker, far = engine.running()
+    far.say(*[Submit(task=task, function=b"f", parent=call.number) for task in range(1000)])
+    engine.dispatcher.hear(worker)
+    assert len(engine.nested._tasks) == 256
+    engine.loop.pass_time(0.001)
+    assert len(engine.nested._tasks) == 1000

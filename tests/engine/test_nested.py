@@ -1,9 +1,13 @@
 """Tasks that running calls submit: the test is the worker that submits them, and those that run them."""
 
+import gc
+import weakref
+
 import pytest
 
 from woolexec.core.call import ASYNCIO, THREAD
 from woolexec.engine import nested
+from woolexec.engine.worker_process import unread_by
 from woolexec.platform.posix import SIGKILL, SIGTERM
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Cancel, Close, Drop, Keep, Next, Options, Raise, Return, Start, Started, Submit, Yield
@@ -226,11 +230,11 @@ def test_arguments_of_all_tasks_of_tasks_are_bounded_and_those_of_one_alone_are_
     assert "exceed the limit of 10000 bytes" in str(load_failure(refused.payload))
     other, _ = run(engine, large)
     engine.tell(other, Return(call=(large.number,), seconds=(0.1,), payload=b"value"))
-    assert engine.nested._size == 0
+    assert engine.nested.size == 0
     assert submit(engine, parent, task=3, payload=bytes(4000)) is not None
     assert submit(engine, parent, task=4, payload=bytes(3000)) is not None
     engine.nested.orphan(parent[1])
-    assert engine.nested._size == 0
+    assert engine.nested.size == 0
 
 
 @pytest.mark.parametrize("field", ["function", "context"])
@@ -242,7 +246,30 @@ def test_functions_and_context_of_tasks_of_tasks_count_too_and_a_shared_function
     same = submit(engine, parent, task=3, **{field: b"f" * 7000})
     assert (same is not None) is (field == "function")
     engine.nested.orphan(parent[1])
-    assert engine.nested._size == len(engine.nested._functions) == 0
+    assert engine.nested.size == len(engine.nested._functions) == 0
+
+
+def test_outcomes_that_the_worker_of_a_task_does_not_read_are_bounded(engine, parent):
+    def end(task):
+        child = submit(engine, parent, task=task)
+        other, _ = run(engine, child)
+        engine.tell(other, Return(call=(child.number,), seconds=(0.1,), payload=bytes(120_000)))
+
+    def read():
+        found = []
+        while parent[1]._out:
+            found += parent[2].frames()
+            parent[1].flush()
+        return [frame.__class__ for frame in found + parent[2].frames()]
+
+    engine.nested._limit = 1_000_000
+    for task in range(1, 60):
+        end(task)
+    assert unread_by(parent[1]) <= 1_000_000
+    kinds = read()
+    assert (len(kinds), {*kinds}) == (59, {Return, Raise})
+    end(99)
+    assert read() == [Return]
 
 
 def test_tasks_without_arguments_are_bounded_too(engine, parent):
@@ -303,10 +330,10 @@ def test_number_of_values_is_bounded(engine, parent, monkeypatch):
 def test_values_of_a_worker_end_with_it(engine, parent):
     _, worker, _ = parent
     engine.tell(worker, Keep(value=7, payload=b"value"))
-    assert engine.nested._size > 5
+    assert engine.nested.size > 5
     engine.nested.orphan(worker)
     assert engine.nested._values == {}
-    assert engine.nested._size == 0
+    assert engine.nested.size == 0
 
 
 @pytest.mark.parametrize("lack", ["room", "descriptors"])
@@ -329,3 +356,14 @@ def test_value_that_finds_no_room_fails_the_tasks_that_need_it_alone(engine, par
 def test_value_that_was_never_sent_ends_the_worker_that_names_it(engine, parent):
     assert submit(engine, parent, values=(7,)) is None
     assert engine.killed == [(parent[1].id, SIGKILL)]
+
+
+def test_engine_that_has_values_is_collected_with_them(make_engine):
+    engine = make_engine()
+    _, worker, _ = engine.running()
+    engine.tell(worker, Keep(value=7, payload=b"value"))
+    value = weakref.ref(engine.nested._values[worker.id, 7])
+    about = weakref.ref(engine.nested)
+    engine.nested = engine.dispatcher.nested = engine.outcomes._nested = engine.supervisor.nested = None
+    gc.collect()
+    assert about() is value() is None

@@ -281,3 +281,46 @@ def test_garbage_is_a_value_error_and_never_a_hang(ends):
                     reader.read([])
             except (ValueError, EOFError):
                 pass
+
+
+def test_batch_of_more_frames_than_a_trusted_end_sends_is_an_error(ends):
+    reader = Reader(ends[1], most=3)
+    ends[0].sendall(sized(encode(Recall()) * 3))
+    assert len(reader.read()) == 3
+    ends[0].sendall(sized(encode(Recall()) * 4))
+    with pytest.raises(ValueError, match="batch of more than 3 frames"):
+        reader.read()
+
+
+def test_large_batch_of_more_frames_than_a_trusted_end_sends_is_an_error(ends):
+    data = sized(encode(Recall()) * 1_000_000)
+    reader, frames = Reader(ends[1], most=3), []
+    sender = threading.Thread(target=ends[0].sendall, args=(data,))
+    sender.start()
+    with pytest.raises(ValueError, match="batch of more than 3 frames"):
+        while not frames:
+            frames = reader.read()
+    sender.join()
+
+
+@pytest.mark.parametrize("kind", ["frames", "returns", "both"])
+def test_what_an_end_that_is_not_trusted_has_sent_comes_in_turns_and_in_order(ends, kind):
+    numbers = range(5000)
+    what = {"frames": lambda n: encode(Recall(call=n)), "returns": lambda n: encode_return(n, 0.5, b"x")}
+    what["both"] = lambda n: what[("frames", "returns")[n // 700 % 2]](n)
+    data = b"".join(sized(what[kind](n)) for n in numbers)
+    reader, got, reads = Reader(ends[1], most=3), [], 0
+    sender = threading.Thread(target=ends[0].sendall, args=(data,))
+    sender.start()
+    while len(got) < len(numbers):
+        returns = []
+        frames = reader.read(returns)
+        got += [number for number, _, _ in returns]
+        got += [frame.call if isinstance(frame, Recall) else frame.call[0] for frame in frames]
+        assert len(frames) <= 256
+        assert len(returns) <= 1100
+        reads += 1
+    sender.join()
+    assert got == list(numbers)
+    assert reads > 4
+    assert not reader.has_more

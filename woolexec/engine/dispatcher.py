@@ -68,6 +68,7 @@ class Dispatcher:
         self._permitted_actors: dict[int, Worker] = {}
         self._functions: Recent[tuple[bytes, int], Function] = Recent(_FUNCTIONS_LIMIT)
         self._large: WeakValueDictionary[tuple[bytes, int], Function] = WeakValueDictionary()
+        self._unheard: set[Worker] = set()  # from which more frames have been read than handled
         self._wake_on_submit = self._wake_on_submit_lane = True
 
     def connect(
@@ -198,8 +199,16 @@ class Dispatcher:
         if not worker.is_dead:
             self._loop.watched.change(worker.sock.fileno(), go_on, writing=True)
 
-    def hear(self, worker: Worker) -> bool:
-        """Read a worker's frames, handle them, and send it more calls; return False if there were none."""
+    def hear(self, worker: Worker, *, rest: bool = False) -> bool:
+        """
+        Read a worker's frames, handle them, and send it more calls; return False if there were none.
+
+        :param rest: handle only those that came with others
+        """
+        if rest:
+            self._unheard.discard(worker)
+            if worker.is_dead or not worker.reader.has_more:
+                return False
         if worker.has_permit:
             self.take_inbox()
             self.revoke_permit(worker)
@@ -216,6 +225,9 @@ class Dispatcher:
             self._supervisor.dismiss(worker)
         else:
             self.scheduler.heard(worker)
+        if worker.reader.has_more and worker not in self._unheard:
+            self._unheard.add(worker)
+            self._loop.after(0.0, partial(self.hear, worker, rest=True))  # others take their turns
         return heard
 
     # -- the scheduler's actions --------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 
 from woolexec.core.call import LANES, Call, Function, Pulled
 from woolexec.engine.submission import submit
+from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
 from woolexec.wire.exceptions import ConstructorFailed, dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield, encode
@@ -67,8 +69,10 @@ class NestedTasks:
         self._end = end
         self._tasks: dict[tuple[int, int], _Receiver] = {}
         self._limit = limit
-        self._size = 0  # bytes of the arguments and values, and of each function once
+        self._size = 0  # see `size`
+        self._freed: deque[int] = deque()  # bytes of values that are gone; what it is filled by must not refer to us
         self._functions: dict[Function, int] = {}  # the number of tasks of each
+        self._told: dict[int, int] = {}  # by worker: the maximum of the bytes of outcomes that it has not read
         self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
@@ -134,10 +138,10 @@ class NestedTasks:
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
         """Return an error if there is no room for this beside others."""
-        if not self._size or self._size + size <= self._limit:
+        if not self.size or self.size + size <= self._limit:
             return None
         return MemoryError(
-            f"{what} of {size} bytes, beside {self._size} bytes of other tasks that tasks have submitted, "
+            f"{what} of {size} bytes, beside {self.size} bytes of other tasks that tasks have submitted, "
             f"exceed the limit of {self._limit} bytes for one client"
         )
 
@@ -157,10 +161,14 @@ class NestedTasks:
             return
         value = self._values[key] = Value(payload)
         self._size += size
-        weakref.finalize(value, self._free, size).atexit = False  # tasks may need it when it has been dropped
+        weakref.finalize(value, self._freed.append, size).atexit = False  # tasks may need it when it has been dropped
 
-    def _free(self, size: int) -> None:
-        self._size -= size
+    @property
+    def size(self) -> int:
+        """Bytes of the arguments and values, and of each function once."""
+        while self._freed:
+            self._size -= self._freed.popleft()
+        return self._size
 
     def end(self, worker: Worker, task: int, *, force: bool = True) -> None:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
@@ -208,6 +216,7 @@ class NestedTasks:
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
             self._remove((worker_id, task))
+        self._told.pop(worker.id, None)
         for key in [key for key in self._values if key[0] == worker.id]:
             del self._values[key]
 
@@ -226,8 +235,21 @@ class NestedTasks:
 
     def finish(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""
-        if self._remove((receiver.worker.id, receiver.task)):
-            self.tell(receiver, frame, file)
+        if not self._remove((receiver.worker.id, receiver.task)):
+            return
+        size = len(frame.payload) + (0 if file is None else len(file))  # type: ignore[attr-defined]  # outcomes have one
+        if self._is_too_much(receiver.worker, size):
+            text = f"the task that submitted this one has not read {self._limit} bytes of the outcomes of others"
+            frame, file = Raise(call=receiver.task, payload=dump_failure(MemoryError(text))), None
+        self.tell(receiver, frame, file)
+
+    def _is_too_much(self, worker: Worker, size: int) -> bool:
+        """Return whether an outcome finds no room beside those that a worker has not read."""
+        told = self._told.get(worker.id, 0) + size
+        if told > self._limit:  # it may have read most of that
+            told = size + unread_by(worker)
+        self._told[worker.id] = told
+        return told > self._limit and told > size
 
     def tell(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
         """Send a frame to the worker that submitted a task."""

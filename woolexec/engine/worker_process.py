@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     import socket
     from typing import Any
 
+_FRAMES = 64
+"""Maximum number of frames in a batch of a worker, whose code may write to its socket: ours send one."""
+
 _BATCH_SIZE = 1 << 17
 _DIRECT_LIMIT = 32 * 1024
 
@@ -56,7 +59,6 @@ class Worker(Transport, Place):
         "_guard",
         "_out",
         "_permit",
-        "_reader",
         "_slot_of",
         "_used",
         "born",
@@ -74,6 +76,7 @@ class Worker(Transport, Place):
         "path",
         "pid",
         "process",
+        "reader",
         "sock",
         "stopping",
         "values",
@@ -126,7 +129,7 @@ class Worker(Transport, Place):
         ours.setblocking(False)
         for end in (ours, theirs):
             enlarge(end)
-        self._reader = Reader(ours, self.page.up, self.descriptors)
+        self.reader = Reader(ours, self.page.up, self.descriptors, _FRAMES)
         self.oom_kills = oom_kills()
         return theirs, their_descriptors, page_fd
 
@@ -288,7 +291,7 @@ class Worker(Transport, Place):
         :raises ProtocolError: if it sent something that is not a batch
         """
         try:
-            return self._reader.read(returns)
+            return self.reader.read(returns)
         except BlockingIOError:
             return []
         except ValueError as exc:
@@ -326,7 +329,7 @@ class Worker(Transport, Place):
         self.is_closed = True
         self.let_go()
         self.page.close()
-        self._reader.close()  # timers may keep the worker for as long as an initializer may take
+        self.reader.close()  # timers may keep the worker for as long as an initializer may take
         if self.has_sent.values:
             self.values.leave(self)
         self.has_sent.clear()
@@ -342,3 +345,8 @@ def pids_of(workers: dict[int, Worker]) -> list[int]:
 def unsent_to(workers: dict[int, Worker]) -> int:
     """Return the bytes that wait to be written to workers."""
     return sum(len(piece) for worker in workers.values() for rest, _ in worker._out for piece in rest)
+
+
+def unread_by(worker: Worker) -> int:
+    """Return the bytes that wait to be written to a worker, with those of memory files."""
+    return sum(sum(map(len, rest)) + (0 if file is None else len(file)) for rest, file in worker._out)

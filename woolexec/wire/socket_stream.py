@@ -7,9 +7,11 @@ So its bytes are copied once from the pickler and once to the unpickler, in addi
 
 from __future__ import annotations
 
+import sys
+
 from woolexec.platform.ipc import map_memory, set_buffer_size
 from woolexec.wire.descriptors import is_scarce
-from woolexec.wire.fast_frames import decode, decode_returns, encode_apart
+from woolexec.wire.fast_frames import decode, decode_returns, decode_some, encode_apart
 from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
@@ -31,6 +33,12 @@ _BUFFER = 1 << 19
 _ROOM = 1 << 16
 """If less space than this is free at the end of the read buffer, in bytes, the incomplete batch moves to its start."""
 
+_FRAMES, _TURN = 256, 1 << 15
+"""Maximum number of frames, and bytes of lone Returns, that one read returns if the other end is not trusted."""
+
+_RETURN = 256
+"""More bytes than a lone Return has."""
+
 BUFFER_SIZE = 1 << 20
 """Requested size of the socket's buffers, in bytes: enough for a worker's window of 64 KiB payloads."""
 
@@ -46,14 +54,34 @@ class Reader:
 
     :param arena: the ring buffer from which payloads of medium size are read
     :param descriptors: the socket on which memory files arrive
+    :param most: maximum number of frames in a batch, if the other end is not trusted; a read then returns a limited
+        number of frames, and the next one those that came with them
+    :ivar has_more: the next read returns frames that have arrived with those of the last one
     """
 
-    __slots__ = ("_arena", "_buffer", "_descriptors", "_filled", "_huge", "_sock", "_start", "_view")
+    __slots__ = (
+        "_arena",
+        "_buffer",
+        "_descriptors",
+        "_filled",
+        "_huge",
+        "_most",
+        "_sock",
+        "_start",
+        "_view",
+        "has_more",
+    )
 
     def __init__(
-        self, sock: socket.socket, arena: RingBuffer | None = None, descriptors: Descriptors | None = None
+        self,
+        sock: socket.socket,
+        arena: RingBuffer | None = None,
+        descriptors: Descriptors | None = None,
+        most: int = 0,
     ) -> None:
         self._sock = sock
+        self._most = most
+        self.has_more = False
         self._arena = arena
         self._descriptors = descriptors
         self._buffer: Any
@@ -80,6 +108,8 @@ class Reader:
         :raises BlockingIOError: if there is nothing to read and the socket or the flags do not allow waiting
         :raises ValueError: if the data is not a batch, or exceeds the limit
         """
+        if self.has_more and ((frames := self._take(returns)) or returns or self.has_more):
+            return frames
         huge = self._huge
         target = self._view if huge is None else memoryview(huge)
         try:
@@ -95,16 +125,21 @@ class Reader:
             if self._filled < len(huge):
                 return []
             self._huge, self._filled = None, 0
-            return self._complete(decode(huge, 4, len(huge)), is_ours=True)
+            return self._complete(self._decode(huge, 4, len(huge)), is_ours=True)
         return self._take(returns)
 
     def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
         buffer, pos, end, stop = self._buffer, self._start, self._filled, 0
         frames: list[Message] = []
+        turn = min(end, pos + _TURN) if self._most else end
+        self.has_more = False
         while True:
             if returns is not None and not frames:  # only then: the order relative to other frames matters
-                pos = decode_returns(buffer, pos, end, returns)
+                pos = decode_returns(buffer, pos, turn, returns)
             if end - pos < 4:
+                break
+            if self._most and (len(frames) >= _FRAMES or (turn < end and turn - pos < _RETURN)):
+                self.has_more = True
                 break
             stop = pos + 4 + int.from_bytes(buffer[pos : pos + 4], "little")
             if stop > end:
@@ -112,7 +147,7 @@ class Reader:
                     self._begin_huge(pos, stop)
                     return self._complete(frames)
                 break
-            frames += decode(buffer, pos + 4, stop)
+            frames += self._decode(buffer, pos + 4, stop)
             pos = stop
         if frames:
             self._complete(frames)  # before data in the buffer moves, because payloads may be views of it
@@ -122,6 +157,12 @@ class Reader:
             buffer[: end - pos] = buffer[pos:end]
             pos, self._filled = 0, end - pos
         self._start = pos
+        return frames
+
+    def _decode(self, data: Any, pos: int, end: int) -> list[Message]:
+        frames, pos = decode_some(data, pos, end, self._most or sys.maxsize)
+        if pos < end:
+            raise ValueError(f"batch of more than {self._most} frames")
         return frames
 
     def _begin_huge(self, pos: int, stop: int) -> None:
