@@ -75,7 +75,7 @@ class Node:
     def refer(self) -> None:
         """Note to which nodes its arguments refer."""
         refs = [leaf.key for leaf in self.leaves if leaf.__class__ is Ref]
-        self.refs = tuple(dict.fromkeys(refs))
+        self.refs = tuple(dict.fromkeys(refs) if len(refs) > 1 else refs)
         """The keys of the nodes that it refers to."""
         self.repeats = len(self.refs) < len(refs)
         """It refers to one of them twice."""
@@ -92,6 +92,7 @@ class Reader:
         self._keys = keys
         self._seen: dict[int, Any] = {}
         self._kinds: dict[type, Any] = {}
+        self._codes: dict[Any, Code] = {}
         self._code: list[Any] = []
         self._leaves: list[Any] = []
         self._effects = 0  # how many references and calls have been met
@@ -135,8 +136,11 @@ class Reader:
         fn = task[0]
         if not self._is_constant(fn):
             return None
-        count = len(leaves)
-        return Node((*(None,) * count, (fn, count)), leaves)
+        step = fn, len(leaves)
+        code = self._codes.get(step)
+        if code is None:
+            code = self._codes[step] = (*(None,) * len(leaves), step)
+        return Node(code, leaves)
 
     def _is_constant(self, fn: Any) -> bool:
         """Return whether a function is part of a code: if it is an object, once it has occurred in two nodes."""

@@ -129,7 +129,11 @@ class Plan:
                     cycle = [each for each, _ in path]
                     raise CycleError("nodes in a graph need each other", [*cycle[cycle.index(needed) :], needed])
                 if needed not in done:
-                    path.append((needed, iter(visit.begin(needed))))
+                    refs = visit.begin(needed)
+                    if not refs:
+                        visit.end(needed)
+                        continue
+                    path.append((needed, iter(refs)))
                     on_path.add(needed)
                     break
             else:

@@ -36,10 +36,15 @@ def tree_of(nodes: int) -> dict[Any, Any]:
     return graph | {"end": level[0]}
 
 
-def run_by(get: Any, graph: dict[Any, Any], leaves: int) -> float:
-    """Run a graph twice, the second time for the clock; seconds."""
-    get(graph, "end")
-    took, total = timed(get, graph, "end")
+_FEW = 300
+"""Nodes of the graph that is run before the one for the clock."""
+
+
+def run_by(get: Any, nodes: int) -> float:
+    """Run a small graph, then a graph for the clock; seconds."""
+    get(tree_of(_FEW), "end")
+    took, total = timed(get, tree_of(nodes), "end")
+    leaves = nodes * 2 // 3
     if total != leaves * (leaves + 1) // 2:
         raise RuntimeError("the sum is wrong")
     return took
@@ -51,12 +56,10 @@ def processes_times(contender: Contender, *, workers: int, nodes: int) -> Sample
 
     from dask.multiprocessing import get
 
-    graph, leaves = tree_of(nodes), nodes * 2 // 3
     with ProcessPoolExecutor(workers) as theirs:
-        slow = run_by(partial(get, pool=theirs), graph, leaves)
+        slow = run_by(partial(get, pool=theirs), nodes)
     with contender.warm(workers) as pool:
-        executor: Any = pool.executor  # type: ignore[attr-defined]  # only ours takes part
-        fast = run_by(executor.get, graph, leaves)
+        fast = run_by(pool.executor.get, nodes)  # type: ignore[attr-defined]  # only ours takes part
     return {"times": slow / fast}
 
 
@@ -64,11 +67,10 @@ def distributed_times(contender: Contender, *, workers: int, nodes: int) -> Samp
     """Run a graph with dask's distributed scheduler and with ours; how many times less time that takes."""
     from distributed import Client
 
-    graph, leaves = tree_of(nodes), nodes * 2 // 3
     with Client(n_workers=workers, threads_per_worker=1, dashboard_address=None) as client:
-        slow = run_by(client.get, graph, leaves)
+        slow = run_by(client.get, nodes)
     with contender.warm(workers) as pool:
-        fast = run_by(pool.executor.get, graph, leaves)  # type: ignore[attr-defined]  # only ours takes part
+        fast = run_by(pool.executor.get, nodes)  # type: ignore[attr-defined]  # as above
     return {"times": slow / fast}
 
 
@@ -76,7 +78,7 @@ def submit_cost(contender: Contender, *, workers: int, nodes: int) -> Sample:
     """Submit a graph; microseconds for each node."""
     graph, leaves = tree_of(nodes), nodes * 2 // 3
     with contender.warm(workers) as pool:
-        took, futures = timed(pool.executor.submit_graph, graph, "end")  # type: ignore[attr-defined]  # as above
+        took, futures = timed(pool.executor.submit_graph, graph, "end")  # type: ignore[attr-defined]
         if futures["end"].result() != leaves * (leaves + 1) // 2:
             raise RuntimeError("the sum is wrong")
     return {"cost": took / len(graph) * 1e6}
