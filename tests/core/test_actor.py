@@ -85,8 +85,9 @@ def test_oldest_call_of_a_waiting_method_is_taken_first(actors):
     queued(actor)
     first, second = (queued(actor, parent=7, ancestor=5) for _ in range(2))
 
-    assert actor.main.queue.ancestors == [5]
+    assert actor.main.queue.ancestors_among([5, 6]) == [5]
     assert [actor.main.queue.take_child(5) for _ in range(3)] == [first, second, None]
+    assert actor.main.queue.ancestors_among([6]) == []
 
 
 def test_life_of_an_earlier_incarnation_is_ignored(actors):

@@ -93,3 +93,71 @@ class Hanging:
 
     def method(self):
         raise AssertionError
+
+
+class Talker:
+    """Calls another actor, which calls this one."""
+
+    def __init__(self):
+        self.count = 0
+        self.other = None
+
+    def meet(self, other):
+        self.other = other
+
+    def ask(self, depth):
+        self.count += 1
+        return self.other.submit(Talker.ask, depth - 1).result() if depth else self.count
+
+    async def ask_later(self, depth):
+        self.count += 1
+        return await self.other.run(Talker.ask_later, depth - 1) if depth else self.count
+
+    def ask_for(self, other, times):
+        return [other.submit(Counter.add, 1).result() for _ in range(times)]
+
+    def use_pool(self, number):
+        return current_executor().submit(pow, number, 2).result()
+
+
+def use(counter, times):
+    return [counter.submit(Counter.add, 1).result() for _ in range(times)]
+
+
+def use_as_stream(counter, times):
+    with counter.stream(Counter.count_up, times) as items:
+        return list(items)
+
+
+async def use_later(counter, times):
+    return [await counter.run(Counter.add_later, 1) for _ in range(times)]
+
+
+def see_all(counter, caller, times):
+    futures = [counter.submit(Counter.see, caller, number) for number in range(times)]
+    for future in futures:
+        future.result()
+
+
+def use_pool_of(talker, number):
+    return talker.submit(Talker.use_pool, number).result()
+
+
+def give_back(counter):
+    return counter
+
+
+def pass_on(counter, times):
+    return current_executor().submit(use, counter, times).result()
+
+
+def end(counter):
+    counter.shutdown()
+    return repr(counter)
+
+
+def call_and_die(counter, began, until):
+    counter.submit(Counter.hold, began, until)
+    while not began.exists():
+        time.sleep(0.001)
+    os._exit(6)

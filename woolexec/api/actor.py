@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from woolexec.api.actor_submission import ActorSubmission, Handle
+from woolexec.api.actor_submission import ActorSubmission, Handle, handles
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.options import TaskOptions
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from woolexec.api.async_api import Items, StreamScope
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
+    from woolexec.api.task_executor import NestedActorSubmission
     from woolexec.futures.call_future import CallFuture
 
     P = ParamSpec("P")
@@ -47,11 +48,12 @@ class Actor(BaseExecutor, Generic[A]):
     ``counter.submit(Counter.add, 5)``.  Plain functions run one at a time, in the order in which each caller submits
     them; coroutine functions and generator functions run beside them, at most `max_concurrency` at once.
 
-    When the last view of it is collected, the object ends after the calls that were submitted.
+    It can be an argument of tasks and of other actors, which call its methods then.  When the last view of it in the
+    process that made it is collected, the object ends after the calls that were submitted.
     """
 
     def __init__(self, submission: Any, options: Any) -> None:  # users have no names for their types
-        self._submission: ActorSubmission = submission
+        self._submission: ActorSubmission | NestedActorSubmission = submission
         self._options = options
 
     @classmethod
@@ -99,13 +101,10 @@ class Actor(BaseExecutor, Generic[A]):
 
         :param wait: return when its process has ended, or its peer has said so
         :param cancel_futures: cancel every call that has not been started
+
+        Within a task this does nothing: the object belongs to the process that made it.
         """
-        handle = self._submission.handle
-        if handle.pool.engine.forked:
-            return
-        handle.close(cancel=cancel_futures)
-        if wait:
-            handle.wait()
+        self._submission.end(wait=wait, cancel=cancel_futures)
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +124,7 @@ class Actor(BaseExecutor, Generic[A]):
         handle = self._submission.handle
         interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
         self.shutdown(wait=False, cancel_futures=interrupted)
-        if not interrupted:
+        if handle is not None and not interrupted:
             await join(handle.wait, lambda: handle.close(cancel=True))
 
     if TYPE_CHECKING:  # as those of an executor, whose functions take the object first
@@ -270,5 +269,20 @@ class Actor(BaseExecutor, Generic[A]):
         ) -> AsyncMap[Any]: ...
         def map_async(self, fn: Any, /, *iterables: Any, **how: Any) -> Any: ...
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_actor, self._submission.address
+
     def __repr__(self) -> str:
-        return f"<Actor {self._submission.handle.actor.name}: {self._submission.handle.actor.state}>"
+        handle = self._submission.handle
+        state = "of another process" if handle is None else handle.actor.state
+        return f"<Actor {self._submission.address[1]}: {state}>"
+
+
+def find_actor(key: bytes, name: str) -> Actor[Any]:
+    """Return an actor that has travelled."""
+    handle = handles.get(key)
+    if handle is not None:
+        return Actor(ActorSubmission(handle), None)
+    from woolexec.api.task_executor import NestedActorSubmission
+
+    return Actor(NestedActorSubmission(key, name), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +24,18 @@ if TYPE_CHECKING:
     from woolexec.options import TaskOptions
 
 
+_making = threading.Lock()  # held while a key is chosen
+handles: weakref.WeakValueDictionary[bytes, Handle] = weakref.WeakValueDictionary()
+"""The actors of this process that have travelled, by their keys."""
+
+
 class Handle:
     """What the views of one actor share; the actor ends when it is collected."""
 
     def __init__(self, executor: Any, options: TaskOptions | None, cls: Any) -> None:
         self._executor = executor  # it is shut down when it is collected
         self.pool: EngineSubmission = executor._submission
+        self._key = b""
         self.door: ActorDoor = self.pool.engine.actors()
         self.ended = Latch()  # opens when the actor has ended
         self.is_closed = False
@@ -35,6 +43,16 @@ class Handle:
         self.actor: Actor = self.door.make(name, options, self.ended.open)
         self._finalizer = weakref.finalize(self, self.door.close, self.actor, cancel=False)
         self._finalizer.atexit = False
+
+    @property
+    def address(self) -> tuple[bytes, str]:
+        """What lets tasks call the actor: a key that nobody guesses, and the name."""
+        if not self._key:
+            with _making:
+                self._key = self._key or os.urandom(16)
+            handles[self._key] = self
+            self.door.table.by_key[self._key] = self.actor
+        return self._key, self.actor.name
 
     def close(self, *, cancel: bool) -> None:
         """Accept no more calls."""
@@ -93,6 +111,19 @@ class ActorSubmission(Submission):
                 return
             door.line_up(life)
         door.begin(life)
+
+    @property
+    def address(self) -> tuple[bytes, str]:
+        """What lets tasks call the actor."""
+        return self.handle.address
+
+    def end(self, *, wait: bool, cancel: bool) -> None:
+        """Accept no more calls, and end the actor after those that there are."""
+        if self.handle.pool.engine.forked:
+            return
+        self.handle.close(cancel=cancel)
+        if wait:
+            self.handle.wait()
 
     def _hand_on_to_actor(self, call: Call) -> None:
         self.handle.door.submit(self.handle.actor, call)

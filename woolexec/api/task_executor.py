@@ -19,6 +19,7 @@ from woolexec.api.submission import Submission
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
+from woolexec.resources import Line
 from woolexec.wire.frames import Next
 from woolexec.worker import nested_tasks
 
@@ -227,6 +228,50 @@ def _claim(call: Call) -> bool:
 class _NestedSubmission(Submission):
     def _holder(self) -> _NestedHolder:
         return _NestedHolder()
+
+
+class _ActorHolder(_NestedHolder):
+    """Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere."""
+
+    shares: ClassVar[bool] = False
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__()
+        self._key = key
+
+    def takes(self, value: Value) -> bool:
+        """Return False: calls of an actor refer to no values."""
+        return False
+
+    def release(self, entry: Call, payload: Any) -> None:
+        """Send a call, unless it was cancelled."""
+        entry.line = Line(actor=self._key)
+        super().release(entry, payload)
+
+
+class NestedActorSubmission(Submission):
+    """
+    Makes the calls of an actor, in a task.
+
+    :param key: names the actor; only its handles have it
+    :param name: its name
+    """
+
+    handle: ClassVar[None] = None
+
+    def __init__(self, key: bytes, name: str) -> None:
+        super().__init__(_submission._owner, _submission.functions, self._hand_on_to_actor, _NestedFuture)
+        self.address = key, name
+
+    def _hand_on_to_actor(self, call: Call) -> None:
+        call.line = Line(actor=self.address[0])
+        _hand_on(call)
+
+    def _holder(self) -> _ActorHolder:
+        return _ActorHolder(self.address[0])
+
+    def end(self, *, wait: bool, cancel: bool) -> None:
+        """Do nothing: the actor belongs to the process that made it."""
 
 
 _submission = _NestedSubmission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)

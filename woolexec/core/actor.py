@@ -25,7 +25,7 @@ from woolexec.errors import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
     from typing import Any, Protocol
 
     from woolexec.core.call import Call, Chunk
@@ -112,9 +112,10 @@ class ActorQueue(ReadyQueue):
                     return call
         return None
 
-    @property
-    def ancestors(self) -> list[int]:
-        """The calls that have called this actor again, by way of other tasks."""
+    def ancestors_among(self, outstanding: Container[int]) -> list[int]:
+        """Return the calls among these that have called this actor again, by way of other tasks; forget others."""
+        for number in [number for number in self._children if number not in outstanding]:
+            del self._children[number]
         return list(self._children)
 
 
@@ -147,10 +148,9 @@ class Actor(Relayed):
         *,
         limit: int = CONCURRENCY,
         restarts: int = 0,
-        key: bytes = b"",
         on_end: Callable[[], object] | None = None,
     ) -> None:
-        self.name, self.limit, self.restarts, self.key = name, limit, restarts, key
+        self.name, self.limit, self.restarts = name, limit, restarts
         self.inbox: deque[Call] = deque()  # any thread appends; the engine's takes
         self.is_told = False  # the engine's thread is about to look at the inbox
         self.is_closed = False
@@ -256,7 +256,7 @@ class Actor(Relayed):
                 self.move("lose")
             self._actors.make_again(self)
         else:
-            self.end(payload)
+            self.end(None if self.is_ending else payload)
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Refuse a value: a life has none."""

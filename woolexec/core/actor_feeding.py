@@ -70,11 +70,10 @@ def feed_far(actor: Actor, place: Any, group: Group, actions: Actions) -> None:
 def _nested(actor: Actor, place: Any) -> Iterable[Call]:
     """Take the calls for which a call of this actor waits: they do not wait behind others."""
     queue: Any = actor.main.queue
-    for ancestor in queue.ancestors:
-        if ancestor in place.outstanding:
-            while (call := queue.take_child(ancestor)) is not None:
-                actor.away[call] = None
-                yield call
+    for ancestor in queue.ancestors_among(place.outstanding):
+        while (call := queue.take_child(ancestor)) is not None:
+            actor.away[call] = None
+            yield call
 
 
 def _prune(actor: Actor, place: Place) -> None:

@@ -8,6 +8,8 @@ of this actor only.
 
 from __future__ import annotations
 
+import weakref
+
 from woolexec.core import actor_feeding, feeding
 from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_group
 from woolexec.core.call import LIFE, Call
@@ -67,6 +69,8 @@ class Actors:
         """Those that have not ended."""
         self.due: dict[Actor, None] = {}
         """Those at which the next round looks."""
+        self.by_key: weakref.WeakValueDictionary[bytes, Actor] = weakref.WeakValueDictionary()
+        """Those that have travelled; any thread adds."""
         self.is_closing = False
         """The engine is about to end: none is made again, and each ends after its calls."""
         self.error_of = error_of

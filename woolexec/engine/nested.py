@@ -5,10 +5,12 @@ from __future__ import annotations
 import weakref
 from collections import deque
 
+from woolexec import errors
 from woolexec.core.call import LANES, Call, Function, Pulled
 from woolexec.engine.submission import submit
 from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
+from woolexec.resources import Line
 from woolexec.wire.exceptions import ConstructorFailed, dump_failure
 from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield, encode
 from woolexec.wire.payload import File, attach
@@ -16,7 +18,7 @@ from woolexec.wire.values import Value, WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Protocol
 
     from woolexec.core.scheduler import Scheduler
@@ -129,12 +131,44 @@ class NestedTasks:
         receiver = _Receiver(self, worker, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
-        if parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
+        if frame.actor:
+            broken = self._call_actor(worker, call, frame.actor) or broken
+        elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
+            call.ancestor = next((each.number for each, at in self._above(worker, call) if at.actor is None), 0)
+        elif parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
         self._functions[function] = self._functions.get(function, 0) + 1
         self._size += added
         submit(call, broken, self._scheduler.add)
+
+    def _above(self, worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
+        """Yield the plain calls above one that this worker has submitted, and where each of them runs."""
+        number = call.parent
+        while (above := worker.place_of(number).outstanding.get(number)) is not None:
+            if not above.function.lane:
+                yield above, worker
+            if not isinstance(above.receiver, _Receiver):
+                return
+            worker, number = above.receiver.worker, above.parent
+
+    def _call_actor(self, worker: Worker, call: Call, key: bytes) -> BaseException | None:
+        """
+        Make a call one of an actor; return why it cannot be run, if it cannot.
+
+        If a plain method of that actor waits for it, by way of other tasks, it runs on top of that: it is its ancestor.
+        """
+        actors = self._scheduler.actors
+        actor = None if actors is None else actors.by_key.get(key)
+        if actor is None:
+            return errors.ActorLostError(f"{call.name} was not run, because the actor has ended")
+        line = Line(actor=actor)
+        call.line, call.ancestor = line, 0
+        for each, at in self._above(worker, call):
+            if at.actor is actor or each.line == line:
+                call.ancestor = each.number
+                break
+        return None
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
         """Return an error if there is no room for this beside others."""
@@ -177,6 +211,8 @@ class NestedTasks:
             return
         call = receiver.outstanding_call
         place = call.place
+        is_of_actor = call.line is not None and call.line.actor is not None
+        force = force and not (is_of_actor and not call.function.lane)  # other calls need the object
         if self._scheduler.main.queue.cancel(call):
             receiver.deliver_failure(call, None)
         elif force and place is not None and place.is_lane and place.candidate is None:

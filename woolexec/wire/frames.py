@@ -160,6 +160,7 @@ class Submit(Frame, number=7):
     name: str = STRING(9)
     code: tuple[str, ...] = STRINGS(11)
     values: tuple[int, ...] = FIXED64S(12)
+    actor: bytes = BLOB(13)
 
 
 class Wait(Frame, number=8):

@@ -162,7 +162,9 @@ def submit(call: Call, job: Job | None = None) -> None:
     function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     setup = job.slot.setup
-    if setup is not None:
+    if call.line is not None and call.line.actor is not None:
+        frame.actor = call.line.actor  # type: ignore[assignment]  # here it is known by its key
+    elif setup is not None:
         frame.function, frame.code = setup.wrap([function.payload]), setup.digests
     if call.context:
         frame.context = call.context
