@@ -45,7 +45,7 @@ FUNCTION = SimpleNamespace(payload=b"function", name="fn", lane=0)
 
 def make_call(receiver, context=b""):
     return SimpleNamespace(
-        number=0, receiver=receiver, function=FUNCTION, payload=b"payload", context=context, options=None
+        line=None, number=0, receiver=receiver, function=FUNCTION, payload=b"payload", context=context, options=None
     )
 
 

@@ -48,6 +48,9 @@ class Links:
         self.hear = rounds.outcomes.hear_link
         self.failed = rounds.outcomes.failed
         self.returned = rounds.outcomes.returned
+        self.called = rounds.outcomes.called
+        self.ups: dict[Any, None] = dispatcher.nested.ups
+        """The clients of this engine, by way of their links, who may know actors that tasks here call."""
         self.command = dispatcher.command
         self.is_running = dispatcher.is_running
         self.recall = scheduler.recall
@@ -109,6 +112,7 @@ class Links:
             self.failed(link, fault)
         if link in self._scheduler.links:
             self.due.discard(link)
+            self._dispatcher.nested.orphan(link)  # type: ignore[arg-type]  # it is like a worker here
             self._scheduler.settle(self._scheduler.left(link), error_of)
             self._scheduler.away.look()
 
@@ -122,6 +126,15 @@ class Links:
         self._scheduler.group_of(call).withdraw(place, (call.number,))
 
     # -- for the sessions of clients ----------------------------------------------------------------------------
+
+    def record(self, place: Place, call: Call) -> None:
+        """Record a call as outstanding at a client, which runs it."""
+        self._scheduler.lanes.record(place, call, 0.0)
+
+    def leave_upward(self, client: Remote, error_of: Callable[[Call], WorkerLostError]) -> None:
+        """Fail the calls that a client runs: its link has ended."""
+        lane = client.lane_place
+        self._scheduler.settle(self._scheduler.lanes.leave(lane, lane.last_started), error_of)
 
     def submit(self, call: Call, worker: int = 0) -> None:
         """

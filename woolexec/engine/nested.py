@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from functools import partial
 
 from woolexec import errors
 from woolexec.core.call import LANES, Call, Function, Pulled
@@ -12,7 +13,7 @@ from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
 from woolexec.resources import Line
 from woolexec.wire.exceptions import ConstructorFailed, dump_failure
-from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield, encode
+from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield
 from woolexec.wire.payload import File, attach
 from woolexec.wire.values import Value, WithValues
 
@@ -76,6 +77,7 @@ class NestedTasks:
         self._functions: dict[Function, int] = {}  # the number of tasks of each
         self._told: dict[int, int] = {}  # by worker: the maximum of the bytes of outcomes that it has not read
         self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
+        self.ups: dict[Any, None] = {}  # the clients of this engine, who may know actors that it does not
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
 
@@ -131,8 +133,9 @@ class NestedTasks:
         receiver = _Receiver(self, worker, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
+        add: Callable[[Call], object] = self._scheduler.add
         if frame.actor:
-            broken = self._call_actor(worker, call, frame.actor) or broken
+            add = self._way_to_actor(worker, call, frame.actor)
         elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
             call.ancestor = next((each.number for each, at in self._above(worker, call) if at.actor is None), 0)
         elif parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
@@ -140,7 +143,7 @@ class NestedTasks:
         self._tasks[worker.id, frame.task] = receiver
         self._functions[function] = self._functions.get(function, 0) + 1
         self._size += added
-        submit(call, broken, self._scheduler.add)
+        submit(call, broken, add)
 
     def _above(self, worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
         """Yield the plain calls above one that this worker has submitted, and where each of them runs."""
@@ -152,23 +155,25 @@ class NestedTasks:
                 return
             worker, number = above.receiver.worker, above.parent
 
-    def _call_actor(self, worker: Worker, call: Call, key: bytes) -> BaseException | None:
+    def _way_to_actor(self, worker: Worker, call: Call, key: bytes) -> Callable[[Call], object]:
         """
-        Make a call one of an actor; return why it cannot be run, if it cannot.
+        Return what runs a call of an actor: the scheduler, or the client of this engine, who may know it.
 
         If a plain method of that actor waits for it, by way of other tasks, it runs on top of that: it is its ancestor.
         """
         actors = self._scheduler.actors
         actor = None if actors is None else actors.by_key.get(key)
         if actor is None:
-            return errors.ActorLostError(f"{call.name} was not run, because the actor has ended")
+            up = min(self.ups, key=lambda each: each.hops, default=None)
+            call.ancestor = 0
+            return _fail if up is None else partial(up.call_actor, key=key, parent=_known_above(worker, call.parent))
         line = Line(actor=actor)
         call.line, call.ancestor = line, 0
         for each, at in self._above(worker, call):
             if at.actor is actor or each.line == line:
                 call.ancestor = each.number
                 break
-        return None
+        return self._scheduler.add
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
         """Return an error if there is no room for this beside others."""
@@ -269,15 +274,15 @@ class NestedTasks:
             self._size -= len(function.payload)
         return True
 
-    def finish(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
+    def finish(self, receiver: _Receiver, frame: Message, payload: Any = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""
         if not self._remove((receiver.worker.id, receiver.task)):
             return
-        size = len(frame.payload) + (0 if file is None else len(file))  # type: ignore[attr-defined]  # outcomes have one
-        if self._is_too_much(receiver.worker, size):
+        size = len(frame.payload if payload is None else payload)  # type: ignore[attr-defined]  # outcomes have one
+        if receiver.worker.candidate is None and self._is_too_much(receiver.worker, size):
             text = f"the task that submitted this one has not read {self._limit} bytes of the outcomes of others"
-            frame, file = Raise(call=receiver.task, payload=dump_failure(MemoryError(text))), None
-        self.tell(receiver, frame, file)
+            frame, payload = Raise(call=receiver.task, payload=dump_failure(MemoryError(text))), None
+        self.tell(receiver, frame, payload)
 
     def _is_too_much(self, worker: Worker, size: int) -> bool:
         """Return whether an outcome finds no room beside those that a worker has not read."""
@@ -287,14 +292,29 @@ class NestedTasks:
         self._told[worker.id] = told
         return told > self._limit and told > size
 
-    def tell(self, receiver: _Receiver, frame: Message, file: File | None = None) -> None:
-        """Send a frame to the worker that submitted a task."""
-        worker = receiver.worker
+    def tell(self, receiver: _Receiver, frame: Message, payload: Any = None) -> None:
+        """Send a frame, which may have a payload, to the worker that submitted a task."""
+        worker: Any = receiver.worker
         if not worker.is_dead:
-            worker.send(encode(frame), file)
+            worker.answer(receiver.task, frame, payload)
             self._dispatcher.due.add(worker)
-            if receiver.outstanding_call.parent in worker.lane_place.outstanding:
+            if worker.candidate is None and receiver.outstanding_call.parent in worker.lane_place.outstanding:
                 self._dispatcher.interrupt_reader(worker)
+
+
+def _fail(call: Call) -> None:
+    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended")
+    call.receiver.deliver_failure(call, error)
+
+
+def _known_above(worker: Any, number: int) -> int:
+    """Return the client's number of the nearest call above a task that came from the client; 0: there is none."""
+    while (above := worker.place_of(number).outstanding.get(number)) is not None:
+        receiver = above.receiver
+        if not isinstance(receiver, _Receiver):
+            return getattr(receiver, "number", 0)
+        worker, number = receiver.worker, above.parent
+    return 0
 
 
 class _Receiver(Pulled):
@@ -322,7 +342,7 @@ class _Receiver(Pulled):
         """Send the encoded value to the worker, with changed context variables."""
         frame = Return(call=(self.task,), seconds=(0.0,))
         frame.context = context
-        self._tasks.finish(self, frame, attach(frame, payload))
+        self._tasks.finish(self, frame, payload)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
         """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
@@ -352,4 +372,4 @@ class _Receiver(Pulled):
             return
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context
-        self._tasks.tell(self, below, attach(below, frame.payload))
+        self._tasks.tell(self, below, frame.payload)

@@ -14,7 +14,7 @@ from woolexec.core.retry import NOT_STARTED
 from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
-from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Wait, Yield
+from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.values import KEPT
 
@@ -230,6 +230,19 @@ class Outcomes:
         self._nested.hear(worker, frame, self._supervisor.broken)
 
     # -- from peers ---------------------------------------------------------------------------------------------
+
+    def called(self, link: Remote, frame: Message) -> None:
+        """
+        Handle a frame about a call of an actor of ours that a task at a peer makes.
+
+        :raises ProtocolError: if it is another task
+        """
+        if isinstance(frame, Submit) and not frame.actor:
+            raise ProtocolError("a peer has submitted a task that is no call of an actor")
+        broken = self._supervisor.broken
+        if self.mark is not None:  # the call would run code of theirs
+            broken = RuntimeError('tasks at peers cannot call actors of a pool with results="plain"')
+        self._nested.hear(link, frame, broken)  # type: ignore[arg-type]  # it is like a worker here
 
     def hear_link(self, link: Remote, frame: Message) -> None:
         """

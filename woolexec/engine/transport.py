@@ -206,6 +206,11 @@ class Transport:
         """Queue a command for a call."""
         self.send(encode(frame), file)
 
+    def answer(self, task: int, frame: Message, payload: bytes | File | Parts | None = None) -> None:
+        """Send an outcome of a task that was submitted there."""
+        file = None if payload is None else attach(frame, payload)
+        self.send(encode(frame), file)
+
     def send(self, frames: bytes, file: File | None = None) -> None:
         """Queue encoded frames; `flush` writes them."""
         raise NotImplementedError

@@ -36,8 +36,8 @@ def test_empty_slot_is_an_error(definitions):
 
 def test_lane_that_there_is_not_is_an_error(definitions):
     definitions.define(Define(function=1))
-    with pytest.raises(ProtocolError, match="no lane 4"):
-        definitions.function(Start(function=1, lane=4))
+    with pytest.raises(ProtocolError, match="no lane 5"):
+        definitions.function(Start(function=1, lane=5))
 
 
 def test_oldest_function_is_forgotten_with_its_bytes(definitions, quota):

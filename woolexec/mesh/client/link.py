@@ -29,12 +29,12 @@ from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import Packing
-from woolexec.mesh.link.outbox import Outbox
+from woolexec.mesh.link.outbox import ABOVE, Outbox
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode, decode_returns
-from woolexec.wire.frames import Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, encode
+from woolexec.wire.frames import COMMANDS, Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, Submit, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.protobuf import Message
 
@@ -90,6 +90,7 @@ class Link(LinkValues):
         "shares",
         "values",
     )
+    is_dead = False  # it is forgotten as soon as it has ended
 
     def __init__(
         self,
@@ -169,6 +170,18 @@ class Link(LinkValues):
         """Give encoded frames to the stream."""
         assert file is None  # descriptors cannot be sent to another host
         self._outbox.put(frames)
+
+    @property
+    def id(self) -> str:
+        """What tells it from workers, as one that submits calls of actors."""
+        return self.identity
+
+    def answer(self, task: int, frame: Message, payload: bytes | File | Parts | None = None) -> None:
+        """Send the outcome of a call of an actor that a task at the peer has made."""
+        if payload is None:
+            self._outbox.put(encode(frame), ABOVE | task)
+        else:
+            self._outbox.put_frame(ABOVE | task, frame, payload)
 
     def flush(self) -> bool:
         """Return True: the outbox does the writing."""
@@ -356,11 +369,20 @@ def _close_if_done(link: Link) -> None:
         link.close()
 
 
+def _called(link: Link, frame: Any) -> None:
+    """Take a call of an actor that a task at the peer makes, or a command for one."""
+    if getattr(frame, "extent", ()):
+        task = frame.task if isinstance(frame, Submit) else frame.call
+        frame.payload = link._arriving.take(frame, ABOVE | task)
+    link._links.called(link, frame)
+
+
 _OWN: dict[type, Callable[[Link, Any], None]] = {
     Started: Link._started,
     Stop: Link._leave,
     Keep: Link.take_value,
     Drop: Link.lose_values,
     **dict.fromkeys(Arriving.FRAMES, Link._arrived),
+    **dict.fromkeys((Submit, Cancel, *COMMANDS), _called),
 }
 """The frames that concern the link itself; the others are handled by the engine."""

@@ -54,6 +54,9 @@ OPTIONS = [
 ]
 
 
+ABOVE = 1 << 61
+"""Added to the number of a call that a peer has its client run, it names what travels of that."""
+
 ON_LINK = 1 << 63
 """Added to the number of a value, it names the parts of the value, where others are named by their calls."""
 

@@ -171,7 +171,7 @@ class Acceptor:
             fetching=fetching,
             packing=Packing(self._compression, hello.compression),
         )
-        served.identity = identity
+        served.identity, served.upward.hops = identity, hello.hops
         return tenant, served
 
     @property

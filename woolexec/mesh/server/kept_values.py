@@ -17,7 +17,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.link.outbox import ON_LINK, VALUES
 from woolexec.mesh.server.stays import Stays
 from woolexec.wire.descriptors import is_scarce
-from woolexec.wire.frames import Drop, Keep, encode
+from woolexec.wire.frames import Drop, Fetch, Keep, Pull, encode
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import is_for_all
 from woolexec.wire.values import LEAST_KEPT, Value, WithValues
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.byte_quota import ByteQuota
     from woolexec.mesh.server.fetching import Fetching
-    from woolexec.wire.frames import Fetch, Pull
     from woolexec.wire.payload import Parts
+    from woolexec.wire.protobuf import Message
 
 
 _KEY = 16
@@ -104,6 +104,11 @@ class KeptValues:
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def handlers(self) -> dict[type[Message], Callable[[Any], object]]:
+        """The frames about values, with what handles them."""
+        return {Keep: self.keep, Drop: self.drop, Fetch: self.fetch, Pull: self.pull}
 
     def keep(self, frame: Keep) -> None:
         """

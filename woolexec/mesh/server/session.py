@@ -25,6 +25,7 @@ from woolexec.mesh.server.kept_values import KeptValues
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
+from woolexec.mesh.server.upward import Upward
 from woolexec.options import TaskOptions
 from woolexec.platform.memory import usable_memory
 from woolexec.resources import Requirement
@@ -34,10 +35,6 @@ from woolexec.wire.frames import (
     Cancel,
     Code,
     Define,
-    Drop,
-    Fetch,
-    Keep,
-    Pull,
     Recall,
     Recalled,
     Settings,
@@ -117,6 +114,7 @@ class Served:
         self.log = LogFeed(self.outbox).send
         self.outstanding: dict[int, Answer] = {}
         self._actors = ClientActors(engine.links, self.outstanding)
+        self.upward = Upward(engine.links, self.outbox, self._arriving, client)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
         self._engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
@@ -207,12 +205,10 @@ class Served:
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
-                Keep: self.values.keep,
-                Drop: self.values.drop,
-                Fetch: self.values.fetch,
-                Pull: self.values.pull,
+                **self.values.handlers,
                 Code: self._code.take,
                 Settings: self._use_settings,
+                **self.upward.handlers,
             },
         )
 
@@ -364,6 +360,7 @@ class Served:
     def abandon(self) -> None:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
         self._definitions.clear()
+        self.upward.close()
         self._engine.go_on(self)
         for number, answer in list(self.outstanding.items()):
             if number in self.outstanding:  # ending one may deliver the outcomes of others

@@ -1,0 +1,147 @@
+"""Handles of actors in tasks at peers: their calls go by way of the process that has made the actor."""
+
+import pytest
+
+from tests.faults import actors
+from tests.faults.actors import Counter, Refusing, Talker
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
+from woolexec import ActorLostError, PeerPoolExecutor
+from woolexec.mesh.server.peer import Peer
+
+
+@pytest.fixture
+def pool():
+    """A pool of two peers."""
+    with Peer(1, credentials=CREDENTIALS) as one, Peer(1, credentials=CREDENTIALS) as other, joined(one, other) as pool:
+        yield pool
+
+
+@pytest.fixture
+def everywhere(pool):
+    """An actor at each peer."""
+    actors = [pool.actor(Counter) for _ in range(2)]
+    for actor in actors:
+        actor.submit(Counter.add, 0).result(PATIENCE)
+    assert len({actor._submission.handle.actor.target for actor in actors}) == 2
+    return actors
+
+
+def test_tasks_call_actors_of_any_peer_in_every_way(pool, everywhere):
+    for counter in everywhere:
+        assert pool.submit(actors.use, counter, 3).result(PATIENCE) == [1, 2, 3]
+        assert pool.submit(actors.use_later, counter, 2).result(PATIENCE) == [4, 5]
+        assert pool.submit(actors.use_as_stream, counter, 3).result(PATIENCE) == [6, 7, 8]
+        assert pool.submit(actors.pass_on, counter, 1).result(PATIENCE) == [9]
+        assert pool.submit(actors.give_back, counter).result(PATIENCE).submit(Counter.add, 1).result(PATIENCE) == 10
+
+
+def test_actors_call_actors_of_any_peer(pool, everywhere):
+    talkers = [pool.actor(Talker) for _ in range(2)]
+    for times, (talker, counter) in enumerate(
+        zip(talkers * 2, [everywhere[0], *everywhere, everywhere[1]], strict=True), 1
+    ):
+        assert len(talker.submit(Talker.ask_for, counter, times).result(PATIENCE)) == times
+
+
+@pytest.mark.parametrize("method", [Talker.ask, Talker.ask_later])
+def test_calls_that_go_in_a_circle_between_peers_finish(pool, method):
+    one, other = pool.actor(Talker), pool.actor(Talker)
+    one.submit(Talker.meet, other).result(PATIENCE)
+    other.submit(Talker.meet, one).result(PATIENCE)
+
+    assert one.submit(method, 9).result(PATIENCE) == 5
+
+
+def test_actor_here_is_called_by_tasks_at_a_peer_and_by_tasks_here(peer):
+    with joined(peer, local=1) as pool:
+        counter = pool.actor(Counter)
+        counter.submit(Counter.add, 0).result(PATIENCE)
+        name = next(iter(pool._engine.scheduler.links)).name
+        there = pool.with_options(at=name)
+
+        assert there.submit(actors.use, counter, 3).result(PATIENCE) == [1, 2, 3]
+        assert sorted(pool.map(_use_once, [counter] * 10)) == list(range(4, 14))
+
+
+def test_each_task_keeps_the_order_of_its_calls(pool, everywhere):
+    for future in [pool.submit(actors.see_all, everywhere[0], caller, 100) for caller in range(4)]:
+        future.result(PATIENCE)
+    seen = everywhere[0].submit(Counter.what_was_seen).result(PATIENCE)
+
+    for caller in range(4):
+        assert [number for who, number in seen if who == caller] == list(range(100))
+
+
+def test_large_arguments_and_results_of_a_task_s_call(apart, pool, everywhere):
+    for counter in everywhere:
+        assert pool.submit(_exchange, counter, 1_500_000).result(PATIENCE) == 1_500_000
+
+
+def test_failures_arrive_in_the_task(pool, everywhere):
+    assert isinstance(pool.submit(_fail, everywhere[0]).exception(PATIENCE), LookupError)
+    assert isinstance(pool.submit(_die, everywhere[0]).exception(PATIENCE), ActorLostError)
+    assert isinstance(pool.submit(_use_once, everywhere[0]).exception(PATIENCE), ActorLostError)
+    assert isinstance(pool.submit(_use_refusing, pool.actor(Refusing)).exception(PATIENCE), LookupError)
+
+
+def test_handle_of_an_actor_that_has_ended_says_so(pool):
+    counter, talker = pool.actor(Counter), pool.actor(Talker)
+    talker.submit(Talker.meet, counter).result(PATIENCE)
+    counter.shutdown()
+    error = talker.submit(_ask_the_other).exception(PATIENCE)
+
+    assert isinstance(error, ActorLostError)
+    assert "has ended" in str(error)
+
+
+def test_peer_that_is_not_trusted_cannot_call_actors(peer):
+    with PeerPoolExecutor(peers=[peer.address], credentials=CREDENTIALS, results="plain", peers_timeout=5.0) as pool:
+        counter = pool.actor(Counter)
+        counter.submit(Counter.add, 1).result(PATIENCE)
+
+        assert "cannot call actors" in str(pool.submit(actors.use, counter, 1).exception(PATIENCE))
+        assert counter.submit(Counter.add, 1).result(PATIENCE) == 2
+
+
+def test_retries_of_a_task_s_call_are_the_owner_s_matter(pool, everywhere, tmp_path):
+    assert pool.submit(_add_with_retries, everywhere[1], tmp_path / "tries").result(PATIENCE) == "third"
+
+
+def _use_once(counter):
+    return counter.submit(Counter.add, 1).result()
+
+
+def _exchange(counter, size):
+    return len(counter.submit(_twice, b"x" * size).result()) // 2
+
+
+def _twice(counter, data):
+    return data * 2
+
+
+def _fail(counter):
+    counter.submit(Counter.fail).result()
+
+
+def _die(counter):
+    counter.submit(Counter.die).result()
+
+
+def _use_refusing(refusing):
+    refusing.submit(Refusing.method).result()
+
+
+def _ask_the_other(talker):
+    return talker.other.submit(Counter.add, 1).result()
+
+
+def _add_with_retries(counter, path):
+    return counter.with_options(retries=2, retry_on=OSError).submit(_third_time, path).result()
+
+
+def _third_time(counter, path):
+    with path.open("a") as file:
+        file.write("x")
+    if path.stat().st_size < 3:
+        raise OSError("not yet")
+    return "third"

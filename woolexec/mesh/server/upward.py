@@ -1,0 +1,115 @@
+"""
+The way from a peer to its client, for calls of actors that tasks here have handles of.
+
+::
+
+    task at the peer --Submit--> the client's engine here --Submit, with the actor's key--> the client
+                     <--Return--                          <--Return, Raise, Started, Yield--  which finds the actor
+
+To the engine here the client is a place that runs such calls and no others.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from woolexec import errors
+from woolexec.core.candidate import Candidate
+from woolexec.core.place import RemoteLane
+from woolexec.engine.transport import Remote, Sent
+from woolexec.mesh.link.outbox import ABOVE
+from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Yield, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from woolexec.core.call import Call
+    from woolexec.engine.links import Links
+    from woolexec.mesh.link.arriving import Arriving
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.wire.payload import File
+    from woolexec.wire.protobuf import Message
+
+_MOST = 10_000
+"""Maximum number of calls that have not ended."""
+
+
+class Upward(Remote):
+    """
+    The client of one link, as a place for calls of its actors.
+
+    :ivar hops: peers between that client and the one whose tasks these are
+    """
+
+    __slots__ = ("_arriving", "_links", "_outbox", "handlers", "has_sent", "hops", "lane_place", "name")
+
+    def __init__(self, links: Links, outbox: Outbox, arriving: Arriving, client: str) -> None:
+        super().__init__(monotonic())
+        self.hops = 0
+        self.has_sent, self.name = Sent(), client
+        self.candidate = Candidate(self, client, client, is_here=False, address=client)
+        self.lane_place = RemoteLane(self, _MOST, monotonic())
+        self._links, self._outbox, self._arriving = links, outbox, arriving
+        links.ups[self] = None
+        self.handlers: dict[type[Message], Callable[[Any], None]] = dict.fromkeys(
+            (Return, Raise, Started, Yield), self._hear
+        )
+
+    # -- to the client ------------------------------------------------------------------------------------------
+
+    def call_actor(self, call: Call, key: bytes, parent: int) -> None:
+        """
+        Have the client run a call of an actor.
+
+        :param parent: the client's number of the call that has submitted it
+        """
+        if len(self.lane_place.outstanding) >= _MOST:
+            call.receiver.deliver_failure(call, errors.ActorLostError(f"{call.name}: too many calls of actors"))
+            return
+        options, call.options, call.is_plain = call.options, None, False  # they are the client's matter
+        self._links.record(self.lane_place, call)
+        frame = Submit(task=call.number, parent=parent, function=call.function.payload, name=call.function.name)
+        frame.lane, frame.context, frame.actor = call.function.lane, call.context, key
+        if options is not None:
+            frame.options = Options(**options.submit_fields)
+        self._outbox.put_frame(ABOVE | call.number, frame, call.payload)
+
+    def send_command(self, frame: Any, file: File | None = None) -> None:
+        """Send a command for a call; a coroutine that is to be cancelled is closed, as a stream is."""
+        if frame.__class__ is Cancel:
+            frame = Close(call=frame.call)
+        if file is None:
+            self._outbox.put(encode(frame), ABOVE | frame.call)
+        else:
+            self._outbox.put_frame(ABOVE | frame.call, frame, file)
+
+    def flush(self) -> bool:
+        """Return True: the outbox does the writing."""
+        return True
+
+    def withdraw(self, call: Call) -> bool:
+        """Return False: calls are not taken back."""
+        return False
+
+    # -- from the client ----------------------------------------------------------------------------------------
+
+    def _hear(self, frame: Any) -> None:
+        number = frame.call if isinstance(frame.call, int) else frame.call[0]
+        if getattr(frame, "extent", ()):
+            frame.payload = self._arriving.take(frame, ABOVE | number)
+        if frame.__class__ is Started:
+            call = self.lane_place.began(number, monotonic())
+            if call is not None:
+                call.receiver.deliver_start(call)
+        else:
+            self._links.hear(self, frame)
+
+    def close(self) -> None:
+        """Fail the calls that have not ended: the link has."""
+        self._links.ups.pop(self, None)
+        self._links.leave_upward(self, _lost)
+
+
+def _lost(call: Call) -> errors.ActorLostError:
+    return errors.ActorLostError(f"the link to the process that knows the actor has ended while {call.name} ran")
