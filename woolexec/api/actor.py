@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from woolexec.api.async_api import Items, StreamScope
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
-    from woolexec.api.task_executor import NestedActorSubmission
     from woolexec.futures.call_future import CallFuture
 
     P = ParamSpec("P")
@@ -53,7 +52,7 @@ class Actor(BaseExecutor, Generic[A]):
     """
 
     def __init__(self, submission: Any, options: Any) -> None:  # users have no names for their types
-        self._submission: ActorSubmission | NestedActorSubmission = submission
+        self._submission: Any = submission  # in a task that of `woolexec.api.task_executor`
         self._options = options
 
     @classmethod
@@ -283,6 +282,6 @@ def find_actor(key: bytes, name: str) -> Actor[Any]:
     handle = handles.get(key)
     if handle is not None:
         return Actor(ActorSubmission(handle), None)
-    from woolexec.api.task_executor import NestedActorSubmission
+    from woolexec.api.task_executor import submission_to
 
-    return Actor(NestedActorSubmission(key, name), None)
+    return Actor(submission_to(key, name), None)

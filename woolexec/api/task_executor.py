@@ -249,7 +249,7 @@ class _ActorHolder(_NestedHolder):
         super().release(entry, payload)
 
 
-class NestedActorSubmission(Submission):
+class _NestedActorSubmission(Submission):
     """
     Makes the calls of an actor, in a task.
 
@@ -275,6 +275,12 @@ class NestedActorSubmission(Submission):
 
 
 _submission = _NestedSubmission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)
+
+
+def submission_to(key: bytes, name: str) -> Any:
+    """Return what makes the calls of an actor in this task."""
+    return _NestedActorSubmission(key, name)
+
 
 ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
 """The pool of the innermost ``with`` or ``async with`` block around the running code."""
