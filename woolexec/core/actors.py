@@ -48,6 +48,10 @@ PAUSE = 1.0
 """Seconds in which a peer that has refused an actor is offered no other one."""
 
 
+FORKS = 8
+"""Maximum number of workers that are started for actors at once: a thousand would have the fork server give up."""
+
+
 class Actors:
     """
     Decides about actors.
@@ -78,6 +82,7 @@ class Actors:
         scheduler.unmet.queues.append(self.queue)
         self._count: dict[Any, int] = {}  # of those at each link, and here (None)
         self._shut: set[Any] = set()  # links that have refused one
+        self._forking: set[Any] = set()  # workers that have no process yet
 
     def new_group(self) -> Group:
         """Make a group for the calls of one actor."""
@@ -192,7 +197,7 @@ class Actors:
         link = min(links, key=lambda link: self._count.get(link, 0) / link.width, default=None)
         if link is not None and (here is None or self._count.get(link, 0) / link.width < here):
             return link.lane_place  # type: ignore[no-any-return]  # of a link
-        if here is None:
+        if here is None or len(self._forking) >= FORKS:
             return None
         worker = self._actions.start_worker(life.receiver)
         return None if worker is None else worker.lane_place
@@ -281,11 +286,17 @@ class Actors:
         """Add a worker that was started for an actor."""
         self._scheduler.all_workers[worker.id] = worker
         worker.offer = worker.lane_place.offer = self._scheduler.offer
+        self._forking.add(worker)
+
+    def forked(self, worker: Any) -> None:
+        """Note that a worker has a process, or is gone."""
+        self._forking.discard(worker)
 
     def left(self, worker: Any) -> list[Call]:
         """Remove a worker that is gone; return the life that is lost, and the calls that may have been started."""
         actor: Actor = worker.actor
         actor.worker = None
+        self.forked(worker)
         lane = worker.lane_place
         lost = actor.lanes.leave(lane, lane.last_started) + actor.main.leave(worker, worker.last_started)
         if any(call.function.lane == LIFE and call.receiver is not actor for call in lost):

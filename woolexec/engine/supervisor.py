@@ -191,6 +191,9 @@ class Supervisor:
         worker = self.workers.get(number)
         if worker is not None:
             worker.pid = pid
+            if worker.actor is not None and self._scheduler.actors is not None:
+                self._scheduler.actors.forked(worker)
+                self._loop.wake()  # others may wait for that
             self.initializer.watch(worker)
 
     def ended(self, number: int, exitcode: int | None) -> None:
