@@ -7,7 +7,7 @@ import pytest
 from tests.core.parts import Actions, make_call
 from tests.core.test_actor import call_of, life_of, lost
 from woolexec.core.actor import ENDED, Actor
-from woolexec.core.actors import Actors
+from woolexec.core.actors import FORKS, Actors
 from woolexec.core.call import LIFE
 from woolexec.core.offer import Offer
 from woolexec.core.scheduler import Scheduler
@@ -107,6 +107,18 @@ def test_closed_actor_that_was_never_placed_ends_at_once():
 
     assert actor.state == ENDED
     assert actors.queue.head() is None
+
+
+def test_only_some_workers_are_started_at_once():
+    actors, actions = table()
+    made = [Actor(actors, "it") for _ in range(FORKS + 2)]
+    for actor in made:
+        life_of(actor, actors)
+    actors.feed()
+    assert actions.started == FORKS
+    actors.forked(made[0].target)
+    actors.feed()
+    assert actions.started == FORKS + 1
 
 
 def test_idempotent_call_of_an_actor_that_has_ended_is_failed():

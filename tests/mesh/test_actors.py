@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import threading
 
@@ -305,13 +306,40 @@ def test_call_of_an_actor_that_a_peer_does_not_know_is_given_back(pool):
     with pool.with_options(restarts=1).actor(Counter) as counter:
         counter.submit(Counter.add, 1).result(PATIENCE)
         actor = counter._submission.handle.actor
-        number = actor.life.number
-        actor.life.number = 10**6  # as if it named an incarnation that is gone
-        future = counter.submit(Counter.add, 1)
-        assert eventually(lambda: actor.is_waiting or future.running() or True)
-        actor.life.number = number
+        number, actor.life.number = actor.life.number, 10**6  # as if it named an incarnation that is gone
+        refused = pool._engine.scheduler.actors.refused
+        given_back = []
 
-        assert future.result(PATIENCE) == 2
+        def note(link, numbers):
+            given_back.extend(numbers)
+            actor.life.number = number
+            return refused(link, numbers)
+
+        pool._engine.scheduler.actors.refused = note
+        assert counter.submit(Counter.add, 1).result(PATIENCE) == 2
+        assert len(given_back) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a thousand processes, on a machine with much else to do
+def test_thousand_actors_live_at_two_peers():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))  # three descriptors for each, in this process
+    try:
+        with (
+            Peer(1, credentials=CREDENTIALS) as one,
+            Peer(1, credentials=CREDENTIALS) as other,
+            joined(one, other) as pool,
+        ):
+            actors = [pool.actor(Counter, number) for number in range(1000)]
+            first = [actor.submit(Counter.add, 1) for actor in actors]
+            assert [future.result(500) for future in first] == list(range(1, 1001))
+            later = [actor.submit(Counter.add, 1) for _ in range(3) for actor in actors]
+            assert [future.result(500) for future in later[-1000:]] == list(range(4, 1004))
+            places = [where(actor) for actor in actors]
+            assert sorted(map(places.count, set(places))) == [500, 500]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def _see(counter, caller, number, data):
