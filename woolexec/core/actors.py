@@ -112,9 +112,6 @@ class Actors:
     def note_end(self, life: Call) -> None:
         """Do nothing: the receiver of a life is told."""
 
-    def address(self, frame: Any, life: Call) -> None:
-        """Do nothing: a life names no object."""
-
     def make_again(self, actor: Actor) -> None:
         """Queue the next life of an actor that is lost."""
         assert actor.life is not None

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
-from woolexec.core.call import SENT, UNCERTAIN, Call, Function
+from woolexec.core.call import LIFE, SENT, UNCERTAIN, Call, Function
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
 from woolexec.core.place import RemoteLane, RemotePlace
@@ -213,7 +213,7 @@ class Link(LinkValues):
         if call.options is not None and self._links.may_stay(call):
             frame.keep = True
         actor: Any = None if call.line is None else call.line.actor
-        if actor is not None:
+        if actor is not None and call.function.lane != LIFE:
             actor.address(frame, call)
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
