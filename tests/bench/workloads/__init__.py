@@ -9,7 +9,7 @@ from .balance import LONG_MAP, LONG_SUBMIT, SLEEPS, UNEVEN
 from .data import ARRAY, BYTES, OWN, VALUES
 from .graphs import GRAPH, GRAPH_DISTRIBUTED, GRAPH_SUBMIT
 from .joblib import JOBLIB
-from .latency import ROUND_TRIP
+from .latency import ACTOR, ROUND_TRIP
 from .link import LINK, LINK_ALONE
 from .memory import IDLE, OUTSTANDING
 from .scale import SCALE
@@ -26,6 +26,7 @@ WORKLOADS: tuple[Workload, ...] = (
     MAP_CHUNKED,
     UNEVEN,
     ROUND_TRIP,
+    ACTOR,
     ARRAY,
     BYTES,
     VALUES,
