@@ -12,9 +12,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.mesh.array_tasks import (
+    LONG,
+    boom,
+    fail_the_second_time,
+    items,
+    length,
+    nested,
+    note_and_make,
+    ones,
+    slow_ones,
+    text,
+    total,
+    total_async,
+    where,
+    where_async,
+)
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.test_put import way  # noqa: F401  # a fixture
-from woolexec import ProtocolError, UnsatisfiableError, ValueLostError, WorkerLostError, current_executor
+from woolexec import ProtocolError, UnsatisfiableError, ValueLostError, WorkerLostError
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
@@ -23,39 +39,6 @@ from woolexec.mesh.server.peer import Peer
 from woolexec.mesh.server.stays import Stays
 from woolexec.wire.frames import Drop, Fetch, Keep, encode
 from woolexec.wire.values import LEAST_KEPT
-
-LONG = 1 << 18  # 2 MiB: several parts
-
-
-def ones(number=LONG):
-    return np.ones(number)
-
-
-def total(*arrays):
-    return float(sum(map(np.sum, arrays)))
-
-
-async def total_async(array):
-    return float(array.sum())
-
-
-def slow_ones(path):
-    path.touch()
-    while path.exists():
-        time.sleep(0.005)
-    return ones()
-
-
-def text():
-    return "x" * LONG
-
-
-def length(made):
-    return len(made)
-
-
-def where(array):
-    return os.getpid()
 
 
 def made(kept, *args):
@@ -342,16 +325,6 @@ def test_peers_that_are_not_trusted_keep_nothing(peer):
         assert values_at(peer) == [0]
 
 
-def nested():
-    futures = [current_executor().with_options(keep=True).submit(ones, 1 << 16) for _ in range(3)]
-    return sum(total(future.result()) for future in futures)
-
-
-def items(number):
-    for _ in range(number):
-        yield ones(1 << 14)
-
-
 def test_tasks_of_tasks_maps_and_streams_keep_nothing(peer, kept, fetched):
     assert kept.submit(nested).result(PATIENCE) == 3 << 16
     assert [total(array) for array in kept.map(ones, [LONG] * 3)] == [LONG] * 3
@@ -525,12 +498,6 @@ def test_lost_value_fails_whoever_needs_it(unanswered, two):
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
-def note_and_make(path, *arrays):
-    with path.open("a") as file:
-        file.write("x")
-    return ones() + sum(arrays)
-
-
 @pytest.fixture
 def made_at(two):
     """A function that makes a value at one of two peers, and returns it with the links to that and to the other."""
@@ -577,13 +544,6 @@ def test_task_that_waits_elsewhere_for_a_lost_value_gives_its_place_up(tmp_path,
         two[0 if two[0].address == home.candidate.address else 1].close()  # one worker is left for all of it
         assert {future.result(PATIENCE) for future in futures} == {LONG}
         assert (tmp_path / "starts").read_text() == "xx"
-
-
-def fail_the_second_time(path):
-    if path.exists():
-        raise LookupError("again")
-    path.touch()
-    return ones()
 
 
 def test_value_that_cannot_be_made_again_is_lost(tmp_path, two, made_at):
@@ -685,7 +645,7 @@ def test_peers_of_other_hosts_are_not_told_addresses_of_this_one(monkeypatch, pa
 
 
 def test_peer_that_runs_only_listed_functions_fetches_nothing(fetched, pulled, made_at):
-    allow = ["tests.mesh.test_keep:text", "tests.mesh.test_keep:length"]
+    allow = ["tests.mesh.array_tasks:text", "tests.mesh.array_tasks:length"]
     with two_peers(allow=allow) as two, joined(*two) as pool:
         made, _, far = made_at(pool, text)
         assert pool.with_options(at=far.name).submit(length, made).result(PATIENCE) == LONG
@@ -880,10 +840,6 @@ def test_task_runs_where_a_value_is(tmp_path, two, option, is_done):
         assert set(mapped) <= set(peer_at(home, two).engine.pids)
 
 
-async def where_async():
-    return os.getpid()
-
-
 def test_task_runs_at_a_peer_that_is_named(two):
     with joined(*two) as pool:
         for link in links_of(pool):
@@ -896,10 +852,6 @@ def test_task_runs_at_a_peer_that_is_named(two):
 def test_peer_that_is_not_there_is_said_not_to_be(two):
     with joined(*two) as pool, pytest.raises(UnsatisfiableError, match="no peer offers at nowhere"):
         pool.with_options(at="nowhere").submit(abs, -1).result(PATIENCE)
-
-
-def boom():
-    raise LookupError("boom")
 
 
 def test_failure_of_the_value_fails_what_must_run_there_and_not_what_wishes_to(pool):

@@ -3,30 +3,19 @@
 import asyncio
 import contextlib
 import gc
-import time
 
 import numpy as np
 import pytest
 
+from tests.mesh.array_tasks import LONG, change, ones, pass_on, pass_on_many, slow_total, total
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import PeerPoolExecutor, current_executor
+from woolexec import PeerPoolExecutor
 from woolexec.core.compressing import Compressing
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.payload import LARGE
-
-LONG = 1 << 18  # 2 MiB: several parts
-
-
-def total(array):
-    return float(array.sum())
-
-
-def change(array):
-    array[0] = 7
-    return float(array[0])
 
 
 @pytest.fixture
@@ -130,10 +119,6 @@ def test_value_for_several_peers_leaves_its_owner_twice(left, few, pulled):
         eventually(lambda: all(set(kept(peer)) <= {0} for peer in few))
 
 
-def ones(number):
-    return np.ones(number)
-
-
 def test_large_result_for_several_peers_leaves_its_owner_twice(left, few, pulled):
     with joined(*few, local=1) as pool:
         made = pool.submit(ones, SHARED)
@@ -233,11 +218,6 @@ def test_peer_with_little_room_has_the_values_used_last(monkeypatch, sent):
         assert len(sent) == 12
 
 
-def slow_total(array):
-    time.sleep(0.3)
-    return total(array)
-
-
 def test_link_that_breaks_takes_no_value_along(sent):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer, timeout=PATIENCE) as pool:
         value = pool.put(np.ones(LONG))
@@ -249,21 +229,9 @@ def test_link_that_breaks_takes_no_value_along(sent):
         assert len(sent) == 2
 
 
-def pass_on(array):
-    pool = current_executor()
-    value = pool.put(array)
-    return sum(future.result() for future in [pool.submit(total, value) for _ in range(3)])
-
-
 def test_tasks_at_a_peer_put_values():
     with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
         assert pool.submit(pass_on, pool.put(np.ones(LONG))).result(PATIENCE) == 3 * LONG
-
-
-def pass_on_many(number):
-    pool = current_executor()
-    value = pool.put(np.ones(LONG))
-    return sum(future.result() for future in [pool.submit(total, value) for _ in range(number)])
 
 
 def test_value_of_a_task_goes_to_the_peers_of_its_peer_once(sent):

@@ -13,8 +13,9 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
+from tests.mesh.array_tasks import ones, total
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from tests.mesh.test_keep import links_of, made, ones, peer_at, total, two, values_at  # noqa: F401  # a fixture
+from tests.mesh.test_keep import links_of, made, peer_at, two, values_at  # noqa: F401  # a fixture
 from woolexec.mesh.server.fetching import Fetching
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire import payload as payloads
@@ -95,7 +96,7 @@ OWNER = """
 import sys, time
 from concurrent.futures import wait
 import numpy as np
-from tests.mesh.test_keep import ones, total
+from tests.mesh.array_tasks import ones, total
 from woolexec import Credentials, PeerPoolExecutor
 pool = PeerPoolExecutor(0, peers=sys.argv[2:], credentials=Credentials(sys.argv[1].encode()))
 pool.wait_for_peers(3, 30)
