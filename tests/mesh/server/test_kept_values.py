@@ -157,7 +157,7 @@ def test_outcome_stays_while_there_is_room(room):
     assert room.stay(3, LARGE)
 
 
-@pytest.mark.parametrize("payload", [b"small", LARGE + b"__main__"])
+@pytest.mark.parametrize("payload", [b"small", LARGE + b"\x8c\x08__main__\x8c\x04Mine\x93."])
 def test_outcome_that_is_small_or_about_the_script_goes_home(room, payload):
     assert room.stay(1, payload) == b""
     assert len(room) == 0
