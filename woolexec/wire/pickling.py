@@ -67,14 +67,12 @@ def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Par
             return body
     if _is_middling(value):
         return Parts([ALONE, value])
-    raw = Raw(value) if value.__class__ is bytes and len(value) >= APART else value
-    return dumps(raw, is_outcome=True, goes_home=goes_home)
+    return dumps(_raw(value), is_outcome=True, goes_home=goes_home)
 
 
 def dumps_put(value: object) -> bytes | File | Parts:
     """Pickle a value that calls are to share; see `dumps`."""
-    raw = Raw(value) if value.__class__ is bytes and len(value) >= APART else value
-    return dumps(raw, "value", keeps_flags=True)
+    return dumps(_raw(value), "value", keeps_flags=True)
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
@@ -117,15 +115,12 @@ def _dumps_futures(args: tuple[Any, ...]) -> Unbound | None:
     return Unbound(body, inputs) if len(body) < LARGE else None
 
 
+def _raw(value: Any) -> Any:
+    return Raw(value) if value.__class__ is bytes and len(value) >= APART else value
+
+
 def _dumps_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
-    for value in args:
-        if value.__class__ is bytes and len(value) >= APART:
-            args = tuple(Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for arg in args)
-            break
-    if kwargs:
-        kwargs = {
-            name: Raw(arg) if arg.__class__ is bytes and len(arg) >= APART else arg for name, arg in kwargs.items()
-        }
+    args, kwargs = tuple(map(_raw, args)), {name: _raw(arg) for name, arg in kwargs.items()}
     return dumps_arguments((args, kwargs), ("args", "kwargs"))
 
 
@@ -142,7 +137,7 @@ def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts
 
 def is_for_all(payload: bytes | File | Parts) -> bool:
     """Return whether a pickled result can be unpickled in any worker: it names nothing that travels by value."""
-    if payload.__class__ is bytes and _GLOBAL not in payload:  # the usual case
+    if payload.__class__ is bytes and len(payload) < _WALKED and _GLOBAL not in payload:  # the usual case
         return True
     body: Any = payload if isinstance(payload, bytes) else payload.load()[0]
     return not _names_by_value(bytes(body))
