@@ -41,6 +41,7 @@ class Scenario:
     uneven: bool = False  # a tenth of the clients submit half of the tasks
     deaths: float = 0.0  # peers that die, each second, of all
     values: int = 0  # of each client; each of its tasks needs one of them
+    chain: int = 1  # tasks that each need the outcome of the one before, which stays where it was made
     fetch: float = 0.5  # s that it takes to send a peer a value
     tasks: int = 20_000
     seed: int = 1
@@ -124,16 +125,21 @@ def arrivals(scenario):
     if scenario.uneven:
         few = max(1, scenario.clients // 10)
         weights[:few] = [(scenario.clients - few) / few] * few
-    clients = random.choices(range(scenario.clients), weights, k=scenario.tasks)
+    clients = random.choices(range(scenario.clients), weights, k=scenario.tasks // scenario.chain)
     at = 0.0
     for client in clients:
-        at += random.expovariate(rate)
+        at += random.expovariate(rate / scenario.chain)
         if scenario.heavy:
             short = scenario.mean / (0.95 + 0.05 * 100)
             seconds = random.expovariate(1 / (short if random.random() < 0.95 else 100 * short))
         else:
             seconds = random.expovariate(1 / scenario.mean)
         yield at, client, seconds
+
+
+def following(scenario, seconds):
+    """How long the task runs that needs the outcome of one that has run so long."""
+    return Random(seconds).expovariate(1 / scenario.mean)
 
 
 def paces(scenario):
@@ -190,10 +196,12 @@ class Client:
         self.group.join(place)
         self.offering.join()
 
-    def submit(self, seconds):
-        values = self.world.scenario.values
-        call = Call(self.function, Needs(self.random.randrange(values)) if values else b"", self)
-        call.receiver = self.world.now, seconds
+    def submit(self, seconds, value=None, left=None):
+        scenario = self.world.scenario
+        if scenario.values:
+            value = self.random.randrange(scenario.values)
+        call = Call(self.function, b"" if value is None else Needs(value), self)
+        call.receiver = self.world.now, seconds, scenario.chain - 1 if left is None else left
         self.group.add(call)
         self.act()
 
@@ -206,7 +214,8 @@ class Client:
     def send(self, place, calls):
         for call in calls:
             start = place.peer.start, self, call.number, call.receiver[1], self.function.seconds
-            wait = self._arrival(place, *call.payload.values) - self.world.now if self.world.scenario.values else 0.0
+            needs = call.payload
+            wait = self._arrival(place, *needs.values) - self.world.now if isinstance(needs, Needs) else 0.0
             if wait > 0:
                 self.world.after(wait, self.world.send, "start", *start)
             else:
@@ -234,10 +243,15 @@ class Client:
             return
         self.offering.observe(place, place.outstanding[number], seconds)
         call = self.offering.finish(place, number, seconds)
-        time = self.world.now - call.receiver[0]
+        since, own, left = call.receiver
+        time = self.world.now - since
         self.world.outcome.times.append(time)
         self.world.outcome.by_client.setdefault(self.number, []).append(time)
-        self.act()
+        if left:
+            place.values[call] = self.world.now
+            self.submit(following(self.world.scenario, own), call, left - 1)
+        else:
+            self.act()
 
     def loaded(self, peer, free, refused):
         place = self.places.get(peer)
@@ -335,7 +349,7 @@ def ideal(scenario):
     """One queue for all tasks, of which each free worker takes the oldest: what no client could know."""
     outcome, events, order = Outcome(), [], itertools.count()
     for at, client, seconds in arrivals(scenario):
-        heappush(events, (at, next(order), None, (at, client, seconds)))
+        heappush(events, (at, next(order), None, (at, client, seconds, scenario.chain - 1)))
     idle, line = paces(scenario), []
     idle.reverse()
     head = 0
@@ -347,6 +361,8 @@ def ideal(scenario):
             idle.insert(0, pace)
             outcome.times.append(now - task[0])
             outcome.by_client.setdefault(task[1], []).append(now - task[0])
+            if task[3]:
+                line.append((now, task[1], following(scenario, task[2]), task[3] - 1))
         while head < len(line) and idle:
             task, pace = line[head], idle.pop()
             head += 1

@@ -124,3 +124,11 @@ def test_tasks_go_where_their_values_are_while_places_are_free():
     ours, blind = World(scenario).run(), World(scenario, Blind).run()
     assert ours.moved < blind.moved / 2
     assert ours.percentile(0.99) <= 1.1 * blind.percentile(0.99)
+
+
+def test_chains_stay_where_their_outcomes_are_while_places_are_free():
+    scenario = Scenario(workers=40, width=10, clients=2, links=4, load=0.5, tasks=2_000, chain=10)
+    ours, blind, best = World(scenario).run(), World(scenario, Blind).run(), ideal(scenario)
+    assert len(ours.times) == len(best.times) == 2_000
+    assert ours.moved < blind.moved / 10
+    assert ours.percentile(0.99) <= 1.1 * min(blind.percentile(0.99), best.percentile(0.99))
