@@ -2,6 +2,7 @@
 
 import re
 import threading
+from concurrent.futures import wait
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -34,12 +35,16 @@ def recording():
     recorder.end()
 
 
-def seen_by(pool, since):
-    """Stop recording; return where each function was called, and which, in the order of the calls."""
+def seen_by(pool, since, recorded=None):
+    """
+    Stop recording; return where each function was called, and which, in the order of the calls.
+
+    :param recorded: a view whose tasks run in the worker that records; None: the pool
+    """
     recorder.end()
     ours = {threading.current_thread(), pool._executor_manager_thread}
     here = [(when, "caller" if thread in ours else "peer", name) for when, name, thread in recorder.events[since:]]
-    there = [(when, "worker", name) for when, name in pool.submit(recorder.end_in_worker).result()]
+    there = [(when, "worker", name) for when, name in (recorded or pool).submit(recorder.end_in_worker).result()]
     return [(where, name) for _, where, name in sorted(here + [each for each in there if each[0] > here[0][0]])]
 
 
@@ -92,7 +97,30 @@ def test_item_of_a_stream(recording):
             assert missing(steps, seen_by(pool, since)) == []
 
 
-@pytest.mark.parametrize("title", ["A local call", "A call through a peer", "An item of a stream"])
+def test_value_that_stays(recording):
+    steps = walk("A value that stays")
+    recording(steps)
+    own = Credentials.of_this_user()
+    with (
+        Peer(1, credentials=own) as one,
+        Peer(1, credentials=own) as two,
+        PeerPoolExecutor(peers=[one.address, two.address]) as pool,
+    ):
+        pool.wait_for_peers(2, 30)
+        name, other = (link.name for link in pool._peers.links)
+        first, second = pool.with_options(at=name, keep=True), pool.with_options(at=other)
+        second.submit(recorder.begin, {name for _, name in steps}).result()
+        since = len(recorder.events)
+        value = first.submit(bytes, 1 << 20)
+        wait([value])
+        assert second.submit(len, value).result() == 1 << 20
+        assert len(value.result()) == 1 << 20
+        assert missing(steps, seen_by(pool, since, second)) == []
+
+
+@pytest.mark.parametrize(
+    "title", ["A local call", "A call through a peer", "An item of a stream", "A value that stays"]
+)
 def test_functions_of_a_walk_exist(title):
     for _, name in walk(title):
         assert callable(resolve_name(f"woolexec.{name}"))
