@@ -1,7 +1,8 @@
 """
-Very many tasks, on local workers or through a peer; what every process holds must not grow with their number.
+Very many tasks or values, on local workers or through a peer; what every process holds must not grow with their number.
 
 ``python -m tests.chaos.soak local --tasks 1000000``
+``python -m tests.chaos.soak values values-peer --tasks 100000``
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from woolexec import PeerPoolExecutor
 OUTSTANDING = 4_000
 """Number of tasks that have not ended, above which the oldest is waited for."""
 
+VALUES = 100
+"""Number of values that are there at once."""
+
+LEAST = 128 << 10
+"""Bytes of the smallest value: workers map those that are as large."""
+
 PATIENCE = 120.0
 """Seconds for one task."""
 
@@ -35,16 +42,24 @@ WORKERS = 2
 def main(arguments: list[str] | None = None) -> int:
     """Run the tasks, print what grew, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
-    parser.add_argument("places", nargs="*", default=["local", "peer"], help="local, peer (default: both)")
-    parser.add_argument("--tasks", type=int, default=1_000_000, help="number of tasks (default: a million)")
+    parser.add_argument(
+        "places",
+        nargs="*",
+        default=["local", "peer"],
+        help="local, peer (default: both); values, values-peer: each value is put or kept, used and fetched",
+    )
+    parser.add_argument(
+        "--tasks", type=int, default=1_000_000, help="number of tasks, or of values (default: a million)"
+    )
     options = parser.parse_args(arguments)
     faults = []
     for place in options.places:
-        print(f"== {options.tasks:,} tasks, {place}", flush=True)
+        where, run = KINDS[place]
+        print(f"== {options.tasks:,} of {place}", flush=True)
         with scratch() as folder:
             before = Before()
-            with _POOLS[place](folder) as (pool, pids):
-                faults += soak(pool, pids, options.tasks)
+            with where(folder) as (pool, pids):
+                faults += run(pool, pids, options.tasks)
             faults += before.left()
     print("\n".join(faults) or "nothing grew, nothing is left")
     return int(bool(faults))
@@ -63,6 +78,27 @@ def soak(pool: PeerPoolExecutor, pids: Callable[[], dict[str, int]], count: int)
                 faults.append(f"task {done} ended with {future!r}")
         sizes.look()
     print(f"{count / (time.monotonic() - began):,.0f} tasks a second\n{sizes}", flush=True)
+    return [*faults[:10], *sizes.faults()]
+
+
+def soak_values(pool: PeerPoolExecutor, pids: Callable[[], dict[str, int]], count: int) -> list[str]:
+    """Put and keep values, use and fetch each, and drop it; name wrong ones, and processes that have grown."""
+    sizes, line, faults = Sizes(pids), deque[tuple[int, Any, Future[Any]]](), []
+    kept = pool.with_options(keep=True)
+    began = time.monotonic()
+    for number in range(count + VALUES):
+        if number < count:
+            size = LEAST + number % 3 * LEAST
+            value = pool.put(bytes(size)) if number % 2 else kept.submit(bytes, size)
+            line.append((number, value, pool.submit(len, value)))
+        if line and (number >= count or len(line) >= VALUES):
+            done, value, used = line.popleft()
+            size = LEAST + done % 3 * LEAST
+            if used.result(PATIENCE) != size or len(value.result(PATIENCE)) != size:
+                faults.append(f"value {done} was another one")
+            del value, used
+        sizes.look()
+    print(f"{count / (time.monotonic() - began):,.0f} values a second\n{sizes}", flush=True)
     return [*faults[:10], *sizes.faults()]
 
 
@@ -117,7 +153,12 @@ def _named(name: str, pids: list[int]) -> dict[str, int]:
     return {f"{name} {pid}": pid for pid in pids}
 
 
-_POOLS = {"local": _local, "peer": _peer}
+KINDS = {
+    "local": (_local, soak),
+    "peer": (_peer, soak),
+    "values": (_local, soak_values),
+    "values-peer": (_peer, soak_values),
+}
 
 
 if __name__ == "__main__":

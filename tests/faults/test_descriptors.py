@@ -94,6 +94,17 @@ def by_streams(pool, count):
 def by_nested(pool, count):
     assert pool.submit(nested, count).result(60) == count
 
+def first_of(data):
+    return data[0]
+
+def by_values(pool, count):
+    kept = pool.with_options(keep=True)
+    values = [(pool.put if n % 2 else partial(kept.submit, bytes))(bytes([n % 251]) * 100_000) for n in range(count)]
+    for n in range(0, count, 97):
+        assert pool.submit(first_of, values[n]).result(60) == n % 251
+    assert [n for n in range(1, count, 2) if values[n].result(60)[-1] != n % 251] == []
+    assert [n for n in range(0, count, 2) if values[n].result(60)[-1] != n % 251] == []
+
 def run(pool, ways, count):
     for way in ways.split():
         globals()[way](pool, count)
@@ -154,6 +165,13 @@ def test_all_payloads_arrive_under_the_usual_limit():
 @pytest.mark.parametrize("limit", [128, *slow(256)])
 def test_all_payloads_arrive_through_a_peer_where_there_are_few_descriptors(limit):
     passes(LINKED, limit, "by_submit by_kept_results by_map by_streams by_nested", limit + 20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(PATIENCE + 20)
+@pytest.mark.parametrize("program", [LOCAL, LINKED], ids=["here", "at a peer"])
+def test_many_values_are_alive_at_once_under_the_usual_limit(program):
+    passes(program, 1024, "by_values", 10_000)
 
 
 @pytest.mark.parametrize("way", ["argument", "result", "item", "value sent"])
