@@ -89,7 +89,8 @@ from woolexec import cli
 from woolexec.mesh.link import fd_passing
 
 fd_passing.boot_id = str
-sys.exit(cli.main(["serve", "--bind=127.0.0.1:0", "--workers=1", "--insecure", "--lifeline", "--json"]))
+options = "--bind=127.0.0.1:0 --workers=1 --insecure --compression=off --lifeline --json"
+sys.exit(cli.main(["serve", *options.split()]))
 """
 
 
@@ -121,7 +122,7 @@ def tree_times(contender: Contender, *, leaves: int, kilobytes: int) -> Sample:
     with mock.patch.object(fd_passing, "boot_id", str), contextlib.ExitStack() as stack:
         peers = [address_of(stack.enter_context(far_peer())) for _ in range(2)]
         for keep in (False, True):
-            with PeerPoolExecutor(0, peers=peers, credentials=Credentials()) as pool:
+            with PeerPoolExecutor(0, peers=peers, credentials=Credentials(), compression=None) as pool:
                 pool.wait_for_peers(2, 20)
                 view = pool.with_options(keep=keep)
                 view.submit(work.block, 0, 8).result()
