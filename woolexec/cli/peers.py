@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.printable import printable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
     from woolexec.discovery.base import Discovery, Event, Record
+    from woolexec.mesh.client.between import Known
     from woolexec.mesh.client.finding import Foreign
     from woolexec.mesh.security.credentials import Credentials
 
@@ -199,7 +201,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     if prepared is None:
         return 2
     found, credentials = prepared
-    works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, _examine))
+    usable: list[Known] = []
+    works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, partial(_examine, usable)))
+    _look_between(usable)
     for remark in remarks:
         print(f"  note  discovery: {printable(remark)}")
     for trouble in troubles:
@@ -210,14 +214,37 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if works and all(works) and not troubles else 1
 
 
-async def _examine(record: Record, credentials: Credentials) -> bool:
-    """Try the addresses of a peer until one works."""
+def _look_between(usable: list[Known]) -> None:
+    """Say which peers cannot give each other values."""
+    from woolexec.mesh.client.between import MOST, barriers
+
+    count = len({peer.welcome.identity for peer in usable})
+    if count < 2:
+        return
+    found = asyncio.run(barriers(usable))
+    print("values from peer to peer")
+    for peer, other, reason in found[:_NAMED]:
+        print(printable(f"  note  {peer.address} cannot reach {other.address}: {reason}"))
+    if found:
+        print(
+            "        what one of these needs of the other goes through your program, which is slower: let them connect"
+        )
+    if len(found) > _NAMED:
+        print(f"        and so it is with {len(found) - _NAMED} more pairs")
+    if count > MOST:
+        print(f"  note  only {MOST} of {count} peers were asked")
+    if not found:
+        print("  ok    each reaches the others")
+
+
+async def _examine(usable: list[Known], record: Record, credentials: Credentials) -> bool:
+    """Try the addresses of a peer until one works, and add it then."""
     from woolexec.mesh.client.doctor import examine
 
     for address in record.addresses:
         works = True
         lines = [f"peer at {address}"]
-        async for step in examine(address, credentials):
+        async for step in examine(address, credentials, usable.append):
             works = step.works
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []

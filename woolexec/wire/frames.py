@@ -239,6 +239,7 @@ class Drop(Frame, number=27):
     """No more calls need these values."""
 
     value: tuple[int, ...] = FIXED64S(1)
+    reason: str = STRING(2)
 
 
 class Fetch(Frame, number=28):

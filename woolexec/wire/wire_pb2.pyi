@@ -416,10 +416,12 @@ class Keep(_message.Message):
     def __init__(self, value: _Optional[int] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., key: _Optional[bytes] = ..., share: _Optional[bool] = ...) -> None: ...
 
 class Drop(_message.Message):
-    __slots__ = ("value",)
+    __slots__ = ("value", "reason")
     VALUE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     value: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, value: _Optional[_Iterable[int]] = ...) -> None: ...
+    reason: str
+    def __init__(self, value: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Fetch(_message.Message):
     __slots__ = ("value", "key")

@@ -15,13 +15,14 @@ import contextlib
 import socket
 import ssl
 import statistics
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
+from woolexec.mesh.client.between import Known
 from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
@@ -107,8 +108,14 @@ async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -
         raise PeerRefusedError(f"{exc.code().name}: {exc.details()}") from exc
 
 
-async def examine(address: str, credentials: Credentials) -> AsyncIterator[Step]:
-    """Yield the result of each step, up to the first that fails."""
+async def examine(
+    address: str, credentials: Credentials, on_found: Callable[[Known], object] = lambda _: None
+) -> AsyncIterator[Step]:
+    """
+    Yield the result of each step, up to the first that fails.
+
+    :param on_found: called with the peer, if a link to it can be made
+    """
     steps = _Steps(address, credentials)
     for step in (
         steps.names,
@@ -123,6 +130,8 @@ async def examine(address: str, credentials: Credentials) -> AsyncIterator[Step]
             yield done
             if not done.works:
                 return
+    assert steps.welcome is not None
+    on_found(Known(address, steps.welcome, credentials))
 
 
 class _Steps:
@@ -134,7 +143,7 @@ class _Steps:
         self._is_unix = address.startswith("unix:")
         self._host, self._port = host.strip("[]"), int(port) if port.isdecimal() else 0
         self._names_shown: frozenset[bytes] = frozenset()  # in the certificate
-        self._welcome: Welcome | None = None
+        self.welcome: Welcome | None = None
         self._seen = 0.0
 
     async def names(self) -> AsyncIterator[Step]:
@@ -251,13 +260,13 @@ class _Steps:
     async def handshake(self) -> AsyncIterator[Step]:
         """Authenticate both ends, compare versions and open a link."""
         try:
-            self._welcome, free, self._at = await _look(self._address, self._credentials)
+            self.welcome, free, self._at = await _look(self._address, self._credentials)
         except (PeerRefusedError, CredentialsError) as exc:
             name = "link" if str(exc) == DRAINING else "peer"
             yield Step(name, works=False, found=str(exc), advice=_advice(str(exc)))
             return
         self._seen = time()
-        welcome = self._welcome
+        welcome = self.welcome
         offer = str(Offer(welcome.tag, amounts(welcome.resource)))
         yield Step(
             "peer",
@@ -274,8 +283,8 @@ class _Steps:
 
     async def clock(self) -> AsyncIterator[Step]:
         """Compare clocks: woolexec does not depend on them, but certificates do."""
-        assert self._welcome is not None
-        ahead = self._welcome.clock - self._seen
+        assert self.welcome is not None
+        ahead = self.welcome.clock - self._seen
         works = abs(ahead) < _CLOCK
         advice = "" if works else "certificates may seem to be expired, or not valid yet: does NTP run on both hosts?"
         yield Step("clock", works=True, found=f"{ahead:+.2f} s", advice=advice)

@@ -54,6 +54,10 @@ class NotFetchedError(Exception):
     """A value cannot be fetched from another peer; the message says why."""
 
 
+class NotThereError(NotFetchedError):
+    """The other peer can be reached, but does not have the value."""
+
+
 class Fetching:
     """
     Fetches values, while it runs.
@@ -229,7 +233,7 @@ class _Link:
             self._settle(frame.value, NotFetchedError(str(payload)) if isinstance(payload, OSError) else payload)
         elif isinstance(frame, Drop):
             for number in frame.value:
-                self._settle(number, NotFetchedError("the peer does not have the value any more"))
+                self._settle(number, NotThereError("the peer does not have the value any more"))
         elif isinstance(frame, Stop):
             self._is_leaving = True
             self._on_leave()

@@ -14,8 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
+from woolexec.mesh.client.channel import DETAILS
 from woolexec.mesh.link.outbox import ON_LINK, VALUES
+from woolexec.mesh.server.fetching import NotThereError
 from woolexec.mesh.server.stays import Stays
+from woolexec.printable import printable
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.frames import Drop, Fetch, Keep, Pull, encode
 from woolexec.wire.payload import File
@@ -218,7 +221,8 @@ class KeptValues:
         is_right = max(len(frame.key), len(frame.address), len(frame.identity)) <= _LONGEST
         fetching = self._fetching if is_right else None
         if fetching is None or len(self._pulls) >= _PULLS or frame.value in self._pulls:
-            self._outbox.put(encode(Drop(value=(frame.value,))))
+            reason = "it is fetching many values" if fetching is not None else ""
+            self._outbox.put(encode(Drop(value=(frame.value,), reason=reason)))
         else:
             self._pulls[frame.value] = asyncio.get_running_loop().create_task(self._pull(fetching, frame))
 
@@ -226,8 +230,11 @@ class KeptValues:
         try:
             payload = await fetching.fetch(frame)
             self._store(frame.value, payload)
-        except Exception:  # it cannot be reached, there is no room, or there is a bug: calls wait for an answer
+        except NotThereError:
             self._outbox.put(encode(Drop(value=(frame.value,))))
+        except Exception as exc:  # it cannot be reached, there is no room, or there is a bug: calls wait for an answer
+            reason = printable(str(exc), DETAILS) or type(exc).__name__
+            self._outbox.put(encode(Drop(value=(frame.value,), reason=reason)))
         else:
             self._offer(frame.value)
         finally:

@@ -147,9 +147,8 @@ class Served:
         :raises ValueError: if the client sends data that cannot be decoded
         """
         grpc = load_grpc()
-        task = asyncio.current_task()
+        task, handlers = asyncio.current_task(), self._handlers()
         assert task is not None
-        handlers = self._handlers()
         self.outbox.open(stream.write, task.cancel)
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
@@ -351,8 +350,8 @@ class Served:
             self._lacks_memory = False
             self.places.invite_one(self)
         if self._audit is not None:
-            name = answer.outstanding_call.name
-            started, identity = answer.started_by(self._audit.clock(), outcome), self.identity
+            name, identity = answer.outstanding_call.name, self.identity
+            started = answer.started_by(self._audit.clock(), outcome)
             self._audit.note(identity.proved, name, number, started, outcome, claims=identity.claims)
         del answer.outstanding_call  # it refers to the answer, and keeps the arguments alive
         return True
