@@ -82,6 +82,7 @@ DOORS = {
     "joblib": ("integrations.joblib_backend",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
+    "PyInstaller": ("integrations.pyinstaller.hook-woolexec",),
 }
 LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry"}
 

@@ -46,6 +46,7 @@ NAMES = [
     "as_pool",
     "current_executor",
     "current_task",
+    "freeze_support",
     "propagate",
     "routine",
 ]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.integrations.pool import as_pool as as_pool
     from woolexec.mesh.security.credentials import Credentials as Credentials
+    from woolexec.worker.frozen import freeze_support as freeze_support
 
 __version__ = "0.1.0"
 
@@ -82,6 +83,7 @@ _WHERE = {
     "as_pool": "woolexec.integrations.pool",
     "current_executor": "woolexec.api.task_executor",
     "current_task": "woolexec.api.task_info",
+    "freeze_support": "woolexec.worker.frozen",
     "propagate": "woolexec.api.propagation",
     "routine": "woolexec.api.routines",
 }
@@ -120,6 +122,7 @@ __all__ = [  # the names of _WHERE
     "as_pool",
     "current_executor",
     "current_task",
+    "freeze_support",
     "propagate",
     "routine",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[2] / "docs" / "design.md"
 PACKAGE = Path(importlib.util.find_spec("woolexec").submodule_search_locations[0])
 ROOTS = PACKAGE, PAGE.parents[1]
-ROW = re.compile(r"^\| \d+ \| `([\w/]+\.py)` \|", re.MULTILINE)
+ROW = re.compile(r"^\| \d+ \| `([\w/-]+\.py)` \|", re.MULTILINE)
 SOURCES = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
 TEXT = PAGE.read_text(encoding="utf-8")
 

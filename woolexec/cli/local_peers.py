@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from woolexec.engine.fork_server import import_path
 from woolexec.errors import PeerStartError
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def local_peer(bind: str, workers: int, token: str | None, *more: str) -> Iterat
         "--json",
         "--log-level=warning",
     ]
-    command = [sys.executable, "-m", "woolexec", "serve", *settings, *more]
+    # With our import path: woolexec may be in one file (pex, shiv), where `python -m woolexec` does not find it.
+    code = f"import sys; sys.path[:] = {import_path()!r}; from woolexec.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "serve", *settings, *more]
     with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as peer:  # no Ctrl-C for the peer
         assert peer.stdin is not None
         if token is not None:

@@ -185,10 +185,13 @@ def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -
     program = interpreter()
     if not program:
         raise OSError(f"sys.executable is not set; {SAY_WHICH}")
-    # It would start the application again, which would make a pool, which would start ...
-    if getattr(sys, "frozen", False) and program == sys.executable:
-        raise OSError(f"a frozen application has no interpreter to start workers with; {SAY_WHICH}")
     environment = {**defaults, **os.environ, **variables}
+    if getattr(sys, "frozen", False) and program == sys.executable:
+        from woolexec.worker import frozen
+
+        if not frozen.is_ready:
+            raise OSError(f"a frozen program must call woolexec.freeze_support() first; or {SAY_WHICH}")
+        return spawn(program, [program, frozen.FORK_SERVER], environment, fd)
     flags = _interpreter_flags()
     try:
         os.getcwd()

@@ -1,0 +1,48 @@
+"""
+Frozen programs, as PyInstaller makes them.
+
+They have no interpreter that could be told what to run: the executable runs the program, whatever its arguments are.
+So the fork server is the executable with an argument that `freeze_support`, which the program calls first, looks for.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+
+FORK_SERVER = "--woolexec-fork-server"
+"""The argument with which the executable of a frozen program is the fork server."""
+
+is_ready = False
+"""Whether this program calls `freeze_support`; another one would start itself, and make a pool, for ever."""
+
+
+def freeze_support() -> None:
+    """
+    Let a frozen program, as PyInstaller makes it, start its workers from its own executable.
+
+    Call this first in the program, before it parses its arguments or makes a pool.  In other programs it does nothing.
+    """
+    global is_ready
+    if not getattr(sys, "frozen", False):
+        return
+    if sys.argv[1:] == [FORK_SERVER]:
+        _serve()
+        sys.exit()
+    is_ready = True
+
+
+def _serve() -> None:
+    """Be the fork server; this is what `woolexec.engine.fork_server` has an interpreter run elsewhere."""
+    from woolexec.platform.posix import CONTROL_FD
+    from woolexec.worker.records import RECORD, STARTED
+
+    gc.disable()
+    try:
+        os.write(CONTROL_FD, RECORD.pack(STARTED, 0, 0))
+    except OSError:  # the caller is gone: there is no one to report to
+        os._exit(0)
+    from woolexec.worker.fork_server import main
+
+    main(CONTROL_FD)
