@@ -46,12 +46,16 @@ def needs(name):
     return pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"not installed: {name}")
 
 
+def environment(variables):
+    """Return the environment of a program that is not to find the woolexec of the tests."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+
+
 def run(command, folder, **variables):
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     ran = subprocess.run(
         [str(part) for part in command],
         cwd=folder,
-        env=variables,
+        env=environment(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,10 +83,11 @@ def packages(tmp_path_factory):
     shutil.copytree(Path(woolexec.__file__).parent, folder / "woolexec", ignore=shutil.ignore_patterns("__pycache__"))
     names = set()
     requirements("woolexec", names)
-    for name in (names | {"typing_extensions"}) - {"woolexec"}:
+    for name in names | {"typing_extensions"}:
         for file in importlib.metadata.files(name) or ():
             source = file.locate()
-            if ".." not in file.parts and source.exists() and "__pycache__" not in file.parts:
+            is_ours = name == "woolexec" and not file.parts[0].endswith(".dist-info")  # it may be installed as a link
+            if not (is_ours or ".." in file.parts or "__pycache__" in file.parts) and source.exists():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, folder / file)
     return folder
@@ -95,7 +100,7 @@ def serving(file, folder, **variables):
     private = folder / "private"
     private.mkdir(0o700)
     command = [file, "serve", f"--bind=unix:{private}/peer", "--workers=1", "--token-file=-", "--lifeline", "--json"]
-    with subprocess.Popen(command, env=os.environ | variables, stdin=-1, stdout=-1, text=True) as peer:
+    with subprocess.Popen(command, env=environment(variables), stdin=-1, stdout=-1, text=True) as peer:
         peer.stdin.write(f"{token}\n")
         peer.stdin.flush()
         assert "address" in peer.stdout.readline()

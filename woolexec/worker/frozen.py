@@ -11,10 +11,10 @@ import gc
 import os
 import sys
 
-FORK_SERVER = "--woolexec-fork-server"
+FORK_SERVER: str = "--woolexec-fork-server"
 """The argument with which the executable of a frozen program is the fork server."""
 
-is_ready = False
+is_ready: bool = False
 """Whether this program calls `freeze_support`; another one would start itself, and make a pool, for ever."""
 
 
