@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -150,3 +152,18 @@ def test_shutdown_with_cancel_ends_actors_after_what_runs(tmp_path):
 
     assert held.result(SOON) == 3
     assert waiting[-1].cancelled()
+
+
+def test_actors_end_with_a_caller_that_is_killed():
+    program = (
+        "import os, signal\n"
+        "from tests.faults.actors import Counter\n"
+        "from woolexec import PeerPoolExecutor\n"
+        "counter = PeerPoolExecutor(1).actor(Counter)\n"
+        "print(counter.submit(Counter.where).result()[0], flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SOON, check=False)
+
+    assert told.returncode == -signal.SIGKILL
+    assert eventually(lambda: is_gone(int(told.stdout)))
