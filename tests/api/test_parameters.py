@@ -144,4 +144,4 @@ def test_executors_with_the_same_initializer_have_setups_of_their_own():
 
 def test_no_peers_are_refused():
     with pytest.raises(ValueError, match="peers"):
-        links_to([], TOKEN, None, None, {}.get)
+        links_to([], TOKEN, None, None, {}.get, None)

@@ -276,6 +276,7 @@ def test_call_that_goes_on_gets_its_seat_back_from_the_client_that_has_it(tmp_pa
         seats = peer.engine.seats
         assert all(other.map(tasks.hold_if, [rooms[1]] * 50, [""] * 50))  # so that the peer takes it to be short
         calls = [one.submit(hold_after, tmp_path / "go", rooms[0])]
+        eventually(calls[0].running)
         calls += [other.submit(tasks.hold_if, room, "held") for room in rooms[1:]]
         try:
             eventually(lambda: all((room / "held").exists() for room in rooms[1:]))

@@ -101,6 +101,10 @@ class Served:
     def log(self):
         return (self.room / "stderr").read_text(errors="replace")
 
+    def look(self):
+        """Look at its processes while a client is there; the workers end with it."""
+        self.seen |= processes(self.process.pid)
+
     def end(self):
         for path in (self.room / "announced").glob("*.json"):
             self.seen["record"] = path.read_bytes()
@@ -267,6 +271,7 @@ def test_search_finds_what_is_planted_in_each_place_of_a_peer(room):
             for fd, name in ((1, "stdout"), (2, "stderr")):
                 pool.submit(os.write, fd, canary(name).encode()).result(PATIENCE)
             pool.with_options(name=canary("audit")).submit(abs, -1).result(PATIENCE)
+            peer.look()
     workers = [f"environ of {name}" for name in ("peer", "peer/0", "peer/0/0")]
     for name, places in {
         "environment": [*workers, "task"],
@@ -330,6 +335,7 @@ def test_token_of_a_peer_is_nowhere_that_others_look(how, room):
         with PeerPoolExecutor(peers=f"dir:{room}/announced", credentials=Credentials(TOKEN.encode())) as pool:
             peer.seen["task"] = pool.submit(eval, ENVIRONMENT).result(PATIENCE)
             assert isinstance(pool.submit(int, "x").exception(PATIENCE), ValueError)
+            peer.look()
         turned_away(peer.address, Credentials(OTHER.encode()))
     assert {"cmdline of peer/0/0", "environ of peer/0/0", "record", "stdout", "stderr", "task"} <= peer.seen.keys()
     assert not found(peer.seen, [TOKEN, OTHER])
