@@ -1,6 +1,7 @@
 """The benchmark runs and reports; nothing here looks at a clock."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -124,6 +125,15 @@ def test_contender_that_fails_costs_only_its_own_figure():
 def test_names_of_workloads_and_contenders_are_unique():
     for named in (WORKLOADS, CONTENDERS):
         assert len({each.name for each in named}) == len(named)
+
+
+def test_page_describes_every_workload():
+    table = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8").split("| name | workload |\n")[1].split("\n\n")[0]
+    described = []
+    for row in table.splitlines()[1:]:
+        first, *others = re.findall("`(.+?)`", row.split("|")[1])
+        described += [first, *(f"{first.rsplit('-', 1)[0]}{each}" if each.startswith("-") else each for each in others)]
+    assert sorted(described) == sorted(workload.name for workload in WORKLOADS)
 
 
 def test_every_goal_compares_with_a_contender_of_its_workload():
