@@ -77,8 +77,9 @@ def change(array):
     return float(array[0])
 
 
-def slow_total(array):
-    time.sleep(0.3)
+def total_later(array, path):
+    while not path.exists():
+        time.sleep(0.005)
     return total(array)
 
 

@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from tests.mesh.array_tasks import LONG, change, ones, pass_on, pass_on_many, slow_total, total
+from tests.mesh.array_tasks import LONG, change, ones, pass_on, pass_on_many, total, total_later
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import PeerPoolExecutor
 from woolexec.core.compressing import Compressing
@@ -218,13 +218,15 @@ def test_peer_with_little_room_has_the_values_used_last(monkeypatch, sent):
         assert len(sent) == 12
 
 
-def test_link_that_breaks_takes_no_value_along(sent):
+def test_link_that_breaks_takes_no_value_along(sent, tmp_path):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer, timeout=PATIENCE) as pool:
         value = pool.put(np.ones(LONG))
-        future = pool.with_options(retries=5).submit(slow_total, value)
+        future = pool.with_options(retries=5).submit(total_later, value, tmp_path / "go")
         eventually(lambda: kept(peer) == [1])
         (link,) = pool._engine.scheduler.links
         pool._engine._loop.tell(link.close)
+        eventually(lambda: link not in pool._engine.scheduler.links)
+        (tmp_path / "go").touch()
         assert future.result(PATIENCE) == LONG
         assert len(sent) == 2
 

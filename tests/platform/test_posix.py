@@ -84,20 +84,26 @@ def test_process_that_is_gone_is_not_stopped():
     assert not posix.is_stopped(1 << 30)
 
 
-def test_rest_of_a_group_is_killed_when_its_leader_is_reaped():
+def leave_a_child_behind():
+    """Return the leader of a group, which has ended, and a pipe that its child holds open."""
     ours, theirs = os.pipe()
 
-    def leave_a_child_behind():
+    def fork_and_end():
         if os.fork():
             os.close(theirs)
             os._exit(0)
         os.close(ours)
         time.sleep(PATIENCE)
 
-    pid = forked(leave_a_child_behind)
+    pid = forked(fork_and_end)
     os.close(theirs)
     with os.fdopen(posix.end_of(pid)) as end:
         assert ipc.can_read(end.fileno(), PATIENCE)
+    return pid, ours
+
+
+def test_rest_of_a_group_is_killed_when_its_leader_is_reaped():
+    pid, ours = leave_a_child_behind()
     assert posix.reap_group(pid) == 0
     assert ipc.can_read(ours, PATIENCE)  # the other end has closed with the grandchild
     os.close(ours)
@@ -106,19 +112,7 @@ def test_rest_of_a_group_is_killed_when_its_leader_is_reaped():
 @LINUX
 @pytest.mark.parametrize("is_reaped", [False, True])
 def test_group_whose_leader_has_ended_is_killed_and_one_whose_leader_lives_is_not(sleeper, is_reaped):
-    ours, theirs = os.pipe()
-
-    def leave_a_child_behind():
-        if os.fork():
-            os.close(theirs)
-            os._exit(0)
-        os.close(ours)
-        time.sleep(PATIENCE)
-
-    pid = forked(leave_a_child_behind)
-    os.close(theirs)
-    with os.fdopen(posix.end_of(pid)) as end:
-        assert ipc.can_read(end.fileno(), PATIENCE)
+    pid, ours = leave_a_child_behind()
     if is_reaped:
         posix.reap(pid, wait=True)
     posix.kill_leaderless({pid, sleeper})

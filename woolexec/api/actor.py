@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _OF_OBJECT = ("require", "near", "at", "priority", "restarts", "max_concurrency")
 """The options that are about the object; the others are about calls."""
 
-
 _DEFAULT = {name: getattr(TaskOptions(), name) for name in _OF_OBJECT}
 
 

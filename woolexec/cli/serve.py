@@ -123,7 +123,7 @@ SETTINGS = (
         metavar="BYTES",
     ),
     Setting(
-        "spill-dir", "folder for those that exceed it; without one they go to their clients", folder, metavar="FOLDER"
+        "spill-dir", "folder for outcomes beyond store-limit; without one they go to clients", folder, metavar="FOLDER"
     ),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),

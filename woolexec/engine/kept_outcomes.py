@@ -33,7 +33,7 @@ class KeptOutcomes(SentValues):
         """Called after one or several of these calls."""
         self.pending: set[KeptValue] = set()
         """Those that are being made again."""
-        self.check: Callable[[], object] = bool
+        self.check: Callable[[], object] = _nothing
         """Raises an exception where nothing can be fetched: in a forked child."""
 
     def leave(self, target: Target) -> None:

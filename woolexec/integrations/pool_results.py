@@ -138,9 +138,7 @@ class CallResult(AsyncResult[T]):
     def _outcome(self) -> tuple[Any, BaseException | None]:
         try:
             return self._future.result(), None
-        except (Exception, CancelledError) as exc:
-            return None, exc
-        except BaseException as exc:  # SystemExit and such, raised by the task
+        except BaseException as exc:  # SystemExit and such too, raised by the task
             return None, exc
 
     def _terminate(self) -> None:

@@ -253,18 +253,22 @@ class Door:
     :param token: the secret that clients must have; None: any client that can connect is accepted
     :param welcome: the peer's description of itself
     :param fingerprints: returns SHA-256 of each certificate that connections may have been made with
+    :param failures: returns how often the peer has failed lately
     """
 
     def __init__(
-        self, token: bytes | None, welcome: Welcome, fingerprints: Callable[[], Sequence[bytes]] = no_certificates
+        self,
+        token: bytes | None,
+        welcome: Welcome,
+        fingerprints: Callable[[], Sequence[bytes]] = no_certificates,
+        failures: Callable[[], int] = lambda: 0,
     ) -> None:
         self._token = token
         self._welcome = welcome
         introduce(self._welcome)
-        self._fingerprints = fingerprints
+        self._fingerprints, self._failures = fingerprints, failures
         self._secret = secrets.token_bytes(32)
         self._used: dict[bytes, float] = {}  # nonces that were used, and when they expire
-        self.failures: Callable[[], int] = int  # of the peer lately
 
     def greet(self, metadata: Iterable[tuple[str, Any]]) -> bytes:
         """
@@ -305,7 +309,7 @@ class Door:
         """
         welcome = Welcome()
         welcome.CopyFrom(self._welcome)
-        welcome.clock, welcome.passage, welcome.failures = time(), passage, self.failures()
+        welcome.clock, welcome.passage, welcome.failures = time(), passage, self._failures()
         data = welcome.SerializeToString()
         if self._token is None:
             return ((WELCOME_KEY, data),)

@@ -143,8 +143,7 @@ class Peer:
         self.identity: str = uuid.uuid4().hex
         self._socket_dir = SocketDir(bind)
         self._pool, self._tags = pool, tuple(tags)
-        self._health_bind = health
-        self._advertise = tuple(advertise)
+        self._health_bind, self._advertise = health, tuple(advertise)
         self._silence = asyncio.Event()  # set when the peer is no longer to be announced
         self._credentials = credentials
         self._quota = (DEPTH + coroutines) * workers + workers  # the most that our client sends
@@ -154,16 +153,14 @@ class Peer:
         self._audit, self._stays = audit, stays
         offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
-        welcome.room, welcome.shares = usable_memory() // 4, self._takes_code
-        welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
-        welcome.compression.extend(formats(compression))
+        _describe(welcome, offer, compression, shares=self._takes_code)
         self._welcome = welcome
         self._bind = self._socket_dir.bind
         self._shown = _shown_at(self._bind, credentials)
-        self._door = Door(credentials.token, welcome, self._shown.fingerprints if self._shown else no_certificates)
         self._health = Health()
         self._log, self._is_quiet = PeerLog(), quiet
-        self._door.failures = lambda: self._log.failures
+        fingerprints = self._shown.fingerprints if self._shown else no_certificates
+        self._door = Door(credentials.token, welcome, fingerprints, lambda: self._log.failures)
         self._stop = asyncio.Event()  # set when the server is to stop
         self._stopped = threading.Event()  # set when it has stopped
         self._peers = tuple(peers)
@@ -374,6 +371,13 @@ class Peer:
         except Exception as exc:
             if not announced.done():
                 announced.set_exception(exc)
+
+
+def _describe(welcome: Welcome, offer: Offer, compression: str | None, *, shares: bool) -> None:
+    """Say in a Welcome what a peer has for its clients, and what it can do."""
+    welcome.room, welcome.shares = usable_memory() // 4, shares
+    welcome.resource.extend(f"{name}>={amount!r}" for name, amount in offer.resources.items())
+    welcome.compression.extend(formats(compression))
 
 
 def _shown_at(bind: str, credentials: Credentials) -> ServerFiles | SelfSigned | None:
