@@ -1,7 +1,7 @@
 """
 Compressed messages: refused by both ends before anything is decompressed, whether or not their sender is trusted.
 
-Parts of large payloads are compressed between hosts that both have a format for it, and undone within limits.
+Parts of large payloads are compressed between hosts that both have a format for it, and decompressed within limits.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ from woolexec import PeerPoolExecutor
 from woolexec.core.compressing import Compressing, Trial
 from woolexec.mesh.client import channel as channel_module
 from woolexec.mesh.link import arriving
-from woolexec.mesh.link.compression import Packing, formats, undo
+from woolexec.mesh.link.compression import Packing, decompress, formats
 from woolexec.mesh.server import peer as peer_module
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.fast_frames import decode
@@ -153,14 +153,14 @@ def compressed(monkeypatch):
         pytest.skip("neither zstd nor lz4 is installed")
     parts = []
 
-    def undo_and_note(part, offered):
-        data = undo(part, offered)
+    def decompress_and_note(part, offered):
+        data = decompress(part, offered)
         if part.compression:
             parts.append(part)
         return data
 
     monkeypatch.setattr(Compressing, "pays", lambda *_: True)
-    monkeypatch.setattr(arriving, "undo", undo_and_note)
+    monkeypatch.setattr(arriving, "decompress", decompress_and_note)
     return parts
 
 

@@ -8,7 +8,7 @@ parts become, is tried with the first part of each payload, unless the link is s
 from __future__ import annotations
 
 _MARGIN = 1.5
-"""How many times its own duration compressing must save: it takes a processor too, and so does undoing it."""
+"""How many times its own duration compressing must save: it takes a processor too, and so does decompressing."""
 
 _WEIGHT = 0.25
 """How much the last measurement counts."""

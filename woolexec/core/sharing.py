@@ -1,5 +1,5 @@
 """
-From whom each of several targets gets one value: whoever has it gives it, to a few at a time.
+From whom each of several targets gets one value: each that has it gives it, to a few at a time.
 
 ::
 

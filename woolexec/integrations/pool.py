@@ -44,7 +44,7 @@ class Pool:
     The methods of `multiprocessing.Pool`, for an executor; made by `as_pool`.
 
     `close`, `terminate` and the end of a ``with`` block concern the tasks of this pool; its executor stays open, and is
-    shut down by whoever made it, or when it is collected.
+    shut down by its owner, or when it is collected.
     """
 
     def __init__(self, executor: EngineExecutor) -> None:

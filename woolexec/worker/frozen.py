@@ -15,7 +15,7 @@ FORK_SERVER: str = "--woolexec-fork-server"
 """The argument with which the executable of a frozen program is the fork server."""
 
 is_ready: bool = False
-"""Whether this program calls `freeze_support`; another one would start itself, and make a pool, for ever."""
+"""Whether this program calls `freeze_support`; another one would start itself, and make a pool, without end."""
 
 
 def freeze_support() -> None:

@@ -9,7 +9,7 @@ from woolexec.core.compressing import Compressing, Trial
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link import compression
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.link.compression import PART, Packing, formats, undo
+from woolexec.mesh.link.compression import PART, Packing, decompress, formats
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Part
@@ -41,7 +41,7 @@ def test_part_arrives_as_it_was(name):
     part = packed(name)
     assert part.call == 7
     assert len(part.data) < len(TEXT) / 3
-    assert undo(part, ("zstd", "lz4")) == TEXT
+    assert decompress(part, ("zstd", "lz4")) == TEXT
 
 
 @NAMES
@@ -66,14 +66,14 @@ def test_best_format_is_used_that_both_ends_have(ours, theirs, number):
     needs("zstd", "lz4")
     [part] = decode(Packing(ours, theirs).part(7, TEXT, Trial()), 0)
     assert part.compression == number
-    assert undo(part, theirs) == TEXT
+    assert decompress(part, theirs) == TEXT
 
 
 def test_format_that_was_not_offered_is_refused():
     with pytest.raises(ValueError, match="not offered"):
-        undo(packed("zstd"), ("lz4",))
+        decompress(packed("zstd"), ("lz4",))
     with pytest.raises(ValueError, match="not offered"):
-        undo(Part(call=1, data=b"x", size=1, compression=3), ("zstd", "lz4"))
+        decompress(Part(call=1, data=b"x", size=1, compression=3), ("zstd", "lz4"))
 
 
 @NAMES
@@ -83,7 +83,7 @@ def test_part_that_lies_about_its_size_is_refused(name, size):
     assert part.size != size
     part.size = size
     with pytest.raises(ValueError, match="received a compressed part"):
-        undo(part, (name,))
+        decompress(part, (name,))
 
 
 @NAMES
@@ -91,8 +91,8 @@ def test_part_that_lies_about_its_size_is_refused(name, size):
 def test_part_that_is_no_whole_frame_is_refused(name, more):
     part = packed(name)
     part.data = bytes(part.data)[: more if more < 0 else None] + b"x" * more
-    with pytest.raises(ValueError, match="cannot be undone"):
-        undo(part, (name,))
+    with pytest.raises(ValueError, match="cannot be decompressed"):
+        decompress(part, (name,))
 
 
 @NAMES
@@ -102,8 +102,8 @@ def test_bomb_takes_no_more_memory_than_it_says(name):
     part = Part(call=1, data=bomb, size=PART, compression=compression._NUMBERS[name])
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match="cannot be undone"):
-            undo(part, (name,))
+        with pytest.raises(ValueError, match="cannot be decompressed"):
+            decompress(part, (name,))
         assert tracemalloc.get_traced_memory()[1] < 4 * PART
     finally:
         tracemalloc.stop()
@@ -115,11 +115,11 @@ def test_frame_that_looks_back_further_than_a_part_is_refused():
     options = {module.CompressionParameter.window_log: 27}
     compressor = module.ZstdCompressor(options=options)
     data = compressor.compress(b"x", mode=compressor.FLUSH_BLOCK) + compressor.flush()  # its length was not known
-    with pytest.raises(ValueError, match="cannot be undone"):
-        undo(Part(call=1, data=data, size=1, compression=1), ("zstd",))
+    with pytest.raises(ValueError, match="cannot be decompressed"):
+        decompress(Part(call=1, data=data, size=1, compression=1), ("zstd",))
 
 
-def test_undone_bytes_count_against_the_limit_of_what_arrives_in_part():
+def test_decompressed_bytes_count_against_the_limit_of_what_arrives_in_part():
     arriving = Arriving(PART + PART // 2, ("zstd",))
     arriving.add(packed("zstd"))
     assert arriving.size == len(TEXT)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
-from woolexec.mesh.link.compression import undo
+from woolexec.mesh.link.compression import decompress
 from woolexec.mesh.link.messages import Pieces
 from woolexec.platform.memory import usable_memory
 from woolexec.wire.descriptors import is_scarce
@@ -70,7 +70,7 @@ class Arriving:
 
         :raises OSError: if there is no memory left
         :raises ProtocolError: if it was not handed over, or too much has arrived in part
-        :raises ValueError: if it is compressed, and cannot be undone or has another size than it says
+        :raises ValueError: if it is compressed, and cannot be decompressed or has another size than it says
         """
         file = self._files.get(frame.call)
         if isinstance(frame, Handed):
@@ -88,7 +88,7 @@ class Arriving:
             self._check()
         if isinstance(file, OSError):
             raise ProtocolError("received a Part of a payload that was handed over")
-        data = undo(frame, self._offered)
+        data = decompress(frame, self._offered)
         if isinstance(file, bytearray):
             file += data
             return

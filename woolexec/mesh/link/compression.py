@@ -1,8 +1,8 @@
 """
 Compression of large payloads between hosts: what both ends have, and the parts that are compressed.
 
-Each end says in the handshake what it can undo, and is sent nothing else.  Whether compressing pays is measured: see
-`woolexec.core.compressing`.
+Each end says in the handshake what it can decompress, and is sent nothing else.  Whether compressing pays is measured:
+see `woolexec.core.compressing`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LEVEL = 1
 """For zstd: twice as fast as its default level, and about as small."""
 
 _WINDOW = 20
-"""Logarithm of the bytes that undoing may look back, and takes in memory: a part is smaller."""
+"""Logarithm of the size of the window of zstd, in bytes, which decompressing takes in memory: a part is smaller."""
 
 _NUMBERS = {"zstd": 1, "lz4": 2}
 """The numbers of the formats in `Part`; those before are preferred."""
@@ -71,35 +71,35 @@ def _module_of(name: str) -> str:
 
 @cache
 def _functions(name: str) -> tuple[Callable[[Any], bytes], Callable[[Any, int], bytes]]:
-    """Return what compresses, and what undoes it to at most so many bytes."""
+    """Return what compresses, and what decompresses to at most a given number of bytes."""
     module = import_module(_module_of(name))
     if name == "lz4":
 
-        def undo(data: Any, size: int) -> bytes:
-            undone: bytes = module.decompress(data, uncompressed_size=size)
-            return undone
+        def decompress_block(data: Any, size: int) -> bytes:
+            plain: bytes = module.decompress(data, uncompressed_size=size)
+            return plain
 
-        return (lambda data: module.compress(data, store_size=False)), undo
+        return (lambda data: module.compress(data, store_size=False)), decompress_block
     options = {module.DecompressionParameter.window_log_max: _WINDOW}
 
-    def undo_frame(data: Any, size: int) -> bytes:
+    def decompress_frame(data: Any, size: int) -> bytes:
         reader = module.ZstdDecompressor(options=options)
-        undone: bytes = reader.decompress(data, max_length=size)
+        plain: bytes = reader.decompress(data, max_length=size)
         if not reader.eof or reader.unused_data:
             raise ValueError("it is longer or shorter than one frame")
-        return undone
+        return plain
 
-    return (lambda data: module.compress(data, _LEVEL)), undo_frame
+    return (lambda data: module.compress(data, _LEVEL)), decompress_frame
 
 
-def undo(part: Any, offered: Sequence[str]) -> Any:
+def decompress(part: Any, offered: Sequence[str]) -> Any:
     """
     Return the bytes of a part, which may be compressed.
 
     :param part: a `Part`
     :param offered: the formats that its sender was told
-    :raises ValueError: if it is compressed in another format, or is not what it says; no more memory is used than its
-        size, which is at most `PART`
+    :raises ValueError: if it is compressed in another format, or is not what it says; no more memory is used than the
+        size that it says, which is at most `PART`
     """
     if not part.compression:
         return part.data
@@ -111,7 +111,7 @@ def undo(part: Any, offered: Sequence[str]) -> Any:
     try:
         data = _functions(name)[1](part.data, part.size)
     except Exception as exc:  # each module has errors of its own
-        raise ValueError(f"received a compressed part that cannot be undone: {exc}") from exc
+        raise ValueError(f"received a compressed part that cannot be decompressed: {exc}") from exc
     if len(data) != part.size:
         raise ValueError(f"received a compressed part of {len(data)} bytes that says it has {part.size}")
     return data
@@ -122,7 +122,7 @@ class Packing:
     Compresses what one end of a link sends, where that pays.
 
     :param ours: the formats that this process may use, the best first
-    :param theirs: those that the other end can undo
+    :param theirs: those that the other end can decompress
     """
 
     def __init__(self, ours: Sequence[str], theirs: Iterable[str]) -> None:

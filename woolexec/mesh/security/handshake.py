@@ -160,7 +160,7 @@ class Caller:
     :param session: names the client: those who give the same share workers
     :param client: what the client is called, if this process passes on its tasks
     :param hops: peers that they have passed through; 0: they are our own
-    :param compression: formats of compressed parts that this process can undo
+    :param compression: formats of compressed parts that this process can decompress
     """
 
     def __init__(
