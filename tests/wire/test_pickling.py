@@ -116,6 +116,18 @@ def test_function_beside_large_data_travels_by_value(monkeypatch):
     assert function() == 5
 
 
+def test_small_array_is_pickled_by_the_c_pickler_alone():
+    np = pytest.importorskip("numpy")
+    for array in (np.arange(100), np.arange(100)[::3], np.asfortranarray(np.ones((4, 5)))):
+        assert dumps_value(array) == pickle.dumps(array, 5)
+        assert dumps_call((array, 1), {}) == pickle.dumps(((array, 1), {}), 5)
+    fixed = np.arange(100)
+    fixed.flags.writeable = False
+    assert loads(dumps_value(fixed)).flags.writeable
+    named = np.array([functools.partial], dtype=object)
+    assert loads(dumps_value(named))[0] is functools.partial
+
+
 def test_array_of_a_subclass_comes_back():
     np = pytest.importorskip("numpy")
     array = np.rec.fromarrays([np.arange(20_000), np.arange(20_000) / 2], names="a,b")

@@ -17,6 +17,11 @@ def is_array(obj: object) -> bool:
     return cls.__name__ == "ndarray" and cls.__module__ == "numpy"
 
 
+def is_small(obj: Any) -> bool:
+    """Return whether an object is a writable array of numbers that is pickled in band: its pickle needs no search."""
+    return is_array(obj) and obj.nbytes < APART and obj.dtype.kind in _KINDS and obj.flags.writeable
+
+
 def reduce(array: Any) -> Any:
     """Reduce an array so that it arrives writable."""
     flags = array.flags

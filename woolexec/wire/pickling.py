@@ -20,7 +20,7 @@ from itertools import islice
 from types import FunctionType, MethodType
 
 from woolexec.wire import modules, reducers, unpickling
-from woolexec.wire.arrays import is_array, is_array_class
+from woolexec.wire.arrays import is_array, is_array_class, is_small
 from woolexec.wire.atoms import ATOMS
 from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
 from woolexec.wire.payload import APART, LARGE, File, Parts, Pieces, pack
@@ -61,7 +61,7 @@ def _is_middling(value: object) -> bool:
 
 def dumps_value(value: object, *, goes_home: bool = False) -> bytes | File | Parts:
     """Pickle a result; see `dumps`."""
-    if type(value) in ATOMS:
+    if type(value) in ATOMS or is_small(value):
         body = pickle.dumps(value, 5)
         if len(body) < LARGE:
             return body
@@ -78,7 +78,7 @@ def dumps_put(value: object) -> bytes | File | Parts:
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | File | Parts | Unbound:
     """Pickle arguments, which may contain futures; see `dumps`."""
     for value in args:
-        if type(value) not in ATOMS:
+        if not (type(value) in ATOMS or is_small(value)):
             break
     else:
         if not kwargs:

@@ -310,6 +310,7 @@ class Link(LinkValues):
         self._links.withdraw(place, call)
         self.recalling += 1
         self.send_command(Cancel(call=call.number))  # so that the peer drops what it has received of it
+        self._links.due.add(self)
         return True
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
