@@ -57,6 +57,7 @@ class SimWorker(Worker):
         self.page = SharedPage(self)
         self.lane_place.page = self.page.loop
         self.sock = SimpleNamespace(fileno=lambda: -1)
+        self.reader = SimpleNamespace(has_more=False)
         self.oom_kills = 0
         self.batch = None  # how many frames the next read finds; None: all
         self.dropped = self.ended_number = None

@@ -20,7 +20,7 @@ class FakeLink(Remote):
     def __init__(self, now=0.0):
         super().__init__(now)
         self.has_sent = Sent()
-        self.name = "far/1"
+        self.name = self.id = "far/1"
         self.width = 2
         self.offer = NOTHING
         self.candidate = Candidate(self, self.name, "far", is_here=False)

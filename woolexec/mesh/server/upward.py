@@ -95,7 +95,10 @@ class Upward(Remote):
     # -- from the client ----------------------------------------------------------------------------------------
 
     def _hear(self, frame: Any) -> None:
-        number = frame.call if isinstance(frame.call, int) else frame.call[0]
+        numbers = (frame.call,) if isinstance(frame.call, int) else frame.call
+        if len(numbers) != 1:
+            raise errors.ProtocolError("expected the outcome of one call")
+        (number,) = numbers
         if getattr(frame, "extent", ()):
             frame.payload = self._arriving.take(frame, ABOVE | number)
         if frame.__class__ is Started:
