@@ -121,7 +121,7 @@ if TYPE_CHECKING:
         away: bool = False
         """They need values that are with peers, and not here: see `woolexec.core.away`."""
         actor: object = None
-        """Whose methods they call, or `LIVES`: see `woolexec.core.actors`."""
+        """The actor whose methods they call, in a worker its key; of lives, all actors: see `woolexec.core.actors`."""
         ranked: bool = False
         """They have ranks: see `woolexec.core.ready_queue`."""
 

@@ -7,7 +7,6 @@ The generic test classes are in the module that CPython's tests for each start m
 
 import importlib
 import multiprocessing
-import sys
 import unittest
 import unittest.mock
 from collections.abc import Callable
@@ -17,33 +16,10 @@ from typing import Any
 
 from woolexec import PeerPoolExecutor, as_pool
 
-from .stdlib_suite import SuiteMissingError, directories, script_path, support
+from .stdlib_suite import import_suite, script_path, support
 
-MODULE = "_test_multiprocessing"
+SUITE = "_test_multiprocessing"
 CLASSES = ("_TestPool", "_TestPoolWorkerErrors", "_TestPoolWorkerLifetime")
-
-
-def import_module() -> ModuleType:
-    """
-    Import CPython's tests of multiprocessing.
-
-    :raises SuiteMissingError: if they are not installed
-    """
-    try:
-        importlib.import_module("test.support")
-    except ImportError as exc:
-        raise SuiteMissingError("this Python has no `test` package") from exc
-    try:
-        return importlib.import_module(f"test.{MODULE}")
-    except ModuleNotFoundError as exc:
-        if exc.name != f"test.{MODULE}":
-            raise
-    for directory in directories():
-        if (directory / f"{MODULE}.py").exists():
-            if str(directory) not in sys.path:
-                sys.path.append(str(directory))
-            return importlib.import_module(MODULE)
-    raise SuiteMissingError(f"the `test` package of this Python has no {MODULE}")
 
 
 def pool_maker(executors: list[Executor]) -> Callable[..., Any]:
@@ -120,6 +96,6 @@ def adapted_cases() -> dict[str, type[unittest.TestCase]]:
 
     :raises SuiteMissingError: if CPython's tests are not installed
     """
-    module = import_module()
+    module = import_suite(SUITE)
     cases = [adapted(getattr(module, name)) for name in CLASSES if hasattr(module, name)]
     return {case.__name__: case for case in cases}

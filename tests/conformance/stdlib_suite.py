@@ -44,9 +44,9 @@ def directories() -> list[Path]:
     return [Path(named)] if named else [system]
 
 
-def import_suite() -> ModuleType:
+def import_suite(name: str = SUITE) -> ModuleType:
     """
-    Import CPython's tests of concurrent.futures.
+    Import a suite of CPython's tests: by default that of concurrent.futures.
 
     :raises SuiteMissingError: if they are not installed
     """
@@ -55,17 +55,17 @@ def import_suite() -> ModuleType:
     except ImportError as exc:
         raise SuiteMissingError("this Python has no `test` package") from exc
     try:
-        return importlib.import_module(f"test.{SUITE}")
+        return importlib.import_module(f"test.{name}")
     except ModuleNotFoundError as exc:
-        if exc.name != f"test.{SUITE}":
+        if exc.name != f"test.{name}":
             raise
     for directory in directories():
-        if (directory / SUITE).exists() or (directory / f"{SUITE}.py").exists():
+        if (directory / name).exists() or (directory / f"{name}.py").exists():
             if str(directory) not in sys.path:
                 # Last, so that nothing else there hides another module; workers inherit the path.
                 sys.path.append(str(directory))
-            return importlib.import_module(SUITE)
-    raise SuiteMissingError(f"the `test` package of this Python has no {SUITE}")
+            return importlib.import_module(name)
+    raise SuiteMissingError(f"the `test` package of this Python has no {name}")
 
 
 def modules(suite: ModuleType) -> list[ModuleType]:

@@ -180,6 +180,9 @@ SHUT = "this stream was closed by the shutdown of its pool"
 
 _NUMBERS = frozenset({type(None), bool, int, float})
 
+_MEMOIZED = 3
+"""What the pickler memoizes of a span of numbers: the tuple, the list of values and the dictionary of errors."""
+
 
 class _NumbersPickler(pickle.Pickler):
     """Pickles no object that says itself how it is pickled."""
@@ -205,7 +208,7 @@ def dumps_numbers(values: list[Any]) -> bytes | File | Parts | None:
         pickler.dump((values, {}))
     except Exception:
         return None
-    return pack(file.getvalue(), []) if len(pickler.memo.copy()) == len(("tuple", "list", "dict")) else None
+    return pack(file.getvalue(), []) if len(pickler.memo.copy()) == _MEMOIZED else None
 
 
 def dumps_span(
