@@ -19,7 +19,7 @@ import pytest
 from tests.faults.tasks import SOON
 from tests.shared_pools import shared
 from woolexec.graphs.composed import Composed
-from woolexec.graphs.nodes import Data, Reader, Ref
+from woolexec.graphs.nodes import Data, NodeReader, Ref
 
 dask = pytest.importorskip("dask", reason="dask is not installed: pip install 'woolexec[dask]'")
 pytest.importorskip("dask._task_spec", reason="this dask has no nodes")
@@ -84,14 +84,14 @@ def keyword(first, *, second=0, third=0):
     ids=repr,
 )
 def test_node_has_the_value_that_dask_gives_it(node):
-    read = Reader(VALUES).read(node)
+    read = NodeReader(VALUES).read(node)
     assert set(read.refs) == node.dependencies
     arguments = [VALUES[leaf.key] if isinstance(leaf, Ref) else leaf for leaf in read.leaves]
     assert Composed(read.code)(*arguments) == node({key: VALUES[key] for key in node.dependencies})
 
 
 def test_data_of_dask_is_a_value():
-    read = Reader(VALUES).read(DataNode("x", ("b", 0)))
+    read = NodeReader(VALUES).read(DataNode("x", ("b", 0)))
     assert isinstance(read, Data)
     assert read.value == ("b", 0)
 

@@ -6,7 +6,7 @@ import pytest
 
 from woolexec.graphs.composed import Composed
 from woolexec.graphs.grouping import MANY, SHORT, Grouping, Piece
-from woolexec.graphs.nodes import Reader
+from woolexec.graphs.nodes import NodeReader
 
 
 class World:
@@ -30,7 +30,7 @@ class World:
 
     def piece(self, task, needed=()):
         values = dict(needed)
-        return self.grouping.join(Reader(values).read(task), values)
+        return self.grouping.join(NodeReader(values).read(task), values)
 
 
 def test_node_that_needs_one_other_is_joined_to_it_even_if_nobody_knows_how_long_they_take():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from woolexec.graphs.composed import Composed
-from woolexec.graphs.nodes import Alias, Data, Node, Reader, Ref
+from woolexec.graphs.nodes import Alias, Data, Node, NodeReader, Ref
 
 
 class Point(NamedTuple):
@@ -65,7 +65,7 @@ def value_of(node):
     ],
 )
 def test_call_is_read_with_its_references(value, result, refs):
-    node = Reader(KEYS).read(value)
+    node = NodeReader(KEYS).read(value)
     assert isinstance(node, Node)
     assert value_of(node) == result
     assert sorted(node.refs, key=repr) == sorted(refs, key=repr)
@@ -75,38 +75,38 @@ def test_call_is_read_with_its_references(value, result, refs):
     "value", [1, "c", b"a", None, True, [1, 2], [], {}, ("c", 2), Point(1, 2), {"k": [1]}, add, 1j]
 )
 def test_anything_else_is_a_value_as_it_is(value):
-    node = Reader(KEYS).read(value)
+    node = NodeReader(KEYS).read(value)
     assert isinstance(node, Data)
     assert node.value is value
 
 
 @pytest.mark.parametrize("value", ["a", 7, 0.5, ("t", 1)])
 def test_key_is_another_name_of_its_node(value):
-    node = Reader(KEYS).read(value)
+    node = NodeReader(KEYS).read(value)
     assert isinstance(node, Alias)
     assert node.key == value
 
 
 def test_object_that_equals_a_key_is_no_reference_if_it_is_of_another_type():
-    node = Reader({1: 2}).read((neg, True))
+    node = NodeReader({1: 2}).read((neg, True))
     assert node.refs == ()
 
 
 def test_containers_without_references_are_one_argument():
     numbers = list(range(100, 10_000))
-    node = Reader(KEYS).read((sum, numbers))
+    node = NodeReader(KEYS).read((sum, numbers))
     assert node.leaves == [numbers]
     assert node.leaves[0] is numbers
 
 
 def test_nodes_of_the_same_shape_have_the_same_code():
-    reader = Reader(KEYS)
+    reader = NodeReader(KEYS)
     first, second = (reader.read((add, (neg, "a"), number)) for number in (1, 2))
     assert first.code == second.code
 
 
 def test_function_object_is_part_of_the_code_when_it_occurs_again():
-    reader, fn = Reader(KEYS), partial(add, 1)
+    reader, fn = NodeReader(KEYS), partial(add, 1)
     codes = [reader.read((fn, number)).code for number in range(3)]
     assert codes[1] == codes[2]
     assert codes[1][-1][0] is fn
@@ -116,10 +116,10 @@ def test_deeply_nested_call_needs_no_recursion():
     task = (neg, 1)
     for _ in range(20_000):
         task = (neg, task)
-    assert value_of(Reader(KEYS).read(task)) == -1
+    assert value_of(NodeReader(KEYS).read(task)) == -1
 
 
 def test_reference_that_occurs_twice_is_noted():
-    reader = Reader(KEYS)
+    reader = NodeReader(KEYS)
     assert reader.read((add, "a", "a")).repeats
     assert not reader.read((add, "a", "b")).repeats

@@ -4,7 +4,7 @@ import weakref
 import pytest
 
 from woolexec import PeerPoolExecutor
-from woolexec.integrations.joblib_inputs import Inputs, size_of
+from woolexec.integrations.joblib_inputs import LargeArguments, size_of
 
 from . import joblib_tasks as tasks
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.leaks(reason="joblib keeps a pool for the next call")
 
 def test_what_was_put_is_freed_with_the_argument():
     with PeerPoolExecutor(1) as executor:
-        inputs, array = Inputs(executor, 1_000, None), np.zeros(1_000)
+        inputs, array = LargeArguments(executor, 1_000, None), np.zeros(1_000)
         future = weakref.ref(inputs.replace(array))
         assert inputs.replace(array) is future()
         del array
@@ -27,7 +27,7 @@ def test_what_was_put_is_freed_with_the_argument():
 def test_without_room_an_argument_goes_with_each_task(registered):
     with PeerPoolExecutor(1, store_limit=10) as executor:
         array = np.zeros(1_000)
-        assert Inputs(executor, 1_000, None).replace(array) is array
+        assert LargeArguments(executor, 1_000, None).replace(array) is array
         from joblib import Parallel, delayed, parallel_config
 
         with parallel_config("woolexec", executor=executor, n_jobs=2):
@@ -47,7 +47,7 @@ def test_sizes_of_arguments():
 
 def test_batch_of_small_arguments_is_sent_as_it_is():
     items = [(abs, (-1,), {}), (pow, (2, 3), {})]
-    assert Inputs(None, 1_000, None).replace_in(items) is items
+    assert LargeArguments(None, 1_000, None).replace_in(items) is items
     array = np.zeros(10)
-    [(_, args, kwargs)] = Inputs(None, 1_000, None).replace_in([(max, (array,), {"default": array})])
+    [(_, args, kwargs)] = LargeArguments(None, 1_000, None).replace_in([(max, (array,), {"default": array})])
     assert args[0] is kwargs["default"] is array

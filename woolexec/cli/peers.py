@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
     from woolexec.discovery.base import Discovery, Event, Record
-    from woolexec.mesh.client.between import Known
+    from woolexec.mesh.client.between import UsablePeer
     from woolexec.mesh.client.finding import Foreign
     from woolexec.mesh.security.credentials import Credentials
 
@@ -201,7 +201,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if prepared is None:
         return 2
     found, credentials = prepared
-    usable: list[Known] = []
+    usable: list[UsablePeer] = []
     works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, partial(_examine, usable)))
     _look_between(usable)
     for remark in remarks:
@@ -214,7 +214,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if works and all(works) and not troubles else 1
 
 
-def _look_between(usable: list[Known]) -> None:
+def _look_between(usable: list[UsablePeer]) -> None:
     """Say which peers cannot give each other values."""
     from woolexec.mesh.client.between import MOST, barriers
 
@@ -237,7 +237,7 @@ def _look_between(usable: list[Known]) -> None:
         print("  ok    each reaches the others")
 
 
-async def _examine(usable: list[Known], record: Record, credentials: Credentials) -> bool:
+async def _examine(usable: list[UsablePeer], record: Record, credentials: Credentials) -> bool:
     """Try the addresses of a peer until one works, and add it then."""
     from woolexec.mesh.client.doctor import examine
 

@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
         if settings["bind"] is None:
             _bind_locally(settings, announce)
         resources = amounts(settings["resource"])
-        formats(settings["compression"])
+        formats(settings["compression"])  # raises if it is not installed
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
         for number, handler in before.items():
             signal.signal(number, handler)

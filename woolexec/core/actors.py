@@ -343,5 +343,8 @@ class Actors:
 
 def _sparing(links: list[Any], values: Any) -> list[Any]:
     """Return the links that have most of the bytes of these values; none if they have none."""
-    spared = [link.spares(values) for link in links] if values else [0]
-    return [link for link, size in zip(links, spared, strict=False) if size == max(spared) > 0]
+    if not values:
+        return []
+    spared = [link.spares(values) for link in links]
+    most = max(spared)
+    return [link for link, size in zip(links, spared, strict=True) if size == most] if most else []

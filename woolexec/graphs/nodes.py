@@ -81,7 +81,7 @@ class Node:
         """It refers to one of them twice."""
 
 
-class Reader:
+class NodeReader:
     """
     Reads the nodes of one graph.
 
@@ -243,28 +243,28 @@ _FUNCTIONS = frozenset({FunctionType, BuiltinFunctionType, MethodDescriptorType,
 # -- nodes of dask ----------------------------------------------------------------------------------------------------
 
 
-def _alias(value: Any, _waiting: list[Any], reader: Reader) -> None:
+def _alias(value: Any, _waiting: list[Any], reader: NodeReader) -> None:
     reader._refer(value.target)
 
 
-def _data(value: Any, _waiting: list[Any], reader: Reader) -> None:
+def _data(value: Any, _waiting: list[Any], reader: NodeReader) -> None:
     reader._push(value.value)
 
 
-def _reference(value: Any, _waiting: list[Any], reader: Reader) -> None:
+def _reference(value: Any, _waiting: list[Any], reader: NodeReader) -> None:
     reader._refer(value.key)
 
 
-def _task(value: Any, waiting: list[Any], reader: Reader) -> None:
+def _task(value: Any, waiting: list[Any], reader: NodeReader) -> None:
     reader._call(value.func, (*value.args, *value.kwargs.values()), tuple(value.kwargs), waiting, reader._visit_new)
 
 
-def _container(value: Any, waiting: list[Any], reader: Reader) -> None:
+def _container(value: Any, waiting: list[Any], reader: NodeReader) -> None:
     waiting.append((reader._emit, (CONTAINERS[type(value).klass], len(value.args))))
     waiting += ((reader._visit_new, arg) for arg in reversed(value.args))
 
 
-def _other(value: Any, waiting: list[Any], reader: Reader) -> None:
+def _other(value: Any, waiting: list[Any], reader: NodeReader) -> None:
     keys = sorted(value.dependencies, key=repr)
     reader._push(value)
     reader._push(keys)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
-from woolexec.graphs.nodes import Alias, Data, Node, Reader, Ref
+from woolexec.graphs.nodes import Alias, Data, Node, NodeReader, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -36,7 +36,7 @@ class Plan:
         self.user: dict[Key, Key] = {}
         """The last of these."""
         self._graph = graph
-        self._reader = Reader(graph)
+        self._reader = NodeReader(graph)
         self._aliases: dict[Key, Key] = {}
         self._room: dict[Key, int] = {}
         for key in keys:

@@ -32,7 +32,7 @@ from woolexec.api.task_executor import current_executor
 from woolexec.checks import wrong_type
 from woolexec.cpus import usable_cpus
 from woolexec.executor import PeerPoolExecutor
-from woolexec.integrations.joblib_inputs import Inputs
+from woolexec.integrations.joblib_inputs import LargeArguments
 from woolexec.integrations.joblib_tasks import limit_threads, run_batch
 from woolexec.worker import nested_tasks
 
@@ -67,7 +67,7 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
     def __init__(self, nesting_level: int | None = None, **how: Any) -> None:
         super().__init__(nesting_level=nesting_level, **how)
         self._outstanding: set[Future[Any]] = set()
-        self._inputs: Inputs | None = None
+        self._inputs: LargeArguments | None = None
 
     def submit(self, func: Any, callback: Callable[[Future[Any]], object] | None = None) -> Future[Any]:
         """Have a worker run a batch."""
@@ -187,7 +187,7 @@ class WoolexecBackend(_Backend):
     def start_call(self) -> None:
         """Begin a call: what was put for the last one may have changed since."""
         as_file = None if _has_peers(self._executor) else _as_file
-        self._inputs = Inputs(self._executor, self._least, as_file, is_read_only=self._is_read_only)
+        self._inputs = LargeArguments(self._executor, self._least, as_file, is_read_only=self._is_read_only)
 
     def retrieve_result_callback(self, future: Future[Any]) -> Any:
         """Return the results of a batch that is done."""

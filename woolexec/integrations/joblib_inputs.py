@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from woolexec.integrations.joblib_tasks import Item
 
 
-class Inputs:
+class LargeArguments:
     """
     The large arguments of one call of `Parallel`.
 

@@ -212,7 +212,7 @@ def _block(size: int) -> bytearray | mmap.mmap:
         return bytearray(size)
 
 
-class Pieces:
+class PicklePieces:
     """A large pickle in the pieces in which the pickler wrote it, into this, without copying large `bytes`."""
 
     __slots__ = ("parts", "write")
@@ -241,7 +241,7 @@ class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's sta
         self.known = known
 
 
-def pack(body: bytes | Pieces, buffers: Sequence[Any]) -> bytes | File | Parts:
+def pack(body: bytes | PicklePieces, buffers: Sequence[Any]) -> bytes | File | Parts:
     """
     Make a payload of a pickle and its out-of-band buffers, which are copied once.
 
@@ -254,7 +254,7 @@ def pack(body: bytes | Pieces, buffers: Sequence[Any]) -> bytes | File | Parts:
         except OSError:
             if size > INLINE_LIMIT:
                 raise
-    if isinstance(body, Pieces):
+    if isinstance(body, PicklePieces):
         body = body.join()
     if not buffers:
         return body
@@ -265,7 +265,7 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
     """
     Write a body and its buffers to a memory file.
 
-    :param parts: those: `bytes`, views of bytes, or `Pieces`
+    :param parts: those: `bytes`, views of bytes, or `PicklePieces`
     :param at_all_costs: write it even if descriptors are scarce
     :param folder: write it to a file without a name in this folder, on disk
     :raises OSError: if no descriptor or no memory is left
@@ -282,7 +282,7 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
         for part, start, size in zip(parts, offsets, extent, strict=True):
             if start > pos:
                 pieces.append(_PADDING[: start - pos])
-            if part.__class__ is Pieces:
+            if part.__class__ is PicklePieces:
                 pieces += part.parts
             else:
                 pieces.append(part)

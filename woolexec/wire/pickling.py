@@ -23,7 +23,7 @@ from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array, is_array_class, is_small
 from woolexec.wire.atoms import ATOMS
 from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
-from woolexec.wire.payload import APART, LARGE, File, Parts, Pieces, pack
+from woolexec.wire.payload import APART, LARGE, File, Parts, PicklePieces, pack
 from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
 TYPE_CHECKING = False
@@ -173,7 +173,7 @@ def dumps(
     kind = (_HOME if goes_home else _OUTCOME) if is_outcome else _FUNCTION if is_function else _ARGUMENTS
     body = _dump(obj, buffers, least, names, kind, needs, inputs, keeps_flags=keeps_flags)
     if buffers and all(buffer.__class__ is bytes for buffer in buffers):
-        if isinstance(body, Pieces):
+        if isinstance(body, PicklePieces):
             body.write(ALL_BYTES)
         else:
             body += ALL_BYTES
@@ -247,7 +247,7 @@ def _dump(
     inputs: list[Any] | None = None,
     *,
     keeps_flags: bool = False,
-) -> bytes | Pieces:
+) -> bytes | PicklePieces:
     """Pickle an object; append its out-of-band buffers to `buffers`, and its futures to `inputs`."""
     with_reducers = False
 
@@ -265,9 +265,9 @@ def _dump(
 
     try:
         if not _is_by_value(obj):
-            body: bytes | Pieces
+            body: bytes | PicklePieces
             if _is_bulky(obj):
-                body = Pieces()
+                body = PicklePieces()
                 pickle.Pickler(body, 5, buffer_callback=is_inline).dump(obj)
             else:
                 body = pickle.dumps(obj, 5, buffer_callback=is_inline)
@@ -328,11 +328,11 @@ def _is_bulky(obj: Any, depth: int = 4) -> bool:
     return is_array_class(cls) and not is_array(obj) and obj.nbytes >= _WALKED
 
 
-def _joined(body: bytes | Pieces) -> bytes:
-    return body.join() if isinstance(body, Pieces) else body
+def _joined(body: bytes | PicklePieces) -> bytes:
+    return body.join() if isinstance(body, PicklePieces) else body
 
 
-def _names_by_value(body: bytes | Pieces) -> bool:
+def _names_by_value(body: bytes | PicklePieces) -> bool:
     """Return whether a pickle refers to ``__main__``, or to another module that the receiver cannot import."""
     if _holds(body, _MAIN):
         return True
@@ -340,7 +340,7 @@ def _names_by_value(body: bytes | Pieces) -> bool:
     return bool(modules.by_path) and any(_holds(body, name) for name in modules.by_path.values())
 
 
-def _needs_reducers(body: bytes | Pieces) -> bool:
+def _needs_reducers(body: bytes | PicklePieces) -> bool:
     """Return whether a pickle may contain an object that multiprocessing has a reducer for, such as a connection."""
     registered = reducers.registered()
     return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
@@ -351,13 +351,13 @@ _LARGE_OPCODES = {0x42: 4, 0x58: 4, 0x8E: 8, 0x8D: 8, 0x96: 8}
 """BINBYTES, BINUNICODE, BINBYTES8, BINUNICODE8 and BYTEARRAY8, with the width of their size in bytes."""
 
 
-def _holds(body: bytes | Pieces, word: bytes) -> bool:
+def _holds(body: bytes | PicklePieces, word: bytes) -> bool:
     """
     Return whether a word occurs in a pickle; it may be missed inside `bytes`, strings and buffers of 64 KiB or more.
 
     The pickler writes those between its frames, where they are skipped.  `rfind` takes half the time of `in`.
     """
-    if isinstance(body, Pieces):
+    if isinstance(body, PicklePieces):
         return any(piece.rfind(word) >= 0 for piece in _frames(body.parts))
     end, pos = len(body), 2
     if end < _WALKED:

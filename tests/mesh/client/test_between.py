@@ -8,7 +8,7 @@ from tests.mesh.conftest import CREDENTIALS, free_port
 from tests.tokens import token_for
 from woolexec import Credentials, cli
 from woolexec.mesh.client import between
-from woolexec.mesh.client.between import Known, barriers
+from woolexec.mesh.client.between import UsablePeer, barriers
 from woolexec.mesh.client.doctor import look
 from woolexec.mesh.server import fetching
 from woolexec.mesh.server.peer import Peer
@@ -23,7 +23,7 @@ def two():
 
 
 def known(address):
-    return Known(address, asyncio.run(look(address, CREDENTIALS)), CREDENTIALS)
+    return UsablePeer(address, asyncio.run(look(address, CREDENTIALS)), CREDENTIALS)
 
 
 def told(*peers):

@@ -35,7 +35,7 @@ PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Known:
+class UsablePeer:
     """
     A peer that works.
 
@@ -48,7 +48,7 @@ class Known:
     credentials: Credentials
 
 
-async def barriers(peers: Sequence[Known]) -> list[tuple[Known, Known, str]]:
+async def barriers(peers: Sequence[UsablePeer]) -> list[tuple[UsablePeer, UsablePeer, str]]:
     """Return each peer that cannot fetch values from another one, with that one and the reason."""
     by_identity = {peer.welcome.identity: peer for peer in peers}  # one may have been found in two ways
     few = list(by_identity.values())[:MOST]
@@ -56,7 +56,7 @@ async def barriers(peers: Sequence[Known]) -> list[tuple[Known, Known, str]]:
     return [barrier for some in found for barrier in some]
 
 
-async def _barriers_of(peer: Known, others: Sequence[Known]) -> list[tuple[Known, Known, str]]:
+async def _barriers_of(peer: UsablePeer, others: Sequence[UsablePeer]) -> list[tuple[UsablePeer, UsablePeer, str]]:
     known = {other: _known_barrier(peer, other) for other in others}
     to_try = [other for other, reason in known.items() if not reason]
     try:
@@ -68,7 +68,7 @@ async def _barriers_of(peer: Known, others: Sequence[Known]) -> list[tuple[Known
     return [(peer, other, reason) for other, reason in known.items() if reason]
 
 
-def _known_barrier(peer: Known, other: Known) -> str:
+def _known_barrier(peer: UsablePeer, other: UsablePeer) -> str:
     """Return why no value is fetched, if that is known without trying."""
     for each in (peer, other):
         if not each.welcome.shares:
@@ -78,7 +78,7 @@ def _known_barrier(peer: Known, other: Known) -> str:
     return ""
 
 
-async def _ask(peer: Known, others: Sequence[Known]) -> list[str]:
+async def _ask(peer: UsablePeer, others: Sequence[UsablePeer]) -> list[str]:
     """Have a peer try the others; return why it cannot reach each of them."""
     why = ""
     for at in await resolve(peer.address):
@@ -92,7 +92,7 @@ async def _ask(peer: Known, others: Sequence[Known]) -> list[str]:
     return [why] * len(others)
 
 
-async def _ask_over(channel: Channel, credentials: Credentials, others: Sequence[Known]) -> list[str]:
+async def _ask_over(channel: Channel, credentials: Credentials, others: Sequence[UsablePeer]) -> list[str]:
     _, opening = await greet(channel, Caller(credentials.token))
     stream, _ = await open_link(channel, opening)
     try:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
-from woolexec.mesh.client.between import Known
+from woolexec.mesh.client.between import UsablePeer
 from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
@@ -109,7 +109,7 @@ async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -
 
 
 async def examine(
-    address: str, credentials: Credentials, on_found: Callable[[Known], object] = lambda _: None
+    address: str, credentials: Credentials, on_found: Callable[[UsablePeer], object] = lambda _: None
 ) -> AsyncIterator[Step]:
     """
     Yield the result of each step, up to the first that fails.
@@ -131,7 +131,7 @@ async def examine(
             if not done.works:
                 return
     assert steps.welcome is not None
-    on_found(Known(address, steps.welcome, credentials))
+    on_found(UsablePeer(address, steps.welcome, credentials))
 
 
 class _Steps:
