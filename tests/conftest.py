@@ -52,9 +52,24 @@ FIRST = (
     "tests/faults/test_kinds_of_main.py",
     "tests/faults/test_scale.py",
     "tests/faults/test_signals.py",
-    "tests/mesh/test_grpc_module.py",
     "tests/cli/test_demo.py",
     "tests/discovery/test_ssh.py",
+)
+
+# What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
+# It is run with the slow tests, on each Python.
+LATER = (
+    "tests/aio/test_streams_at_shutdown.py",
+    "tests/conformance/",
+    "tests/faults/test_environment.py",
+    "tests/integrations/",
+    "tests/mesh/test_actor_handles.py",
+    "tests/mesh/test_grpc_module.py",
+    "tests/mesh/test_large.py",
+    "tests/mesh/test_plain_results.py",
+    "tests/mesh/test_secrets.py",
+    "tests/mesh/test_settings.py",
+    "tests/mesh/test_value_faults.py",
 )
 
 # Number of combinations of a `matrix` test that are tried without the slow tests.
@@ -121,9 +136,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _thin_out(items: list[pytest.Item]) -> None:
-    """Mark all but a few combinations of parameters of a `matrix` test as slow, other ones in each test."""
+    """Mark as slow what is run later, and all but a few combinations of parameters of each `matrix` test."""
     tests: dict[str, list[pytest.Item]] = {}
     for item in items:
+        if item.nodeid.startswith(LATER):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.versions)
         if item.get_closest_marker("matrix"):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, combinations in tests.items():

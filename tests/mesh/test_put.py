@@ -119,6 +119,7 @@ def test_value_for_several_peers_leaves_its_owner_twice(left, few, pulled):
         eventually(lambda: all(set(kept(peer)) <= {0} for peer in few))
 
 
+@pytest.mark.slow
 def test_large_result_for_several_peers_leaves_its_owner_twice(left, few, pulled):
     with joined(*few, local=1) as pool:
         made = pool.submit(ones, SHARED)
@@ -127,6 +128,7 @@ def test_large_result_for_several_peers_leaves_its_owner_twice(left, few, pulled
         assert sum(left) < 2.1 * 8 * SHARED
 
 
+@pytest.mark.slow
 def test_value_that_cannot_be_fetched_is_sent(monkeypatch, left, few, pulled):
     async def cannot(self, pull):
         raise NotFetchedError("no road")
@@ -138,6 +140,7 @@ def test_value_that_cannot_be_fetched_is_sent(monkeypatch, left, few, pulled):
         assert sum(left) > 4 * 8 * SHARED
 
 
+@pytest.mark.slow
 def test_peer_that_gives_a_value_and_ends_costs_nobody_anything(monkeypatch, few, pulled):
     fetch, asked = Fetching.fetch, []
 
@@ -160,6 +163,7 @@ def test_peer_that_gives_a_value_and_ends_costs_nobody_anything(monkeypatch, few
         assert {future.result(PATIENCE) for future in futures} == {SHARED}
 
 
+@pytest.mark.slow
 def test_value_is_shared_by_peers_that_are_trusted_only(few, pulled, sent):
     addresses = [peer.address for peer in few]
     with PeerPoolExecutor(0, peers=addresses, credentials=CREDENTIALS, results="plain") as pool:
@@ -168,6 +172,7 @@ def test_value_is_shared_by_peers_that_are_trusted_only(few, pulled, sent):
     assert (len(pulled), len(sent)) == (0, 4)
 
 
+@pytest.mark.slow
 def test_value_of_less_than_a_mebibyte_is_sent_to_each(few, pulled, sent):
     with joined(*few) as pool:
         assert at_each(pool, total, pool.put(np.ones(LONG // 4))) == {LONG // 4}
