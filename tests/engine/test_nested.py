@@ -367,3 +367,51 @@ def test_engine_that_has_values_is_collected_with_them(make_engine):
     engine.nested = engine.dispatcher.nested = engine.outcomes._nested = engine.supervisor.nested = None
     gc.collect()
     assert about() is value() is None
+
+
+@pytest.fixture
+def looked_up(engine, monkeypatch):
+    """The names that are looked up in this program, with what to call with the answers."""
+    seen = []
+    monkeypatch.setattr(engine.nested, "look_up", lambda *args: seen.append(args))
+    return seen
+
+
+def test_question_for_a_name_is_answered_and_runs_nowhere(engine, parent, looked_up):
+    engine.nested.on_first = lambda: pytest.fail("it is no task")
+    submit(engine, parent, function=b"", main_name="job")
+    ((name, tell),) = looked_up
+    assert (name, engine.scheduler.has_waiting) == ("job", False)
+    tell(b"pickle")
+    engine.round()
+    assert parent[2].frames() == [Return(call=(1,), seconds=(0.0,), payload=b"pickle", size=(6,))]
+    assert engine.nested._tasks == {}
+
+
+def test_question_of_a_call_that_was_ended_is_forgotten(engine, parent, looked_up):
+    call, worker, _ = parent
+    submit(engine, parent, function=b"", main_name="job")
+    engine.nested.end_children(call)
+    engine.nested.orphan(worker)
+    assert engine.nested._tasks == {}
+    ((_, tell),) = looked_up
+    tell(b"pickle")
+    engine.round()
+    assert parent[2].frames() == []
+    assert engine.nested.size == 0
+
+
+def test_question_goes_to_the_client_that_is_nearest_to_who_can_answer(engine, parent, looked_up):
+    passed = []
+
+    class Up:
+        def __init__(self, hops):
+            self.hops = hops
+
+        def pass_on(self, call, parent, **what):
+            passed.append((self.hops, what))
+
+    engine.nested.ups.update(dict.fromkeys((Up(1), Up(0), Up(2))))
+    submit(engine, parent, function=b"", main_name="job")
+    engine.nested.ups.clear()
+    assert (passed, looked_up) == ([(0, {"main_name": "job"})], [])

@@ -143,8 +143,8 @@ class Session(Target):
         finally:
             served.abandon()
         assert not served.outstanding
-        kept = served.byte_quota._kept  # functions and chunks; what calls took is given back
-        assert served.byte_quota.size == sum(kept.values())
+        quota = served.byte_quota  # functions and chunks, and outcomes that stay; what calls took is given back
+        assert quota.size == sum(quota._kept.values()) + quota._stayed_size
 
     def check(self) -> None:
         """Check that another client is served, and that all places are free."""

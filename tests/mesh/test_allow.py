@@ -3,6 +3,8 @@
 import datetime as dt
 import os
 import pickle
+import pkgutil
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -43,6 +45,13 @@ def test_what_is_on_the_list_runs(strict):
     assert list(strict.map(tasks.weigh, ["a", "bb"] * 50)) == [1, 2] * 50
     with strict.stream(tasks.count, 3) as items:
         assert list(items) == [0, 1, 2]
+
+
+def test_names_of_the_program_are_not_asked_for(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "job", tasks.weigh, raising=False)
+    with Peer(1, credentials=CREDENTIALS, allow=["pkgutil:resolve_name"]) as peer, joined(peer) as pool:
+        error = pool.submit(pkgutil.resolve_name, "__main__:job").exception(PATIENCE)
+    assert (type(error), str(error)) == (AttributeError, "module '__main__' has no attribute 'job'")
 
 
 @pytest.mark.parametrize("fn", [os.getpid, tasks.pid_of, lambda: 1, "".join, print, tasks.weigh.__call__])

@@ -80,6 +80,8 @@ class NestedTasks:
         self.ups: dict[Any, None] = {}  # the clients of this engine, who may know actors that it does not
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
+        self.look_up: Callable[[str, Callable[[bytes], object]], object]
+        """Called with a name of this program's ``__main__``, and with what to call with its pickle."""
 
     def hear(self, worker: Worker, frame: Any, broken: BaseException | None) -> None:
         """Handle a frame that a worker's call sent about its tasks."""
@@ -110,7 +112,7 @@ class NestedTasks:
             raise ValueError(f"there is no lane {frame.lane}")
         if (worker.id, frame.task) in self._tasks:
             raise ValueError(f"task {frame.task} is already outstanding")
-        if self.on_first is not None:
+        if self.on_first is not None and not frame.main_name:
             on_first, self.on_first = self.on_first, None
             on_first()
         dispatcher = self._dispatcher
@@ -134,7 +136,9 @@ class NestedTasks:
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
         add: Callable[[Call], object] = self._scheduler.add
-        if frame.actor:
+        if frame.main_name:
+            add = self._way_to_main(worker, call, frame.main_name)
+        elif frame.actor:
             add = self._way_to_actor(worker, call, frame.actor)
         elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
             call.ancestor = next((each.number for each, at in self._above(worker, call) if at.actor is None), 0)
@@ -164,9 +168,8 @@ class NestedTasks:
         actors = self._scheduler.actors
         actor = None if actors is None else actors.by_key.get(key)
         if actor is None:
-            up = min(self.ups, key=lambda each: each.hops, default=None)
             call.ancestor = 0
-            return _fail if up is None else partial(up.call_actor, key=key, parent=_known_above(worker, call.parent))
+            return self._way_up(worker, call, actor=key) or _fail
         line = Line(actor=actor)
         call.line, call.ancestor = line, 0
         for each, at in self._above(worker, call):
@@ -174,6 +177,20 @@ class NestedTasks:
                 call.ancestor = each.number
                 break
         return self._scheduler.add
+
+    def _way_to_main(self, worker: Worker, call: Call, name: str) -> Callable[[Call], object]:
+        """Return what finds out for a call what a name of ``__main__`` stands for: the client of this engine, or us."""
+
+        def look_up(call: Call) -> None:
+            call.move("fail")  # nothing of it is to run
+            self.look_up(name, partial(call.receiver.deliver, call))
+
+        return self._way_up(worker, call, main_name=name) or look_up
+
+    def _way_up(self, worker: Worker, call: Call, **what: Any) -> Callable[[Call], object] | None:
+        """Return what passes a call on to the client of this engine; None: it has none."""
+        up = min(self.ups, key=lambda each: each.hops, default=None)
+        return None if up is None else partial(up.pass_on, parent=_known_above(worker, call.parent), **what)
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
         """Return an error if there is no room for this beside others."""

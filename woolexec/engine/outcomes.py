@@ -12,6 +12,7 @@ from functools import partial
 from woolexec.core.call import Relayed
 from woolexec.core.retry import NOT_STARTED
 from woolexec.engine.diagnostics import log_avoided, log_full
+from woolexec.engine.main_names import pickled
 from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
@@ -50,6 +51,7 @@ class Outcomes:
         self._scheduler = scheduler
         self._supervisor = supervisor
         self._nested = nested
+        nested.look_up = self._look_up
 
     # -- from workers -------------------------------------------------------------------------------------------
 
@@ -229,18 +231,25 @@ class Outcomes:
     def _about_nested(self, worker: Worker, frame: Message) -> None:
         self._nested.hear(worker, frame, self._supervisor.broken)
 
+    def _look_up(self, name: str, tell: Callable[[bytes], object]) -> None:
+        """Pickle what a name of this program's ``__main__`` stands for, if the calls are those of this program."""
+        if not self.handles_records:
+            tell(b"")
+        else:
+            self._loop.run_user_code(lambda: self._loop.tell(partial(tell, pickled(name))))
+
     # -- from peers ---------------------------------------------------------------------------------------------
 
     def called(self, link: Remote, frame: Message) -> None:
         """
-        Handle a frame about a call of an actor of ours that a task at a peer makes.
+        Handle a frame about a call of an actor of ours, or a question, of a task at a peer.
 
         :raises ProtocolError: if it is another task
         """
-        if isinstance(frame, Submit) and not frame.actor:
+        if isinstance(frame, Submit) and not (frame.actor or frame.main_name):
             raise ProtocolError("a peer has submitted a task that is no call of an actor")
         broken = self._supervisor.broken
-        if self.mark is not None:  # the call would run code of theirs
+        if self.mark is not None:  # the call would run code of theirs, and an answer would give away code of ours
             broken = RuntimeError('tasks at peers cannot call actors of a pool with results="plain"')
         self._nested.hear(link, frame, broken)  # type: ignore[arg-type]  # it is like a worker here
 

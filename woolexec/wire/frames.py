@@ -161,6 +161,7 @@ class Submit(Frame, number=7):
     code: tuple[str, ...] = STRINGS(11)
     values: tuple[int, ...] = FIXED64S(12)
     actor: bytes = BLOB(13)
+    main_name: str = STRING(14)
 
 
 class Wait(Frame, number=8):

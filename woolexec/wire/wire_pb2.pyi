@@ -198,7 +198,7 @@ class Recalled(_message.Message):
     def __init__(self, call: _Optional[_Iterable[int]] = ..., loop: _Optional[bool] = ...) -> None: ...
 
 class Submit(_message.Message):
-    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "code", "values", "actor")
+    __slots__ = ("task", "parent", "function", "payload", "extent", "options", "lane", "context", "name", "code", "values", "actor", "main_name")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +211,7 @@ class Submit(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
+    MAIN_NAME_FIELD_NUMBER: _ClassVar[int]
     task: int
     parent: int
     function: bytes
@@ -223,7 +224,8 @@ class Submit(_message.Message):
     code: _containers.RepeatedScalarFieldContainer[str]
     values: _containers.RepeatedScalarFieldContainer[int]
     actor: bytes
-    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., code: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[int]] = ..., actor: _Optional[bytes] = ...) -> None: ...
+    main_name: str
+    def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., code: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[int]] = ..., actor: _Optional[bytes] = ..., main_name: _Optional[str] = ...) -> None: ...
 
 class Options(_message.Message):
     __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back", "priority", "require", "near", "at")

@@ -177,6 +177,13 @@ def submit(call: Call, job: Job | None = None) -> None:
     worker.transport.send(encode_apart(frame), file, frame.payload)
 
 
+def ask_for(name: str, job: Job, receiver: Any) -> None:
+    """Ask for what a name of the caller's ``__main__`` stands for; `receiver` gets its pickle, which may be empty."""
+    number = next(_numbers)
+    _tasks[number] = receiver
+    send(Submit(task=number, parent=job.number, name=name, main_name=name))
+
+
 def _share(values: Sequence[Value]) -> tuple[int, ...]:
     """Send the engine those of the values that it does not have; return the numbers of all."""
     import weakref

@@ -32,7 +32,7 @@ from woolexec.wire.handlers import Handlers
 from woolexec.wire.shared_page import CRASH, SharedPage
 from woolexec.wire.unpickling import loads, restrict
 from woolexec.wire.values import WithValues
-from woolexec.worker import nested_tasks
+from woolexec.worker import missing_names, nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
 from woolexec.worker.interrupts import Interrupts
@@ -226,6 +226,8 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
 
         allowed = AllowList(os.environ[ALLOW].split())
         restrict(allowed.load, allowed.check)
+    else:  # what comes by value may run
+        missing_names.watch_main()
     if "WOOLEXEC_WORKER_RESULTS" in os.environ:
         from woolexec.wire.plain_results import untrusted
 

@@ -62,7 +62,7 @@ def way():
 
 def submit(way, options=None):
     call = Call(Function(b"function", "task"), b"payload", Receiver(), options)
-    way.call_actor(call, b"key", 7)
+    way.pass_on(call, 7, actor=b"key")
     return call
 
 
@@ -74,6 +74,14 @@ def test_call_goes_up_with_its_key_parent_and_options(way):
     assert number == ABOVE | call.number
     assert (frame.actor, frame.parent, frame.task, frame.options.retries) == (b"key", 7, call.number, 2)
     assert call.options is None  # nobody but the client retries
+
+
+def test_question_goes_up_with_its_name(way):
+    call = Call(Function(b"", "job"), b"", Receiver())
+    way.pass_on(call, 7, main_name="job")
+    ((_, frame),) = way._outbox.frames
+
+    assert (frame.main_name, frame.parent, frame.task, frame.actor) == ("job", 7, call.number, b"")
 
 
 def test_cancel_of_a_coroutine_closes_it(way):

@@ -1,12 +1,14 @@
 """
-The way from a peer to its client, for calls of actors that tasks here have handles of.
+The way from a peer to its client, for what only that can do for tasks here: calls of actors that they have handles
+of, and names of its ``__main__`` that they lack.
 
 ::
 
     task at the peer --Submit--> the client's engine here --Submit, with the actor's key--> the client
                      <--Return--                          <--Return, Raise, Started, Yield--  which finds the actor
 
-To the engine here the client is a place that runs such calls and no others.
+To the engine here the client is a place that runs such calls and no others.  A name goes up in the same way, instead
+of a key.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _MOST = 10_000
 
 class Upward(Remote):
     """
-    The client of one link, as a place for calls of its actors.
+    The client of one link, as a place for calls of its actors, and for questions.
 
     :ivar hops: peers between that client and the one whose tasks these are
     """
@@ -58,9 +60,9 @@ class Upward(Remote):
 
     # -- to the client ------------------------------------------------------------------------------------------
 
-    def call_actor(self, call: Call, key: bytes, parent: int) -> None:
+    def pass_on(self, call: Call, parent: int, *, actor: bytes = b"", main_name: str = "") -> None:
         """
-        Have the client run a call of an actor.
+        Have the client run a call of an actor, or say what a name of its ``__main__`` stands for.
 
         :param parent: the client's number of the call that has submitted it
         """
@@ -70,7 +72,8 @@ class Upward(Remote):
         options, call.options, call.is_plain = call.options, None, False  # they are the client's matter
         self._links.record(self.lane_place, call)
         frame = Submit(task=call.number, parent=parent, function=call.function.payload, name=call.function.name)
-        frame.lane, frame.context, frame.actor = call.function.lane, call.context, key
+        frame.lane, frame.context, frame.actor = call.function.lane, call.context, actor
+        frame.main_name = main_name
         if options is not None:
             frame.options = Options(**options.submit_fields)
         self._outbox.put_frame(ABOVE | call.number, frame, call.payload)

@@ -1,0 +1,78 @@
+"""
+Names of the caller's ``__main__`` that a task looks up here and that are not there.
+
+What a task gets of the caller's ``__main__`` comes by value, with the functions that name it.  But some things are
+named by a text, as the jobs of a scheduler are (``"__main__:job"``), or by a pickle that was made elsewhere.  When such
+a name is looked up, the worker asks for it, once::
+
+    task --Submit, with the name--> engine (at a peer: and on, over the link, to the client's engine)
+         <--Return-- the pickle by value, made in the caller's thread for callbacks
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from woolexec.futures.latch import Latch
+from woolexec.wire.unpickling import Untrusted, loads
+from woolexec.worker import nested_tasks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_pid = 0
+"""The process whose task may ask: not one that the task has forked."""
+
+
+class _Answer:
+    """Receives the pickle of a function or a class, empty if there is none."""
+
+    def __init__(self) -> None:
+        self.latch = Latch()  # opens when the answer is here
+        self.payload: Any = b""
+
+    def deliver(self, _: Any, payload: Any) -> None:
+        # Outcomes are marked if they may be those of peers that are not trusted; this is the caller's own.
+        self.payload = payload.payload if isinstance(payload, Untrusted) else payload
+        self.latch.open()
+
+    def deliver_failure(self, _: Any, __: Any) -> None:
+        self.latch.open()
+
+
+def _ask(name: str) -> Any:
+    """Return the pickle of a function or class of the caller's ``__main__``; empty if there is none."""
+    job = nested_tasks.current_job()
+    if job is None or os.getpid() != _pid:
+        return b""
+    answer = _Answer()
+    nested_tasks.ask_for(name, job, answer)
+    if nested_tasks.must_read():
+        nested_tasks.wait_until(lambda: answer.latch.is_open, None)
+    else:
+        nested_tasks.wait_lane()
+        answer.latch.wait()
+    return answer.payload
+
+
+def find(name: str) -> Any:
+    """
+    Return a function or a class of the caller's ``__main__``.
+
+    :raises AttributeError: if there is none with this name
+    :raises Exception: whatever unpickling raises
+    """
+    payload = _ask(name) if name.isidentifier() and not (name.startswith("__") and name.endswith("__")) else b""
+    if not payload:
+        raise AttributeError(f"module '__main__' has no attribute {name!r}")
+    value = loads(payload)  # may store the name, as one of the globals that come along
+    return vars(sys.modules["__main__"]).setdefault(name, value)
+
+
+def watch_main() -> None:
+    """Have lookups of what ``__main__`` lacks end here, from now on, in this process."""
+    global _pid  # once, when a worker starts
+    _pid = os.getpid()
+    sys.modules["__main__"].__getattr__ = find  # type: ignore[method-assign]  # as PEP 562 has it
