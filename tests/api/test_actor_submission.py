@@ -7,6 +7,7 @@ import pytest
 from tests.faults.actors import Counter
 from tests.faults.tasks import SOON
 from tests.shared_pools import shared
+from woolexec.api.actor_submission import handles
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
@@ -43,3 +44,13 @@ def test_child_of_a_fork_is_told_that_the_actor_is_not_its_own():
 
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert counter.submit(Counter.add, 1).result(SOON) == 2
+
+
+def test_key_of_an_actor_is_made_when_it_travels_and_not_when_it_is_shown():
+    with shared(1) as pool, pool.actor(Counter) as counter:
+        submission = counter._submission
+        assert repr(counter).startswith("<Actor Counter: ")
+        assert submission.handle not in handles.values()
+
+        assert len(submission.key()) == 16
+        assert handles[submission.key()] is submission.handle

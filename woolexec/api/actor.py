@@ -268,12 +268,12 @@ class Actor(BaseExecutor, Generic[A]):
         def map_async(self, fn: Any, /, *iterables: Any, **how: Any) -> Any: ...
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_actor, self._submission.address
+        return find_actor, (self._submission.key(), self._submission.name)
 
     def __repr__(self) -> str:
         handle = self._submission.handle
         state = "of another process" if handle is None else handle.actor.state
-        return f"<Actor {self._submission.address[1]}: {state}>"
+        return f"<Actor {self._submission.name}: {state}>"
 
 
 def find_actor(key: bytes, name: str) -> Actor[Any]:

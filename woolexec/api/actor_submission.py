@@ -44,15 +44,14 @@ class Handle:
         self._finalizer = weakref.finalize(self, self.door.close, self.actor, cancel=False)
         self._finalizer.atexit = False
 
-    @property
-    def address(self) -> tuple[bytes, str]:
-        """What lets tasks call the actor: a key that nobody guesses, and the name."""
+    def key(self) -> bytes:
+        """Return the key with which tasks call the actor, which nobody guesses; it is made when it is first needed."""
         if not self._key:
             with _making:
                 self._key = self._key or os.urandom(16)
             handles[self._key] = self
             self.door.table.by_key[self._key] = self.actor
-        return self._key, self.actor.name
+        return self._key
 
     def close(self, *, cancel: bool) -> None:
         """Accept no more calls."""
@@ -113,9 +112,13 @@ class ActorSubmission(Submission):
         door.begin(life)
 
     @property
-    def address(self) -> tuple[bytes, str]:
-        """What lets tasks call the actor."""
-        return self.handle.address
+    def name(self) -> str:
+        """The actor's name."""
+        return self.handle.actor.name
+
+    def key(self) -> bytes:
+        """Return the key with which tasks call the actor."""
+        return self.handle.key()
 
     def end(self, *, wait: bool, cancel: bool) -> None:
         """Accept no more calls, and end the actor after those that there are."""

@@ -261,14 +261,18 @@ class _NestedActorSubmission(Submission):
 
     def __init__(self, key: bytes, name: str) -> None:
         super().__init__(_submission._owner, _submission.functions, self._hand_on_to_actor, _NestedFuture)
-        self.address = key, name
+        self._key, self.name = key, name
 
     def _hand_on_to_actor(self, call: Call) -> None:
-        call.line = Line(actor=self.address[0])
+        call.line = Line(actor=self._key)
         _hand_on(call)
 
     def _holder(self) -> _ActorHolder:
-        return _ActorHolder(self.address[0])
+        return _ActorHolder(self._key)
+
+    def key(self) -> bytes:
+        """Return the key with which tasks call the actor."""
+        return self._key
 
     def end(self, *, wait: bool, cancel: bool) -> None:
         """Do nothing: the actor belongs to the process that made it."""

@@ -209,7 +209,7 @@ class Actor(Relayed):
         """Note that a call of it has ended, so that others may be sent."""
         self._actors.due[self] = None
 
-    def address(self, frame: Any, call: Call) -> None:
+    def name_in(self, frame: Any, call: Call) -> None:
         """Have a Start frame that goes over a link name the object, and the call that waits there for this one."""
         assert self.life is not None
         frame.actor, frame.parent = self.life.number, call.ancestor

@@ -214,7 +214,7 @@ class Link(LinkValues):
             frame.keep = True
         actor: Any = None if call.line is None else call.line.actor
         if actor is not None and call.function.lane != LIFE:
-            actor.address(frame, call)
+            actor.name_in(frame, call)
         if call.line is not None and not call.pin:
             frame.priority = call.line.priority
             if call.line.requirement is not None and call.line.requirement.resources:
