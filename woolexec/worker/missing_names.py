@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import sys
 
-from woolexec.futures.latch import Latch
 from woolexec.wire.unpickling import Untrusted, loads
 from woolexec.worker import nested_tasks
 
@@ -30,6 +29,8 @@ class _Answer:
     """Receives the pickle of a function or a class, empty if there is none."""
 
     def __init__(self) -> None:
+        from woolexec.futures.latch import Latch  # few workers ask, and all start faster without it
+
         self.latch = Latch()  # opens when the answer is here
         self.payload: Any = b""
 
