@@ -1,5 +1,6 @@
 """The door to joblib: its own tests, with the backend "woolexec"."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -25,7 +26,10 @@ def test_backend_is_registered_by_name_and_as_the_default(monkeypatch):
 @pytest.mark.timeout(300)
 def test_tests_of_joblib_pass(tmp_path):
     """Those of its test suite that take a backend, with this one: see `joblib_suite`."""
-    pytest.importorskip("joblib.test.test_parallel", reason="joblib came without its tests", exc_type=ImportError)
+    if (
+        importlib.util.find_spec("joblib.test.test_parallel") is None
+    ):  # not imported: it has marks that ours do not know
+        pytest.skip("joblib came without its tests")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # not ours, which is stricter
     command = [
         "-m",
