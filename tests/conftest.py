@@ -57,14 +57,17 @@ FIRST = (
 )
 
 # What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
-# It is run with the slow tests, on each Python.
-LATER = (
-    "tests/aio/test_streams_at_shutdown.py",
+# It is run with the slow tests; what stands first depends on the version of Python or of a dependency.
+VERSIONS = (
     "tests/conformance/",
     "tests/faults/test_environment.py",
     "tests/integrations/",
-    "tests/mesh/test_actor_handles.py",
     "tests/mesh/test_grpc_module.py",
+)
+LATER = (
+    *VERSIONS,
+    "tests/aio/test_streams_at_shutdown.py",
+    "tests/mesh/test_actor_handles.py",
     "tests/mesh/test_large.py",
     "tests/mesh/test_plain_results.py",
     "tests/mesh/test_secrets.py",
@@ -141,6 +144,7 @@ def _thin_out(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(LATER):
             item.add_marker(pytest.mark.slow)
+        if item.nodeid.startswith(VERSIONS):
             item.add_marker(pytest.mark.versions)
         if item.get_closest_marker("matrix"):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
