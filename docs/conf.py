@@ -52,15 +52,22 @@ nitpick_ignore_regex = [
     # A parameter or an attribute of the name's own class.
     ("py:obj", r"[a-z_]+"),
     # Other packages.  With LINKS=1 those of the standard library are links.
-    ("py:(obj|class|exc)", r"(collections|concurrent|contextlib|contextvars|multiprocessing|numpy|os|pickle)\..+"),
+    (
+        "py:(obj|class|exc)",
+        r"(collections|concurrent|contextlib|contextvars|graphlib|multiprocessing|numpy|os|pickle)\..+",
+    ),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
     (
         "py:class",
-        r"Audit|Future|OptionsView|PeersArgument|RecordKey|Shippable|StreamScope|T|Tls|(woolexec\.options\.)?View_co",
+        r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Shippable|Stays|StreamScope|T|Tls|"
+        r"(woolexec\.options\.)?View_co",
     ),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|(\w+\.[TF]))"),
-    ("py:class", r"woolexec\.futures\.call_future\.T"),
+    (
+        "py:class",
+        r"woolexec\.(api\.options_view\.EngineExecutor|futures\.call_future\.T|integrations\.pool(_results)?\.T)",
+    ),
 ]
 
 # They are looked for where they say that they are defined; their attributes are described in another module.

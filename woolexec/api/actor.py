@@ -42,7 +42,7 @@ class Actor(BaseExecutor, Generic[A]):
     """
     A view of a pool for one object, which is in a worker process of its own; made by `PeerPoolExecutor.actor`.
 
-    Each method takes a function first that is called with the object and the other arguments, as `Counter.add` in
+    Each method takes a function first that is called with the object and the other arguments, as ``Counter.add`` in
     ``counter.submit(Counter.add, 5)``.  Plain functions run one at a time, in the order in which each caller submits
     them; coroutine functions and generator functions run beside them, at most `max_concurrency` at once.
 

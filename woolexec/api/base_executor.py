@@ -228,7 +228,7 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
 
         :param graph: a mapping, or a collection of dask
         :param keys: a key, or a list of keys and such lists; None: all keys of a mapping, those of a collection
-        :raises CycleError: if nodes need each other; that of `graphlib`
+        :raises graphlib.CycleError: if nodes need each other
         :raises KeyError: if a key that is asked for or needed is not in the graph
         :raises RuntimeError: after `shutdown`, at the interpreter's end, in a forked child, or if no task is running
         :raises Exception: any exception raised by pickling a value that several nodes need

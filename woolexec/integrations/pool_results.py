@@ -1,5 +1,5 @@
 """
-The results of a `Pool`: those of `multiprocessing.pool`, on the parts that a map's sender brings.
+The results of a ``Pool``: those of `multiprocessing.pool`, on the parts that a map's sender brings.
 
 A result is ready when its callback has returned, as there.  Outcomes are delivered in the engine's thread, which runs
 no user code: it opens the result's latch itself if there is no callback, and leaves that to the callback thread if
@@ -39,7 +39,7 @@ GRACE = 2.0
 
 class AsyncResult(Generic[T]):
     """
-    The result of a task of a `Pool`, or of a whole map.
+    The result of a task of a ``Pool``, or of a whole map.
 
     :param unfinished: the results that the pool's `join` waits for
     """
