@@ -58,11 +58,8 @@ nitpick_ignore_regex = [
     ),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    (
-        "py:class",
-        r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Shippable|Stays|StreamScope|T|Tls|"
-        r"(woolexec\.options\.)?View_co",
-    ),
+    ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Shippable|Stays|StreamScope|T|Tls"),
+    ("py:class", r"(woolexec\.options\.)?View_co"),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|(\w+\.[TF]))"),
     (
         "py:class",
