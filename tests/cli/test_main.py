@@ -33,6 +33,16 @@ def test_command_alone_prints_its_help(capsys):
     assert capsys.readouterr().out == cli.parser().format_help()
 
 
+@pytest.mark.parametrize(
+    "command", ["demo", "serve", "version", "completion", "peers", "doctor", "certs init", "certs issue"]
+)
+def test_each_command_prints_its_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert f"usage: woolexec {command}" in capsys.readouterr().out
+
+
 def test_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m woolexec completion bash | true"
     ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)

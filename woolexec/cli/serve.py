@@ -118,7 +118,7 @@ SETTINGS = (
     ),
     Setting(
         "store-limit",
-        "bytes of memory for outcomes that stay here (keep=True), of all clients (default: 30 % of the memory)",
+        "bytes of memory for outcomes that stay here (keep=True), of all clients (default: 30 %% of the memory)",
         positive,
         metavar="BYTES",
     ),
