@@ -59,7 +59,11 @@ FIRST = (
 # What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
 # It is run with the slow tests; what stands first depends on the version of Python or of a dependency.
 VERSIONS = (
-    "tests/conformance/",
+    "tests/conformance/test_asyncio.py",
+    "tests/conformance/test_later_pythons.py",
+    "tests/conformance/test_multiprocessing.py",
+    "tests/conformance/test_pool.py",
+    "tests/conformance/test_stdlib_pool.py",
     "tests/faults/test_environment.py",
     "tests/integrations/",
     "tests/mesh/test_grpc_module.py",
