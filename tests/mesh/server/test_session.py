@@ -178,7 +178,6 @@ def test_large_value_for_a_stream_that_has_just_ended_is_forgotten(monkeypatch):
         monkeypatch.setattr(served._arriving, "forget", lambda number: forgotten.append(number) or forget(number))
         for number in range(900, 1000):
             pool._engine._loop.tell(partial(link.send_command, Send(call=number), Parts([bytes(2 * LARGE)])))
-        pool._engine._loop.tell(lambda: link._links.due.add(link))
         eventually(lambda: len(forgotten) == 100)
         assert pool.submit(abs, -2).result(PATIENCE) == 2
         assert served in peer._acceptor.served

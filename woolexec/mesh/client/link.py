@@ -310,7 +310,6 @@ class Link(LinkValues):
         self._links.withdraw(place, call)
         self.recalling += 1
         self.send_command(Cancel(call=call.number))  # so that the peer drops what it has received of it
-        self._links.due.add(self)
         return True
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
@@ -328,7 +327,6 @@ class Link(LinkValues):
         if call.state == SENT:
             call.move("doubt")
         self.send_command(Cancel(call=call.number))
-        self._links.due.add(self)
 
     def _hold(self, place: RemotePlace) -> None:
         """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
