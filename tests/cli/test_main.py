@@ -34,7 +34,19 @@ def test_command_alone_prints_its_help(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "serve", "version", "completion", "peers", "doctor", "certs init", "certs issue"]
+    "command",
+    [
+        "demo",
+        "serve",
+        "version",
+        "completion",
+        "peers",
+        "doctor",
+        "certs init",
+        "certs issue",
+        "certs revoke",
+        "certs token",
+    ],
 )
 def test_each_command_prints_its_help(command, capsys):
     with pytest.raises(SystemExit) as ended:

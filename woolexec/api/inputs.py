@@ -234,7 +234,7 @@ def _complete(entry: Any, payload: Any) -> None:
 
 def _copied(values: list[Any]) -> int:
     """Return how many bytes are copied to join these values to the arguments."""
-    return sum([len(each) for each in values if each.__class__ is not Value and not isinstance(each, Value)])
+    return sum([len(each) for each in values if not isinstance(each, Value)])
 
 
 def _ready_values(futures: Iterable[Any], holder: Holder) -> list[Any] | None:

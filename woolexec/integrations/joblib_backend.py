@@ -110,6 +110,10 @@ class _Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  #
         self._outstanding.clear()
         self.reset_batch_stats()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Within tasks the backend is the pool that they run in.
+        return NestedBackend, (self.nesting_level, self._places)
+
 
 class WoolexecBackend(_Backend):
     """
@@ -143,12 +147,9 @@ class WoolexecBackend(_Backend):
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many tasks run at once."""
-        if n_jobs == 0:
-            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        _check_jobs(n_jobs)
         places = self._all_places()
-        if n_jobs is None:
-            n_jobs = self.default_n_jobs
-        return n_jobs if n_jobs > 0 else max(places + 1 + n_jobs, 1)
+        return _jobs(self.default_n_jobs if n_jobs is None else n_jobs, places)
 
     def _all_places(self) -> int:
         executor = self._given
@@ -208,10 +209,6 @@ class WoolexecBackend(_Backend):
             self._own = PeerPoolExecutor(**options)
         return self._own
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Within tasks the backend is the pool that they run in.
-        return NestedBackend, (self.nesting_level, self._places)
-
 
 class NestedBackend(_Backend):
     """
@@ -228,11 +225,8 @@ class NestedBackend(_Backend):
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many tasks run at once."""
-        if n_jobs == 0:
-            raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        if n_jobs is None or not _in_a_task():
-            return 1
-        return n_jobs if n_jobs > 0 else max(self._places + 1 + n_jobs, 1)
+        _check_jobs(n_jobs)
+        return 1 if n_jobs is None or not _in_a_task() else _jobs(n_jobs, self._places)
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: object) -> int:
         """Prepare a call of `Parallel`; return how many tasks run at once."""
@@ -258,9 +252,6 @@ class NestedBackend(_Backend):
         self._outstanding.discard(future)
         return future.result(timeout)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return NestedBackend, (self.nesting_level, self._places)
-
 
 @contextlib.contextmanager
 def nested(level: int, places: int) -> Any:
@@ -268,6 +259,16 @@ def nested(level: int, places: int) -> Any:
     register()  # for those that are named in tasks
     with parallel_config(NestedBackend(level, places), n_jobs=None):
         yield
+
+
+def _check_jobs(n_jobs: int | None) -> None:
+    if n_jobs == 0:
+        raise ValueError("n_jobs == 0 in Parallel has no meaning")
+
+
+def _jobs(n_jobs: int, places: int) -> int:
+    """Return how many tasks run at once; -1 means all places, -2 all but one."""
+    return n_jobs if n_jobs > 0 else max(places + 1 + n_jobs, 1)
 
 
 def _in_a_task() -> bool:

@@ -105,7 +105,8 @@ class Served:
         self.places, self._quota = places, quota
         places.clients.add(self)
         self._room: asyncio.Event | None = None
-        self.byte_quota = ByteQuota((memory := usable_memory()) // 2)
+        memory = usable_memory()
+        self.byte_quota = ByteQuota(memory // 2)
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread, packing)
         self._arriving = Arriving(memory // 2, packing.ours)
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine, places.stays)

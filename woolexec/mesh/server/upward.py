@@ -67,7 +67,7 @@ class Upward(Remote):
         :param parent: the client's number of the call that has submitted it
         """
         if len(self.lane_place.outstanding) >= _MOST:
-            call.receiver.deliver_failure(call, errors.ActorLostError(f"{call.name}: too many calls of actors"))
+            call.receiver.deliver_failure(call, errors.ActorLostError(_full(call)))
             return
         options, call.options, call.is_plain = call.options, None, False  # they are the client's matter
         self._links.record(self.lane_place, call)
@@ -115,6 +115,10 @@ class Upward(Remote):
         """Fail the calls that have not ended: the link has."""
         self._links.ups.pop(self, None)
         self._links.leave_upward(self, _lost)
+
+
+def _full(call: Call) -> str:
+    return f"{call.name} was not run: {_MOST} calls of actors in other processes have not ended; wait for some of them"
 
 
 def _lost(call: Call) -> errors.ActorLostError:
