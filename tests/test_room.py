@@ -37,15 +37,29 @@ def test_forgotten_object_is_counted_no_more_and_once(room):
     assert room.size == 0
 
 
-def test_oldest_is_let_go_first(room):
+def test_excess_is_what_was_used_longest_ago(room):
     things = [Thing() for _ in range(3)]
     for number, thing in enumerate(things):
         room.add(number, thing, 50)
-    assert room.pop_oldest() is things[0]
+    assert room.excess() is things[0]
+    room.use(0)
+    room.use(7)  # which is not counted
+    assert room.excess() is things[1]
+    room.forget(1)
     assert room.size == room.limit == 100
+    assert room.excess() is None
+
+
+def test_what_is_collected_is_no_excess(room):
+    things = [Thing() for _ in range(4)]
+    for number, thing in enumerate(things):
+        room.add(number, thing, 50)
+    things[0] = None
+    gc.collect()
+    assert room.excess() is things[1]
     things[1] = None
     gc.collect()
-    assert room.size == 50
+    assert room.excess() is None
 
 
 def test_limit_is_a_share_of_the_memory_of_this_process(monkeypatch):

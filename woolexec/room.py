@@ -1,4 +1,4 @@
-"""The bytes of objects that others refer to, and a limit for them: a share of the memory of this process."""
+"""The bytes of objects that others refer to, a limit for them, and which of them was used longest ago."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Room:
     def __init__(self, limit: int | None, share: float) -> None:
         self._limit, self._share = limit, share
         self._size = 0
-        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}  # the oldest first
+        self._known: dict[int, tuple[weakref.ref[Any], int]] = {}  # the one used longest ago is the first
         self._gone: deque[int] = deque()  # appended to by destructors, which may run in any thread
 
     @property
@@ -57,8 +57,15 @@ class Room:
         """Count an object no more."""
         self._size -= self._known.pop(number, (None, 0))[1]
 
-    def pop_oldest(self) -> Any:
-        """Count the object that was added first no more, and return it; None if it is collected."""
-        number, (item, _) = next(iter(self._known.items()))
-        self.forget(number)
-        return item()
+    def use(self, number: int) -> None:
+        """Note that an object is used, if it is counted."""
+        if number in self._known:
+            self._known[number] = self._known.pop(number)
+
+    def excess(self) -> Any:
+        """Return the object that was used longest ago if the limit is exceeded, otherwise None."""
+        while self.size > self.limit:  # which forgets those that are collected
+            item = next(iter(self._known.values()))[0]()
+            if item is not None:
+                return item
+        return None

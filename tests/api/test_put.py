@@ -322,6 +322,20 @@ def test_limit_of_the_store_and_the_folder_beyond_it(tmp_path):
         assert {pool.submit(change, values[1]).result(SOON), pool.submit(total, values[1]).result(SOON)} == {7.0, LONG}
 
 
+def test_value_that_makes_room_is_freed_in_workers_too_and_comes_back_unasked(tmp_path):
+    size = 8 * LONG
+    with PeerPoolExecutor(1, store_limit=size + 1000, spill_dir=tmp_path) as pool:
+        first = pool.put(np.full(LONG, 1.0))
+        assert pool.submit(total, first).result(SOON) == LONG
+        before = pool.submit(files).result(SOON)
+        second = pool.put(np.full(LONG, 2.0))
+        assert os.readlink(f"/proc/self/fd/{first.value.payload.fd}").startswith(str(tmp_path))
+        assert pool.submit(files).result(SOON) == before - 1
+        assert pool.submit(total, first).result(SOON) == LONG
+        assert pool.submit(total, second).result(SOON) == 2 * LONG
+        assert (first.result() == 1).all()
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [

@@ -8,7 +8,7 @@ from woolexec import errors
 from woolexec.data.store import Store
 from woolexec.platform import memory
 from woolexec.wire import payload as payloads
-from woolexec.wire.payload import LARGE, Parts, pack
+from woolexec.wire.payload import LARGE, File, Parts, pack
 from woolexec.wire.unpickling import loads
 
 
@@ -45,6 +45,51 @@ def test_value_beyond_the_limit_is_a_file_in_the_folder_if_there_is_one(tmp_path
     del value, payload
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def is_on_disk(value, folder):
+    return isinstance(value.payload, File) and os.readlink(f"/proc/self/fd/{value.payload.fd}").startswith(str(folder))
+
+
+def test_what_was_used_longest_ago_makes_room_for_others(tmp_path):
+    spilled = []
+    store = Store(1000, str(tmp_path), spilled.append)
+    values = [store.add(bytes(400)) for _ in range(2)]
+    values[0].use()
+    values += [store.add(bytes(400)) for _ in range(2)]
+    assert [is_on_disk(value, tmp_path) for value in values] == [True, True, False, False]
+    assert spilled == [values[1].number, values[0].number]
+    assert store.size == 800
+    assert [bytes(part) for part in values[0].payload.load()] == [bytes(400)]
+
+
+def test_value_beyond_the_limit_alone_leaves_others_in_memory(tmp_path):
+    store = Store(1000, str(tmp_path))
+    value, large = store.add(bytes(600)), store.add(bytes(1001))
+    assert not is_on_disk(value, tmp_path)
+    assert is_on_disk(large, tmp_path)
+    assert store.size == 600
+
+
+def test_value_that_cannot_be_written_stays_in_memory_and_is_counted(tmp_path):
+    (tmp_path / "gone").mkdir()
+    store = Store(1000, str(tmp_path / "gone"))
+    values = [store.add(bytes(400)) for _ in range(2)]
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError):
+        store.add(bytes(400))
+    gc.collect()
+    assert store.size == 800
+    (tmp_path / "gone").mkdir()
+    values.append(store.add(bytes(400)))
+    assert sum(is_on_disk(value, tmp_path) for value in values) == 1
+
+
+def test_use_is_noted_without_waiting_for_a_thread_that_puts(tmp_path):
+    store = Store(1000, str(tmp_path))
+    value = store.add(bytes(400))
+    with store._lock:
+        value.use()
 
 
 def test_folder_that_is_gone_is_an_error(tmp_path):

@@ -80,8 +80,12 @@ class EngineSubmission(Submission):
             from woolexec.data.store import Store
 
             with self._making:
-                self._store = self._store or Store(*self._limits)
+                self._store = self._store or Store(*self._limits, self._let_go)
         return self._store.add(payload)
+
+    def _let_go(self, number: int) -> None:
+        """Have workers free the memory in which a value was; from any thread."""
+        self.engine.tell(partial(self.engine.let_go, number))
 
     def _refuse(self) -> None:
         engine = self.engine

@@ -258,6 +258,7 @@ def _ready_value(future: Any, holder: Holder) -> bytes | File | Parts | Value | 
         return None
     value: Value | None = future.value
     if value is not None:
+        value.use()
         if value.is_away and future.failure is not None:
             return None  # it is lost
         if not holder.shares or not holder.takes(value):

@@ -1,17 +1,24 @@
-"""The values that a program has put: how many bytes they take, and where those go for which there is no room."""
+"""
+The values that a program has put: how many bytes they take, and where those go for which there is no room.
+
+What was used longest ago is written to the folder by the thread that puts a value.  From then on it is a file on disk,
+which workers map.
+"""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from woolexec.errors import StoreFullError
 from woolexec.room import Room
-from woolexec.wire.payload import Parts, store
+from woolexec.wire.payload import spill
 from woolexec.wire.values import Value
 
 if TYPE_CHECKING:
-    from woolexec.wire.payload import File
+    from collections.abc import Callable
+
+    from woolexec.wire.payload import File, Parts
 
 _SHARE = 0.3
 """The default limit, as a fraction of the memory that this process may use."""
@@ -23,11 +30,13 @@ class Store:
 
     :param limit: maximum number of bytes in memory; None: 30 % of the memory that this process may use
     :param spill_dir: folder for the values that exceed it; None: they are an error
+    :param on_spilled: called with the number of a value that is in the folder now, and whose memory is to be freed
     """
 
-    def __init__(self, limit: int | None, spill_dir: str | None) -> None:
+    def __init__(self, limit: int | None, spill_dir: str | None, on_spilled: Callable[[int], object] = bool) -> None:
         self._room = Room(limit, _SHARE)
         self._folder = spill_dir
+        self._on_spilled = on_spilled
         self._lock = threading.Lock()  # guards the room
 
     @property
@@ -41,18 +50,66 @@ class Store:
         Make a value of a pickle.
 
         :raises StoreFullError: if there is no room for it
-        :raises OSError: if it cannot be written to the folder
+        :raises OSError: if it, or what makes room for it, cannot be written to the folder
         """
+        folder, size = self._folder, len(payload)
+        if folder is not None and size > self._room.limit:  # all others together would not make room for it
+            return Value(spill(payload, folder))
+        value = _Stored(payload, self)
         with self._lock:
-            size, limit = self._room.size, self._room.limit
-            if size + len(payload) <= limit:
-                value = Value(payload)
-                self._room.add(value.number, value, len(payload))
-                return value
-        if self._folder is None:
+            if folder is None:
+                self._check(size)
+            self._room.add(value.number, value, size)
+            excess = self._take_excess()
+        if folder is not None:
+            self._spill(excess, folder)
+        return value
+
+    def _check(self, added: int) -> None:
+        size, limit = self._room.size, self._room.limit
+        if size + added > limit:
             raise StoreFullError(
-                f"a value of {len(payload)} bytes, beside {size} bytes of others, exceeds store_limit, which is "
-                f"{limit}; values are freed when their futures are collected, and spill_dir= puts them on disk"
+                f"a value of {added} bytes, beside {size} bytes of others, exceeds store_limit, which is {limit}; "
+                "values are freed when their futures are collected, and spill_dir= puts them on disk"
             )
-        parts: list[Any] = [payload] if isinstance(payload, bytes) else payload.load()
-        return Value(store(parts, at_all_costs=True, folder=self._folder))
+
+    def _take_excess(self) -> list[Value]:
+        """Count no more what has to leave memory, and return it."""
+        excess = []
+        while (value := self._room.excess()) is not None:
+            self._room.forget(value.number)
+            excess.append(value)
+        return excess
+
+    def _spill(self, values: list[Value], folder: str) -> None:
+        """Write values to the folder; those that cannot be written are counted again."""
+        try:
+            while values:
+                values[0].payload = spill(values[0].payload, folder)
+                self._on_spilled(values.pop(0).number)
+        finally:
+            with self._lock:
+                for value in values:
+                    self._room.add(value.number, value, value.size)
+
+    def use(self, value: Value) -> None:
+        """Note that a call needs a value, unless another thread is putting one: the engine does not wait for it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._room.use(value.number)
+            finally:
+                self._lock.release()
+
+
+class _Stored(Value):
+    """A value that is counted by a store."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, payload: bytes | File | Parts, store: Store) -> None:
+        super().__init__(payload)
+        self._store = store
+
+    def use(self) -> None:
+        """Note that a call needs it."""
+        self._store.use(self)

@@ -122,6 +122,7 @@ class Engine:
         self.actors = partial(_actors_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell = rounds.loop.tell
+        self.let_go = rounds.dispatcher.values.let_go
         self.closes_streams = False
         self._loop.prepare(rounds.run, rounds.supervisor.note_settings)
         if guest is not None:  # it looks for peers before there are any calls

@@ -64,10 +64,9 @@ class Lineage:
             return
         value.origin = call.anew(None)  # type: ignore[arg-type]  # a new one with a receiver is made from it
         self.room.add(value.number, value, len(call.payload))
-        while self.room.size > self.room.limit:
-            forgotten = self.room.pop_oldest()
-            if forgotten is not None:
-                forgotten.origin, forgotten.is_forgotten = None, True
+        while (forgotten := self.room.excess()) is not None:
+            self.room.forget(forgotten.number)
+            forgotten.origin, forgotten.is_forgotten = None, True
 
     def lost(self, value: KeptValue, targets: Iterable[Any], error: BaseException) -> None:
         """

@@ -295,6 +295,15 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
     return File(fd, extent)
 
 
+def spill(payload: Any, folder: str) -> File:
+    """
+    Write a payload to a file without a name in a folder, on disk.
+
+    :raises OSError: if that is not possible
+    """
+    return store([payload] if isinstance(payload, bytes) else payload.load(), at_all_costs=True, folder=folder)
+
+
 def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
     """Return the offsets of body and buffers in a memory file, and the size of the file."""
     offsets, end = [], 0

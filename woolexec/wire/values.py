@@ -59,6 +59,9 @@ class Value:
         """It is not here, but with a peer."""
         return False
 
+    def use(self) -> None:
+        """Note that a call needs it."""
+
     def copy(self) -> Value:
         """Return the same value, which is here, for calls of any engine."""
         return self

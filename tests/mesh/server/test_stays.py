@@ -8,7 +8,7 @@ import pytest
 
 from woolexec.mesh.server import stays as stays_module
 from woolexec.mesh.server.stays import Stays
-from woolexec.wire.payload import Parts, pack, store
+from woolexec.wire.payload import Parts, pack, spill, store
 from woolexec.wire.values import Value
 
 SIZE = 1000
@@ -86,13 +86,11 @@ def test_value_that_is_dropped_is_counted_no_more(stays, spilled):
 
 
 def test_value_that_is_dropped_while_it_is_written_leaves_nothing(monkeypatch, stays, spilled):
-    written = stays_module._written
-
     def drop_and_write(payload, folder):
         stays.remove(value)
-        return written(payload, folder)
+        return spill(payload, folder)
 
-    monkeypatch.setattr(stays_module, "_written", drop_and_write)
+    monkeypatch.setattr(stays_module, "spill", drop_and_write)
     value = add(stays, spilled)
     for _ in range(2):
         add(stays, spilled)
@@ -120,7 +118,7 @@ def test_folder_that_fails_is_said_and_tried_again_later(monkeypatch, caplog, tm
     else:
         number = errno.ENOSPC if trouble == "full" else errno.EROFS
         with monkeypatch.context() as patch:
-            patch.setattr(stays_module, "store", lambda *_, **__: (_ for _ in ()).throw(OSError(number, trouble)))
+            patch.setattr(stays_module, "spill", lambda *_, **__: (_ for _ in ()).throw(OSError(number, trouble)))
             values = [add(stays, spilled) for _ in range(2)]
             running(stays, lambda: not stays.spills)
     if trouble == "removed":

@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from woolexec.mesh.link.outbox import parts_of
-from woolexec.platform.memory import usable_memory
-from woolexec.wire.payload import store
+from woolexec.room import Room
+from woolexec.wire.payload import spill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from woolexec.wire.payload import File
     from woolexec.wire.values import Value
 
 _SHARE = 0.3
@@ -38,13 +36,16 @@ class Stays:
     """
 
     def __init__(self, limit: int | None = None, folder: str | None = None) -> None:
-        self._limit = int(usable_memory() * _SHARE) if limit is None else limit
+        self._room = Room(limit, _SHARE)
         self._folder = folder
         self._failed_until = 0.0
-        self.size = 0
-        """Bytes in memory."""
-        self._values: dict[Value, Callable[[], object]] = {}  # in memory; the one used longest ago is the first
+        self._values: dict[Value, Callable[[], object]] = {}  # in memory
         self._over = asyncio.Event()  # set when the limit is exceeded
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self._room.size
 
     @property
     def spills(self) -> bool:
@@ -53,7 +54,7 @@ class Stays:
 
     def may_add(self, size: int) -> bool:
         """Return whether a value of this size may stay."""
-        return self.spills or self.size + size <= self._limit
+        return self.spills or self.size + size <= self._room.limit
 
     def add(self, value: Value, on_spilled: Callable[[], object]) -> None:
         """
@@ -62,44 +63,39 @@ class Stays:
         :param on_spilled: called when it is in the folder, and not in memory
         """
         self._values[value] = on_spilled
-        self.size += value.size
-        if self.size > self._limit:
+        self._room.add(value.number, value, value.size)
+        if self._room.excess() is not None:
             self._over.set()
 
     def use(self, value: Value) -> None:
         """Note that a value is used."""
-        if value in self._values:
-            self._values[value] = self._values.pop(value)
+        self._room.use(value.number)
 
     def remove(self, value: Value) -> None:
         """Note that a value does not stay any more."""
         if self._values.pop(value, None) is not None:
-            self.size -= value.size
+            self._room.forget(value.number)
 
     async def run(self) -> None:
         """Write to the folder what exceeds the limit, until cancelled."""
         while True:
             await self._over.wait()
             self._over.clear()
-            while self.size > self._limit and self._values:
-                if not await self._spill(next(iter(self._values))):
-                    break
+            while (value := self._room.excess()) is not None and await self._spill(value):
+                pass
 
     async def _spill(self, value: Value) -> bool:
         """Move a value to the folder; return False if that is not possible now."""
+        assert self._folder is not None  # without one nothing exceeds the limit
         try:
-            file = await asyncio.to_thread(_written, value.payload, self._folder)
+            file = await asyncio.to_thread(spill, value.payload, self._folder)
         except (OSError, ValueError) as exc:
             self._failed_until = monotonic() + _AGAIN
             logging.getLogger("woolexec.peer").warning("cannot write values to %s: %s", self._folder, str(exc))
             return False
         on_spilled = self._values.pop(value, None)
         if on_spilled is not None:  # it was not dropped meanwhile
-            self.size -= value.size
+            self._room.forget(value.number)
             value.payload = file
             on_spilled()
         return True
-
-
-def _written(payload: Any, folder: str | None) -> File:
-    return store(parts_of(payload), at_all_costs=True, folder=folder)
