@@ -145,6 +145,10 @@ class FakeForkServer:
         self.killed = []
         self.said = []
         self.is_gone = self.is_closed = False
+        self.reads = True
+
+    def flush(self):
+        return self.reads
 
     def spawn(self, number, fds, settings):
         if self.error is not None:

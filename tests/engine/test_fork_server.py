@@ -92,6 +92,49 @@ def test_limits_that_workers_inherit_are_not_sent(started, monkeypatch):
     assert found == [None, {"core": (1, 1)}]
 
 
+def test_nothing_waits_for_a_fork_server_that_does_not_read(started):
+    server, far = started
+    read_end, write_end = os.pipe()
+    for number in range(1000):
+        server.kill(number, 15)
+    for number in range(1000, 1010):
+        server.spawn(number, (write_end,))
+    os.close(write_end)
+    assert not server.flush()
+
+    found = []
+    while len(found) < 1011:
+        record, _, fds = far.read()
+        server.flush()
+        if record[0] != CONFIGURE:
+            found.append((*record[:2], fds))
+        elif not found:
+            found.append(None)
+
+    assert found[1:1001] == [(KILL, number, 0) for number in range(1000)]
+    assert found[1001:] == [(SPAWN, number, 1) for number in range(1000, 1010)]
+    assert server.flush()
+    assert os.read(read_end, 1) == b""  # every descriptor was closed
+    os.close(read_end)
+
+
+@pytest.mark.parametrize("end", ["forget", "gone"])
+def test_descriptors_that_were_not_sent_are_closed_at_the_end(started, end):
+    server, far = started
+    read_end, write_end = os.pipe()
+    for number in range(2000):
+        server.spawn(number, (write_end,) if number in (0, 1999) else ())
+    os.close(write_end)
+    if end == "gone":
+        far.sock.close()
+        assert server.flush()
+    else:
+        server.forget()
+        far.sock.close()
+    assert os.read(read_end, 1) == b""
+    os.close(read_end)
+
+
 def test_reports_are_read_without_waiting_after_a_worker_was_asked_for(started):
     server, far = started
     assert list(server.reports()) == []

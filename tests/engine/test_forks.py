@@ -209,6 +209,40 @@ def test_worker_that_does_not_end_is_no_reason_to_end_the_fork_server(running, s
     assert signals == []
 
 
+def test_fork_server_has_time_for_each_of_many_workers(running, servers, loop, signals, stopped):
+    stopped.clear()
+    for number in range(1, 1001):
+        running.spawn(number, [], {}, Owner())
+    servers[0].answers = True
+    for number in range(1, 10):
+        loop.pass_time(20.0)
+        report(loop, servers[0], (FORKED, number, 4711))
+    assert signals == []
+    loop.pass_time(31.0)
+    assert signals[:1] == [SIGKILL]
+
+
+def test_what_the_fork_server_has_not_read_is_sent_when_it_reads(running, servers, loop):
+    running.spawn(1, [], {}, Owner())
+    assert not loop.writing
+    servers[0].reads = False
+    running.kill(1, 15)
+    assert loop.writing == {servers[0].socket.fileno()}
+    servers[0].reads = True
+    report(loop, servers[0])
+    assert not loop.writing
+
+
+def test_fork_server_that_replaces_one_which_read_nothing_is_sent_the_rest_too(running, servers, loop):
+    for _ in range(2):
+        running.spawn(1, [], {}, Owner())
+        servers[-1].reads = False
+        running.kill(1, 15)
+        assert loop.writing == {servers[-1].socket.fileno()}
+        servers[-1].is_gone = True
+        report(loop, servers[-1])
+
+
 def test_fork_server_is_watched_by_one_timer(running, servers, loop, stopped):
     stopped.clear()
     for number in range(1, 100):

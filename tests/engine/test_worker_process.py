@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from woolexec.core.call import Call, Chunk, Function
-from woolexec.engine.worker_process import Worker
+from woolexec.engine.worker_process import Worker, pids_of
 from woolexec.errors import ProtocolError
 from woolexec.platform.ipc import DONT_WAIT
 from woolexec.wire.descriptors import Descriptors, Reserve
@@ -15,7 +15,7 @@ from woolexec.wire.fast_frames import encode_return
 from woolexec.wire.frames import Initialize, Recall, Return, Start, Stop, encode
 from woolexec.wire.payload import LARGE, store
 from woolexec.wire.pickling import dumps
-from woolexec.wire.shared_page import CRASH, SharedPage
+from woolexec.wire.shared_page import CRASH, PID, SharedPage
 from woolexec.wire.socket_stream import Reader
 
 
@@ -73,6 +73,21 @@ def make_call(function, payload=b"args", options=None):
 
 def sized(data):
     return len(data).to_bytes(4, "little") + data
+
+
+def test_worker_is_known_by_its_process_id_also_after_its_end(pair):
+    assert pids_of({1: pair.worker}) == []
+    pair.page._words[PID] = 4711
+
+    assert (pair.worker.key(1), pids_of({1: pair.worker})) == (4711, [4711])
+    pair.worker.close()
+    assert (pair.worker.key(1), pids_of({1: pair.worker})) == (4711, [4711])
+
+
+def test_worker_that_has_ended_before_it_had_a_process_id_is_known_by_its_number(pair):
+    pair.worker.close()
+
+    assert (pair.worker.key(1), pids_of({1: pair.worker})) == ("worker 1", [])
 
 
 def test_payload_of_a_chunk_is_sent_once(pair):

@@ -5,6 +5,7 @@ import platform
 import resource
 import select
 import signal
+import socket
 import sys
 import time
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.engine.test_worker_process import Pair, make_call, make_function
 from woolexec import PeerPoolExecutor
+from woolexec.engine import fork_server as engine_fork_server
 from woolexec.engine.fork_server import THREAD_VARIABLES, ForkServer
 from woolexec.wire.pickling import dumps
 from woolexec.wire.unpickling import loads
@@ -229,3 +231,34 @@ def test_file_of_the_user_does_not_stand_in_for_a_module_of_the_standard_library
     worker_fork_server._load_next()
     assert sys.modules["colorsys"].__file__.startswith(os.path.dirname(os.__file__))
     assert sys.path == path
+
+
+def test_fork_server_does_not_wait_until_its_reports_are_read(monkeypatch):
+    monkeypatch.setattr(worker_fork_server, "_unsent", bytearray())
+    near, far = socket.socketpair()
+    records = [worker_fork_server.RECORD.pack(EXITED, number, 0) for number in range(2000)]
+    with near, far:
+        for record in records:
+            worker_fork_server._report(near, record)
+        assert worker_fork_server._unsent
+
+        found = b""
+        while len(found) < len(records) * len(records[0]):
+            found += far.recv(1 << 16)
+            worker_fork_server._report(near)
+        assert found == b"".join(records)
+        assert not worker_fork_server._unsent
+
+
+def test_more_workers_are_started_and_ended_at_once_than_the_sockets_hold_records(monkeypatch):
+    def small_pair():
+        ends = socket.socketpair()
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the system takes the smallest that it has
+        return ends
+
+    monkeypatch.setattr(engine_fork_server, "socketpair", small_pair)
+    with PeerPoolExecutor(24) as pool:
+        found = pool.run_on_all(os.getpid)
+        assert sorted(future.result(PATIENCE) for future in found.values()) == sorted(found)
+        assert len(found) == 24

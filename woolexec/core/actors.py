@@ -49,7 +49,7 @@ PAUSE = 1.0
 
 
 FORKS = 8
-"""Maximum number of workers that are started for actors at once: a thousand would have the fork server give up."""
+"""Maximum number of workers that are started for actors at once: those of others would wait behind a thousand."""
 
 
 class Actors:

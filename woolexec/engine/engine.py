@@ -175,7 +175,7 @@ class Engine:
         """The running workers, by process id."""
         found = {}
         for worker in tuple(self._supervisor.workers.values()):
-            pid = worker.pid or worker.page.pid
+            pid = worker.known_pid
             if pid and not worker.is_closed:
                 if worker.process is None:
                     worker.process = WorkerProcess(worker, pid, self._supervisor, self._loop)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import deque
 
 from woolexec.engine.settings import settings, settings_of_process
 from woolexec.imported import imported
@@ -35,9 +36,6 @@ THREAD_VARIABLES = (
 """Environment variables by which libraries size their thread pools; they give a worker its share of the processors."""
 
 _CLOSE_LOOKS = 1000
-
-_SENDING = 1.0
-"""Seconds after which a fork server that does not read what it is sent is ended."""
 
 _HANDED_ON = (
     "debug",
@@ -82,7 +80,8 @@ class ForkServer:
         ours, theirs = socketpair()
         self.answers = False  # whether its interpreter has run the code below
         self._settings = b""  # the settings that were sent to it last
-        self._unsent = bytearray()
+        self._unread = bytearray()  # a part of a record
+        self._unsent: deque[tuple[memoryview, list[int]]] = deque()  # what it has not read soon enough
         self.socket = ours
         try:
             self.pid = _start(theirs.fileno(), {name: str(threads) for name in THREAD_VARIABLES}, variables or {})
@@ -119,17 +118,10 @@ class ForkServer:
         :raises OSError: if the fork server is gone
         """
         found = pickle.dumps({**self._changed_settings(), **(of_user or {}), **self._key})
-        self.socket.settimeout(_SENDING)  # does not block: a few bytes go into an empty buffer
-        try:
-            if found != self._settings:
-                self._settings = found
-                self.socket.sendall(RECORD.pack(CONFIGURE, 0, len(found)) + found)
-            send_with_fds(self.socket, RECORD.pack(SPAWN, worker, 0), fds)
-        except TimeoutError:  # it reads nothing, and may have been sent a part of a record
-            kill(self.pid, SIGKILL)
-            raise
-        finally:
-            self.socket.setblocking(False)
+        if found != self._settings:
+            self._settings = found
+            self._send(RECORD.pack(CONFIGURE, 0, len(found)) + found)
+        self._send(RECORD.pack(SPAWN, worker, 0), fds)
 
     def _changed_settings(self) -> dict[str, Any]:
         found = settings_of_process() if self._is_peer else settings()
@@ -140,7 +132,54 @@ class ForkServer:
     def kill(self, worker: int, number: int) -> None:
         """Send a signal to a worker's process group; do nothing if it has ended."""
         with contextlib.suppress(OSError):
-            self.socket.send(RECORD.pack(KILL, worker, number))
+            self._send(RECORD.pack(KILL, worker, number))
+
+    def _send(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """
+        Send a record, or keep it for `flush`; the engine does not wait for the fork server.
+
+        :raises OSError: if the fork server is gone, or no descriptor is left to keep these
+        """
+        rest = memoryview(data)
+        if not self._unsent:
+            try:
+                rest = rest[self._write(rest, fds) :]
+            except BlockingIOError:
+                pass
+            else:
+                fds = ()
+        if rest:
+            kept: list[int] = []
+            try:
+                kept.extend(map(os.dup, fds))
+            except OSError:
+                _close_all(kept)
+                raise
+            self._unsent.append((rest, kept))
+
+    def _write(self, data: memoryview, fds: Sequence[int]) -> int:
+        return send_with_fds(self.socket, data, fds) if fds else self.socket.send(data)
+
+    def flush(self) -> bool:
+        """Send what was kept, as far as that is possible now; return True if nothing is left."""
+        try:
+            while self._unsent:
+                rest, fds = self._unsent[0]
+                rest = rest[self._write(rest, fds) :]
+                _close_all(fds)
+                if rest:
+                    self._unsent[0] = rest, []
+                else:
+                    self._unsent.popleft()
+        except BlockingIOError:
+            return False
+        except OSError:  # it is gone, as the next read will show
+            self._drop_unsent()
+        return True
+
+    def _drop_unsent(self) -> None:
+        while self._unsent:
+            _close_all(self._unsent.popleft()[1])
 
     def reports(self) -> Iterator[tuple[int, int, int]]:
         """
@@ -156,15 +195,16 @@ class ForkServer:
             raise EOFError from exc
         if not data:
             raise EOFError
-        self._unsent += data
+        self._unread += data
         self.answers = True
-        whole = len(self._unsent) // RECORD.size * RECORD.size
-        records = bytes(self._unsent[:whole])
-        del self._unsent[:whole]
+        whole = len(self._unread) // RECORD.size * RECORD.size
+        records = bytes(self._unread[:whole])
+        del self._unread[:whole]
         yield from (record for record in RECORD.iter_unpack(records) if record[0] != STARTED)
 
     def close(self) -> None:
         """End the fork server and all its workers."""
+        self._drop_unsent()
         self.socket.close()
         with contextlib.suppress(ChildProcessError, ProcessLookupError):
             for _ in range(_CLOSE_LOOKS):
@@ -175,9 +215,15 @@ class ForkServer:
             reap(self.pid, wait=True)
 
     def forget(self) -> None:
-        """Close the socket in a forked child, which must not end its parent's fork server."""
+        """Close the descriptors in a forked child, which must not end its parent's fork server."""
+        self._drop_unsent()
         with contextlib.suppress(OSError):
             self.socket.close()
+
+
+def _close_all(fds: list[int]) -> None:
+    while fds:
+        os.close(fds.pop())
 
 
 def _start(fd: int, defaults: Mapping[str, str], variables: Mapping[str, str]) -> int:

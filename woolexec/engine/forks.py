@@ -56,7 +56,7 @@ _LOOK, _LOOKS = 0.5, 2
 when all processes of a program are stopped and continued, the fork server may be the last."""
 
 _PATIENCE = 30.0
-"""Seconds that a fork server that is not stopped has to answer: the machine may be slow."""
+"""Seconds that a fork server that is not stopped has for each answer: the machine may be slow."""
 
 
 class Forks:
@@ -84,6 +84,8 @@ class Forks:
         self._has_forked = False  # the fork server in use
         self._died_early = 0  # fork servers in a row that forked no worker
         self._owed: dict[tuple[int, int], float] = {}  # what it has not answered, and since when: operation, worker
+        self._heard_at = -inf  # when it has answered last
+        self._is_behind = False  # it has not read everything that it was sent
         self._is_watching = False
         self._stops = 0  # checks that have found it stopped
 
@@ -133,9 +135,18 @@ class Forks:
         :param settings: applied in the worker, in addition to those of this process
         :raises OSError: if the fork server cannot be started, or is gone
         """
-        self._running().spawn(number, fds, settings)
+        server = self._running()
+        server.spawn(number, fds, settings)
+        self._flush(server)
         self._owners[number] = owner
         self._expect(SPAWN, number)
+
+    def _flush(self, server: ForkServer) -> None:
+        """Send what the fork server has not read yet as soon as it reads."""
+        is_behind = not server.flush()
+        if is_behind != self._is_behind:
+            self._is_behind = is_behind
+            self._loop.watched.change(server.socket.fileno(), self._hear, writing=is_behind)
 
     def prepare(self) -> None:
         """Start the fork server before a worker is wanted; if that fails, the first worker tries again."""
@@ -155,6 +166,7 @@ class Forks:
         """Send a signal to a worker and its children."""
         if self._server is not None:
             self._server.kill(number, signal)
+            self._flush(self._server)
             if signal == SIGKILL and number in self._owners:
                 self._expect(KILL, number)
 
@@ -176,7 +188,7 @@ class Forks:
                 kill(server.pid, SIGCONT)  # its workers would end with it
             elif self._stops >= 2 * _LOOKS:
                 kill(server.pid, SIGKILL)
-        elif self._loop.clock() - self._asked_at > _PATIENCE:
+        elif self._loop.clock() - max(self._asked_at, self._heard_at) > _PATIENCE:
             kill(server.pid, SIGKILL)
         self._loop.after(_LOOK, self._watch)
 
@@ -186,11 +198,14 @@ class Forks:
         return min((since for (operation, _), since in self._owed.items() if operation == SPAWN), default=inf)
 
     def _hear(self) -> None:
-        assert self._server is not None
+        server = self._server
+        assert server is not None
         try:
-            for operation, number, value in self._server.reports():
+            self._flush(server)
+            for operation, number, value in server.reports():
                 self._owed.pop((SPAWN, number), None)
                 self._stops = 0
+                self._heard_at = self._loop.clock()
                 if operation == FORKED:
                     self._died_early = 0
                     self._has_forked = True
@@ -239,6 +254,7 @@ class Forks:
         self._has_forked = False
         self._owed.clear()
         self._stops = 0
+        self._is_behind = False
         kill_leaderless(set(self._pids.values()))  # workers that it had no time to reap
         self._pids.clear()
         owners, self._owners = self._owners, {}

@@ -185,8 +185,18 @@ class Worker(Transport, Place):
             out.append((pieces(frames), file))
 
     def key(self, number: int) -> int | str:
-        """Return its process id; the fork server may report that later than the outcome of a call."""
-        return self.page.pid if self.pid is None else self.pid
+        """Return its process id; of a worker that has ended before it had one, a text."""
+        return self.known_pid or f"worker {self.id}"
+
+    @property
+    def known_pid(self) -> int:
+        """Its process id, or 0; the fork server may report it later than the outcome of a call.  From any thread."""
+        if self.pid is None:
+            try:
+                return self.page.pid  # which the worker has written
+            except ValueError:  # it is closed
+                pass
+        return self.pid or 0
 
     def flush(self) -> bool:
         """Write what is queued; return True if all is written, False if it cannot be written now."""
@@ -327,6 +337,7 @@ class Worker(Transport, Place):
     def close(self) -> None:
         """Close the sockets and the shared page, and drop what is queued."""
         self.is_closed = True
+        self.pid = self.known_pid or None
         self.let_go()
         self.page.close()
         self.reader.close()  # timers may keep the worker for as long as an initializer may take
@@ -338,8 +349,7 @@ class Worker(Transport, Place):
 
 def pids_of(workers: dict[int, Worker]) -> list[int]:
     """Return the process ids of workers; from any thread."""
-    # The fork server's report may arrive later than an outcome; the worker has written its pid to the shared page.
-    return [pid for worker in tuple(workers.values()) if (pid := worker.pid or worker.page.pid)]
+    return [pid for worker in tuple(workers.values()) if (pid := worker.known_pid)]
 
 
 def unsent_to(workers: dict[int, Worker]) -> int:

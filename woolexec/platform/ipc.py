@@ -179,13 +179,13 @@ def set_buffer_size(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, size)
 
 
-def send_with_fds(sock: socket.socket, data: bytes, fds: Sequence[int], flags: int = 0) -> None:
+def send_with_fds(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int], flags: int = 0) -> int:
     """
-    Send a message with descriptors.
+    Send a message with descriptors; return how many of its bytes were sent.
 
     :raises OSError: if it cannot be sent
     """
-    sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))], flags)
+    return sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))], flags)
 
 
 def unreceived(sock: socket.socket) -> int:

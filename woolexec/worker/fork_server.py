@@ -21,7 +21,8 @@ underscore are built: those import `enum`, `re` and `selectors`, a quarter of th
 
 For the same reason the cyclic garbage collector is off until everything is imported: it takes an eighth of the imports.
 
-Records are 16 bytes: operation, worker, value.  Descriptors are sent with them as ancillary data.
+Records are 16 bytes: operation, worker, value.  Descriptors are sent with them as ancillary data.  Neither end waits
+until the other one reads: with hundreds of workers that start or end at once, each would wait for the other.
 """
 
 from __future__ import annotations
@@ -31,7 +32,18 @@ import os
 import sys
 from time import monotonic
 
-from woolexec.platform.ipc import READABLE, can_read, drain, pipe, poll, receive_with_fds, socket_of, wake_pipe
+from woolexec.platform.ipc import (
+    DONT_WAIT,
+    READABLE,
+    WRITABLE,
+    can_read,
+    drain,
+    pipe,
+    poll,
+    receive_with_fds,
+    socket_of,
+    wake_pipe,
+)
 from woolexec.platform.posix import (
     SIGKILL,
     SIGURG,
@@ -104,13 +116,16 @@ def main(control_fd: int) -> None:
             events = readable.poll(_IDLE if _adopts and _unloaded else None)
             if not events:
                 _load_next()
-            for fd, _ in events:
+            for fd, event in events:
                 if fd == woken:
                     drain(woken)
                     _reap(control, workers)
-                elif not _obey(control, workers, lifeline, (woken, wake, held)):
+                elif event & ~WRITABLE and not _obey(control, workers, lifeline, (woken, wake, held)):
                     _see_off(control, workers, woken)
                     return
+            if _unsent:
+                _report(control)
+            readable.modify(control, READABLE | WRITABLE if _unsent else READABLE)
     finally:
         for pid in workers.values():
             kill_group(pid, SIGKILL)
@@ -201,12 +216,12 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
         try:
             pid = fork()
         except OSError as exc:
-            control.sendall(RECORD.pack(FAILED, worker, exc.errno or 0))
+            _report(control, RECORD.pack(FAILED, worker, exc.errno or 0))
         else:
             if pid == 0:
                 _become_worker(control, worker, fds, lifeline, inner)
             workers[worker] = pid
-            control.sendall(RECORD.pack(FORKED, worker, pid))
+            _report(control, RECORD.pack(FORKED, worker, pid))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -266,12 +281,24 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
         exitcode = reap_group(pid)
         if exitcode is not None:
             del workers[worker]
-            try:
-                control.sendall(RECORD.pack(EXITED, worker, exitcode))
-            except OSError:  # the engine is gone
-                pass
+            _report(control, RECORD.pack(EXITED, worker, exitcode))
     if _adopts:
         kill_children_but(workers.values())
+
+
+def _report(control: socket.socket, record: bytes = b"") -> None:
+    """Send a record, and what could not be sent before, as far as that is possible without waiting."""
+    _unsent.extend(record)
+    try:
+        del _unsent[: control.send(_unsent, DONT_WAIT)]
+    except BlockingIOError:
+        pass
+    except OSError:  # the engine is gone
+        _unsent.clear()
+
+
+_unsent = bytearray()
+"""Records that the engine has not read soon enough."""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from woolexec import ActorLostError
+from woolexec import ActorLostError, ProtocolError
 from woolexec.core.call import Call, Function
 from woolexec.core.group import Group
 from woolexec.mesh.link.outbox import ABOVE
@@ -98,6 +98,14 @@ def test_answers_are_handled_as_those_of_a_peer_and_starts_are_told(way):
 
     assert call.receiver.starts == 1
     assert [(target, type(frame)) for target, frame in way._links.heard] == [(way, Return)]
+
+
+def test_outcome_that_is_said_to_have_stayed_with_the_client_ends_the_link(way):
+    call = submit(way)
+    for number in (call.number, call.number + 1):
+        with pytest.raises(ProtocolError, match="cannot keep"):
+            way.handlers[Return](Return(call=(number,), kept=9))
+    assert way._links.heard == []
 
 
 def test_further_calls_fail_when_too_many_are_not_answered(way, monkeypatch):

@@ -101,6 +101,8 @@ class Upward(Remote):
         numbers = (frame.call,) if isinstance(frame.call, int) else frame.call
         if len(numbers) != 1:
             raise errors.ProtocolError("expected the outcome of one call")
+        if getattr(frame, "kept", 0):
+            raise errors.ProtocolError("a client cannot keep the outcome of a call")
         (number,) = numbers
         if getattr(frame, "extent", ()):
             frame.payload = self._arriving.take(frame, ABOVE | number)
