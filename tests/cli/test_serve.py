@@ -30,7 +30,7 @@ from woolexec import (
     WorkerLostError,
     cli,
 )
-from woolexec.cli.serve import SETTINGS
+from woolexec.cli.serve_settings import SETTINGS
 from woolexec.cli.settings import listening
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.credentials import state_folder
@@ -440,25 +440,19 @@ def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
             assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
-def test_program_of_a_peer_with_a_lifeline_ends_well_while_its_stdin_is_open():
-    program = (
-        "import sys; from woolexec import cli; from woolexec.cli import serve; serve.ALONE = 0.2; sys.exit(cli.main())"
-    )
-    arguments = ["serve", "--bind", "127.0.0.1:0", "--workers", "1", "--lifeline"]
-    with subprocess.Popen([sys.executable, "-c", program, *arguments], stdin=-1, stdout=-1, stderr=-1) as process:
+@pytest.mark.parametrize("lifeline", [["--lifeline"], []])
+def test_peer_with_a_lease_ends_when_nobody_has_come_for_long(lifeline):
+    command = [sys.executable, "-m", "woolexec", "serve", "--bind=127.0.0.1:0", "--workers=1", "--lease=0.2", *lifeline]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:  # its stdin stays open
         assert process.wait(PATIENCE) == 0, process.stderr.read()
 
 
-def test_peer_with_a_lifeline_ends_when_nobody_has_come_for_long(monkeypatch, capsys):
-    monkeypatch.setattr("woolexec.cli.serve.ALONE", 0.2)
-    read, write = os.pipe()
-    with os.fdopen(read) as stdin, os.fdopen(write, "w"):
-        monkeypatch.setattr(sys, "stdin", stdin)
-        try:
-            assert cli.main(["serve", "--bind", "127.0.0.1:0", "--workers", "1", "--lifeline"]) == 0
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+@slow
+def test_peer_with_a_lease_stays_while_a_client_is_connected_and_ends_after_it():
+    with serving("--lease=5") as (process, about):
+        with PeerPoolExecutor(peers=about["address"]) as pool:
+            assert pool.submit(time.sleep, 6).result(PATIENCE) is None
+        assert process.wait(PATIENCE) == 0
 
 
 def test_what_it_offers_can_be_required_and_what_ran_is_written_down(tmp_path):

@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from woolexec.cli.serve import SETTINGS
+from woolexec.cli.serve_settings import SETTINGS
 from woolexec.cli.settings import gather
 
 PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"

@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", help="run a peer, which runs the tasks of other processes", description=_SERVE, epilog=_SETTINGS
     )
-    from woolexec.cli.serve import SETTINGS
     from woolexec.cli.serve import run as run_serve
+    from woolexec.cli.serve_settings import SETTINGS
 
     for setting in SETTINGS:
         setting.add_to(serve)

@@ -6,7 +6,7 @@ ends when those that they have sent are done; a second signal ends it at once.  
 `woolexec.cli.log`.
 
 With ``--lifeline`` it ends at once when its stdin is closed, and also when no client has been connected for `ALONE`
-seconds, in case a connection breaks without notice.
+seconds, in case a connection breaks without notice; `--lease` sets that time, also without ``--lifeline``.
 """
 
 from __future__ import annotations
@@ -19,126 +19,33 @@ import queue
 import signal
 import sys
 import threading
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.cli.log import FORMATS, LEVELS, set_up
-from woolexec.cli.settings import (
-    Setting,
-    SettingError,
-    folder,
-    function,
-    gather,
-    listening,
-    one_of,
-    pair,
-    positive,
-    seconds,
-    workers,
-)
+from woolexec.cli.log import set_up
+from woolexec.cli.serve_credentials import own_credentials
+from woolexec.cli.serve_settings import SETTINGS
+from woolexec.cli.settings import SettingError, gather
 from woolexec.platform.ipc import unix_socket
 from woolexec.platform.posix import SIGHUP
 from woolexec.resources import amounts
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from woolexec.discovery.base import Discovery
-    from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.server.peer import Peer
 
 ALONE = 60.0
 
-GIVE_UP_AFTER = 300.0
-
 _LOOK = 0.1
 """Seconds between two checks whether a draining peer has ended."""
-
-_SOON = 30 * 86400.0
-"""Seconds before the expiry of a certificate at which a warning is logged."""
 
 _AT_ONCE = 2.0
 """Seconds after the second signal at which the process is ended, whatever it is doing."""
 
 _log = logging.getLogger("woolexec.peer")
-
-SERVE = "WOOLEXEC_SERVE_"
-"""Prefix of the environment variables that would otherwise have the names of a client's variables."""
-
-SETTINGS = (
-    Setting("workers", "calls that run at once, of all clients (default: the usable CPUs)", workers, metavar="N"),
-    Setting(
-        "bind",
-        "address to listen at: HOST, HOST:PORT (port 0: any free port) or unix:/PATH (default: a Unix socket that this "
-        "user's clients find at local://)",
-        listening,
-        metavar="ADDRESS",
-    ),
-    Setting("pool", "name of the pool that the peer belongs to", default="", metavar="NAME"),
-    Setting("tag", "a tag that tasks may require; may be given several times", pair, (), "KEY=VALUE", many=True),
-    Setting(
-        "resource", "a resource that tasks may require; may be given several times", pair, (), "NAME=AMOUNT", many=True
-    ),
-    Setting(
-        "announce", "announce this peer at lan:// or dir:/FOLDER; may be given several times", str, (), "URL", many=True
-    ),
-    Setting(
-        "peers",
-        "other peers that may run the nested tasks of tasks; may be given several times",
-        str,
-        (),
-        "URL",
-        many=True,
-    ),
-    Setting("advertise", "address to announce instead of the one it listens at", str, (), "ADDRESS", many=True),
-    Setting("token-file", "file of the token that clients must have (default: this user's); -: stdin", metavar="FILE"),
-    Setting("tls-cert", "certificate of this peer, PEM", metavar="FILE", variable=f"{SERVE}TLS_CERT"),
-    Setting("tls-key", "key of the certificate", metavar="FILE", variable=f"{SERVE}TLS_KEY"),
-    Setting(
-        "tls-ca", "authority that must have issued clients' certificates", metavar="FILE", variable=f"{SERVE}TLS_CA"
-    ),
-    Setting(
-        "tls-revoked",
-        "list of certificates that are not accepted (woolexec certs revoke)",
-        metavar="FILE",
-        variable=f"{SERVE}TLS_REVOKED",
-    ),
-    Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
-    Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
-    Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
-    Setting("audit-limit", "size at which FILE is renamed FILE.1, FILE.2 to .4", positive, 64 << 20, metavar="BYTES"),
-    Setting(
-        "compression",
-        "how large payloads are compressed on their way to and from other hosts",
-        one_of("auto", "off", "zstd", "lz4"),
-        "auto",
-        "auto|off|zstd|lz4",
-    ),
-    Setting(
-        "store-limit",
-        "bytes of memory for outcomes that stay here (keep=True), of all clients (default: 30 %% of the memory)",
-        positive,
-        metavar="BYTES",
-    ),
-    Setting(
-        "spill-dir", "folder for outcomes beyond store-limit; without one they go to clients", folder, metavar="FOLDER"
-    ),
-    Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
-    Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
-    Setting("drain-timeout", "seconds that tasks have to end after SIGTERM", seconds, 3600.0, "SECONDS"),
-    Setting(
-        "give-up-after",
-        "seconds without any worker, because none can be started, after which it exits with 1",
-        seconds,
-        GIVE_UP_AFTER,
-        "SECONDS",
-    ),
-    Setting("log-format", "format of the log on stderr", one_of(*FORMATS), "text", "|".join(FORMATS)),
-    Setting("log-level", "lowest level that is logged", one_of(*LEVELS), "info", "|".join(LEVELS)),
-    Setting("json", "print the ready line as JSON", default=False, metavar=None),
-)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -154,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         settings = gather(SETTINGS, arguments)
-        credentials = _credentials(settings, warnings.append)
+        credentials = own_credentials(settings, warnings.append)
         announce, peers = _announce(settings), _peers(settings)
         if settings["bind"] is None:
             _bind_locally(settings, announce)
@@ -210,7 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
         _say_ready(peer, as_json=settings["json"])
         if settings["lifeline"]:
             threading.Thread(target=_hold, args=(signals,), name="woolexec-stdin", daemon=True).start()
-        return _serve(peer, signals, settings["drain-timeout"], alone=ALONE if settings["lifeline"] else None)
+        alone = settings["lease"] or (ALONE if settings["lifeline"] else None)
+        return _serve(peer, signals, settings["drain-timeout"], alone=alone)
 
 
 def _code_of(signals: queue.SimpleQueue[int]) -> int:
@@ -264,76 +172,6 @@ def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     from woolexec.discovery.urls import discoveries
 
     return discoveries(settings["peers"])
-
-
-def _credentials(settings: dict[str, Any], warn: Callable[[str], object]) -> Credentials:
-    """
-    Return the credentials that clients must match.
-
-    :param warn: called with each warning for the user
-    :raises SettingError: if the address may not be served with these credentials
-    :raises CredentialsError: if the token or a certificate cannot be used
-    :raises FileNotFoundError: if there is no token file
-    """
-    from woolexec.mesh.client.channel import is_local
-    from woolexec.mesh.security.credentials import Credentials
-
-    names = ("token-file", "tls-ca", "tls-cert", "tls-key", "tls-revoked")
-    token, ca, certificate, key, revoked = map(settings.get, names)
-    if settings["insecure"]:
-        if any((token, ca, certificate, key, revoked)):
-            raise SettingError(
-                "--insecure lets anyone in, so it must not be given together with --token-file or --tls-...; "
-                "WOOLEXEC_TOKEN_FILE counts too"
-            )
-        warn("--insecure: anyone who can connect to this address can run code here")
-        return Credentials()
-    if (certificate is None) != (key is None) or (ca is not None and certificate is None):
-        raise SettingError("--tls-cert and --tls-key must be given together, and --tls-ca only with them")
-    if revoked is not None and ca is None:
-        raise SettingError("--tls-revoked must be given together with --tls-ca")
-    bind = settings["bind"]
-    if not (bind is None or is_local(bind) or token or (certificate and ca)):
-        raise SettingError(
-            f"{bind} can be reached from other hosts, so say who may use it. Make a token with `woolexec certs token "
-            "--file FILE`, which clients need too, and give --token-file FILE; or make certificates with `woolexec "
-            "certs init` and `woolexec certs issue peer`, and give --tls-cert, --tls-key and "
-            f"--tls-ca{_hint()}; or bind to 127.0.0.1 and connect through ssh://; or, in a network that you trust, "
-            "give --insecure"
-        )
-    if token == "-":  # noqa: S105  # the name of a file
-        own = Credentials.from_text(sys.stdin.buffer.readline().strip(), "stdin")
-    elif token:
-        own = Credentials.from_file(token)
-    elif ca and certificate:  # clients' certificates are sufficient
-        own = Credentials()
-    else:
-        own = Credentials.of_this_user()
-    if certificate is None:
-        return own
-    made = replace(own, tls=Credentials.from_files(None, ca, certificate, key, revoked).tls)
-    _check_certificate(made, warn)
-    return made
-
-
-def _hint() -> str:
-    """Return a hint for a user who set the variable of a client's certificate for the peer, else an empty string."""
-    name = "WOOLEXEC_TLS_CERT"
-    return f" ({name} is the variable of clients; a peer's is {SERVE}TLS_CERT)" if name in os.environ else ""
-
-
-def _check_certificate(credentials: Credentials, warn: Callable[[str], object]) -> None:
-    """
-    Refuse a certificate that no client would accept, and warn of one that expires soon.
-
-    :raises CredentialsError: if it has the wrong role, is not valid now, or was not issued by its authority
-    """
-    from woolexec.mesh.security.tls import PEER
-
-    assert credentials.tls is not None
-    left = credentials.tls.check_own(PEER)
-    if left < _SOON:
-        warn(f"certificate {credentials.tls.certificate} expires in {left // 86400:.0f} days")
 
 
 def _say_ready(peer: Peer, *, as_json: bool) -> None:
