@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.serving import PATIENCE, certificates, run_serve, serving
 from tests.marks import slow
-from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import hold_alone, nest_and_meet
 from tests.tokens import token_for
 from woolexec import (
@@ -30,12 +30,8 @@ from woolexec import (
     WorkerLostError,
     cli,
 )
-from woolexec.cli.serve_settings import SETTINGS
 from woolexec.cli.settings import listening
-from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.credentials import state_folder
-
-PATIENCE = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -54,20 +50,6 @@ def log_as_before():
     for logger, level in zip((root, own), levels, strict=True):
         logger.setLevel(level)
     logging.captureWarnings(capture=False)
-
-
-@contextlib.contextmanager
-def serving(*arguments, first=None, bind=("--bind", "127.0.0.1:0"), **options):
-    command = [sys.executable, "-m", "woolexec", "serve", *bind, "--workers", "1", "--json"]
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, **options) as process:
-        try:
-            if first is not None:
-                process.stdin.write(first)
-                process.stdin.flush()
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 def eventually(condition):
@@ -348,15 +330,6 @@ def test_probes_of_grpc_health_are_answered(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
-def certificates(folder):
-    from woolexec.mesh.security.certificate_authority import Authority
-
-    authority = Authority.make(folder, name="the tests' own")
-    for role in ("peer", "client"):
-        authority.issue(role)
-    return {name: str(folder / name) for name in ("ca.pem", "peer.pem", "peer.key", "client.pem", "client.key")}
-
-
 def test_any_address_is_served_with_certificates_at_both_ends(tmp_path):
     files = certificates(tmp_path)
     tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
@@ -496,30 +469,6 @@ def test_nested_tasks_go_to_the_peers_that_it_is_told_of(tmp_path):
             assert len(pool.submit(nest_and_meet, tmp_path).result(PATIENCE)) == 2
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        ["--resource", "gpu=many"],
-        ["--resource", "gpu"],
-        ["--allow", "abs"],
-        ["--allow", "os:system; true"],
-        ["--peers", "nfs://x"],
-        ["--audit", "/no/such/folder/audit"],
-        ["--workers", "65537"],
-        ["--workers", "9" * 40],
-        ["--advertise", "node7:7437"],
-        ["--insecure", "--token-file", "/dev/null"],
-        ["--insecure", "--tls-ca", "/dev/null"],
-        ["--config", "/dev/zero"],
-        ["--store-limit", "0"],
-        ["--spill-dir", "/no/such/folder"],
-    ],
-)
-def test_setting_that_makes_no_sense_is_refused(setting, capsys):
-    assert cli.main(["serve", *setting]) == 2
-    assert "woolexec serve: " in capsys.readouterr().err
-
-
 def test_address_without_a_port_takes_the_usual_one_and_a_port_that_is_none_is_refused(capsys):
     assert listening("127.0.0.1") == "127.0.0.1:7437"
     assert listening("::1") == "[::1]:7437"
@@ -529,76 +478,11 @@ def test_address_without_a_port_takes_the_usual_one_and_a_port_that_is_none_is_r
         assert "--bind" in capsys.readouterr().err
 
 
-def run_serve(*arguments, **options):
-    command = [sys.executable, "-m", "woolexec", "serve", "--workers", "1", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
-
-
 @pytest.mark.parametrize("option", ["--bind", "--health"])
 def test_address_of_another_host_is_said(option):
     ran = run_serve("--insecure", "--bind=127.0.0.1:0", f"{option}=192.0.2.1:7437")
     assert ran.returncode == 1
     assert "cannot listen on 192.0.2.1:7437: 192.0.2.1 is not an address of this host" in ran.stderr
-
-
-@pytest.fixture(scope="module")
-def authorities(tmp_path_factory):
-    folders = [tmp_path_factory.mktemp(name) for name in ("ours", "theirs")]
-    for folder in folders:
-        made = Authority.make(folder, name=folder.name)
-        for role in ("peer", "client"):
-            made.issue(role)
-            issue_at(made, role, -20, name="expired")
-            issue_at(made, role, 20, name="early")
-            made.issue(role, name="soon", days=10)
-    return folders
-
-
-def with_tls(ours, certificate):
-    return ["--tls-ca", ours / "ca.pem", "--tls-cert", certificate, "--tls-key", certificate.with_suffix(".key")]
-
-
-def test_certificate_that_no_client_would_accept_is_refused(authorities):
-    ours, theirs = authorities
-    for certificate, reason in {
-        ours / "client.pem": "is not the certificate of a peer",
-        ours / "peer-expired.pem": "expired on",
-        ours / "peer-early.pem": "is not valid before",
-        theirs / "peer.pem": f"fails verification against {ours}/ca.pem",
-    }.items():
-        ran = run_serve("--bind=127.0.0.1:0", *with_tls(ours, certificate))
-        assert (ran.returncode, ran.stdout) == (2, "")
-        assert f"woolexec serve: {certificate} {reason}" in ran.stderr
-
-
-def test_certificate_that_expires_soon_is_told_of(authorities):
-    ours, _ = authorities
-    with serving(*with_tls(ours, ours / "peer-soon.pem"), stderr=subprocess.PIPE) as (process, _):
-        process.terminate()
-        assert process.wait(PATIENCE) == 0
-        assert f"warning certificate {ours}/peer-soon.pem expires in 9 days" in process.stderr.read()
-
-
-def test_variables_of_a_clients_certificate_are_not_taken_for_the_peers(authorities):
-    ours, _ = authorities
-    files = {"CA": ours / "ca.pem", "CERT": ours / "client.pem", "KEY": ours / "client.key"}
-    env = os.environ | {f"WOOLEXEC_TLS_{name}": str(path) for name, path in files.items()}
-    ran = run_serve("--bind=0.0.0.0:0", env=env)
-    assert ran.returncode == 2
-    assert "WOOLEXEC_TLS_CERT is the variable of clients; a peer's is WOOLEXEC_SERVE_TLS_CERT" in ran.stderr
-    with serving(env=env) as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
-        assert pool.submit(abs, -1).result(PATIENCE) == 1
-        process.terminate()
-
-
-def test_peers_certificate_comes_from_variables_of_its_own(authorities):
-    ours, _ = authorities
-    files = {"CA": ours / "ca.pem", "CERT": ours / "peer.pem", "KEY": ours / "peer.key"}
-    env = os.environ | {f"WOOLEXEC_SERVE_TLS_{name}": str(path) for name, path in files.items()}
-    given = Credentials.from_files(None, *(str(ours / name) for name in ("ca.pem", "client.pem", "client.key")))
-    with serving(env=env) as (process, about), PeerPoolExecutor(peers=about["address"], credentials=given) as pool:
-        assert pool.submit(abs, -1).result(PATIENCE) == 1
-        process.terminate()
 
 
 def test_log_is_one_line_of_json_for_each_event(tmp_path):
@@ -618,21 +502,6 @@ def test_log_leaves_out_what_is_below_its_level():
         process.terminate()
         assert process.wait(PATIENCE) == 0
         assert process.stderr.read() == ""
-
-
-def test_strangers_bring_no_lines_of_grpc_and_a_signal_during_a_handshake_ends_it(authorities):
-    ours, _ = authorities
-    with serving(*with_tls(ours, ours / "peer.pem"), stderr=subprocess.PIPE) as (process, about):
-        host, _, port = about["address"].rpartition(":")
-        with socket.create_connection((host, int(port))) as rude, socket.create_connection((host, int(port))):
-            rude.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            rude.settimeout(PATIENCE)
-            with contextlib.suppress(OSError):
-                while rude.recv(100):
-                    pass
-            process.terminate()  # the other has said nothing yet
-            assert process.wait(PATIENCE) == 0
-        assert [line.split()[1:] for line in process.stderr] == [["info", "draining,", "with", "0", "clients"]]
 
 
 @pytest.mark.parametrize("gap", [0.001, *slow(0.0, 0.005, 0.02)])
@@ -672,60 +541,3 @@ def test_signal_ends_a_peer_that_does_not_get_ready(count):
             process.terminate()
         # Signals that come together may be seen as one.
         assert process.wait(PATIENCE) in ({0} if count == 1 else {0, 128 + signal.SIGTERM})
-
-
-FILES = ["token-file", "tls-ca", "tls-cert", "tls-key", "tls-revoked", "audit"]
-"""Settings that protect a peer, and name files."""
-
-
-def settings_of(tmp_path):
-    files = certificates(tmp_path)
-    (tmp_path / "revoked.txt").write_text("# none\n")
-    (tmp_path / "token").write_bytes(token_for("this test"))
-    (tmp_path / "token").chmod(0o600)
-    names = {"tls-ca": "ca.pem", "tls-cert": "peer.pem", "tls-key": "peer.key"}
-    settings = {name: files[file] for name, file in names.items()}
-    settings |= {"tls-revoked": tmp_path / "revoked.txt", "token-file": tmp_path / "token", "audit": tmp_path / "audit"}
-    return {name: str(path) for name, path in settings.items()}
-
-
-def refused(settings, how, monkeypatch, tmp_path):
-    arguments = ["serve"] if "bind" in settings else ["serve", "--bind", "127.0.0.1:0"]
-    for name, value in settings.items():
-        if how == "argument":
-            arguments += [f"--{name}={value}"]
-        elif how == "environment":
-            (setting,) = (each for each in SETTINGS if each.name == name)
-            monkeypatch.setenv(setting.variable, value)
-    if how == "file":
-        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-        (tmp_path / "peer.toml").write_text("\n".join(lines))
-        arguments += ["--config", str(tmp_path / "peer.toml")]
-    return cli.main(arguments) == 2
-
-
-@pytest.mark.parametrize("how", ["argument", "environment", "file"])
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("value", ["", "/nowhere/at/all", "/proc"])
-def test_file_that_is_missing_or_wrong_never_means_less_protection(name, value, how, monkeypatch, tmp_path, capsys):
-    assert refused(settings_of(tmp_path) | {name: value}, how, monkeypatch, tmp_path)
-    assert value in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("how", ["argument", "environment", "file"])
-@pytest.mark.parametrize(
-    "half", [["tls-ca"], ["tls-cert"], ["tls-key"], ["tls-revoked"], ["tls-ca", "tls-cert"], ["tls-ca", "tls-key"]]
-)
-def test_half_of_the_settings_for_tls_is_refused(half, how, monkeypatch, tmp_path, capsys):
-    settings = settings_of(tmp_path)
-    assert refused({name: settings[name] for name in half}, how, monkeypatch, tmp_path)
-    assert "must be given together" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_every_setting_without_a_value_is_an_error(setting, monkeypatch, tmp_path, capsys):
-    assert refused({setting.name: ""}, "environment", monkeypatch, tmp_path)
-    assert f"{setting.variable} is empty" in capsys.readouterr().err
-    monkeypatch.delenv(setting.variable)
-    assert refused({setting.name: [] if setting.many else ""}, "file", monkeypatch, tmp_path)
-    assert f"{setting.name} is empty" in capsys.readouterr().err
