@@ -4,6 +4,7 @@ Kept outcomes and the calls that need them, in many histories in which peers die
 The client's engine, its links and its futures are the real ones; the peers, and all that they send, are simulated.
 """
 
+import asyncio
 import gc
 import pickle
 import random
@@ -120,7 +121,7 @@ class Peer:
         }[frame.__class__](frame)
 
     def _send(self, dice):
-        self.link._hear(encode(self.outbox.pop(0)))
+        asyncio.run(self.link._hear(encode(self.outbox.pop(0)), lambda: None))
 
     def _startable(self):
         return [n for n, frame in self.waiting.items() if all(value in self.values for value in frame.values)]

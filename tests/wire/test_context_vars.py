@@ -110,3 +110,12 @@ def test_bound_function_runs_in_a_context_that_its_calls_share(word):
 
     assert (bound("a"), bound(new="b")) == ("came", "a")
     assert word.get("unset") == "unset"
+
+
+def test_values_that_are_too_large_to_travel_with_each_task_are_named(monkeypatch):
+    monkeypatch.setattr(context_vars, "known", {})
+    var = ContextVar("big")
+    register(var, "big")
+    var.set(bytes(5 << 20))
+    with pytest.raises(ValueError, match=r"propagated variables have 5242.* bytes.*: big"):
+        capture("task")

@@ -211,3 +211,12 @@ def test_file_may_be_larger_than_any_field_of_its_frame_could_say():
     attach(frame, File(shared_file(0), (10, 5 << 30)))
 
     assert decode(encode(frame)) == [Return(call=(1,), extent=(10, 5 << 30))]
+
+
+def test_payload_of_others_has_no_more_parts_than_ours_would_have():
+    assert len(Parts.cut(bytes(1000), (1,) * 1000).parts) == 1000
+    assert len(Parts.cut(bytes(256 * 1001), (256,) * 1001).parts) == 1001
+    with pytest.raises(ValueError, match="a payload of 1 bytes has 1001 parts"):
+        Parts.cut(b"x", (1, *(0,) * 1000))
+    with pytest.raises(ValueError, match="has 1001 parts"):
+        File(shared_file(4096), ()).lay_out((1, *(0,) * 1000))

@@ -121,3 +121,35 @@ def test_large_payload_is_a_view_only_if_it_is_to_be_cut_into_parts(extent):
 
     assert type(payload) is (memoryview if extent else bytes)
     assert bytes(payload) == b"p" * (APART + 1)
+
+
+def test_large_message_with_very_many_fields_is_refused():
+    with pytest.raises(ValueError, match="more than 2048 fields"):
+        decode_body(Outer, b"".join(varint(number << 3) + b"\1" for number in range(100, 3000)))
+
+
+@pytest.mark.parametrize("field", [Outer(number=1), Outer(inner=Inner(number=1)), Outer(payload=b"x")])
+def test_large_message_in_which_a_field_comes_twice_is_refused(field):
+    with pytest.raises(ValueError, match="came twice"):
+        decode_body(Outer, field.body() * 2500)
+
+
+def test_last_of_a_field_wins_in_a_small_message():
+    assert decode_body(Outer, Outer(number=1).body() + Outer(number=2).body()).number == 2
+
+
+def test_large_message_may_have_what_ours_have():
+    message = Outer(number=7, texts=("x",) * 1000, payload=bytes(10_000), inner=Inner(number=1), extent=(10_000,))
+
+    assert again(message) == message
+
+
+def test_field_of_very_many_elements_is_refused(monkeypatch):
+    monkeypatch.setattr(protobuf, "_ELEMENTS", 10)
+    assert again(Outer(extent=range(10))).extent == tuple(range(10))
+    with pytest.raises(ValueError, match="more than 10 elements"):
+        again(Outer(extent=range(11)))
+
+
+def decode_body(kind, body):
+    return kind.parse(body, 0, len(body))

@@ -24,6 +24,9 @@ else:  # faster to import: see `worker/fork_server.py`
 
 known: dict[str, ContextVar[Any]] = {}
 _names: dict[ContextVar[Any], str] = {}
+MOST_CONTEXT = 4 << 20
+"""Maximum size, in bytes, of the values that travel with a task: they are copied more often than arguments."""
+
 _bare: set[str] = set()
 """Names of variables that arrived with a value only; their default is known once a function brings it."""
 
@@ -60,13 +63,21 @@ reducers.own[ContextVar] = reduce
 
 
 def capture(task: str) -> bytes:
-    """Encode the current values of the registered variables, for a task with this name; empty if there are none."""
+    """
+    Encode the current values of the registered variables, for a task with this name; empty if there are none.
+
+    :raises ValueError: if they are too large
+    """
     if not known and not tracing.is_on():
         return b""
     values = _values()
     if tracing.is_on():
         values[tracing.KEY] = dumps_inline(tracing.submitting(task))
-    return pickle_small(values, 5) if values else b""
+    encoded = pickle_small(values, 5) if values else b""
+    if len(encoded) > MOST_CONTEXT:
+        text = f"propagated variables have {len(encoded)} bytes, more than the limit of {MOST_CONTEXT}"
+        raise ValueError(f"{text}; pass large values as arguments: {', '.join(values)}")
+    return encoded
 
 
 def _values() -> dict[str, bytes]:

@@ -49,6 +49,19 @@ _ALIGNMENT = 64
 
 _PADDING = bytes(_ALIGNMENT)
 
+_FEW_PARTS, _LEAST = 1000, 256
+"""A payload of more parts than that has at least so many bytes for each: only buffers of `APART` bytes are parts."""
+
+
+def check_parts(extent: Sequence[int], size: int) -> None:
+    """
+    Check that a payload of `size` bytes, of another process, has no more parts than ours would have.
+
+    :raises ValueError: if it has: each part takes time
+    """
+    if len(extent) > _FEW_PARTS and size < len(extent) * _LEAST:
+        raise ValueError(f"a payload of {size} bytes has {len(extent)} parts")
+
 
 class Parts:
     """
@@ -76,6 +89,7 @@ class Parts:
         :raises ValueError: if the sizes do not add up
         """
         view, parts, pos = memoryview(data), [], 0
+        check_parts(extent, len(view))
         for size in extent:
             part = view[pos : pos + size]
             parts.append(part if is_ours and size >= LARGE else bytes(part))
@@ -119,6 +133,7 @@ class File:
         :raises ValueError: if the file is too short for them
         """
         self.extent = tuple(extent)
+        check_parts(self.extent, os.fstat(self.fd).st_size)
         if os.fstat(self.fd).st_size < offsets_of(self.extent)[1]:
             raise ValueError("a memory file is shorter than its payload")
         seal(self.fd)

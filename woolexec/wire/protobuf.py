@@ -29,6 +29,16 @@ def varint(value: int) -> bytes:
 
 _BYTES = [bytes((n,)) for n in range(256)]
 
+_SMALL = 4096
+"""Size, in bytes, of messages that cannot have so many fields that it matters."""
+
+_FIELDS = 2048
+"""Maximum number of fields in a larger message: each of ours comes once, or is one of `_TEXTS` strings."""
+
+_ELEMENTS = 1 << 20
+"""Maximum number of elements of a packed field: sizes of that many buffers, each of 4 KiB or more, or numbers of
+calls."""
+
 
 def read_varint(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     """Read an unsigned integer at `pos`; return it and the position after it."""
@@ -93,6 +103,8 @@ def _packed(letter: str) -> Kind:
     def read(data: bytes) -> tuple[Any, ...]:
         if len(data) == width:
             return single.unpack(data)
+        if len(data) > width * _ELEMENTS:
+            raise ValueError(f"more than {_ELEMENTS} elements in one field")
         return struct.unpack(f"<{len(data) // width}{letter}", data)
 
     return Kind(2, write, read, ())
@@ -186,8 +198,14 @@ class Message:
         return b"".join(parts)
 
     @classmethod
-    def parse(cls, data: bytes | bytearray, pos: int, end: int) -> Message:
-        """Decode the fields in ``data[pos:end]``; unknown ones are skipped."""
+    def parse(cls, data: bytes | bytearray, pos: int, end: int) -> Message:  # noqa: PLR0912  # a call would cost more
+        """
+        Decode the fields in ``data[pos:end]``; unknown ones are skipped.
+
+        :raises ValueError: if one cannot be decoded, or there are more than in any message of ours
+        """
+        if end - pos > _SMALL:
+            cls._check_number(data, pos, end)
         message = cls()
         by_tag = cls.BY_TAG
         while pos < end:
@@ -227,6 +245,27 @@ class Message:
         if payload.__class__ is memoryview and not getattr(message, "extent", ()):
             message.payload = bytes(payload)  # type: ignore[attr-defined]
         return message
+
+    @classmethod
+    def _check_number(cls, data: bytes | bytearray, pos: int, end: int) -> None:
+        """Check that there are not very many fields, and no field twice that takes long."""
+        seen: set[int] = set()
+        for _ in range(_FIELDS):
+            if pos >= end:
+                return
+            tag, pos = read_varint(data, pos)
+            size, wire = 0, tag & 7
+            if wire == 2:
+                size, pos = read_varint(data, pos)
+            elif wire == 0:
+                _, pos = read_varint(data, pos)
+            else:
+                size = _WIDTHS.get(wire, 0)  # 0: `parse` says what is wrong
+            pos += size
+            if tag in seen and tag in cls.BY_TAG and cls.BY_TAG[tag][1] is not STRINGS:
+                raise ValueError(f"{cls.__name__}: field {tag >> 3} came twice")
+            seen.add(tag)
+        raise ValueError(f"{cls.__name__}: more than {_FIELDS} fields")
 
 
 _TEXTS = 1000

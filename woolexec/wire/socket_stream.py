@@ -12,7 +12,7 @@ import sys
 from woolexec.platform.ipc import map_memory, set_buffer_size
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import decode, decode_returns, decode_some, encode_apart
-from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach
+from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach, check_parts
 from woolexec.wire.protobuf import Message
 
 TYPE_CHECKING = False
@@ -193,6 +193,7 @@ class Reader:
         if self._arena is None:
             raise ValueError("a frame refers to a ring buffer, but this connection has none")
         if frame.extent:
+            check_parts(frame.extent, sum(frame.extent))
             return Parts(self._arena.take(frame.arena, frame.extent))
         return self._arena.take(frame.arena, frame.size)[0]
 

@@ -1,5 +1,6 @@
 """A client engine and a peer's engine, joined by one gRPC stream on a private Unix socket."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -9,7 +10,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +24,10 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once, whoami
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.client.link import Link
+from woolexec.mesh.link import messages
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Started, Yield
+from woolexec.wire.fast_frames import encode_return
+from woolexec.wire.frames import Started, Yield, encode
 
 
 def occupied(pool, room):
@@ -377,3 +382,21 @@ async def give_async():
     import asyncio
 
     await asyncio.sleep(0.5)
+
+
+def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch):
+    monkeypatch.setattr(messages, "_SLICE", -1.0)
+    handled, returned, turns = [], [], []
+    link = SimpleNamespace(
+        _handle=handled.append,
+        _links=SimpleNamespace(returned=lambda *outcome: returned.append(outcome)),
+        _leaving=False,
+        outstanding={},
+        recalling=0,
+        lane_place=SimpleNamespace(outstanding={}, recalling=0),
+    )
+    data = encode_return(7, 1.0, b"x") * 2000 + encode(Started(call=(1,))) * 600
+    asyncio.run(Link._hear(link, data, lambda: turns.append((len(returned), len(handled)))))
+    assert turns[-1] == (2000, 600)
+    assert all(1 < after[0] - before[0] < 1500 for before, after in pairwise(turns) if after[0] < 2000)
+    assert [turn for turn in turns if turn[1]] == [(2000, 256), (2000, 512), (2000, 600)]

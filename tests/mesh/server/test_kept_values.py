@@ -78,6 +78,17 @@ def test_dropped_value_stays_for_a_call_that_has_it_and_frees_its_bytes_then(val
     assert quota.size == 0
 
 
+def test_very_many_values_are_dropped_step_by_step(values):
+    for number in range(300):
+        values.keep(Keep(value=number, payload=b""))
+    steps = values.drop(Drop(value=tuple(range(300))))
+    assert len(values) == 200
+    next(steps)
+    assert len(values) == 199
+    assert len(list(steps)) == 199
+    assert len(values) == 0
+
+
 def test_values_that_are_too_large_together_are_refused_and_one_alone_is_not(values):
     values.keep(Keep(value=1, payload=bytes(150)))
     with pytest.raises(ProtocolError, match="values of 60 bytes"):

@@ -1,3 +1,4 @@
+import asyncio
 import errno
 import os
 import pickle
@@ -10,6 +11,8 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
 from woolexec import WorkerLostError
+from woolexec.core.call import ASYNCIO
+from woolexec.mesh.link import messages
 from woolexec.mesh.server import session as session_module
 from woolexec.mesh.server.peer import Peer
 from woolexec.resources import Requirement
@@ -36,6 +39,11 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
     [
         (Start(function=0, call=range(1, 2000), size=[0] * 1999), "1999 calls came in one frame"),
         (Start(function=77, call=[1], size=[0]), "slot 77 has no function"),
+        (Start(function=0, call=[1], size=[0], values=range(10_000)), "a call has 10000 values and 0 bytes of context"),
+        (
+            Start(function=0, call=[1], size=[0], context=bytes(5 << 20)),
+            "a call has 0 values and 5242880 bytes of context",
+        ),
     ],
 )
 def test_frame_that_makes_no_sense_ends_its_link_and_nothing_else(frame, reason):
@@ -59,6 +67,26 @@ def test_client_keeps_a_limited_number_of_functions():
         eventually(lambda: 1999 in served._definitions.slots)
         assert len(served._definitions.slots) == 129
         assert 1000 not in served._definitions.slots
+
+
+def test_others_take_turns_between_the_steps_of_one_frame(monkeypatch):
+    monkeypatch.setattr(messages, "_SLICE", -1.0)
+    with Peer(1, credentials=CREDENTIALS, coroutines=1) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        turns = []
+        wake = served._engine.wake
+        monkeypatch.setattr(served._engine, "wake", lambda: turns.append(len(served.outstanding)) or wake())
+        payload = pickle.dumps(((PATIENCE,), {}))
+        function = encode(Define(function=3, payload=pickle.dumps(asyncio.sleep)))
+        calls = {"call": range(1000, 1100), "size": [len(payload)] * 100, "payload": payload * 100}
+        start = encode(Start(function=3, lane=ASYNCIO, **calls))
+        link = pool._peers.links[0]
+        pool._engine._loop.tell(lambda: link.send(function + start + encode(Recall(call=1000, loop=True))))
+        eventually(lambda: 100 in turns and turns[-1] < 10)
+        most = turns.index(100)
+        assert len(set(turns[:most])) == 100  # between each two calls of the Start
+        assert len(set(turns[most:])) > 90  # between each two that the Recall gives back
 
 
 @pytest.mark.slow

@@ -29,11 +29,12 @@ from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import Packing
+from woolexec.mesh.link.messages import FRAMES, Turn
 from woolexec.mesh.link.outbox import ABOVE, Outbox
 from woolexec.platform.posix import host_name
 from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
-from woolexec.wire.fast_frames import RETURN, decode, decode_returns
+from woolexec.wire.fast_frames import RETURN, decode_returns, decode_some
 from woolexec.wire.frames import COMMANDS, Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, Submit, encode
 from woolexec.wire.payload import LARGE, File, Parts, attach
 from woolexec.wire.protobuf import Message
@@ -48,6 +49,9 @@ _BURST = 0.02
 """Seconds between calls that are cancelled in a burst, unless the peer takes longer to answer.  After an answer nothing
 is sent for this long, or for twice as long as the answer took: each call that is taken back takes with it all that were
 sent after it, and those would be sent again, and have to be asked for one by one."""
+
+_TURN = 1 << 15
+"""Bytes of Returns that are decoded before they are handled."""
 
 _CLOSED = "it was closed here"
 
@@ -138,7 +142,7 @@ class Link(LinkValues):
         why = "the peer closed it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                self._hear(self._arriving.batch(data))
+                await self._hear(self._arriving.batch(data), wake)
                 wake()
         except grpc.RpcError as exc:
             why = f"{exc.code().name}: {printable(exc.details() or '', 1000)}"  # grpc adds these at run time
@@ -243,24 +247,33 @@ class Link(LinkValues):
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
-    def _hear(self, data: bytes | bytearray) -> None:
-        """Process a batch."""
-        returns: list[tuple[int, float, bytes]] = []
-        pos = decode_returns(data, 0, len(data), returns, RETURN)
-        for number, seconds, payload in returns:
-            self._links.returned(self, number, seconds, payload)
-        for frame in decode(data, pos):
-            handle = _OWN.get(frame.__class__)
-            if handle is not None:
-                handle(self, frame)
-                continue
-            if getattr(frame, "extent", ()):
-                frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # an extent implies a payload
-            self._links.hear(self, frame)
-            if isinstance(frame, Recalled | Load):
-                self._answer(self)
-                self._answer(self.lane_place)
+    async def _hear(self, data: bytes | bytearray, wake: Callable[[], None]) -> None:
+        """Process a batch, in slices between which the engine and other links take turns."""
+        pos, turn = 0, Turn(wake)
+        while pos < len(data):
+            returns: list[tuple[int, float, bytes]] = []
+            pos = decode_returns(data, pos, min(pos + _TURN, len(data)), returns, RETURN)
+            for number, seconds, payload in returns:
+                self._links.returned(self, number, seconds, payload)
+            if not returns:
+                frames, pos = decode_some(data, pos, len(data), FRAMES)
+                for frame in frames:
+                    self._handle(frame)
+            if turn.is_over:
+                await turn.give_way()
         _close_if_done(self)
+
+    def _handle(self, frame: Message) -> None:
+        handle = _OWN.get(frame.__class__)
+        if handle is not None:
+            handle(self, frame)
+            return
+        if getattr(frame, "extent", ()):
+            frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # an extent implies a payload
+        self._links.hear(self, frame)
+        if isinstance(frame, Recalled | Load):
+            self._answer(self)
+            self._answer(self.lane_place)
 
     def _arrived(self, frame: Any) -> None:
         self._arriving.add(frame)

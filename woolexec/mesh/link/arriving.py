@@ -17,7 +17,7 @@ from woolexec.mesh.link.messages import Pieces
 from woolexec.platform.memory import usable_memory
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.frames import Handed, Part
-from woolexec.wire.payload import LARGE, File, Parts, offsets_of, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, check_parts, offsets_of, shared_file, store
 
 if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage
@@ -163,6 +163,7 @@ def _laid_out(data: bytearray, extent: Sequence[int]) -> Parts:
 
     :raises ValueError: if it is too short
     """
+    check_parts(extent, len(data))
     starts, end = offsets_of(extent)
     if len(data) < end:
         raise ValueError(f"received a payload of {len(data)} bytes, which is shorter than its extent says")

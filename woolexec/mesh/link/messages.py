@@ -7,13 +7,25 @@ gRPC decompresses messages after it has checked their size, so compression is re
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
 
 from woolexec.errors import ProtocolError
 from woolexec.wire.protobuf import read_varint, varint
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 LIMIT = (1 << 20) + (64 << 10)
 """Maximum size of a message, in bytes."""
+
+_SLICE = 0.005
+"""Seconds after which the handling of a message lets others take a turn."""
+
+FRAMES = 256
+"""Maximum number of frames of a message that are decoded before they are handled."""
 
 _SIZE = LIMIT - 16
 """Bytes of a piece: a message has a tag and a length as well."""
@@ -22,6 +34,30 @@ _PIECE, _LAST = 2 << 3 | 2, 3 << 3 | 2
 """The tags of a piece and of the last one, in the schema's ``Batch``; that of frames is 10."""
 
 _HEADS = {_PIECE: bytes((_PIECE,)), _LAST: bytes((_LAST,))}
+
+
+class Turn:
+    """
+    The time in which a message is handled before others take a turn.
+
+    :param wake: called when it is their turn: there may be work for the engine
+    """
+
+    __slots__ = ("_until", "_wake")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self._until, self._wake = monotonic() + _SLICE, wake
+
+    @property
+    def is_over(self) -> bool:
+        """It is time to give way."""
+        return monotonic() > self._until
+
+    async def give_way(self) -> None:
+        """Let others take a turn, and begin the next one."""
+        self._wake()
+        await asyncio.sleep(0)
+        self._until = monotonic() + _SLICE
 
 
 def cut(batch: bytes) -> deque[memoryview]:

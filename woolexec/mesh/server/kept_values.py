@@ -26,7 +26,7 @@ from woolexec.wire.pickling import is_for_all
 from woolexec.wire.values import LEAST_KEPT, Value, WithValues
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from woolexec.core.call import Call
     from woolexec.engine.hosted import Hosted
@@ -52,6 +52,12 @@ _AHEAD = 16 << 20
 
 _PAUSE = 0.01
 """How often that is checked, in seconds."""
+
+MOST_VALUES = 1 << 13
+"""Maximum number of values that one call needs."""
+
+_AT_ONCE = 100
+"""Number of values that are forgotten in one step."""
 
 _LONGEST = 300
 """Maximum length of the key of a value that is fetched from another peer, and of what names that peer."""
@@ -138,6 +144,9 @@ class KeptValues:
 
     def _settle(self, value: Value, payload: bytes | File | Parts) -> None:
         """Give a value its payload, and hand on the calls that lacked nothing else."""
+        if value.payload is None:
+            # A call may need it when its client has dropped it: its bytes count until it is gone.
+            weakref.finalize(value, self._quota.drop, _name_of(value)).atexit = False
         value.payload = payload
         self._whole.add(value)
         for call in self._lacking.pop(value, ()):
@@ -243,16 +252,20 @@ class KeptValues:
         if self._engine is not None:
             self._engine.wake()
 
-    def drop(self, frame: Drop) -> None:
-        """Forget values, but for those that a call still needs."""
-        for number in frame.value:
-            self._arriving.forget(ON_LINK | number)
-            if self._outbox.withdraw(ON_LINK | number):  # it was asked for: a client that leaves waits for an answer
-                self._outbox.put(encode(Drop(value=(number,))))
-            if number in self._pulls:
-                self._pulls.pop(number).cancel()
-            if number in self._values:
-                self._stays.remove(self._values.pop(number))
+    def drop(self, frame: Drop) -> Iterator[None]:
+        """Forget values, but for those that a call still needs; the first ones at once, others step by step."""
+        for number in frame.value[:_AT_ONCE]:
+            self._forget(number)
+        return map(self._forget, frame.value[_AT_ONCE:])
+
+    def _forget(self, number: int) -> None:
+        self._arriving.forget(ON_LINK | number)
+        if self._outbox.withdraw(ON_LINK | number):  # it was asked for: a client that leaves waits for an answer
+            self._outbox.put(encode(Drop(value=(number,))))
+        if number in self._pulls:
+            self._pulls.pop(number).cancel()
+        if number in self._values:
+            self._stays.remove(self._values.pop(number))
 
     def _value(self, number: int) -> Value:
         value = self._values.get(number)
@@ -260,8 +273,6 @@ class KeptValues:
             if len(self._values) >= VALUES:
                 raise ProtocolError(f"a client has more than {VALUES} values here")
             value = self._values[number] = Value(None)
-            # A call may need it when its client has dropped it: its bytes count until it is gone.
-            weakref.finalize(value, self._quota.drop, _name_of(value)).atexit = False
         return value
 
     def bind(self, payload: Any, numbers: Sequence[int]) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import Call, Function
@@ -14,6 +13,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import PLAIN, Packing
+from woolexec.mesh.link.messages import FRAMES, Turn
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
@@ -21,7 +21,7 @@ from woolexec.mesh.server.byte_quota import ByteQuota
 from woolexec.mesh.server.client_actors import ClientActors
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
-from woolexec.mesh.server.kept_values import KeptValues
+from woolexec.mesh.server.kept_values import MOST_VALUES, KeptValues
 from woolexec.mesh.server.log_feed import LogFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
@@ -29,6 +29,7 @@ from woolexec.mesh.server.upward import Upward
 from woolexec.options import TaskOptions
 from woolexec.platform.memory import usable_memory
 from woolexec.resources import Requirement
+from woolexec.wire.context_vars import MOST_CONTEXT
 from woolexec.wire.fast_frames import decode_some
 from woolexec.wire.frames import (
     COMMANDS,
@@ -46,6 +47,8 @@ from woolexec.wire.handlers import Handlers
 from woolexec.wire.payload import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.mesh.server.audit_log import Audit
@@ -53,12 +56,6 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.code_store import CodeStore
     from woolexec.mesh.server.fetching import Fetching
     from woolexec.wire.protobuf import Message
-
-_SLICE = 0.005
-"""Seconds after which the handling of a message lets other clients take a turn."""
-
-_FRAMES = 256
-"""Maximum number of frames of a message that are decoded before they are handled."""
 
 _UNREAD = 64 << 20
 """Bytes of outcomes and items that a client has not read, above which nothing is read from it or from its workers; in
@@ -181,15 +178,15 @@ class Served:
 
     async def _handle(self, data: bytes | bytearray, handlers: Handlers) -> None:
         """Handle a message, in slices between which others take turns."""
-        pos, until = 0, monotonic() + _SLICE
+        pos, turn = 0, Turn(self._engine.wake)
         while pos < len(data):
-            frames, pos = decode_some(data, pos, len(data), _FRAMES)
+            frames, pos = decode_some(data, pos, len(data), FRAMES)
             for frame in frames:
-                handlers[frame.__class__](frame)
-                if monotonic() > until:
-                    self._engine.wake()
-                    await asyncio.sleep(0)
-                    until = monotonic() + _SLICE
+                for _ in handlers[frame.__class__](frame) or ():  # what takes long returns its steps
+                    if turn.is_over:
+                        await turn.give_way()
+                if turn.is_over:
+                    await turn.give_way()
             if len(self.outstanding) > self._quota:
                 self._engine.wake()
                 self._room = asyncio.Event()  # set when the client is below its quota
@@ -218,22 +215,28 @@ class Served:
         if self._takes_code:  # else only listed functions run here, and unpickling these could run any
             self._links.use_settings(frame.settings)
 
-    def _start(self, frame: Start) -> None:
+    def _start(self, frame: Start) -> Iterator[None] | None:
+        if len(frame.values) > MOST_VALUES or len(frame.context) > MOST_CONTEXT:
+            raise ProtocolError(f"a call has {len(frame.values)} values and {len(frame.context)} bytes of context")
         function = self._definitions.function(frame)
         if frame.count:
             self._start_span(function, frame)
-            return
+            return None
         if len(frame.call) == 1:
             payload, answer = self.values.bind(self._arriving.take(frame), frame.values), Answer(self, frame.call[0])
             answer.keeps = frame.keep
             self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
-            return
+            return None
         if len(frame.call) > _CALLS:
             raise ProtocolError(f"{len(frame.call)} calls came in one frame")
+        return self._start_run(function, frame)
+
+    def _start_run(self, function: Function, frame: Start) -> Iterator[None]:
         pos = 0
         for number, size in zip(frame.call, frame.size, strict=True):
             self._submit(Call(function, frame.payload[pos : pos + size], Answer(self, number)), frame)
             pos += size
+            yield
 
     def _start_span(self, function: Function, frame: Start) -> None:
         chunk = self._definitions.chunk(function, frame, Answer(self, 0))
@@ -285,16 +288,19 @@ class Served:
         self._lacks_memory = self._lacks_memory or is_over
         return self.places.shortage or ("arguments of other calls take up the memory of this client" if is_over else "")
 
-    def _recall(self, frame: Recall) -> None:
+    def _recall(self, frame: Recall) -> Iterator[None]:
         """Give back the calls that have not been started, from this one on."""
-        given = [
-            number
-            for number in self.untold.since(frame.call)  # those that run cannot be given back
-            if (answer := self.outstanding.get(number)) is not None  # ending one may deliver the outcomes of others
-            and not answer.outstanding_call.pin  # no other worker may run it
-            and bool(answer.outstanding_call.function.lane or answer.is_of_actor) is frame.loop
-            and self._drop(answer, force=False)
-        ]
+        given = []
+        for number in self.untold.since(frame.call):  # those that run cannot be given back
+            answer = self.outstanding.get(number)  # ending one may deliver the outcomes of others
+            if (
+                answer is not None
+                and not answer.outstanding_call.pin  # no other worker may run it
+                and bool(answer.outstanding_call.function.lane or answer.is_of_actor) is frame.loop
+                and self._drop(answer, force=False)
+            ):
+                given.append(number)
+            yield
         # In reverse: the client puts each at the front of its queue.
         self.outbox.put(encode(Recalled(call=given[::-1], loop=frame.loop)))
 
