@@ -10,7 +10,7 @@ import pytest
 
 from woolexec import Credentials, PeerPoolExecutor, RoundRobin, current_executor
 from woolexec.api.task_executor import NestedExecutor
-from woolexec.checks import integer, positive_seconds, seconds, shown
+from woolexec.checks import integer, positive_seconds, seconds, shown, size, size_text
 
 SOON = 30
 TOKEN = Credentials.with_new_token()
@@ -58,6 +58,43 @@ def test_a_repr_is_cut_and_may_fail():
         integer("n", Ugly())
 
 
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        (1, 1),
+        (np.int64(7), 7),
+        ("7", 7),
+        ("7 B", 7),
+        ("2 GiB", 2 << 30),
+        ("2GiB", 2 << 30),
+        (" 1.5 gib ", 3 << 29),
+        ("2 GB", 2_000_000_000),
+        ("2G", 2_000_000_000),
+        ("3Gi", 3 << 30),
+        ("1_000 kB", 1_000_000),
+        ("0.5MiB", 1 << 19),
+        ("1 TiB", 1 << 40),
+        (None, None),
+    ],
+)
+def test_sizes_are_numbers_of_bytes_or_texts(given, number):
+    assert size("n", given) == number
+
+
+@pytest.mark.parametrize("given", ["", "GiB", "2 XB", "two", "nan", "inf GB", "1e3", "2 GiB GiB", "1.2.3 GB", "0 GB"])
+def test_what_is_no_size_is_a_value_error(given):
+    with pytest.raises(ValueError, match=r"^n"):
+        size("n", given)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (3 << 29, "1.5 GiB"), (1 << 50, "1024 TiB")],
+)
+def test_sizes_in_messages_have_a_unit(number, text):
+    assert size_text(number) == text
+
+
 # -- the executor ------------------------------------------------------------------------------------------------------
 
 WRONG = [
@@ -77,6 +114,18 @@ WRONG = [
     ({"max_tasks_per_child": "2"}, TypeError, "max_tasks_per_child must be an integer or None, not str: '2'"),
     ({"max_tasks_per_child": True}, TypeError, "max_tasks_per_child must be an integer or None, not bool: True"),
     ({"max_tasks_per_child": 0}, ValueError, "max_tasks_per_child must be >= 1, not 0"),
+    ({"max_memory_per_child": 2.5}, TypeError, "max_memory_per_child must be a number of bytes, a size such as"),
+    ({"max_memory_per_child": "2 parsecs"}, ValueError, "max_memory_per_child: '2 parsecs' is not a size such as"),
+    ({"memory_limit": 0}, ValueError, "memory_limit must be at least one byte, not 0"),
+    ({"memory_limit": "-1 GiB"}, ValueError, "memory_limit: '-1 GiB' is not a size"),
+    ({"idle_timeout": 0}, ValueError, "idle_timeout must be above 0 seconds"),
+    ({"min_workers": -1}, ValueError, "min_workers must not be negative: -1"),
+    ({"finalizer": 3}, TypeError, "finalizer must be a function that takes no arguments, or None, not int: 3"),
+    ({"environment": ["A=1"]}, TypeError, "environment must be a mapping of names to texts, or None, not list"),
+    ({"environment": {"A": 1}}, TypeError, r"environment\['A'\] must be a str, not int: 1"),
+    ({"environment": {1: "A"}}, TypeError, "a name in environment must be a str, not int: 1"),
+    ({"environment": {"A=B": "1"}}, ValueError, "environment: 'A=B' with this value cannot be a variable"),
+    ({"environment": {"A": "\0"}}, ValueError, "environment: 'A' with this value cannot be a variable"),
     ({"max_coroutines": 0.5}, TypeError, "max_coroutines must be an integer, not float: 0.5"),
     ({"max_coroutines": None}, TypeError, "max_coroutines must be an integer, not NoneType: None"),
     ({"max_coroutines": 0}, ValueError, "max_coroutines must be >= 1, not 0"),

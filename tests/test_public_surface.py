@@ -41,6 +41,7 @@ NAMES = [
     "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
+    "WorkerMemoryError",
     "WorkerStartError",
     "__version__",
     "as_pool",
@@ -57,7 +58,8 @@ METHODS = {
     " max_tasks_per_child=None, initializer_timeout=60.0, max_coroutines=10000,"
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=(), on_worker_start=None,"
     " results='pickle', store_limit=None, spill_dir=None,"
-    " lineage_limit=None, compression='auto')",
+    " lineage_limit=None, compression='auto', max_memory_per_child=None, memory_limit=None, idle_timeout=None,"
+    " min_workers=0, finalizer=None, environment=None)",
     "get": "(self, dsk, keys, **kwargs)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
@@ -92,6 +94,7 @@ ERRORS = {
     "StoreFullError": MemoryError,
     "ValueLostError": woolexec.WorkerLostError,
     "WorkerLostError": BrokenProcessPool,
+    "WorkerMemoryError": woolexec.WorkerLostError,
     "WorkerStartError": BrokenProcessPool,
 }
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from woolexec.errors import ValueLostError as ValueLostError
     from woolexec.errors import WoolexecError as WoolexecError
     from woolexec.errors import WorkerLostError as WorkerLostError
+    from woolexec.errors import WorkerMemoryError as WorkerMemoryError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.integrations.pool import as_pool as as_pool
@@ -79,6 +80,7 @@ _WHERE = {
     "ValueLostError": "woolexec.errors",
     "WoolexecError": "woolexec.errors",
     "WorkerLostError": "woolexec.errors",
+    "WorkerMemoryError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
     "as_pool": "woolexec.integrations.pool",
     "current_executor": "woolexec.api.task_executor",
@@ -117,6 +119,7 @@ __all__ = [  # the names of _WHERE
     "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
+    "WorkerMemoryError",
     "WorkerStartError",
     "__version__",
     "as_pool",

@@ -46,6 +46,14 @@ class WorkerLostError(WoolexecError, BrokenProcessPool):
         return rebuild, (type(self), self.args, self.__dict__)
 
 
+class WorkerMemoryError(WorkerLostError):
+    """
+    The pool has ended the worker, which had more memory than `memory_limit` or filled the memory of its cgroup.
+
+    It is treated as any other lost worker; the message has the figures.
+    """
+
+
 class ActorLostError(WorkerLostError):
     """
     The process of an actor died before the call of a method had ended, or the actor has ended.
@@ -74,5 +82,8 @@ class NoPeersError(WoolexecError, BrokenProcessPool):
     """Tasks waited longer than `peers_timeout` and no peer was connected to run them; the message says why."""
 
 
-for _class in (WorkerLostError, ActorLostError, ValueLostError, InitializerError, WorkerStartError, NoPeersError):
+for _class in (
+    *(WorkerLostError, WorkerMemoryError, ActorLostError, ValueLostError),
+    *(InitializerError, WorkerStartError, NoPeersError),
+):
     _class.__module__ = "woolexec.errors"  # users, pickles and `retry_on` look them up there

@@ -92,3 +92,43 @@ def positive_seconds(name: str, value: Any) -> float | None:
     if number is not None and number <= 0:
         raise ValueError(f"{name} must be above 0 seconds, or None for no limit, not {number:g}")
     return number
+
+
+_UNITS = {"": 1, "B": 1} | {
+    unit: base**power
+    for power, letter in enumerate("KMGT", 1)
+    for unit, base in ((letter, 1000), (f"{letter}B", 1000), (f"{letter}I", 1024), (f"{letter}IB", 1024))
+}
+"""The units of sizes, in capitals: KB is 1000 bytes, KiB is 1024."""
+
+
+def size(name: str, value: Any) -> int | None:
+    """
+    Return a size in bytes, given as a number or as a text such as ``"2 GiB"``, ``"1.5GB"`` or ``"300 MiB"``.
+
+    :raises TypeError: if it is neither a number nor a text, or None
+    :raises ValueError: if the text is not a size, or the size is below one byte
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        number = integer(name, value, 'a number of bytes, a size such as "2 GiB", or None')
+    else:
+        digits = value.strip()
+        unit = digits.lstrip("0123456789._")
+        try:
+            number = int(float(digits.removesuffix(unit)) * _UNITS[unit.strip().upper()])
+        except (KeyError, ValueError, OverflowError):
+            raise ValueError(f'{name}: {shown(value)} is not a size such as "2 GiB" or "500 MB"') from None
+    if number < 1:
+        raise ValueError(f"{name} must be at least one byte, not {shown(value)}")
+    return number
+
+
+def size_text(number: float) -> str:
+    """Return a size for a message: ``2.5 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:g} bytes"
+        number /= 1024
+    return f"{number:.4g} TiB"

@@ -3,8 +3,9 @@ All public exceptions.
 
 WoolexecError
 ├── WorkerLostError     the worker died while it ran the call (also a BrokenProcessPool)
-│   ├── ActorLostError  so did the process of an actor, or it has ended
-│   └── ValueLostError  the value of a task had stayed with a peer that is gone
+│   ├── WorkerMemoryError  the pool has ended it, because it had too much memory
+│   ├── ActorLostError     so did the process of an actor, or it has ended
+│   └── ValueLostError     the value of a task had stayed with a peer that is gone
 ├── InitializerError    the initializer failed in every worker (also a BrokenProcessPool)
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
 ├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         NoPeersError,
         ValueLostError,
         WorkerLostError,
+        WorkerMemoryError,
         WorkerStartError,
     )
 
@@ -56,6 +58,7 @@ __all__ = [
     "ValueLostError",
     "WoolexecError",
     "WorkerLostError",
+    "WorkerMemoryError",
     "WorkerStartError",
 ]
 
@@ -66,6 +69,7 @@ _BROKEN_POOL = (
     "NoPeersError",
     "ValueLostError",
     "WorkerLostError",
+    "WorkerMemoryError",
     "WorkerStartError",
 )
 

@@ -24,12 +24,14 @@ from woolexec.api.parameters import (
     byte_limit,
     check_credentials,
     check_placement,
+    checked_environment,
     first_call,
     links_to,
     mark_of,
     modules_of,
     setup_of,
     store_limits,
+    upkeep_of,
     worker_limit,
 )
 from woolexec.api.task_executor import ambient
@@ -44,7 +46,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     import threading
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextvars import Token
     from typing import Any, Literal, Self
 
@@ -100,6 +102,16 @@ class PeerPoolExecutor(EngineExecutor):
     :param compression: how large payloads may be compressed on their way to peers on other hosts, and back: ``"auto"``:
         in the best format that both ends have, where that takes less time than it saves; ``"zstd"`` or ``"lz4"``: in
         that format alone; ``"off"`` or None: not at all
+    :param max_memory_per_child: memory above which a worker is replaced after its call: bytes, or a size such as
+        ``"2 GiB"``; None: no limit
+    :param memory_limit: memory above which a worker is ended during its call, which raises `WorkerMemoryError`; a call
+        is also ended so if the cgroup is about to be full; None: no limit
+    :param idle_timeout: seconds after which a worker that has nothing to do leaves; None: it stays.  Others are started
+        when they are needed
+    :param min_workers: number of workers that stay although they are idle
+    :param finalizer: run by each worker before it leaves, without arguments, unless it is ended by force; it may take
+        ten seconds
+    :param environment: environment variables of the workers, beside those of this process
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -127,6 +139,12 @@ class PeerPoolExecutor(EngineExecutor):
         spill_dir: str | os.PathLike[str] | None = None,
         lineage_limit: int | None = None,
         compression: str | None = "auto",
+        max_memory_per_child: int | str | None = None,
+        memory_limit: int | str | None = None,
+        idle_timeout: float | None = None,
+        min_workers: int = 0,
+        finalizer: Callable[[], object] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -140,6 +158,10 @@ class PeerPoolExecutor(EngineExecutor):
         mark = mark_of(results)
         limits, lineage_limit = store_limits(store_limit, spill_dir), byte_limit("lineage_limit", lineage_limit)
         modules = modules_of(ship)
+        upkeep = upkeep_of(max_memory_per_child, memory_limit, idle_timeout, min_workers, finalizer)
+        variables = checked_environment(environment)
+        if mark is not None:
+            variables[RESULTS] = results
         self._options = None
         self._local_limit, self._max_workers = limit, max(1, limit)
         self._peers = None
@@ -157,7 +179,8 @@ class PeerPoolExecutor(EngineExecutor):
             guest=self._peers,
             policy=placement,
             mark=mark,
-            variables={RESULTS: results} if mark is not None else None,
+            variables=variables,
+            upkeep=upkeep,
         )
         if self._peers is not None:
             self._engine.links.lineage.room.limit = lineage_limit

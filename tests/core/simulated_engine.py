@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 from tests.core.simulated_worker import SimWorker
 from woolexec.core.call import Call
+from woolexec.core.memory_limits import MemoryLimits
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.window import BYTES, DEPTH, HORIZON
 from woolexec.engine.dispatcher import Dispatcher
 from woolexec.engine.engine import Engine
 from woolexec.engine.lifetimes import running
+from woolexec.engine.memory_watch import MemoryWatch
 from woolexec.engine.rounds import Rounds
 from woolexec.engine.supervisor import Supervisor
 
@@ -162,6 +164,8 @@ class SimEngine(Engine):
         self._dispatcher.nested = self._dispatcher.outcomes._nested = self._supervisor.nested = nested
         self.world = world
         self.has_ended = False
+        parts = self._loop, self.scheduler, self._dispatcher, self._supervisor
+        self._memory = MemoryWatch(MemoryLimits(1, 2), *parts)
 
     @property
     def workers(self):
@@ -194,6 +198,15 @@ class SimEngine(Engine):
         self._loop.run_timers()
         if not self._rounds.step():
             self.has_ended = True
+
+    def grow(self, worker, *, too_large):
+        """Note that a worker is to be replaced because of its memory or, if it is too large, ended."""
+        if worker.is_dead or worker.stopping or worker.excess:
+            return
+        if too_large:
+            self._memory.end(worker, "it is too large")
+        else:
+            self._memory.replace(worker)
 
     def hear(self, worker, count):
         worker.batch = count

@@ -87,7 +87,7 @@ class SimWorker(Worker):
     def send_recall(self, number, waiting, *, lane):
         self.down.append(("recall", number, waiting))
 
-    def send_stop(self):
+    def send_stop(self, finalizer=None):
         self.stopping = True
         self.ready = False
         self.down.append(("stop",))

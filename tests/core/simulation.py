@@ -46,6 +46,8 @@ class World:
         self.pause = random.choice((1e-6, 1e-5, 2e-4))
         self.nested = random.random() < 0.4
         calls_limit = None if self.nested or random.random() < 0.7 else random.randint(1, 4)
+        self.growth = Random(-seed)  # its own, so that the rest of a history stays what it is
+        self.growths = self.growth.choice((0.0,) * 5 + (0.005,))
         self.engine = SimEngine(self, random.randint(1, 3), calls_limit)
         self.to_submit = random.randint(1, 14)
         self.is_shut = False
@@ -163,6 +165,8 @@ class World:
                 random.choice(able).step()
             elif not any(worker.up for worker in engine.workers.values()) and not self.exits:
                 return self.skip_time()
+        if self.growth.random() < self.growths and engine.workers and not self.is_shut:
+            engine.grow(self.growth.choice(list(engine.workers.values())), too_large=self.growth.random() < 0.3)
         for entry in list(self.killed):
             entry[1] -= 1
             if entry[1] < 0:

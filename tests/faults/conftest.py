@@ -118,3 +118,60 @@ def run():
             caller.process.wait(tasks.SOON)
         caller.process.stdout.close()
         caller.process.stderr.close()
+
+
+@pytest.fixture
+def run_in_cgroup(tmp_path):
+    """Run a script in a cgroup of its own, with a limit of memory; skip where none can be made."""
+    made = []
+
+    def run(limit, script):
+        folder = make_cgroup(limit)
+        made.append(folder)
+        join = f"open({os.path.join(folder, 'cgroup.procs')!r}, 'w').write('0')\n"
+        return subprocess.run(
+            [sys.executable, "-c", join + textwrap.dedent(script)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+
+    yield run
+    for folder in made:
+        assert tasks.eventually(lambda folder=folder: remove_cgroup(folder))
+
+
+def make_cgroup(limit):
+    """Make a cgroup of either version with this limit, in that of this process."""
+    with open("/proc/self/cgroup") as lines:
+        found = [line.rstrip("\n").split(":", 2) for line in lines]
+    v1 = [path for _, controllers, path in found if "memory" in controllers.split(",")]
+    v2 = [path for _, controllers, path in found if not controllers]
+    places = [("/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes") for path in v1]
+    places += [("/sys/fs/cgroup" + path, "memory.max") for path in v2]
+    why = "there are no cgroups"
+    for parent, name in places:
+        folder = os.path.join(parent, f"woolexec-test-{os.getpid()}")
+        try:
+            os.mkdir(folder)
+        except OSError as exc:
+            why = str(exc)
+            continue
+        try:
+            with open(os.path.join(folder, name), "w") as file:
+                file.write(str(limit))
+        except OSError as exc:
+            why = str(exc)
+            os.rmdir(folder)
+            continue
+        return folder
+    pytest.skip(f"no cgroup with a limit of memory can be made here: {why}")
+
+
+def remove_cgroup(folder):
+    try:
+        os.rmdir(folder)
+    except OSError:  # its last process is about to end
+        return False
+    return True

@@ -1,6 +1,11 @@
+import mmap
+import os
+import subprocess
+import sys
+
 import pytest
 
-from woolexec.platform.memory import memory, usable_memory
+from woolexec.platform.memory import memory, memory_of_group, proportional, reached_limit, resident, usable_memory
 
 GIB = 1 << 30
 
@@ -78,3 +83,66 @@ def test_what_is_no_limit_does_not_count(system, text):
         system.write(name, "5")
     found = system.ask(membership="0::/app\n4:memory:/app\n")
     assert found.limit == 4 * GIB
+
+
+def test_host_is_no_group(system):
+    system.host(4 * GIB, GIB)
+    assert system.ask(lambda root, membership, _: memory_of_group(root, membership)) is None
+
+
+def test_times_at_the_limit_are_counted(system):
+    def ask(membership):
+        return system.ask(lambda root, where, _: reached_limit(root, where), membership)
+
+    assert ask("0::/app\n") == 0
+    system.write("app/memory.events", "low 0\nhigh 2\nmax 3\noom 7\noom_kill 7\n")
+    assert ask("0::/app\n") == 5
+    system.write("memory/app/memory.failcnt", "11\n")
+    assert ask("4:memory:/app\n") == 11
+
+
+# -- other processes -------------------------------------------------------------------------------------------------
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+
+
+@linux
+def test_memory_of_a_process_grows_with_it():
+    script = "data = bytearray(64 << 20); data[::4096] = bytes(16384); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        total, shared = resident(child.pid)
+        exact = proportional(child.pid)
+        child.communicate(b"\n")
+    assert 64 << 20 < total < 1 << 28
+    assert total - shared <= exact <= total
+    assert resident(child.pid) is None
+    assert proportional(child.pid) is None
+
+
+@linux
+def test_what_is_shared_counts_in_part():
+    size = 64 << 20
+    with mmap.mmap(-1, size) as shared:
+        shared[::4096] = bytes(size // 4096)
+        alone = proportional(os.getpid())
+        (said, say), (heard, tell) = os.pipe(), os.pipe()
+        child = os.fork()
+        if child == 0:
+            for page in range(0, size, 4096):
+                shared[page]  # it is read
+            os.write(say, b"x")
+            os.read(heard, 1)
+            os._exit(0)
+        os.read(said, 1)
+        both = proportional(os.getpid())
+        os.write(tell, b"x")
+        os.waitpid(child, 0)
+        for fd in (said, say, heard, tell):
+            os.close(fd)
+    assert alone - both > size // 4
+
+
+def test_memory_of_processes_is_not_known_without_proc(tmp_path):
+    assert resident(os.getpid(), str(tmp_path)) is None
+    assert proportional(os.getpid(), str(tmp_path)) is None

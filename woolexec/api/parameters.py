@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
-from woolexec.checks import integer, wrong_type
+from woolexec.checks import integer, positive_seconds, size, wrong_type
 from woolexec.cpus import usable_cpus
+from woolexec.errors import PlatformError
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
 
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from woolexec.core.upkeep import Upkeep
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.client.peers import Peers
@@ -75,6 +77,69 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
 
     arguments = on_worker_start, initializer, tuple(initargs)
     return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
+
+
+def upkeep_of(
+    max_memory_per_child: Any, memory_limit: Any, idle_timeout: Any, min_workers: Any, finalizer: Any
+) -> Upkeep | None:
+    """
+    Return how the workers are looked after, None if they are not.
+
+    :raises ValueError: if a size or a time is not above 0, or `min_workers` is negative
+    :raises TypeError: if one has the wrong type
+    :raises PlatformError: if there is a limit of the memory, and this system does not tell the memory of processes
+    :raises Exception: any exception raised by pickling the finalizer
+    """
+    least = integer("min_workers", min_workers)
+    if least < 0:
+        raise ValueError(f"min_workers must not be negative: {least}")
+    replace_above = size("max_memory_per_child", max_memory_per_child)
+    end_above = size("memory_limit", memory_limit)
+    idle_timeout = positive_seconds("idle_timeout", idle_timeout)
+    if finalizer is not None and not callable(finalizer):
+        raise wrong_type("finalizer", "a function that takes no arguments, or None", finalizer)
+    if replace_above is end_above is idle_timeout is finalizer is None:
+        return None
+    from woolexec.core.memory_limits import MemoryLimits
+    from woolexec.core.upkeep import Upkeep
+
+    if not (replace_above is end_above is None):
+        check_memory_is_known()
+    pickled = None if finalizer is None else dumps(finalizer, "finalizer", least=LARGE)
+    return Upkeep(MemoryLimits(replace_above, end_above), idle_timeout, least, pickled)
+
+
+def check_memory_is_known() -> None:
+    """
+    Check that this system tells how much memory processes have.
+
+    :raises PlatformError: if not
+    """
+    from woolexec.platform.memory import resident
+
+    if resident(os.getpid()) is None:
+        raise PlatformError("limits of workers' memory need /proc, which tells how much they have, as Linux has it")
+
+
+def checked_environment(environment: Any) -> dict[str, str]:
+    """
+    Return environment variables, checked.
+
+    :raises TypeError: if it is not a mapping of texts to texts
+    :raises ValueError: if a name or a value cannot be one of an environment variable
+    """
+    if environment is None:
+        return {}
+    if not hasattr(environment, "items"):
+        raise wrong_type("environment", "a mapping of names to texts, or None", environment)
+    for name, value in environment.items():
+        if not isinstance(name, str):
+            raise wrong_type("a name in environment", "a str", name)
+        if not isinstance(value, str):
+            raise wrong_type(f"environment[{name!r}]", "a str", value)
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"environment: {name!r} with this value cannot be a variable")
+    return dict(environment)
 
 
 def byte_limit(name: str, limit: Any) -> int | None:

@@ -22,11 +22,13 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     began = call.cost if call.function.lane else worker.began(call.number)
     seconds = monotonic() - (began or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
-    text = f"worker {worker.pid} on {host} {describe_exit(worker.exitcode)}"
-    text += f" while running {name}{tries}, after {seconds:.3f} s"
+    ending = "was ended by the pool" if worker.excess else describe_exit(worker.exitcode)
+    text = f"worker {worker.pid} on {host} {ending} while running {name}{tries}, after {seconds:.3f} s"
+    if worker.excess:
+        text += f": {worker.excess}"
     if worker.actor is not None:
         text += f"; the actor {worker.actor.name} lived in it"
-    if worker.exitcode == -SIGKILL and not worker.stopping and oom_kills() > worker.oom_kills:
+    if worker.exitcode == -SIGKILL and not (worker.stopping or worker.excess) and oom_kills() > worker.oom_kills:
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
         text += f"; the worker was ended to stop {worker.ended_for}, which ran in it too"
@@ -35,7 +37,8 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
         text += "\n" + report.rstrip()
     if worker.log:
         text += "\nlast log records:\n  " + "\n  ".join(worker.log)
-    error = (errors.WorkerLostError if worker.actor is None else errors.ActorLostError)(text)
+    kind = errors.WorkerMemoryError if worker.excess else errors.WorkerLostError
+    error = (kind if worker.actor is None else errors.ActorLostError)(text)
     error.task, error.pid, error.host = name, worker.pid, host
     error.exitcode, error.seconds, error.attempts = worker.exitcode, seconds, call.attempts
     return error

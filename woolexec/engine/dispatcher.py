@@ -222,7 +222,7 @@ class Dispatcher:
             self._supervisor.kill(worker, SIGKILL)
             return False
         if worker.is_used_up and not worker.is_busy:
-            self._supervisor.dismiss(worker)
+            self._supervisor.dismiss(worker, is_replaced=True)
         else:
             self.scheduler.heard(worker)
         if worker.reader.has_more and worker not in self._unheard:

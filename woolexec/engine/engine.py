@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from woolexec.core.policies import Placement
+    from woolexec.core.upkeep import Upkeep
     from woolexec.engine.actors import ActorDoor
     from woolexec.engine.inputs import Inputs
     from woolexec.engine.links import Links
@@ -77,6 +78,7 @@ class Engine:
     """
     Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
 
+    :param upkeep: how the workers are looked after; None: each stays until the end
     :param policy: chooses among links
     :param mark: marks what peers send, if they are not trusted; None: they are
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
@@ -100,6 +102,7 @@ class Engine:
         policy: Placement | None = None,
         mark: Callable[[Any], Any] | None = None,
         variables: Mapping[str, str] | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._rounds = rounds = self.rounds_type(
             limit,
@@ -114,6 +117,8 @@ class Engine:
             on_end=partial(running.discard, self),
         )
         rounds.outcomes.mark = mark
+        if upkeep is not None:
+            rounds.look_after(upkeep)
         self.scheduler = rounds.scheduler
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
         self.submit = rounds.dispatcher.submit

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from woolexec.core.policies import Placement
     from woolexec.core.seats import Share
+    from woolexec.core.upkeep import Upkeep
 
     class Host(Protocol):
         """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
@@ -133,6 +134,21 @@ class Rounds:
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
         dispatcher.values.check = partial(_check_process, loop)
         scheduler.balancing.grants_permits = permit.works and not host.serves_others
+
+    def look_after(self, upkeep: Upkeep) -> None:
+        """Look after the workers that start from now on."""
+        supervisor = self.supervisor
+        supervisor.finalizer = upkeep.finalizer
+        supervisor.watches = []
+        parts = self.loop, self.scheduler, self.dispatcher, supervisor
+        if upkeep.memory:
+            from woolexec.engine.memory_watch import MemoryWatch
+
+            supervisor.watches.append(MemoryWatch(upkeep.memory, *parts))
+        if upkeep.idle_timeout is not None:
+            from woolexec.engine.idle_watch import IdleWatch
+
+            supervisor.watches.append(IdleWatch(upkeep.idle_timeout, upkeep.min_workers, *parts))
 
     def run(self) -> None:
         """Run rounds until the engine has drained; this is what its thread does."""

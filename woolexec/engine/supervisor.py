@@ -59,6 +59,12 @@ if TYPE_CHECKING:
         def read(self, worker: Worker, only: frozenset[type]) -> bool:
             """Read once from a worker and handle the frames of these kinds; return False if there were none."""
 
+    class Watch(Protocol):
+        """Looks at the workers from time to time."""
+
+        def begin(self) -> None:
+            """Look from now on: a worker is started."""
+
     class NestedTasks(Protocol):
         """What the supervisor needs of the nested tasks."""
 
@@ -71,6 +77,9 @@ _LAST_FRAMES = frozenset({Return, Raise, Recalled, Broken, Log, Yield})
 
 GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL for a worker."""
+
+FINALIZING = 10.0
+"""Seconds that a finalizer may take."""
 
 INTERRUPT_GRACE = 1.0
 """Seconds that a task has to end after the user's Ctrl-C."""
@@ -116,6 +125,8 @@ class Supervisor:
         self.workers: dict[int, Worker] = scheduler.all_workers
         self.broken: BaseException | None = None
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
+        self.watches: list[Watch] = []
+        self.finalizer: Any = None  # a pickled function that each worker runs before it leaves
         self.on_death: Callable[..., object] | None = None  # called for a worker that was not told to end
         self.outcomes: Outcomes  # these two know the supervisor too
         self.nested: NestedTasks
@@ -167,6 +178,8 @@ class Supervisor:
             return None
         self._reserve.hold()  # what follows the worker's death may need it before anything is received
         self._dispatcher.joined(worker)
+        for watch in self.watches:
+            watch.begin()
         if self._follows_path:
             worker.path = self._forks.path
             worker.follow_path(import_path())
@@ -233,13 +246,22 @@ class Supervisor:
         """Send a signal to a worker and its children."""
         self._forks.kill(worker.id, number)
 
-    def dismiss(self, worker: Worker, grace: float = GRACE) -> None:
-        """Let a worker exit when it has finished its calls; kill it if it has not exited after `grace` seconds."""
-        if not worker.stopping:
-            worker.lane_place.ready = False
-            worker.send_stop()
-            self._dispatcher.due.add(worker)
-            self._loop.after(grace, partial(self._kill_for_good, worker))
+    def dismiss(self, worker: Worker, grace: float = GRACE, *, well: bool = True, is_replaced: bool = False) -> None:
+        """
+        Let a worker exit when it has finished its calls; kill it if it has not exited after `grace` seconds.
+
+        :param well: it runs the finalizer, which has `FINALIZING` seconds more
+        :param is_replaced: another worker may be started before this one is gone
+        """
+        if worker.stopping:
+            return
+        if is_replaced and worker.actor is None:
+            self._scheduler.workforce.ending.add(worker)
+        finalizer = self.finalizer if well else None
+        worker.lane_place.ready = False
+        worker.send_stop(finalizer)
+        self._dispatcher.due.add(worker)
+        self._loop.after(grace + (0.0 if finalizer is None else FINALIZING), partial(self._kill_for_good, worker))
 
     def end(self, worker: Worker) -> None:
         """
@@ -260,7 +282,7 @@ class Supervisor:
         if len(worker.lane_place.outstanding) > (worker.actor is not None) and self._loop.clock() < deadline:
             self._loop.after(_LOOK, partial(self._end_when_alone, worker, deadline))
             return
-        self.dismiss(worker)  # if its call turns SIGTERM into an exception, the worker exits at once
+        self.dismiss(worker, well=False)  # if its call turns SIGTERM into an exception, the worker exits at once
         self.kill(worker, SIGTERM)
 
     def interrupt(self) -> None:
@@ -268,7 +290,7 @@ class Supervisor:
         for worker in self.workers.values():
             for call in worker.lane_place.outstanding.values():
                 self._dispatcher.command(call, Cancel(call=call.number))
-            self.dismiss(worker, INTERRUPT_GRACE)
+            self.dismiss(worker, INTERRUPT_GRACE, well=False)
             if worker.outstanding:
                 self.kill(worker, SIGINT)
 

@@ -64,6 +64,7 @@ class Worker(Transport, Place):
         "born",
         "descriptors",
         "ended_for",
+        "excess",
         "exitcode",
         "has_sent",
         "id",
@@ -101,6 +102,7 @@ class Worker(Transport, Place):
         self.stopping = False
         self.is_dead = False
         self.ended_for: str | None = None
+        self.excess = ""  # how it had too much memory, for which it was ended
         self.born = monotonic()
         self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
@@ -162,11 +164,13 @@ class Worker(Transport, Place):
         else:
             self.send(encode(frame), file)
 
-    def send_stop(self) -> None:
-        """Let the worker exit when it has finished the calls that it was sent."""
+    def send_stop(self, finalizer: bytes | File | Parts | None = None) -> None:
+        """Let the worker exit when it has finished the calls that it was sent, and run the finalizer, if any."""
         self.stopping = True
         self.ready = False
-        self.send(encode(Stop()))
+        frame = Stop()
+        file = None if finalizer is None else attach(frame, finalizer)
+        self.send(encode(frame), file)
 
     def initialize(self, payload: bytes | File | Parts) -> None:
         """Have the worker run the initializer before anything else."""

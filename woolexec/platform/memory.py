@@ -1,4 +1,9 @@
-"""How much memory this process may use, and how much is in use: the limits of its cgroups, else the host's memory."""
+"""
+How much memory this process may use, and how much is in use: the limits of its cgroups, else the host's memory.
+
+And how much other processes use: `resident` is quick, `proportional` takes the kernel a walk through all pages, which
+may be 100 ms for a GiB.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +43,12 @@ def memory(
 
     :return: None if nothing can be read, as on other systems than Linux
     """
-    groups = _groups(root, membership)
-    return max(groups, key=lambda group: group.used / group.limit) if groups else _host(meminfo)
+    return memory_of_group(root, membership) or _host(meminfo)
+
+
+def memory_of_group(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> Memory | None:
+    """Return the memory of that of this process's cgroups that is closest to its limit; None: none has a limit."""
+    return max(_groups(root, membership), key=lambda group: group.used / group.limit, default=None)
 
 
 def usable_memory(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup", meminfo: str = _MEMINFO) -> int:
@@ -103,3 +112,57 @@ def _cache(folder: str, prefix: str) -> int:
         return sum(int(found.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
     except (OSError, ValueError):
         return 0
+
+
+def reached_limit(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> int:
+    """
+    Return how often one of this process's cgroups has been at its limit, so that the kernel had to free memory.
+
+    :return: a number that grows; 0 if the kernel does not say
+    """
+    return sum(map(_times_full, folders(root, membership, "memory")))
+
+
+def _times_full(folder: str) -> int:
+    try:
+        with open(os.path.join(folder, "memory.events")) as file:  # version 2
+            found = dict(line.split()[:2] for line in file)
+        return int(found.get("max", 0)) + int(found.get("high", 0))
+    except (OSError, ValueError):
+        return _number(folder, "memory.failcnt") or 0  # version 1
+
+
+# -- other processes -------------------------------------------------------------------------------------------------
+
+
+def resident(pid: int, proc: str = "/proc") -> tuple[int, int] | None:
+    """
+    Return the memory that a process has in RAM, in bytes, and how much of that others may have as well.
+
+    :return: None if the process is gone, or the system does not say
+    """
+    try:
+        with open(f"{proc}/{pid}/statm", "rb") as file:
+            _, pages, shared, *_ = file.read().split()
+    except (OSError, ValueError):
+        return None
+    return int(pages) * _PAGE, int(shared) * _PAGE
+
+
+def proportional(pid: int, proc: str = "/proc") -> int | None:
+    """
+    Return the memory of a process, in bytes, with its part of what it shares with others (PSS).
+
+    :return: None if the process is gone, or the system does not say
+    """
+    try:
+        with open(f"{proc}/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) << 10
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -185,7 +185,10 @@ class Cancel(Frame, number=10):
 
 
 class Stop(Frame, number=11):
-    """Finish the calls that were sent, then exit."""
+    """Finish the calls that were sent, then run the finalizer, if there is one, and exit."""
+
+    payload: Any = BYTES(1)
+    extent: tuple[int, ...] = FIXED64S(2)
 
 
 class Load(Frame, number=21):

@@ -274,8 +274,12 @@ class Cancel(_message.Message):
     def __init__(self, call: _Optional[int] = ...) -> None: ...
 
 class Stop(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("payload", "extent")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXTENT_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    extent: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Log(_message.Message):
     __slots__ = ("record", "text", "call")

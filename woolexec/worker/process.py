@@ -90,6 +90,7 @@ class Worker:
         self._making = threading.Lock()  # guards adding to `lanes`
         self._chunk: Any = None
         self._declined: list[int] = []
+        self._finalizer: Any = None
 
     def run(self) -> None:
         """Serve until told to stop, or until the engine is gone."""
@@ -103,6 +104,10 @@ class Worker:
             except KeyboardInterrupt:  # between two calls: nothing to interrupt
                 continue
         self._finish_lanes()
+        if self._finalizer is not None and not self.reading.gone:
+            from woolexec.worker import finalizer
+
+            finalizer.run(self._finalizer)
 
     def _finish_lanes(self) -> None:
         for lane in tuple(self.lanes.values()):
@@ -168,7 +173,9 @@ class Worker:
         else:
             self.lane.recall(frame)
 
-    def _stop(self, _: Stop) -> None:
+    def _stop(self, frame: Stop) -> None:
+        if len(frame.payload):
+            self._finalizer = frame.payload
         self.reading.stopping = True
 
     def _control(self, frame: Any) -> Lane | None:

@@ -1,0 +1,145 @@
+"""
+Watches the memory of an engine's workers: see `woolexec.core.memory_limits`.
+
+A timer looks; a call costs nothing.  A worker that has run nothing since the last look is not looked at.
+
+A worker is ended as one whose call has run into its timeout: what waits behind the call is taken back, and all frames
+are read, so that no other call is lost.  See `woolexec.engine.cancellation`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from time import perf_counter
+
+from woolexec.checks import size_text
+from woolexec.core.memory_limits import END, KEEP, LONGEST, SHORTEST, is_full, largest, pause_of
+from woolexec.platform import memory
+from woolexec.platform.posix import SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from woolexec.core.memory_limits import MemoryLimits
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.engine.dispatcher import Dispatcher
+    from woolexec.engine.event_loop import Loop
+    from woolexec.engine.supervisor import Supervisor
+    from woolexec.engine.worker_process import Worker
+
+USED_UP = -(1 << 62)
+"""The number of calls that a worker may still run which is to be replaced; calls that it gives back are added to it."""
+
+
+class MemoryWatch:
+    """Looks at the workers as long as there are any; all of it runs in the engine's thread."""
+
+    def __init__(
+        self, limits: MemoryLimits, loop: Loop, scheduler: Scheduler, dispatcher: Dispatcher, supervisor: Supervisor
+    ) -> None:
+        self._limits = limits
+        self._loop, self._scheduler, self._dispatcher, self._supervisor = loop, scheduler, dispatcher, supervisor
+        self._next = 0  # the number of the next look; others that were planned are not made
+        self._seen: dict[Worker, tuple[Any, int, float]] = {}  # what it had started, its memory, the next look
+        self._times_full = memory.reached_limit() if limits.end_above is not None else 0
+
+    def begin(self) -> None:
+        """Look soon, and from now on: a worker is started."""
+        self._plan(SHORTEST)
+
+    def _plan(self, pause: float) -> None:
+        self._next += 1
+        self._loop.after(pause, partial(self._look, self._next))
+
+    def _look(self, number: int) -> None:
+        workers = list(self._supervisor.workers.values())
+        if number != self._next or self not in self._supervisor.watches or not workers:
+            return
+        now, soonest = self._loop.clock(), LONGEST
+        seen: dict[Worker, tuple[Any, int, float]] = {}
+        for worker in workers:
+            if worker.is_dead or worker.stopping or worker.excess:
+                continue
+            if worker.pid is None:  # it is being forked
+                soonest = SHORTEST
+                continue
+            about = self._look_at(worker, now)
+            if about is not None:
+                seen[worker] = about
+                soonest = min(soonest, max(0.0, about[2] - now))
+        self._seen = seen
+        if self._limits.end_above is not None:
+            soonest = min(soonest, self._look_at_group(len(workers)))
+        self._plan(soonest)
+
+    def _look_at(self, worker: Worker, now: float) -> tuple[Any, int, float] | None:
+        """Look at one worker, if it is time; return what is to be known of it at the next look."""
+        mark = None if worker.is_busy else (worker.page.started, worker.page.loop.started)
+        before = self._seen.get(worker)
+        if before is not None and (now < before[2] or (mark is not None and mark == before[0])):
+            return before if now < before[2] else (mark, before[1], now + self._limits.pause(before[1], 0.0))
+        assert worker.pid is not None
+        began = perf_counter()
+        found = memory.resident(worker.pid)
+        if found is None:
+            return None
+        used = self._limits.measure(*found, partial(memory.proportional, worker.pid))
+        todo = self._limits.judge(used)
+        if todo == END:
+            limit = self._limits.end_above
+            assert limit is not None
+            self.end(worker, _told(used, found[0], f"more than memory_limit={size_text(limit)}"))
+        elif todo != KEEP and worker.actor is None and not worker.is_used_up:
+            self.replace(worker)
+        return mark, used, now + self._limits.pause(used, perf_counter() - began)
+
+    def replace(self, worker: Worker) -> None:
+        """Have a worker replaced after the calls that it has begun; until then it still runs their nested tasks."""
+        self._dispatcher.revoke_permit(worker)
+        for place in (worker, worker.lane_place):
+            if place.unstarted(place.page.started):
+                self._scheduler.recall(place)
+        worker.remaining = USED_UP
+        if not worker.is_busy:
+            self._supervisor.dismiss(worker, is_replaced=True)
+
+    def end(self, worker: Worker, why: str) -> None:
+        """End a worker with the call that it runs; if it runs none, have it replaced."""
+        self._dispatcher.revoke_permit(worker)
+        if worker.actor is None:
+            self.replace(worker)  # in case its call has just ended
+            while not (worker.is_dead or worker.stopping) and self._dispatcher.hear(worker):
+                pass
+        if worker.is_dead or worker.stopping:
+            return
+        worker.excess = why
+        self._supervisor.kill(worker, SIGKILL)
+
+    def _look_at_group(self, workers: int) -> float:
+        """
+        End the largest worker if the cgroup is full: else the kernel would soon end a process of its own choice.
+
+        :return: the seconds until the next look
+        """
+        times, before = memory.reached_limit(), self._times_full
+        self._times_full = times
+        group = memory.memory_of_group()
+        is_ending = any(worker.excess for worker in self._supervisor.workers.values())
+        if group is None or is_ending or not is_full(group, had_to_free=times > before):
+            return pause_of(group, workers)
+        used = {
+            worker: about[1]
+            for worker, about in self._seen.items()
+            if worker.is_busy and not (worker.is_dead or worker.stopping)
+        }
+        worker = largest(used)
+        if worker is not None:
+            why = f"and the cgroup {size_text(group.used)} of {size_text(group.limit)}"
+            self.end(worker, _told(used[worker], None, why))
+        return pause_of(group, workers)
+
+
+def _told(used: int, resident: int | None, why: str) -> str:
+    more = "" if resident is None else f" ({size_text(resident)} resident)"
+    return f"it had {size_text(used)} of memory{more}, {why}"
