@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from woolexec.core.policies import Placement as Placement
     from woolexec.core.policies import PowerOfTwoChoices as PowerOfTwoChoices
     from woolexec.core.policies import RoundRobin as RoundRobin
+    from woolexec.core.task_stack import Stacks as Stacks
+    from woolexec.core.task_stack import TaskStack as TaskStack
     from woolexec.discovery.base import Discovery as Discovery
     from woolexec.errors import ActorLostError as ActorLostError
     from woolexec.errors import CredentialsError as CredentialsError
@@ -73,9 +75,11 @@ _WHERE = {
     "RemoteError": "woolexec.errors",
     "RemoteTraceback": "woolexec.errors",
     "RoundRobin": "woolexec.core.policies",
+    "Stacks": "woolexec.core.task_stack",
     "StoreFullError": "woolexec.errors",
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
+    "TaskStack": "woolexec.core.task_stack",
     "UnsatisfiableError": "woolexec.errors",
     "ValueLostError": "woolexec.errors",
     "WoolexecError": "woolexec.errors",
@@ -112,9 +116,11 @@ __all__ = [  # the names of _WHERE
     "RemoteError",
     "RemoteTraceback",
     "RoundRobin",
+    "Stacks",
     "StoreFullError",
     "Stream",
     "TaskInfo",
+    "TaskStack",
     "UnsatisfiableError",
     "ValueLostError",
     "WoolexecError",

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from woolexec.api.parameters import PeersArgument
     from woolexec.core.policies import Placement
+    from woolexec.core.task_stack import Stacks
     from woolexec.engine.process import WorkerProcess
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
@@ -207,6 +208,26 @@ class PeerPoolExecutor(EngineExecutor):
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(integer("count", count), seconds("timeout", timeout))
+
+    def stacks(self, timeout: float = 2.0) -> Stacks:
+        """
+        Return what runs in the workers and at the peers, each task with its stack, those that run longest first.
+
+        Tasks are not stopped for it.  What does not answer is named, with the reason as far as it is known.
+
+        :param timeout: seconds that workers and peers have to answer
+        :raises ValueError: if `timeout` is not above 0
+        :raises RuntimeError: in a forked child
+        """
+        from woolexec.api.stacks import stacks
+
+        return stacks(self._engine, timeout)
+
+    async def stacks_async(self, timeout: float = 2.0) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
+        """Do as `stacks` without blocking the event loop."""
+        from woolexec.api.stacks import stacks_async
+
+        return await stacks_async(self._engine, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """

@@ -143,6 +143,7 @@ class FakeForkServer:
         self.error = None  # raised by the next spawn
         self.far_ends = {}
         self.killed = []
+        self.dumped = []
         self.said = []
         self.is_gone = self.is_closed = False
         self.reads = True
@@ -157,6 +158,9 @@ class FakeForkServer:
 
     def kill(self, number, signal):
         self.killed.append((number, signal))
+
+    def dump(self, number, thread):
+        self.dumped.append((number, thread))
 
     def reports(self):
         said, self.said = self.said, []

@@ -3,6 +3,7 @@
 import queue
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Start
@@ -41,6 +42,22 @@ class Engine:
         return self._said.empty()
 
 
+class NoStacks:
+    """Where nobody looks for the threads of lanes."""
+
+    def note_thread(self, _number, _thread):
+        return -1
+
+    def forget_thread(self, place):
+        assert place == -1
+
+
+class Reading:
+    """Reads nothing."""
+
+    page = SimpleNamespace(stacks=NoStacks())
+
+
 class Slot:
     """A function that needs no unpickling."""
 
@@ -65,7 +82,7 @@ def running(make, monkeypatch):
     """Run a lane that is an event loop, without its watch, whose thread never ends."""
     monkeypatch.setattr(LoopLane, "_watch", lambda _: None)
     engine = Engine()
-    lane = make(engine, None)
+    lane = make(engine, Reading())
     on_loop(lane, lambda: None)
     thread = next(each for each in threading.enumerate() if each.ident == lane.ident)
     try:
@@ -75,7 +92,7 @@ def running(make, monkeypatch):
         if lane.name == "asyncio":
             lane.put(lane._loop.stop)
         else:
-            lane.put(lane._nursery.cancel_scope.cancel)
+            lane.put(lane.nursery.cancel_scope.cancel)
         thread.join(SOON)
         if lane.name == "asyncio":
             lane._loop.close()

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from tests.worker.lanes import SOON, Engine, job
+from tests.worker.lanes import SOON, Engine, Reading, job
 from woolexec.wire.exceptions import dump_failure, load_failure
 from woolexec.wire.frames import Cancel, Close, Next, Raise, Return, Send, Started, Throw, Yield
 from woolexec.wire.pickling import dumps_value
@@ -14,7 +14,7 @@ from woolexec.worker.thread_lane import ThreadLane
 @pytest.fixture
 def both():
     engine = Engine()
-    lane = ThreadLane(engine, None)
+    lane = ThreadLane(engine, Reading())
     yield lane, engine
     lane.finish(SOON)
 

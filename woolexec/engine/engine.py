@@ -126,7 +126,7 @@ class Engine:
         self.inputs = partial(_inputs_of, rounds)
         self.actors = partial(_actors_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
-        self.tell = rounds.loop.tell
+        self.tell, self.inspect = rounds.loop.tell, rounds.inspect
         self.let_go = rounds.dispatcher.values.let_go
         self.closes_streams = False
         self._loop.prepare(rounds.run, rounds.supervisor.note_settings)

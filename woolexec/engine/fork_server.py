@@ -12,7 +12,7 @@ from woolexec.engine.settings import settings, settings_of_process
 from woolexec.imported import imported
 from woolexec.platform.ipc import send_with_fds, socketpair
 from woolexec.platform.posix import CLOSE_OTHERS, CONTROL_FD, SIGKILL, kill, reap, resource_limits, spawn
-from woolexec.worker.records import CONFIGURE, KILL, RECORD, SPAWN, STARTED
+from woolexec.worker.records import CONFIGURE, DUMP, KILL, RECORD, SPAWN, STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,6 +180,11 @@ class ForkServer:
     def _drop_unsent(self) -> None:
         while self._unsent:
             _close_all(self._unsent.popleft()[1])
+
+    def dump(self, worker: int, thread: int) -> None:
+        """Have a worker dump the stack of a thread, 0 for its main thread; do nothing if it has ended."""
+        with contextlib.suppress(OSError):
+            self._send(RECORD.pack(DUMP, worker, thread))
 
     def reports(self) -> Iterator[tuple[int, int, int]]:
         """

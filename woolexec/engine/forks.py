@@ -170,6 +170,12 @@ class Forks:
             if signal == SIGKILL and number in self._owners:
                 self._expect(KILL, number)
 
+    def dump(self, number: int, thread: int) -> None:
+        """Have a worker dump the stack of a thread; 0: of its main thread."""
+        if self._server is not None:
+            self._server.dump(number, thread)
+            self._flush(self._server)
+
     def _expect(self, operation: int, number: int) -> None:
         """Watch the fork server until it has answered."""
         self._owed.setdefault((operation, number), self._loop.clock())

@@ -8,7 +8,7 @@ deliver them.
 from __future__ import annotations
 
 import contextlib
-from functools import partial
+from functools import cached_property, partial
 
 from woolexec import errors
 from woolexec.core.offer import NOTHING, Offer
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from woolexec.core.policies import Placement
     from woolexec.core.seats import Share
+    from woolexec.core.task_stack import TaskStack
     from woolexec.core.upkeep import Upkeep
+    from woolexec.engine.stacks import Inspection
 
     class Host(Protocol):
         """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
@@ -149,6 +151,19 @@ class Rounds:
             from woolexec.engine.idle_watch import IdleWatch
 
             supervisor.watches.append(IdleWatch(upkeep.idle_timeout, upkeep.min_workers, *parts))
+
+    @cached_property
+    def inspection(self) -> Inspection:
+        """What asks workers what they run; loaded when it is first used."""
+        from woolexec.engine.stacks import Inspection
+
+        return Inspection(self.loop, self.forks)
+
+    def inspect(self, then: Callable[[list[TaskStack]], object], timeout: float) -> None:
+        """Find out what runs, here and at peers."""
+        self.dispatcher.take_inbox()
+        self.dispatcher.revoke_permits()
+        self.inspection.everywhere(tuple(self.supervisor.workers.values()), then, timeout)
 
     def run(self) -> None:
         """Run rounds until the engine has drained; this is what its thread does."""

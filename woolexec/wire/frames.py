@@ -262,6 +262,30 @@ class Pull(Frame, number=29):
     identity: str = STRING(4)
 
 
+class Inspect(Frame, number=36):
+    """Report what runs, with all stacks; links only."""
+
+    request: int = FIXED64(1)
+    seconds: float = FLOAT(2)
+    all: bool = BOOL(3)
+
+
+class Inspected(Frame, number=37):
+    """What runs, one entry for each task in each column."""
+
+    request: int = FIXED64(1)
+    call: tuple[int, ...] = FIXED64S(2)
+    seconds: tuple[float, ...] = FLOATS(3)
+    name: tuple[str, ...] = STRINGS(4)
+    stack: tuple[str, ...] = STRINGS(5)
+    note: tuple[str, ...] = STRINGS(6)
+    pid: tuple[int, ...] = FIXED64S(7)
+    host: tuple[str, ...] = STRINGS(8)
+    client: tuple[str, ...] = STRINGS(9)
+    left_out: int = UINT(10)
+    refused: str = STRING(11)
+
+
 class Log(Frame, number=12):
     """A logging record."""
 

@@ -2,7 +2,8 @@
 The shared page: the state that engine and worker share without messages.
 
 It is one page of memory that both map, and it outlives the worker.  It is followed by the two ring buffers, then by the
-report that `faulthandler` writes if the worker crashes.
+report that `faulthandler` writes if the worker crashes, and by the stacks of what runs, if the worker is asked for them
+(`woolexec.wire.stack_area`, which has words of the page as well).
 
 ====  =========  ==================================================================
 word  written by  holds
@@ -30,14 +31,24 @@ from time import monotonic
 from woolexec.platform.ipc import map_shared
 from woolexec.wire import ring_buffer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from woolexec.wire.stack_area import StackArea
+
 _PAGE = 4096
 CRASH = _PAGE + 2 * ring_buffer.SIZE
 """Offset of the crash report in the shared file: after the page and a ring buffer for each direction."""
 
-SIZE = CRASH + _PAGE
-"""Size of the shared file in bytes."""
+STACKS = CRASH + _PAGE
+"""Offset of the stacks."""
 
-MAIN, DOWN, UP, LOOP, OPEN, PID = 0, 3, 4, 5, 8, 9
+SIZE = STACKS + (1 << 17)
+"""Size of the shared file in bytes; the system gives memory for what is written."""
+
+DUMPS = (STACKS + SIZE) // 2
+"""Offset of the stacks that `faulthandler` writes."""
+
+MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY = 0, 3, 4, 5, 8, 9, 10, 11, 13
 
 
 class Marks:
@@ -118,7 +129,23 @@ class SharedPage(Marks):
     @property
     def crash_report(self) -> bytes:
         """What `faulthandler` wrote when the worker crashed; empty if it has not crashed."""
-        return self._map[CRASH:].partition(b"\0")[0]
+        return self._map[CRASH:STACKS].partition(b"\0")[0]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for the stacks; here, because the module of `stacks` may not be loaded yet."""
+        return self._words[ASKED] != self._words[ANSWERED]
+
+    def set_ready(self) -> None:
+        """Say that the worker can be asked for stacks."""
+        self._words[READY] = 1
+
+    @property
+    def stacks(self) -> StackArea:
+        """The part for stacks; its module is loaded when it is first used."""
+        from woolexec.wire.stack_area import StackArea
+
+        return StackArea(self._words, self._map, STACKS)
 
     @property
     def is_open(self) -> bool:

@@ -17,7 +17,7 @@ class Batch(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., piece: _Optional[bytes] = ..., last: _Optional[bytes] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch", "pull")
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch", "pull", "inspect", "inspected")
     START_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
     RAISE_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,8 @@ class Frame(_message.Message):
     DROP_FIELD_NUMBER: _ClassVar[int]
     FETCH_FIELD_NUMBER: _ClassVar[int]
     PULL_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
+    INSPECTED_FIELD_NUMBER: _ClassVar[int]
     start: Start
     define: Define
     recall: Recall
@@ -73,7 +75,9 @@ class Frame(_message.Message):
     drop: Drop
     fetch: Fetch
     pull: Pull
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., **kwargs) -> None: ...
+    inspect: Inspect
+    inspected: Inspected
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., inspected: _Optional[_Union[Inspected, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker", "offer", "priority", "require", "values", "keep", "actor", "max_concurrency")
@@ -448,6 +452,42 @@ class Pull(_message.Message):
     address: str
     identity: str
     def __init__(self, value: _Optional[int] = ..., key: _Optional[bytes] = ..., address: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+
+class Inspect(_message.Message):
+    __slots__ = ("request", "seconds", "all")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    request: int
+    seconds: float
+    all: bool
+    def __init__(self, request: _Optional[int] = ..., seconds: _Optional[float] = ..., all: _Optional[bool] = ...) -> None: ...
+
+class Inspected(_message.Message):
+    __slots__ = ("request", "call", "seconds", "name", "stack", "note", "pid", "host", "client", "left_out", "refused")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STACK_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    request: int
+    call: _containers.RepeatedScalarFieldContainer[int]
+    seconds: _containers.RepeatedScalarFieldContainer[float]
+    name: _containers.RepeatedScalarFieldContainer[str]
+    stack: _containers.RepeatedScalarFieldContainer[str]
+    note: _containers.RepeatedScalarFieldContainer[str]
+    pid: _containers.RepeatedScalarFieldContainer[int]
+    host: _containers.RepeatedScalarFieldContainer[str]
+    client: _containers.RepeatedScalarFieldContainer[str]
+    left_out: int
+    refused: str
+    def __init__(self, request: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., name: _Optional[_Iterable[str]] = ..., stack: _Optional[_Iterable[str]] = ..., note: _Optional[_Iterable[str]] = ..., pid: _Optional[_Iterable[int]] = ..., host: _Optional[_Iterable[str]] = ..., client: _Optional[_Iterable[str]] = ..., left_out: _Optional[int] = ..., refused: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "python", "woolexec", "cloudpickle", "pool", "nonce", "proof", "host", "pid", "first", "session", "client", "hops", "compression")

@@ -58,10 +58,11 @@ from woolexec.platform.posix import (
     reap_group,
     wake_on_child,
 )
+from woolexec.platform.stack_dump import send_dump_signal
 from woolexec.worker import import_hooks, settings
 from woolexec.worker import process as worker_main
 from woolexec.worker.import_path import follow_path
-from woolexec.worker.records import CONFIGURE, EXITED, FAILED, FORKED, KILL, RECORD, SPAWN
+from woolexec.worker.records import CONFIGURE, DUMP, EXITED, FAILED, FORKED, KILL, RECORD, SPAWN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def _obey(control: socket.socket, workers: dict[int, int], lifeline: int, inner:
                 os.close(fd)
     elif operation == KILL and worker in workers:
         kill_group(workers[worker], value)
+    elif operation == DUMP and worker in workers:
+        send_dump_signal(workers[worker], value)
     return True
 
 

@@ -78,7 +78,7 @@ class Reading:
         self.stopping = False  # there will be no more frames, or none that matter
         self.gone = False  # the engine has closed its end
         self._transport = transport
-        self._page = page
+        self.page = page
         self._handlers = handlers
         self._on_end = on_end
         self._lock = threading.Lock()  # guards reading from the socket
@@ -97,6 +97,8 @@ class Reading:
         """The main thread must not be interrupted: it may have read a frame that it has not handled."""
         self.runs_call: Callable[[], bool] = bool
         """Returns whether a call runs in the main thread, so that its waits can be interrupted."""
+        self.urged: Callable[[], object] = self.open
+        """Acts on what waits for this worker although its main thread is busy; from any thread."""
 
     # -- the main thread ----------------------------------------------------------------------------------------
 
@@ -258,14 +260,14 @@ class Reading:
             os._exit(1)
 
     def _keep_reading(self) -> None:
-        self._page.set_open(1)
+        self.page.set_open(1)
         while not self.stopping:
             with self._lock:
                 self._read(wait=True)
             if self._waits and not self.stopping:  # the main thread reads the next frames itself
                 self._has_news = True  # these may be for it, and it may not be waiting for the announcement
                 self.is_open = False
-                self._page.set_open(0)
+                self.page.set_open(0)
                 self._idle_thread.append(True)
                 self._announce()
                 return

@@ -60,6 +60,12 @@ class Lane:
     can_borrow = False
     """Whether it can read the worker's socket: see `woolexec.worker.frame_reader`."""
 
+    name = ""
+    """That of its event loop, if it is one."""
+
+    ident = 0
+    """The thread of that loop."""
+
     def __init__(self, transport: SocketTransport, reading: Reading) -> None:
         self.transport = transport
         self.reading = reading
@@ -245,7 +251,8 @@ class Commands:
         self.wake: Callable[[], object] | None = None
         self.arrived = threading.Lock()  # held while there is no new command for a thread
         self.arrived.acquire()
-        self.running = False
+        self.running = False  # the stream's code runs, or waits for something
+        self.thread = 0  # that runs it, if it has one of its own
         self.shut = False  # by a shutdown
 
     def is_closing(self) -> bool:

@@ -15,6 +15,7 @@ from woolexec.wire import context_vars
 from woolexec.wire.exceptions import load_failure
 from woolexec.wire.frames import Cancel, Close, Send, Throw
 from woolexec.wire.payload import File
+from woolexec.wire.stack_area import A_LOOP
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
 from woolexec.worker.job import PICKLING, SHUT, UNPICKLING, Job
@@ -55,11 +56,10 @@ class LoopLane(Lane):
         self._said: list[bytes] = []
         self._held: list[Any] = []  # what the calls hold whose outcomes are in `_said`
         self._finished: threading.Event | None = None
-        self.ident = 0
-        threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True).start()
+        thread = threading.Thread(target=self.run, name=f"woolexec-{self.name}", daemon=True)
+        thread.start()
+        reading.page.stacks.note_thread(A_LOOP, thread.native_id or 0)
         threading.Thread(target=self._watch, name=f"woolexec-{self.name}-watch", daemon=True).start()
-
-    name = ""
 
     # -- defined by each backend --------------------------------------------------------------------------------
 
@@ -309,6 +309,8 @@ class LoopLane(Lane):
             came_round = threading.Event()  # set by the loop, if it is not blocked
             self.put(came_round.set)
             if came_round.wait(BLOCKED):
+                if self.reading.runs_call():  # its C code may have released the GIL, but runs no handler of a signal
+                    self.reading.urged()
                 sleep(BLOCKED)
                 continue
             frame = sys._current_frames().get(self.ident)

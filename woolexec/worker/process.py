@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from _thread import start_new_thread
 
 from woolexec.platform.posix import SIGURG, on_signal
+from woolexec.platform.stack_dump import dump_on_signal
 from woolexec.wire import unpickling
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.exceptions import dump_failure
@@ -29,7 +31,7 @@ from woolexec.wire.frames import (
     encode,
 )
 from woolexec.wire.handlers import Handlers
-from woolexec.wire.shared_page import CRASH, SharedPage
+from woolexec.wire.shared_page import CRASH, DUMPS, SharedPage
 from woolexec.wire.unpickling import loads, restrict
 from woolexec.wire.values import WithValues
 from woolexec.worker import missing_names, nested_tasks
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.worker.lane import Lane
+
+_PROMPTLY = 0.0005
+"""Seconds for which a thread that computes keeps the GIL while another one reports what runs."""
 
 LEAVING = 0.5
 """Seconds that coroutines and streams have to end after the engine is gone."""
@@ -84,6 +89,8 @@ class Worker:
         self.lane = SyncLane(self.transport, self.page, self.reading.receive, self._run_coroutine)
         self.lanes: dict[int, Lane] = {}
         self.interrupts = Interrupts(self.lane, self.reading, self.transport)
+        self.reading.urged = self.urged
+        self._may_report = [True]  # popped by who starts the thread that does
         self.reading.runs_call = lambda: self.lane.current is not None
         self._slots: dict[int, Slot] = {}
         self._values: dict[int, Any] = {}
@@ -112,6 +119,31 @@ class Worker:
     def _finish_lanes(self) -> None:
         for lane in tuple(self.lanes.values()):
             lane.finish(LEAVING if self.reading.gone else None)
+
+    def urged(self, *_: object) -> None:
+        """Have the reader thread read, and report what runs if somebody asks; also the handler of SIGURG."""
+        self.reading.open()
+        self._report_if_asked()
+
+    def _report_if_asked(self) -> None:
+        if self.page.is_asked:
+            try:
+                self._may_report.pop()
+            except IndexError:
+                return
+            start_new_thread(self._report, ())  # not `Thread.start`, whose locks this thread may hold
+
+    def _report(self) -> None:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(_PROMPTLY)
+        try:
+            from woolexec.worker import stacks
+
+            stacks.answer(self.page.stacks, self.lanes)
+        finally:
+            sys.setswitchinterval(usual)
+            self._may_report.append(True)
+        self._report_if_asked()  # again: somebody may have asked before the line above
 
     def _run_coroutine(self, job: Job, coroutine: Any) -> Any:
         """Run a coroutine for the main thread, which waits for it."""
@@ -241,7 +273,9 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         nested_tasks.mark = untrusted
     try:
         worker = Worker(sock, descriptors, page_fd)
-        on_signal(SIGURG, worker.reading.open)
+        on_signal(SIGURG, worker.urged)
+        dump_on_signal(page_fd, DUMPS)
+        worker.page.set_ready()
         worker.interrupts.install()
         worker.run()
     except SystemExit:

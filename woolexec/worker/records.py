@@ -7,4 +7,4 @@ import struct
 RECORD = struct.Struct("<IIq")
 """Operation, worker, value."""
 
-CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED, STARTED = range(1, 8)
+CONFIGURE, SPAWN, KILL, FORKED, EXITED, FAILED, STARTED, DUMP = range(1, 9)

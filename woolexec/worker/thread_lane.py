@@ -53,6 +53,10 @@ class ThreadLane(Lane):
             self._ends.wait_for(lambda: not self.streams, timeout)
 
     def _run(self, job: Job) -> None:
+        area = self.reading.page.stacks
+        place = area.note_thread(job.number, threading.get_native_id())
+        commands = self.streams[job.number]
+        commands.thread, commands.running = threading.get_ident(), True
         try:
             started = monotonic()
             try:
@@ -62,6 +66,7 @@ class ThreadLane(Lane):
                 return
             ctx.run(self._serve, job, function, args, kwargs, started)
         finally:
+            area.forget_thread(place)
             job.held = None
             with self._ends:
                 self.streams.pop(job.number, None)
@@ -104,8 +109,10 @@ class ThreadLane(Lane):
                     break
 
     def _next_command(self, commands: Commands) -> Any:
+        commands.running = False
         while not commands.line:
             commands.arrived.acquire()
+        commands.running = True
         return commands.line.popleft()
 
 

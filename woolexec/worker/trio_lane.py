@@ -29,7 +29,7 @@ class TrioLane(LoopLane):
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as self.nursery:
             self.drain()
             await trio.sleep_forever()
 
@@ -47,7 +47,7 @@ class TrioLane(LoopLane):
         self.tasks[job.number] = job, scope
         self.busy.set()
         # A task runs in a copy of the context that starts it.
-        ctx.run(self._nursery.start_soon, self._run, job.number, scope, coroutine)
+        ctx.run(self.nursery.start_soon, self._run, job.number, scope, coroutine)
 
     async def _run(self, number: int, scope: trio.CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
         try:

@@ -1,0 +1,86 @@
+"""`stacks` of a pool, for threads and for tasks of event loops."""
+
+from __future__ import annotations
+
+import linecache
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from woolexec.checks import positive_seconds
+from woolexec.core.stack_text import LONGEST, parts_of
+from woolexec.core.task_stack import Stacks
+from woolexec.engine.dispatcher import FORKED_CHILD
+from woolexec.futures.latch import Latch
+from woolexec.futures.loop_waiters import checkpoint, make_waiter
+from woolexec.platform.posix import host_name
+from woolexec.printable import printable
+
+if TYPE_CHECKING:
+    from woolexec.core.task_stack import TaskStack
+    from woolexec.engine.engine import Engine
+
+_LONGEST = 3600.0
+"""Maximum timeout in seconds."""
+
+_MORE = 5.0
+"""Seconds for an engine that is busy."""
+
+
+def stacks(engine: Engine, timeout: float) -> Stacks:
+    """Return what runs; raise TimeoutError if the engine itself does not answer."""
+    return with_sources(_asked(engine, timeout).result(timeout + _MORE))
+
+
+async def stacks_async(engine: Engine, timeout: float) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
+    """Do as `stacks` in a task of an event loop."""
+    await checkpoint()
+    answer = _asked(engine, timeout)
+    told = Latch()  # opens when there is an answer
+    waiter = make_waiter()
+    answer.add_done_callback(lambda _: told.open())
+    if told.add(waiter):
+        try:
+            await waiter.wait()
+        finally:
+            told.remove(waiter)
+    return with_sources(answer.result(0))
+
+
+def _asked(engine: Engine, timeout: float) -> Future[Stacks]:
+    seconds = positive_seconds("timeout", timeout)
+    if seconds is None:
+        raise ValueError("timeout must be a number of seconds")
+    if engine.forked:
+        raise RuntimeError(FORKED_CHILD)
+    answer: Future[Stacks] = Future()
+
+    def tell(found: list[TaskStack]) -> None:
+        answer.set_result(Stacks(sorted(found, key=lambda each: -each.seconds)))
+
+    if not engine.has_begun or engine.stopped:
+        tell([])
+    else:
+        engine.tell(partial(engine.inspect, tell, min(seconds, _LONGEST)))
+    return answer
+
+
+def with_sources(found: Stacks) -> Stacks:
+    """Add the lines of source files to the stacks of workers on this host."""
+    here = host_name()
+    return Stacks(replace(each, stack=_with_sources(each.stack)) if each.host == here else each for each in found)
+
+
+def _with_sources(stack: str) -> str:
+    lines = []
+    for line in stack.split("\n") if stack else []:
+        lines.append(line)
+        parts = parts_of(line)
+        if parts is not None and parts[1].isdecimal():
+            linecache.checkcache(parts[0])
+            source = linecache.getline(parts[0], int(parts[1])).strip()
+            if source:
+                indent = line[: len(line) - len(line.lstrip())]
+                lines.append(f"{indent}  {printable(source, LONGEST)}")
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""
+What the package needs of a POSIX system to see the stack of a thread in another process: a signal, and what /proc says.
+
+A worker has `faulthandler` write the stack of the thread that gets the signal `DUMP_SIGNAL`.  The handler is C code, so
+it works while other C code holds the GIL, and it is installed with SA_RESTART: the kernel goes on with a system call
+that it interrupts, where it can go on with it.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
+DUMP_SIGNAL: int | None = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else None
+"""62 on Linux; None: the system has no real-time signals."""
+
+STOPPED, ENDED = "T", "Z"
+
+
+def dump_on_signal(fd: int, offset: int) -> bool:
+    """
+    Write the stack of the thread that gets `DUMP_SIGNAL` to a file, from `offset` on.
+
+    :param fd: a descriptor of the file, whose own position does not change
+    :return: False if the system cannot do that
+    """
+    if DUMP_SIGNAL is None:
+        return False
+    import faulthandler
+
+    global _position
+    try:
+        _position = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_CLOEXEC)
+        os.lseek(_position, offset, os.SEEK_SET)
+        faulthandler.register(DUMP_SIGNAL, _position, all_threads=False)
+    except OSError:  # no /proc, or no descriptor is left
+        return False
+    return True
+
+
+_position = -1
+"""The descriptor that dumps are written to: its position is where the next one begins."""
+
+
+def dump_again_from(offset: int) -> None:
+    """Write the next stack there."""
+    try:
+        os.lseek(_position, offset, os.SEEK_SET)
+    except OSError:  # the user has closed it
+        pass
+
+
+def send_dump_signal(pid: int, thread: int = 0) -> None:
+    """
+    Have a process dump the stack of a thread; do nothing if it does not handle the signal, which would end it.
+
+    :param thread: number that the system gives the thread; 0: the main thread
+    """
+    if DUMP_SIGNAL is None or not _handles(pid, DUMP_SIGNAL):
+        return
+    try:
+        if not thread or thread == pid:
+            os.kill(pid, DUMP_SIGNAL)
+        else:
+            import ctypes
+
+            ctypes.CDLL(None).tgkill(pid, thread, DUMP_SIGNAL)
+    except (OSError, AttributeError):  # it has ended, or the C library is too old
+        pass
+
+
+def _handles(pid: int, number: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            masks = dict(line.split(b":\t", 1) for line in file if line.startswith(b"Sig"))
+    except (OSError, ValueError):
+        return False
+    bit = 1 << number - 1
+    return bool(int(masks.get(b"SigCgt", b"0"), 16) & bit)
+
+
+def state_of(pid: int) -> str:
+    """Return what the system says of a process: `STOPPED`, `ENDED` (also if there is none), or another letter."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            letter = file.read().rpartition(b")")[2].split(None, 1)[0].decode()
+    except FileNotFoundError:
+        return ENDED if os.path.isdir("/proc/self") else ""
+    except (OSError, IndexError):
+        return ""
+    return {"t": STOPPED, "X": ENDED}.get(letter, letter)
