@@ -1,14 +1,21 @@
 """How clients share the workers of a peer, in a small world with a clock and workers that the test moves on."""
 
+from itertools import pairwise
 from random import Random
 
 import pytest
 
-from woolexec.core.call import ASYNCIO, MAIN, Call, Function
+from woolexec.core.call import ASYNCIO, MAIN, THREAD, Call, Function
+from woolexec.core.pinning import Pinning
 from woolexec.core.place import Lane, Place
 from woolexec.core.scheduler import Scheduler
 from woolexec.core.seats import TURN, Seats, Share
 from woolexec.core.spares import SPARE
+from woolexec.resources import Line
+
+TICK = 0.001
+TAKES = 0.01
+"""Seconds that a call takes."""
 
 
 class Page:
@@ -51,7 +58,8 @@ class Worker(Place):
 class Receiver:
     """Keeps the outcome."""
 
-    outcome = None
+    def __init__(self, takes=TAKES):
+        self.outcome, self.takes = None, takes
 
     def deliver(self, call, payload):
         self.outcome = payload
@@ -67,15 +75,18 @@ class Client:
         self.world = world
         self.share = Share(world.seats, lambda: None)
         self.scheduler = Scheduler(self, 0, clock=lambda: world.now, share=self.share)
-        self.functions = {lane: Function(b"f", "f", lane) for lane in (MAIN, ASYNCIO)}
+        self.functions = {lane: Function(b"f", "f", lane) for lane in (MAIN, ASYNCIO, THREAD)}
         self.functions[MAIN].seconds = 0.001
         self.calls = []
 
     def submit(self, lane=MAIN):
-        call = Call(self.functions[lane], b"", Receiver())
+        call = self.make(lane)
         self.calls.append(call)
         self.scheduler.add(call)
         return call
+
+    def make(self, lane=MAIN, takes=TAKES):
+        return Call(self.functions[lane], b"", Receiver(takes))
 
     def act(self):
         self.scheduler.feed()
@@ -397,7 +408,11 @@ def test_seat_is_not_taken_before_a_turn_is_over():
     world = World(1)
     first = busy(world)
     first.share.since = world.now
-    second = busy(world)
+    second = world.client()
+    second.share.needs = TURN  # it has used whole turns
+    for _ in range(8):
+        second.submit()
+    world.settle()
     world.finish(first.running[0])
     world.settle()
     assert len(first.running) == 1
@@ -613,3 +628,86 @@ def test_nothing_is_lost_and_nobody_waits_for_ever(seed):
         world.settle()
     assert sum(len(client.workers) for client in clients) <= world.seats.count + len(clients)
     assert world.seats.free >= 0
+
+
+# -- what a neighbour costs (S23) -------------------------------------------------------------------------------------
+
+
+class Flood:
+    """A client that always has very much to do."""
+
+    def __init__(self, client):
+        self.client = client
+        self.pinned = []
+
+    def short_calls_with_priority(self, takes=TICK):
+        line = Line(1000, client=self.client)
+        while len(self.client.scheduler.main.queue) < 300:
+            call = self.client.make(takes=takes)
+            call.line = line
+            self.client.scheduler.add(call)
+
+    def long_calls(self):
+        self.short_calls_with_priority(TAKES)
+
+    def coroutines(self):
+        while len(self.client.scheduler.lanes.queue) < 300:
+            self.client.submit(ASYNCIO)
+
+    def streams(self):
+        while len(self.client.scheduler.lanes.queue) < 300:
+            self.client.submit(THREAD)
+
+    def pinned_calls(self):
+        self.pinned = [call for call in self.pinned if call.receiver.outcome is None]
+        if not self.pinned:
+            pinning = Pinning(self.client.scheduler, self.client)
+            self.pinned = [call for _, call in pinning.run_on_all(self.client.make)]
+
+
+def percentile(world, neighbour, flood=None, calls=100):
+    """Return the 99th percentile of the seconds that calls of a client take that it submits one after the other."""
+    found, submitted, pause = [], world.now, 0
+    call = neighbour.submit()
+    while len(found) < calls:
+        if flood is not None:
+            flood()
+        world.pass_time(TICK)
+        world.settle()
+        for worker in [worker for client in world.clients for worker in client.running]:
+            if world.now >= worker.page.since + worker.running.receiver.takes - TICK / 2:
+                world.finish(worker)
+        if call is not None and call.receiver.outcome is not None:
+            found.append(world.now - submitted)
+            call, pause = None, 5
+        elif call is None:
+            pause -= 1
+            if not pause:
+                call, submitted = neighbour.submit(), world.now
+    return sorted(found)[calls * 99 // 100 - 1]
+
+
+def test_clients_that_always_have_calls_take_whole_turns():
+    world = World(1)
+    floods = [Flood(world.client()) for _ in range(2)]
+    turns = []
+    for _ in range(500):
+        for flood in floods:
+            flood.short_calls_with_priority()
+        world.pass_time(TICK)
+        world.settle()
+        for worker in [worker for client in world.clients for worker in client.running]:
+            turns.append(worker.client)
+            world.finish(worker)
+    changes = sum(before is not after for before, after in pairwise(turns))
+    assert 5 <= changes <= 12, changes  # ten turns of 50 ms, and not one for each call
+
+
+@pytest.mark.parametrize("kind", ["short_calls_with_priority", "long_calls", "pinned_calls", "coroutines", "streams"])
+@pytest.mark.parametrize("seats", [1, 2, 4])
+def test_flood_of_one_client_at_most_doubles_what_calls_of_another_take(kind, seats):
+    alone = World(seats)
+    usual = percentile(alone, alone.client())
+    world = World(seats)
+    flood = Flood(world.client())
+    assert percentile(world, world.client(), getattr(flood, kind)) <= 2 * usual + TICK

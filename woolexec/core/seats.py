@@ -4,7 +4,7 @@ How the clients of a peer share its workers: each worker serves one client, and 
 A client holds seats; each of its workers that has one may run calls in its main thread.  A worker without a seat is
 parked: it is sent no calls for its main thread, but finishes what runs in its lane.  A client that wants one more seat
 gets, in this order, a free one, that of the worker that has been idle longest, or one of the client that holds most, as
-soon as one of its calls ends.  Clients that hold equally many take turns.
+soon as one of its calls ends.  Clients that hold equally many take turns, short ones if who waits needs little.
 
 A call that waits for tasks of its own needs no seat, and goes on without asking when they have ended.  If its worker
 was parked meanwhile, it takes a seat although none may be free: there are then fewer than none, nobody is given one,
@@ -15,6 +15,8 @@ comes again: of all clients together as many as there are seats or, if these are
 """
 
 from __future__ import annotations
+
+from math import inf
 
 from woolexec.core.spares import Spares
 
@@ -63,7 +65,8 @@ class Seats:
         self._shares: list[Share] = []
         self._line: dict[Share, None] = {}  # those that want one more seat, in the order in which they asked
         self._spares = Spares(clock, after)
-        self._is_settling = self._is_armed = False
+        self._is_settling = False
+        self._rouses_at = inf
 
     def join(self, share: Share) -> None:
         """Add a client, which holds no seats yet."""
@@ -168,7 +171,7 @@ class Seats:
             return None
         giver = max(others, key=lambda share: (share.held - share.owes, -share.since))
         more = giver.held - giver.owes - wanting.held
-        left = giver.since + TURN - self.clock()
+        left = giver.since + wanting.needs - self.clock()
         if more > 1 or (more == 1 and left <= 0.0):
             return giver
         if more == 1:
@@ -176,12 +179,13 @@ class Seats:
         return None
 
     def _settle_after(self, seconds: float) -> None:
-        if not self._is_armed:
-            self._is_armed = True
+        at = self.clock() + seconds
+        if at < self._rouses_at:
+            self._rouses_at = at
             self._after(seconds, self._rouse)
 
     def _rouse(self) -> None:
-        self._is_armed = False
+        self._rouses_at = inf
         self.settle()
 
 
@@ -197,8 +201,8 @@ class Share:
         self.wake = wake
         self.owes = 0
         """The number of seats that it gives back as soon as calls of its own have ended."""
-        self.since = 0.0
-        """When it was given its last seat, in monotonic seconds."""
+        self.since = 0.0  # when it was given its last seat, in monotonic seconds
+        self.needs = 0.0  # seconds for which it used a seat last, until no call waited; at most a turn
         self._held_back: list[Any] = []  # sent no calls until a seat is given back
         self._is_held = False  # it gets no seats
 
@@ -346,7 +350,10 @@ class Share:
                 free = [worker for worker in seated if not worker.runs]
                 if not free:
                     break
-                self._park(min(free, key=lambda worker: (worker.is_busy, worker.page.since)))
+                parked = min(free, key=lambda worker: (worker.is_busy, worker.page.since))
+                has_more = self._scheduler.main.queue.head() is not None
+                self.needs = TURN if has_more else min(TURN, max(0.0, parked.page.since - self.since))
+                self._park(parked)
             workforce.limit -= 1
             self.owes -= 1
             if not self.owes:
