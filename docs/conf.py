@@ -60,7 +60,7 @@ nitpick_ignore_regex = [
     # Annotations with names that are not public.
     ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Shippable|Stays|StreamScope|T|Tls"),
     ("py:class", r"(woolexec\.options\.)?View_co"),
-    ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|(\w+\.[TF]))"),
+    ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|pool_executor\.PoolExecutor|(\w+\.[TF]))"),
     (
         "py:class",
         r"woolexec\.(api\.options_view\.EngineExecutor|futures\.call_future\.T|integrations\.pool(_results)?\.T)",

@@ -215,8 +215,8 @@ OPTIONS = {
     "priority": Option(_int32, SUBMIT),  # links send priority and resources from `line`: pinned calls have none
     "keep": Option(_flag),  # links ask for it where there is a future
     "at": Option(_place, SUBMIT, write=name_of_place),
-    "restarts": Option(_retries),
-    "max_concurrency": Option(_count_or_none, START),
+    "restarts": Option(_retries, SUBMIT),
+    "max_concurrency": Option(_count_or_none, SUBMIT, START),
 }
 """
 The options by name.

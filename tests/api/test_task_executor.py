@@ -6,11 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, wait
 
 import pytest
 
-from woolexec.api import task_executor
 from woolexec.api.task_executor import NestedExecutor, ambient, current_executor
-from woolexec.core.call import Call, Function
 from woolexec.futures.latch import Latch
-from woolexec.wire.frames import Close, Next
 from woolexec.wire.pickling import dumps
 from woolexec.worker import nested_tasks
 
@@ -33,7 +30,7 @@ class Worker:
         monkeypatch.setattr(nested_tasks, "wait_until", self.wait_until)
         monkeypatch.setattr(nested_tasks, "submit", self.submit)
 
-    def submit(self, call):
+    def submit(self, call, use=None):
         call.number = len(self.calls) + 1
         self.calls.append(call)
         self.steps.append("submit")
@@ -181,13 +178,3 @@ def test_task_is_dropped_or_ended_by_force(pool, worker, monkeypatch, force):
     assert cancelled == [(1, force)]
     assert future.ended is (ended if force else None)
     assert not future.running()
-
-
-def test_commands_of_a_stream_name_its_task(worker):
-    call = Call(Function(b"", "fn"), b"", None)
-    call.number = 5
-
-    task_executor._NestedOwner().command(call, Close(call=0))
-    task_executor._NestedOwner().pull(call)
-
-    assert worker.steps == [Close(call=5), Next(call=5)]

@@ -4,8 +4,8 @@ import pytest
 
 from tests.faults import actors
 from tests.faults.actors import Counter, Refusing, Talker
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
-from woolexec import ActorLostError, PeerPoolExecutor
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
+from woolexec import ActorLostError, PeerPoolExecutor, current_executor
 from woolexec.mesh.server.peer import Peer
 
 
@@ -105,6 +105,56 @@ def test_peer_that_is_not_trusted_cannot_call_actors(peer):
 
 def test_retries_of_a_task_s_call_are_the_owner_s_matter(pool, everywhere, tmp_path):
     assert pool.submit(_add_with_retries, everywhere[1], tmp_path / "tries").result(PATIENCE) == "third"
+
+
+class Boss:
+    """Has an actor of its own, made where it lives."""
+
+    def __init__(self):
+        self.own = current_executor().actor(Counter)
+
+    def use(self, other):
+        return self.own.submit(Counter.add, 1).result(), other.submit(Counter.add, 1).result()
+
+    def give(self):
+        return self.own
+
+
+def test_actors_and_tasks_at_peers_make_actors_which_live_at_peers(peer):
+    with joined(peer, local=1) as pool:
+        name = next(iter(pool._engine.scheduler.links)).name
+        assert pool.with_options(at=name).submit(_count, 5).result(PATIENCE) == [6, 7, 8]
+        with pool.with_options(at=name).actor(Boss) as boss, pool.actor(Counter) as counter:
+            assert boss.submit(Boss.use, counter).result(PATIENCE) == (1, 1)
+            made = [each for each in pool._engine.scheduler.actors.all if each.name == "Counter"]
+            assert {each.target and each.target.candidate is None for each in made} == {True, False}  # ours, and Boss's
+            assert pool.submit(actors.use, boss.submit(Boss.give), 2).result(PATIENCE) == [2, 3]
+        eventually(lambda: not pool._engine.scheduler.actors.all)
+
+
+def _count(start):
+    with current_executor().actor(Counter, start) as counter:
+        return [counter.submit(Counter.add, 1).result() for _ in range(3)]
+
+
+def test_actor_of_a_task_ends_with_the_peer_of_the_task():
+    with Peer(1, credentials=CREDENTIALS) as home, joined(home) as pool:
+        assert pool._engine.scheduler.links
+        with Peer(1, credentials=CREDENTIALS) as one, joined(home, one) as pool:
+            there = next(link for link in pool._engine.scheduler.links if link.candidate.address == one.address)
+            with pool.with_options(at=there.name).actor(Boss) as boss:
+                boss.submit(Boss.give).result(PATIENCE)
+                own = next(each for each in pool._engine.scheduler.actors.all if each.name == "Counter")
+                assert own.target is not there  # where there are the fewest
+                one.close()
+                eventually(lambda: own.state == "ended")
+
+
+def test_peer_that_is_not_trusted_makes_no_actors(peer):
+    with PeerPoolExecutor(peers=[peer.address], credentials=CREDENTIALS, results="plain", peers_timeout=5.0) as pool:
+        assert "cannot call actors" in str(pool.submit(_count, 1).exception(PATIENCE))
+        actors = pool._engine.scheduler.actors
+        assert actors is None or not actors.all
 
 
 def _use_once(counter):

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any, assert_type
 
 from woolexec import AsyncMap, PeerPoolExecutor, Stream, TaskInfo, current_executor, current_task, propagate, routine
-from woolexec.api.base_executor import BaseExecutor
+from woolexec.api.pool_executor import PoolExecutor
 
 
 def plain(text: str, times: int = 1) -> int:
@@ -152,7 +152,7 @@ async def views(pool: PeerPoolExecutor) -> None:
 
 async def the_pool_as_a_task_sees_it() -> None:
     pool = current_executor()
-    assert_type(pool, BaseExecutor)
+    assert_type(pool, PoolExecutor)
     assert_type(pool.submit(coroutine, 1).result(), str)
     assert_type(await pool.run(iterator, 1), Stream[int])
     assert_type(pool.map(plain, ["a"]), Generator[int, None, None])

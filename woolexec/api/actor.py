@@ -11,9 +11,8 @@ Actors: a view of a pool for the calls of the methods of one object, which is in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from woolexec.api.actor_submission import ActorSubmission, Handle, handles
 from woolexec.api.base_executor import BaseExecutor
 from woolexec.options import TaskOptions
 
@@ -50,15 +49,16 @@ class Actor(BaseExecutor, Generic[A]):
     process that made it is collected, the object ends after the calls that were submitted.
     """
 
+    _find: ClassVar[Any]
+    """Finds an actor that has travelled; set by `woolexec.api.task_actors`, which builds on this module."""
+
     def __init__(self, submission: Any, options: Any) -> None:  # users have no names for their types
-        self._submission: Any = submission  # in a task that of `woolexec.api.task_executor`
+        self._submission: Any = submission  # in a task that of `woolexec.api.task_actors`
         self._options = options
 
     @classmethod
-    def _make(cls, pool: Any, options: TaskOptions | None, made: Any, args: Any, kwargs: Any) -> Self:
+    def _make(cls, submission: Any, options: TaskOptions | None, made: Any, args: Any, kwargs: Any) -> Self:
         """Make an actor."""
-        pool._submission.check()
-        submission = ActorSubmission(Handle(pool, options, made))
         if options is None:
             submission.begin(made, args, kwargs, None)
             return cls(submission, None)
@@ -100,7 +100,7 @@ class Actor(BaseExecutor, Generic[A]):
         :param wait: return when its process has ended, or its peer has said so
         :param cancel_futures: cancel every call that has not been started
 
-        Within a task this does nothing: the object belongs to the process that made it.
+        Within a task this does nothing, unless the object was made by a task in the same worker.
         """
         self._submission.end(wait=wait, cancel=cancel_futures)
 
@@ -268,19 +268,9 @@ class Actor(BaseExecutor, Generic[A]):
         def map_async(self, fn: Any, /, *iterables: Any, **how: Any) -> Any: ...
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_actor, (self._submission.key(), self._submission.name)
+        return self._find, (self._submission.key(), self._submission.name)
 
     def __repr__(self) -> str:
         handle = self._submission.handle
-        state = "of another process" if handle is None else handle.actor.state
+        state = "of another process" if handle is None else handle.state
         return f"<Actor {self._submission.name}: {state}>"
-
-
-def find_actor(key: bytes, name: str) -> Actor[Any]:
-    """Return an actor that has travelled."""
-    handle = handles.get(key)
-    if handle is not None:
-        return Actor(ActorSubmission(handle), None)
-    from woolexec.api.task_executor import submission_to
-
-    return Actor(submission_to(key, name), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from woolexec.api.submission import Submission, beside
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.core.actor import Actor
     from woolexec.engine.actors import ActorDoor, ActorInputs
+    from woolexec.engine.function_cache import Functions
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
 
 
 _making = threading.Lock()  # held while a key is chosen
-handles: weakref.WeakValueDictionary[bytes, Handle] = weakref.WeakValueDictionary()
-"""The actors of this process that have travelled, by their keys."""
+handles: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
+"""The actors of this process that have keys: those that have travelled, and those that tasks here have made."""
 
 
 class Handle:
@@ -43,6 +45,15 @@ class Handle:
         self.actor: Actor = self.door.make(name, options, self.ended.open)
         self._finalizer = weakref.finalize(self, self.door.close, self.actor, cancel=False)
         self._finalizer.atexit = False
+
+    @property
+    def state(self) -> str:
+        """The state of the actor."""
+        return self.actor.state
+
+    def submission(self) -> ActorSubmission:
+        """Return what makes its calls."""
+        return ActorSubmission(self)
 
     def key(self) -> bytes:
         """Return the key with which tasks call the actor, which nobody guesses; it is made when it is first needed."""
@@ -64,11 +75,36 @@ class Handle:
         self.ended.wait()
 
 
+def constructor_call(
+    functions: Functions, name: str, cls: Any, args: Any, kwargs: Any, options: TaskOptions | None
+) -> Call:
+    """
+    Return the call that makes an object, without a receiver.
+
+    :param name: the actor's name
+    :raises TypeError: if the constructor is a coroutine function or a generator function
+    :raises Exception: any exception raised by pickling
+    """
+    function = functions.get(cls)
+    if function.lane:
+        raise TypeError(f"{function.name} cannot make an actor: it is a coroutine function or a generator function")
+    if function.calls_first:
+        args = cls, *args
+    payload: Any = dumps_call(args, kwargs)
+    if options is not None and options.awaited:
+        payload = beside(payload, options)
+    constructor = Function(function.payload, name, LIFE)
+    constructor.needs = function.needs
+    return Call(constructor, payload, None, options, context=context_vars.capture(name))  # type: ignore[arg-type]
+
+
 class ActorSubmission(Submission):
     """Makes the calls of one actor."""
 
     def __init__(self, handle: Handle) -> None:
-        super().__init__(handle.pool.engine, handle.pool.functions, self._hand_on_to_actor)
+        # Not a method of this object: it would be a cycle, and the actor would not end before garbage is collected.
+        hand_on = partial(handle.door.submit, handle.actor)
+        super().__init__(handle.pool.engine, handle.pool.functions, hand_on)
         self.handle = handle
 
     def check(self) -> None:
@@ -90,20 +126,10 @@ class ActorSubmission(Submission):
         """
         handle, door = self.handle, self.handle.door
         handle.pool.check()
-        function = self.functions.get(cls)
-        if function.lane:
-            raise TypeError(f"{function.name} cannot make an actor: it is a coroutine function or a generator function")
-        if function.calls_first:
-            args = cls, *args
-        payload = dumps_call(args, kwargs)
-        if options is not None and options.awaited:
-            payload = beside(payload, options)
-        context = context_vars.capture(handle.actor.name)
-        constructor = Function(function.payload, handle.actor.name, LIFE)
-        constructor.needs = function.needs
-        life = Call(constructor, payload, handle.actor, options, context=context)
+        life = constructor_call(self.functions, self.name, cls, args, kwargs, options)
+        life.receiver = handle.actor
         door.line_up(life)
-        if payload.__class__ is Unbound:
+        if life.payload.__class__ is Unbound:
             from woolexec.api.inputs import hold
 
             if hold(life, self._holder(), life.name):
@@ -127,9 +153,6 @@ class ActorSubmission(Submission):
         self.handle.close(cancel=cancel)
         if wait:
             self.handle.wait()
-
-    def _hand_on_to_actor(self, call: Call) -> None:
-        self.handle.door.submit(self.handle.actor, call)
 
     def _holder(self) -> ActorInputs:
         return self.handle.door.holder(self.handle.actor)

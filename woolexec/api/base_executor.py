@@ -36,7 +36,7 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
     """
     An executor that runs coroutine functions and generator functions as well.
 
-    This is the type that `current_executor` returns.
+    Pools, their views and actors are of this type.
     """
 
     _options: TaskOptions | None

@@ -232,6 +232,21 @@ def _complete(entry: Any, payload: Any) -> None:
         line_up(entry)
 
 
+def wait_for_values(entry: Call, holder: Holder) -> None:
+    """
+    Wait for the inputs of a call that has an `Unbound` payload, and give it their values.
+
+    :raises Exception: that of an input that has failed, or whatever pickling raises
+    """
+    unbound = entry.payload
+    for each in (*unbound.inputs, *unbound.beside):
+        each.result()
+    for each in unbound.wishes:
+        with contextlib.suppress(Exception):
+            each.exception()
+    entry.payload = bind(unbound, [_value_of(each, holder) for each in unbound.inputs])
+
+
 def _copied(values: list[Any]) -> int:
     """Return how many bytes are copied to join these values to the arguments."""
     return sum([len(each) for each in values if not isinstance(each, Value)])

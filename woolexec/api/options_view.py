@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import wait
 
-from woolexec.api.base_executor import BaseExecutor
 from woolexec.api.map import map_chunks
 from woolexec.api.map_batches import FutureSender
+from woolexec.api.pool_executor import PoolExecutor
 from woolexec.api.task_executor import current_executor
 
 TYPE_CHECKING = False
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Iterable
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
-    from woolexec.api.actor import Actor
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.map_batches import ChunkSender
@@ -28,7 +27,7 @@ else:
     from woolexec.api.overload import overload
 
 
-class EngineExecutor(BaseExecutor):
+class EngineExecutor(PoolExecutor):
     """Base class of an executor with an engine and of its views."""
 
     _pool: EngineExecutor
@@ -114,23 +113,11 @@ class EngineExecutor(BaseExecutor):
         await all_done([future for _, future in made], abandon=self._abandons)
         return {key(): future for key, future in made}
 
-    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Actor[T]:
-        """
-        Make an object in a worker process of its own; return a view of this executor for the calls of its methods.
+    def _new_actor(self, options: TaskOptions | None, cls: Any) -> Any:
+        from woolexec.api.actor_submission import ActorSubmission, Handle
 
-        The constructor is called as ``cls(*args, **kwargs)``.  What it raises is raised by the calls of the methods.
-        With `with_options` before this, `restarts`, `max_concurrency`, `require`, `near`, `at`, `priority` and `name`
-        are about the object, `timeout` about the constructor and each call, and the others about each call.
-
-        The object ends with the returned view, by `Actor.shutdown`, or with this executor, after the calls that were
-        submitted.
-
-        :raises RuntimeError: after `shutdown`, at the interpreter's end, or in a forked child
-        :raises Exception: any exception raised by pickling the class and the arguments
-        """
-        from woolexec.api.actor import Actor
-
-        return Actor._make(self._pool, self._options, cls, args, kwargs)
+        self._submission.check()
+        return ActorSubmission(Handle(self._pool, options, cls))
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         raise NotImplementedError

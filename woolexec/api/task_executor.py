@@ -7,47 +7,33 @@ meanwhile, so recursion may be deeper than the number of workers.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future  # before `_base`, as asyncio does in another thread: see the test
-from concurrent.futures._base import PENDING
 from contextvars import ContextVar
 
-from woolexec.api.base_executor import BaseExecutor
-from woolexec.api.submission import Submission
-from woolexec.core.call import Function
-from woolexec.engine.function_cache import Functions
-from woolexec.futures.call_future import CallFuture
-from woolexec.resources import Line
-from woolexec.wire.frames import Next
+from woolexec.api.nested_submission import submission
+from woolexec.api.pool_executor import PoolExecutor
 from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+    from typing import Any, Self
 
-    from woolexec.core.call import Call
-    from woolexec.futures.latch import Latch
     from woolexec.options import TaskOptions
-    from woolexec.wire.payload import File
-    from woolexec.wire.values import Value
-
-    P = ParamSpec("P")
-    T = TypeVar("T")
-
-_MOMENT = 0.001
 
 
-class NestedExecutor(BaseExecutor):
+class NestedExecutor(PoolExecutor):
     """Submits tasks to the pool that the calling task runs in."""
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self._options = options
-        self._submission = _submission
+        self._submission = submission
 
     def _view(self, options: TaskOptions) -> NestedExecutor:
         return NestedExecutor(options)
+
+    def _new_actor(self, options: TaskOptions | None, cls: Any) -> Any:
+        from woolexec.api.task_actors import new_actor
+
+        return new_actor(options, cls)
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,235 +48,11 @@ class NestedExecutor(BaseExecutor):
         return current_executor, ()
 
 
-class _NestedFuture(CallFuture["T"]):
-    """A future in a worker: the thread that waits for it reads the worker's socket, if no other thread does."""
-
-    __slots__ = ()
-
-    def done(self) -> bool:
-        """Return True if the task is done or cancelled; wait a moment, or a loop that polls would starve the task."""
-        if self._state is PENDING and self._latch is None and self._callbacks is None and nested_tasks.must_read():
-            nested_tasks.wait_until(lambda: self._state is not PENDING, _MOMENT)
-        return super().done()
-
-    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Call a function when the task is done; the caller does not read the socket meanwhile."""
-        nested_tasks.wait_lane()
-        super().add_done_callback(fn)
-
-    @property
-    def latch(self) -> Latch:
-        """The latch that opens when the future is done; a thread that waits for it does not read the socket."""
-        nested_tasks.wait_lane()
-        return super().latch
-
-    @staticmethod
-    def _make_waiters() -> list[Any]:
-        return _Waiters()
-
-
-nested_tasks.unfinished.add(_NestedFuture)
-
-
-class _Waiters(list["Any"]):
-    """The waiters that `wait` and `as_completed` add to a future; their events are replaced by ones that read."""
-
-    def append(self, waiter: Any) -> None:
-        """Add a waiter."""
-        if not isinstance(waiter.event, _ReadingEvent):
-            waiter.event = _ReadingEvent()
-        super().append(waiter)
-
-
-class _ReadingEvent(threading.Event):
-    """An event whose `wait` reads the worker's socket, or makes another thread read it."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, or for `timeout` seconds."""
-        if not nested_tasks.must_read():
-            nested_tasks.wait_lane()
-            return super().wait(timeout)
-        nested_tasks.wait_until(self.is_set, timeout)
-        return self.is_set()
-
-
-class _NestedOwner:
-    """The owner of the calls behind the futures and streams of nested tasks."""
-
-    closes_streams = False
-
-    def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-        """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
-        call = future.outstanding_call
-        if call is not None and _claim(call):
-            nested_tasks.held.discard(call)
-            return True
-        if call is not None:
-            if force:
-                future.ended = nested_tasks.when_ended(call.number)
-            nested_tasks.cancel(call.number, force=force)
-        return force
-
-    def is_running(self, future: CallFuture[Any]) -> bool:
-        """Return False: the worker does not know."""
-        return False
-
-    def wait(self, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Give up the place and wait, if this thread must read; else return False."""
-        if not nested_tasks.must_read():
-            return False
-        nested_tasks.wait_until(lambda: not future.is_wanted, timeout)
-        return True
-
-    def wait_for(self, is_done: Callable[[], bool]) -> bool:
-        """Like `wait`, for a stream."""
-        if not nested_tasks.must_read():
-            return False
-        nested_tasks.wait_until(is_done, None)
-        return True
-
-    def command(self, call: Call, frame: Any, file: File | None = None) -> None:
-        """Send a command to the engine."""
-        frame.call = call.number
-        nested_tasks.send(frame, file)
-
-    def pull(self, call: Call) -> None:
-        """Send the command for one item to the engine."""
-        nested_tasks.send(Next(call=call.number))
-
-    def run_elsewhere(self, piece: Callable[[], object]) -> None:
-        """Run it in a new thread: the thread that reads outcomes must not wait for user code."""
-        try:
-            threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
-        except RuntimeError:  # no thread can be started
-            piece()
-
-
-def _hand_on(call: Call) -> None:
-    if call.function.is_stream:
-        nested_tasks.open_worker()
-    nested_tasks.submit(call)
-
-
-class _NestedHolder:
-    """Holds the tasks of one call that lack values; they are not sent to the engine before."""
-
-    shares: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self._job = nested_tasks.submitting_job()
-
-    def takes(self, value: Value) -> bool:
-        """Return whether it is here, as all are that a task has put."""
-        return not value.is_kept
-
-    def hold(self, entry: Call) -> None:
-        """Hold a task; the outcomes of its inputs are read meanwhile."""
-        _unclaimed.add(entry)
-        nested_tasks.held.add(entry)
-        nested_tasks.open_worker()
-
-    def release(self, entry: Call, payload: Any) -> None:
-        """Send a task, unless it was cancelled."""
-        if _claim(entry):
-            entry.payload = payload
-            nested_tasks.submit(entry, self._job)
-            nested_tasks.held.discard(entry)
-
-    def drop(self, entry: Call, payload: Any) -> None:
-        """End a task that gets no values."""
-        if _claim(entry):
-            _ending.append((entry, payload))
-            while _ending and _ends.acquire(blocking=False):  # one after the other: a long chain is no recursion
-                try:
-                    while _ending:
-                        ended, payload = _ending.popleft()
-                        ended.receiver.deliver_failure(ended, payload)
-                        nested_tasks.held.discard(ended)
-                finally:
-                    _ends.release()
-
-
-_unclaimed: set[Call] = set()
-_ending: deque[tuple[Call, Any]] = deque()
-_ends = threading.Lock()  # held by the thread that ends tasks
-
-
-def _claim(call: Call) -> bool:
-    """Decide between those who send, end and cancel a task that is held: exactly one succeeds."""
-    try:
-        _unclaimed.remove(call)
-    except KeyError:
-        return False
-    return True
-
-
-class _NestedSubmission(Submission):
-    def _holder(self) -> _NestedHolder:
-        return _NestedHolder()
-
-
-class _ActorHolder(_NestedHolder):
-    """Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere."""
-
-    shares: ClassVar[bool] = False
-
-    def __init__(self, key: bytes) -> None:
-        super().__init__()
-        self._key = key
-
-    def takes(self, value: Value) -> bool:
-        """Return False: calls of an actor refer to no values."""
-        return False
-
-    def release(self, entry: Call, payload: Any) -> None:
-        """Send a call, unless it was cancelled."""
-        entry.line = Line(actor=self._key)
-        super().release(entry, payload)
-
-
-class _NestedActorSubmission(Submission):
-    """
-    Makes the calls of an actor, in a task.
-
-    :param key: names the actor; only its handles have it
-    :param name: its name
-    """
-
-    handle: ClassVar[None] = None
-
-    def __init__(self, key: bytes, name: str) -> None:
-        super().__init__(_submission._owner, _submission.functions, self._hand_on_to_actor, _NestedFuture)
-        self._key, self.name = key, name
-
-    def _hand_on_to_actor(self, call: Call) -> None:
-        call.line = Line(actor=self._key)
-        _hand_on(call)
-
-    def _holder(self) -> _ActorHolder:
-        return _ActorHolder(self._key)
-
-    def key(self) -> bytes:
-        """Return the key with which tasks call the actor."""
-        return self._key
-
-    def end(self, *, wait: bool, cancel: bool) -> None:
-        """Do nothing: the actor belongs to the process that made it."""
-
-
-_submission = _NestedSubmission(_NestedOwner(), Functions(Function, is_nested=True), _hand_on, _NestedFuture)
-
-
-def submission_to(key: bytes, name: str) -> Any:
-    """Return what makes the calls of an actor in this task."""
-    return _NestedActorSubmission(key, name)
-
-
-ambient: ContextVar[BaseExecutor | None] = ContextVar("woolexec_ambient", default=None)
+ambient: ContextVar[PoolExecutor | None] = ContextVar("woolexec_ambient", default=None)
 """The pool of the innermost ``with`` or ``async with`` block around the running code."""
 
 
-def current_executor() -> BaseExecutor:
+def current_executor() -> PoolExecutor:
     """
     Return the pool of the innermost enclosing ``with`` or ``async with`` block, or else the one that this task runs in.
 

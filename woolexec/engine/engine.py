@@ -124,7 +124,7 @@ class Engine:
         self.submit = rounds.dispatcher.submit
         self.submit_chunk = rounds.dispatcher.submit_chunk
         self.inputs = partial(_inputs_of, rounds)
-        self.actors = partial(_actors_of, rounds)
+        self.actors = rounds.dispatcher.nested.elsewhere.actors = partial(_actors_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell, self.inspect = rounds.loop.tell, rounds.inspect
         self.let_go = rounds.dispatcher.values.let_go

@@ -49,7 +49,7 @@ class Links:
         self.failed = rounds.outcomes.failed
         self.returned = rounds.outcomes.returned
         self.called = rounds.outcomes.called
-        self.ups: dict[Any, None] = dispatcher.nested.ups
+        self.ups: dict[Any, None] = dispatcher.nested.elsewhere.ups
         """The clients of this engine, by way of their links, who may know actors that tasks here call."""
         self.command = dispatcher.command
         self.is_running = dispatcher.is_running

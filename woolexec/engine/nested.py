@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from functools import partial
 
-from woolexec import errors
-from woolexec.core.call import LANES, Call, Function, Pulled
+from woolexec.core.call import LANES, LIFE, Call, Function
+from woolexec.engine.elsewhere import Elsewhere, LifeReceiver
+from woolexec.engine.nested_receiver import Receiver, plain_above
 from woolexec.engine.submission import submit
 from woolexec.engine.worker_process import unread_by
 from woolexec.options import TaskOptions
-from woolexec.resources import Line
-from woolexec.wire.exceptions import ConstructorFailed, dump_failure
-from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Return, Started, Submit, Yield
+from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.frames import COMMANDS, Cancel, Close, Drop, Keep, Raise, Submit
 from woolexec.wire.payload import File, attach
 from woolexec.wire.values import Value, WithValues
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from woolexec.core.scheduler import Scheduler
@@ -70,18 +69,16 @@ class NestedTasks:
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._end = end
-        self._tasks: dict[tuple[int, int], _Receiver] = {}
+        self._tasks: dict[tuple[int, int], Receiver] = {}
         self._limit = limit
         self._size = 0  # see `size`
         self._freed: deque[int] = deque()  # bytes of values that are gone; what it is filled by must not refer to us
         self._functions: dict[Function, int] = {}  # the number of tasks of each
         self._told: dict[int, int] = {}  # by worker: the maximum of the bytes of outcomes that it has not read
         self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
-        self.ups: dict[Any, None] = {}  # the clients of this engine, who may know actors that it does not
+        self.elsewhere = Elsewhere(scheduler)
         self.on_first: Callable[[], object] | None = None
         """Called once, when the first task is submitted."""
-        self.look_up: Callable[[str, Callable[[bytes], object]], object]
-        """Called with a name of this program's ``__main__``, and with what to call with its pickle."""
 
     def hear(self, worker: Worker, frame: Any, broken: BaseException | None) -> None:
         """Handle a frame that a worker's call sent about its tasks."""
@@ -108,7 +105,7 @@ class NestedTasks:
 
         :raises ValueError: if its lane is none, or its number is that of another task
         """
-        if frame.lane not in LANES:
+        if frame.lane not in LANES and not (frame.lane == LIFE and frame.actor):
             raise ValueError(f"there is no lane {frame.lane}")
         if (worker.id, frame.task) in self._tasks:
             raise ValueError(f"task {frame.task} is already outstanding")
@@ -132,65 +129,20 @@ class NestedTasks:
             values = [self._values[worker.id, number] for number in frame.values]
             broken = next((each for each in values if isinstance(each, BaseException)), broken)
             frame.payload = WithValues(frame.payload, values)
-        receiver = _Receiver(self, worker, frame.task, size)
+        receiver = (LifeReceiver if frame.lane == LIFE else Receiver)(self, worker, frame.task, size)
         call = Call(function, frame.payload, receiver, options, frame.parent, context=frame.context)
         parent = worker.lane_place.outstanding.get(frame.parent)
         add: Callable[[Call], object] = self._scheduler.add
-        if frame.main_name:
-            add = self._way_to_main(worker, call, frame.main_name)
-        elif frame.actor:
-            add = self._way_to_actor(worker, call, frame.actor)
+        if frame.main_name or frame.actor:
+            add = self.elsewhere.way_of(worker, call, frame)
         elif worker.actor is not None:  # it runs no other calls: the nearest call in another worker may run it
-            call.ancestor = next((each.number for each, at in self._above(worker, call) if at.actor is None), 0)
+            call.ancestor = next((each.number for each, at in plain_above(worker, call) if at.actor is None), 0)
         elif parent is not None:  # the parent runs in a lane; its ancestor holds a main thread
             call.ancestor = parent.ancestor
         self._tasks[worker.id, frame.task] = receiver
         self._functions[function] = self._functions.get(function, 0) + 1
         self._size += added
         submit(call, broken, add)
-
-    def _above(self, worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
-        """Yield the plain calls above one that this worker has submitted, and where each of them runs."""
-        number = call.parent
-        while (above := worker.place_of(number).outstanding.get(number)) is not None:
-            if not above.function.lane:
-                yield above, worker
-            if not isinstance(above.receiver, _Receiver):
-                return
-            worker, number = above.receiver.worker, above.parent
-
-    def _way_to_actor(self, worker: Worker, call: Call, key: bytes) -> Callable[[Call], object]:
-        """
-        Return what runs a call of an actor: the scheduler, or the client of this engine, who may know it.
-
-        If a plain method of that actor waits for it, by way of other tasks, it runs on top of that: it is its ancestor.
-        """
-        actors = self._scheduler.actors
-        actor = None if actors is None else actors.by_key.get(key)
-        if actor is None:
-            call.ancestor = 0
-            return self._way_up(worker, call, actor=key) or _fail
-        line = Line(actor=actor)
-        call.line, call.ancestor = line, 0
-        for each, at in self._above(worker, call):
-            if at.actor is actor or each.line == line:
-                call.ancestor = each.number
-                break
-        return self._scheduler.add
-
-    def _way_to_main(self, worker: Worker, call: Call, name: str) -> Callable[[Call], object]:
-        """Return what finds out for a call what a name of ``__main__`` stands for: the client of this engine, or us."""
-
-        def look_up(call: Call) -> None:
-            call.move("fail")  # nothing of it is to run
-            self.look_up(name, partial(call.receiver.deliver, call))
-
-        return self._way_up(worker, call, main_name=name) or look_up
-
-    def _way_up(self, worker: Worker, call: Call, **what: Any) -> Callable[[Call], object] | None:
-        """Return what passes a call on to the client of this engine; None: it has none."""
-        up = min(self.ups, key=lambda each: each.hops, default=None)
-        return None if up is None else partial(up.pass_on, parent=_known_above(worker, call.parent), **what)
 
     def _lack(self, what: str, size: int) -> MemoryError | None:
         """Return an error if there is no room for this beside others."""
@@ -230,6 +182,9 @@ class NestedTasks:
         """Cancel a task or, with `force`, end it where it runs; the call that submitted it is told."""
         receiver = self._tasks.get((worker.id, task))
         if receiver is None:
+            return
+        if isinstance(receiver, LifeReceiver):
+            receiver.end(cancel=force)
             return
         call = receiver.outstanding_call
         place = call.place
@@ -273,12 +228,12 @@ class NestedTasks:
         """End the tasks of a dead worker's calls, because nothing waits for them any more."""
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
-            self._remove((worker_id, task))
+            self.remove((worker_id, task))
         self._told.pop(worker.id, None)
         for key in [key for key in self._values if key[0] == worker.id]:
             del self._values[key]
 
-    def _remove(self, key: tuple[int, int]) -> bool:
+    def remove(self, key: tuple[int, int]) -> bool:
         """Forget a task; return False if it is not known."""
         receiver = self._tasks.pop(key, None)
         if receiver is None:
@@ -291,9 +246,9 @@ class NestedTasks:
             self._size -= len(function.payload)
         return True
 
-    def finish(self, receiver: _Receiver, frame: Message, payload: Any = None) -> None:
+    def finish(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
         """Send the outcome of a task to the worker that submitted it."""
-        if not self._remove((receiver.worker.id, receiver.task)):
+        if not self.remove((receiver.worker.id, receiver.task)):
             return
         size = len(frame.payload if payload is None else payload)  # type: ignore[attr-defined]  # outcomes have one
         if receiver.worker.candidate is None and self._is_too_much(receiver.worker, size):
@@ -309,7 +264,7 @@ class NestedTasks:
         self._told[worker.id] = told
         return told > self._limit and told > size
 
-    def tell(self, receiver: _Receiver, frame: Message, payload: Any = None) -> None:
+    def tell(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
         """Send a frame, which may have a payload, to the worker that submitted a task."""
         worker: Any = receiver.worker
         if not worker.is_dead:
@@ -317,76 +272,3 @@ class NestedTasks:
             self._dispatcher.due.add(worker)
             if worker.candidate is None and receiver.outstanding_call.parent in worker.lane_place.outstanding:
                 self._dispatcher.interrupt_reader(worker)
-
-
-def _fail(call: Call) -> None:
-    error = errors.ActorLostError(f"{call.name} was not run, because the actor has ended")
-    call.receiver.deliver_failure(call, error)
-
-
-def _known_above(worker: Any, number: int) -> int:
-    """Return the client's number of the nearest call above a task that came from the client; 0: there is none."""
-    while (above := worker.place_of(number).outstanding.get(number)) is not None:
-        receiver = above.receiver
-        if not isinstance(receiver, _Receiver):
-            return getattr(receiver, "number", 0)
-        worker, number = receiver.worker, above.parent
-    return 0
-
-
-class _Receiver(Pulled):
-    """Receives the outcome and the items of one nested task."""
-
-    outstanding_call: Call
-
-    def __init__(self, tasks: NestedTasks, worker: Worker, task: int, size: int) -> None:
-        self._tasks = tasks
-        self.size = size
-        self.worker = worker
-        self.task = task
-        self.has_started = False
-
-    @property
-    def is_open(self) -> bool:  # type: ignore[override]  # computed when it is read
-        """It is a stream, and the task that opened it, and would have closed it, has ended."""
-        return self.has_started and self._tasks.is_orphan(self.outstanding_call)
-
-    def deliver(self, call: Call, payload: Any) -> None:
-        """Send the encoded value to the worker."""
-        self.deliver_context(call, b"", payload)
-
-    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
-        """Send the encoded value to the worker, with changed context variables."""
-        frame = Return(call=(self.task,), seconds=(0.0,))
-        frame.context = context
-        self._tasks.finish(self, frame, payload)
-
-    def deliver_failure(self, call: Call, payload: Any) -> None:
-        """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
-        if payload is None:
-            payload = b""
-        elif isinstance(payload, ConstructorFailed):
-            payload = payload.payload  # nothing is unpickled here, so there is no note
-        if isinstance(payload, BaseException):
-            payload = dump_failure(payload)
-        self._tasks.finish(self, Raise(call=self.task, payload=payload))
-
-    def deliver_start(self, call: Call) -> None:
-        """Tell the worker that a stream can be pulled."""
-        self.has_started = True
-        self._tasks.tell(self, Started(call=(self.task,)))
-
-    def give_up(self, error: OSError) -> None:
-        """End a stream because no descriptor was left to receive an item, or a value that was sent into it."""
-        call = self.outstanding_call
-        self.deliver_failure(call, error)
-        self._tasks.cancel(call)
-
-    def deliver_item(self, call: Call, frame: Yield) -> None:
-        """Pass on items of a stream."""
-        if isinstance(frame.payload, OSError):
-            self.give_up(frame.payload)
-            return
-        below = Yield(call=self.task)
-        below.count, below.context = frame.count, frame.context
-        self._tasks.tell(self, below, frame.payload)

@@ -51,7 +51,7 @@ class Outcomes:
         self._scheduler = scheduler
         self._supervisor = supervisor
         self._nested = nested
-        nested.look_up = self._look_up
+        nested.elsewhere.look_up = self._look_up
 
     # -- from workers -------------------------------------------------------------------------------------------
 

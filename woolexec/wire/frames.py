@@ -144,6 +144,8 @@ class Options(Message):
     require: tuple[str, ...] = STRINGS(8)
     near: str = STRING(9)
     at: str = STRING(10)
+    restarts: int = UINT(11)
+    max_concurrency: int = UINT(12)
 
 
 class Submit(Frame, number=7):

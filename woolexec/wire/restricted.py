@@ -146,7 +146,7 @@ def _executor() -> Any:
 def _actor(key: bytes, name: str) -> Any:
     from importlib import import_module
 
-    return import_module("woolexec.api.actor").find_actor(bytes(key), str(name))
+    return import_module("woolexec.api.task_actors").find_actor(bytes(key), str(name))
 
 
 def _pickled(body: Any, buffers: Any = ()) -> Pickled:
@@ -155,7 +155,7 @@ def _pickled(body: Any, buffers: Any = ()) -> Pickled:
 
 _IN_TASKS = {
     "woolexec.api.task_executor:current_executor": Constructor(_executor),
-    "woolexec.api.actor:find_actor": Constructor(_actor),
+    "woolexec.api.task_actors:find_actor": Constructor(_actor),
     "woolexec.wire.pickling:Pickled": Constructor(_pickled),
     "woolexec.wire.inputs:load_bound": Constructor(inputs.load_bound),
     "woolexec.wire.inputs:value_of": Constructor(inputs.value_of),

@@ -232,7 +232,7 @@ class Submit(_message.Message):
     def __init__(self, task: _Optional[int] = ..., parent: _Optional[int] = ..., function: _Optional[bytes] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., options: _Optional[_Union[Options, _Mapping]] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., name: _Optional[str] = ..., code: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[int]] = ..., actor: _Optional[bytes] = ..., main_name: _Optional[str] = ...) -> None: ...
 
 class Options(_message.Message):
-    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back", "priority", "require", "near", "at")
+    __slots__ = ("timeout", "retries", "idempotent", "name", "retry_on", "context_back", "priority", "require", "near", "at", "restarts", "max_concurrency")
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENT_FIELD_NUMBER: _ClassVar[int]
@@ -243,6 +243,8 @@ class Options(_message.Message):
     REQUIRE_FIELD_NUMBER: _ClassVar[int]
     NEAR_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
     timeout: float
     retries: int
     idempotent: bool
@@ -253,7 +255,9 @@ class Options(_message.Message):
     require: _containers.RepeatedScalarFieldContainer[str]
     near: str
     at: str
-    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ..., near: _Optional[str] = ..., at: _Optional[str] = ...) -> None: ...
+    restarts: int
+    max_concurrency: int
+    def __init__(self, timeout: _Optional[float] = ..., retries: _Optional[int] = ..., idempotent: _Optional[bool] = ..., name: _Optional[str] = ..., retry_on: _Optional[_Iterable[str]] = ..., context_back: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ..., near: _Optional[str] = ..., at: _Optional[str] = ..., restarts: _Optional[int] = ..., max_concurrency: _Optional[int] = ...) -> None: ...
 
 class Wait(_message.Message):
     __slots__ = ("call", "serial", "stays")

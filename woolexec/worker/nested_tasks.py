@@ -69,6 +69,8 @@ mark: Callable[[Any], Any] | None = None
 _numbers = itertools.count(1)
 _tasks: dict[int, Any] = {}
 """Nested tasks that have not ended, by number."""
+_uses: dict[int, object] = {}
+"""What is kept until some of them have ended."""
 
 
 unfinished: set[Any] = {CoroutineType}
@@ -96,8 +98,15 @@ def _marked(payload: Any) -> Any:
     return payload if mark is None or not payload or isinstance(payload, OSError) else mark(payload)
 
 
+def _ended(number: int) -> Any:
+    """Forget a nested task; return its receiver."""
+    if _uses:
+        _uses.pop(number, None)
+    return _tasks.pop(number, None)
+
+
 def _returned(frame: Return) -> None:
-    receiver = _tasks.pop(frame.call[0], None)
+    receiver = _ended(frame.call[0])
     if receiver is None:
         return
     if frame.context:
@@ -107,7 +116,7 @@ def _returned(frame: Return) -> None:
 
 
 def _raised(frame: Raise) -> None:
-    receiver = _tasks.pop(frame.call, None)
+    receiver = _ended(frame.call)
     if receiver is not None:
         receiver.deliver_failure(None, _marked(frame.payload) or None)  # no payload: it was cancelled
 
@@ -148,17 +157,20 @@ def submitting_job() -> Job:
     return job
 
 
-def submit(call: Call, job: Job | None = None) -> None:
+def submit(call: Call, job: Job | None = None, use: object = None) -> None:
     """
     Send a nested task to the engine; its outcome is delivered to the call's receiver.
 
     :param job: the call that submits it; None: the one that runs here
+    :param use: kept until it has ended
     :raises RuntimeError: if this process is not a worker, or no call is running
     """
     job = job or submitting_job()
     assert worker is not None
     call.number = number = next(_numbers)
     _tasks[number] = call.receiver
+    if use is not None:
+        _uses[number] = use
     function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on
     frame = Submit(task=number, parent=job.number, function=function.payload, name=function.name, lane=function.lane)
     setup = job.slot.setup

@@ -87,6 +87,10 @@ class Upward(Remote):
         else:
             self._outbox.put_frame(ABOVE | frame.call, frame, file)
 
+    def end_actor(self, number: int, *, cancel: bool) -> None:
+        """End an actor that a task here has made, by the number of its life."""
+        self._outbox.put(encode(Close(call=number) if cancel else Cancel(call=number)), ABOVE | number)
+
     def flush(self) -> bool:
         """Return True: the outbox does the writing."""
         return True

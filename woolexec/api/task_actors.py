@@ -1,0 +1,193 @@
+"""
+Actors in tasks: the calls of those whose handles they have, and those that they make.
+
+An actor that a task makes belongs to the process that has the pool, as any other does, but it ends with the handle in
+the worker of the task, after the calls that this worker has submitted.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from woolexec.api.actor import Actor
+from woolexec.api.actor_submission import constructor_call, handles
+from woolexec.api.nested_submission import OWNER, NestedFuture, NestedHolder, hand_on, submission
+from woolexec.api.submission import Submission
+from woolexec.engine.dispatcher import AFTER_SHUTDOWN
+from woolexec.engine.function_cache import name_of
+from woolexec.futures.latch import Latch
+from woolexec.resources import Line
+from woolexec.wire.inputs import Unbound
+from woolexec.worker import nested_tasks
+
+if TYPE_CHECKING:
+    from woolexec.core.call import Call
+    from woolexec.options import TaskOptions
+    from woolexec.wire.values import Value
+
+
+class _Use:
+    """The actor is in use here: of the handle, and of each call until its outcome is here."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Life:
+    """Receives the end of an actor."""
+
+    def __init__(self) -> None:
+        self.ended = Latch()  # opens when the actor has ended
+
+    def deliver(self, call: Any, payload: Any) -> None:
+        """Note that it has ended."""
+        self.ended.open()
+
+    deliver_context: ClassVar[Any] = deliver
+    deliver_failure: ClassVar[Any] = deliver
+
+
+class TaskHandle:
+    """What the views of an actor share that a task in this worker has made; it ends when this is collected."""
+
+    def __init__(self, options: TaskOptions | None, cls: Any) -> None:
+        nested_tasks.submitting_job()  # or there is an error
+        self.name = (options.name if options is not None else None) or name_of(cls)
+        self._key = os.urandom(16)
+        self._life = _Life()
+        self._number = 0
+        self.use: _Use | None = _Use()
+        handles[self._key] = self
+
+    @property
+    def state(self) -> str:
+        """Whether it has ended, as far as is known here."""
+        return "ended" if self._life.ended.is_open else "made by a task"
+
+    def key(self) -> bytes:
+        """Return the key with which tasks call the actor."""
+        return self._key
+
+    def submission(self) -> TaskActorSubmission:
+        """Return what makes its calls."""
+        return TaskActorSubmission(self._key, self.name, self)
+
+    def begin(self, life: Call) -> None:
+        """Have the object made."""
+        life.receiver, life.line = self._life, Line(actor=self._key)
+        nested_tasks.submit(life)
+        self._number = life.number
+        weakref.finalize(self.use, nested_tasks.cancel, life.number).atexit = False
+
+    def close(self, *, cancel: bool) -> None:
+        """Accept no more calls; end the actor after those that were submitted here."""
+        self.use = None
+        if cancel:
+            nested_tasks.cancel(self._number, force=True)
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        ended = self._life.ended
+        if nested_tasks.must_read():
+            nested_tasks.wait_until(lambda: ended.is_open, None)
+        else:
+            nested_tasks.wait_lane()
+            ended.wait()
+
+
+def new_actor(options: TaskOptions | None, cls: Any) -> TaskActorSubmission:
+    """Return what makes the calls of an actor that a task makes."""
+    return TaskHandle(options, cls).submission()
+
+
+class _ActorHolder(NestedHolder):
+    """Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere."""
+
+    shares: ClassVar[bool] = False
+
+    def __init__(self, key: bytes, use: _Use | None) -> None:
+        super().__init__(use)
+        self._key = key
+
+    def takes(self, value: Value) -> bool:
+        """Return False: calls of an actor refer to no values."""
+        return False
+
+    def release(self, entry: Call, payload: Any) -> None:
+        """Send a call, unless it was cancelled."""
+        entry.line = Line(actor=self._key)
+        super().release(entry, payload)
+
+
+def _hand_on_to(key: bytes, handle: TaskHandle | None, call: Call) -> None:
+    call.line = Line(actor=key)
+    hand_on(call, None if handle is None else handle.use)
+
+
+class TaskActorSubmission(Submission):
+    """
+    Makes the calls of an actor, in a task.
+
+    :param key: names the actor; only its handles have it
+    :param name: its name
+    :param handle: if it was made in this worker
+    """
+
+    def __init__(self, key: bytes, name: str, handle: TaskHandle | None = None) -> None:
+        super().__init__(OWNER, submission.functions, partial(_hand_on_to, key, handle), NestedFuture)
+        self._key, self.name, self.handle = key, name, handle
+
+    def check(self) -> None:
+        """
+        Check that calls are accepted.
+
+        :raises RuntimeError: if the actor was shut down here, or this is no worker
+        """
+        if nested_tasks.worker is None:
+            raise RuntimeError(f"only tasks and actors can call the actor {self.name}, which a task has made")
+        if self.handle is not None and self.handle.use is None:
+            raise RuntimeError(AFTER_SHUTDOWN)
+
+    def begin(self, cls: Any, args: Any, kwargs: Any, options: TaskOptions | None) -> None:
+        """
+        Have the object made, when the futures among the arguments are done, for which this waits.
+
+        :raises Exception: that of such a future, or any exception raised by pickling
+        """
+        assert self.handle is not None
+        life = constructor_call(self.functions, self.name, cls, args, kwargs, options)
+        if life.payload.__class__ is Unbound:
+            from woolexec.api.inputs import wait_for_values
+
+            wait_for_values(life, self._holder())
+        self.handle.begin(life)
+
+    def _holder(self) -> _ActorHolder:
+        return _ActorHolder(self._key, None if self.handle is None else self.handle.use)
+
+    def key(self) -> bytes:
+        """Return the key with which tasks call the actor."""
+        return self._key
+
+    def end(self, *, wait: bool, cancel: bool) -> None:
+        """End the actor after its calls, if it was made in this worker."""
+        if self.handle is not None:
+            self.handle.close(cancel=cancel)
+            if wait:
+                self.handle.wait()
+
+
+def find_actor(key: bytes, name: str) -> Actor[Any]:
+    """Return an actor that has travelled."""
+    handle = handles.get(key)
+    return Actor(TaskActorSubmission(key, name) if handle is None else handle.submission(), None)
+
+
+Actor._find = staticmethod(find_actor)
+
+
+def make_actor(submission: Any, options: TaskOptions | None, cls: Any, args: Any, kwargs: Any) -> Actor[Any]:
+    """Make an actor."""
+    return Actor._make(submission, options, cls, args, kwargs)

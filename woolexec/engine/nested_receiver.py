@@ -1,0 +1,113 @@
+"""Receives what becomes of a nested task, for the worker that has submitted it."""
+
+from __future__ import annotations
+
+from woolexec.core.call import Pulled
+from woolexec.wire.exceptions import ConstructorFailed, dump_failure
+from woolexec.wire.frames import Raise, Return, Started, Yield
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Protocol
+
+    from woolexec.core.call import Call
+    from woolexec.engine.worker_process import Worker
+    from woolexec.wire.protobuf import Message
+
+    class NestedTasks(Protocol):
+        """What a receiver needs of `woolexec.engine.nested`."""
+
+        def finish(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
+            """Send the outcome of a task to the worker that submitted it."""
+
+        def tell(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
+            """Send a frame, which may have a payload, to the worker that submitted a task."""
+
+        def remove(self, key: tuple[int, int]) -> bool:
+            """Forget a task; return False if it is not known."""
+
+        def is_orphan(self, call: Call) -> bool:
+            """Return whether the task that submitted this call has ended."""
+
+        def cancel(self, call: Call) -> None:
+            """Cancel a coroutine or a stream where it runs."""
+
+
+class Receiver(Pulled):
+    """Receives the outcome and the items of one nested task."""
+
+    outstanding_call: Call
+
+    def __init__(self, tasks: NestedTasks, worker: Worker, task: int, size: int) -> None:
+        self._tasks = tasks
+        self.size = size
+        self.worker = worker
+        self.task = task
+        self.has_started = False
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]  # computed when it is read
+        """It is a stream, and the task that opened it, and would have closed it, has ended."""
+        return self.has_started and self._tasks.is_orphan(self.outstanding_call)
+
+    def deliver(self, call: Call, payload: Any) -> None:
+        """Send the encoded value to the worker."""
+        self.deliver_context(call, b"", payload)
+
+    def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
+        """Send the encoded value to the worker, with changed context variables."""
+        frame = Return(call=(self.task,), seconds=(0.0,))
+        frame.context = context
+        self._tasks.finish(self, frame, payload)
+
+    def deliver_failure(self, call: Call, payload: Any) -> None:
+        """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
+        if payload is None:
+            payload = b""
+        elif isinstance(payload, ConstructorFailed):
+            payload = payload.payload  # nothing is unpickled here, so there is no note
+        if isinstance(payload, BaseException):
+            payload = dump_failure(payload)
+        self._tasks.finish(self, Raise(call=self.task, payload=payload))
+
+    def deliver_start(self, call: Call) -> None:
+        """Tell the worker that a stream can be pulled."""
+        self.has_started = True
+        self._tasks.tell(self, Started(call=(self.task,)))
+
+    def give_up(self, error: OSError) -> None:
+        """End a stream because no descriptor was left to receive an item, or a value that was sent into it."""
+        call = self.outstanding_call
+        self.deliver_failure(call, error)
+        self._tasks.cancel(call)
+
+    def deliver_item(self, call: Call, frame: Yield) -> None:
+        """Pass on items of a stream."""
+        if isinstance(frame.payload, OSError):
+            self.give_up(frame.payload)
+            return
+        below = Yield(call=self.task)
+        below.count, below.context = frame.count, frame.context
+        self._tasks.tell(self, below, frame.payload)
+
+
+def plain_above(worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
+    """Yield the plain calls above one that a worker has submitted, and where each of them runs."""
+    number = call.parent
+    while (above := worker.place_of(number).outstanding.get(number)) is not None:
+        if not above.function.lane:
+            yield above, worker
+        if not isinstance(above.receiver, Receiver):
+            return
+        worker, number = above.receiver.worker, above.parent
+
+
+def known_above(worker: Any, number: int) -> int:
+    """Return the client's number of the nearest call above a task that came from the client; 0: there is none."""
+    while (above := worker.place_of(number).outstanding.get(number)) is not None:
+        receiver = above.receiver
+        if not isinstance(receiver, Receiver):
+            return getattr(receiver, "number", 0)
+        worker, number = receiver.worker, above.parent
+    return 0
