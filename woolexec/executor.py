@@ -29,6 +29,7 @@ from woolexec.api.parameters import (
     links_to,
     mark_of,
     modules_of,
+    output_choice,
     setup_of,
     store_limits,
     upkeep_of,
@@ -40,6 +41,7 @@ from woolexec.cpus import usable_cpus
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.engine.engine import Engine
 from woolexec.engine.lane import COROUTINES
+from woolexec.futures.call_future import CallFuture
 from woolexec.platform.posix import SIGKILL, SIGTERM
 
 TYPE_CHECKING = False
@@ -113,6 +115,13 @@ class PeerPoolExecutor(EngineExecutor):
     :param finalizer: run by each worker before it leaves, without arguments, unless it is ended by force; it may take
         ten seconds
     :param environment: environment variables of the workers, beside those of this process
+    :param output: where what tasks print goes, with what their C code and other processes of theirs write to standard
+        output and standard error: ``"caller"``: to `sys.stdout` and `sys.stderr` of this process, in whole lines, in a
+        notebook to the cell that has submitted them; None: where this process, or the peer, writes; ``"auto"``: to the
+        caller in a notebook and from peers, else as None
+    :param prefix: what stands before each of these lines: a text with the fields ``{name}``, ``{task}``, ``{pid}`` and
+        ``{host}``; ``"auto"``: ``"({name} pid={pid}) "``, with the host if it is another one, while more than one task
+        prints; None: nothing
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -146,6 +155,8 @@ class PeerPoolExecutor(EngineExecutor):
         min_workers: int = 0,
         finalizer: Callable[[], object] | None = None,
         environment: Mapping[str, str] | None = None,
+        output: Literal["auto", "caller"] | None = "auto",
+        prefix: str | None = "auto",
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -163,6 +174,7 @@ class PeerPoolExecutor(EngineExecutor):
         variables = checked_environment(environment)
         if mark is not None:
             variables[RESULTS] = results
+        choice = output_choice(output, prefix, has_peers=peers is not None)
         self._options = None
         self._local_limit, self._max_workers = limit, max(1, limit)
         self._peers = None
@@ -183,9 +195,12 @@ class PeerPoolExecutor(EngineExecutor):
             variables=variables,
             upkeep=upkeep,
         )
+        if choice is not None:
+            choice.connect(self._engine, trusts_peers=mark is None)
         if self._peers is not None:
             self._engine.links.lineage.room.limit = lineage_limit
-        self._submission = EngineSubmission(self._engine, self._max_workers, limits)
+        future = CallFuture if choice is None else choice.future
+        self._submission = EngineSubmission(self._engine, self._max_workers, limits, future)
         self._submission.has_peers = self._peers is not None
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False

@@ -104,7 +104,7 @@ class ActorSubmission(Submission):
     def __init__(self, handle: Handle) -> None:
         # Not a method of this object: it would be a cycle, and the actor would not end before garbage is collected.
         hand_on = partial(handle.door.submit, handle.actor)
-        super().__init__(handle.pool.engine, handle.pool.functions, hand_on)
+        super().__init__(handle.pool.engine, handle.pool.functions, hand_on, handle.pool.future)
         self.handle = handle
 
     def check(self) -> None:

@@ -38,8 +38,14 @@ class EngineSubmission(Submission):
     :param limits: the size and the folder of its `Store`, which is made at the first value
     """
 
-    def __init__(self, engine: Engine, workers: int, limits: tuple[int | None, str | None]) -> None:
-        super().__init__(engine, Functions(engine.intern), engine.submit)
+    def __init__(
+        self,
+        engine: Engine,
+        workers: int,
+        limits: tuple[int | None, str | None],
+        future: type[CallFuture[Any]] = CallFuture,
+    ) -> None:
+        super().__init__(engine, Functions(engine.intern), engine.submit, future)
         self.engine = engine
         self._workers = workers
         self._limits = limits
@@ -118,7 +124,7 @@ class EngineSubmission(Submission):
 
         def run(payload: Any) -> _OnAll:
             def make() -> Call:
-                future: CallFuture[Any] = CallFuture(engine)
+                future = self.future(engine)
                 future.outstanding_call = call = Call(function, payload, future, options, context=context)
                 return call
 
@@ -144,7 +150,9 @@ class EngineSubmission(Submission):
         :param star: each item is a tuple of arguments
         """
         context = context_vars.capture(function.name)
-        return ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
+        sender = ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
+        sender.shown_in = getattr(self.future(), "shown_in", None)
+        return sender
 
 
 _ending = False

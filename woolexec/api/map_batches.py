@@ -52,6 +52,11 @@ class Unit:
         self.future: CallFuture[Any] | None = None
         self.parts: dict[int, tuple[int, Any, bool]] = {}
 
+    @property
+    def shown_in(self) -> Any:
+        """Where what the items print is shown."""
+        return self._board.shown_in
+
     def deliver(self, call: Call, payload: Any) -> None:
         """Take the results of a span."""
         self.put(call.first, (call.count, payload, False))
@@ -76,6 +81,7 @@ class Board:
         self.ordered = ordered
         self.arrived: deque[tuple[Unit, int]] = deque()
         self.awaited: Unit | None = None
+        self.shown_in: Any = None  # what a `ChunkSender` has
         self.sleeper: Sleeper | None = None
 
     def note(self, unit: Unit, first: int, count: int) -> None:
@@ -118,6 +124,9 @@ class ChunkSender:
         self._star = star
         self.size = 0
 
+    shown_in: Any = None
+    """Where what the items print is shown: see `woolexec.api.output`."""
+
     @property
     def ahead(self) -> int:
         """Number of items that may be ahead of the consumer, by the measured run time of an item."""
@@ -149,6 +158,7 @@ class ChunkSender:
         :raises RuntimeError: if the pool accepts no more tasks
         """
         self._check()
+        board.shown_in = self.shown_in
         try:
             payload = dumps_arguments((self._star, items), ("", "item"))
         except BaseException as exc:  # pickling runs user code

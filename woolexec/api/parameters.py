@@ -9,6 +9,7 @@ from types import ModuleType
 from woolexec.checks import integer, positive_seconds, size, wrong_type
 from woolexec.cpus import usable_cpus
 from woolexec.errors import PlatformError
+from woolexec.imported import imported
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
 
@@ -16,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from woolexec.api.output import OutputChoice
     from woolexec.core.upkeep import Upkeep
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.client.code_archive import Shippable
@@ -212,6 +214,20 @@ def mark_of(results: object) -> Callable[[Any], Any] | None:
     from woolexec.wire.plain_results import untrusted
 
     return untrusted
+
+
+def output_choice(output: Any, prefix: Any, *, has_peers: bool) -> OutputChoice | None:
+    """
+    Return what becomes of what tasks print; None: it stays where workers write.
+
+    :raises ValueError: for a value out of range
+    :raises TypeError: for a value of the wrong type
+    """
+    if output == prefix == "auto" and not has_peers and imported("IPython") is None:
+        return None
+    from woolexec.api.output import OutputChoice
+
+    return OutputChoice(output, prefix, has_peers=has_peers)
 
 
 def modules_of(ship: Shippable | Iterable[Shippable]) -> list[Shippable]:

@@ -50,6 +50,7 @@ class StreamBuffer(Pulled):
         self._future: CallFuture[Any] | None = future
         self._commander = commander
         self._prefetch = prefetch
+        self.shown_in = getattr(future, "shown_in", None)  # see `woolexec.api.output`
 
     @property
     def outstanding_call(self) -> Any:

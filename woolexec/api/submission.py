@@ -53,7 +53,7 @@ class Submission:
         self.functions = functions
         self._owner = owner
         self._hand_on = hand_on
-        self._future = future
+        self.future = future
 
     def check(self) -> None:
         """
@@ -86,7 +86,7 @@ class Submission:
         """
         self.check()
         owner = self._owner
-        future = self._future(owner)
+        future = self.future(owner)
         try:
             if function is None:
                 function = self.functions.get(fn, None if options is None else options.backend)

@@ -65,6 +65,10 @@ class Relayed:
         """Pass on a logging record."""
         raise NotImplementedError
 
+    def deliver_output(self, frame: Any) -> None:
+        """Pass on what the call has printed."""
+        raise NotImplementedError
+
     def refuse(self, reason: str) -> bool:
         """Return the call, which cannot run here, to who sent it; return False if it must not be placed elsewhere."""
         return False

@@ -74,6 +74,20 @@ def _actors_of(rounds: Rounds) -> ActorDoor:
     return ActorDoor(rounds)
 
 
+def _show_output(rounds: Rounds, prefix: str | None, *, escapes: bool, in_workers: bool, at_peers: bool) -> None:
+    """
+    Show what tasks print, before the engine is used.
+
+    :param in_workers: of workers here
+    """
+    from woolexec.engine.caller_output import CallerOutput
+
+    said = rounds.said()
+    said.in_workers, said.at_peers = in_workers, at_peers
+    output = CallerOutput(rounds.loop, prefix, escapes=escapes)
+    said.show, said.close = output.show, output.close
+
+
 class Engine:
     """
     Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
@@ -125,6 +139,7 @@ class Engine:
         self.submit_chunk = rounds.dispatcher.submit_chunk
         self.inputs = partial(_inputs_of, rounds)
         self.actors = rounds.dispatcher.nested.elsewhere.actors = partial(_actors_of, rounds)
+        self.show_output = partial(_show_output, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell, self.inspect = rounds.loop.tell, rounds.inspect
         self.let_go = rounds.dispatcher.values.let_go

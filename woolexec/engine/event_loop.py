@@ -254,6 +254,18 @@ class Loop:
             self._say_dropped()
         self._records.put(partial(handle_record, record))
 
+    def handle_output(self, write: Callable[[], object]) -> None:
+        """Write what a task has printed, in order with its logging records."""
+        self._records.put(write, always=True)
+
+    def watch_output(self, fd: int, act: Callable[[], object]) -> None:
+        """Call `act` when a worker has printed something."""
+        self.watched.add(fd, act)
+
+    def unwatch_output(self, fd: int) -> None:
+        """Watch no more."""
+        self.watched.remove(fd)
+
     def _say_dropped(self) -> None:
         records = self._records
         if records.dropped:

@@ -112,7 +112,8 @@ class ForkServer:
 
     def spawn(self, worker: int, fds: Sequence[int], of_user: Mapping[str, Any] | None = None) -> None:
         """
-        Ask for a worker that has these descriptors: a socket for frames, one for descriptors, and the shared page.
+        Ask for a worker that has these descriptors: a socket for frames, one for descriptors, the shared page, and the
+        pipes for what it prints, if there are any.
 
         :param of_user: settings that were collected earlier
         :raises OSError: if the fork server is gone

@@ -111,8 +111,9 @@ class Forks:
         except OSError as exc:
             self._failed("open", str(exc))
             raise
+        pipes = () if worker.pipes is None else worker.pipes.open()
         try:
-            self.spawn(worker.id, [frames.fileno(), descriptors.fileno(), page_fd], settings, owner)
+            self.spawn(worker.id, [frames.fileno(), descriptors.fileno(), page_fd, *pipes], settings, owner)
         except OSError as exc:
             worker.close()
             self._failed("fork server", str(exc))
@@ -120,7 +121,8 @@ class Forks:
         finally:
             frames.close()
             descriptors.close()
-            os.close(page_fd)
+            for fd in (page_fd, *pipes):
+                os.close(fd)
 
     def _failed(self, cause: str, reason: str, *, for_good: bool = False) -> None:
         self.breaker.failed(cause, reason, for_good=for_good)

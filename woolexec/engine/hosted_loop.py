@@ -42,6 +42,7 @@ class HostedLoop:
         self.clock = host.loop.clock
         self.run_user_code = host.loop.run_user_code
         self.handle_record = host.loop.handle_record
+        self.unwatch_output = host.loop.unwatch_output
         self.stopped = self.forked = False
         self._host = host
         self._rounds = rounds
@@ -86,6 +87,10 @@ class HostedLoop:
         """Watch no more."""
         self._acts.pop(fd, None)
         self._host.loop.watched.remove(fd)
+
+    def watch_output(self, fd: int, act: Callable[[], object]) -> None:
+        """Call `act` when a worker has printed something, also while nothing else is read: C code would wait."""
+        self._host.loop.watch_output(fd, partial(self._told, act))
 
     def hold(self, who: object) -> bool:
         """

@@ -58,6 +58,7 @@ class Links:
         self.fail_waiting = scheduler.fail_waiting
         self.after = rounds.loop.after
         self.may_stay = rounds.outcomes.may_stay
+        self._said_by = rounds.said
         self.settings = rounds.supervisor.settings_for_peers
         self.use_settings = rounds.supervisor.use_settings
         self._loop, self._outcomes = rounds.loop, rounds.outcomes
@@ -81,6 +82,22 @@ class Links:
     def are_trusted(self) -> bool:
         """What peers send is unpickled."""
         return self._outcomes.mark is None
+
+    @property
+    def wants_output(self) -> bool:
+        """What is printed at peers is wanted."""
+        return self._outcomes.said is not None and self._outcomes.said.at_peers
+
+    def take_output(self, say: Callable[[Any], object]) -> None:
+        """Send what workers print that start from now on, and peers, to a client."""
+        said = self._said_by()
+        said.in_workers = said.at_peers = True
+        said.clients[say] = None
+
+    def leave_output(self, say: Callable[[Any], object]) -> None:
+        """Send nothing more of it to a client whose link has ended."""
+        if self._outcomes.said is not None:
+            self._outcomes.said.clients.pop(say, None)
 
     @property
     def has_waiting(self) -> bool:

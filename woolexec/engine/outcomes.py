@@ -15,7 +15,20 @@ from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.main_names import pickled
 from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
-from woolexec.wire.frames import Broken, Load, Log, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
+from woolexec.wire.frames import (
+    Broken,
+    Load,
+    Log,
+    Output,
+    Raise,
+    Recalled,
+    Resume,
+    Return,
+    Started,
+    Submit,
+    Wait,
+    Yield,
+)
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.values import KEPT
 
@@ -28,6 +41,7 @@ if TYPE_CHECKING:
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.nested import NestedTasks
+    from woolexec.engine.said import Said
     from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
@@ -52,6 +66,7 @@ class Outcomes:
         self._supervisor = supervisor
         self._nested = nested
         nested.elsewhere.look_up = self._look_up
+        self.said: Said | None = None  # what tasks print, if that is wanted
 
     # -- from workers -------------------------------------------------------------------------------------------
 
@@ -66,6 +81,8 @@ class Outcomes:
         returns: list[tuple[int, float, bytes]] = []
         frames = worker.receive(returns)
         finish = self._scheduler.main.finish
+        if worker.pipes is not None and self.said is not None:
+            self.said.read(worker, is_end=True)  # before the outcomes, and all that was printed before them
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
             if call is None:
@@ -212,14 +229,18 @@ class Outcomes:
             target.log.append(frame.text[:_LONGEST])
         call = target.place_of(frame.call).outstanding.get(frame.call)
         while call is not None and not (isinstance(call.receiver, Relayed) and call.receiver.takes_logs):
-            call = self._above(call)
+            call = self.above(call)
         if call is not None:
             call.receiver.deliver_log(frame)
         elif self.handles_records:
             mark = None if target.candidate is None else self.mark
             self._loop.handle_record(frame.record if mark is None else mark(frame.record))
 
-    def _above(self, call: Call) -> Call | None:
+    def _heard_output(self, link: Remote, frame: Output) -> None:
+        if self.said is not None:  # else nobody has asked for it
+            self.said.hear(link, frame)
+
+    def above(self, call: Call) -> Call | None:
         """Return the call that submitted this one, if it is outstanding."""
         above = self._scheduler.outstanding(call.parent) if call.parent else None
         # A worker says which one that is, and may lie; calls that were sent earlier have smaller numbers.
@@ -294,6 +315,7 @@ _OF_LINK = Handlers(
         Yield: Outcomes._yielded,
         Log: Outcomes._logged,
         Load: Outcomes._loaded,
+        Output: Outcomes._heard_output,
     },
 )
 _OF_WORKER = Handlers(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from woolexec.core.seats import Share
     from woolexec.core.task_stack import TaskStack
     from woolexec.core.upkeep import Upkeep
+    from woolexec.engine.said import Said
     from woolexec.engine.stacks import Inspection
+    from woolexec.engine.worker_process import Worker
 
     class Host(Protocol):
         """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
@@ -181,6 +183,14 @@ class Rounds:
         finally:
             self._close()
 
+    def said(self) -> Said:
+        """Return what passes on what tasks print; loaded when that is wanted."""
+        if self.outcomes.said is None:
+            from woolexec.engine.said import Said
+
+            self.outcomes.said = Said(self.loop, partial(_note_permitted, self.dispatcher), self.outcomes.above)
+        return self.outcomes.said
+
     def step(self) -> bool:
         """Do all work that is due before the next sleep; return False when the engine has drained."""
         if self.loop.inbox:
@@ -264,6 +274,8 @@ class Rounds:
                     call.receiver.deliver_failure(call, error)
 
     def _close(self) -> None:
+        if self.outcomes.said is not None:
+            self.outcomes.said.close()
         self.dispatcher.values.close()
         self.forks.close()
         self.release()
@@ -276,6 +288,13 @@ class Rounds:
         self._on_end()
         self.dispatcher.close()
         self.supervisor.close()
+
+
+def _note_permitted(dispatcher: Dispatcher, worker: Worker) -> None:
+    """Record the call that was sent to a worker under its permit, if there is one."""
+    if worker.has_permit:
+        dispatcher.take_inbox()
+        dispatcher.revoke_permit(worker)
 
 
 def _check_process(loop: Loop) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.forks import Forks
+    from woolexec.engine.said import Said
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.protobuf import Message
 
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
     class Outcomes(Protocol):
         """What the supervisor needs of the part that reads frames."""
+
+        said: Said | None
 
         def read(self, worker: Worker, only: frozenset[type]) -> bool:
             """Read once from a worker and handle the frames of these kinds; return False if there were none."""
@@ -170,6 +173,9 @@ class Supervisor:
         else:
             worker = Worker(self._forks.number(), None, actor.limit + 1)  # its life is one of the calls in the lane
             worker.actor = actor
+        said = self.outcomes.said
+        if said is not None:
+            said.prepare(worker)
         try:
             self._forks.start(worker, self._reserve, self.settings_of_user, self)
         except OSError as exc:
@@ -180,6 +186,8 @@ class Supervisor:
         self._dispatcher.joined(worker)
         for watch in self.watches:
             watch.begin()
+        if said is not None:
+            said.watch(worker)
         if self._follows_path:
             worker.path = self._forks.path
             worker.follow_path(import_path())
@@ -321,7 +329,7 @@ class Supervisor:
             return
         self._dispatcher.revoke_permit(worker)
         self._unwatch(worker)
-        self._drain_socket(worker)
+        self._drain(worker)
         self._dispatcher.due.discard(worker)
         started = worker.page.started or worker.page.loop.started
         lost = self._scheduler.left(worker)
@@ -336,10 +344,13 @@ class Supervisor:
         if is_early:
             self._died_early(worker)
 
-    def _drain_socket(self, worker: Worker) -> None:
+    def _drain(self, worker: Worker) -> None:
+        """Take what the worker has sent and printed."""
         with contextlib.suppress(EOFError, ProtocolError):
             while self.outcomes.read(worker, _LAST_FRAMES):
                 pass
+        if self.outcomes.said is not None:
+            self.outcomes.said.end(worker)
 
     def _died_early(self, worker: Worker) -> None:
         count = self._early_deaths[worker.exitcode] = self._early_deaths.get(worker.exitcode, 0) + 1
@@ -369,6 +380,8 @@ class Supervisor:
     def close(self) -> None:
         """Close what belongs to the workers, which have ended or are about to."""
         for worker in list(self.workers.values()):
+            if self.outcomes.said is not None:
+                self.outcomes.said.leave(worker)
             worker.close()
         self.workers.clear()
         self._reserve.lend()

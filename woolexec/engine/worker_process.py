@@ -76,6 +76,7 @@ class Worker(Transport, Place):
         "page",
         "path",
         "pid",
+        "pipes",
         "process",
         "reader",
         "sock",
@@ -99,6 +100,7 @@ class Worker(Transport, Place):
         self.is_closed = False
         self.path: list[str] | None = None  # its import path; None: it keeps its own
         self.process: Any = None  # the object for users, made when it is first asked for
+        self.pipes: Any = None  # for what it prints, if that is wanted
         self.stopping = False
         self.is_dead = False
         self.ended_for: str | None = None
@@ -337,6 +339,8 @@ class Worker(Transport, Place):
         """Close the engine's sockets to the worker."""
         self.sock.close()
         self.descriptors.close()
+        if self.pipes is not None:
+            self.pipes.close()
 
     def close(self) -> None:
         """Close the sockets and the shared page, and drop what is queued."""

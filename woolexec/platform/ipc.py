@@ -39,6 +39,35 @@ def can_read(fd: int, timeout: float) -> bool:
     return bool(select.select([fd], [], [], timeout)[0])
 
 
+WHOLE = select.PIPE_BUF
+"""Maximum number of bytes that are written to a pipe as a whole, whoever else writes to it."""
+
+
+def can_write(fd: int, timeout: float) -> bool:
+    """Wait until `WHOLE` bytes can be written to a pipe, or for `timeout` seconds; return whether they can."""
+    waiting = select.poll()
+    waiting.register(fd, WRITABLE)
+    return bool(waiting.poll(timeout * 1000))
+
+
+def wide_pipe(size: int) -> tuple[int, int]:
+    """
+    Return both ends of a pipe; reading does not wait.
+
+    :param size: how many bytes it is to hold; fewer where the system or this user may have no more
+    """
+    ends = os.pipe()
+    os.set_blocking(ends[0], False)
+    import fcntl  # only when it is needed
+
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, size)
+        except OSError:  # this user has many already
+            pass
+    return ends
+
+
 def wake_pipe() -> tuple[int, int]:
     """Return both ends of a pipe by which one thread wakes another; neither reading nor writing waits."""
     ends = os.pipe()

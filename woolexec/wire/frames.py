@@ -229,6 +229,7 @@ class Settings(Frame, number=25):
     """The client's settings, for workers that start from now on; links only."""
 
     settings: bytes = BLOB(1)
+    output: bool = BOOL(2)
 
 
 class Keep(Frame, number=26):
@@ -294,6 +295,19 @@ class Log(Frame, number=12):
     record: bytes = BLOB(1)
     text: str = STRING(2)
     call: int = FIXED64(3)
+
+
+class Output(Frame, number=40):
+    """What tasks have printed: whole lines; links only."""
+
+    call: int = FIXED64(1)
+    stream: int = UINT(2)
+    text: bytes = BLOB(3)
+    lost: int = FIXED64(4)
+    name: str = STRING(5)
+    task: int = FIXED64(6)
+    host: str = STRING(7)
+    pid: int = UINT(8)
 
 
 class Initialize(Frame, number=13):

@@ -85,8 +85,9 @@ _IDLE = 200
 _ENDING, _LOOK = 1.0, 0.002
 """Seconds that killed children have to end before it exits, and how often that is checked."""
 
-_FDS = 3
-"""Number of descriptors of a worker: its sockets for frames and for descriptors, and its shared page."""
+_FDS = 5
+"""Maximum number of descriptors of a worker: its sockets for frames and for descriptors, its shared page, and the pipes
+for what it prints, if the engine wants to have that."""
 
 _KEPT = 1 << 20
 """Bytes; larger than any payload that is not sent as a separate file."""
@@ -269,9 +270,13 @@ def _become_worker(
         if _adopts:  # so that it keeps its descendants until it ends
             adopt_orphans()
             end_first()
-        sock_fd, descriptors_fd, page_fd = fds
+        sock_fd, descriptors_fd, page_fd, *pipes = fds
         held = end_with(lifeline)
         os.close(lifeline)
+        if pipes:
+            from woolexec.worker import output
+
+            output.attach(pipes[0], pipes[1])
         settings.apply(pickle.loads(_settings), number, held)
         worker_main.main(socket_of(sock_fd), socket_of(descriptors_fd), page_fd)
     finally:

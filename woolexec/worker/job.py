@@ -37,6 +37,9 @@ bind: Callable[[Any], Callable[..., Any]] | None = None
 """Binds functions to the object of the actor for which this worker is; set once, by `woolexec.worker.actor_lane`."""
 
 
+before_outcome: Callable[[int], object] | None = None
+"""Called with the number of a call before its outcome is sent; set once, by `woolexec.worker.output`."""
+
 _SETUP = b"woolexec.worker.setup"
 """Occurs in the pickle of a function that was sent with a setup."""
 
@@ -119,6 +122,8 @@ class Job:
 
         :param arena: ring buffer for medium-sized payloads; it has one writer, the main thread
         """
+        if before_outcome is not None:
+            before_outcome(self.number)
         self.ended = True
         number = self.number
         if payload.__class__ is bytes and len(payload) < APART and not context:
@@ -148,6 +153,8 @@ class Job:
 
                 if FOLDER in os.environ:  # this is a peer's worker
                     add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
+        if before_outcome is not None:
+            before_outcome(self.number)
         self.ended = True
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1, goes_home=self.goes_home)

@@ -27,6 +27,7 @@ class SentCode:
     :param setup: what workers run before the first of our functions; wrapped around each of them
     :param settings: returns the settings of the program, pickled
     :param outbox: the link's
+    :param wants_output: what workers print there is wanted
     """
 
     def __init__(
@@ -35,9 +36,12 @@ class SentCode:
         setup: Setup | None,
         settings: Callable[[], bytes],
         outbox: Outbox,
+        *,
+        wants_output: bool,
     ) -> None:
         self._archive, self._setup, self._outbox = archive, setup, outbox
         self._settings: Callable[[], bytes] | None = settings
+        self._wants_output = wants_output
         self._sent: set[str] = set()
         if setup is not None:
             self._send(setup.digests)
@@ -52,8 +56,10 @@ class SentCode:
             needs = [[*map(bytes, parts_of(need.payload))] for need in function.needs]
             payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
         settings, self._settings = self._settings, None
-        if settings is not None and (pickled := settings()):
-            self._outbox.put(encode(Settings(settings=pickled)))
+        if settings is not None:
+            pickled = settings()
+            if pickled or self._wants_output:
+                self._outbox.put(encode(Settings(settings=pickled, output=self._wants_output)))
         self._send(function.code)
         attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
         return encode(frame)

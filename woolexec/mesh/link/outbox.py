@@ -124,6 +124,11 @@ class Outbox:
             apart -= max((len(item) for behind in self._behind.values() for item in behind), default=0)
         return self._queued + self._in_flight + apart
 
+    @property
+    def queued(self) -> int:
+        """Bytes that wait to be written, or are being written, without large payloads that wait."""
+        return self._queued + self._in_flight
+
     def put(self, frames: bytes, call: int = 0) -> None:
         """Queue encoded frames, keeping the order within a call; only in the event loop's thread."""
         behind = self._behind.get(call) if self._behind else None

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.mesh.link.outbox import Outbox
     from woolexec.mesh.server.kept_values import KeptValues
+    from woolexec.mesh.server.output_feed import OutputFeed
     from woolexec.mesh.server.refusals import Refusals
     from woolexec.mesh.server.start_reports import StartReports
     from woolexec.resources import Requirement
-    from woolexec.wire.frames import Log
+    from woolexec.wire.frames import Log, Output
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.protobuf import Message
 
@@ -34,6 +35,8 @@ class Session(Protocol):
     """The calls that are given back."""
     values: KeptValues
     """Where outcomes may stay."""
+    output: OutputFeed
+    """Takes what the client's tasks print."""
 
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
@@ -154,6 +157,11 @@ class Answer(Relayed):
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record to the client."""
         self.served.log(frame)
+
+    def deliver_output(self, frame: Output) -> None:
+        """Send what the call has printed to the client."""
+        frame.call = self.number
+        self.served.output.send(frame)
 
     def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
         if self.served.forget(self.number, outcome):

@@ -23,6 +23,7 @@ from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
 from woolexec.mesh.server.kept_values import MOST_VALUES, KeptValues
 from woolexec.mesh.server.log_feed import LogFeed
+from woolexec.mesh.server.output_feed import OutputFeed
 from woolexec.mesh.server.refusals import Refusals
 from woolexec.mesh.server.start_reports import StartReports
 from woolexec.mesh.server.upward import Upward
@@ -109,7 +110,7 @@ class Served:
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine, places.stays)
         self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
         self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
-        self.log = LogFeed(self.outbox).send
+        self.log, self.output = LogFeed(self.outbox).send, OutputFeed(self.outbox, engine.links)
         self.outstanding: dict[int, Answer] = {}
         self._actors = ClientActors(engine.links, self.outstanding)
         self.upward = Upward(engine.links, self.outbox, self._arriving, client)
@@ -212,6 +213,7 @@ class Served:
     def _use_settings(self, frame: Settings) -> None:
         if len(frame.settings) > LIMIT:
             raise ProtocolError("too many settings: they exceed the limit")
+        self.output.note(frame)
         if self._takes_code:  # else only listed functions run here, and unpickling these could run any
             self._links.use_settings(frame.settings)
 
@@ -365,17 +367,17 @@ class Served:
 
     def abandon(self) -> None:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
-        self._definitions.clear()
         self.upward.close()
         self._engine.go_on(self)
+        self.output.close()
         for number, answer in list(self.outstanding.items()):
             if number in self.outstanding:  # ending one may deliver the outcomes of others
                 self._drop(answer, force=True)
         for number in list(self.outstanding):
             self.forget(number)
-        self.values.clear()
         self._code.close()
-        self.untold.clear()
+        for each in (self._definitions, self.values, self.untold):
+            each.clear()
         self.places.leave(self)
         if self.outbox.passage is not None:
             self.outbox.passage.close()
