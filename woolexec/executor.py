@@ -277,8 +277,18 @@ class PeerPoolExecutor(EngineExecutor):
         self._leave()
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
         if interrupted:
-            self._engine.interrupt()
+            self._interrupt(exc_info[0])
         self.shutdown(wait=True, cancel_futures=interrupted)
+
+    def _interrupt(self, error: object) -> None:
+        """Interrupt the tasks; after Ctrl-C say where they were."""
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                from woolexec.api.stacks import note_what_runs
+
+                note_what_runs(self._engine, error)
+        finally:
+            self._engine.interrupt()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -295,7 +305,7 @@ class PeerPoolExecutor(EngineExecutor):
         self._leave()
         interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
         if interrupted:
-            self._engine.interrupt()
+            self._interrupt(exc_info[0])
         self.shutdown(wait=False, cancel_futures=interrupted)
         await join(self._engine.join, self._engine.interrupt)
 

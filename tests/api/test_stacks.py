@@ -280,3 +280,44 @@ def test_many_threads_may_ask_at_once(tmp_path):
 def test_timeout_that_makes_no_sense_is_refused(timeout):
     with shared(1) as pool, pytest.raises(ValueError, match="timeout"):
         pool.stacks(timeout)
+
+
+async def sleep_long():
+    await asyncio.sleep(3600)
+
+
+def spin():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize("function", [spin, sleep_long])
+def test_error_of_a_timeout_has_the_last_stack(function):
+    with PeerPoolExecutor(1) as pool, pytest.raises(TimeoutError) as caught:
+        pool.submit(asyncio.sleep, 0).result()  # what these tasks import is there
+        pool.with_options(timeout=1.0).submit(function).result()
+
+    (note,) = caught.value.__notes__
+    assert note.startswith("its last stack, most recent call last:\n")
+    assert note.split("\n")[1].endswith(f", in {function.__name__}")
+
+
+def test_interrupt_says_where_some_of_the_tasks_were(tmp_path):
+    names = ("a", "b", "c", "d", "e")
+    with pytest.raises(KeyboardInterrupt) as caught, PeerPoolExecutor(1) as pool:
+        for name in names:
+            pool.submit(sleep_until, tmp_path, name)
+        assert begun(tmp_path, *names)
+        raise KeyboardInterrupt
+
+    (note,) = caught.value.__notes__
+    assert note.startswith("tasks that were interrupted:\n\nsleep_until (task ")
+    assert note.count("in sleep_until\n") == 3
+    assert note.endswith("\n\nand 2 more tasks")
+
+
+def test_interrupt_of_a_pool_without_tasks_says_nothing():
+    with pytest.raises(KeyboardInterrupt) as caught, PeerPoolExecutor(1):
+        raise KeyboardInterrupt
+
+    assert not hasattr(caught.value, "__notes__")

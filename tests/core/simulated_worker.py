@@ -17,6 +17,8 @@ from woolexec.wire.frames import Raise, Recalled, Resume, Return, Submit, Wait
 class SharedPage:
     """The shared page: each word is written by one side; others may act before any access of the engine's."""
 
+    is_ready = was_asked = False
+
     def __init__(self, worker):
         self._worker = worker
         self._world = worker.world

@@ -29,12 +29,12 @@ def areas(pages):
     return [page.stacks for page in pages]
 
 
-def test_worker_that_has_not_said_so_cannot_be_asked(pages, areas):
-    assert not areas[0].is_ready
+def test_worker_that_has_not_said_so_cannot_be_asked(pages):
+    assert not pages[0].is_ready
 
     pages[1].set_ready()
 
-    assert areas[0].is_ready
+    assert pages[0].is_ready
 
 
 def test_question_is_seen_until_it_is_answered(pages, areas):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _LONGEST = 3600.0
 """Maximum timeout in seconds."""
 
+_LAST, _SOME = 0.5, 3
+"""Seconds that workers have to say what they run before they are interrupted, and how many tasks are named."""
+
 _MORE = 5.0
 """Seconds for an engine that is busy."""
 
@@ -84,3 +87,16 @@ def _with_sources(stack: str) -> str:
                 indent = line[: len(line) - len(line.lstrip())]
                 lines.append(f"{indent}  {printable(source, LONGEST)}")
     return "\n".join(lines)
+
+
+def note_what_runs(engine: Engine, error: BaseException) -> None:
+    """Add the stacks of some of the tasks that run to the error that interrupts them."""
+    if engine.forked:
+        return
+    try:
+        found = with_sources(_asked(engine, _LAST).result(2 * _LAST))
+    except Exception:  # what cannot be said must not keep the interrupt from the tasks
+        return
+    more = f"\n\nand {len(found) - _SOME} more tasks" if len(found) > _SOME else ""
+    if found:
+        error.add_note(f"tasks that were interrupted:\n\n{Stacks(found[:_SOME])}{more}")

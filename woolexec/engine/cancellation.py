@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.dispatcher import Dispatcher
     from woolexec.engine.event_loop import Loop
+    from woolexec.engine.last_look import LastLook
     from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
@@ -55,6 +56,7 @@ class Cancellation:
         self._dispatcher = dispatcher
         self._supervisor = supervisor
         self._workers = scheduler.all_workers
+        self.last_look: LastLook  # set by who makes it
         self._closing_streams = False
         self._due: dict[int, float] = {}  # when a stream that the pool's shutdown closed is left behind
         self._left_behind: set[int] = set()
@@ -73,11 +75,7 @@ class Cancellation:
         self._loop.after(seconds, partial(self._look, *about, seen), about)
 
     def _look(self, worker_id: int, number: int, seen: Seen | None) -> None:
-        """
-        End a call whose timeout has expired; if it started later than it was sent, check again when it is due.
-
-        :param seen: the worker was seen to run nothing
-        """
+        """End a call whose timeout has expired; if it started later than it was sent, check again when it is due."""
         worker = self._workers.get(worker_id)
         call = None if worker is None else worker.place_of(number).outstanding.get(number)
         if worker is None or call is None or call.options is None or call.options.timeout is None:
@@ -93,8 +91,11 @@ class Cancellation:
             self._wait_for_start(worker, call, seconds, seen)
         elif (left := since + seconds - self._loop.clock()) > 0:
             self._look_in(left, worker, call)
+        elif not self.last_look.is_taken(worker, call, partial(self._look, worker_id, number, seen)):
+            return
         elif self._end(worker, call):
             error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; its worker was ended")
+            self.last_look.add_to(error, call)
             self._dispatcher.nested.end_children(call)
             self._scheduler.settle([call], lambda _: error, types_of(error))
         elif worker.outstanding.get(number) is call:  # it is not known yet whether it was started
@@ -119,7 +120,10 @@ class Cancellation:
         if call.number > worker.page.loop.started:  # the timeout counts from its start
             self._look_for_start(worker.id, call.number, self._loop.clock() + _STUCK)
             return
+        if not self.last_look.is_taken(worker, call, partial(self._look, worker.id, call.number, None)):
+            return
         error = TimeoutError(f"{call.name} ran longer than its timeout of {seconds:g} s; it was cancelled")
+        self.last_look.add_to(error, call)
         may_retry = self._scheduler.may_retry(call, types_of(error))
         receiver = self._let_go(call)
         if not may_retry:
@@ -146,11 +150,7 @@ class Cancellation:
             self._loop.after(REST, partial(self._look_for_start, worker_id, number, until), (worker_id, number))
 
     def _let_go(self, call: Call) -> Any:
-        """
-        Cancel a coroutine or a stream and its children; anything that it still sends is ignored.
-
-        :return: the receiver that it had
-        """
+        """Cancel a coroutine or a stream, with its children, and ignore what it still sends; return its receiver."""
         receiver, call.receiver = call.receiver, Nobody()
         self._dispatcher.command(call, Cancel(call=call.number))
         return receiver

@@ -41,7 +41,26 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     error = (kind if worker.actor is None else errors.ActorLostError)(text)
     error.task, error.pid, error.host = name, worker.pid, host
     error.exitcode, error.seconds, error.attempts = worker.exitcode, seconds, call.attempts
+    stack = last_report(worker, call)
+    if stack:
+        error.add_note(stack)
     return error
+
+
+def stack_note(stack: str, why: str = "") -> str:
+    """Return the note of an error with the last stack of its task."""
+    return f"its last stack{f' ({why})' if why else ''}, most recent call last:\n{stack}"
+
+
+def last_report(worker: Worker, call: Call) -> str:
+    """Return the note with the stack of a call when its dead worker was asked last; empty if it was not."""
+    if not worker.page.was_asked:
+        return ""
+    from woolexec.core.stack_text import safe
+
+    report = worker.page.stacks.report()
+    found = {} if report is None else dict(zip(report.call, report.stack, strict=False))
+    return stack_note(safe(found[call.number]), "when it was asked for") if found.get(call.number) else ""
 
 
 def describe_exit(exitcode: int | None) -> str:

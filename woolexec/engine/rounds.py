@@ -18,6 +18,7 @@ from woolexec.engine.cancellation import Cancellation
 from woolexec.engine.dispatcher import FORKED_CHILD, Dispatcher
 from woolexec.engine.event_loop import Loop
 from woolexec.engine.forks import Forks
+from woolexec.engine.last_look import LastLook
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
@@ -129,6 +130,7 @@ class Rounds:
             loop, scheduler, dispatcher, forks=forks, follows_path=not host.serves_others, **of_workers
         )
         self.cancellation = Cancellation(loop, scheduler, dispatcher, supervisor)
+        self.cancellation.last_look = LastLook(lambda: self.inspection)
         nested = NestedTasks(
             scheduler, dispatcher, partial(self.cancellation.cancel, force=True), host.room_for_nested()
         )

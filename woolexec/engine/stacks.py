@@ -154,7 +154,7 @@ class _Look:
         worker = self.worker
         if worker.is_closed or worker.is_dead:
             return HAS_ENDED
-        if not self._area.is_ready:
+        if not worker.page.is_ready:
             return SILENT
         return {STOPPED: IS_STOPPED, ENDED: HAS_ENDED}.get(state_of(worker.known_pid), "")
 

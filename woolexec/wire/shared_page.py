@@ -136,6 +136,16 @@ class SharedPage(Marks):
         """Whether somebody waits for the stacks; here, because the module of `stacks` may not be loaded yet."""
         return self._words[ASKED] != self._words[ANSWERED]
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether somebody has ever asked for them."""
+        return bool(self._words[ASKED])
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the worker can be asked for them."""
+        return bool(self._words[READY])
+
     def set_ready(self) -> None:
         """Say that the worker can be asked for stacks."""
         self._words[READY] = 1

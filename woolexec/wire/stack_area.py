@@ -52,11 +52,6 @@ class StackArea:
 
     # -- the end that asks --------------------------------------------------------------------------------------
 
-    @property
-    def is_ready(self) -> bool:
-        """The worker can be asked."""
-        return bool(self._words[_READY])
-
     def ask(self) -> int:
         """Count a question; return its number, after which the worker gets SIGURG."""
         number = self._words[_ASKED] + 1
