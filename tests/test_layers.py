@@ -41,6 +41,7 @@ ROWS = {
     "data": 10,
     "actors": 10,
     "graphs": 10,
+    "observe": 10,
     "api": 11,
     "executor": 12,
     "cli": 13,

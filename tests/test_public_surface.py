@@ -79,6 +79,7 @@ METHODS = {
     "submit": "(self, fn, /, *args, **kwargs)",
     "submit_graph": "(self, graph, keys=None)",
     "terminate_workers": "(self)",
+    "trace": "(self, path)",
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
     " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0,"

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from woolexec.engine.process import WorkerProcess
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.observe.trace import Trace
 
 
 class PeerPoolExecutor(EngineExecutor):
@@ -243,6 +244,22 @@ class PeerPoolExecutor(EngineExecutor):
         from woolexec.api.stacks import stacks_async
 
         return await stacks_async(self._engine, timeout)
+
+    def trace(self, path: str | os.PathLike[str]) -> Trace:
+        """
+        Return a block, for ``with`` or ``async with``, that writes the timeline of its tasks to a file.
+
+        The file is in the Trace Event format, which Perfetto and chrome://tracing open; ``woolexec timeline`` makes a
+        page of it.  It has a lane for each worker, here and at peers, with the runs of tasks, and how long each waited
+        before.  It is written as tasks end, and complete when the block is left, by whatever.
+
+        :param path: the file, which is replaced if it exists
+        :raises RuntimeError: if tasks are not accepted
+        """
+        from woolexec.observe.trace import Trace
+
+        self._submission.check()
+        return Trace(self._engine, path)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
         """

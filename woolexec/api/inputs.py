@@ -55,6 +55,9 @@ def hold(entry: Call | Chunk | _Arguments, holder: Holder, name: str) -> bool:
     :raises RuntimeError: if tasks are not accepted any more
     """
     unbound = entry.payload
+    note = getattr(holder, "note", None)  # only that of an engine has one, while a trace runs
+    if note is not None:
+        note(entry)
     values = _ready_values(unbound.inputs, holder)
     if values is not None and _are_done(unbound):
         with contextlib.suppress(OSError):  # no memory file can be made: that is said like any other failure

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--workers", type=_positive, metavar="N", help="worker processes (default: the usable CPUs)")
     demo.add_argument("--limit", type=_positive, metavar="N", help="parse only N files (default: all)")
     demo.add_argument("--peers", type=_positive, default=0, metavar="N", help="use N peers, started here (default: 0)")
+    demo.add_argument("--timeline", metavar="PAGE", help="write the timeline of the run to this HTML file")
     demo.add_argument("--json", action="store_true", help="print the figures as JSON")
     demo.set_defaults(run=_demo)
 
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_peers(commands)
     _add_certs(commands)
+    _add_timeline(commands)
 
     version = commands.add_parser("version", help=_VERSION)
     version.set_defaults(run=_version)
@@ -93,6 +95,15 @@ def _add_peers(commands: Any) -> None:
     doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
     doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     doctor.set_defaults(run=peers.doctor)
+
+
+def _add_timeline(commands: Any) -> None:
+    from woolexec.cli import timeline
+
+    parser = commands.add_parser("timeline", help="make a page of a trace file", description=_TIMELINE)
+    parser.add_argument("trace", metavar="TRACE", help="the file that was given to pool.trace")
+    parser.add_argument("-o", "--output", metavar="PAGE", help="the page (default: TRACE with .html)")
+    parser.set_defaults(run=timeline.run)
 
 
 def _add_certs(commands: Any) -> None:
@@ -140,6 +151,11 @@ _CERTS = (
     "authenticate each other. This needs the cryptography package: pip install 'woolexec[certs]'."
 )
 
+_TIMELINE = (
+    "Make one HTML file of what PeerPoolExecutor.trace has written: a timeline with a lane for each worker. It needs "
+    "nothing else, no network either. Perfetto (ui.perfetto.dev) and chrome://tracing open TRACE itself."
+)
+
 _COMPLETION = (
     'Print a completion script for this command. bash: eval "$(woolexec completion bash)" in ~/.bashrc; '
     'zsh: eval "$(woolexec completion zsh)" in ~/.zshrc; fish: woolexec completion fish | source in config.fish.'
@@ -148,8 +164,8 @@ _COMPLETION = (
 _VERSION = "print the versions of woolexec and Python"
 
 _DEMO = (
-    "Parse every source file of the running Python's standard library in a PeerPoolExecutor, print statistics, and "
-    "time the same job on a ProcessPoolExecutor and serially."
+    "Parse every source file of the running Python's standard library in a PeerPoolExecutor, print statistics "
+    "and a timeline, and time the same job on a ProcessPoolExecutor and serially."
 )
 
 
@@ -169,7 +185,13 @@ _SETTINGS = (
 def _demo(options: argparse.Namespace) -> int:
     from woolexec.cli import demo
 
-    return demo.run(workers=options.workers, limit=options.limit, peers=options.peers, as_json=options.json)
+    return demo.run(
+        workers=options.workers,
+        limit=options.limit,
+        peers=options.peers,
+        as_json=options.json,
+        timeline=options.timeline,
+    )
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@
 1. ``census.find_sources`` lists the files and reads each once, so that all three runs find them in memory.
 2. ``census.measure`` parses one file and counts what it contains: this is what the workers run.
 3. ``run`` maps it over the files three times (`PeerPoolExecutor`, `ProcessPoolExecutor`, no pool), checks that the
-   results are equal, and prints them and the time of each run.
+   results are equal, and prints them, the time of each run, and the timeline of the first.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import platform
 import signal
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,16 @@ from typing import Any, Self, TextIO
 
 from woolexec import PeerPoolExecutor
 from woolexec.cli.census import Function, Measures, by_length, find_sources, measure
+from woolexec.cli.lanes import lanes_of
 from woolexec.cli.local_peers import local_peers
+from woolexec.cli.timeline import write_page
 from woolexec.cpus import usable_cpus
+from woolexec.observe.timeline import events_of
 
 SHOWN = 5
+
+_TIMELINE = 62
+"""Width of the timeline, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,32 @@ class Timing:
 # -- the three runs ----------------------------------------------------------------------------------------------------
 
 
-def run(*, workers: int | None = None, limit: int | None = None, peers: int = 0, as_json: bool = False) -> int:
+def run(
+    *,
+    workers: int | None = None,
+    limit: int | None = None,
+    peers: int = 0,
+    as_json: bool = False,
+    timeline: str | None = None,
+) -> int:
     """
     Run the job three times and print the result; return the exit code.
 
     :param peers: number of peers on this machine that share the workers; 0: the workers belong to this process
+    :param timeline: the file to which the timeline of the first run is written, as a page; None: none
     """
+    with tempfile.TemporaryDirectory(prefix="woolexec-demo-") as folder:
+        trace = str(Path(folder, "demo.json"))
+        report = _run(workers, limit, peers, trace)
+        if timeline is not None:
+            write_page(trace, timeline)
+        print(report.as_json() if as_json else report.as_table())
+        if not as_json:
+            _print_timeline(trace, timeline)
+    return 0 if report.agree else 1
+
+
+def _run(workers: int | None, limit: int | None, peers: int, trace: str) -> Report:
     root = Path(sysconfig.get_path("stdlib"))
     files = find_sources(root)
     if limit is not None and limit < len(files):
@@ -57,9 +84,9 @@ def run(*, workers: int | None = None, limit: int | None = None, peers: int = 0,
     if peers:
         with local_peers(peers, -(-workers // peers)) as (addresses, credentials):
             make_pool = partial(PeerPoolExecutor, peers=addresses, credentials=credentials)
-            measures, in_peers = _timed(f"{peers} peers", make_pool, root, files)
+            measures, in_peers = _timed(f"{peers} peers", make_pool, root, files, trace)
     else:
-        measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files)
+        measures, in_peers = _timed("PeerPoolExecutor", lambda: PeerPoolExecutor(workers), root, files, trace)
     in_processes, stdlib = _timed(
         "ProcessPoolExecutor",
         lambda: ProcessPoolExecutor(workers, initializer=_leave_interrupts_to_the_parent),
@@ -68,13 +95,22 @@ def run(*, workers: int | None = None, limit: int | None = None, peers: int = 0,
     )
     serially, serial = _timed("serially", None, root, files)
 
-    report = Report(str(root), workers, measures, (in_peers, stdlib, serial), measures == in_processes == serially)
-    print(report.as_json() if as_json else report.as_table())
-    return 0 if report.agree else 1
+    return Report(str(root), workers, measures, (in_peers, stdlib, serial), measures == in_processes == serially)
+
+
+def _print_timeline(trace: str, page: str | None) -> None:
+    print("\n  how busy each worker was during the first run\n")
+    with open(trace, encoding="utf-8") as lines:
+        for line in lanes_of(events_of(lines), _TIMELINE):
+            print(line)
+    if page is None:
+        print("\n  To see each task: woolexec demo --timeline demo.html, and open that file in a browser.")
+    else:
+        print(f"\n  To see each task, open {page} in a browser.")
 
 
 def _timed(
-    name: str, make_pool: Callable[[], Executor] | None, root: Path, files: list[str]
+    name: str, make_pool: Callable[[], Executor] | None, root: Path, files: list[str], trace: str | None = None
 ) -> tuple[list[Measures], Timing]:
     started = time.perf_counter()
     with Progress(name, len(files)) as progress:
@@ -82,7 +118,10 @@ def _timed(
             progress.waits = False
             measures = list(progress.watch(map(measure, [str(root)] * len(files), files)))
         else:
-            with make_pool() as pool:
+            with (
+                make_pool() as pool,
+                pool.trace(trace) if isinstance(pool, PeerPoolExecutor) and trace else nullcontext(),
+            ):
                 # Closed after an interrupt too, which cancels the tasks that have not been started.
                 outcomes = pool.map(measure, [str(root)] * len(files), files)
                 with closing(outcomes):  # type: ignore[type-var]  # typeshed says Iterator; map returns a generator

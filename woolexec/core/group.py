@@ -27,8 +27,6 @@ class Group:
     :param beside: another queue that shares the set of claimable calls
     """
 
-    __slots__ = ("number", "places", "queue", "width")
-
     def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
         self.queue = ReadyQueue(beside)
         self.places: list[Place] = []

@@ -23,6 +23,8 @@ class Inputs:
     """Tells the engine's thread of calls and chunks that wait for values."""
 
     shares: ClassVar[bool] = True
+    note: Callable[[Any], object] | None = None
+    """Called with each of them, before its inputs are bound, while a trace runs."""
 
     def __init__(self, loop: Loop, scheduler: Scheduler, values: KeptOutcomes) -> None:
         self._loop = loop

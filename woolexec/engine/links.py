@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from woolexec.core.actors import Actors
     from woolexec.core.call import Call
     from woolexec.core.place import Place
+    from woolexec.engine.recorder import Recorder, Run
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.errors import WorkerLostError
@@ -67,6 +68,8 @@ class Links:
         self._cancellation = rounds.cancellation
         self._pinning = Pinning(scheduler, dispatcher)
         self.actors: Callable[[], Actors] = partial(_actors_of, rounds)
+        self._rounds = rounds
+        self._recorder: Recorder | None = None
         self.lineage = Lineage(scheduler, rounds.cancellation, dispatcher.values)
         dispatcher.values.on_loss, rounds.outcomes.on_kept = self.lineage.lost, self.lineage.kept
         dispatcher.values.on_losses = scheduler.away.look
@@ -143,6 +146,22 @@ class Links:
         self._scheduler.group_of(call).withdraw(place, (call.number,))
 
     # -- for the sessions of clients ----------------------------------------------------------------------------
+
+    @property
+    def reports_runs(self) -> bool:
+        """The calls here that end are reported."""
+        return self._recorder is not None
+
+    def report_runs(self, sink: Callable[[Run], object] | None) -> None:
+        """Report each call here that ends to this function from now on; None: report them no more."""
+        if self._recorder is not None:
+            self._recorder.stop()
+            self._recorder = None
+        if sink is not None:
+            from woolexec.engine.recorder import Recorder  # not before a client traces its calls
+
+            self._recorder = Recorder(self._rounds, sink)
+            self._recorder.start()
 
     def record(self, place: Place, call: Call) -> None:
         """Record a call as outstanding at a client, which runs it."""

@@ -17,10 +17,12 @@ from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
 from woolexec.wire.frames import (
     Broken,
+    Clock,
     Load,
     Log,
     Output,
     Raise,
+    Ran,
     Recalled,
     Resume,
     Return,
@@ -60,6 +62,8 @@ class Outcomes:
         self._has_said_full = False
         self.on_kept: Callable[[Any, Call, int, bytes], object]
         """Called with a link, a call whose value has stayed there, and the size and key of that."""
+        self.on_report: Callable[[Any, Message], object] | None = None
+        """Called with a link and what its peer reports for a trace, while one runs."""
         self.mark: Callable[[Any], Any] | None = None  # marks what peers send, if they are not trusted
         self._loop = loop
         self._scheduler = scheduler
@@ -298,6 +302,11 @@ class Outcomes:
         else:
             self._scheduler.offering.tell_free(link, frame.free)
 
+    def _reported(self, link: Remote, frame: Message) -> None:
+        """Handle what a peer reports for a trace; one that has ended meanwhile needs it no more."""
+        if self.on_report is not None:
+            self.on_report(link, frame)
+
 
 def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> None:
     """Tell the receiver of a stream that it can be pulled, or that it has yielded."""
@@ -316,6 +325,8 @@ _OF_LINK = Handlers(
         Log: Outcomes._logged,
         Load: Outcomes._loaded,
         Output: Outcomes._heard_output,
+        Clock: Outcomes._reported,
+        Ran: Outcomes._reported,
     },
 )
 _OF_WORKER = Handlers(

@@ -203,6 +203,11 @@ class Rounds:
         self.dispatcher.act()
         return True
 
+    @property
+    def is_open(self) -> bool:
+        """Calls are accepted."""
+        return self._state == "open"
+
     def is_outstanding(self, about: tuple[int, int]) -> bool:
         """Return whether a call, given by its worker and its number, is outstanding."""
         worker = self.supervisor.workers.get(about[0])

@@ -18,6 +18,7 @@ from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
 from woolexec.mesh.server.byte_quota import ByteQuota
+from woolexec.mesh.server.call_reports import report_calls
 from woolexec.mesh.server.client_actors import ClientActors
 from woolexec.mesh.server.code_store import Incoming
 from woolexec.mesh.server.definitions import Definitions
@@ -42,6 +43,7 @@ from woolexec.wire.frames import (
     Settings,
     Start,
     Stop,
+    Trace,
     encode,
 )
 from woolexec.wire.handlers import Handlers
@@ -145,8 +147,7 @@ class Served:
         :raises ProtocolError: if the client sends a frame that it must not send
         :raises ValueError: if the client sends data that cannot be decoded
         """
-        grpc = load_grpc()
-        task, handlers = asyncio.current_task(), self._handlers()
+        grpc, task, handlers = load_grpc(), asyncio.current_task(), self._handlers()
         assert task is not None
         self.outbox.open(stream.write, task.cancel)
         try:
@@ -207,6 +208,7 @@ class Served:
                 Code: self._code.take,
                 Settings: self._use_settings,
                 **self.upward.handlers,
+                Trace: partial(report_calls, self._links, self.tell),
             },
         )
 
@@ -368,6 +370,7 @@ class Served:
     def abandon(self) -> None:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
         self.upward.close()
+        self._links.report_runs(None)
         self._engine.go_on(self)
         self.output.close()
         for number, answer in list(self.outstanding.items()):
