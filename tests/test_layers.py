@@ -46,6 +46,7 @@ ROWS = {
     "executor": 12,
     "cli": 13,
     "integrations": 13,
+    "launchers": 13,
     "testing": 13,
     "joblib": 14,
     "eventkit": 14,

@@ -420,7 +420,7 @@ def test_peer_with_a_lease_ends_when_nobody_has_come_for_long(lifeline):
         assert process.wait(PATIENCE) == 0, process.stderr.read()
 
 
-@slow
+@pytest.mark.slow
 def test_peer_with_a_lease_stays_while_a_client_is_connected_and_ends_after_it():
     with serving("--lease=5") as (process, about):
         with PeerPoolExecutor(peers=about["address"]) as pool:

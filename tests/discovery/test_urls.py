@@ -78,7 +78,7 @@ def test_url_that_makes_no_sense_is_an_error_that_says_why(url, message):
 
 
 def test_packages_may_offer_other_ways(monkeypatch):
-    entry = EntryPoint("consul", "tests.discovery.test_urls:offered", urls.GROUP)
+    entry = EntryPoint("consul", "tests.discovery.test_urls:offered", urls.GROUPS[0])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **asked: [entry] if asked["name"] == "consul" else [])
     (found,) = discoveries("consul://catalog/team")
     assert found.addresses == ("consul://catalog/team",)

@@ -9,13 +9,14 @@ import pytest
 
 import woolexec.discovery
 import woolexec.errors
+import woolexec.launchers
 import woolexec.testing
 from woolexec import PeerPoolExecutor
 from woolexec.integrations import pool, pool_results
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 DIRECTIVE = re.compile(r"^\.\. (currentmodule|auto\w+|data):: ([\w.]+)", re.MULTILINE)
-MODULES = [woolexec, woolexec.errors, woolexec.discovery, woolexec.testing]
+MODULES = [woolexec, woolexec.errors, woolexec.discovery, woolexec.launchers, woolexec.testing]
 KINDS = [PeerPoolExecutor, woolexec.AsyncMap, woolexec.Credentials, woolexec.Discovery, woolexec.Stream]
 KINDS += [woolexec.testing.Peer, pool.Pool, pool_results.AsyncResult, pool_results.ImapIterator]
 

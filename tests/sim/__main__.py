@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 from tests.sim.model import Scenario, World, ideal
+from tests.sim.scaling import WORKLOADS, Fleet, all_knowing
 from woolexec import PeerPoolExecutor
 from woolexec.core.policies import IdleFirst, LeastOutstanding, PowerOfTwoChoices, RoundRobin
 
 DOCS = Path(__file__).parents[2] / "docs"
 TABLE = re.compile(r"(<!-- simulated -->\n).*?(<!-- end -->)", re.DOTALL)
+OF_SCALING = re.compile(r"(<!-- scaling -->\n).*?(<!-- end -->)", re.DOTALL)
 OF_VALUES = re.compile(r"(<!-- values -->\n).*?(<!-- end -->)", re.DOTALL)
 POLICIES = {
     "default": IdleFirst,
@@ -105,6 +107,20 @@ def table_of_values():
     return "\n".join(lines) + "\n"
 
 
+def scaling_rows():
+    """Write what peers that come when there is work cost, and how long calls wait for them, as a table."""
+    lines = [
+        "| simulated | peer-seconds | all-knowing | p95 of the wait, s | all-knowing | starts |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, workload in WORKLOADS.items():
+        ours, best = Fleet(workload).run(), all_knowing(workload)
+        lines.append(
+            f"| {name} | {ours.paid:,.0f} | {best.paid:,.0f} | {ours.p95:,.1f} | {best.p95:,.1f} | {ours.starts} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def draw(found):
     """Draw how long how many tasks took, for the hardest scenario."""
     import matplotlib as mpl
@@ -153,6 +169,8 @@ def main():
     write = parser.parse_args().write
     of_values = table_of_values()
     print(of_values)
+    of_scaling = scaling_rows()
+    print(of_scaling)
     found = {}
     with PeerPoolExecutor() as pool:
         jobs = {
@@ -169,6 +187,7 @@ def main():
         page = DOCS / "placement.md"
         text = page.read_text(encoding="utf-8")
         text = TABLE.sub(lambda match: match[1] + table(found) + match[2], text)
+        text = OF_SCALING.sub(lambda match: match[1] + of_scaling + match[2], text)
         page.write_text(OF_VALUES.sub(lambda match: match[1] + of_values + match[2], text), encoding="utf-8")
         draw(found)
 

@@ -235,6 +235,10 @@ class ReadyQueue:
                 taken += hits
         return [entry for entry in taken if isinstance(entry, Chunk) or entry in self._unclaimed]
 
+    def lines(self) -> list[tuple[Line | None, deque[Call | Chunk]]]:
+        """Return the lines and their entries, cancelled ones included that have not reached the front."""
+        return list(self._lines.items()) or [(None, self._line)]
+
     def requirements(self) -> set[Requirement]:
         """Return the requirements of all waiting entries."""
         return {

@@ -123,9 +123,11 @@ class Left:
     A peer is gone, as far as its discovery knows.
 
     :param key: that of its record
+    :param reason: why, if that is worth telling the user: its job has failed, for example
     """
 
     key: str
+    reason: str = ""
 
 
 Event = Joined | Updated | Left

@@ -9,7 +9,9 @@ The values of `peers=`: addresses, URLs, and `Discovery` objects.
     lan://[pool]                           the local network
     dns://name[:port]                      a DNS name, of hosts or of a service
     ssh://[user@]host[:port][/n]           n workers on a host, started for this client; ?python= names the interpreter
-    <scheme>://...                         a package's entry point <scheme> in the group `woolexec.discovery`
+    slurm://?max=16                        jobs of Slurm, started when tasks wait; see `woolexec.launchers`
+    <scheme>://...                         an entry point <scheme> in the group `woolexec.discovery` or
+                                           `woolexec.launchers`, of this package or another one
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from woolexec.discovery.local import Local
 from woolexec.discovery.ssh import Ssh
 from woolexec.discovery.static import Static
 
-GROUP = "woolexec.discovery"
-"""Entry points: functions that take a URL and return a `Discovery`."""
+GROUPS = ("woolexec.discovery", "woolexec.launchers")
+"""Entry points: functions that take a URL and return a `Discovery`, which may be a `Launcher`."""
 
 _ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discovery"
 
@@ -126,9 +128,10 @@ def _scheme(text: str) -> str:
 def _offered(scheme: str) -> Callable[[str], Discovery] | None:
     from importlib.metadata import entry_points
 
-    for entry in entry_points(group=GROUP, name=scheme):
-        made: Any = entry.load()
-        return made  # type: ignore[no-any-return]  # the docs say what an entry point must be
+    for group in GROUPS:
+        for entry in entry_points(group=group, name=scheme):
+            made: Any = entry.load()
+            return made  # type: ignore[no-any-return]  # the docs say what an entry point must be
     return None
 
 

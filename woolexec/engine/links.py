@@ -9,10 +9,11 @@ from woolexec.core.pinning import Pinning
 from woolexec.engine.lineage import Lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from woolexec.core.actors import Actors
     from woolexec.core.call import Call
+    from woolexec.core.offer import Offer
     from woolexec.core.place import Place
     from woolexec.engine.recorder import Recorder, Run
     from woolexec.engine.rounds import Rounds
@@ -113,6 +114,15 @@ class Links:
     def has_workers(self) -> bool:
         """There are workers here."""
         return bool(self._scheduler.workers)
+
+    def demand(
+        self, links: Sequence[Remote], offer: Offer | None, width: int
+    ) -> tuple[list[tuple[int, int]], float | None]:
+        """Return how much there is to do for peers such as those of these links: see `woolexec.core.demand`."""
+        from woolexec.core.demand import demand
+
+        scheduler = self._scheduler
+        return demand(((scheduler.main.queue, False), (scheduler.lanes.queue, True)), links, offer, width)
 
     def expect(self, *, peers: bool) -> None:
         """Set whether a first peer is expected soon: until then no requirement counts as unmet."""

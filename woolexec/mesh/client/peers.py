@@ -31,6 +31,7 @@ from woolexec.mesh.client.attempts import Attempts
 from woolexec.mesh.client.channel import greet, open_channel, open_link
 from woolexec.mesh.client.finding import REPLAY, Finder
 from woolexec.mesh.client.link import Link, no_code
+from woolexec.mesh.client.scaler import Scalers
 from woolexec.mesh.client.trusted import Trusted, fault_of
 from woolexec.mesh.grpc_module import check_fork, in_use, load_grpc
 from woolexec.mesh.link import fd_passing as passages
@@ -111,10 +112,9 @@ class Peers:
             on_final=self._tell,
             randomness=self._random,
         )
-        self._finders = [
-            Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
-            for each in discoveries
-        ]
+        self._scalers = Scalers(self._attempts.candidates, self._attempts.hear)
+        hear = partial(Finder, credentials=credentials, on_event=self._attempts.hear, on_final=self._tell)
+        self._finders = [hear(each, randomness=self._random) for each in self._scalers.wrap(discoveries)]
         self._waiters = 0
         self._over = False
         self._setup, self._code = setup, code
@@ -161,6 +161,7 @@ class Peers:
         known = list(self._attempts.candidates)
         missing = sorted((each for each in known if each.link is None), key=lambda each: not each.reason)
         reasons = [text for finder in self._finders for text in (finder.trouble, str(finder.foreign)) if text]
+        reasons += self._scalers.troubles
         reasons += [
             f"{each.record.addresses[0]}: {each.reason or f'connecting for {monotonic() - each.since:.1f} s'}"
             for each in missing[:_NAMED]
@@ -189,6 +190,7 @@ class Peers:
                 async with asyncio.TaskGroup() as group:
                     for finder in self._finders:
                         group.create_task(finder.follow())
+                    group.create_task(self._scalers.run(engine.links))
                     group.create_task(self._attempts.run(group))
                     group.create_task(self._watch())
         finally:
@@ -302,7 +304,7 @@ class Peers:
             links = self._engine.links
             if links.has_waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
-            if links.are_open or links.has_workers or not links.has_waiting:
+            if links.are_open or links.has_workers or not links.has_waiting or self._scalers.are_starting:
                 alone_since = None
             elif self.possible <= 0 and self._finders:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"

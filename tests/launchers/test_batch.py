@@ -1,0 +1,112 @@
+"""What every batch system has, on one that is a folder here."""
+
+import asyncio
+import os
+import stat
+import subprocess
+
+import pytest
+
+from woolexec import PeerPoolExecutor
+from woolexec.errors import DiscoveryError
+from woolexec.launchers import Batch, State
+from woolexec.launchers.batch import command
+
+PATIENCE = 30.0
+
+
+def shell(script, output):
+    with open(output, "wb") as log:
+        return subprocess.Popen(["/bin/sh", "-c", script], stdout=log, stderr=log)
+
+
+class Shell(Batch):
+    """Jobs that are shells on this machine."""
+
+    kind = "shell"
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.jobs, self.scripts, self.answers = {}, [], True
+
+    async def submit(self, count, script, name, logs):
+        self.scripts.append(script)
+        keys = [f"{len(self.jobs) + index}" for index in range(count)]
+        for key in keys:
+            self.jobs[key] = shell(f"PEER_JOB={key}\n{script}", logs / key)
+        return keys
+
+    async def states(self, keys, name):
+        if not self.answers:
+            raise DiscoveryError("shell: no answer")
+        codes = {key: self.jobs[key].poll() for key in keys}
+        return {key: State(code is not None, bool(code), f"code {code}") for key, code in codes.items()}
+
+    async def drain(self, key):
+        self.jobs[key].terminate()
+
+    async def cancel(self, keys):
+        for key in keys:
+            self.jobs[key].kill()
+            self.jobs[key].wait()
+
+
+def test_jobs_are_peers_and_end_with_the_executor(tmp_path):
+    launcher = Shell(folder=tmp_path, max=1, workers=1, prelude="export GREETING=hello")
+    with PeerPoolExecutor(peers=launcher) as pool:
+        assert pool.submit(os.getenv, "GREETING").result(PATIENCE) == "hello"
+        (run,) = tmp_path.iterdir()
+        token = run / "token"
+        assert stat.S_IMODE(run.stat().st_mode) == 0o700
+        assert stat.S_IMODE(token.stat().st_mode) == 0o600
+        assert token.read_text().strip() not in launcher.scripts[0]
+    assert [job.returncode for job in launcher.jobs.values()] != [None]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batch_system_that_does_not_answer_is_named_and_its_peers_go_on(tmp_path):
+    launcher = Shell(folder=tmp_path, max=1, workers=1)
+    launcher.answers = False
+    with PeerPoolExecutor(peers=launcher) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        with pytest.raises(TimeoutError, match="shell: no answer"):
+            pool.wait_for_peers(2, timeout=2)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_launcher_is_of_one_executor_at_a_time(tmp_path):
+    launcher = Shell(folder=tmp_path, max=1, workers=1)
+    with PeerPoolExecutor(peers=launcher) as pool, PeerPoolExecutor(peers=launcher, peers_timeout=0.5) as other:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        assert "in use by another executor" in str(other.submit(abs, -1).exception(PATIENCE))
+
+
+def test_folder_that_is_not_there_is_said(tmp_path):
+    launcher = Shell(folder=tmp_path / "none")
+    with PeerPoolExecutor(peers=launcher, peers_timeout=0.3) as pool:
+        assert f"{tmp_path}/none" in str(pool.submit(abs, -1).exception(PATIENCE))
+
+
+def run(*words, **options):
+    return asyncio.run(command(*words, **options))
+
+
+def test_command_gives_its_output():
+    assert run("cat", stdin="a\nb") == "a\nb"
+
+
+def test_large_output_of_a_command_is_whole():
+    assert len(run("head", "-c", "1000000", "/dev/zero")) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("sh", "-c", "echo no luck >&2; exit 3"), "sh: no luck"),
+        (("false",), "exit code 1"),
+        (("no-such-command",), "cannot run no-such-command"),
+    ],
+)
+def test_command_that_fails_says_why(words, text):
+    with pytest.raises(DiscoveryError, match=text):
+        run(*words)

@@ -1,0 +1,224 @@
+"""Jobs of a real Slurm: `.ci/run` installs it where it can."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launchers.slurm_cluster import Cluster, missing
+from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.launchers import Slurm
+
+PATIENCE = 60.0
+PAGE = Path(__file__).parents[2] / "docs/launchers.md"
+
+real = pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Cluster(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def slurm(cluster, monkeypatch, tmp_path):
+    """Return what makes a launcher."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, cluster.env[name])
+    yield lambda **options: Slurm(folder=tmp_path, **{"workers": 1, "max": 2, "lease": 20.0} | options)
+    assert os.listdir(tmp_path) == []
+    Cluster.wait_until(lambda: not cluster.jobs())
+
+
+# -- without Slurm ----------------------------------------------------------------------------------------------------
+
+
+def test_url_has_all_options():
+    url = "slurm://?min=1&max=8&workers=4&partition=short&time=1:00:00&gres=gpu:2&idle_timeout=none&lease=30"
+    made = Slurm.from_url(f"{url}&python=/opt/python&prelude=module+load+x&sbatch=--account=a+--exclusive&folder=/f")
+    assert (made.min, made.max, made.workers, made.idle_timeout, made.lease) == (1, 8, 4, float("inf"), 30.0)
+    assert (made.partition, made.time, made.gres) == ("short", "1:00:00", "gpu:2")
+    assert (made.python, made.prelude, made.folder) == ("/opt/python", "module load x", "/f")
+    assert made.sbatch == ("--account=a", "--exclusive")
+
+
+@pytest.mark.parametrize("wrong", ["?max=many", "?partitions=a", "host", "?max=0", "?min=3&max=2", "?lease=0"])
+def test_url_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError):
+        Slurm.from_url(f"slurm://{wrong}")
+
+
+@pytest.mark.parametrize(
+    ("gres", "offered"),
+    [
+        ("gpu:2", ["--resource=gpu=2"]),
+        ("gpu", ["--resource=gpu=1"]),
+        ("gres/gpu:a100:3", ["--resource=gpu=3"]),
+        ("craynetwork:1", []),
+        (None, []),
+    ],
+)
+def test_gpus_of_a_job_are_a_resource_of_its_peer(gres, offered):
+    assert list(Slurm(gres=gres).serve_options()) == offered
+
+
+def test_slurm_that_is_not_there_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with PeerPoolExecutor(peers=Slurm(folder=tmp_path), peers_timeout=0.5) as pool:
+        assert "cannot run sbatch" in str(pool.submit(abs, -1).exception(PATIENCE))
+
+
+# -- with it --------------------------------------------------------------------------------------------------------
+
+
+@real
+@pytest.mark.slow
+def test_url_is_all_it_takes(slurm, cluster, tmp_path):
+    with PeerPoolExecutor(peers=f"slurm://?workers=1&folder={tmp_path}") as pool:
+        assert pool.submit(os.getpid).result(PATIENCE) != os.getpid()
+        assert list(cluster.jobs().values()) == ["RUNNING"]
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.skipif(not PAGE.exists(), reason="beside the wheel there are only the tests")
+def test_snippet_of_the_page_runs_as_it_stands(cluster, tmp_path):
+    (snippet,) = re.findall(
+        r"^```python\n([^`]*peers=\"slurm:[^`]*)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    env = cluster.env | {"WOOLEXEC_STATE": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", snippet], env=env, check=True, stdout=-1, timeout=PATIENCE)
+    assert int(ran.stdout) == sum(pow(number, 2) for number in range(100_000))
+    Cluster.wait_until(lambda: not cluster.jobs())
+
+
+@real
+@pytest.mark.slow
+def test_jobs_come_when_there_is_work_and_leave_when_there_is_none(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(idle_timeout=2)) as pool:
+        assert len(list(pool.map(time.sleep, [1.0] * 20, chunksize=1, timeout=PATIENCE))) == 20
+        assert len(cluster.jobs()) == 2
+        Cluster.wait_until(lambda: not cluster.jobs())
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@real
+@pytest.mark.slow
+def test_gpus_are_a_resource_and_the_job_has_its_devices(slurm):
+    with PeerPoolExecutor(peers=slurm(gres="gpu:1")) as pool:
+        view = pool.with_options(require={"gpu": 1})
+        assert view.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(PATIENCE) == "0"
+
+
+@real
+@pytest.mark.slow
+def test_prelude_runs_before_the_peer(slurm):
+    with PeerPoolExecutor(peers=slurm(prelude="FROM_PRELUDE=yes; export FROM_PRELUDE")) as pool:
+        assert pool.submit(os.getenv, "FROM_PRELUDE").result(PATIENCE) == "yes"
+
+
+@real
+@pytest.mark.slow
+def test_job_that_fails_is_named_with_the_end_of_its_log(slurm):
+    with PeerPoolExecutor(peers=slurm(python="/no/such/python"), peers_timeout=1) as pool:
+        error = str(pool.submit(abs, -1).exception(PATIENCE))
+    assert "FAILED" in error
+    assert "/no/such/python" in error
+
+
+@real
+@pytest.mark.slow
+def test_job_that_is_held_is_named_and_taken_back_at_the_end(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(sbatch=["--hold"])) as pool:
+        future = pool.submit(abs, -1)
+        Cluster.wait_until(lambda: "PENDING" in cluster.jobs().values())
+        with pytest.raises(TimeoutError, match=r"PENDING \(JobHeldUser"):
+            pool.wait_for_peers(1, timeout=3)
+        assert not future.done()
+        future.cancel()
+
+
+@real
+@pytest.mark.slow
+def test_job_that_an_administrator_cancels_costs_what_it_ran_and_is_replaced(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(max=1)) as pool:
+        lost = pool.submit(time.sleep, PATIENCE)
+        Cluster.wait_until(lost.running)
+        cluster.run("scancel", "--signal=KILL", "--full", *cluster.jobs())
+        with pytest.raises(WorkerLostError):
+            lost.result(PATIENCE)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@real
+@pytest.mark.slow
+def test_peer_drains_before_its_job_ends(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(max=1)) as pool:
+        running = pool.submit(time.sleep, 3)
+        Cluster.wait_until(running.running)
+        (job,) = cluster.jobs()
+        cluster.run("scancel", "--signal=TERM", "--batch", job)  # as before its time limit
+        later = pool.submit(abs, -1)
+        assert running.result(PATIENCE) is None
+        assert later.result(PATIENCE) == 1
+        assert job not in cluster.jobs()
+
+
+@real
+@pytest.mark.slow
+def test_those_that_never_come_do_not_keep_the_others_from_working(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(max=4, sbatch=["--exclusive"])) as pool:
+        assert len(list(pool.map(time.sleep, [1.0] * 20, chunksize=1, timeout=PATIENCE))) == 20
+        assert "PENDING" in cluster.jobs().values()
+
+
+@real
+@pytest.mark.slow
+def test_controller_that_is_away_for_a_while_costs_nothing(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(max=1)) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        cluster.end("slurmctld")
+        try:
+            assert pool.submit(time.sleep, 3).result(PATIENCE) is None
+        finally:
+            cluster.start_controller()
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        assert len(cluster.jobs()) == 1
+
+
+PROGRAM = """
+import sys
+from woolexec import PeerPoolExecutor
+pool = PeerPoolExecutor(peers=f"slurm://?max=1&workers=1&lease=3&folder={sys.argv[1]}&sbatch={sys.argv[2]}")
+pool.submit(print)
+if not sys.argv[2]:
+    pool.submit(abs, -1).result()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.parametrize("waits", [False, True])
+def test_owner_that_is_killed_leaves_no_job_behind(slurm, cluster, waits):
+    slurm()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", PROGRAM, folder, "--begin=now%2B8" if waits else ""]
+        with subprocess.Popen(command, stdin=-1, stdout=-1) as process:
+            assert process.stdout.readline() == b"ready\n"
+            Cluster.wait_until(cluster.jobs)
+            process.send_signal(signal.SIGKILL)
+        if waits:  # it starts after the death of its owner, finds no client, and ends
+            (job,) = cluster.jobs()
+            Cluster.wait_until(lambda: cluster.jobs().get(job) != "PENDING")
+        Cluster.wait_until(lambda: not cluster.jobs())
+        assert len(list(Path(folder).iterdir())) == 1  # its folder, with a token that nobody uses any more

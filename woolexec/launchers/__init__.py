@@ -1,0 +1,23 @@
+"""Engines that hand out machines: `peers=` takes a launcher, which starts peers there when tasks wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from woolexec.discovery.launcher import Handle, Launcher
+
+if TYPE_CHECKING:
+    from woolexec.launchers.batch import Batch, State
+    from woolexec.launchers.slurm import Slurm
+
+__all__ = ["Batch", "Handle", "Launcher", "Slurm", "State"]
+
+_MODULES = {"Batch": "batch", "State": "batch", "Slurm": "slurm"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

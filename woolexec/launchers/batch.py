@@ -1,0 +1,332 @@
+"""
+Peers that are jobs of a batch system, whose hosts share a folder with this one.
+
+::
+
+    <folder>/<run>/token           of this run, 0600: removed at its end, so what starts later ends at once
+                   peers/          where the peers announce themselves
+                   logs/<job>      what each job said
+
+A job runs ``woolexec serve`` with a tag that says which job it is; the batch system says which jobs have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryFile
+from typing import IO, ClassVar
+
+from woolexec.checks import positive_seconds
+from woolexec.discovery.base import Event, Joined, Left, Record, Updated
+from woolexec.discovery.directory import Directory
+from woolexec.discovery.launcher import LEASE, Handle, Launcher
+from woolexec.errors import DiscoveryError
+from woolexec.mesh.security.credentials import Credentials, state_folder
+
+JOB = "woolexec-job"
+"""The tag that says which job a peer is."""
+
+_LOOK = 1.0
+"""Seconds between two questions to the batch system about its jobs."""
+
+_COMMAND = 30.0
+"""Seconds that a command of the batch system may take."""
+
+_ASK = 0.01
+"""Seconds between two looks whether a command has ended."""
+
+_SAID = 2000
+"""Bytes of the end of a job's log that an error quotes, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    What a batch system says of a job.
+
+    :param is_over: it has ended, or will not start
+    :param has_failed: that was not what it was told to do
+    :param text: in the words of the batch system, for messages
+    """
+
+    is_over: bool
+    has_failed: bool
+    text: str
+
+
+@dataclass(slots=True)
+class _Run:
+    """One use of a launcher: its folder, its token, and the jobs that have not ended, by their keys."""
+
+    folder: Path
+    credentials: Credentials
+    jobs: dict[str, Handle] = field(default_factory=dict)
+    there: set[str] = field(default_factory=set)  # jobs whose peers were found
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+class Batch(Launcher):
+    """
+    A batch system; subclass it for one of your own, as `Slurm` does.
+
+    :param folder: one that this host shares with those of the batch system; None: in this user's state folder
+    :param python: the interpreter on those hosts; None: the path of this one
+    :param prelude: lines of shell that run before it: ``module load ...``
+    :param lease: seconds without a client after which a peer ends, in case this program dies
+    :param min: number of peers that are kept while the executor lives
+    :param max: maximum number of peers, each one job
+    :param workers: number of workers of each peer; None: one for each CPU that its job may use
+    :param idle_timeout: seconds after which an idle peer is stopped; None: they stay
+    """
+
+    kind: ClassVar[str] = ""
+    """What messages call it."""
+
+    def __init__(
+        self,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        python: str | None = None,
+        prelude: str = "",
+        lease: float = LEASE,
+        min: int = 0,  # noqa: A002  # as in the URL
+        max: int = 16,  # noqa: A002
+        workers: int | None = None,
+        idle_timeout: float | None = 60.0,
+    ) -> None:
+        super().__init__(min=min, max=max, workers=workers, idle_timeout=idle_timeout)
+        self.folder = folder
+        self.python = python or sys.executable
+        self.prelude = prelude
+        if not positive_seconds("lease", lease):
+            raise ValueError("lease must be a number of seconds")
+        self.lease = lease
+        self._run: _Run | None = None
+
+    # -- what a batch system has to say ---------------------------------------------------------------------------
+
+    @abstractmethod
+    async def submit(self, count: int, script: str, name: str, logs: Path) -> Sequence[str]:
+        """
+        Submit this number of jobs that run a script, and return their keys.
+
+        :param script: a shell script; ``$PEER_JOB`` must be the key of the job
+        :param name: that of this run, for the name of the jobs
+        :param logs: the folder in which `log_of` expects their output
+        :raises DiscoveryError: if they are not accepted
+        """
+
+    @abstractmethod
+    async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
+        """
+        Return the states of these jobs; those that are not known any more are left out, and count as ended.
+
+        :raises DiscoveryError: if the batch system does not answer now
+        """
+
+    @abstractmethod
+    async def drain(self, key: str) -> None:
+        """Have a job end: with SIGTERM if it runs, at once if it waits."""
+
+    @abstractmethod
+    async def cancel(self, keys: Sequence[str]) -> None:
+        """End these jobs now."""
+
+    # -- a launcher -------------------------------------------------------------------------------------------------
+
+    async def start(self, count: int) -> Sequence[Handle]:
+        """Submit jobs."""
+        run = self._run
+        if run is None:
+            raise DiscoveryError(f"{self}: it is not in use")
+        keys = await self.submit(count, self._script(run), run.name, run.folder / "logs")
+        handles = [Handle(key, f"{self.kind} job {key}") for key in keys]
+        if run is not self._run:  # it has ended meanwhile
+            await self.cancel([handle.key for handle in handles])
+            return []
+        run.jobs.update((handle.key, handle) for handle in handles)
+        return handles
+
+    async def stop(self, handle: Handle) -> None:
+        """Have a peer drain, or take back its job."""
+        if self._run is not None and handle.key in self._run.jobs:
+            await self.drain(handle.key)
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """Yield the peers that announce themselves, and the jobs that end; all jobs end when this is closed."""
+        self._run = run = _Run(self._new_folder(), Credentials.with_new_token())
+        events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
+        tasks = [asyncio.ensure_future(_pass_on(each, events)) for each in (self._peers(run), self._ends(run))]
+        try:
+            self._write_token(run)
+            while True:
+                event = await events.get()
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            self._run = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                if run.jobs:
+                    await self.cancel(list(run.jobs))
+            except DiscoveryError:
+                pass  # they end by their lease, and those that have not started by the missing token
+            finally:
+                shutil.rmtree(run.folder, ignore_errors=True)
+
+    async def _peers(self, run: _Run) -> AsyncIterator[Event]:
+        """Yield the peers that have announced themselves, by the keys of their jobs."""
+        async with contextlib.aclosing(Directory(run.folder / "peers").watch()) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Left):
+                    continue  # its job says when it has ended
+                record = self._record(run, event.record)
+                if record is not None:
+                    run.there.add(record.key)
+                    self.trouble = ""
+                    yield Updated(record) if isinstance(event, Updated) else Joined(record)
+
+    def _record(self, run: _Run, announced: Record) -> Record | None:
+        key = next((tag.partition("=")[2] for tag in announced.tags if tag.startswith(f"{JOB}=")), "")
+        return replace(announced, key=key, credentials=run.credentials) if key in run.jobs else None
+
+    async def _ends(self, run: _Run) -> AsyncIterator[Event]:
+        """Yield the jobs that have ended."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            asked = list(run.jobs)
+            if not asked:
+                continue
+            try:
+                states = await self.states(asked, run.name)
+            except DiscoveryError as exc:
+                self.trouble = str(exc)  # the jobs go on, and so do we
+                continue
+            for key in asked:
+                state = states.get(key)
+                if state is None or state.is_over:
+                    handle = run.jobs.pop(key)
+                    yield Left(key, self._why(run, handle, state) if state is not None else "")
+                elif key not in run.there:
+                    self.trouble = f"{run.jobs[key].name}: {state.text}"
+
+    def _why(self, run: _Run, handle: Handle, state: State) -> str:
+        """Return why a job has failed, with the end of its log; empty if it has not."""
+        if not state.has_failed:
+            return ""
+        said = ""
+        with contextlib.suppress(OSError), open(self.log_of(run.folder / "logs", handle.key), "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _SAID))
+            said = " / ".join(log.read(_SAID).decode(errors="replace").strip().splitlines()[-5:])
+        return f"{handle.name} ended: {state.text}{': ' if said else ''}{said}"
+
+    @staticmethod
+    def log_of(logs: Path, key: str) -> Path:
+        """Return where the output of a job is."""
+        return logs / key
+
+    def _new_folder(self) -> Path:
+        """
+        Make the folder of a run.
+
+        :raises DiscoveryError: if it cannot be made
+        """
+        try:
+            outer = Path(self.folder).absolute() if self.folder is not None else state_folder("launched")
+            made = Path(tempfile.mkdtemp(prefix="run-", dir=outer))  # 0700
+            for name in ("peers", "logs"):
+                (made / name).mkdir(mode=0o700)
+        except OSError as exc:
+            raise DiscoveryError(f"{self}: {exc.filename}: {exc.strerror}") from exc
+        return made
+
+    def _write_token(self, run: _Run) -> None:
+        assert run.credentials.token is not None
+        try:
+            with open(os.open(run.folder / "token", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(run.credentials.token + b"\n")
+        except OSError as exc:
+            raise DiscoveryError(f"{self}: {run.folder}/token: {exc.strerror}") from exc
+
+    def serve_options(self) -> Iterable[str]:
+        """Return further options of ``woolexec serve``: what the jobs offer."""
+        return ()
+
+    def _script(self, run: _Run) -> str:
+        options = [
+            "--bind=0.0.0.0:0",
+            f"--token-file={run.folder}/token",
+            f"--announce=dir:{run.folder}/peers",
+            f"--lease={self.lease:g}",
+            "--log-level=warning",
+            *([f"--workers={self.workers}"] if self.workers else []),
+            *self.serve_options(),
+        ]
+        serve = shlex.join([self.python, "-m", "woolexec", "serve", *options])
+        return f'{self.prelude}\nexec {serve} --tag="{JOB}=$PEER_JOB"\n'
+
+
+async def _pass_on(events: AsyncIterator[Event], queue: asyncio.Queue[Event | BaseException]) -> None:
+    """Put events into a queue; at last the exception that ended them."""
+    try:
+        async with contextlib.aclosing(events) as source:  # type: ignore[type-var]  # a generator
+            async for event in source:
+                queue.put_nowait(event)
+    except Exception as exc:
+        queue.put_nowait(exc)
+
+
+async def command(*words: str, stdin: str = "") -> str:
+    """
+    Run a command of a batch system, and return what it printed.
+
+    No thread waits for it: there are none any more when the interpreter ends.
+
+    :raises DiscoveryError: if it is not there, fails, or takes too long
+    """
+    with TemporaryFile() as given, TemporaryFile() as said, TemporaryFile() as complained:
+        given.write(stdin.encode())
+        given.seek(0)
+        try:
+            # asyncio's subprocesses need a child watcher of the user's policy.
+            process = Popen(words, stdin=given, stdout=said, stderr=complained, start_new_session=True)  # noqa: ASYNC220
+        except OSError as exc:
+            error = DiscoveryError(f"cannot run {words[0]}: {exc.strerror}")
+            error.is_final = isinstance(exc, FileNotFoundError)
+            raise error from exc
+        try:
+            async with asyncio.timeout(_COMMAND):
+                while process.poll() is None:  # noqa: ASYNC110  # as above
+                    await asyncio.sleep(_ASK)
+        except TimeoutError as exc:
+            raise DiscoveryError(f"{words[0]}: no answer in {_COMMAND:g} s") from exc
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if process.returncode:
+            last = " / ".join(_text(complained).strip().splitlines()[-3:]) or f"exit code {process.returncode}"
+            raise DiscoveryError(f"{words[0]}: {last}")
+        return _text(said)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

@@ -1,0 +1,142 @@
+"""
+Peers that are jobs of Slurm: ``slurm://?max=16&partition=short``.
+
+::
+
+    start(n) --> sbatch --array=0-(n-1): n jobs, each a peer          one request, however many
+    watch()  <-- squeue                                               one question a second, for all
+    stop(h)  --> scancel --signal=TERM: the peer drains, and its job ends
+
+A job that is about to reach its time limit or is preempted gets SIGTERM too, so its peer drains first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from woolexec.errors import DiscoveryError
+from woolexec.launchers.batch import Batch, State, command
+from woolexec.launchers.urls import BATCH, options_of
+
+_OVER = {
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "REVOKED",
+    "TIMEOUT",
+}
+"""States in which a job has ended; see squeue(1)."""
+
+_WELL = {"COMPLETED", "PREEMPTED"}
+
+_GPU = re.compile(r"(?:gres/)?gpu(?::[a-zA-Z][\w.-]*)?(?::(\d+))?")
+
+_BEFORE_THE_LIMIT = 60
+"""Seconds before its time limit at which a peer begins to drain."""
+
+
+class Slurm(Batch):
+    """
+    Jobs of Slurm, each with one peer.
+
+    :param partition: the partition; None: the default one
+    :param time: the time limit of a job, as sbatch takes it: ``"1:00:00"``; None: that of the partition
+    :param gres: generic resources of a job, as sbatch takes them: ``"gpu:2"``; GPUs are a resource of the peer too
+    :param sbatch: further arguments of sbatch: ``["--account=physics"]``
+    :param options: those of `Batch`
+    """
+
+    kind: ClassVar[str] = "slurm"
+
+    def __init__(
+        self,
+        *,
+        partition: str | None = None,
+        time: str | None = None,
+        gres: str | None = None,
+        sbatch: Iterable[str] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.partition, self.time, self.gres = partition, time, gres
+        self.sbatch = tuple(sbatch)
+
+    @classmethod
+    def from_url(cls, url: str) -> Slurm:
+        """
+        Make one from a URL such as ``slurm://?max=16&partition=short&sbatch=--account=physics``.
+
+        :raises ValueError: if it is invalid
+        """
+        parts = urlsplit(url)
+        if parts.netloc or parts.path.strip("/"):
+            raise ValueError("slurm:// takes options only, such as slurm://?max=16&partition=short")
+        kinds: dict[str, Callable[[str], Any]] = {
+            **BATCH,
+            "partition": str,
+            "time": str,
+            "gres": str,
+            "sbatch": str.split,
+        }
+        return cls(**options_of(parts, kinds))
+
+    def __str__(self) -> str:
+        return f"slurm://{f'?partition={self.partition}' if self.partition else ''}"
+
+    def serve_options(self) -> Iterable[str]:
+        """Return the GPUs as a resource of the peer."""
+        for each in (self.gres or "").split(","):
+            if found := _GPU.fullmatch(each):
+                yield f"--resource=gpu={found[1] or 1}"
+
+    async def submit(self, count: int, script: str, name: str, logs: Path) -> Sequence[str]:
+        """Submit an array of jobs."""
+        given = {"partition": self.partition, "time": self.time, "gres": self.gres, "cpus-per-task": self.workers}
+        options = [f"--{option}={value}" for option, value in given.items() if value is not None]
+        said = await command(
+            "sbatch",
+            "--parsable",
+            f"--array=0-{count - 1}",
+            f"--job-name={name}",
+            f"--output={logs}/%A_%a",
+            "--no-requeue",  # what is preempted ends, and another one is submitted if it is needed
+            "--nodes=1",
+            "--ntasks=1",
+            f"--signal=B:TERM@{_BEFORE_THE_LIMIT}",
+            *options,
+            *self.sbatch,
+            stdin=f'#!/bin/sh\nPEER_JOB="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"\n{script}',
+        )
+        number = said.strip().partition(";")[0]
+        if not number.isdecimal():
+            raise DiscoveryError(f"sbatch: expected the number of a job, and got {said!r}")
+        return [f"{number}_{index}" for index in range(count)]
+
+    async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
+        """Return what squeue says."""
+        words = ["--noheader", "--array", "--states=all", f"--name={name}", "--format=%i|%T|%r"]
+        found = {}
+        for line in (await command("squeue", "--me", *words)).splitlines():
+            key, state, reason = (*line.split("|", 2), "", "")[:3]
+            why = f" ({reason})" if reason not in ("", "None") else ""
+            is_over = state in _OVER
+            found[key] = State(is_over, is_over and state not in _WELL, f"{state}{why}")
+        return found
+
+    async def drain(self, key: str) -> None:
+        """Send SIGTERM to a job that runs; take back one that waits."""
+        await command("scancel", "--state=PENDING", key)
+        await command("scancel", "--signal=TERM", "--batch", key)
+
+    async def cancel(self, keys: Sequence[str]) -> None:
+        """Cancel jobs, whatever they do."""
+        await command("scancel", *dict.fromkeys(key.partition("_")[0] for key in keys))

@@ -1,0 +1,221 @@
+"""
+The peers of a launcher: started when tasks wait, stopped when they have been idle.
+
+::
+
+    what waits, who is idle --> core/scaling.py --> launcher.start(n), launcher.stop(handle)
+                                      ^                      |
+                                      '-- Joined, Left <-----'--> links, as with any discovery
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec.core.scaling import Scaling
+from woolexec.discovery.base import Discovery, Event, Left
+from woolexec.discovery.launcher import Launcher
+from woolexec.errors import DiscoveryError
+from woolexec.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from typing import Any
+
+    from woolexec.discovery.launcher import Handle
+    from woolexec.engine.links import Links
+    from woolexec.mesh.client.candidates import Candidates
+    from woolexec.mesh.client.link import Link
+
+_LOOK = 0.25
+"""Seconds between two looks at the work."""
+
+_USER = "_user"
+"""The attribute of a launcher that says whose it is; two engines' threads may try to set it at once."""
+
+_TIDYING = 5.0
+"""Seconds that requests to start and to stop have to end when the client ends."""
+
+
+class Scaler(Discovery):
+    """
+    A launcher, as a client uses it; in the engine's thread only.
+
+    :param links_of: returns the links to peers that this discovery has found, by the keys of their records
+    :param hear: called with events beside those of `watch`
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        links_of: Callable[[Discovery], Mapping[str, Link]],
+        hear: Callable[[Discovery, Event], object],
+    ) -> None:
+        self._launcher, self._links_of, self._hear = launcher, links_of, hear
+        self.signs = launcher.signs
+        self._policy = Scaling(launcher.min, launcher.max, launcher.idle_timeout)
+        self._handles: dict[str, Handle] = {}
+        self._requests: set[asyncio.Task[None]] = set()
+        self._heads: dict[Any, tuple[int, float]] = {}  # by link: the oldest call there, and since when it is that
+        self._known: Link | None = None  # the last one, as an example of what its peers have
+        self._trouble = ""
+
+    def __str__(self) -> str:
+        return str(self._launcher)
+
+    @property
+    def is_starting(self) -> bool:
+        """Peers are on their way."""
+        return self._policy.is_starting
+
+    @property
+    def trouble(self) -> str:
+        """Why fewer peers may be there than were asked for; empty: nothing is known to be wrong."""
+        return self._trouble or self._launcher.trouble
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """
+        Yield the events of the launcher; what it has started ends when this is closed.
+
+        :raises DiscoveryError: if another executor uses it
+        """
+        if vars(self._launcher).setdefault(_USER, self) is not self:
+            raise DiscoveryError(f"{self} is in use by another executor")
+        try:
+            async with contextlib.aclosing(self._launcher.watch()) as events:
+                async for event in events:
+                    if isinstance(event, Left):
+                        self._left(event)
+                    yield event
+        finally:
+            for request in self._requests:
+                request.cancel()
+            if self._requests:
+                await asyncio.wait(self._requests, timeout=_TIDYING)
+            self._policy = Scaling(self._launcher.min, self._launcher.max, self._launcher.idle_timeout)
+            self._handles = {}
+            del vars(self._launcher)[_USER]
+
+    def _left(self, event: Left) -> None:
+        if event.reason:
+            self._complain(event.reason)
+        self._handles.pop(event.key, None)
+        self._policy.gone(event.key, monotonic())
+
+    def _complain(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            logging.getLogger("woolexec").warning("%s: %s", self._launcher, printable(trouble))
+
+    # -- what to do ---------------------------------------------------------------------------------------------
+
+    def look(self, links: Links) -> None:
+        """Start and stop peers, as there is much or little to do."""
+        if vars(self._launcher).get(_USER) is not self:
+            return
+        now = monotonic()
+        mine = self._links_of(self)
+        for key, link in mine.items():
+            self._known = link
+            self._policy.ready(key, now)
+            self._policy.busy(key, now, is_busy=bool(link.outstanding or link.lane_place.outstanding))
+            self._trouble = ""
+        width = self._launcher.workers or 1 if self._known is None else self._known.width
+        offer = None if self._known is None else self._known.offer
+        lines, seconds = links.demand(list(mine.values()), offer, width)
+        more, stopping = self._policy.step(lines, seconds, self._oldest(list(mine.values()), now), now)
+        if more:
+            self._request(self._start(more))
+        for key in stopping:
+            self._hear(self, Left(key))  # its link is kept, and not made again when it has ended
+            self._request(self._stop(key))
+
+    def _oldest(self, links: list[Link], now: float) -> float:
+        """Return for how long the oldest call has been at one of these peers, as far as was seen."""
+        heads = {}
+        for link in links:
+            number = next(iter(link.outstanding), 0)
+            if number:
+                before = self._heads.get(link)
+                heads[link] = before if before is not None and before[0] == number else (number, now)
+        self._heads = heads
+        return max((now - since for _, since in heads.values()), default=0.0)
+
+    def _request(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _start(self, count: int) -> None:
+        handles: list[Handle] = []
+        try:
+            handles = list(await self._launcher.start(count))
+        except DiscoveryError as exc:
+            self._complain(str(exc))
+        except Exception as exc:  # a third-party launcher: it is tried again, later and later
+            self._complain(f"{type(self._launcher).__name__}.start: {exc!r}")
+        finally:
+            self._handles.update((handle.key, handle) for handle in handles)
+            self._policy.started([handle.key for handle in handles], count, monotonic())
+
+    async def _stop(self, key: str) -> None:
+        """Stop a peer; try again while that fails, for it costs somebody something."""
+        while (handle := self._handles.get(key)) is not None:
+            try:
+                await self._launcher.stop(handle)
+            except DiscoveryError as exc:
+                self._complain(str(exc))
+            except Exception as exc:  # as above
+                self._complain(f"{type(self._launcher).__name__}.stop: {exc!r}")
+            else:
+                return
+            await asyncio.sleep(_TIDYING)
+
+
+class Scalers:
+    """
+    Those of one client.
+
+    :param candidates: the records that the client knows
+    :param hear: called with events of these discoveries, beside those that they yield
+    """
+
+    def __init__(self, candidates: Candidates, hear: Callable[[Discovery, Event], object]) -> None:
+        self._candidates, self._hear = candidates, hear
+        self._all: list[Scaler] = []
+
+    def wrap(self, discoveries: Iterable[Discovery]) -> Iterator[Discovery]:
+        """Yield the discoveries to use: those that there are, with scalers in place of launchers."""
+        for each in discoveries:
+            if isinstance(each, Launcher):
+                self._all.append(Scaler(each, self._links_of, self._hear))
+                yield self._all[-1]
+            else:
+                yield each
+
+    def _links_of(self, scaler: Discovery) -> dict[str, Link]:
+        return {
+            each.place[1]: each.link for each in self._candidates if each.place[0] is scaler and each.link is not None
+        }
+
+    @property
+    def are_starting(self) -> bool:
+        """Peers are on their way, so tasks wait for them, whatever `peers_timeout` is."""
+        return any(scaler.is_starting for scaler in self._all)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Why fewer peers may be there than were asked for."""
+        return [f"{scaler}: {scaler.trouble}" for scaler in self._all if scaler.trouble]
+
+    async def run(self, links: Links) -> None:
+        """Start and stop peers until cancelled."""
+        while self._all:
+            for scaler in self._all:
+                scaler.look(links)
+            await asyncio.sleep(_LOOK)
