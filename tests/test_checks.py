@@ -126,6 +126,8 @@ WRONG = [
     ({"environment": {1: "A"}}, TypeError, "a name in environment must be a str, not int: 1"),
     ({"environment": {"A=B": "1"}}, ValueError, "environment: 'A=B' with this value cannot be a variable"),
     ({"environment": {"A": "\0"}}, ValueError, "environment: 'A' with this value cannot be a variable"),
+    ({"max_outstanding": "9"}, TypeError, "max_outstanding must be an integer or None, not str: '9'"),
+    ({"max_outstanding": 0}, ValueError, "max_outstanding must be >= 1, not 0"),
     ({"max_coroutines": 0.5}, TypeError, "max_coroutines must be an integer, not float: 0.5"),
     ({"max_coroutines": None}, TypeError, "max_coroutines must be an integer, not NoneType: None"),
     ({"max_coroutines": 0}, ValueError, "max_coroutines must be >= 1, not 0"),

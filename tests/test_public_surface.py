@@ -29,6 +29,7 @@ NAMES = [
     "PeerStartError",
     "Placement",
     "PlatformError",
+    "PoolFullError",
     "PowerOfTwoChoices",
     "ProtocolError",
     "RemoteError",
@@ -61,7 +62,7 @@ METHODS = {
     " peers=None, credentials=None, peers_timeout=60.0, placement=None, ship=(), on_worker_start=None,"
     " results='pickle', store_limit=None, spill_dir=None,"
     " lineage_limit=None, compression='auto', max_memory_per_child=None, memory_limit=None, idle_timeout=None,"
-    " min_workers=0, finalizer=None, environment=None, output='auto', prefix='auto')",
+    " min_workers=0, finalizer=None, environment=None, output='auto', prefix='auto', max_outstanding=None)",
     "get": "(self, dsk, keys, **kwargs)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
@@ -72,7 +73,8 @@ METHODS = {
     "run": "(self, fn, /, *args, **kwargs)",
     "run_on_all": "(self, fn, /, *args, **kwargs)",
     "run_on_all_async": "(self, fn, /, *args, **kwargs)",
-    "shutdown": "(self, wait=True, *, cancel_futures=False)",
+    "shutdown": "(self, wait=True, *, cancel_futures=False, timeout=None)",
+    "shutdown_async": "(self, *, cancel_futures=False, timeout=None)",
     "stacks": "(self, timeout=2.0)",
     "stacks_async": "(self, timeout=2.0)",
     "stream": "(self, fn, /, *args, prefetch=0, **kwargs)",
@@ -94,6 +96,7 @@ ERRORS = {
     "PeerRefusedError": woolexec.WoolexecError,
     "PeerStartError": woolexec.WoolexecError,
     "PlatformError": ImportError,
+    "PoolFullError": woolexec.WoolexecError,
     "ProtocolError": woolexec.WoolexecError,
     "RemoteError": woolexec.WoolexecError,
     "StoreFullError": MemoryError,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from woolexec.errors import PeerRefusedError as PeerRefusedError
     from woolexec.errors import PeerStartError as PeerStartError
     from woolexec.errors import PlatformError as PlatformError
+    from woolexec.errors import PoolFullError as PoolFullError
     from woolexec.errors import ProtocolError as ProtocolError
     from woolexec.errors import RemoteError as RemoteError
     from woolexec.errors import RemoteTraceback as RemoteTraceback
@@ -70,6 +71,7 @@ _WHERE = {
     "PeerStartError": "woolexec.errors",
     "Placement": "woolexec.core.policies",
     "PlatformError": "woolexec.errors",
+    "PoolFullError": "woolexec.errors",
     "PowerOfTwoChoices": "woolexec.core.policies",
     "ProtocolError": "woolexec.errors",
     "RemoteError": "woolexec.errors",
@@ -111,6 +113,7 @@ __all__ = [  # the names of _WHERE
     "PeerStartError",
     "Placement",
     "PlatformError",
+    "PoolFullError",
     "PowerOfTwoChoices",
     "ProtocolError",
     "RemoteError",

@@ -10,6 +10,7 @@ WoolexecError
 ├── WorkerStartError    no worker could be started (also a BrokenProcessPool)
 ├── NoPeersError        tasks waited and no peer was connected (also a BrokenProcessPool)
 ├── StoreFullError      there is no room for a value that was put (also a MemoryError)
+├── PoolFullError       too many tasks are unfinished, and an event loop must not wait
 ├── UnsatisfiableError  neither this process nor any peer offers what a task requires
 ├── PeerRefusedError    the other end of a link is not compatible, or failed to authenticate
 ├── PeerStartError      a peer cannot listen at its address
@@ -50,6 +51,7 @@ __all__ = [
     "PeerRefusedError",
     "PeerStartError",
     "PlatformError",
+    "PoolFullError",
     "ProtocolError",
     "RemoteError",
     "RemoteTraceback",
@@ -76,6 +78,10 @@ _BROKEN_POOL = (
 
 class StoreFullError(WoolexecError, MemoryError):
     """There is no room for a value: those that were put take `store_limit` bytes, and there is no `spill_dir`."""
+
+
+class PoolFullError(WoolexecError):
+    """As many tasks as `max_outstanding` permits are unfinished, and `submit` was called where an event loop runs."""
 
 
 class UnsatisfiableError(WoolexecError):

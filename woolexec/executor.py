@@ -123,6 +123,9 @@ class PeerPoolExecutor(EngineExecutor):
     :param prefix: what stands before each of these lines: a text with the fields ``{name}``, ``{task}``, ``{pid}`` and
         ``{host}``; ``"auto"``: ``"({name} pid={pid}) "``, with the host if it is another one, while more than one task
         prints; None: nothing
+    :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as
+        `run` and `map_async` do in an event loop; there `submit` raises `PoolFullError`.  Tasks of tasks and those that
+        done-callbacks submit never wait; None: no limit
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -158,6 +161,7 @@ class PeerPoolExecutor(EngineExecutor):
         environment: Mapping[str, str] | None = None,
         output: Literal["auto", "caller"] | None = "auto",
         prefix: str | None = "auto",
+        max_outstanding: int | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -171,6 +175,8 @@ class PeerPoolExecutor(EngineExecutor):
         mark = mark_of(results)
         limits, lineage_limit = store_limits(store_limit, spill_dir), byte_limit("lineage_limit", lineage_limit)
         modules = modules_of(ship)
+        if max_outstanding is not None:
+            max_outstanding = count("max_outstanding", max_outstanding, "an integer or None")
         upkeep = upkeep_of(max_memory_per_child, memory_limit, idle_timeout, min_workers, finalizer)
         variables = checked_environment(environment)
         if mark is not None:
@@ -201,7 +207,12 @@ class PeerPoolExecutor(EngineExecutor):
         if self._peers is not None:
             self._engine.links.lineage.room.limit = lineage_limit
         future = CallFuture if choice is None else choice.future
-        self._submission = EngineSubmission(self._engine, self._max_workers, limits, future)
+        if max_outstanding is None:
+            self._submission = EngineSubmission(self._engine, self._max_workers, limits, future)
+        else:
+            from woolexec.api.gated_submission import gated
+
+            self._submission = gated(max_outstanding, self._engine, self._max_workers, limits, future)
         self._submission.has_peers = self._peers is not None
         self._finalizer = weakref.finalize(self, _abandon, self._engine)
         self._finalizer.atexit = False
@@ -261,17 +272,58 @@ class PeerPoolExecutor(EngineExecutor):
         self._submission.check()
         return Trace(self._engine, path)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002  # PEP 3148
+        *,
+        cancel_futures: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """
         Accept no more tasks, and end the workers when the accepted ones are done.
 
         :param wait: return when all tasks are done and every worker has ended; not in a done-callback, for which the
             executor itself waits
         :param cancel_futures: cancel every task that has not been started
+        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
+        :raises TimeoutError: if that was necessary
+        :raises ValueError: if there is a timeout, and `wait` is false
         """
+        timeout = seconds("timeout", timeout)
+        if timeout is not None and not wait:
+            raise ValueError("timeout is for waiting: it must not be given together with wait=False")
+        self._close(cancel=cancel_futures, wait=wait and timeout is None)
+        if timeout is not None:
+            self._engine.join(timeout)
+
+    async def shutdown_async(self, *, cancel_futures: bool = False, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as `shutdown` has it
+        """
+        Like `shutdown`, without blocking the event loop; if the wait is cancelled, running tasks are interrupted.
+
+        :param cancel_futures: cancel every task that has not been started
+        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
+        :raises TimeoutError: if tasks had to be ended by force
+        """
+        from woolexec.futures.loop_waiters import join
+
+        timeout = seconds("timeout", timeout)
+        self._close(cancel=cancel_futures, wait=False)
+        failed: list[TimeoutError] = []
+
+        def wait() -> None:
+            try:
+                self._engine.join(timeout)
+            except TimeoutError as exc:
+                failed.append(exc)
+
+        await join(wait, self._engine.interrupt)
+        if failed:
+            raise failed[0]
+
+    def _close(self, *, cancel: bool, wait: bool) -> None:
         self._submission.close()
         self._finalizer.detach()
-        self._engine.shutdown(wait=wait, cancel=cancel_futures)
+        self._engine.shutdown(wait=wait, cancel=cancel)
         self._submission.functions.clear()
 
     def __enter__(self) -> Self:

@@ -62,8 +62,11 @@ class Pool(EngineExecutor):
         self._submission = Submission()
         self.steps = []
 
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        self.steps.append(("shutdown", wait, cancel_futures))
+    def shutdown(self, wait=True, *, cancel_futures=False, timeout=None):
+        self.steps.append(("shutdown", wait, cancel_futures, timeout))
+
+    async def shutdown_async(self, *, cancel_futures=False, timeout=None):  # noqa: ASYNC109  # as the executor has it
+        self.steps.append(("shutdown_async", cancel_futures, timeout))
 
     def __enter__(self):
         self.steps.append("enter")
@@ -106,8 +109,18 @@ def test_view_with_the_default_options_has_none(pool):
 
 def test_shutdown_of_a_view_is_the_executors(pool):
     pool.with_options(retries=2).shutdown(wait=False, cancel_futures=True)
+    pool.with_options(retries=2).shutdown(timeout=3)
 
-    assert pool.steps == [("shutdown", False, True)]
+    assert pool.steps == [("shutdown", False, True, None), ("shutdown", True, False, 3)]
+
+
+def test_asynchronous_shutdown_of_a_view_is_the_executors(pool, run):
+    async def body():
+        await pool.with_options(retries=2).shutdown_async(cancel_futures=True, timeout=3)
+
+    run(body)
+
+    assert pool.steps == [("shutdown_async", True, 3)]
 
 
 def test_block_of_a_view_is_the_executors(pool):

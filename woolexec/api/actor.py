@@ -83,7 +83,7 @@ class Actor(BaseExecutor, Generic[A]):
 
         star = settings.star or len(iterables) > 1
         sender = FutureSender(lambda args: self._start(fn, args, {}), star=star, by_force=False)
-        return AsyncMap(sender, iterables, settings)
+        return AsyncMap(self._through_gate(sender), iterables, settings)
 
     def submit_graph(self, graph: Any, keys: object = None) -> dict[Any, CallFuture[Any]]:
         """Raise TypeError: the functions of a graph are not called with the object."""

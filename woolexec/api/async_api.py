@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
+    from woolexec.api.gate import Gate
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.stream import Stream
 
@@ -38,6 +39,10 @@ class AsyncFace:
     def _abandons(self) -> bool:
         raise NotImplementedError
 
+    @property
+    def _gate(self) -> Gate | None:
+        raise NotImplementedError
+
     @overload
     async def run(self, fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     @overload
@@ -55,6 +60,10 @@ class AsyncFace:
         :raises WorkerLostError: if the worker died
         :raises Exception: what the call raised
         """
+        gate = self._gate
+        if gate is not None:
+            await gate.enter_async()
+            return await outcome(gate.entered(lambda: self._start(fn, args, kwargs)), abandon=self._abandons)
         return await outcome(self._start(fn, args, kwargs), abandon=self._abandons)
 
     # A parameter between *args and **kwargs cannot be type-checked together with them.
@@ -76,7 +85,8 @@ class AsyncFace:
         prefetch = integer("prefetch", prefetch)
         if prefetch < 0:
             raise ValueError(f"prefetch must not be negative: {prefetch}")
-        return StreamScope(lambda: self._start(fn, args, kwargs, stream=True, prefetch=prefetch))
+        start = lambda: self._start(fn, args, kwargs, stream=True, prefetch=prefetch)  # noqa: E731  # it has no name
+        return StreamScope(start, self._gate)
 
     @overload
     def map_async(
@@ -198,8 +208,8 @@ class AsyncFace:
 class StreamScope(AbstractAsyncContextManager["Stream[T]"]):
     """The scope of a stream; see `PeerPoolExecutor.stream`."""
 
-    def __init__(self, start: Callable[[], CallFuture[Any]]) -> None:
-        self._start = start
+    def __init__(self, start: Callable[[], CallFuture[Any]], gate: Gate | None = None) -> None:
+        self._start, self._gate = start, gate
         self._stream: Stream[T] | None = None
 
     def __enter__(self) -> Stream[T]:
@@ -211,7 +221,10 @@ class StreamScope(AbstractAsyncContextManager["Stream[T]"]):
             self._stream.close()
 
     async def __aenter__(self) -> Stream[T]:
-        stream: Stream[T] = await outcome(self._start(), abandon=False)
+        if self._gate is not None:
+            await self._gate.enter_async()
+        future = self._start() if self._gate is None else self._gate.entered(self._start)
+        stream: Stream[T] = await outcome(future, abandon=False)
         self._stream = stream
         return stream
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
     from woolexec.api.async_api import Items
+    from woolexec.api.gate import Gate
+    from woolexec.api.gated_map import GatedSender
     from woolexec.api.map_async import AsyncMap, Settings
+    from woolexec.api.map_batches import FutureSender
     from woolexec.api.stream import Stream
     from woolexec.api.submission import Submission
     from woolexec.futures.call_future import CallFuture
@@ -58,6 +61,18 @@ class BaseExecutor(Executor, AsyncFace, WithOptions):
 
     def _start(self, fn: Any, args: Any, kwargs: Any, *, stream: bool = False, prefetch: int = 0) -> CallFuture[Any]:
         return self._submission.submit(fn, args, kwargs, self._options, stream=stream, prefetch=prefetch)
+
+    @property
+    def _gate(self) -> Gate | None:
+        return self._submission.gate
+
+    def _through_gate(self, sender: FutureSender) -> FutureSender | GatedSender:
+        gate = self._submission.gate
+        if gate is None:
+            return sender
+        from woolexec.api.gated_map import GatedSender
+
+        return GatedSender(sender, gate, counts=False)
 
     @property
     def _abandons(self) -> bool:

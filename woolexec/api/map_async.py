@@ -30,6 +30,7 @@ from woolexec.futures.latch import Latch
 from woolexec.futures.loop_waiters import Mailbox, checkpoint, is_cancellation, mailbox_here, make_waiter, see
 
 if TYPE_CHECKING:
+    from woolexec.api.gate import Gate
     from woolexec.futures.loop_waiters import Waiter
 
 T = TypeVar("T")
@@ -66,6 +67,9 @@ class _Flow:
         self.mailbox: Mailbox | None = None
         self.pending: list[Any] = []
         self.room: Waiter | None = None
+        self._gate: Gate | None = getattr(sender, "gate", None)
+        self.in_line = False  # it waits until fewer tasks are unfinished
+        self.was_woken = False  # they are fewer now
         self._items = settings.chunksize or 1
         self._single = len(iterables) == 1
         self.is_async = any(hasattr(iterable, "__aiter__") for iterable in iterables)
@@ -98,6 +102,8 @@ class _Flow:
             if step > space and self.pulled > self.taken:
                 return  # wait until a whole batch may be taken
             count = min(self._items, space)
+            if self._gate is not None and not (count := self._admit(count)):
+                return
             items = []
             try:
                 for item in self._source:
@@ -109,12 +115,29 @@ class _Flow:
             self.pulled += len(items)
             if len(items) < count:
                 self.exhausted = True
+                if self._gate is not None:
+                    self._gate.leave(count - len(items))
             if items:
                 self._send(items)
 
+    def _admit(self, count: int) -> int:
+        """Return how many of these items may be sent, so that not too many tasks are unfinished; 0: it waits."""
+        assert self._gate is not None
+        if self.in_line:
+            return 0
+        admitted = self._gate.enter_some(count, self._wake_reader)
+        self.in_line = not admitted
+        return admitted
+
+    def _wake_reader(self) -> None:
+        self.in_line, self.was_woken = False, True
+        self.board.wake()
+
     def _send(self, items: list[Any]) -> None:
+        sender: Any = self.sender
         try:
-            self.line.extend(self.sender.send(self.board, items, self.pulled - len(items)))
+            send = sender.send if self._gate is None else sender.send_entered
+            self.line.extend(send(self.board, items, self.pulled - len(items)))
         except BaseException as exc:  # the pool was shut down: raised after the earlier results
             self.error, self.exhausted = exc, True
         if self.settings.chunksize is None:
@@ -151,7 +174,15 @@ class _Flow:
                 waiter = self.room = make_waiter()
                 if self.space <= 0:
                     await waiter.wait()
-            item = await self._next()
+            if self._gate is not None and not self._gate.try_to_enter(1):
+                self.flush()
+                await self._gate.enter_async()
+            try:
+                item = await self._next()
+            except BaseException:
+                if self._gate is not None:
+                    self._gate.leave()
+                raise
             self.pulled += 1
             if not self.pending and self.mailbox is not None:
                 self.mailbox.put(soon)  # runs when the source next waits
@@ -185,6 +216,8 @@ class _Flow:
         if items and not self.stopped:
             self._send(items)
             self.board.wake()
+        elif items and self._gate is not None:
+            self._gate.leave(len(items))
 
 
 class AsyncMap(AsyncIterator[T], Generic[T]):
@@ -335,7 +368,8 @@ class AsyncMap(AsyncIterator[T], Generic[T]):
             ready = bool(flow.line) and flow.line[0].position in flow.line[0].parts
         else:
             ready = bool(board.arrived)
-        if ready or (flow.exhausted and not flow.line):
+        if ready or flow.was_woken or (flow.exhausted and not flow.line):
+            flow.was_woken = False
             return
         if self._deadline is None:
             await waiter.wait()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
     from woolexec.api.engine_submission import EngineSubmission
+    from woolexec.api.gated_map import GatedSender
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.map_batches import ChunkSender
     from woolexec.core.call import Function
@@ -58,7 +59,7 @@ class EngineExecutor(PoolExecutor):
         star = settings.star or len(iterables) > 1
         return AsyncMap(self._sender(fn, settings.chunksize, star=star), iterables, settings)
 
-    def _sender(self, fn: Any, chunksize: int | None, *, star: bool) -> ChunkSender | FutureSender:
+    def _sender(self, fn: Any, chunksize: int | None, *, star: bool) -> ChunkSender | FutureSender | GatedSender:
         """
         Return what sends the items of a map.
 
@@ -67,7 +68,7 @@ class EngineExecutor(PoolExecutor):
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
         if _goes_by_calls(function, options):
-            return FutureSender(lambda args: self._start(fn, args, {}), star=star)
+            return self._through_gate(FutureSender(lambda args: self._start(fn, args, {}), star=star))
         return submission.chunk_sender(function, options, self._check, is_fixed=chunksize is not None, star=star)
 
     def _check(self) -> None:
@@ -117,9 +118,26 @@ class EngineExecutor(PoolExecutor):
         from woolexec.api.actor_submission import ActorSubmission, Handle
 
         self._submission.check()
-        return ActorSubmission(Handle(self._pool, options, cls))
+        handle, gate = Handle(self._pool, options, cls), self._submission.gate
+        if gate is None:
+            return ActorSubmission(handle)
+        from woolexec.api.gated_submission import gated_of_actor
+
+        return gated_of_actor(handle, gate)
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        raise NotImplementedError
+
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002  # PEP 3148
+        *,
+        cancel_futures: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        raise NotImplementedError
+
+    async def shutdown_async(self, *, cancel_futures: bool = False, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as `shutdown` has it
         raise NotImplementedError
 
     def _view(self, options: TaskOptions) -> OptionsView:
@@ -138,9 +156,19 @@ class OptionsView(EngineExecutor):
         self._options = options
         self._submission = pool._submission
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # PEP 3148
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002  # PEP 3148
+        *,
+        cancel_futures: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Shut down the executor that this is a view of."""
-        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+
+    async def shutdown_async(self, *, cancel_futures: bool = False, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as `shutdown` has it
+        """Shut down the executor that this is a view of."""
+        await self._pool.shutdown_async(cancel_futures=cancel_futures, timeout=timeout)
 
     def __enter__(self) -> Self:
         self._pool.__enter__()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from woolexec.api.gate import Gate
     from woolexec.api.inputs import Holder
     from woolexec.core.call import Function
     from woolexec.engine.function_cache import Functions
@@ -42,6 +43,9 @@ class Submission:
 
     has_peers = False
     """Outcomes of its calls may stay with peers."""
+
+    gate: Gate | None = None
+    """Where calls wait while too many are unfinished; None: there is no limit."""
 
     def __init__(
         self,

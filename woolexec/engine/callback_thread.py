@@ -78,13 +78,20 @@ class Relay:
         self._closed = True
         self._arrived.release()
 
-    def join(self) -> None:
-        """Wait until the queue is empty; return at once in a callback."""
+    def join(self, deadline: float | None = None) -> bool:
+        """
+        Wait until the queue is empty; return at once in a callback.
+
+        :param deadline: until when to wait, in monotonic seconds; None: no limit
+        :return: False if it is not empty by then
+        """
         runner = self._runner
         if runner is not None and not self.running_here:
-            self._ended.wait()
+            if not self._ended.wait(None if deadline is None else deadline - monotonic()):
+                return False
             runner.join(0.5)  # it has nothing left to do
         self.run_here()
+        return True
 
     def run_here(self) -> None:
         """Run the queued pieces in the calling thread, if there is no other thread for them."""

@@ -56,6 +56,9 @@ _INBOX_LIMIT = 1000
 _DIRECT_LIMIT = 4096
 """Commands for streams that are at least this large, in bytes, are written by the engine's thread."""
 
+_FORCED = 10.0
+"""Seconds that `join` waits for the end of what it has ended by force; user code may run in callbacks."""
+
 _LINK_PATIENCE = 10.0
 """Seconds that `cancel` waits for the answer of a peer."""
 
@@ -244,10 +247,20 @@ class Engine:
         if wait:
             self.join()
 
-    def join(self) -> None:
-        """Wait until everything has ended; return at once if called in a callback or in the engine's own thread."""
-        if threading.current_thread() is not self._loop.thread:
-            self._loop.join()
+    def join(self, timeout: float | None = None) -> None:
+        """
+        Wait until everything has ended; return at once if called in a callback or in the engine's own thread.
+
+        :param timeout: seconds after which it is ended by force; None: no limit
+        :raises TimeoutError: if that was necessary
+        """
+        if threading.current_thread() is self._loop.thread or self._loop.join(timeout):
+            return
+        left = self.statistics
+        text = f"{left['outstanding']} tasks ran and {left['queued']} waited {timeout:g} s after shutdown"
+        self._loop.tell(partial(self._rounds.end_by_force, f"{text}; they were ended by force"))
+        self._loop.join(_FORCED)
+        raise TimeoutError(f"{text}, and were ended by force")
 
     def interrupt(self) -> None:
         """Cancel calls that have not been started and interrupt those that run, after the user's Ctrl-C."""

@@ -188,20 +188,27 @@ class Loop:
             raise failed[0]
         return answer[0] if answer else default
 
-    def join(self) -> None:
-        """Wait until the thread and the user code that it passed on have ended; return at once in a callback."""
+    def join(self, timeout: float | None = None) -> bool:
+        """
+        Wait until the thread and the user code that it passed on have ended; return at once in a callback.
+
+        :param timeout: maximum seconds to wait; None: no limit
+        :return: False if they have not ended in this time
+        """
         if self._callbacks.running_here or self._records.running_here:
-            return
+            return True
+        deadline = None if timeout is None else monotonic() + timeout
         while self.thread is None or self.thread.ident is None:  # it has not started, or is about to
             if self._first or self.stopped or self._here.begins:
-                return  # `begins`: this is a signal handler that interrupted the start of the thread
+                return True  # `begins`: this is a signal handler that interrupted the start of the thread
             sleep(_MOMENT)
-        while not self._ended.wait(_LOOK):
+        while not self._ended.wait(_LOOK if deadline is None else min(_LOOK, deadline - monotonic())):
+            if deadline is not None and monotonic() >= deadline:
+                return False
             self._callbacks.run_here()
             self._records.run_here()
         self.thread.join(0.5)  # it has nothing left to do
-        self._callbacks.join()
-        self._records.join()
+        return self._callbacks.join(deadline) and self._records.join(deadline)
 
     # -- from the engine's thread -------------------------------------------------------------------------------
 

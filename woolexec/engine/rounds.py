@@ -22,6 +22,7 @@ from woolexec.engine.last_look import LastLook
 from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
+from woolexec.platform.posix import SIGKILL, SIGTERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -252,13 +253,20 @@ class Rounds:
         self.supervisor.interrupt()
         self.cancellation.interrupt_links()
 
-    def end_workers(self, number: int) -> None:
+    def end_by_force(self, why: str) -> None:
+        """Cancel calls that have not been started, and end those that run with their workers."""
+        self.end_workers(SIGTERM, why)
+        self.loop.after(GRACE, partial(self.end_workers, SIGKILL, why))
+
+    def end_workers(
+        self, number: int, why: str = "the workers were ended by terminate_workers or kill_workers"
+    ) -> None:
         """Cancel calls that have not been started, send a signal to all workers, and mark the engine as broken."""
         self.shut(cancel=True)
         for worker in self.supervisor.workers.values():
             worker.stopping = True
             self.supervisor.kill(worker, number)
-        error = errors.WorkerLostError("the workers were ended by terminate_workers or kill_workers")
+        error = errors.WorkerLostError(why)
         self.supervisor.give_up(error, quietly=True)
         for link in self.scheduler.links:
             fail_outstanding(link, error)

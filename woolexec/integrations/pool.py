@@ -201,13 +201,13 @@ class Pool:
     ) -> ImapIterator[T]:
         self._check_running()
         chunksize, limit = _checked(chunksize), None
-        sender = self._sender(func, chunksize, star=False)
+        sender: Sender = self._sender(func, chunksize, star=False)
         if not isinstance(iterable, Sized):
             chunksize = chunksize or 1
             limit = max(_AHEAD, 4 * chunksize)
         return ImapIterator(sender, iter(iterable), chunksize, limit, self._unfinished, ordered=ordered)
 
-    def _sender(self, func: Callable[..., Any], chunksize: int | None, *, star: bool) -> Sender:
+    def _sender(self, func: Callable[..., Any], chunksize: int | None, *, star: bool) -> Any:
         self._executor._submission.check()
         try:
             return self._executor._sender(func, chunksize, star=star)
