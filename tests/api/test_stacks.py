@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import itertools
+import linecache
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ import trio
 from tests.faults.tasks import eventually
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, Stacks, current_executor, current_task
+from woolexec.api import stacks as api_stacks
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
@@ -321,3 +323,15 @@ def test_interrupt_of_a_pool_without_tasks_says_nothing():
         raise KeyboardInterrupt
 
     assert not hasattr(caught.value, "__notes__")
+
+
+def test_only_files_of_code_are_read_for_the_lines_of_stacks(tmp_path, monkeypatch):
+    source, pipe = tmp_path / "a.py", tmp_path / "pipe"
+    source.write_text("value = 1\n")
+    os.mkfifo(pipe)
+    assert api_stacks._with_sources(f'  File "{source}", line 1, in f').endswith("    value = 1")
+    for name in (pipe, "/dev/zero", tmp_path, "nothing\0"):
+        assert "\n" not in api_stacks._with_sources(f'  File "{name}", line 1, in f')
+    monkeypatch.setattr(api_stacks, "_LARGEST", 5)
+    linecache.clearcache()
+    assert "\n" not in api_stacks._with_sources(f'  File "{source}", line 1, in f')

@@ -69,3 +69,11 @@ def test_engine_is_gone_when_its_client_is(peer, monkeypatch):
         eventually(lambda: not peer.engine.engines)
     assert peer.engine.seats.free == peer.engine.seats.count
     assert not peer.engine.seats._shares
+
+
+def test_batches_of_the_workers_of_one_client_are_bounded_together(peer):
+    with joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (engine,) = peer.engine.engines
+        (worker,) = engine.scheduler.workers.values()
+        assert worker.reader.huge is engine._rounds.supervisor.huge_batches

@@ -272,6 +272,26 @@ def test_outcomes_that_the_worker_of_a_task_does_not_read_are_bounded(engine, pa
     assert read() == [Return]
 
 
+def test_items_that_the_worker_of_a_task_does_not_read_are_bounded(engine, parent, monkeypatch):
+    engine.nested._limit = 1_000_000
+    child = submit(engine, parent, lane=THREAD)
+    run(engine, child)
+    cancelled = []
+    monkeypatch.setattr(engine.nested, "cancel", cancelled.append)
+    for _ in range(50):
+        child.receiver.deliver_item(child, Yield(call=child.number, payload=bytes(120_000)))
+        if cancelled:
+            break
+    assert cancelled == [child]
+    assert unread_by(parent[1]) <= 1_000_000
+    frames = []
+    while parent[1]._out:
+        frames += parent[2].frames()
+        parent[1].flush()
+    last = (frames + parent[2].frames())[-1]
+    assert isinstance(load_failure(last.payload), MemoryError)
+
+
 def test_tasks_without_arguments_are_bounded_too(engine, parent):
     engine.nested._limit = 10_000
     made = [submit(engine, parent, task=task) for task in range(1, 20)]

@@ -220,3 +220,10 @@ def test_payload_of_others_has_no_more_parts_than_ours_would_have():
         Parts.cut(b"x", (1, *(0,) * 1000))
     with pytest.raises(ValueError, match="has 1001 parts"):
         File(shared_file(4096), ()).lay_out((1, *(0,) * 1000))
+
+
+def test_very_large_payload_gets_a_memory_file_although_descriptors_are_scarce(monkeypatch):
+    monkeypatch.setattr(payload, "is_scarce", lambda fd: True)
+    monkeypatch.setattr(payload, "_WORTH_IT", 2 * LARGE)
+    assert isinstance(pack(b"", [bytes(LARGE)]), Parts)
+    assert isinstance(pack(b"", [bytes(3 * LARGE)]), File)

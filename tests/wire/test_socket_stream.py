@@ -15,7 +15,7 @@ from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_return
 from woolexec.wire.frames import KINDS, Define, Initialize, Recall, Return, Send, Start, Submit, Yield, encode
 from woolexec.wire.payload import File, Parts, store
-from woolexec.wire.socket_stream import LIMIT, Reader, pieces, write
+from woolexec.wire.socket_stream import LIMIT, HugeBatches, Reader, pieces, write
 
 
 @pytest.fixture
@@ -324,3 +324,35 @@ def test_what_an_end_that_is_not_trusted_has_sent_comes_in_turns_and_in_order(en
     assert got == list(numbers)
     assert reads > 4
     assert not reader.has_more
+
+
+def test_large_batches_of_several_readers_are_bounded_together(monkeypatch):
+    monkeypatch.setattr(socket_stream, "_BUFFER", 1 << 17)
+    huge = HugeBatches((2 << 20) + 100)
+    pairs = [socket.socketpair() for _ in range(3)]
+    readers = [Reader(far, most=64) for _, far in pairs]
+    batch = sized(encode(Define(payload=bytes(1 << 20))))
+    try:
+        for reader in readers:
+            reader.huge = huge
+        for (near, _), reader in zip(pairs[:2], readers, strict=False):
+            near.sendall(batch[:1000])
+            reader.read()
+        pairs[2][0].sendall(batch[:1000])
+        with pytest.raises(ValueError, match="exceed the limit of 2097252 bytes"):
+            readers[2].read()
+        readers[1].close()  # its worker has ended
+        rest = threading.Thread(target=pairs[0][0].sendall, args=(batch[1000:],))
+        rest.start()
+        frames = []
+        while not frames:
+            frames = readers[0].read()
+        rest.join()
+        assert len(frames[0].payload) == 1 << 20
+        assert huge._size == 0
+    finally:
+        for ends in pairs:
+            for end in ends:
+                end.close()
+        for reader in readers:
+            reader.close()

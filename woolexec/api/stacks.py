@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,9 @@ _LONGEST = 3600.0
 
 _LAST, _SOME = 0.5, 3
 """Seconds that workers have to say what they run before they are interrupted, and how many tasks are named."""
+
+_LARGEST = 16 << 20
+"""Maximum size, in bytes, of files of which lines are shown."""
 
 _MORE = 5.0
 """Seconds for an engine that is busy."""
@@ -75,12 +79,22 @@ def with_sources(found: Stacks) -> Stacks:
     return Stacks(replace(each, stack=_with_sources(each.stack)) if each.host == here else each for each in found)
 
 
+def _may_be_read(file: str) -> bool:
+    """Return whether this is a file of code: another process has named it, and a device or a pipe would never end."""
+    if file in linecache.cache:
+        return True
+    try:
+        return os.path.isfile(file) and os.path.getsize(file) <= _LARGEST
+    except (OSError, ValueError):
+        return False
+
+
 def _with_sources(stack: str) -> str:
     lines = []
     for line in stack.split("\n") if stack else []:
         lines.append(line)
         parts = parts_of(line)
-        if parts is not None and parts[1].isdecimal():
+        if parts is not None and parts[1].isdecimal() and _may_be_read(parts[0]):
             linecache.checkcache(parts[0])
             source = linecache.getline(parts[0], int(parts[1])).strip()
             if source:

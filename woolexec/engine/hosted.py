@@ -30,11 +30,16 @@ from woolexec.engine.supervisor import GRACE
 from woolexec.engine.worker_process import pids_of, unsent_to
 from woolexec.platform.memory import usable_memory
 from woolexec.platform.posix import SIGKILL, SIGTERM
+from woolexec.wire.socket_stream import LIMIT, HugeBatches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.offer import Offer
+
+
+_SHARE = 8
+"""The fraction of the memory that batches of the workers of one client may take up while they arrive."""
 
 
 class Host:
@@ -234,6 +239,7 @@ class Hosted:
         self._loop = cast("HostedLoop", self._rounds.loop)
         self._loop.engine = self
         self._rounds.supervisor.settings_of_user = dict(settings)
+        self._rounds.supervisor.huge_batches = HugeBatches(min(LIMIT, usable_memory() // _SHARE))
         self.scheduler = self._rounds.scheduler
         self.links = Links(self._rounds)
         """What sessions and links ask of it."""

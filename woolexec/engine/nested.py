@@ -74,7 +74,7 @@ class NestedTasks:
         self._size = 0  # see `size`
         self._freed: deque[int] = deque()  # bytes of values that are gone; what it is filled by must not refer to us
         self._functions: dict[Function, int] = {}  # the number of tasks of each
-        self._told: dict[int, int] = {}  # by worker: the maximum of the bytes of outcomes that it has not read
+        self._told = 0  # the maximum of the bytes of outcomes and items that workers have not read
         self._values: dict[tuple[int, int], Value | BaseException] = {}  # or why a value is not here
         self.elsewhere = Elsewhere(scheduler)
         self.on_first: Callable[[], object] | None = None
@@ -229,7 +229,6 @@ class NestedTasks:
         for worker_id, task in [key for key in self._tasks if key[0] == worker.id]:
             self.end(worker, task)
             self.remove((worker_id, task))
-        self._told.pop(worker.id, None)
         for key in [key for key in self._values if key[0] == worker.id]:
             del self._values[key]
 
@@ -251,18 +250,23 @@ class NestedTasks:
         if not self.remove((receiver.worker.id, receiver.task)):
             return
         size = len(frame.payload if payload is None else payload)  # type: ignore[attr-defined]  # outcomes have one
-        if receiver.worker.candidate is None and self._is_too_much(receiver.worker, size):
-            text = f"the task that submitted this one has not read {self._limit} bytes of the outcomes of others"
-            frame, payload = Raise(call=receiver.task, payload=dump_failure(MemoryError(text))), None
+        if self.is_too_much(receiver.worker, size):
+            frame, payload = Raise(call=receiver.task, payload=dump_failure(self.unread_error)), None
         self.tell(receiver, frame, payload)
 
-    def _is_too_much(self, worker: Worker, size: int) -> bool:
-        """Return whether an outcome finds no room beside those that a worker has not read."""
-        told = self._told.get(worker.id, 0) + size
-        if told > self._limit:  # it may have read most of that
-            told = size + unread_by(worker)
-        self._told[worker.id] = told
-        return told > self._limit and told > size
+    @property
+    def unread_error(self) -> MemoryError:
+        """Say what is too much."""
+        return MemoryError(f"the tasks that submitted others have not read {self._limit} bytes of what these gave")
+
+    def is_too_much(self, worker: Worker, size: int) -> bool:
+        """Return whether an outcome or an item finds no room beside those that workers have not read."""
+        if worker.candidate is not None:  # a peer that has submitted it
+            return False
+        self._told += size
+        if self._told > self._limit:  # they may have read most of that
+            self._told = size + sum(map(unread_by, self._scheduler.all_workers.values()))
+        return self._told > self._limit and self._told > size
 
     def tell(self, receiver: Receiver, frame: Message, payload: Any = None) -> None:
         """Send a frame, which may have a payload, to the worker that submitted a task."""

@@ -33,6 +33,13 @@ if TYPE_CHECKING:
         def cancel(self, call: Call) -> None:
             """Cancel a coroutine or a stream where it runs."""
 
+        @property
+        def unread_error(self) -> MemoryError:
+            """Say that workers read too little of what tasks give that they have submitted."""
+
+        def is_too_much(self, worker: Worker, size: int) -> bool:
+            """Return whether an outcome or an item finds no room beside those that workers have not read."""
+
 
 class Receiver(Pulled):
     """Receives the outcome and the items of one nested task."""
@@ -76,8 +83,8 @@ class Receiver(Pulled):
         self.has_started = True
         self._tasks.tell(self, Started(call=(self.task,)))
 
-    def give_up(self, error: OSError) -> None:
-        """End a stream because no descriptor was left to receive an item, or a value that was sent into it."""
+    def give_up(self, error: OSError | MemoryError) -> None:
+        """End a stream because an item, or a value that was sent into it, could not be received or kept."""
         call = self.outstanding_call
         self.deliver_failure(call, error)
         self._tasks.cancel(call)
@@ -86,6 +93,9 @@ class Receiver(Pulled):
         """Pass on items of a stream."""
         if isinstance(frame.payload, OSError):
             self.give_up(frame.payload)
+            return
+        if self._tasks.is_too_much(self.worker, len(frame.payload)):
+            self.give_up(self._tasks.unread_error)
             return
         below = Yield(call=self.task)
         below.count, below.context = frame.count, frame.context

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from woolexec.engine.said import Said
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.protobuf import Message
+    from woolexec.wire.socket_stream import HugeBatches
 
     class Dispatcher(Protocol):
         """What the supervisor needs of the dispatcher."""
@@ -127,6 +128,7 @@ class Supervisor:
     ) -> None:
         self.workers: dict[int, Worker] = scheduler.all_workers
         self.broken: BaseException | None = None
+        self.huge_batches: HugeBatches | None = None  # counts those of workers that are not trusted
         self.settings_of_user: dict[str, Any] = {}  # set before the first worker starts
         self.watches: list[Watch] = []
         self.finalizer: Any = None  # a pickled function that each worker runs before it leaves
@@ -182,6 +184,7 @@ class Supervisor:
             self._load_errors()
             self.starts.failed(exc)
             return None
+        worker.reader.huge = self.huge_batches
         self._reserve.hold()  # what follows the worker's death may need it before anything is received
         self._dispatcher.joined(worker)
         for watch in self.watches:

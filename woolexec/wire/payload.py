@@ -38,6 +38,10 @@ _WARM = 32
 INLINE_LIMIT = 2**31 - 2**20
 """Maximum size, in bytes, of a payload inside a frame."""
 
+_WORTH_IT = 64 * 1024 * 1024
+"""Size, in bytes, above which a payload gets a memory file although descriptors are scarce, if one is left at all: a
+peer has its workers send little of this size in any other way."""
+
 _PIECES = 1000
 """Maximum number of pieces in one write: what operating systems accept."""
 
@@ -265,7 +269,7 @@ def pack(body: bytes | PicklePieces, buffers: Sequence[Any]) -> bytes | File | P
     size = len(body) + sum(map(len, buffers))
     if size >= LARGE:
         try:
-            return store([body, *buffers], at_all_costs=size > INLINE_LIMIT)
+            return store([body, *buffers], at_all_costs=size > min(_WORTH_IT, INLINE_LIMIT))
         except OSError:
             if size > INLINE_LIMIT:
                 raise

@@ -46,6 +46,32 @@ _PIECES = 64
 """Maximum number of pieces in one write."""
 
 
+class HugeBatches:
+    """
+    The batches that several readers are receiving and that are larger than their buffers.
+
+    :param limit: maximum number of bytes of all together, and of each
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """
+        Count a batch that has begun.
+
+        :raises ValueError: if there is no room for it
+        """
+        if self._size + size > self._limit:
+            raise ValueError(f"batches of {self._size + size} bytes exceed the limit of {self._limit} bytes")
+        self._size += size
+
+    def remove(self, size: int) -> None:
+        """Count a batch no more: it is complete, or will not be."""
+        self._size -= size
+
+
 class Reader:
     """
     Reads batches from a socket, and the memory files that belong to them.
@@ -56,6 +82,7 @@ class Reader:
     :param descriptors: the socket on which memory files arrive
     :param most: maximum number of frames in a batch, if the other end is not trusted; a read then returns a limited
         number of frames, and the next one those that came with them
+    :ivar huge: counts its large batches, with those of others, if the other end is not trusted
     :ivar has_more: the next read returns frames that have arrived with those of the last one
     """
 
@@ -70,6 +97,7 @@ class Reader:
         "_start",
         "_view",
         "has_more",
+        "huge",
     )
 
     def __init__(
@@ -82,6 +110,7 @@ class Reader:
         self._sock = sock
         self._most = most
         self.has_more = False
+        self.huge: HugeBatches | None = None
         self._arena = arena
         self._descriptors = descriptors
         self._buffer: Any
@@ -97,7 +126,7 @@ class Reader:
         """Release the buffer; nothing can be read any more."""
         self._buffer = bytearray()
         self._view = memoryview(self._buffer)
-        self._huge = None
+        self._end_huge()
 
     def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
         """
@@ -124,7 +153,8 @@ class Reader:
         if huge is not None:
             if self._filled < len(huge):
                 return []
-            self._huge, self._filled = None, 0
+            self._end_huge()
+            self._filled = 0
             return self._complete(self._decode(huge, 4, len(huge)), is_ours=True)
         return self._take(returns)
 
@@ -169,10 +199,17 @@ class Reader:
         """Read the rest of a batch that is larger than the read buffer into a buffer of its size."""
         if stop - pos > LIMIT:
             raise ValueError(f"batch of {stop - pos} bytes exceeds the limit of {LIMIT} bytes")
+        if self.huge is not None:
+            self.huge.add(stop - pos)
         self._huge = bytearray(stop - pos)
         self._huge[: self._filled - pos] = self._buffer[pos : self._filled]
         self._filled -= pos
         self._start = 0
+
+    def _end_huge(self) -> None:
+        if self._huge is not None and self.huge is not None:
+            self.huge.remove(len(self._huge))
+        self._huge = None
 
     def _complete(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
         """

@@ -18,7 +18,7 @@ from woolexec.mesh.server.peer import Peer
 from woolexec.resources import Requirement
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import Define, Recall, Send, Start, Stop, Throw, Wait, encode
+from woolexec.wire.frames import Define, Recall, Return, Send, Start, Stop, Throw, Wait, encode
 from woolexec.wire.payload import LARGE, Parts
 
 
@@ -39,6 +39,8 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
     [
         (Start(function=0, call=range(1, 2000), size=[0] * 1999), "1999 calls came in one frame"),
         (Start(function=77, call=[1], size=[0]), "slot 77 has no function"),
+        (Return(call=[1]), "a frame could not be handled: IndexError"),
+        (Return(call=[1], kept=9), "a client cannot keep the outcome of a call"),
         (Start(function=0, call=[1], size=[0], values=range(10_000)), "a call has 10000 values and 0 bytes of context"),
         (
             Start(function=0, call=[1], size=[0], context=bytes(5 << 20)),

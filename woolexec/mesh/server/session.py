@@ -163,6 +163,8 @@ class Served:
                 raise
             task.uncancel()
             raise ProtocolError(self._refusal) from None
+        except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError) as exc:
+            raise ProtocolError(f"a frame could not be handled: {exc!r}") from exc
         finally:
             self.outbox.close()
 
