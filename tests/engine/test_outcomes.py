@@ -5,7 +5,7 @@ import pytest
 from tests.engine.fake_workers import StreamReceiver
 from woolexec.core.call import ASYNCIO, THREAD, Relayed
 from woolexec.platform.posix import SIGKILL
-from woolexec.wire.frames import Broken, Log, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
+from woolexec.wire.frames import Broken, Log, Next, Raise, Recalled, Resume, Return, Started, Submit, Wait, Yield
 
 
 def test_value_is_delivered_once(engine):
@@ -111,6 +111,16 @@ def test_stream_is_told_its_start_and_its_items(engine):
     assert call.receiver.is_open
     engine.tell(worker, Yield(call=call.number, payload=b"1"), Yield(call=call.number, payload=b"2"))
     assert call.receiver.items == [b"1", b"2"]
+
+
+def test_stream_whose_start_is_told_while_it_is_recalled_gets_its_commands(engine):
+    call, worker, far = engine.running(lane=THREAD, receiver=StreamReceiver())
+    call.move("doubt")
+    engine.tell(worker, Started(call=(call.number,)))
+    far.frames()
+    engine.dispatcher.command(call, Next(call=call.number))
+    worker.flush()
+    assert far.frames() == [Next(call=call.number)]
 
 
 def test_items_of_a_stream_that_is_over_are_ignored(engine):

@@ -154,7 +154,7 @@ class Group:
         for call in reversed(place.unstarted(max(started, since - 1))):
             self._requeue(place, call)
         for number, call in place.outstanding.items():
-            if since <= number <= started and call.state != UNCERTAIN:
+            if since <= number <= started and call.state != UNCERTAIN and not place.is_certain(number):
                 call.move("doubt")
         place.recalling += 1
         return since

@@ -12,7 +12,7 @@ A call is recorded as outstanding at its place at the moment of the decision, be
 
 from __future__ import annotations
 
-from woolexec.core.call import Call
+from woolexec.core.call import UNCERTAIN, Call
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.window import BYTES, BYTES_AHEAD, DEPTH, EPSILON, HORIZON, LOW, weigh
 
@@ -137,6 +137,10 @@ class Place:
         self.size += size
         if self.remaining is not None and not self.waiting:
             self.remaining -= 1
+
+    def is_certain(self, number: int) -> bool:
+        """Return False: of what is recalled while it is being started, nothing is known."""
+        return False
 
     def gone(self, number: int, size: int) -> Call | None:
         """Remove a call from those outstanding here."""
@@ -299,6 +303,10 @@ class RemotePlace(Place):
         super().sent(call, number, cost, size)
         self.page.sent = number
 
+    def is_certain(self, number: int) -> bool:
+        """Return whether a call has been started, whatever is recalled: the peer has said so."""
+        return number in self.begun
+
     def gone(self, number: int, size: int) -> Call | None:
         """Remove a call from those outstanding here."""
         self.begun.discard(number)
@@ -309,6 +317,8 @@ class RemotePlace(Place):
         call = self.outstanding.get(number)
         if call is not None:
             self.begun.add(number)
+            if call.state == UNCERTAIN:  # commands for it are sent from now on: the peer does not give it back
+                call.move("start")
             self.page.started = max(self.page.started, number)
             self.page.since = now
         return call

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from functools import partial
 
-from woolexec.core.call import Relayed
+from woolexec.core.call import UNCERTAIN, Relayed
 from woolexec.core.retry import NOT_STARTED
 from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.main_names import pickled
@@ -312,6 +312,8 @@ def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> No
     """Tell the receiver of a stream that it can be pulled, or that it has yielded."""
     call = target.lane_place.outstanding.get(number)
     if call is not None:
+        if call.state == UNCERTAIN:  # it was recalled, and had been started: commands for it are sent from now on
+            call.move("start")
         tell(call)
 
 
