@@ -18,6 +18,7 @@ def main(monkeypatch):
     main.asked, main.answers = [], {}
     monkeypatch.setitem(sys.modules, "__main__", main)
     monkeypatch.setattr(missing_names, "_pid", 0)
+    monkeypatch.setattr(missing_names, "_missed", {})
     monkeypatch.setattr(nested_tasks, "current_job", lambda: SimpleNamespace(number=5))
     monkeypatch.setattr(nested_tasks, "must_read", lambda: False)
 
@@ -59,6 +60,21 @@ def test_name_that_the_caller_does_not_have_is_the_usual_error(main, answer):
     with pytest.raises(AttributeError, match=r"^module '__main__' has no attribute 'job'$"):
         main.job  # noqa: B018  # it is looked up
     assert main.asked == ["job"]
+
+
+def test_call_asks_once_for_a_name_that_the_caller_does_not_have_and_the_next_call_asks_again(main, monkeypatch):
+    assert [hasattr(main, name) for name in ("job", "job", "other", "job")] == [False] * 4
+    assert main.asked == ["job", "other"]
+    main.answers["job"] = dumps_inline(3)  # it was defined meanwhile
+    monkeypatch.setattr(nested_tasks, "current_job", lambda: SimpleNamespace(number=6))
+    assert main.job == 3
+
+
+def test_number_of_names_that_are_known_to_be_missing_is_bounded(main, monkeypatch):
+    monkeypatch.setattr(missing_names, "_MOST", 3)
+    for number in range(10):
+        assert not hasattr(main, f"job{number}")
+    assert len(missing_names._missed) <= 3
 
 
 @pytest.mark.parametrize("name", ["__path__", "__file__", "<lambda>", "<locals>", ""])

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 _pid = 0
 """The process whose task may ask: not one that the task has forked."""
 
+_missed: dict[str, int] = {}
+"""Names that the caller did not have when a call asked for them: it does not ask again, the next call does."""
+
+_MOST = 1000
+"""Maximum number of these."""
+
 
 class _Answer:
     """Receives the pickle of a function or a class, empty if there is none."""
@@ -46,7 +52,7 @@ class _Answer:
 def _ask(name: str) -> Any:
     """Return the pickle of a function or class of the caller's ``__main__``; empty if there is none."""
     job = nested_tasks.current_job()
-    if job is None or os.getpid() != _pid:
+    if job is None or os.getpid() != _pid or _missed.get(name) == job.number:
         return b""
     answer = _Answer()
     nested_tasks.ask_for(name, job, answer)
@@ -55,6 +61,10 @@ def _ask(name: str) -> Any:
     else:
         nested_tasks.wait_lane()
         answer.latch.wait()
+    if not answer.payload:
+        if len(_missed) >= _MOST:
+            _missed.clear()
+        _missed[name] = job.number
     return answer.payload
 
 
