@@ -15,14 +15,12 @@ Guarantees:
 from __future__ import annotations
 
 import sys
-from functools import partial
-from itertools import islice
-from types import FunctionType, MethodType
 
 from woolexec.wire import modules, reducers, unpickling
-from woolexec.wire.arrays import is_array, is_array_class, is_small
+from woolexec.wire.arrays import is_array, is_small
 from woolexec.wire.atoms import ATOMS
 from woolexec.wire.inputs import FutureMetError, Input, Unbound, is_future_class
+from woolexec.wire.nature import BY_VALUE, WALKED, WITH_REDUCERS, nature_of
 from woolexec.wire.payload import APART, LARGE, File, Parts, PicklePieces, pack
 from woolexec.wire.unpickling import ALL_BYTES, ALONE, ALONE_IN_CALL, Raw
 
@@ -43,9 +41,6 @@ _GLOBAL = b"\x93"
 """The opcode STACK_GLOBAL, without which a pickle refers to nothing by name."""
 
 _MEMOIZE = 0x94
-
-_WALKED = 1 << 16
-"""Minimum size, in bytes, of a pickle that has more than one frame."""
 
 _STEPS = 20_000
 """Maximum number of frames, large strings and marks of a pickle that are looked at one by one."""
@@ -137,7 +132,7 @@ def dumps_arguments(obj: object, names: tuple[str, ...]) -> bytes | File | Parts
 
 def is_for_all(payload: bytes | File | Parts) -> bool:
     """Return whether a pickled result can be unpickled in any worker: it names nothing that travels by value."""
-    if payload.__class__ is bytes and len(payload) < _WALKED and _GLOBAL not in payload:  # the usual case
+    if payload.__class__ is bytes and len(payload) < WALKED and _GLOBAL not in payload:  # the usual case
         return True
     body: Any = payload if isinstance(payload, bytes) else payload.load()[0]
     return not _names_by_value(bytes(body))
@@ -264,9 +259,12 @@ def _dump(
         return False
 
     try:
-        if not _is_by_value(obj):
+        nature = nature_of(obj)
+        if nature < BY_VALUE:
             body: bytes | PicklePieces
-            if _is_bulky(obj):
+            if nature & WITH_REDUCERS:
+                raise _NeedsReducersError
+            if nature:
                 body = PicklePieces()
                 pickle.Pickler(body, 5, buffer_callback=is_inline).dump(obj)
             else:
@@ -299,35 +297,6 @@ def _dump(
     return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs, inputs=inputs)
 
 
-def _is_by_value(obj: Any, depth: int = 3) -> bool:
-    """Return whether an object, or one of the first objects in it, is known to be of a module that travels by value."""
-    cls: Any = type(obj)
-    if depth and (cls is tuple or cls is list):
-        return any(_is_by_value(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
-    if cls is partial:
-        return depth > 0 and _is_by_value(obj.func, depth - 1)
-    if cls is MethodType:
-        return depth > 0 and _is_by_value(obj.__self__, depth - 1)
-    module: Any = (obj if cls is FunctionType else cls).__module__
-    return type(module) is str and modules.comes_by_value(module)
-
-
-def _is_bulky(obj: Any, depth: int = 4) -> bool:
-    """
-    Return whether large `bytes`, texts or data of arrays are known to be part of an object's pickle.
-
-    Such a pickle is written in pieces; all others are faster in one.
-    """
-    cls: Any = type(obj)
-    if cls is tuple or cls is list:
-        return depth > 0 and any(_is_bulky(each, depth - 1) for each in obj[: 3 if cls is tuple else 1])
-    if cls is dict:
-        return depth > 0 and any(_is_bulky(each, depth - 1) for each in islice(obj.values(), 1))
-    if cls is bytes or cls is str or cls is bytearray:
-        return len(obj) >= _WALKED
-    return is_array_class(cls) and not is_array(obj) and obj.nbytes >= _WALKED
-
-
 def _joined(body: bytes | PicklePieces) -> bytes:
     return body.join() if isinstance(body, PicklePieces) else body
 
@@ -343,7 +312,10 @@ def _names_by_value(body: bytes | PicklePieces) -> bool:
 def _needs_reducers(body: bytes | PicklePieces) -> bool:
     """Return whether a pickle may contain an object that multiprocessing has a reducer for, such as a connection."""
     registered = reducers.registered()
-    return bool(registered) and (reducers.has_foreign(registered) or _holds(body, _CONNECTION))
+    if not registered:
+        return False
+    has_torch = reducers.has_torch(registered) and _holds(body, b"torch")
+    return has_torch or reducers.has_foreign(registered) or _holds(body, _CONNECTION)
 
 
 _FRAME = 0x95
@@ -360,7 +332,7 @@ def _holds(body: bytes | PicklePieces, word: bytes) -> bool:
     if isinstance(body, PicklePieces):
         return any(piece.rfind(word) >= 0 for piece in _frames(body.parts))
     end, pos = len(body), 2
-    if end < _WALKED:
+    if end < WALKED:
         return body.rfind(word) >= 0
     for _ in range(_STEPS):  # somebody may have written very many small ones
         if pos >= end:
@@ -384,7 +356,7 @@ def _frames(pieces: list[bytes]) -> Iterator[bytes]:
     last = b""
     for piece in pieces:
         size = len(piece)
-        if size < _WALKED or not last.endswith(size.to_bytes(4 if size < 1 << 32 else 8, "little")):
+        if size < WALKED or not last.endswith(size.to_bytes(4 if size < 1 << 32 else 8, "little")):
             yield piece
         last = piece
 

@@ -10,7 +10,7 @@ import io
 import sys
 
 from woolexec.imported import imported
-from woolexec.wire import arrays
+from woolexec.wire import arrays, tensors
 from woolexec.wire.inputs import is_future_class, reduce_future
 
 TYPE_CHECKING = False
@@ -24,8 +24,8 @@ else:  # faster to import: see `worker/fork_server.py`
 _NEEDLESS = frozenset({"functools", "builtins", "array"})
 """Modules of classes that multiprocessing and its managers register reducers for, although they do not need them."""
 
-_USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket"}
-"""Modules of classes that multiprocessing itself registers reducers for."""
+_USUAL = _NEEDLESS | {"multiprocessing", "socket", "_socket", "torch"}
+"""Modules of classes that multiprocessing itself registers reducers for, and torch, whose pickles name it."""
 
 own: dict[type, Callable[[Any], Any]] = {}
 """Our own reducers that modules above this one add, by class; they return None for what needs no special treatment."""
@@ -53,10 +53,20 @@ def has_foreign(reducers: dict[type, Any]) -> bool:
     return _seen[1]
 
 
+def has_torch(reducers: dict[type, Any]) -> bool:
+    """Return whether there are reducers of torch, which all are if one is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and getattr(torch, "Tensor", None) in reducers
+
+
 def needed() -> dict[Any, Any]:
     """Return the registered reducers of classes that cannot be pickled without them, or not in the same way."""
     # Use a copy: another thread may be registering more.
-    return {cls: reduce for cls, reduce in list(registered().items()) if cls.__module__ not in _NEEDLESS}
+    return {
+        cls: tensors.copying(reduce) if tensors.is_of_torch(cls) else reduce
+        for cls, reduce in list(registered().items())
+        if cls.__module__ not in _NEEDLESS
+    }
 
 
 class _Pickler(pickle.Pickler):
