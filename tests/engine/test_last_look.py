@@ -92,7 +92,7 @@ def test_call_that_ends_while_it_is_looked_at_is_not_ended(engine, ready):
 
 def test_error_of_a_dead_worker_has_the_stack_that_it_was_asked_for(engine, ready):
     call, worker, far = ready()
-    engine.rounds.inspect(lambda _: None, 1.0)
+    engine.rounds.inspect(lambda _: None, 1.0, 1)
     answer(engine, far, call)
     engine.report((FORKED, worker.id, worker.pid), (EXITED, worker.id, 3))
     engine.round()

@@ -1,14 +1,19 @@
 """What becomes of a question about stacks; what the workers answer is decided by the test."""
 
+import itertools
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from woolexec.core.call import ASYNCIO, THREAD
-from woolexec.core.stack_text import ENDED, HELD, IN_C, OF_LOOP, PACKAGE, SILENT, STOPPED
+from woolexec.core.stack_text import ENDED, HELD, IN_C, NO_ANSWER, OF_LOOP, PACKAGE, SILENT, STOPPED
+from woolexec.core.task_stack import TaskStack
+from woolexec.engine.stack_frames import frame_of
 from woolexec.engine.stacks import PATIENCE, TIMEOUT
 from woolexec.platform.posix import SIGURG
+from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Inspected
 from woolexec.wire.shared_page import DUMPS
 from woolexec.wire.stack_area import A_LOOP
@@ -16,6 +21,9 @@ from woolexec.worker.records import EXITED, FORKED
 
 STACK = '  File "/a.py", line 1, in f'
 DUMP = f'Stack (most recent call first):\n  File "/a.py", line 1 in f\n  File "{PACKAGE}x.py", line 2 in _run_call\n'
+
+
+requests = itertools.count(1)
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ def ready(engine):
 def ask(engine):
     def ask(timeout=TIMEOUT):
         answers = []
-        engine.rounds.inspect(answers.append, timeout)
+        engine.rounds.inspect(answers.append, timeout, next(requests))
         return answers
 
     return ask
@@ -236,7 +244,70 @@ def test_call_that_was_sent_past_the_engine_is_found(make_engine):
     (worker,) = engine.workers
     answers = []
 
-    engine.rounds.inspect(answers.append, TIMEOUT)
+    engine.rounds.inspect(answers.append, TIMEOUT, 1)
 
     assert answers == [[]]
     assert not worker.has_permit
+
+
+# -- peers ----------------------------------------------------------------------------------------------------------
+
+
+class FakeLink:
+    """A peer that answers when the test says so."""
+
+    def __init__(self, *calls):
+        self.candidate = SimpleNamespace(address="h:1", host="h")
+        self.outstanding = {call.number: call for call in calls}
+        self.lane_place = SimpleNamespace(outstanding={})
+        self.sent = []
+
+    def has_started(self, call):
+        return True
+
+    def send(self, frames):
+        self.sent += decode(frames, 0)
+
+
+@pytest.fixture
+def link(engine, monkeypatch):
+    call = engine.call("far")
+    call.number = 7
+    link = FakeLink(call)
+    monkeypatch.setattr(engine.scheduler, "links", [link])
+    return link
+
+
+def test_peer_is_asked_and_its_answer_has_its_address(engine, link, ask):
+    answers = ask(1.0)
+    ((frame,), found) = link.sent, frame_of([TaskStack(1, "far", 2.0, "h", 3, STACK)], link.sent[0].request)
+    assert frame.seconds < 1.0
+    assert not frame.all
+    engine.rounds.outcomes.hear_link(link, found)
+
+    assert answers == [[TaskStack(1, "far", 2.0, "h", 3, STACK, peer="h:1")]]
+
+
+def test_peer_that_does_not_answer_is_named_with_its_tasks(engine, link, ask):
+    answers = ask(1.0)
+    engine.loop.pass_time(1.1)
+
+    assert answers == [[TaskStack(7, "far", 0.0, "h", 0, note=NO_ANSWER, peer="h:1")]]
+
+
+def test_late_and_unasked_answers_of_a_peer_are_ignored(engine, link, ask):
+    answers = ask(1.0)
+    engine.loop.pass_time(1.1)
+    for request in (link.sent[0].request, 12345):
+        engine.rounds.outcomes.hear_link(link, frame_of([TaskStack(1, "far", 2.0, "h", 3)], request))
+
+    assert len(answers) == 1
+
+
+def test_peers_that_ask_each_other_for_one_client_answer_once(engine, link):
+    answers = []
+    engine.rounds.inspect(answers.append, 1.0, 99)
+    engine.rounds.inspect(answers.append, 1.0, 99)
+
+    assert answers == [[]]
+    assert len(link.sent) == 1

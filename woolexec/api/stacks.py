@@ -7,6 +7,7 @@ import os
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from random import getrandbits
 from typing import TYPE_CHECKING
 
 from woolexec.checks import positive_seconds
@@ -69,7 +70,7 @@ def _asked(engine: Engine, timeout: float) -> Future[Stacks]:
     if not engine.has_begun or engine.stopped:
         tell([])
     else:
-        engine.tell(partial(engine.inspect, tell, min(seconds, _LONGEST)))
+        engine.tell(partial(engine.inspect, tell, min(seconds, _LONGEST), getrandbits(64)))
     return answer
 
 

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=run_serve)
 
     _add_peers(commands)
+    _add_stack(commands)
     _add_certs(commands)
     _add_timeline(commands)
 
@@ -106,6 +107,16 @@ def _add_timeline(commands: Any) -> None:
     parser.set_defaults(run=timeline.run)
 
 
+def _add_stack(commands: Any) -> None:
+    from woolexec.cli import stack
+
+    parser = commands.add_parser("stack", help="print where running tasks are", description=_STACK)
+    parser.add_argument("where", metavar="ADDRESS|PID", help="a peer; a process that has a pool, or a worker")
+    parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
+    parser.add_argument("--json", action="store_true", help="print the stacks as JSON")
+    parser.set_defaults(run=stack.run)
+
+
 def _add_certs(commands: Any) -> None:
     from woolexec.cli import certs
 
@@ -114,7 +125,7 @@ def _add_certs(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     init = actions.add_parser("init", help="create a certificate authority")
     issue = actions.add_parser("issue", help="issue or renew a certificate")
-    issue.add_argument("role", choices=("peer", "client"), help="the role of its owner")
+    issue.add_argument("role", choices=("peer", "client", "operator"), help="the role of its owner")
     for action, act in ((init, certs.init), (issue, certs.issue)):
         action.add_argument(
             "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the files (default: woolexec-certs)"
@@ -144,6 +155,12 @@ _PEERS = "Find peers, ask each for its properties, and list them; for a peer tha
 _DOCTOR = (
     "Try each step that a client takes to connect to peers, and print what to do about a step that fails. "
     "Credentials are taken from WOOLEXEC_TOKEN_FILE, WOOLEXEC_TLS_CA, _CERT and _KEY, or are the token of this user."
+)
+
+_STACK = (
+    "Print the stack of each running task, without stopping it. At a peer this needs the certificate of an operator "
+    "(woolexec certs issue operator), or the peer's Unix socket and its user; credentials are taken as by doctor. A "
+    "process is one of this user on this machine: a program with a pool, a peer, or a worker."
 )
 
 _CERTS = (

@@ -19,6 +19,8 @@ HELD = "GIL held: other code in its worker keeps the interpreter"
 STOPPED = "its worker is stopped by a signal"
 ENDED = "its worker has just ended"
 OF_LOOP = "GIL held: this is the stack of its event loop, which may run another task"
+IN_C_ALONE = "it runs a function in C, or what Woolexec does before and after it"
+NO_ANSWER = "its peer did not answer in time"
 SILENT = "its worker did not answer in time"
 
 _LINES, _FIRST = 60, 20

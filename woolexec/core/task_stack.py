@@ -14,7 +14,8 @@ class TaskStack:
     """
     A task that runs, and where it is.
 
-    `task` is what `current_task().id` is there, and `function` the task's name.  `seconds` is how long it has run.
+    `task` is what `current_task().id` is there, and `function` the task's name.  `seconds` is how long it has run,
+    0 if that is not known.
     `stack` is like that of a traceback, the most recent call last, and empty if it is not known; `note` says why, or
     what is special about it.  `peer` is the address of the peer that runs it, empty on this machine's own workers, and
     `client` says whose task it is if it is not ours.
@@ -33,7 +34,8 @@ class TaskStack:
     def __str__(self) -> str:
         """Return all of it as text."""
         where = f"worker {self.pid} on {self.host}" + (f" (peer at {self.peer})" if self.peer else "")
-        head = f"{self.function} (task {self.task}), running for {self.seconds:.3f} s in {where}"
+        since = f"running for {self.seconds:.3f} s in" if self.seconds else "in"
+        head = f"{self.function} (task {self.task}), {since} {where}"
         head += f", of {self.client}" if self.client else ""
         head += f"; {self.note}" if self.note else ""
         return f"{head}\n{self.stack}".rstrip("\n")

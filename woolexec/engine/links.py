@@ -58,7 +58,7 @@ class Links:
         self.recall = scheduler.recall
         self.cancel_queued = scheduler.main.queue.cancel
         self.fail_waiting = scheduler.fail_waiting
-        self.after = rounds.loop.after
+        self.after, self.inspect = rounds.loop.after, rounds.inspect
         self.may_stay = rounds.outcomes.may_stay
         self._said_by = rounds.said
         self.settings = rounds.supervisor.settings_for_peers

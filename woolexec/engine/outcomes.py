@@ -18,6 +18,7 @@ from woolexec.errors import ProtocolError
 from woolexec.wire.frames import (
     Broken,
     Clock,
+    Inspected,
     Load,
     Log,
     Output,
@@ -60,6 +61,7 @@ class Outcomes:
     def __init__(self, loop: Loop, scheduler: Scheduler, supervisor: Supervisor, nested: NestedTasks) -> None:
         self.handles_records = True
         self._has_said_full = False
+        self.on_inspected: Callable[[Remote, Inspected], object]  # called with what runs at a peer
         self.on_kept: Callable[[Any, Call, int, bytes], object]
         """Called with a link, a call whose value has stayed there, and the size and key of that."""
         self.on_report: Callable[[Any, Message], object] | None = None
@@ -326,6 +328,7 @@ _OF_LINK = Handlers(
         Yield: Outcomes._yielded,
         Log: Outcomes._logged,
         Load: Outcomes._loaded,
+        Inspected: lambda outcomes, link, frame: outcomes.on_inspected(link, frame),
         Output: Outcomes._heard_output,
         Clock: Outcomes._reported,
         Ran: Outcomes._reported,

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from woolexec.core.upkeep import Upkeep
     from woolexec.engine.said import Said
     from woolexec.engine.stacks import Inspection
+    from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
+    from woolexec.wire.frames import Inspected
 
     class Host(Protocol):
         """What an engine's thread, loop, fork server and seats are: its own, or shared with others."""
@@ -136,6 +138,7 @@ class Rounds:
             scheduler, dispatcher, partial(self.cancellation.cancel, force=True), host.room_for_nested()
         )
         self.outcomes = Outcomes(loop, scheduler, supervisor, nested)
+        self.outcomes.on_inspected = self._inspected
         self.outcomes.handles_records = not host.serves_others
         supervisor.on_death, supervisor.outcomes, supervisor.nested = on_worker_death, self.outcomes, nested
         dispatcher.connect(scheduler, supervisor, nested, self.outcomes, self.cancellation.watch)
@@ -164,11 +167,19 @@ class Rounds:
 
         return Inspection(self.loop, self.forks)
 
-    def inspect(self, then: Callable[[list[TaskStack]], object], timeout: float) -> None:
-        """Find out what runs, here and at peers."""
+    def inspect(self, then: Callable[[list[TaskStack]], object], timeout: float, request: int) -> None:
+        """
+        Find out what runs, here and at peers.
+
+        :param request: a random number
+        """
         self.dispatcher.take_inbox()
         self.dispatcher.revoke_permits()
-        self.inspection.everywhere(tuple(self.supervisor.workers.values()), then, timeout)
+        workers, links = tuple(self.supervisor.workers.values()), tuple(self.scheduler.links)
+        self.inspection.everywhere(workers, links, then, timeout, request)
+
+    def _inspected(self, link: Remote, frame: Inspected) -> None:
+        self.inspection.answered(link, frame)
 
     def run(self) -> None:
         """Run rounds until the engine has drained; this is what its thread does."""

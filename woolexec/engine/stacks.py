@@ -17,16 +17,20 @@ A worker that has not answered is not asked again, and not dumped again within a
 
 from __future__ import annotations
 
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from woolexec.core.call import LIFE
 from woolexec.core.stack_text import ENDED as HAS_ENDED
-from woolexec.core.stack_text import HELD, IN_C, OF_LOOP, SILENT, of_dump, outermost, safe
+from woolexec.core.stack_text import HELD, IN_C, IN_C_ALONE, NO_ANSWER, OF_LOOP, SILENT, of_dump, outermost, safe
 from woolexec.core.stack_text import STOPPED as IS_STOPPED
 from woolexec.core.task_stack import TaskStack
+from woolexec.engine.stack_frames import stacks_of
 from woolexec.platform.posix import SIGURG, host_name
 from woolexec.platform.stack_dump import ENDED, STOPPED, state_of
 from woolexec.printable import printable
+from woolexec.wire.frames import Inspect, Inspected, encode
 from woolexec.wire.stack_area import A_LOOP
 
 if TYPE_CHECKING:
@@ -35,8 +39,8 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.forks import Forks
+    from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
-    from woolexec.wire.frames import Inspected
 
     Found = dict[int, tuple[str, str]]
     """Stack and note of calls, by number."""
@@ -56,6 +60,12 @@ _SETTLED = 0.01
 _FRESH = 1.0
 """Seconds for which a dump is used again while the worker does not answer."""
 
+_SHARE = 0.8
+"""The part of the time that a peer has, for the way of its answer."""
+
+_REQUESTS = 64
+"""Number of requests that are remembered."""
+
 _NEEDED = 16 << 10
 """Bytes that must be free for one more dump."""
 
@@ -66,11 +76,28 @@ class Inspection:
     def __init__(self, loop: Loop, forks: Forks) -> None:
         self._loop, self._forks = loop, forks
         self._looks: dict[int, _Look] = {}
+        self._asked: dict[tuple[int, Remote], Callable[[list[TaskStack]], object]] = {}
+        self._requests: deque[int] = deque(maxlen=_REQUESTS)
 
-    def everywhere(self, workers: Sequence[Worker], then: Callable[[list[TaskStack]], object], timeout: float) -> None:
-        """Find out what several workers run."""
+    def everywhere(
+        self,
+        workers: Sequence[Worker],
+        links: Sequence[Remote],
+        then: Callable[[list[TaskStack]], object],
+        timeout: float,
+        request: int,
+    ) -> None:
+        """
+        Find out what several workers and peers run.
+
+        :param request: random; peers that ask each other for the same client answer it once
+        """
+        if request in self._requests:
+            then([])
+            return
+        self._requests.append(request)
         found: list[TaskStack] = []
-        left = [len(workers) + 1]
+        left = [len(workers) + len(links) + 1]
 
         def add(stacks: list[TaskStack]) -> None:
             found.extend(stacks)
@@ -80,7 +107,32 @@ class Inspection:
 
         for worker in workers:
             self.look(worker, add, timeout)
+        for link in links:
+            self._asked[request, link] = add
+            link.send(encode(Inspect(request=request, seconds=timeout * _SHARE)))
+            self._loop.after(timeout, partial(self._give_up, request, link))
         add([])
+
+    def answered(self, link: Remote, frame: Inspected) -> None:
+        """Take the answer of a peer."""
+        add = self._asked.pop((frame.request, link), None)
+        if add is not None:
+            add(list(stacks_of(frame, link.candidate.address)))
+
+    def _give_up(self, request: int, link: Remote) -> None:
+        """Name the tasks of a peer that has not answered."""
+        add = self._asked.pop((request, link), None)
+        if add is None:
+            return
+        host, address = printable(link.candidate.host, 200), printable(link.candidate.address, 200)
+        add(
+            [
+                TaskStack(number, printable(call.name, 200), 0.0, host, 0, note=NO_ANSWER, peer=address)
+                for place in (link, link.lane_place)
+                for number, call in place.outstanding.items()
+                if place.has_started(call)
+            ]
+        )
 
     def look(self, worker: Worker, then: Callable[[list[TaskStack]], object], timeout: float = TIMEOUT) -> None:
         """
@@ -165,7 +217,8 @@ class _Look:
         elif self._area.is_answered(self._question):
             report = self._area.report()
             if report is not None:
-                self._end(_stacks_of(report), "")
+                found = zip(report.call, report.stack, strict=False)
+                self._end({number: (stack, "" if stack else IN_C_ALONE) for number, stack in found}, "")
             elif now > self._until:
                 self._end({}, SILENT)
             else:
@@ -220,7 +273,11 @@ class _Look:
             named = [call for call in in_loop if call.name.rpartition(".")[2] == outermost(stack)] or in_loop
             for call in named:
                 found[call.number] = stack, HELD if len(named) == 1 else OF_LOOP
-        self._end(found, HELD if found else SILENT)
+        if not found and self._patience < self._until:  # no thread runs a task: it will answer
+            self._patience = self._until
+            self._later()
+        else:
+            self._end(found, HELD if found else SILENT)
 
     # -- the answer ---------------------------------------------------------------------------------------------
 
@@ -240,7 +297,3 @@ class _Look:
         waiting, self._waiting = self._waiting, []
         for then in waiting:
             then(stacks)
-
-
-def _stacks_of(report: Inspected) -> Found:
-    return {number: (stack, "") for number, stack in zip(report.call, report.stack, strict=False)}

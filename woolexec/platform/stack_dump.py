@@ -13,6 +13,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Iterator
 else:
     import _signal as signal
 
@@ -94,3 +95,44 @@ def state_of(pid: int) -> str:
     except (OSError, IndexError):
         return ""
     return {"t": STOPPED, "X": ENDED}.get(letter, letter)
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Return a process and all that descend from it, as far as the system says."""
+    children: dict[int, list[int]] = {}
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return [pid]
+    for name in filter(str.isdecimal, names):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split(None, 2)[1])
+        except (OSError, ValueError, IndexError):  # it has ended
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, ())
+    return found
+
+
+def memory_files_of(pid: int, size: int) -> Iterator[int]:
+    """
+    Yield descriptors of the memory files of this size that another process has open; who iterates closes them.
+
+    :raises PermissionError: if the process is not one of this user
+    :raises FileNotFoundError: if there is no such process
+    """
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        try:
+            if not os.readlink(f"{folder}/{name}").startswith("/memfd:woolexec"):
+                continue
+            fd = os.open(f"{folder}/{name}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # it has just been closed
+            continue
+        if os.fstat(fd).st_size == size:
+            yield fd
+        else:
+            os.close(fd)

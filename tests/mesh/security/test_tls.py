@@ -1,16 +1,18 @@
 """Certificates at both ends: who gets in, who does not, and what changes while a peer runs."""
 
+import asyncio
 import os
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from tests.tokens import token_for
-from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor
+from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError
 from woolexec.discovery.base import Discovery, Joined, Record
+from woolexec.mesh.client.inspection import ask
 from woolexec.mesh.security import tls
 from woolexec.mesh.security.certificate_authority import Authority
-from woolexec.mesh.security.tls import Tls
+from woolexec.mesh.security.tls import CLIENT, PEER, Tls
 from woolexec.mesh.server.peer import Peer
 
 TOKEN = CREDENTIALS.token
@@ -115,13 +117,27 @@ def test_certificate_that_has_expired_is_refused(ours, tmp_path, role, monkeypat
         refusal(peer, clients)
 
 
-def test_certificate_of_the_authority_without_a_role_is_refused(ours, monkeypatch):
-    from woolexec.mesh.security import certificate_authority
-
-    monkeypatch.setattr(certificate_authority, "CLIENT", "somebody.example")
-    Authority(ours).issue("client", name="odd")
+def test_certificate_of_the_authority_without_a_role_is_refused(ours):
+    Authority(ours).issue("somebody", name="odd")
     with serve(credentials(ours, "peer")) as peer:
-        assert "is not that of peer.woolexec or client.woolexec" in refusal(peer, credentials(ours, "client-odd"))
+        text = "is not that of peer.woolexec or client.woolexec or operator.woolexec"
+        assert text in refusal(peer, credentials(ours, "somebody-odd"))
+
+
+def test_certificate_of_an_operator_shows_the_tasks_of_others_and_that_of_a_client_does_not(ours):
+    Authority(ours).issue("operator")
+    with serve(credentials(ours, "peer")) as peer:
+        assert answer(peer, credentials(ours, "operator")) == 1
+        assert asyncio.run(ask(peer.address, credentials(ours, "operator"), 5.0)) == ((), 0)
+        with pytest.raises(PeerRefusedError, match="tasks of others are shown to operators alone"):
+            asyncio.run(ask(peer.address, credentials(ours, "client"), 5.0))
+
+
+def test_operator_is_no_peer(ours):
+    Authority(ours).issue("operator")
+    with pytest.raises(CredentialsError, match="is not the certificate of a peer"):
+        credentials(ours, "operator").tls.check_own(PEER)
+    assert credentials(ours, "operator").tls.check_own(CLIENT) > 0
 
 
 def test_tls_with_a_token_asks_clients_for_no_certificate(ours):

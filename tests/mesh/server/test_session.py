@@ -77,8 +77,8 @@ def test_others_take_turns_between_the_steps_of_one_frame(monkeypatch):
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         (served,) = peer._acceptor.served
         turns = []
-        wake = served._engine.wake
-        monkeypatch.setattr(served._engine, "wake", lambda: turns.append(len(served.outstanding)) or wake())
+        wake = served.engine.wake
+        monkeypatch.setattr(served.engine, "wake", lambda: turns.append(len(served.outstanding)) or wake())
         payload = pickle.dumps(((PATIENCE,), {}))
         function = encode(Define(function=3, payload=pickle.dumps(asyncio.sleep)))
         calls = {"call": range(1000, 1100), "size": [len(payload)] * 100, "payload": payload * 100}
@@ -226,8 +226,8 @@ def test_commands_that_a_worker_does_not_read_are_bounded(monkeypatch):
         command = encode(Throw(call=number, payload=dump_failure(KeyError(bytes(100_000)))))
         for _ in range(100):
             pool._engine._loop.tell(lambda: link.send(command))
-        eventually(lambda: served._engine.unsent > 1 << 20)
-        assert served._engine.unsent < 8 << 20
+        eventually(lambda: served.engine.unsent > 1 << 20)
+        assert served.engine.unsent < 8 << 20
         os.kill(pid, signal.SIGCONT)
         with pytest.raises(KeyError):
             stream.close()

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security import revocation
 from woolexec.mesh.security.certificate import Certificate
-from woolexec.mesh.security.tls import CLIENT, PEER
 from woolexec.platform.posix import create
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Authority:
         """
         Issue a certificate; replace an existing one of the same name.
 
-        :param role: ``peer`` or ``client``
+        :param role: ``peer``, ``client`` or ``operator``, which is a client that may see the tasks of others
         :param name: the owner's name, for people; part of the file name
         :return: the path of its file; the key is in the same folder
         """
@@ -104,9 +103,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(PEER if role == "peer" else CLIENT)]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{role}.woolexec")]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return _write(self._folder, f"{role}-{name}" if name else role, made, key)

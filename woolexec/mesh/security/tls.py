@@ -1,8 +1,9 @@
 """
 TLS between the ends of a link: certificate files, read again for each connection, so that they can be replaced.
 
-A DNS name in a certificate states the role of its owner: ``peer.woolexec`` a peer, ``client.woolexec`` a client.  A
-client accepts only peers, whatever their address; a peer accepts clients and other peers: see `trust`.
+A DNS name in a certificate states the role of its owner: ``peer.woolexec`` a peer, ``client.woolexec`` a client,
+``operator.woolexec`` a client that may see the tasks of others.  A client accepts only peers, whatever their address; a
+peer accepts all of them: see `trust`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.revocation import revoked_in
 from woolexec.platform.posix import is_closed_to_others
 
-PEER, CLIENT = "peer.woolexec", "client.woolexec"
+PEER, CLIENT, OPERATOR = "peer.woolexec", "client.woolexec", "operator.woolexec"
 """DNS names in certificates."""
 
 _REPLACED = 60.0
@@ -101,7 +102,7 @@ class Tls:
         assert self.certificate is not None
         about = _read_certificate(self.certificate, self.key)
         names = {name for kind, name in about.get("subjectAltName", ()) if kind == "DNS"}
-        if self.ca is not None and not names & {role, PEER}:
+        if self.ca is not None and not names & ({PEER} if role == PEER else {role, PEER, OPERATOR}):
             word, what = role.partition(".")[0], ", ".join(sorted(names)) or "no DNS name"
             raise CredentialsError(
                 f"{self.certificate} is not the certificate of a {word}: it names {what}, not {role}. "

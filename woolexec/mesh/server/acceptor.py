@@ -12,9 +12,10 @@ from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.compression import Packing
 from woolexec.mesh.link.outbox import HELLO, LINK, SERVICE
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, FREE_KEY, WELCOME_KEY
-from woolexec.mesh.security.tls import CLIENT, PEER
+from woolexec.mesh.security.tls import CLIENT, OPERATOR, PEER
 from woolexec.mesh.security.trust import LOOK, Identity, Trust
 from woolexec.mesh.server.fetching import Fetching
+from woolexec.mesh.server.inspections import Inspections
 from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.session import Served
 from woolexec.platform.memory import memory
@@ -22,6 +23,7 @@ from woolexec.platform.memory import memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.fd_passing import Passages
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.security.handshake import Door
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.peer_log import PeerLog
     from woolexec.mesh.server.tenant import Tenant, Tenants
     from woolexec.wire.wire_pb2 import Hello
+
+
+def is_of_user(address: str) -> bool:
+    """Return whether a client has come over a Unix socket: its folder is closed to all but the user of this peer."""
+    return address.startswith("unix:")
 
 
 class Acceptor:
@@ -118,7 +125,8 @@ class Acceptor:
         task = asyncio.current_task()
         assert task is not None
         hello = admitted.hello
-        tenant, served = self._enter(hello, accepted, task)
+        is_operator = OPERATOR.encode() in accepted.certificate.dns_names if accepted else is_of_user(context.peer())
+        tenant, served = self._enter(hello, accepted, task, is_operator=is_operator)
         self.served[served] = task
         told, forget = self._passages.expect(served.enter)
         self._log.joined(served.client, context.peer())
@@ -147,9 +155,17 @@ class Acceptor:
 
         :raises PeerRefusedError: if it is not accepted
         """
-        return None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT))
+        return (
+            None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT, OPERATOR))
+        )
 
-    def _enter(self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any]) -> tuple[Tenant, Served]:
+    def _everybody(self) -> list[tuple[Hosted, str]]:
+        """Return the engines of all clients, with whose they are."""
+        return list({served.engine: (served.engine, served.client) for served in self.served}.values())
+
+    def _enter(
+        self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any], *, is_operator: bool
+    ) -> tuple[Tenant, Served]:
         """Make the session of a client that was admitted."""
         claims = f"{hello.host}:{hello.pid}"
         is_peer = accepted is None or PEER.encode() in accepted.certificate.dns_names
@@ -172,6 +188,8 @@ class Acceptor:
             packing=Packing(self._compression, hello.compression),
         )
         served.identity, served.upward.hops = identity, hello.hops
+        everybody = self._everybody if is_operator and not hello.hops else None
+        served.inspections = Inspections(tenant.engine, served.outbox, everybody)
         return tenant, served
 
     @property

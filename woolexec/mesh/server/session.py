@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.code_store import CodeStore
     from woolexec.mesh.server.fetching import Fetching
+    from woolexec.mesh.server.inspections import Inspections
     from woolexec.wire.protobuf import Message
 
 _UNREAD = 64 << 20
@@ -102,6 +103,7 @@ class Served:
         packing: Packing = PLAIN,
     ) -> None:
         self.client, self.identity, self._refusal = client, Identity("nobody", client), ""
+        self.inspections: Inspections  # set by who admits the client
         self.places, self._quota = places, quota
         places.clients.add(self)
         self._room: asyncio.Event | None = None
@@ -117,7 +119,7 @@ class Served:
         self._actors = ClientActors(engine.links, self.outstanding)
         self.upward = Upward(engine.links, self.outbox, self._arriving, client)
         self._code, self._audit, self._takes_code = Incoming(code_store), audit, code_store is not None
-        self._engine, self._links, self.wake = engine, engine.links, engine.wake
+        self.engine, self._links, self.wake = engine, engine.links, engine.wake
         self.untold, self.refusals = StartReports(engine.links, self.outbox), Refusals(engine.links, self.outbox)
 
     def enter(self, passage: Passage) -> None:
@@ -137,7 +139,7 @@ class Served:
         """Send a frame, although the client has sent nothing."""
         self.refusals.send()  # first: the frame may say that there is room
         self.outbox.put(encode(frame))
-        self._engine.mark()
+        self.engine.mark()
 
     async def run(self, stream: Any) -> None:
         """
@@ -155,8 +157,8 @@ class Served:
                 await self._handle(self._arriving.batch(data), handlers)
                 if self.refusals.send():
                     self.places.tell()
-                self._engine.wake()
-                while self.is_stopped or self.outbox.is_full or self._engine.unsent > _UNREAD:  # noqa: ASYNC110  # rare
+                self.engine.wake()
+                while self.is_stopped or self.outbox.is_full or self.engine.unsent > _UNREAD:  # noqa: ASYNC110  # rare
                     await asyncio.sleep(_PAUSE)
         except asyncio.CancelledError:
             if not self._refusal:
@@ -176,13 +178,13 @@ class Served:
     def _note_unread(self, _: bool) -> None:  # noqa: FBT001  # a callback
         def hold_or_go_on() -> None:
             holds = self.outbox.is_full and self in self.places.clients
-            (self._engine.hold if holds else self._engine.go_on)(self)
+            (self.engine.hold if holds else self.engine.go_on)(self)
 
         self._links.after(0.0, hold_or_go_on)  # not while others are being flushed
 
     async def _handle(self, data: bytes | bytearray, handlers: Handlers) -> None:
         """Handle a message, in slices between which others take turns."""
-        pos, turn = 0, Turn(self._engine.wake)
+        pos, turn = 0, Turn(self.engine.wake)
         while pos < len(data):
             frames, pos = decode_some(data, pos, len(data), FRAMES)
             for frame in frames:
@@ -192,7 +194,7 @@ class Served:
                 if turn.is_over:
                     await turn.give_way()
             if len(self.outstanding) > self._quota:
-                self._engine.wake()
+                self.engine.wake()
                 self._room = asyncio.Event()  # set when the client is below its quota
                 await self._room.wait()
 
@@ -211,6 +213,7 @@ class Served:
                 Settings: self._use_settings,
                 **self.upward.handlers,
                 Trace: partial(report_calls, self._links, self.tell),
+                **self.inspections.handlers,
             },
         )
 
@@ -259,14 +262,14 @@ class Served:
         self.outstanding[answer.number] = answer
         self.untold.add(answer)
         add = partial(self._links.submit, worker=worker)
-        submit(call, self._engine.broken, partial(self.values.hand_on, hand_on=add))
+        submit(call, self.engine.broken, partial(self.values.hand_on, hand_on=add))
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
         answer, seconds = call.receiver, call.function.seconds
         answer.pinned = bool(frame.worker)
         answer.size = _size_of(call, frame)
-        reason = self._engine.cannot_work or self._lacks(answer.size)
+        reason = self.engine.cannot_work or self._lacks(answer.size)
         if (reason and not answer.pinned) or not self._actors.has_room(frame):
             self.refusals.add(answer.number, reason)
             return False
@@ -373,7 +376,7 @@ class Served:
         """End all calls of the client: its link has ended, so nobody waits for the outcomes."""
         self.upward.close()
         self._links.report_runs(None)
-        self._engine.go_on(self)
+        self.engine.go_on(self)
         self.output.close()
         for number, answer in list(self.outstanding.items()):
             if number in self.outstanding:  # ending one may deliver the outcomes of others

@@ -1,0 +1,101 @@
+"""
+What a client may see of the tasks at a peer: its own; all, if it is an operator.
+
+An operator has a certificate of that role, or comes over the peer's Unix socket, which only its own user can open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec.engine.stack_frames import frame_of
+from woolexec.wire.frames import Inspect, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from woolexec.core.task_stack import TaskStack
+    from woolexec.engine.hosted import Hosted
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.wire.protobuf import Message
+
+NOT_ALLOWED = (
+    "tasks of others are shown to operators alone: with a certificate of `woolexec certs issue operator`, or as the "
+    "peer's own user over its Unix socket"
+)
+
+LONGEST = 60.0
+"""Maximum number of seconds that an answer may take."""
+
+_PAUSE = 0.1
+"""Seconds for which an answer is used again, however often the client asks."""
+
+_WAITING = 16
+"""Maximum number of questions of one client that wait for an answer; others are not answered."""
+
+
+class Inspections:
+    """
+    Answers the questions of one client; in the engine's thread.
+
+    :param engine: that of the client
+    :param everybody: returns the engines of all clients, with whose they are; None: the client is no operator
+    """
+
+    def __init__(
+        self, engine: Hosted, outbox: Outbox, everybody: Callable[[], Sequence[tuple[Hosted, str]]] | None
+    ) -> None:
+        self._engine, self._outbox, self._everybody = engine, outbox, everybody
+        self._waiting: list[int] = []
+        self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
+
+    @property
+    def handlers(self) -> dict[type[Message], Callable[..., Any]]:
+        """What it does with frames."""
+        return {Inspect: self._inspect}
+
+    def _inspect(self, frame: Inspect) -> None:
+        if frame.all and self._everybody is None:
+            answer = frame_of((), frame.request)
+            answer.refused = NOT_ALLOWED
+            self._outbox.put(encode(answer))
+            return
+        at, was_all, found = self._last
+        if monotonic() - at < _PAUSE and was_all is frame.all:
+            self._outbox.put(encode(frame_of(found, frame.request)))
+            return
+        if len(self._waiting) < _WAITING:
+            self._waiting.append(frame.request)
+        if len(self._waiting) == 1:
+            self._ask(frame)
+
+    def _ask(self, frame: Inspect) -> None:
+        seconds = min(max(frame.seconds, 0.01), LONGEST)
+        engines = [(self._engine, "")]
+        if frame.all:
+            assert self._everybody is not None
+            engines = list(self._everybody())
+        found: list[TaskStack] = []
+        left = [len(engines)]
+
+        def take(client: str, stacks: list[TaskStack]) -> None:
+            found.extend(replace(each, client=client) if client else each for each in stacks)
+            left[0] -= 1
+            if not left[0]:
+                self._answer(is_all=frame.all, found=sorted(found, key=lambda each: -each.seconds))
+
+        if not engines:
+            self._answer(is_all=frame.all, found=[])
+        for engine, client in engines:
+            engine.links.inspect(partial(take, client), seconds, frame.request)
+
+    def _answer(self, *, is_all: bool, found: list[TaskStack]) -> None:
+        self._last = monotonic(), is_all, found
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._outbox.put(encode(frame_of(found, request)))
+        self._engine.wake()
