@@ -26,6 +26,7 @@ ROWS = {
     "resources": 0,
     "imported": 0,
     "printable": 0,
+    "task_progress": 0,
     "platform": 0,
     "cpus": 1,
     "room": 1,

@@ -39,6 +39,7 @@ NAMES = [
     "StoreFullError",
     "Stream",
     "TaskInfo",
+    "TaskProgress",
     "TaskStack",
     "UnsatisfiableError",
     "ValueLostError",
@@ -51,6 +52,7 @@ NAMES = [
     "current_executor",
     "current_task",
     "freeze_support",
+    "progress",
     "propagate",
     "routine",
 ]
@@ -85,7 +87,8 @@ METHODS = {
     "wait_for_peers": "(self, count=1, timeout=None)",
     "with_options": "(self, *, timeout=None, retries=0, retry_on=(), idempotent=False, name=None,"
     " abandon_on_cancel=False, context_back=False, backend=None, require=None, near='', priority=0,"
-    " keep=False, at='', restarts=0, max_concurrency=None)",
+    " keep=False, at='', restarts=0, max_concurrency=None,"
+    " on_progress=None)",
 }
 
 ERRORS = {

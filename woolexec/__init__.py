@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from woolexec.api.actor import Actor as Actor
     from woolexec.api.map_async import AsyncMap as AsyncMap
+    from woolexec.api.progress import progress as progress
     from woolexec.api.propagation import propagate as propagate
     from woolexec.api.routines import routine as routine
     from woolexec.api.stream import Stream as Stream
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
     from woolexec.integrations.pool import as_pool as as_pool
     from woolexec.mesh.security.credentials import Credentials as Credentials
+    from woolexec.task_progress import TaskProgress as TaskProgress
     from woolexec.worker.frozen import freeze_support as freeze_support
 
 __version__ = "0.1.0"
@@ -81,6 +83,7 @@ _WHERE = {
     "StoreFullError": "woolexec.errors",
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
+    "TaskProgress": "woolexec.task_progress",
     "TaskStack": "woolexec.core.task_stack",
     "UnsatisfiableError": "woolexec.errors",
     "ValueLostError": "woolexec.errors",
@@ -92,6 +95,7 @@ _WHERE = {
     "current_executor": "woolexec.api.task_executor",
     "current_task": "woolexec.api.task_info",
     "freeze_support": "woolexec.worker.frozen",
+    "progress": "woolexec.api.progress",
     "propagate": "woolexec.api.propagation",
     "routine": "woolexec.api.routines",
 }
@@ -123,6 +127,7 @@ __all__ = [  # the names of _WHERE
     "StoreFullError",
     "Stream",
     "TaskInfo",
+    "TaskProgress",
     "TaskStack",
     "UnsatisfiableError",
     "ValueLostError",
@@ -135,6 +140,7 @@ __all__ = [  # the names of _WHERE
     "current_executor",
     "current_task",
     "freeze_support",
+    "progress",
     "propagate",
     "routine",
 ]

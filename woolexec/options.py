@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Protocol, TypeVar
 
+    from woolexec.task_progress import TaskProgress
+
     View_co = TypeVar("View_co", covariant=True)
 
     class Viewed(Protocol[View_co]):
@@ -46,6 +48,7 @@ class WithOptions:
         at: str | Future[Any] = "",
         restarts: int = 0,
         max_concurrency: int | None = None,
+        on_progress: Callable[[TaskProgress], object] | None = None,
     ) -> View_co:
         """
         Return a view of this executor, itself an `Executor`, whose tasks have these options.
@@ -83,6 +86,8 @@ class WithOptions:
         :param restarts: how often an `actor` is made again, by its constructor, after it was lost.  It has no effect on
             other tasks, and neither has `max_concurrency`
         :param max_concurrency: maximum number of coroutines and streams of one actor that run at once; None: 1,000
+        :param on_progress: called with a `TaskProgress` when a task says with `woolexec.progress` how far it is, where
+            done-callbacks are called; while it runs, later reports but for the last are passed over
         :raises ValueError: for a value out of range
         :raises TypeError: for a value of the wrong type
         """
@@ -118,6 +123,12 @@ def _text_or_none(name: str, value: Any) -> str | None:
 
 def _count_or_none(name: str, value: Any) -> int | None:
     return None if value is None else count(name, value, "an integer or None")
+
+
+def _callable_or_none(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise wrong_type(name, "a callable or None", value)
+    return value
 
 
 def _backend(name: str, value: Any) -> str | None:
@@ -217,6 +228,7 @@ OPTIONS = {
     "at": Option(_place, SUBMIT, write=name_of_place),
     "restarts": Option(_retries, SUBMIT),
     "max_concurrency": Option(_count_or_none, SUBMIT, START),
+    "on_progress": Option(_callable_or_none),
 }
 """
 The options by name.
@@ -255,6 +267,7 @@ class TaskOptions:
     at: str | Future[Any]
     restarts: int
     max_concurrency: int | None
+    on_progress: Callable[[TaskProgress], object] | None
     line: Line | None
     """The line in which the task waits, as far as it is known; None: the default line."""
     awaited: tuple[Any, ...]

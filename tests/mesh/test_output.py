@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import PeerPoolExecutor, WorkerLostError, current_executor
+from woolexec import PeerPoolExecutor, WorkerLostError, current_executor, progress
 from woolexec.discovery.urls import discoveries
 from woolexec.mesh.server import output_feed
 from woolexec.mesh.server.peer import Peer
@@ -143,3 +143,15 @@ def test_flood_that_the_link_is_too_slow_for_is_cut_and_counted(peer, capsys, mo
         pool.submit(flood).result(PATIENCE)
         out, err = heard(capsys, lambda out, err: len(out) == 5_000_000 or err)
     assert len(out) == 5_000_000 or "are missing here" in err
+
+
+def work(items):
+    for number in range(items + 1):
+        progress(number, items, "\x1b[2Jitem")
+
+
+def test_callback_hears_how_far_a_task_at_a_peer_is(pool):
+    got = []
+    pool.with_options(on_progress=got.append, name="job").submit(work, 100).result(PATIENCE)
+    eventually(lambda: got and got[-1].done == 100)
+    assert got[-1][1:] == ("job", 100, 100, "\\x1b[2Jitem")

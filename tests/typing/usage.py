@@ -5,7 +5,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, assert_type
 
-from woolexec import Actor, PeerPoolExecutor, WorkerLostError, as_pool, routine
+from woolexec import Actor, PeerPoolExecutor, TaskProgress, WorkerLostError, as_pool, progress, routine
 
 
 def repeat(text: str, times: int, *, between: str = "") -> str:
@@ -27,6 +27,16 @@ async def futures_are_awaited(pool: PeerPoolExecutor) -> None:
 def values_keep_their_types(pool: PeerPoolExecutor) -> None:
     assert_type(pool.put("a").result(), str)
     assert_type(pool.with_options(timeout=1.0).put([1]).result(), list[int])
+
+
+def what_tasks_say_has_types(pool: PeerPoolExecutor) -> None:
+    def hear(report: TaskProgress) -> None:
+        assert_type((report.done, report.total, report.text), tuple[float, float | None, str])
+
+    assert_type(pool.with_options(on_progress=hear).submit(length, "a").result(), int)
+    assert_type(progress(1, 2, "text"), None)
+    PeerPoolExecutor(output="caller", prefix="{name}: ")
+    PeerPoolExecutor(output=None, prefix=None)
 
 
 def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:

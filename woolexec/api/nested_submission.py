@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Call
     from woolexec.futures.latch import Latch
+    from woolexec.task_progress import Reports
+    from woolexec.wire.frames import Progress
     from woolexec.wire.payload import File
     from woolexec.wire.values import Value
 
@@ -131,6 +133,20 @@ class _NestedOwner:
             threading.Thread(target=piece, name="woolexec-callbacks", daemon=True).start()
         except RuntimeError:  # no thread can be started
             piece()
+
+
+def _report(call: Call, frame: Progress) -> None:
+    """Have the `on_progress` of a nested task called."""
+    global _reports  # made with the first
+    from woolexec.task_progress import Reports, progress_of  # not before: creating the class takes a while
+
+    if _reports is None:
+        _reports = Reports(OWNER.run_elsewhere)
+    _reports.tell(call, progress_of(frame, call.name))
+
+
+_reports: Reports | None = None
+nested_tasks.report = _report
 
 
 def hand_on(call: Call, use: object = None) -> None:

@@ -65,6 +65,10 @@ class Relayed:
         """Pass on a logging record."""
         raise NotImplementedError
 
+    def deliver_progress(self, frame: Any) -> None:
+        """Pass on how far the call is."""
+        raise NotImplementedError
+
     def deliver_output(self, frame: Any) -> None:
         """Pass on what the call has printed."""
         raise NotImplementedError
@@ -175,6 +179,7 @@ class Call:
         "payload",
         "pin",
         "place",
+        "progress",
         "rank",
         "receiver",
         "state",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from woolexec.core.call import Pulled
 from woolexec.wire.exceptions import ConstructorFailed, dump_failure
-from woolexec.wire.frames import Raise, Return, Started, Yield
+from woolexec.wire.frames import Progress, Raise, Return, Started, Yield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +82,12 @@ class Receiver(Pulled):
         """Tell the worker that a stream can be pulled."""
         self.has_started = True
         self._tasks.tell(self, Started(call=(self.task,)))
+
+    def deliver_progress(self, call: Call, frame: Progress) -> None:
+        """Tell the worker how far the task is."""
+        below = Progress(call=self.task, task=frame.task, done=frame.done, total=frame.total, text=frame.text)
+        below.has_total = frame.has_total
+        self._tasks.tell(self, below)
 
     def give_up(self, error: OSError | MemoryError) -> None:
         """End a stream because an item, or a value that was sent into it, could not be received or kept."""

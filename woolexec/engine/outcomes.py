@@ -22,6 +22,7 @@ from woolexec.wire.frames import (
     Load,
     Log,
     Output,
+    Progress,
     Raise,
     Ran,
     Recalled,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.nested import NestedTasks
+    from woolexec.engine.progress_reports import ProgressReports
     from woolexec.engine.said import Said
     from woolexec.engine.supervisor import Supervisor
     from woolexec.engine.transport import Remote
@@ -72,6 +74,7 @@ class Outcomes:
         self._supervisor = supervisor
         self._nested = nested
         nested.elsewhere.look_up = self._look_up
+        self._progress: ProgressReports | None = None  # made with the first
         self.said: Said | None = None  # what tasks print, if that is wanted
 
     # -- from workers -------------------------------------------------------------------------------------------
@@ -242,6 +245,13 @@ class Outcomes:
             mark = None if target.candidate is None else self.mark
             self._loop.handle_record(frame.record if mark is None else mark(frame.record))
 
+    def _progressed(self, target: Any, frame: Progress) -> None:
+        if self._progress is None:
+            from woolexec.engine.progress_reports import ProgressReports
+
+            self._progress = ProgressReports(self._loop)
+        self._progress.hear(target, frame)
+
     def _heard_output(self, link: Remote, frame: Output) -> None:
         if self.said is not None:  # else nobody has asked for it
             self.said.hear(link, frame)
@@ -332,6 +342,7 @@ _OF_LINK = Handlers(
         Output: Outcomes._heard_output,
         Clock: Outcomes._reported,
         Ran: Outcomes._reported,
+        Progress: Outcomes._progressed,
     },
 )
 _OF_WORKER = Handlers(
@@ -346,6 +357,7 @@ _OF_WORKER = Handlers(
         Wait: Outcomes._waits,
         Resume: Outcomes._resumes,
         Broken: Outcomes._broke,
+        Progress: Outcomes._progressed,
         **dict.fromkeys(NESTED, Outcomes._about_nested),
     },
 )

@@ -342,6 +342,17 @@ class Output(Frame, number=40):
     pid: int = UINT(8)
 
 
+class Progress(Frame, number=41):
+    """How far a task is."""
+
+    call: int = FIXED64(1)
+    done: float = DOUBLE(2)
+    total: float = DOUBLE(3)
+    has_total: bool = BOOL(4)
+    text: str = STRING(5)
+    task: int = FIXED64(6)
+
+
 class Initialize(Frame, number=13):
     """Run this before the first call."""
 

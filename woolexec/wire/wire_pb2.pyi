@@ -17,7 +17,7 @@ class Batch(_message.Message):
     def __init__(self, frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., piece: _Optional[bytes] = ..., last: _Optional[bytes] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch", "pull", "inspect", "inspected", "output", "trace", "clock", "ran")
+    __slots__ = ("start", "define", "recall", "recalled", "submit", "wait", "resume", "cancel", "stop", "log", "initialize", "broken", "started", "next", "send", "throw", "close", "load", "part", "code", "handed", "settings", "keep", "drop", "fetch", "pull", "inspect", "inspected", "output", "trace", "clock", "ran", "progress")
     START_FIELD_NUMBER: _ClassVar[int]
     RETURN_FIELD_NUMBER: _ClassVar[int]
     RAISE_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class Frame(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     CLOCK_FIELD_NUMBER: _ClassVar[int]
     RAN_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     start: Start
     define: Define
     recall: Recall
@@ -85,7 +86,8 @@ class Frame(_message.Message):
     trace: Trace
     clock: Clock
     ran: Ran
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., inspected: _Optional[_Union[Inspected, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., trace: _Optional[_Union[Trace, _Mapping]] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., ran: _Optional[_Union[Ran, _Mapping]] = ..., **kwargs) -> None: ...
+    progress: Progress
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., define: _Optional[_Union[Define, _Mapping]] = ..., recall: _Optional[_Union[Recall, _Mapping]] = ..., recalled: _Optional[_Union[Recalled, _Mapping]] = ..., submit: _Optional[_Union[Submit, _Mapping]] = ..., wait: _Optional[_Union[Wait, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., stop: _Optional[_Union[Stop, _Mapping]] = ..., log: _Optional[_Union[Log, _Mapping]] = ..., initialize: _Optional[_Union[Initialize, _Mapping]] = ..., broken: _Optional[_Union[Broken, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., next: _Optional[_Union[Next, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., throw: _Optional[_Union[Throw, _Mapping]] = ..., close: _Optional[_Union[Close, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., part: _Optional[_Union[Part, _Mapping]] = ..., code: _Optional[_Union[Code, _Mapping]] = ..., handed: _Optional[_Union[Handed, _Mapping]] = ..., settings: _Optional[_Union[Settings, _Mapping]] = ..., keep: _Optional[_Union[Keep, _Mapping]] = ..., drop: _Optional[_Union[Drop, _Mapping]] = ..., fetch: _Optional[_Union[Fetch, _Mapping]] = ..., pull: _Optional[_Union[Pull, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., inspected: _Optional[_Union[Inspected, _Mapping]] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., trace: _Optional[_Union[Trace, _Mapping]] = ..., clock: _Optional[_Union[Clock, _Mapping]] = ..., ran: _Optional[_Union[Ran, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., **kwargs) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("function", "call", "size", "payload", "count", "first", "again", "extent", "attempt", "name", "arena", "lane", "context", "context_back", "parent", "timeout", "worker", "offer", "priority", "require", "values", "keep", "actor", "max_concurrency")
@@ -326,6 +328,22 @@ class Output(_message.Message):
     host: str
     pid: int
     def __init__(self, call: _Optional[int] = ..., stream: _Optional[int] = ..., text: _Optional[bytes] = ..., lost: _Optional[int] = ..., name: _Optional[str] = ..., task: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("call", "done", "total", "has_total", "text", "task")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    HAS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    call: int
+    done: float
+    total: float
+    has_total: bool
+    text: str
+    task: int
+    def __init__(self, call: _Optional[int] = ..., done: _Optional[float] = ..., total: _Optional[float] = ..., has_total: _Optional[bool] = ..., text: _Optional[str] = ..., task: _Optional[int] = ...) -> None: ...
 
 class Initialize(_message.Message):
     __slots__ = ("payload", "extent")

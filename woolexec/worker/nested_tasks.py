@@ -17,7 +17,21 @@ from time import monotonic, sleep
 from types import CoroutineType
 
 from woolexec.wire.fast_frames import encode_apart
-from woolexec.wire.frames import Cancel, Close, Drop, Keep, Options, Raise, Return, Started, Submit, Wait, Yield, encode
+from woolexec.wire.frames import (
+    Cancel,
+    Close,
+    Drop,
+    Keep,
+    Options,
+    Progress,
+    Raise,
+    Return,
+    Started,
+    Submit,
+    Wait,
+    Yield,
+    encode,
+)
 from woolexec.wire.payload import File, attach
 from woolexec.wire.values import WithValues
 
@@ -71,6 +85,11 @@ _tasks: dict[int, Any] = {}
 """Nested tasks that have not ended, by number."""
 _uses: dict[int, object] = {}
 """What is kept until some of them have ended."""
+_listening: dict[int, Call] = {}
+"""Those of them that have an `on_progress`."""
+
+report: Callable[[Call, Progress], object] | None = None
+"""Has such a callback called; set once, by `woolexec.api.task_executor`."""
 
 
 unfinished: set[Any] = {CoroutineType}
@@ -102,6 +121,8 @@ def _ended(number: int) -> Any:
     """Forget a nested task; return its receiver."""
     if _uses:
         _uses.pop(number, None)
+    if _listening:
+        _listening.pop(number, None)
     return _tasks.pop(number, None)
 
 
@@ -134,13 +155,20 @@ def _yielded(frame: Yield) -> None:
         stream.deliver_item(None, frame)
 
 
+def _progressed(frame: Progress) -> None:
+    call = _listening.get(frame.call)
+    if call is not None and report is not None:
+        report(call, frame)
+
+
 HANDLERS: dict[type[Message], Callable[[Any], None]] = {
     Return: _returned,
     Raise: _raised,
     Started: _started,
     Yield: _yielded,
+    Progress: _progressed,
 }
-"""The frames about nested tasks: their starts, items and outcomes."""
+"""The frames about nested tasks: their starts, items, progress and outcomes."""
 
 
 def submitting_job() -> Job:
@@ -169,6 +197,8 @@ def submit(call: Call, job: Job | None = None, use: object = None) -> None:
     assert worker is not None
     call.number = number = next(_numbers)
     _tasks[number] = call.receiver
+    if call.options is not None and call.options.on_progress is not None:
+        _listening[number] = call
     if use is not None:
         _uses[number] = use
     function, payload, call.payload = call.function, call.payload, b""  # the engine has it from now on

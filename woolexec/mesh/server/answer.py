@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.server.refusals import Refusals
     from woolexec.mesh.server.start_reports import StartReports
     from woolexec.resources import Requirement
-    from woolexec.wire.frames import Log, Output
+    from woolexec.wire.frames import Log, Output, Progress
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.protobuf import Message
 
@@ -157,6 +157,11 @@ class Answer(Relayed):
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record to the client."""
         self.served.log(frame)
+
+    def deliver_progress(self, frame: Progress) -> None:
+        """Tell the client how far the call is."""
+        frame.call = self.number
+        self.served.outbox.put(encode(frame))
 
     def deliver_output(self, frame: Output) -> None:
         """Send what the call has printed to the client."""

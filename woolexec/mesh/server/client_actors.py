@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.engine.links import Links
     from woolexec.mesh.server.answer import Answer
-    from woolexec.wire.frames import Log, Output, Start
+    from woolexec.wire.frames import Log, Output, Progress, Start
 
 MOST = 1000
 """Maximum number of actors of one client at a peer: each is a process."""
@@ -120,6 +120,10 @@ class Guest(Actor):
     def deliver_log(self, frame: Log) -> None:
         """Send a logging record to the client."""
         self.answer.deliver_log(frame)
+
+    def deliver_progress(self, frame: Progress) -> None:
+        """Tell the client how far the constructor is."""
+        self.answer.deliver_progress(frame)
 
     def deliver_output(self, frame: Output) -> None:
         """Send what it prints to the client."""

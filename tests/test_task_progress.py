@@ -1,0 +1,83 @@
+"""How often reports of progress are passed on, and what a frame says."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from woolexec.task_progress import INTERVAL, LONGEST, Reports, TaskProgress, Throttle, progress_of
+
+
+def test_reports_of_one_task_are_an_interval_apart_and_those_of_others_do_not_matter():
+    throttle = Throttle()
+    assert throttle.lets_pass(1, 100.0, is_last=False)
+    assert not throttle.lets_pass(1, 100.0 + INTERVAL / 2, is_last=False)
+    assert throttle.lets_pass(2, 100.0 + INTERVAL / 2, is_last=False)
+    assert throttle.lets_pass(1, 100.0 + INTERVAL * 1.01, is_last=False)
+
+
+def test_report_that_all_is_done_does_not_wait_and_is_passed_on_once():
+    throttle = Throttle()
+    assert throttle.lets_pass(1, 100.0, is_last=False)
+    assert throttle.lets_pass(1, 100.0, is_last=True)
+    assert not throttle.lets_pass(1, 100.0, is_last=True)
+
+
+def test_many_tasks_take_little_memory():
+    throttle = Throttle()
+    assert all(throttle.lets_pass(number, 100.0, is_last=False) for number in range(5000))
+    assert len(throttle._last) <= 1000
+
+
+def frame(**said):
+    return SimpleNamespace(**{"task": 3, "done": 2.0, "total": 0.0, "has_total": False, "text": "", **said})
+
+
+@pytest.mark.parametrize(
+    ("said", "progress"),
+    [
+        ({}, (3, "f", 2, None, "")),
+        ({"done": 0.5, "total": 1.0, "has_total": True, "text": "half"}, (3, "f", 0.5, 1, "half")),
+        ({"total": 0.0, "has_total": True}, (3, "f", 2, 0, "")),
+        ({"text": "\x1b[2J\n" + "x" * 1000}, (3, "f", 2, None, "\\x1b[2J\\n" + "x" * (LONGEST - 5))),
+        ({"done": float("inf")}, (3, "f", float("inf"), None, "")),
+    ],
+)
+def test_frame_says_how_far_a_task_is(said, progress):
+    assert progress_of(frame(**said), "f") == TaskProgress(*progress)
+
+
+class Call:
+    def __init__(self, on_progress):
+        self.options = None if on_progress is None else SimpleNamespace(on_progress=on_progress)
+
+
+def progress(done):
+    return TaskProgress(1, "f", done, None, "")
+
+
+def test_callback_that_is_late_gets_the_latest_report_only():
+    pieces, got = [], []
+    reports, call = Reports(pieces.append), Call(got.append)
+    for done in range(3):
+        reports.tell(call, progress(done))
+    assert len(pieces) == 1
+    pieces.pop()()
+    reports.tell(call, progress(9))
+    pieces.pop()()
+    assert [each.done for each in got] == [2, 9]
+
+
+def test_call_without_callback_needs_nobody():
+    reports = Reports(pytest.fail)
+    reports.tell(Call(None), progress(1))
+    reports.tell(SimpleNamespace(options=SimpleNamespace(on_progress=None)), progress(1))
+
+
+def test_what_a_callback_raises_is_logged(caplog):
+    def fail(_):
+        raise SystemExit("no")
+
+    with caplog.at_level(logging.ERROR):
+        Reports(lambda piece: piece()).tell(Call(fail), progress(1))
+    assert "on_progress of f raised an exception" in caplog.text

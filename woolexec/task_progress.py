@@ -1,0 +1,111 @@
+"""How far a task is: what it says of itself, and how often that is passed on."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from woolexec.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    class Progress(Protocol):
+        """A frame with the progress of a task."""
+
+        task: int
+        done: float
+        total: float
+        has_total: bool
+        text: str
+
+
+INTERVAL = 0.1
+"""Seconds between two reports of one task; the one that says that all is done does not wait."""
+
+LONGEST = 200
+"""Maximum length of the text, in characters."""
+
+_MOST = 1000
+"""Maximum number of tasks of one worker of which the last report is known."""
+
+
+class TaskProgress(NamedTuple):
+    """
+    How far a task is, as it said with `woolexec.progress`.
+
+    `id` and `name` are those of the task, as in `TaskInfo`; `total` is None if it is not known.
+    """
+
+    id: int
+    name: str
+    done: float
+    total: float | None
+    text: str
+
+
+class Throttle:
+    """Decides which reports of a worker's tasks are passed on."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[float, bool]] = {}
+
+    def lets_pass(self, task: int, now: float, *, is_last: bool) -> bool:
+        """
+        Return whether a report is passed on.
+
+        :param now: monotonic, in seconds
+        :param is_last: it says that all is done
+        """
+        last = self._last.get(task)
+        if last is not None and now - last[0] < INTERVAL and (last[1] or not is_last):
+            return False
+        if len(self._last) >= _MOST:
+            self._last.clear()
+        self._last[task] = now, is_last
+        return True
+
+
+class Reports:
+    """
+    Has callbacks called with the progress of tasks.
+
+    A callback gets the latest report: never more than one is on its way to the callback of a call.
+
+    :param elsewhere: runs user code in another thread
+    """
+
+    def __init__(self, elsewhere: Callable[[Callable[[], object]], object]) -> None:
+        self._elsewhere = elsewhere
+        self._latest: dict[Any, TaskProgress] = {}  # by call, until the callback is called; each step is atomic
+
+    def tell(self, call: Any, progress: TaskProgress) -> None:
+        """Have the callback of a call called, if it has one."""
+        on_progress = None if call.options is None else call.options.on_progress
+        if on_progress is None:
+            return
+        is_on_way = call in self._latest
+        self._latest[call] = progress
+        if not is_on_way:
+            self._elsewhere(partial(self._report, call, on_progress))
+
+    def _report(self, call: Any, on_progress: Callable[[TaskProgress], object]) -> None:
+        progress = self._latest.pop(call)
+        try:
+            on_progress(progress)
+        except BaseException:  # user code
+            import logging
+
+            logging.getLogger("woolexec").exception("on_progress of %s raised an exception", progress.name)
+
+
+def progress_of(frame: Progress, name: str) -> TaskProgress:
+    """Return what a frame says of a task with this name; a peer may have written it."""
+    total = _simple(frame.total) if frame.has_total else None
+    return TaskProgress(frame.task, name, _simple(frame.done), total, printable(frame.text[:LONGEST]))
+
+
+def _simple(number: float) -> float:
+    """Return a whole number as an int: frames have floats."""
+    return int(number) if number.is_integer() else number
