@@ -83,11 +83,12 @@ DOORS = {
     "trio": ("worker.trio_lane",),
     "opentelemetry": ("wire.tracing",),
     "joblib": ("integrations.joblib_backend",),
+    "rich": ("integrations.bar",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
     "PyInstaller": ("integrations.pyinstaller.hook-woolexec",),
 }
-LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry"}
+LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry", "rich"}
 
 # What only `woolexec.platform` may use: it does not exist on every operating system, or works otherwise there.
 PLATFORM = "platform"

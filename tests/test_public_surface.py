@@ -49,6 +49,7 @@ NAMES = [
     "WorkerStartError",
     "__version__",
     "as_pool",
+    "bar",
     "current_executor",
     "current_task",
     "freeze_support",

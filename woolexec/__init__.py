@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from woolexec.errors import WorkerMemoryError as WorkerMemoryError
     from woolexec.errors import WorkerStartError as WorkerStartError
     from woolexec.executor import PeerPoolExecutor as PeerPoolExecutor
+    from woolexec.integrations.bar import bar as bar
     from woolexec.integrations.pool import as_pool as as_pool
     from woolexec.mesh.security.credentials import Credentials as Credentials
     from woolexec.task_progress import TaskProgress as TaskProgress
@@ -92,6 +93,7 @@ _WHERE = {
     "WorkerMemoryError": "woolexec.errors",
     "WorkerStartError": "woolexec.errors",
     "as_pool": "woolexec.integrations.pool",
+    "bar": "woolexec.integrations.bar",
     "current_executor": "woolexec.api.task_executor",
     "current_task": "woolexec.api.task_info",
     "freeze_support": "woolexec.worker.frozen",
@@ -137,6 +139,7 @@ __all__ = [  # the names of _WHERE
     "WorkerStartError",
     "__version__",
     "as_pool",
+    "bar",
     "current_executor",
     "current_task",
     "freeze_support",

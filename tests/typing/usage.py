@@ -1,11 +1,12 @@
 """What a checker makes of a user's code: ``make types`` runs mypy over it. It is never executed."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, assert_type
 
-from woolexec import Actor, PeerPoolExecutor, TaskProgress, WorkerLostError, as_pool, progress, routine
+from woolexec import Actor, PeerPoolExecutor, TaskProgress, WorkerLostError, as_pool, bar, progress, routine
+from woolexec.futures.call_future import CallFuture
 
 
 def repeat(text: str, times: int, *, between: str = "") -> str:
@@ -37,6 +38,12 @@ def what_tasks_say_has_types(pool: PeerPoolExecutor) -> None:
     assert_type(progress(1, 2, "text"), None)
     PeerPoolExecutor(output="caller", prefix="{name}: ")
     PeerPoolExecutor(output=None, prefix=None)
+
+
+def a_bar_yields_what_its_source_yields(pool: PeerPoolExecutor) -> None:
+    assert_type(bar(pool.map(length, ["a"]), 1, "text"), Generator[int, None, None])
+    assert_type(bar([pool.submit(length, "a")]), Generator[CallFuture[int], None, None])
+    assert_type(bar(pool.map_async(length, ["a"]), total=1), AsyncGenerator[int, None])
 
 
 def it_is_an_executor(pool: PeerPoolExecutor) -> Executor:
