@@ -37,6 +37,11 @@ def test_program_without_settings_sends_none(outbox):
     assert frames(outbox) == []
 
 
+def test_program_that_wants_what_is_printed_says_so_although_it_has_no_settings(outbox):
+    SentCode(ARCHIVES.get, None, bytes, outbox, wants_output=True).definition(1, function())
+    assert frames(outbox) == [Settings(output=True)]
+
+
 def test_archive_is_sent_once_in_pieces(outbox):
     sent = SentCode(ARCHIVES.get, None, bytes, outbox)
     needy = function()

@@ -37,7 +37,7 @@ class SentCode:
         settings: Callable[[], bytes],
         outbox: Outbox,
         *,
-        wants_output: bool,
+        wants_output: bool = False,
     ) -> None:
         self._archive, self._setup, self._outbox = archive, setup, outbox
         self._settings: Callable[[], bytes] | None = settings
