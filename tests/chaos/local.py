@@ -72,6 +72,8 @@ class Local(World):
     @action(1)
     def fork(self, dice: Random) -> str:
         """Fork this process; the child may not use the pool, and is told so."""
+        if not self.ledger.accepted:
+            return "not yet: a pool that nobody has used belongs to every child"
         pid = os.fork()
         if pid == 0:
             self._be_forked()

@@ -97,7 +97,7 @@ class SimWorker(Worker):
     def flush(self):
         return True
 
-    def receive(self, returns):
+    def receive(self, returns, *, only_rest=False):
         frames = []
         count = len(self.up) if self.batch is None else self.batch
         for _ in range(min(count, len(self.up))):

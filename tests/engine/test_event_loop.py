@@ -1,5 +1,6 @@
 import os
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,3 +102,18 @@ def test_urgent_request_is_handled_before_what_can_be_read(loop):
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_timer_that_a_timer_sets_waits_for_the_next_round():
+    loop = Loop(lambda _: True)
+    loop.watched = SimpleNamespace(wait=lambda _timeout: [])
+    ran = []
+
+    def again():
+        ran.append(None)
+        loop.after(0.0, again)
+
+    loop.after(0.0, again)
+    for rounds in range(1, 4):
+        loop.hear(0.0)
+        assert len(ran) == rounds

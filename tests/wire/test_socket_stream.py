@@ -356,3 +356,17 @@ def test_large_batches_of_several_readers_are_bounded_together(monkeypatch):
                 end.close()
         for reader in readers:
             reader.close()
+
+
+def test_rest_of_what_has_arrived_is_returned_without_reading_on(ends):
+    reader = Reader(ends[1], most=64)
+    batch = sized(encode(Send(call=1, payload=bytes(5000))))
+    ends[0].sendall(batch * 9 + batch[:100])
+    ends[1].setblocking(False)
+    got = [*reader.read()]
+    assert reader.has_more
+    ends[0].sendall(batch[100:])
+    while reader.has_more:
+        got += reader.read(only_rest=True)
+    assert len(got) == 9
+    assert len(reader.read()) == 1

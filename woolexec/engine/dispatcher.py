@@ -213,7 +213,7 @@ class Dispatcher:
             self.take_inbox()
             self.revoke_permit(worker)
         try:
-            heard = self.outcomes.read(worker)
+            heard = self.outcomes.read(worker, only_rest=rest)
         except EOFError:
             self._supervisor.stream_ended(worker)
             return False

@@ -228,7 +228,8 @@ class Loop:
             if self.has_urgent:  # what is not read now is ready again in the next round
                 break
             act()
-        while self._timers and self._timers[0][0] <= monotonic():
+        now = monotonic()  # what they set themselves is due in the next round: descriptors and writes come first
+        while self._timers and self._timers[0][0] <= now:
             heapq.heappop(self._timers)[3]()
 
     def after(self, seconds: float, piece: Callable[[], object], about: Any = None) -> None:

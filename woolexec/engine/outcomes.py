@@ -79,16 +79,17 @@ class Outcomes:
 
     # -- from workers -------------------------------------------------------------------------------------------
 
-    def read(self, worker: Worker, only: frozenset[type] | None = None) -> bool:
+    def read(self, worker: Worker, only: frozenset[type] | None = None, *, only_rest: bool = False) -> bool:
         """
         Read once from a worker and handle the frames; return False if there were none.
 
         :param only: handle only frames of these kinds, and lone Returns
+        :param only_rest: only those that came with earlier ones
         :raises EOFError: if the worker is gone
         :raises ProtocolError: if the worker sent an invalid frame
         """
         returns: list[tuple[int, float, bytes]] = []
-        frames = worker.receive(returns)
+        frames = worker.receive(returns, only_rest=only_rest)
         finish = self._scheduler.main.finish
         if worker.pipes is not None and self.said is not None:
             self.said.read(worker, is_end=True)  # before the outcomes, and all that was printed before them

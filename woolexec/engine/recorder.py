@@ -228,10 +228,10 @@ class Recorder:
 
     # -- ended ----------------------------------------------------------------------------------------------------
 
-    def _read(self, original: Callable[..., bool], worker: Worker, *only: Any) -> bool:
+    def _read(self, original: Callable[..., bool], worker: Worker, *only: Any, **options: Any) -> bool:
         now, before, self._batch = monotonic(), self._batch, []
         try:
-            return original(worker, *only)
+            return original(worker, *only, **options)
         finally:
             self._lay_out(worker, now)
             self._batch = before

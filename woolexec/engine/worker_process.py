@@ -297,17 +297,18 @@ class Worker(Transport, Place):
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
-    def receive(self, returns: list[tuple[int, float, bytes]]) -> list[Message]:
+    def receive(self, returns: list[tuple[int, float, bytes]], *, only_rest: bool = False) -> list[Message]:
         """
         Read the frames that have arrived.
 
         :param returns: lone Returns are appended here
+        :param only_rest: only those that came with earlier ones
         :return: other frames
         :raises EOFError: if the worker is gone
         :raises ProtocolError: if it sent something that is not a batch
         """
         try:
-            return self.reader.read(returns)
+            return self.reader.read(returns, only_rest=only_rest)
         except BlockingIOError:
             return []
         except ValueError as exc:

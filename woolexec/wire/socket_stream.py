@@ -128,16 +128,19 @@ class Reader:
         self._view = memoryview(self._buffer)
         self._end_huge()
 
-    def read(self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0) -> list[Message]:
+    def read(
+        self, returns: list[tuple[int, float, bytes]] | None = None, flags: int = 0, *, only_rest: bool = False
+    ) -> list[Message]:
         """
         Read once; return the frames that are complete now.
 
         :param returns: single-call Returns before any other frame are appended here, as (call, seconds, payload)
+        :param only_rest: read nothing from the socket: return what has arrived before
         :raises EOFError: if the other end has closed the connection
         :raises BlockingIOError: if there is nothing to read and the socket or the flags do not allow waiting
         :raises ValueError: if the data is not a batch, or exceeds the limit
         """
-        if self.has_more and ((frames := self._take(returns)) or returns or self.has_more):
+        if self.has_more and ((frames := self._take(returns)) or returns or self.has_more or only_rest):
             return frames
         huge = self._huge
         target = self._view if huge is None else memoryview(huge)
