@@ -105,8 +105,7 @@ def test_folder_that_is_full_or_read_only_is_an_error_and_the_next_value_is_not(
     store = Store(0, str(tmp_path))
     before = len(os.listdir("/proc/self/fd"))
     with monkeypatch.context() as patch:
-        patch.setattr(payloads, "pwritev", refuse(number))
-        patch.setattr(payloads, "_write_all", refuse(number))
+        patch.setattr(payloads, "write_whole", refuse(number))
         with pytest.raises(OSError) as caught:  # its number says which
             store.add(Parts([b"body", b"x"]))
         assert caught.value.errno == number

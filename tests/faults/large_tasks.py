@@ -1,12 +1,17 @@
 """Tasks that send large payloads, importable in a moment."""
 
-from tests.faults.tasks import SOON
+from tests.faults.tasks import SOON, die
 from woolexec import current_executor
 from woolexec.wire.payload import LARGE
 
 
 def large(size):
     return bytes(size)
+
+
+def die_holding(value):
+    die()
+    return value
 
 
 def echo(value):

@@ -2,16 +2,17 @@
 
 import gc
 import os
+import threading
 
 import numpy as np
 import pytest
 
 from tests.marks import slow
 from tests.shared_pools import shared
-from woolexec import PeerPoolExecutor
-from woolexec.wire.payload import LARGE
+from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.wire.payload import LARGE, lenders, spares
 
-from . import tasks, tasks_b
+from . import large_tasks, tasks, tasks_b
 from .tasks import SOON
 
 BIG = 300 * 1000**2
@@ -28,6 +29,36 @@ def one(shared_pools):
 def memory_files_here():
     gc.collect()
     return tasks_b.memory_files()
+
+
+def test_files_that_are_used_again_never_change_what_was_returned_before(one):
+    kept = [[bytearray(20_000) for _ in range(20)], np.ones(200_000)]
+    sent = [[bytearray([n]) * 20_000 for _ in range(20)] for n in range(20)] + [np.full(200_000, n) for n in range(20)]
+
+    results = [one.submit(tasks_b.echo, value).result(SOON) for value in (*kept, *sent)]
+
+    assert len(spares) > 0  # they are used again here
+    assert all(np.array_equal(result, value) for result, value in zip(results, (*kept, *sent), strict=True))
+
+
+def test_last_pool_that_ends_closes_the_files_that_are_used_again():
+    with PeerPoolExecutor(1) as pool:
+        pool.submit(len, [bytearray(20_000) for _ in range(20)]).result(SOON)
+        started = threading.Event()
+        while not spares:  # the engine's thread drops the payload
+            started.wait(0.001)
+        ours = set(lenders)
+    assert len(lenders) == len(ours) - 1
+    assert lenders or not spares
+
+
+def test_file_of_a_worker_that_dies_is_not_used_again(lone):
+    values = [[bytes([n, index]) * 10_000 for index in range(20)] for n in range(6)]
+    for number, value in enumerate(values):
+        if number % 2:
+            with pytest.raises(WorkerLostError):
+                lone.submit(large_tasks.die_holding, value).result(SOON)
+        assert lone.submit(tasks_b.echo, value).result(SOON) == value
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ import types
 import pytest
 
 from woolexec.wire import bundle, classes, main_module, modules, pickling, unpickling
-from woolexec.wire.payload import LARGE, Needs
+from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
 from woolexec.wire.unpickling import loads
+from woolexec.wire.values import Needs
 
 
 @pytest.fixture

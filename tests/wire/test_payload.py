@@ -2,10 +2,11 @@ import os
 
 import pytest
 
+from woolexec.platform.ipc import shared_file
 from woolexec.wire import payload
 from woolexec.wire.fast_frames import decode, encode_apart
 from woolexec.wire.frames import Return, Send, encode
-from woolexec.wire.payload import LARGE, File, Parts, attach, pack, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, attach, pack, store
 
 SIZES = [[0], [1], [10, 0, 5], [200_000, 63, 64, 65], [3_000_000, 1]]
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from woolexec.wire.payload import shared_file
+from woolexec.platform.ipc import shared_file
 from woolexec.wire.shared_page import SIZE, SharedPage
 
 

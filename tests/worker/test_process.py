@@ -4,8 +4,8 @@ import socket
 import pytest
 
 from woolexec.errors import ProtocolError
+from woolexec.platform.ipc import shared_file
 from woolexec.wire.frames import Next, Recalled, Stop, Wait, encode
-from woolexec.wire.payload import shared_file
 from woolexec.wire.shared_page import SIZE
 from woolexec.worker.process import Worker
 from woolexec.worker.socket_transport import SocketTransport

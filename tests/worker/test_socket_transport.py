@@ -5,9 +5,12 @@ import threading
 
 import pytest
 
+from woolexec.wire import payload
 from woolexec.wire.frames import Log, Recall, Resume, encode
-from woolexec.wire.payload import store
+from woolexec.wire.payload import LARGE, store
 from woolexec.wire.socket_stream import Reader
+from woolexec.wire.spare_files import drop_spares, lend
+from woolexec.worker import socket_transport
 from woolexec.worker.socket_transport import SocketTransport
 
 
@@ -30,6 +33,26 @@ def test_frames_arrive_both_ways(ends):
 
     assert other.receive() == [Resume(call=3)]
     assert transport.receive() == [Recall(call=4)]
+
+
+def test_worker_without_work_closes_its_spare_files(ends, monkeypatch):
+    monkeypatch.setattr(socket_transport, "_IDLE", 0.001)
+    payload.lenders.add(0)
+    try:
+        file = lend([bytes(LARGE)])
+        file.pass_on()
+        del file
+        payload.spares[0]
+        transport = SocketTransport(ends[1])
+        reader = threading.Thread(target=transport.receive)
+        reader.start()
+        while payload.spares:
+            reader.join(0.001)
+        ends[0].send(sized(encode(Resume(call=3))))
+        reader.join()
+    finally:
+        payload.lenders.discard(0)
+        drop_spares()
 
 
 def test_memory_file_travels(ends):

@@ -18,9 +18,10 @@ from woolexec.core.recent import Recent
 from woolexec.futures.loop_waiters import trio_token
 from woolexec.wire.inputs import call_first
 from woolexec.wire.modules import is_named, look, space_of
-from woolexec.wire.payload import LARGE, Needs
+from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_inline
 from woolexec.wire.unchanging import Snapshot, is_constant
+from woolexec.wire.values import Needs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from woolexec.engine.nested import NestedTasks
 from woolexec.engine.outcomes import Outcomes
 from woolexec.engine.supervisor import GRACE, INTERRUPT_GRACE, Supervisor
 from woolexec.platform.posix import SIGKILL, SIGTERM
+from woolexec.wire.payload import lenders, spares
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class Rounds:
         """Run rounds until the engine has drained; this is what its thread does."""
         try:
             if self._guest is None:
+                lenders.add(id(self))
                 while self.step():
                     self.loop.sleep()
             else:
@@ -314,6 +316,11 @@ class Rounds:
         self._on_end()
         self.dispatcher.close()
         self.supervisor.close()
+        lenders.discard(id(self))
+        if spares and not lenders:
+            from woolexec.wire.spare_files import drop_spares
+
+            drop_spares()
 
 
 def _note_permitted(dispatcher: Dispatcher, worker: Worker) -> None:

@@ -19,12 +19,12 @@ from woolexec.engine.lane import COROUTINES, WorkerLane
 from woolexec.engine.permit import Permit
 from woolexec.engine.transport import Sent, Transport
 from woolexec.errors import ProtocolError
-from woolexec.platform.ipc import socketpair
+from woolexec.platform.ipc import shared_file, socketpair
 from woolexec.platform.posix import oom_kills
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.fast_frames import encode_apart, encode_start_in_arena, split_start
 from woolexec.wire.frames import Initialize, Start, Stop, encode
-from woolexec.wire.payload import APART, File, Parts, attach, shared_file
+from woolexec.wire.payload import APART, File, Parts, attach
 from woolexec.wire.pickling import dumps
 from woolexec.wire.protobuf import Message
 from woolexec.wire.shared_page import SIZE as PAGE_SIZE

@@ -90,8 +90,9 @@ def drain(fd: int) -> None:
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
 pread = os.pread
-preadv = os.preadv
-pwritev = os.pwritev
+
+_PIECES = 1000
+"""Maximum number of pieces in one write: what operating systems accept."""
 
 
 def memory_file(folder: str | None = None) -> int:
@@ -111,6 +112,48 @@ def memory_file(folder: str | None = None) -> int:
     return fd
 
 
+def shared_file(size: int) -> int:
+    """Open an anonymous file of `size` zero bytes that processes can map; return its descriptor."""
+    fd = memory_file()
+    try:
+        os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_whole(fd: int, pieces: Sequence[Any]) -> None:
+    """
+    Write pieces to a file, from its beginning on.
+
+    :raises OSError: if there is no memory left for them
+    """
+    left = [piece for piece in pieces if len(piece)]
+    offset, first = 0, 0
+    while first < len(left):
+        done = os.pwritev(fd, left[first : first + _PIECES], offset)
+        offset += done
+        while first < len(left) and done >= len(left[first]):
+            done -= len(left[first])
+            first += 1
+        if done:
+            left[first] = memoryview(left[first])[done:]
+
+
+def read_whole(fd: int, view: memoryview, offset: int) -> None:
+    """
+    Fill a view with what is in a file from an offset on.
+
+    :raises ValueError: if the file is too short
+    """
+    while view:
+        done = os.preadv(fd, [view], offset)
+        if not done:
+            raise ValueError("unexpected end of a memory file")
+        view = view[done:]
+
+
 def seal(fd: int) -> None:
     """Make a memory file immutable for all processes: a reader that has mapped it would crash if it were truncated."""
     import fcntl
@@ -120,6 +163,44 @@ def seal(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _seals())
         except OSError:  # it is sealed already, or a temporary file
             pass
+
+
+CAN_FIX_SIZE = hasattr(os, "memfd_create")
+"""Whether memory files can be sealed."""
+
+
+def fix_size(fd: int) -> bool:
+    """Make the size of a memory file immutable, but not its contents; return False if that is not possible."""
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except OSError:
+        return False
+    return True
+
+
+def is_lent(fd: int) -> bool:
+    """Return whether a descriptor belongs to a memory file whose size alone is immutable."""
+    try:
+        import fcntl
+
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) == fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    except (AttributeError, ImportError, OSError):  # not a memory file, or no descriptor is left to load the module
+        return False
+
+
+_MARK, NO_MARK = b"\1", b"\0"
+
+
+def set_mark(fd: int, pos: int) -> None:
+    """Set the mark at this place of a lent file: its receiver no longer needs it."""
+    os.pwrite(fd, _MARK, pos)
+
+
+def has_mark(fd: int, pos: int) -> bool:
+    """Return whether the mark at this place of a lent file is set."""
+    return os.pread(fd, 1, pos) == _MARK
 
 
 def is_sealed(fd: int) -> bool:

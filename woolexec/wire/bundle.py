@@ -34,9 +34,10 @@ from woolexec.wire.by_value_pickler import Pickler
 from woolexec.wire.inputs import is_future_class, reduce_future
 from woolexec.wire.main_module import global_of, unbundle
 from woolexec.wire.modules import space_of
-from woolexec.wire.payload import APART, LARGE, Needs
+from woolexec.wire.payload import APART, LARGE
 from woolexec.wire.stand_ins import Anew, refused
 from woolexec.wire.unchanging import ATOMS, Snapshot, is_definition
+from woolexec.wire.values import Needs
 
 if TYPE_CHECKING:
     from woolexec.wire.main_module import Key

@@ -5,20 +5,33 @@ A small payload is plain `bytes`, or `Parts` if it has buffers, and travels insi
 its body and buffers one after the other in a memory file, of which only the descriptor travels.  The kernel frees the
 memory when its last user closes it or dies, even by SIGKILL.  If descriptors are scarce (see `descriptors`), a large
 payload travels like a small one.
+
+Files whose contents are copied when they are unpickled are used again: see `spare_files`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 
-from woolexec.platform.ipc import KEEPS_DESCRIPTOR, map_memory, map_private, memory_file, preadv, pwritev, seal
+from woolexec.platform.ipc import (
+    KEEPS_DESCRIPTOR,
+    is_lent,
+    map_memory,
+    map_private,
+    memory_file,
+    read_whole,
+    seal,
+    set_mark,
+    write_whole,
+)
 from woolexec.wire.descriptors import is_scarce
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from woolexec.wire.ring_buffer import RingBuffer
@@ -42,9 +55,6 @@ _WORTH_IT = 64 * 1024 * 1024
 """Size, in bytes, above which a payload gets a memory file although descriptors are scarce, if one is left at all: a
 peer has its workers send little of this size in any other way."""
 
-_PIECES = 1000
-"""Maximum number of pieces in one write: what operating systems accept."""
-
 _FEW = 4
 """Maximum number of parts that are read separately."""
 
@@ -52,6 +62,14 @@ _ALIGNMENT = 64
 """Alignment of each buffer, in bytes: arrays are then aligned as numpy's own are."""
 
 _PADDING = bytes(_ALIGNMENT)
+
+lend: Callable[[Sequence[Any]], File | None] | None = None
+"""Writes the parts of a payload to a file that is used again, if possible.  Set by `socket_stream`."""
+
+lenders: set[int] = set()
+"""The ids of what makes use of spare files in this process: engines, or the worker that it is."""
+
+spares: deque[tuple[int, int, int, int]] = deque()  # see `spare_files`
 
 _FEW_PARTS, _LEAST = 1000, 256
 """A payload of more parts than that has at least so many bytes for each: only buffers of `APART` bytes are parts."""
@@ -114,11 +132,13 @@ class File:
     `extent` is the size of the body, then of each buffer, in bytes.
     """
 
-    __slots__ = ("extent", "fd")
+    __slots__ = ("_is_unpickled", "_is_viewed", "_pid", "extent", "fd")
 
     def __init__(self, fd: int, extent: Sequence[int]) -> None:
         self.fd = fd
         self.extent = tuple(extent)
+        self._is_unpickled = self._is_viewed = False
+        self._pid = os.getpid()
 
     def __len__(self) -> int:
         return sum(self.extent)
@@ -126,9 +146,23 @@ class File:
     def __del__(self) -> None:
         if self.fd >= 0:
             try:
+                if self._is_unpickled and not self._is_viewed and self.is_of_this_process and is_lent(self.fd):
+                    set_mark(self.fd, offsets_of(self.extent)[1])
                 os.close(self.fd)
             except (OSError, TypeError):  # the interpreter is ending
                 pass
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a forked child, whose parent still uses the file."""
+        return self._pid == os.getpid()
+
+    def pass_on(self) -> int:
+        """Return the descriptor, to be sent; -1 if others must not have it, because its sender will use it again."""
+        if is_lent(self.fd):
+            seal(self.fd)
+            return -1 if is_lent(self.fd) else self.fd
+        return self.fd
 
     def lay_out(self, extent: Sequence[int]) -> None:
         """
@@ -153,14 +187,17 @@ class File:
         os.close(fd)
         return Parts(parts)
 
-    def load(self) -> list[Any]:
+    def load(self, *, is_brief: bool = False) -> list[Any]:
         """
         Return the body and each buffer, in private and writable memory.
 
         Large buffers share one map; each of the others has memory of its own, so that it does not keep the map alive.
 
+        :param is_brief: the caller says by `unpickled` when it no longer needs them
         :raises ValueError: if the file is too short
         """
+        if not is_brief:
+            self._is_viewed = True
         offsets, end = offsets_of(self.extent)
         if os.fstat(self.fd).st_size < end:
             raise ValueError(f"a memory file is shorter than its payload of {end} bytes")
@@ -173,16 +210,21 @@ class File:
         cuts = [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
         return [cuts[0], *(cut if len(cut) >= LARGE else bytearray(cut) for cut in cuts[1:])]
 
+    def unpickled(self, buffers: Sequence[Any]) -> None:
+        """Note that the file has been unpickled, and that nothing refers to its parts but to these buffers."""
+        self._is_unpickled = True
+        self._is_viewed |= memoryview in map(type, buffers)
+
     def _read(self) -> list[Any]:
         offsets, end = offsets_of(self.extent)
         if len(offsets) > _FEW and end < _MAPPED:  # one system call for all parts
             whole = bytearray(end)
-            _read_all(self.fd, memoryview(whole), 0)
+            read_whole(self.fd, memoryview(whole), 0)
             return [whole[start : start + size] for start, size in zip(offsets, self.extent, strict=True)]
         parts: list[Any] = []
         for start, size in zip(offsets, self.extent, strict=True):
             part = _block(size) if parts else bytearray(size)  # the body is freed once it has been unpickled
-            _read_all(self.fd, memoryview(part), start)
+            read_whole(self.fd, memoryview(part), start)
             parts.append(part)
         return parts
 
@@ -248,29 +290,20 @@ class PicklePieces:
         return b"".join(self.parts)
 
 
-class Needs(list):  # type: ignore[type-arg]  # typing would cost a worker's start 6 ms
-    """
-    The large globals that a function names, each of which is a payload of its own: see `bundle`.
-
-    :param known: those that were pickled before; new ones are added
-    """
-
-    def __init__(self, known: dict[Any, Any]) -> None:
-        super().__init__()
-        self.known = known
-
-
-def pack(body: bytes | PicklePieces, buffers: Sequence[Any]) -> bytes | File | Parts:
+def pack(body: bytes | PicklePieces, buffers: Sequence[Any], *, lends: bool = False) -> bytes | File | Parts:
     """
     Make a payload of a pickle and its out-of-band buffers, which are copied once.
 
+    :param lends: its receiver unpickles it once, so it may be written to a file that is used again
     :raises OSError: if it is too large for anything but a memory file, and none can be created
     """
     size = len(body) + sum(map(len, buffers))
     if size >= LARGE:
         try:
+            if lends and lenders and lend and (lent := lend([body, *buffers])) is not None:
+                return lent
             return store([body, *buffers], at_all_costs=size > min(_WORTH_IT, INLINE_LIMIT))
-        except OSError:
+        except (OSError, ImportError):  # no descriptor is left, even to load a module
             if size > INLINE_LIMIT:
                 raise
     if isinstance(body, PicklePieces):
@@ -290,23 +323,13 @@ def store(parts: Sequence[Any], *, at_all_costs: bool = False, folder: str | Non
     :raises OSError: if no descriptor or no memory is left
     """
     extent = [len(part) for part in parts]
-    offsets, end = offsets_of(extent)
+    end = offsets_of(extent)[1]
     fd = memory_file(folder)
     try:
         if not at_all_costs and is_scarce(fd):
             raise OSError(errno.EMFILE, "few descriptors are left")
         os.ftruncate(fd, end)
-        pieces: list[Any] = []
-        pos = 0
-        for part, start, size in zip(parts, offsets, extent, strict=True):
-            if start > pos:
-                pieces.append(_PADDING[: start - pos])
-            if part.__class__ is PicklePieces:
-                pieces += part.parts
-            else:
-                pieces.append(part)
-            pos = start + size
-        _write_all(fd, pieces)
+        write_whole(fd, laid_out(parts, extent))
         seal(fd)
     except BaseException:
         os.close(fd)
@@ -321,6 +344,18 @@ def spill(payload: Any, folder: str) -> File:
     :raises OSError: if that is not possible
     """
     return store([payload] if isinstance(payload, bytes) else payload.load(), at_all_costs=True, folder=folder)
+
+
+def laid_out(parts: Sequence[Any], extent: Sequence[int]) -> list[Any]:
+    """Return the pieces that fill a memory file: parts, each with what aligns the next one."""
+    pieces: list[Any] = []
+    for part, size in zip(parts, extent, strict=True):
+        if part.__class__ is PicklePieces:
+            pieces += part.parts
+        else:
+            pieces.append(part)
+        pieces.append(_PADDING[: -size % _ALIGNMENT])
+    return pieces
 
 
 def offsets_of(extent: Sequence[int]) -> tuple[list[int], int]:
@@ -363,36 +398,3 @@ def attach(
 def announce(frame: Any, payload: File | Parts) -> None:
     """Say in a frame what it needs to know of its payload, which is sent separately."""
     frame.extent, frame.payload = payload.extent, b""
-
-
-def shared_file(size: int) -> int:
-    """Open an anonymous file of `size` zero bytes that processes can map; return its descriptor."""
-    fd = memory_file()
-    try:
-        os.ftruncate(fd, size)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _write_all(fd: int, pieces: Sequence[Any]) -> None:
-    left = [piece for piece in pieces if len(piece)]
-    offset, first = 0, 0
-    while first < len(left):
-        done = pwritev(fd, left[first : first + _PIECES], offset)
-        offset += done
-        while first < len(left) and done >= len(left[first]):
-            done -= len(left[first])
-            first += 1
-        if done:
-            left[first] = memoryview(left[first])[done:]
-
-
-def _read_all(fd: int, view: memoryview, offset: int) -> None:
-    while view:
-        done = preadv(fd, [view], offset)
-        if not done:
-            raise ValueError("unexpected end of a memory file")
-        view = view[done:]
-        offset += done

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from woolexec.wire.payload import Needs
+    from woolexec.wire.values import Needs
 else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
@@ -172,7 +172,7 @@ def dumps(
             body.write(ALL_BYTES)
         else:
             body += ALL_BYTES
-    return pack(body, buffers)
+    return pack(body, buffers, lends=goes_home or (inputs is not None and not unpickling.is_worker))
 
 
 def dumps_inline(

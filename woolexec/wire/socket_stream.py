@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 
 from woolexec.platform.ipc import map_memory, set_buffer_size
+from woolexec.wire import payload as payloads
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.fast_frames import decode, decode_returns, decode_some, encode_apart
 from woolexec.wire.payload import INLINE_LIMIT, File, Parts, attach, check_parts
@@ -278,7 +279,7 @@ def write(
     :raises OSError: if the other end has closed the connection
     """
     if file is not None:
-        if descriptors is None or not descriptors.give(file.fd, len(file)):
+        if descriptors is None or (fd := file.pass_on()) < 0 or not descriptors.give(fd, len(file)):
             rest = _inlined(rest, file)
         try:
             return write(sock, rest, None)
@@ -309,3 +310,13 @@ def _inlined(rest: list[Any], file: File) -> list[Any]:
 def enlarge(sock: socket.socket) -> None:
     """Request large socket buffers; the system may grant less."""
     set_buffer_size(sock, BUFFER_SIZE)
+
+
+def _lend(parts: Sequence[Any]) -> File | None:
+    """Write the parts of a payload to a file that is used again, if possible; what does that is loaded only now."""
+    from woolexec.wire.spare_files import lend
+
+    return lend(parts)
+
+
+payloads.lend = _lend

@@ -102,12 +102,30 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *
         raise payload
     if not isinstance(payload, File | Parts):
         return by(payload)
+    if isinstance(payload, File):
+        return _load_file(payload, by)
     body, *buffers = payload.load()
     if body[-1:] == ALL_BYTES:
         if body == ALONE:
             return bytes(buffers[0])
         if body == ALONE_IN_CALL:
             return (bytes(buffers[0]),), {}
-    elif payload.__class__ is Parts:
+    else:
         buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
     return by(body, buffers=buffers)
+
+
+def _load_file(file: File, by: Callable[..., Any]) -> Any:
+    body, *buffers = file.load(is_brief=True)
+    if body[-1:] != ALL_BYTES:
+        value = by(body, buffers=buffers)
+        file.unpickled(buffers)
+        return value
+    if body == ALONE:
+        value = bytes(buffers[0])
+    elif body == ALONE_IN_CALL:
+        value = (bytes(buffers[0]),), {}
+    else:
+        value = by(body, buffers=buffers)
+    file.unpickled(())  # `bytes` are copies
+    return value

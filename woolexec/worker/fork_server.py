@@ -59,6 +59,7 @@ from woolexec.platform.posix import (
     wake_on_child,
 )
 from woolexec.platform.stack_dump import send_dump_signal
+from woolexec.wire.payload import lenders
 from woolexec.worker import import_hooks, settings
 from woolexec.worker import process as worker_main
 from woolexec.worker.import_path import follow_path
@@ -270,6 +271,8 @@ def _become_worker(
         if _adopts:  # so that it keeps its descendants until it ends
             adopt_orphans()
             end_first()
+        else:
+            lenders.add(number)
         sock_fd, descriptors_fd, page_fd, *pipes = fds
         held = end_with(lifeline)
         os.close(lifeline)

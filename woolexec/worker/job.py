@@ -170,6 +170,7 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
     :param chunk: the payload of the last chunk received, of which the frame may name another span
     """
     payload = chunk if frame.again else frame.payload
+    frame.payload = b""  # the jobs keep the frame
     if len(frame.call) == 1:
         return [Job(frame.call[0], slot, payload, frame)]
     jobs, pos = [], 0

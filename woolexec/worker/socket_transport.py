@@ -8,8 +8,8 @@ from _thread import interrupt_main
 from collections import deque
 from time import sleep
 
-from woolexec.platform.ipc import DONT_WAIT
-from woolexec.wire.payload import File
+from woolexec.platform.ipc import DONT_WAIT, can_read
+from woolexec.wire.payload import File, spares
 from woolexec.wire.protobuf import Message
 from woolexec.wire.socket_stream import Reader, pieces, sized, write
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MOMENT = 0.001
 """Seconds until a payload that is too large for a frame is tried again."""
+
+_IDLE = 1.0
+"""Seconds without a frame after which spare files are closed."""
 
 
 class SocketTransport:
@@ -116,6 +119,10 @@ class SocketTransport:
         :raises BlockingIOError: if none has arrived and `wait` is false
         """
         frames: list[Message] = []
+        if spares and wait and not can_read(self.fileno, _IDLE):
+            from woolexec.wire.spare_files import drop_spares
+
+            drop_spares()
         while not frames:
             frames = self._reader.read(None, 0 if wait else DONT_WAIT)
         return frames

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link.compression import decompress
 from woolexec.mesh.link.messages import Pieces
+from woolexec.platform.ipc import shared_file
 from woolexec.platform.memory import usable_memory
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.frames import Handed, Part
-from woolexec.wire.payload import LARGE, File, Parts, check_parts, offsets_of, shared_file, store
+from woolexec.wire.payload import LARGE, File, Parts, check_parts, offsets_of, store
 
 if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage
