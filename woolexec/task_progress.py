@@ -28,7 +28,7 @@ LONGEST = 200
 """Maximum length of the text, in characters."""
 
 _MOST = 1000
-"""Maximum number of tasks of one worker of which the last report is known."""
+"""Maximum number of tasks of which the last report is known."""
 
 
 class TaskProgress(NamedTuple):
@@ -46,9 +46,14 @@ class TaskProgress(NamedTuple):
 
 
 class Throttle:
-    """Decides which reports of a worker's tasks are passed on."""
+    """
+    Decides which reports of tasks are passed on.
 
-    def __init__(self) -> None:
+    :param interval: seconds between two of one task
+    """
+
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self._interval = interval
         self._last: dict[int, tuple[float, bool]] = {}
 
     def lets_pass(self, task: int, now: float, *, is_last: bool) -> bool:
@@ -59,7 +64,7 @@ class Throttle:
         :param is_last: it says that all is done
         """
         last = self._last.get(task)
-        if last is not None and now - last[0] < INTERVAL and (last[1] or not is_last):
+        if last is not None and now - last[0] < self._interval and (last[1] or not is_last):
             return False
         if len(self._last) >= _MOST:
             self._last.clear()

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import weakref
 from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
 
@@ -239,3 +240,14 @@ def test_lines_are_written_in_the_context_in_which_their_task_was_submitted(loop
     output.show(said(b"line\n"), printing)
     loop.write()
     assert seen == [(1, "line\n")]
+
+
+def test_call_that_has_ended_is_not_kept(loop, output, capsys):
+    printing = call()
+    output.show(said(b"line\n"), printing)
+    loop.write()
+    kept = weakref.ref(printing.receiver._receiver)
+    printing.state = DONE
+    printing.receiver.deliver(printing, "value")
+    del printing
+    assert kept() is None

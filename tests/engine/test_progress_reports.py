@@ -42,7 +42,7 @@ def call(receiver, **options):
 
 @pytest.fixture
 def reports():
-    return ProgressReports(SimpleNamespace(run_user_code=lambda piece: piece()))
+    return ProgressReports(SimpleNamespace(run_user_code=lambda piece: piece(), clock=lambda: 100.0))
 
 
 @pytest.mark.parametrize("kind", [Client, Submitter])
@@ -63,3 +63,10 @@ def test_report_of_a_call_that_has_ended_is_dropped(reports):
     got = []
     reports.hear(Place(call(object(), on_progress=got.append)), Progress(call=8, done=1.0))
     assert got == []
+
+
+def test_flood_of_reports_stops_here(reports):
+    told = Client()
+    for done in range(100):
+        reports.hear(Place(call(told)), Progress(call=7, done=float(done)))
+    assert told.heard == [0.0]

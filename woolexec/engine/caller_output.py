@@ -98,11 +98,15 @@ class CallerOutput:
                 task = frame.task if outermost.function.lane else 0  # a main thread runs one after the other
                 self._talking[frame.host, frame.pid, task] = outermost
             if len(self._talking) > 1:
-                self._talking = {key: call for key, call in self._talking.items() if call.state != DONE}
+                self.forget_ended()
             if len(self._talking) < 2:
                 return ""
             template = HERE if frame.host == host_name() else ELSEWHERE
         return template.format(name=frame.name, task=frame.task, pid=frame.pid, host=frame.host)
+
+    def forget_ended(self) -> None:
+        """Keep no calls that have ended, nor with them their results."""
+        self._talking = {key: call for key, call in self._talking.items() if call.state != DONE}
 
     def wait(self, behind: Behind) -> None:
         """Release what waits there when all has been written that was shown before."""
@@ -222,6 +226,7 @@ class Behind:
             setattr(self._receiver, name, value)
 
     def _deliver(self, deliver: Callable[..., object], *args: Any) -> None:
+        self._output.forget_ended()
         if not self._line and self._output.has_written(self.until):
             deliver(*args)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from woolexec.core.call import Relayed
-from woolexec.task_progress import Reports, progress_of
+from woolexec.task_progress import INTERVAL, Reports, Throttle, progress_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,12 +17,14 @@ class ProgressReports:
     """Passes on what tasks say, in the engine's thread."""
 
     def __init__(self, loop: Loop) -> None:
-        self._reports = Reports(loop.run_user_code)
+        self._reports, self._clock = Reports(loop.run_user_code), loop.clock
+        self._throttle = Throttle(INTERVAL / 4)  # a worker may send any number of them
 
     def hear(self, target: Any, frame: Progress) -> None:
         """Take the report of a task, from a worker or over a link."""
         call = target.place_of(frame.call).outstanding.get(frame.call)
-        if call is None:
+        is_last = frame.has_total and frame.done >= frame.total
+        if call is None or not self._throttle.lets_pass(call.number, self._clock(), is_last=is_last):
             return
         call.progress = progress_of(frame, call.name)
         if isinstance(call.receiver, Relayed):
