@@ -13,7 +13,7 @@ from tests.chaos.processes import Size, size_of
 EVERY = 1.0
 """Seconds between two looks."""
 
-GROWTH = 40
+GROWTH = 50
 """MiB by which the resident memory of a process may grow from the second fifth of its life to the last: what a client
 takes in its first minutes.  400 links one after the other take 7, all of them in the first 250; a soak through a peer
 ends at 78 in all."""

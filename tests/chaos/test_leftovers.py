@@ -14,7 +14,11 @@ def test_process_that_keeps_its_size_has_not_grown():
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"memory": 100}, "memory by 50"), ({"descriptors": 90}, "descriptors by 70"), ({"threads": 25}, "threads by 20")],
+    [
+        ({"memory": 150}, "memory by 100"),
+        ({"descriptors": 90}, "descriptors by 70"),
+        ({"threads": 25}, "threads by 20"),
+    ],
 )
 def test_process_that_has_grown_is_named_with_what_has_grown(change, named):
     late = Size(**{"memory": 50, "descriptors": 20, "threads": 5, **change})
