@@ -1,6 +1,6 @@
 import pytest
 
-from woolexec.core.call import DONE, QUEUED, SENT, TABLE, UNCERTAIN, Call, Chunk, Function
+from woolexec.core.call import DONE, QUEUED, SENT, TABLE, UNCERTAIN, Call, Chunk, Function, run_time
 from woolexec.errors import ProtocolError
 
 EVENTS = {event for row in TABLE.values() for event in row}
@@ -57,3 +57,15 @@ def test_chunk_is_cut_without_gap_or_overlap():
     assert [(span.first, span.count) for span in spans] == [(0, 1), (1, 4), (5, 5)]
     assert all(span.chunk is chunk and span.payload is chunk.payload for span in spans)
     assert chunk.next == chunk.count
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, -float("inf"), 1e300])
+def test_run_time_that_is_none_is_not_learnt(seconds):
+    function = Function(b"", "f")
+    function.observe(seconds)
+    assert function.seconds is None
+    function.observe(0.5)
+    function.observe(seconds)
+    assert function.seconds == 0.5
+    assert run_time(seconds) == 0.0
+    assert run_time(0.5) == 0.5

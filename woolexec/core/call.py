@@ -136,9 +136,20 @@ class Function:
         self.outcome_size = 0
 
     def observe(self, seconds: float) -> None:
-        """Include the run time of one item in the average."""
+        """Include the run time of one item in the average, unless it is none: another process has said it."""
+        if not 0.0 <= seconds <= _LONGEST:
+            return
         mean = self.seconds
         self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
+
+
+_LONGEST = 1e9
+"""Seconds: no call runs as long."""
+
+
+def run_time(seconds: float) -> float:
+    """Return the run time that another process has said; 0.0 if it is none, such as NaN."""
+    return seconds if 0.0 <= seconds <= _LONGEST else 0.0
 
 
 RANKED = Line(ranked=True)

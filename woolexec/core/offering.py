@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from math import inf
 
-from woolexec.core.call import Call, Chunk
+from woolexec.core.call import Call, Chunk, run_time
 from woolexec.core.outliers import Outliers
 from woolexec.core.place import AnyOf
 from woolexec.core.window import HORIZON, weigh
@@ -195,6 +195,7 @@ class Offering:
 
     def observe(self, place: RemotePlace, call: Call, seconds: float) -> None:
         """Let the policy learn from a call that ended behind a link, before that is noted."""
+        seconds = run_time(seconds)
         place.candidate.observe(seconds / (call.count or 1), call.function.seconds)
         self._policy.done(place.candidate, seconds)
 

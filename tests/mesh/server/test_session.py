@@ -20,6 +20,7 @@ from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Define, Recall, Return, Send, Start, Stop, Throw, Wait, encode
 from woolexec.wire.payload import LARGE, Parts
+from woolexec.wire.pickling import dumps
 
 
 @pytest.mark.parametrize("frame", [Wait(call=1), Stop()])
@@ -232,3 +233,27 @@ def test_commands_that_a_worker_does_not_read_are_bounded(monkeypatch):
         os.kill(pid, signal.SIGCONT)
         with pytest.raises(KeyError):
             stream.close()
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1e30])
+def test_worker_that_lies_about_run_times_changes_no_place_for_others(seconds):
+    with Peer(2, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (engine,) = peer.engine.engines
+        (worker,) = engine.scheduler.workers.values()
+
+        def lie():
+            for number in tuple(worker.outstanding):
+                said = Return(call=(number,), seconds=(seconds,), payload=dumps(7))
+                engine._rounds.outcomes._handle(worker, said)
+
+        future = pool.submit(time.sleep, 0.1)
+        eventually(lambda: bool(worker.outstanding))
+        peer.engine.loop.ask(lie)
+        assert future.result(PATIENCE) == 7
+        running = pool.submit(time.sleep, PATIENCE)
+        eventually(running.running)
+        assert peer._acceptor.places.admission.free == 1
+        with joined(peer) as other:
+            assert other.submit(abs, -1).result(PATIENCE) == 1
+        running.cancel(force=True)

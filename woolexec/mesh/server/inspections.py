@@ -74,7 +74,7 @@ class Inspections:
             self._ask(frame)
 
     def _ask(self, frame: Inspect) -> None:
-        seconds = min(max(frame.seconds, 0.01), LONGEST)
+        seconds = max(frame.seconds, 0.01) if frame.seconds < LONGEST else LONGEST  # also if it is NaN
         engines = [(self._engine, "")]
         if frame.all:
             assert self._everybody is not None
