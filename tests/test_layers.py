@@ -29,6 +29,8 @@ ROWS = {
     "task_progress": 0,
     "platform": 0,
     "cpus": 1,
+    "statistics": 1,
+    "tables": 0,
     "room": 1,
     "core": 1,
     "wire": 2,

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from woolexec.integrations.bar import bar as bar
     from woolexec.integrations.pool import as_pool as as_pool
     from woolexec.mesh.security.credentials import Credentials as Credentials
+    from woolexec.statistics import Statistics as Statistics
     from woolexec.task_progress import TaskProgress as TaskProgress
     from woolexec.worker.frozen import freeze_support as freeze_support
 
@@ -81,6 +82,7 @@ _WHERE = {
     "RemoteTraceback": "woolexec.errors",
     "RoundRobin": "woolexec.core.policies",
     "Stacks": "woolexec.core.task_stack",
+    "Statistics": "woolexec.statistics",
     "StoreFullError": "woolexec.errors",
     "Stream": "woolexec.api.stream",
     "TaskInfo": "woolexec.api.task_info",
@@ -126,6 +128,7 @@ __all__ = [  # the names of _WHERE
     "RemoteTraceback",
     "RoundRobin",
     "Stacks",
+    "Statistics",
     "StoreFullError",
     "Stream",
     "TaskInfo",

@@ -60,14 +60,14 @@ def test_plain_tasks_that_all_wait_in_loops_of_their_own_get_workers_for_their_t
     with PeerPoolExecutor(2) as pool:
         futures = [pool.submit(tasks.through_asyncio, tasks.double, n) for n in range(8)]
         assert [future.result(SOON) for future in futures] == [2 * n for n in range(8)]
-        assert eventually(lambda: pool._engine.statistics["workers"] <= 2)
+        assert eventually(lambda: pool._engine.counts["workers"] <= 2)
 
 
 @pytest.mark.slow
 def test_recursion_through_loops_of_their_own_is_deeper_than_the_pool():
     with PeerPoolExecutor(1) as pool:
         assert pool.submit(tasks.recur_through_asyncio, 10).result(2 * SOON) == 10
-        assert eventually(lambda: pool._engine.statistics["workers"] <= 1)
+        assert eventually(lambda: pool._engine.counts["workers"] <= 1)
         assert pool.submit(tasks.double, 1).result(SOON) == 2
 
 
@@ -105,7 +105,7 @@ def test_task_that_waited_in_a_loop_of_its_own_and_died_leaves_no_worker_too_man
             with pytest.raises(WorkerLostError):
                 pool.submit(tasks.die_after_asyncio).result(SOON)
         assert pool.submit(tasks.double, 1).result(SOON) == 2
-        assert eventually(lambda: pool._engine.statistics["workers"] <= 1)
+        assert eventually(lambda: pool._engine.counts["workers"] <= 1)
 
 
 @pytest.mark.parametrize("fn", [tasks.double, tasks.double_async])

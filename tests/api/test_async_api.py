@@ -73,7 +73,7 @@ def test_no_more_coroutines_than_allowed_run_at_once(run, tmp_path):
                 group.start_soon(pool.run, tasks.many_at_once, here, 3)
             await tasks.until(lambda: len(here.read_text()) == 2)
             await pool.run(abs, -1)  # so the third has passed the engine
-            assert pool._engine.statistics == {"queued": 1, "outstanding": 2, "workers": 1}
+            assert pool._engine.counts == {"queued": 1, "outstanding": 2, "workers": 1}
             assert len(here.read_text()) == 2
             group.cancel_scope.cancel()
 

@@ -380,7 +380,7 @@ def test_what_was_not_started_when_the_loop_is_left_never_is(run, source, tmp_pa
         async with PeerPoolExecutor(1) as pool:
             async for _ in pool.map_async(mark, SOURCES[source](100), chunksize=1):
                 break
-            await tasks.until(lambda: pool._engine.statistics["outstanding"] <= 1)
+            await tasks.until(lambda: pool._engine.counts["outstanding"] <= 1)
             (tmp_path / "go").touch()
             await pool.run(tasks.square, 1)
         ran = (tmp_path / "ran").read_text() if (tmp_path / "ran").exists() else ""

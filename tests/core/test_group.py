@@ -41,6 +41,15 @@ def test_finished_call_leaves_its_place_and_teaches_the_run_time(group, worker):
     assert group.finish(worker, call.number, 0.25) is None
 
 
+def test_later_run_times_move_the_average(group, worker):
+    one, other = sent(group, worker, 2)
+    one.function = other.function
+    one.function.seconds = None
+    group.finish(worker, one.number, 1.0)
+    group.finish(worker, other.number, 2.0)
+    assert 1.0 < other.function.seconds < 2.0
+
+
 def test_run_time_of_a_span_is_learnt_for_one_item(group, worker):
     chunk = Chunk(Function(b"", "f"), b"", 10, None)
     call = chunk.cut(10)

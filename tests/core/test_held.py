@@ -4,6 +4,8 @@ import pytest
 
 from tests.engine.fake_workers import Receiver
 from woolexec.core.call import DONE, QUEUED, Call, Chunk, Function
+from woolexec.core.held import Held
+from woolexec.core.ready_queue import ReadyQueue
 
 FUNCTION = Function(b"f", "f")
 
@@ -96,3 +98,15 @@ def test_what_comes_after_the_end_fails(held, queue, make):
     entry = make(held, queue)
     assert entry.receiver.outcomes == [error]
     assert not held
+
+
+def test_calls_and_items_that_are_held_are_counted():
+    queue = ReadyQueue()
+    held = Held(queue, queue.add)
+    calls = [call_in(held, queue) for _ in range(3)]
+    chunks = [Chunk(FUNCTION, None, 10, Receiver()) for _ in range(2)]
+    for each in chunks:
+        held.hold(each)
+    queue.cancel(calls[0])
+    chunks[0].cancelled = True
+    assert held.count() == (2, 10)

@@ -132,7 +132,7 @@ def test_children_of_a_call_that_ended_stay_in_line_and_leave_the_index():
 
     assert queue.take_child(3, NOTHING) is None
     assert drained(queue) == [child]
-    assert not queue._children
+    assert not queue.children
 
 
 def test_used_up_and_cancelled_chunks_are_dropped():
@@ -265,3 +265,16 @@ def test_child_that_a_place_cannot_run_is_left_for_others():
     assert queue.take_child(3, NOTHING) is plain
     assert queue.take_child(3, NOTHING) is None
     assert queue.take_child(3, Offer((), {"gpu": 1})) is special
+
+
+def test_what_waits_is_counted_without_what_was_cancelled():
+    queue = ReadyQueue()
+    made = added(queue, *[make_call() for _ in range(50)])
+    chunk, other = (Chunk(FUNCTION, b"", 10, None) for _ in range(2))
+    queue.add(chunk)
+    queue.add(other)
+    span = chunk.cut(4)
+    queue.give_back(span)
+    other.cancelled = True
+    queue.cancel(made[3])
+    assert (queue.claimable, queue.items()) == (50, 3 + 6)

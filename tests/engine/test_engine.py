@@ -65,7 +65,7 @@ def test_engine_that_was_not_used_has_no_thread_and_no_processes(engine):
     assert not engine.has_begun
     assert engine.thread is None
     assert engine.pids == []
-    assert engine.statistics == {"queued": 0, "outstanding": 0, "workers": 0}
+    assert engine.counts == {"queued": 0, "outstanding": 0, "workers": 0}
     engine.shutdown(wait=True, cancel=False)
     assert engine.stopped
     with pytest.raises(RuntimeError, match=AFTER_SHUTDOWN):
@@ -78,7 +78,7 @@ def test_call_runs_in_a_worker(engine):
     assert list(engine.processes) == [pid]
     assert engine.has_begun
     assert engine.thread.name == "woolexec-engine"
-    assert engine.statistics["workers"] == 1
+    assert engine.counts["workers"] == 1
 
 
 def test_thread_and_workers_are_gone_after_the_shutdown(engine):

@@ -70,7 +70,7 @@ def storm(seed, journal):
         future.number = number
         future.add_done_callback(end)
         futures.append(future)
-        history.outstanding = max(history.outstanding, executor._engine.statistics["outstanding"])
+        history.outstanding = max(history.outstanding, executor._engine.counts["outstanding"])
         if dice.random() < 0.15:
             victim = dice.choice(futures)
             if victim.cancel():
@@ -191,7 +191,7 @@ def test_worker_that_runs_a_long_task_holds_one_more_at_most(lone, tmp_path):
     futures = [lone.submit(tasks.hold, tmp_path)]
     tasks.wait_held(tmp_path)
     futures += [lone.submit(tasks.nap, 0) for _ in range(100)]
-    outstanding = lone._engine.statistics["outstanding"]
+    outstanding = lone._engine.counts["outstanding"]
     tasks.release(tmp_path)
     assert [future.result(SOON) for future in futures][1:] == [0] * 100
     assert outstanding <= 2

@@ -177,7 +177,7 @@ def test_options_of_a_nested_task_say_what_a_cancelled_await_does(run, tmp_path,
     async def body():
         async with PeerPoolExecutor(2) as pool:
             call = pool.submit(parent)
-            await tasks.until(lambda: pool._engine.statistics["outstanding"] == 2)
+            await tasks.until(lambda: pool._engine.counts["outstanding"] == 2)
             await anyio.sleep(0.05)
             began()
             assert (await call is not None) is abandon

@@ -400,3 +400,12 @@ def raise_one(kind):
         "exit": SystemExit(3),
         "interrupt": KeyboardInterrupt(),
     }[kind]
+
+
+def nap(seconds):
+    time.sleep(seconds)
+
+
+def throw_if_odd(number):
+    if number % 2:
+        raise ValueError(number)

@@ -45,7 +45,7 @@ def behind_a_long_task(pool, folder):
         pool.submit(tasks.hold_if, folder, "").result(PATIENCE)
     held = pool.submit(tasks.hold_if, folder, "held")
     behind = [pool.submit(tasks.hold_if, folder, "") for _ in range(20)]
-    eventually(lambda: pool._engine.statistics["outstanding"] == 21)
+    eventually(lambda: pool._engine.counts["outstanding"] == 21)
     return held, behind
 
 
@@ -61,7 +61,7 @@ def test_task_that_finds_a_peer_full_waits_at_its_client_and_runs_when_there_is_
         waiting = [other.submit(os.getpid) for _ in range(3)]
         (link,) = other._peers.links
         eventually(lambda: link.candidate.is_full)
-        assert other._engine.statistics["outstanding"] == 0
+        assert other._engine.counts["outstanding"] == 0
         (tmp_path / "release").touch()
         held.result(PATIENCE)
         assert {future.result(PATIENCE) for future in waiting} <= set(peer.engine.pids)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from woolexec.data.store import Store
     from woolexec.engine.engine import Engine
     from woolexec.options import TaskOptions
+    from woolexec.statistics import Statistics
     from woolexec.wire.payload import File, Parts
     from woolexec.wire.values import Value
 
@@ -92,6 +93,15 @@ class EngineSubmission(Submission):
     def _let_go(self, number: int) -> None:
         """Have workers free the memory in which a value was; from any thread."""
         self.engine.tell(partial(self.engine.let_go, number))
+
+    def statistics(self) -> Statistics:
+        """
+        Return what the engine is doing and has done, and the values that are held.
+
+        :raises RuntimeError: in a forked child
+        """
+        found = self.engine.statistics()
+        return found if self._store is None else found.with_values(*self._store.held)
 
     def _refuse(self) -> None:
         engine = self.engine

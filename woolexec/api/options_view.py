@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Function
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
+    from woolexec.statistics import Statistics
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -73,6 +74,17 @@ class EngineExecutor(PoolExecutor):
 
     def _check(self) -> None:
         self._submission.check()
+
+    def statistics(self) -> Statistics:
+        """
+        Return what the pool is doing and what it has done: see `Statistics`.
+
+        It takes less than a millisecond with a few workers and a short queue, and is for coroutines too.  It costs
+        nothing while nobody asks.  After `shutdown` it returns what was done.
+
+        :raises RuntimeError: in a forked child
+        """
+        return self._pool._submission.statistics()
 
     @overload
     def run_on_all(

@@ -78,14 +78,14 @@ class ActorQueue(ReadyQueue):
             self._drop_cancelled(self._line)
         self._line.append(call)
         if call.ancestor:
-            self._children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
+            self.children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
 
     def give_back(self, call: Call) -> None:
         """Put a call that was taken back at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
-        if call.ancestor in self._children:
-            self._children[call.ancestor][call] = None
+        if call.ancestor in self.children:
+            self.children[call.ancestor][call] = None
 
     @property
     def is_empty(self) -> bool:
@@ -104,7 +104,7 @@ class ActorQueue(ReadyQueue):
 
     def take_child(self, parent: int, offer: Offers | None = None) -> Call | None:
         """Take the oldest call that has this one as its ancestor."""
-        children = self._children.get(parent, {})
+        children = self.children.get(parent, {})
         for call in list(children):
             if not lacks_values(call):
                 del children[call]
@@ -114,9 +114,9 @@ class ActorQueue(ReadyQueue):
 
     def ancestors_among(self, outstanding: Container[int]) -> list[int]:
         """Return the calls among these that have called this actor again, by way of other tasks; forget others."""
-        for number in [number for number in self._children if number not in outstanding]:
-            del self._children[number]
-        return list(self._children)
+        for number in [number for number in self.children if number not in outstanding]:
+            del self.children[number]
+        return list(self.children)
 
 
 def lacks_values(call: Any) -> bool:

@@ -17,6 +17,8 @@ being recalled.  The worker's next frame (the call's outcome, or Recalled) decid
 
 from __future__ import annotations
 
+from time import monotonic
+
 from woolexec.errors import ProtocolError
 from woolexec.resources import Line
 
@@ -58,6 +60,8 @@ class Relayed:
     """A receiver that passes failures on; the classes of an exception are set before the exception is delivered."""
 
     types: tuple[str, ...] = ()
+    raised = 0
+    """The number of items of a map that raised, among those of the call; set before they are delivered."""
     takes_logs = True
     """Records of the call go to this receiver, and not to the handlers of this process."""
 
@@ -106,6 +110,7 @@ class Function:
     size, in bytes, of the last outcome of a call with a rank that was not small.  `code` names the code
     archives that hold the modules it needs, on any machine.  `needs` lists the large globals that it refers to, pickled
     as functions are.  All versions of one large object have the same `family`: a place keeps only the last one.
+    `tally` counts its calls: see `woolexec.core.tallies`.
     """
 
     __slots__ = (
@@ -119,6 +124,7 @@ class Function:
         "outcome_size",
         "payload",
         "seconds",
+        "tally",
     )
 
     calls_first: ClassVar[bool] = False
@@ -134,6 +140,7 @@ class Function:
         self.family: object = None
         self.seconds: float | None = None
         self.outcome_size = 0
+        self.tally: Any = None
 
     def observe(self, seconds: float) -> None:
         """Include the run time of one item in the average, unless it is none: another process has said it."""
@@ -170,7 +177,7 @@ class Call:
 
     `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
     thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
-    function and the payload.
+    function and the payload.  `since` is when it was made, in monotonic seconds; nothing is decided by it.
     """
 
     __slots__ = (
@@ -193,6 +200,7 @@ class Call:
         "progress",
         "rank",
         "receiver",
+        "since",
         "state",
     )
 
@@ -229,6 +237,7 @@ class Call:
         self.place: Any = None
         self.attempts = 0
         self.cost = 0.0
+        self.since = monotonic()
         self.pin = 0  # > 0: it waits for one place; behind a link, for the worker with this number
 
     @property
@@ -253,6 +262,7 @@ class Call:
             self.rank,
         )
         again.ancestor, again.attempts, again.line = self.ancestor, self.attempts, self.line
+        again.since = self.since
         return again
 
     def move(self, event: str) -> None:
@@ -289,6 +299,7 @@ class Chunk:
         "options",
         "payload",
         "receiver",
+        "since",
     )
     ancestor = 0
 
@@ -314,11 +325,13 @@ class Chunk:
         self.alone = not fixed and options is not None and options.is_about_calls
         self.next = 0
         self.mark = object()
+        self.since = monotonic()
         self.cancelled = False
 
     def cut(self, count: int) -> Call:
         """Take the next `count` items as one call."""
         call = Call(self.function, self.payload, self.receiver, self.options, 0, self, self.next, count, self.context)
+        call.since = self.since
         self.next += count
         return call
 

@@ -34,6 +34,7 @@ class Candidate:
         "is_known",
         "name",
         "pace",
+        "refusals",
         "resources",
         "tags",
         "taken",
@@ -59,6 +60,8 @@ class Candidate:
     """One of this client's calls has ended there."""
     taken: int
     """The number of its places that other clients take, as far as is known."""
+    refusals: int
+    """The number of calls that it has refused."""
     fresh: int
     """When it was last heard from, as a position in the order of reports from all peers."""
 
@@ -68,7 +71,7 @@ class Candidate:
         self.name, self.host, self.is_here = name, host, is_here
         self.width = place.width
         self.tags, self.resources = place.offer.tags, place.offer.resources
-        self.taken, self.trouble = 0, ""
+        self.taken, self.trouble, self.refusals = 0, "", 0
         self.is_full = self.is_known = False
         self.fresh = _NEVER_REFUSED
         self.pace = 1.0

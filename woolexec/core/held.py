@@ -51,6 +51,12 @@ class Held:
         """Return an upper bound: cancelled entries are counted until somebody looks at them."""
         return len(self._entries)
 
+    def count(self) -> tuple[int, int]:
+        """Return the numbers of calls and of items of maps that are wanted; this looks at each entry."""
+        chunks = [entry for entry in self._entries if isinstance(entry, Chunk)]
+        calls = sum(map(self._queue.is_claimable, self._entries.keys() - chunks))  # type: ignore[arg-type]
+        return calls, sum(chunk.count for chunk in chunks if not chunk.cancelled)
+
     def __bool__(self) -> bool:
         """Return whether anything waits that is still wanted; forget what comes before it and is not."""
         while self._entries:

@@ -45,8 +45,10 @@ class ReadyQueue:
         self._line: deque[Call | Chunk] = deque()
         self._lines: dict[Line | None, deque[Call | Chunk]] = {}  # all lines, or empty if `_line` is alone
         self._unclaimed: set[Call] = set() if beside is None else beside._unclaimed
-        self._children: dict[int, dict[Call, None]] = {}
+        self.children: dict[int, dict[Call, None]] = {}  # waiting tasks, by their ancestor
         self._limit = 1024
+        self.on_cancel: Callable[[Call], object] = bool
+        """Called with each call that is cancelled, in any thread."""
 
     def __len__(self) -> int:
         """Return an upper bound: cancelled calls are counted until they reach the front."""
@@ -73,6 +75,7 @@ class ReadyQueue:
         if not self.claim(call):
             return False
         call.move("cancel")
+        self.on_cancel(call)
         return True
 
     def add(self, call: Call | Chunk) -> None:
@@ -83,7 +86,7 @@ class ReadyQueue:
         if isinstance(call, Call) and call.parent:
             line.appendleft(call)
             if call.ancestor:
-                self._children.setdefault(call.ancestor, {})[call] = None
+                self.children.setdefault(call.ancestor, {})[call] = None
         else:
             line.append(call)
 
@@ -110,8 +113,8 @@ class ReadyQueue:
         """Put a call that was taken back at the front."""
         self._unclaimed.add(call)
         self._line_of(call.line).appendleft(call)
-        if call.ancestor in self._children:
-            self._children[call.ancestor][call] = None
+        if call.ancestor in self.children:
+            self.children[call.ancestor][call] = None
 
     @property
     def has_lines(self) -> bool:
@@ -182,7 +185,7 @@ class ReadyQueue:
 
         :param offer: offer of the place that it is for
         """
-        children = self._children.get(parent)
+        children = self.children.get(parent)
         if not children:
             return None
         for call in reversed(list(children)) if self._lines else ():
@@ -199,8 +202,7 @@ class ReadyQueue:
 
     def forget_parent(self, parent: int) -> None:
         """Drop the index of a finished call's children; the children stay in line."""
-        if self._children:
-            self._children.pop(parent, None)
+        self.children.pop(parent, None)
 
     def clear(self, requirements: Container[Requirement | None] | None = None) -> list[Call | Chunk]:
         """
@@ -217,7 +219,7 @@ class ReadyQueue:
                 if isinstance(entry, Chunk) or self.claim(entry):
                     taken.append(entry)
         if requirements is None:
-            for children in self._children.values():  # the parents still run, and may get tasks of theirs back
+            for children in self.children.values():  # the parents still run, and may get tasks of theirs back
                 children.clear()
         return taken
 
@@ -238,6 +240,22 @@ class ReadyQueue:
     def lines(self) -> list[tuple[Line | None, deque[Call | Chunk]]]:
         """Return the lines and their entries, cancelled ones included that have not reached the front."""
         return list(self._lines.items()) or [(None, self._line)]
+
+    @property
+    def claimable(self) -> int:
+        """The number of calls that can be claimed, of all queues that share them, with those that wait for values."""
+        return len(self._unclaimed)
+
+    def items(self) -> int:
+        """Return the number of items of maps that wait, but for one of each call; this looks at each entry."""
+        found = 0
+        for line in self._lines.values() if self._lines else (self._line,):
+            for entry in [entry for entry in line if entry.__class__ is Chunk or entry.count]:
+                if isinstance(entry, Chunk):
+                    found += 0 if entry.cancelled else entry.count - entry.next
+                elif entry in self._unclaimed:
+                    found += entry.count - 1
+        return found
 
     def requirements(self) -> set[Requirement]:
         """Return the requirements of all waiting entries."""

@@ -29,6 +29,7 @@ from woolexec.core.group import Group
 from woolexec.core.held import Held
 from woolexec.core.offer import NOTHING, Offer
 from woolexec.core.retry import LOST, retries_left
+from woolexec.core.tallies import Tallies
 from woolexec.core.unmet import Unmet
 from woolexec.core.workforce import Workforce
 
@@ -83,6 +84,8 @@ class Scheduler:
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
         self._policy = policy
         self._clock = clock
+        self.tallies = Tallies(clock)
+        self.main.queue.on_cancel = self.tallies.cancelled
         self.offer = offer
         self._actions = actions
         self.workforce.share = self._share = share
@@ -283,7 +286,9 @@ class Scheduler:
         :param types: names of the error's classes, as ``module:qualname``
         """
         for call in calls:
-            if self.may_retry(call, types):
+            is_retried = self.may_retry(call, types)
+            self.tallies.unfinished(call, types, is_retried=is_retried)
+            if is_retried:
                 self.group_of(call).retry(call)
             else:
                 call.move("fail")
@@ -293,6 +298,7 @@ class Scheduler:
         """Queue a call again that raised an exception, if its options allow it; return whether they do."""
         if not self.may_retry(call, types):
             return False
+        self.tallies.unfinished(call, is_retried=True)
         self.group_of(call).again(place, call)
         return True
 

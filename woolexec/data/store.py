@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _SHARE = 0.3
 """The default limit, as a fraction of the memory that this process may use."""
 
+_UNLIMITED = 1 << 62
+
 
 class Store:
     """
@@ -35,15 +37,23 @@ class Store:
 
     def __init__(self, limit: int | None, spill_dir: str | None, on_spilled: Callable[[int], object] = bool) -> None:
         self._room = Room(limit, _SHARE)
+        self._disk = Room(_UNLIMITED, _SHARE)  # what is in the folder
         self._folder = spill_dir
         self._on_spilled = on_spilled
-        self._lock = threading.Lock()  # guards the room
+        self._lock = threading.Lock()  # guards the rooms
 
     @property
     def size(self) -> int:
         """Bytes of the values in memory that are still referred to."""
         with self._lock:
             return self._room.size
+
+    @property
+    def held(self) -> tuple[int, int, int, int]:
+        """The number and the bytes of the values in memory, and of those in the folder."""
+        with self._lock:
+            sizes = self._room.size, self._disk.size  # which forget those that are collected
+            return len(self._room), sizes[0], len(self._disk), sizes[1]
 
     def add(self, payload: bytes | File | Parts) -> Value:
         """
@@ -54,7 +64,10 @@ class Store:
         """
         folder, size = self._folder, len(payload)
         if folder is not None and size > self._room.limit:  # all others together would not make room for it
-            return Value(spill(payload, folder))
+            value = Value(spill(payload, folder))
+            with self._lock:
+                self._disk.add(value.number, value, size)
+            return value
         value = _Stored(payload, self)
         with self._lock:
             if folder is None:
@@ -85,7 +98,10 @@ class Store:
         """Write values to the folder; those that cannot be written are counted again."""
         try:
             while values:
-                values[0].payload = spill(values[0].payload, folder)
+                value = values[0]
+                value.payload = spill(value.payload, folder)
+                with self._lock:
+                    self._disk.add(value.number, value, value.size)
                 self._on_spilled(values.pop(0).number)
         finally:
             with self._lock:

@@ -259,7 +259,7 @@ class Cancellation:
         elif place is not None and call.state == SENT:
             self._take_back(place, call)
             if force and call.state == SENT and place.has_started(call) and self._end(place, call):
-                call.move("cancel")
+                self._scheduler.tallies.cancel(call)
                 dispatcher.nested.end_children(call)
                 answer(True)
                 return
@@ -291,10 +291,10 @@ class Cancellation:
             self._scheduler.actors.cancel_waiting()
         for entry in self._scheduler.take_waiting():
             if isinstance(entry, Chunk):
-                entry.cancelled = True
+                self._scheduler.tallies.cancel_chunks((entry,))
                 entry.receiver.deliver_failure(entry.cut(entry.count - entry.next), None)
                 continue
-            entry.move("cancel")
+            self._scheduler.tallies.cancel(entry)
             self._taken_back(entry, cancelled=True)
 
     def interrupt_links(self) -> None:
@@ -322,8 +322,7 @@ class Cancellation:
         :param ended: opened when no call of these chunks runs any more
         :param force: end running calls in main threads, which otherwise run to their end
         """
-        for chunk in chunks:
-            chunk.cancelled = True
+        self._scheduler.tallies.cancel_chunks(chunks)
         about = frozenset(map(id, chunks))
         self._loop.tell(partial(self._recall_chunks, about, force=force))
         if ended is not None:

@@ -28,7 +28,7 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
         text += f": {worker.excess}"
     if worker.actor is not None:
         text += f"; the actor {worker.actor.name} lived in it"
-    if worker.exitcode == -SIGKILL and not (worker.stopping or worker.excess) and oom_kills() > worker.oom_kills:
+    if was_killed_for_memory(worker):
         text += "; the kernel's out-of-memory killer ended it: use fewer workers or smaller tasks"
     if worker.ended_for is not None:
         text += f"; the worker was ended to stop {worker.ended_for}, which ran in it too"
@@ -61,6 +61,12 @@ def last_report(worker: Worker, call: Call) -> str:
     report = worker.page.stacks.report()
     found = {} if report is None else dict(zip(report.call, report.stack, strict=False))
     return stack_note(safe(found[call.number]), "when it was asked for") if found.get(call.number) else ""
+
+
+def was_killed_for_memory(worker: Worker) -> bool:
+    """Return whether the kernel has probably ended a worker because memory ran out."""
+    was_killed = worker.exitcode == -SIGKILL and not (worker.stopping or worker.excess)
+    return was_killed and oom_kills() > worker.oom_kills
 
 
 def describe_exit(exitcode: int | None) -> str:

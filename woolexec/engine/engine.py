@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cached_property, partial
+from time import monotonic
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.engine.dispatcher import FORKED_CHILD
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from woolexec.engine.links import Links
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
+    from woolexec.statistics import Statistics
 
     Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
@@ -89,6 +91,26 @@ def _show_output(rounds: Rounds, prefix: str | None, *, escapes: bool, in_worker
     said.in_workers, said.at_peers = in_workers, at_peers
     output = CallerOutput(rounds.loop, prefix, escapes=escapes)
     said.show, said.close = output.show, output.close
+
+
+def _statistics_of(rounds: Rounds) -> Statistics:
+    """
+    Return what an engine is doing and has done; after its end, what it had done.
+
+    :raises RuntimeError: in a forked child
+    """
+    from woolexec.engine.snapshot import snapshot
+
+    loop, since = rounds.loop, monotonic()
+    if loop.forked:
+        raise RuntimeError(FORKED_CHILD)
+    made: Statistics | None = None
+    if loop.has_begun:  # otherwise this would start its thread
+        made = loop.ask(partial(snapshot, rounds))
+        rounds.stall = max(rounds.stall, monotonic() - since)
+    if made is None:
+        made = snapshot(rounds)
+    return made.with_stall(rounds.stall).with_usage()
 
 
 class Engine:
@@ -143,6 +165,7 @@ class Engine:
         self.inputs = partial(_inputs_of, rounds)
         self.actors = rounds.dispatcher.nested.elsewhere.actors = partial(_actors_of, rounds)
         self.show_output = partial(_show_output, rounds)
+        self.statistics = partial(_statistics_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell, self.inspect = rounds.loop.tell, rounds.inspect
         self.let_go = rounds.dispatcher.values.let_go
@@ -211,7 +234,7 @@ class Engine:
         return None if self._loop.stopped else self._loop.thread
 
     @property
-    def statistics(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """The numbers of queued calls, of outstanding calls and of workers."""
         scheduler = self.scheduler
         return {
@@ -256,7 +279,7 @@ class Engine:
         """
         if threading.current_thread() is self._loop.thread or self._loop.join(timeout):
             return
-        left = self.statistics
+        left = self.counts
         text = f"{left['outstanding']} tasks ran and {left['queued']} waited {timeout:g} s after shutdown"
         self._loop.tell(partial(self._rounds.end_by_force, f"{text}; they were ended by force"))
         self._loop.join(_FORCED)

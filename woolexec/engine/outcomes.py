@@ -9,12 +9,14 @@ from __future__ import annotations
 import struct
 from functools import partial
 
-from woolexec.core.call import UNCERTAIN, Relayed
+from woolexec.core.call import LIFE, UNCERTAIN, Relayed
 from woolexec.core.retry import NOT_STARTED
+from woolexec.core.tallies import LONG
 from woolexec.engine.diagnostics import log_avoided, log_full
 from woolexec.engine.main_names import pickled
 from woolexec.engine.nested import NESTED
 from woolexec.errors import ProtocolError
+from woolexec.futures.call_future import Nobody
 from woolexec.wire.frames import (
     Broken,
     Clock,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from woolexec.core.call import Call
     from woolexec.core.scheduler import Scheduler
+    from woolexec.core.tallies import Tallies
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.nested import NestedTasks
     from woolexec.engine.progress_reports import ProgressReports
@@ -90,16 +93,27 @@ class Outcomes:
         """
         returns: list[tuple[int, float, bytes]] = []
         frames = worker.receive(returns, only_rest=only_rest)
-        finish = self._scheduler.main.finish
+        scheduler = self._scheduler
+        finish = scheduler.main.finish
         if worker.pipes is not None and self.said is not None:
             self.said.read(worker, is_end=True)  # before the outcomes, and all that was printed before them
         for number, seconds, payload in returns:
             call = finish(worker, number, seconds)
             if call is None:
-                call = self._scheduler.lanes.finish(worker.lane_place, number, seconds)
-            if call is not None:
-                call.receiver.deliver(call, payload)
+                call = scheduler.lanes.finish(worker.lane_place, number, seconds)
+                if call is None:
+                    continue
+            tally = call.function.tally
+            if tally is None or call.count or call.function.lane:
+                _note(scheduler.tallies, call, payload)
+            else:
+                tally.total += call.cost
+                tally.left = left = tally.left - 1
+                if left < 0 or call.cost > LONG:
+                    scheduler.tallies.measure(call, call.cost, len(payload))
+            call.receiver.deliver(call, payload)
         if returns:
+            worker.done += len(returns)
             self._supervisor.note_life()
         for frame in frames:
             if only is None or frame.__class__ in only:
@@ -124,17 +138,26 @@ class Outcomes:
         if frame.full and target.candidate is not None and not self._has_said_full:
             self._has_said_full = True
             self._loop.run_user_code(partial(log_full, target.candidate.address))
-        self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context)
+        self.returned(target, frame.call[0], frame.seconds[0], frame.payload, frame.context, frame.raised)
 
-    def returned(self, target: Any, number: int, seconds: float, payload: Any, context: bytes = b"") -> None:
-        """Handle the return of a call, which ran for `seconds`."""
+    def returned(
+        self, target: Any, number: int, seconds: float, payload: Any, context: bytes = b"", raised: int = 0
+    ) -> None:
+        """
+        Handle the return of a call, which ran for `seconds`.
+
+        :param raised: the number of its items that raised
+        """
         place = target.place_of(number)
         call = place.outstanding.get(number)
         if call is None:
             return
         self._finish(place, call, seconds)
+        _note(self._scheduler.tallies, call, payload, raised)
         if call.rank and payload:
             call.function.outcome_size = len(payload)
+        if raised and isinstance(call.receiver, Relayed):
+            call.receiver.raised = raised
         if self.mark is not None:
             payload, context = self._marked(place, call, payload), self._marked(place, call, context)
         if isinstance(payload, OSError):  # no descriptor was left to receive it
@@ -155,6 +178,7 @@ class Outcomes:
         if not self.may_stay(call):
             raise ProtocolError("a peer has kept the outcome of a call, and was not asked to")
         self._finish(place, call, frame.seconds[0])
+        _note(self._scheduler.tallies, call, b"")
         if call.rank:
             call.function.outcome_size = frame.kept
         self.on_kept(link, call, frame.kept, frame.key)
@@ -176,6 +200,7 @@ class Outcomes:
             self._supervisor.note_life()
             return
         self._finish(place, call, frame.seconds, is_fault=is_fault)
+        _note(self._scheduler.tallies, call, frame.payload, call.count or 1)
         if isinstance(call.receiver, Relayed):
             call.receiver.types = frame.type
         call.receiver.deliver_failure(call, self._marked(place, call, frame.payload))
@@ -191,6 +216,8 @@ class Outcomes:
         scheduler = self._scheduler
         if place.candidate is not None and not is_fault:
             scheduler.offering.outliers.succeeded(place.candidate.address)
+        if place.candidate is None:
+            place.target.done += 1
         if place.is_lane:
             scheduler.lanes.finish(place, call.number, seconds)
         elif place.candidate is None:
@@ -309,6 +336,7 @@ class Outcomes:
         """Handle the report of a peer that it refused calls, or that places are free."""
         if frame.refused:
             self._scheduler.refused(link, frame.refused, is_full=not frame.reason)
+            link.candidate.refusals += len(frame.refused)
             link.candidate.trouble = frame.reason
             if frame.reason:
                 self.failed(link, frame.reason)
@@ -319,6 +347,14 @@ class Outcomes:
         """Handle what a peer reports for a trace; one that has ended meanwhile needs it no more."""
         if self.on_report is not None:
             self.on_report(link, frame)
+
+
+def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
+    """Count a call that ended, but for the life of an actor; what was given up ended when it was cancelled."""
+    if call.receiver.__class__ is Nobody:
+        tallies.cancelled(call)
+    elif call.function.lane != LIFE:
+        tallies.ended(call, call.cost, 0 if isinstance(payload, OSError) else len(payload), raised)
 
 
 def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> None:

@@ -115,6 +115,7 @@ class Rounds:
     ) -> None:
         self._guest = guest
         self._on_end = on_end
+        self.stall = 0.0  # the longest time that the thread took to answer when it was asked for statistics
         self._state = "open"  # then "draining"
         if guest is not None:
             from woolexec.engine import asyncio_driver  # noqa: F401  # not later: a fork in mid-import breaks the child

@@ -15,6 +15,7 @@ from woolexec.core.scheduler import fail_outstanding
 from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import import_path, interpreter
 from woolexec.engine.initializer import Initializer
+from woolexec.engine.losses import Losses
 from woolexec.engine.settings import settings_for_peers, settings_of_user
 from woolexec.engine.starts import Starts
 from woolexec.engine.worker_process import Worker
@@ -145,6 +146,7 @@ class Supervisor:
         self._forks = forks
         self._follows_path = follows_path
         self._reserve = Reserve()
+        self.losses = Losses()
         self._early_deaths: dict[int | None, int] = {}  # in a row, by exit code
 
     def note_settings(self) -> None:
@@ -335,6 +337,7 @@ class Supervisor:
         self._drain(worker)
         self._dispatcher.due.discard(worker)
         started = worker.page.started or worker.page.loop.started
+        self.losses.note(worker)
         lost = self._scheduler.left(worker)
         if lost:
             self._load_errors()

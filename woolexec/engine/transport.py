@@ -230,8 +230,16 @@ class Remote(Transport, RemotePlace):
     __slots__ = ()
 
     lane_place: RemoteLane
+    round_trip: float | None
+    """How long an answer took when the link was made, in seconds; None: that is not known."""
+    bytes_received: int
     name: str
     """Name of the process at the other end."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that were written to the link."""
+        raise NotImplementedError
 
     def key(self, number: int) -> int | str:
         """Return the key of the peer's worker with this number in `run_on_all`."""

@@ -63,6 +63,7 @@ class Worker(Transport, Place):
         "_used",
         "born",
         "descriptors",
+        "done",
         "ended_for",
         "excess",
         "exitcode",
@@ -106,6 +107,7 @@ class Worker(Transport, Place):
         self.ended_for: str | None = None
         self.excess = ""  # how it had too much memory, for which it was ended
         self.born = monotonic()
+        self.done = 0  # calls that ended here
         self.log: deque[str] = deque(maxlen=5)
         self._out: deque[tuple[list[Any], File | None]] = deque()
         self._began: dict[int, float] = {}

@@ -94,6 +94,7 @@ class Return(Frame, number=2):
     kept: int = FIXED64(8)
     key: bytes = BLOB(9)
     full: bool = BOOL(10)
+    raised: int = UINT(11)
 
 
 class Raise(Frame, number=3):

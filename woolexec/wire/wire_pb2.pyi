@@ -142,7 +142,7 @@ class Start(_message.Message):
     def __init__(self, function: _Optional[int] = ..., call: _Optional[_Iterable[int]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., count: _Optional[int] = ..., first: _Optional[int] = ..., again: _Optional[bool] = ..., extent: _Optional[_Iterable[int]] = ..., attempt: _Optional[int] = ..., name: _Optional[str] = ..., arena: _Optional[int] = ..., lane: _Optional[int] = ..., context: _Optional[bytes] = ..., context_back: _Optional[bool] = ..., parent: _Optional[int] = ..., timeout: _Optional[float] = ..., worker: _Optional[int] = ..., offer: _Optional[bool] = ..., priority: _Optional[int] = ..., require: _Optional[_Iterable[str]] = ..., values: _Optional[_Iterable[int]] = ..., keep: _Optional[bool] = ..., actor: _Optional[int] = ..., max_concurrency: _Optional[int] = ...) -> None: ...
 
 class Return(_message.Message):
-    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context", "kept", "key", "full")
+    __slots__ = ("call", "seconds", "size", "payload", "extent", "arena", "context", "kept", "key", "full", "raised")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +153,7 @@ class Return(_message.Message):
     KEPT_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
+    RAISED_FIELD_NUMBER: _ClassVar[int]
     call: _containers.RepeatedScalarFieldContainer[int]
     seconds: _containers.RepeatedScalarFieldContainer[float]
     size: _containers.RepeatedScalarFieldContainer[int]
@@ -163,7 +164,8 @@ class Return(_message.Message):
     kept: int
     key: bytes
     full: bool
-    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ..., context: _Optional[bytes] = ..., kept: _Optional[int] = ..., key: _Optional[bytes] = ..., full: _Optional[bool] = ...) -> None: ...
+    raised: int
+    def __init__(self, call: _Optional[_Iterable[int]] = ..., seconds: _Optional[_Iterable[float]] = ..., size: _Optional[_Iterable[int]] = ..., payload: _Optional[bytes] = ..., extent: _Optional[_Iterable[int]] = ..., arena: _Optional[int] = ..., context: _Optional[bytes] = ..., kept: _Optional[int] = ..., key: _Optional[bytes] = ..., full: _Optional[bool] = ..., raised: _Optional[int] = ...) -> None: ...
 
 class Raise(_message.Message):
     __slots__ = ("call", "seconds", "payload", "type", "extent")

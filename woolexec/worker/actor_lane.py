@@ -53,7 +53,15 @@ class _Life(Job):
 
     __slots__ = ()
 
-    def succeed(self, transport: Sender, seconds: float, payload: Any, arena: Any = None, context: bytes = b"") -> None:
+    def succeed(
+        self,
+        transport: Sender,
+        seconds: float,
+        payload: Any,
+        arena: Any = None,
+        context: bytes = b"",
+        raised: int = 0,
+    ) -> None:
         """Report that the object was made."""
         self.ended = True
         transport.send(encode(Started(call=(self.number,), open=True)))

@@ -116,25 +116,27 @@ class Job:
         payload: Any,
         arena: RingBuffer | None = None,
         context: bytes = b"",
+        raised: int = 0,
     ) -> None:
         """
         Send the encoded value to the engine.
 
         :param arena: ring buffer for medium-sized payloads; it has one writer, the main thread
+        :param raised: the number of items of a map that raised
         """
         if before_outcome is not None:
             before_outcome(self.number)
         self.ended = True
         number = self.number
-        if payload.__class__ is bytes and len(payload) < APART and not context:
+        if payload.__class__ is bytes and len(payload) < APART and not (context or raised):
             transport.send(encode_return(number, seconds, payload))
             return
-        if payload.__class__ is Parts and len(payload.parts) == 2 and arena is not None and not context:
+        if payload.__class__ is Parts and len(payload.parts) == 2 and arena is not None and not (context or raised):
             mark = arena.put(payload.parts, len(payload))
             if mark:
                 transport.send(encode_return_in_arena(number, seconds, payload.extent, mark))
                 return
-        frame = Return(call=(number,), seconds=(seconds,))
+        frame = Return(call=(number,), seconds=(seconds,), raised=raised)
         if context:
             frame.context = context
         file = attach(frame, payload, arena)

@@ -260,7 +260,7 @@ class SyncLane:
                 values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
                 kinds = set(map(type, values))
             payload = dumps_span(values, errors, kinds, goes_home=job.goes_home)
-        job.succeed(self._transport, monotonic() - started, payload, self._page.up)
+        job.succeed(self._transport, monotonic() - started, payload, self._page.up, raised=len(errors))
         if job.frame.first + job.frame.count >= len(chunk):  # the chunk is done
             self._items = None
 

@@ -44,7 +44,7 @@ def test_call_whose_peer_answers_a_cancel_too_late_ends_all_the_same(monkeypatch
         with Relay(int(peer.address.rpartition(":")[2])) as relay, joined(relay.address) as pool:
             relay.silence()
             future = pool.submit(time.sleep, 0)
-            eventually(lambda: pool._engine.statistics["outstanding"])
+            eventually(lambda: pool._engine.counts["outstanding"])
             assert not future.cancel(force=force)
             relay.mend()
             eventually(future.done)
@@ -92,7 +92,7 @@ def test_closing_a_map_cancels_its_rest(pool, tmp_path):
 
     results = pool.map(task, range(500), chunksize=1)
     next(results)
-    eventually(lambda: pool._engine.statistics["outstanding"] >= 2)
+    eventually(lambda: pool._engine.counts["outstanding"] >= 2)
     results.close()
     (tmp_path / "release").touch()
     assert pool.submit(double, 1).result(PATIENCE) == 2

@@ -55,10 +55,9 @@ def session():
 @pytest.fixture
 def made(session):
     """An answer to the client's call 7, and the call that runs for it here."""
-    function = Function(b"", "f")
-    function.seconds = 0.25
     made = Answer(session, 7)
-    made.outstanding_call = Call(function, b"", made)
+    made.outstanding_call = Call(Function(b"", "f"), b"", made)
+    made.outstanding_call.cost = 0.25
     return made
 
 
@@ -70,10 +69,10 @@ def test_value_is_sent_under_the_clients_number_with_its_run_time(session, made)
     assert session.ends == ["returned"]
 
 
-def test_run_time_of_a_span_is_that_of_all_its_items(session, made):
-    made.outstanding_call.count = 4
+def test_number_of_items_that_raised_is_sent_with_the_values(session, made):
+    made.raised = 3
     made.deliver(made.outstanding_call, b"values")
-    assert session.sent[0][0].seconds == (1.0,)
+    assert (session.sent[0][0].raised, session.sent[0][0].seconds) == (3, (0.25,))
 
 
 def test_value_with_changed_context_variables_is_sent_with_them(session, made):

@@ -59,7 +59,7 @@ _LAST_SLOT = SLOTS
 """The slot for functions of calls with large payloads: it is redefined right before each of these calls."""
 
 
-def no_code(digest: str) -> None:
+def no_code(_: str) -> None:
     """Return None: there are no code archives."""
 
 
@@ -142,6 +142,7 @@ class Link(LinkValues):
         why = "the peer closed it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
+                self.bytes_received += len(data)
                 await self._hear(self._arriving.batch(data), wake)
                 wake()
         except grpc.RpcError as exc:

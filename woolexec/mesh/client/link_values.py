@@ -23,7 +23,7 @@ SHARED = 1 << 20
 class LinkValues(Remote):
     """The part of a link that is about values; see `woolexec.mesh.client.link`."""
 
-    __slots__ = ()
+    __slots__ = ("bytes_received", "round_trip")
 
     VALUES: ClassVar[int] = VALUES
     candidate: Candidate
@@ -32,6 +32,16 @@ class LinkValues(Remote):
     """The peer fetches values from others and gives them to others, and is trusted with that."""
     _arriving: Arriving
     _outbox: Outbox
+
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self.bytes_received = 0
+        self.round_trip: float | None = None
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that were written to the link."""
+        return self._outbox.written
 
     def may_share(self, value: Value) -> bool:
         """Return whether the peer may get a value from another one; what is here is handed over within a host."""

@@ -231,7 +231,9 @@ class Peers:
                         if (other := self._needless(hint)) is not None:  # not proved: it can only harm itself
                             known.was_logged = True
                             return other
+                        asked = monotonic()
                         stream, welcome = await open_link(channel, opening)
+                        took = monotonic() - asked
                         taken.callback(stream.cancel)
                         if (other := self._needless(welcome)) is not None:
                             return other
@@ -248,6 +250,7 @@ class Peers:
             except grpc.RpcError as exc:
                 return f"{exc.code().name}: {exc.details()}"
             known.link = link = Link(self._engine, address, welcome, self._setup, self._code, self._compression)
+            link.round_trip = took
             self._attempts.succeeded(known)
             self._note(welcome.identity, link)
             try:

@@ -99,6 +99,7 @@ class Outbox:
         self._apart = 0  # bytes in `_behind`
         self._turns: deque[int] = deque()  # the calls whose payloads are sent in turn
         self._frames: list[bytes] = []
+        self.written = 0  # bytes, since it was made
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
         self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
         self._pieces: deque[memoryview] = deque()  # the other pieces of a batch of which one has been written
@@ -236,6 +237,7 @@ class Outbox:
             self._packing.begin()
         batch = b"".join(frames)
         self._in_flight = len(batch)
+        self.written += len(batch)
         if len(batch) <= LIMIT:
             return batch
         self._pieces = cut(batch)

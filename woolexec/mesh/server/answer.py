@@ -58,6 +58,7 @@ class Answer(Relayed):
         "number",
         "outstanding_call",
         "pinned",
+        "raised",
         "requirement",
         "served",
         "size",
@@ -75,7 +76,7 @@ class Answer(Relayed):
     """How much of the peer's capacity the call takes."""
 
     def __init__(self, served: Session, number: int) -> None:
-        self.types = ()
+        self.types, self.raised = (), 0
         self._began: float | None = None
         self.is_of_actor = False
         """It is a call of an actor's method, which can be run nowhere else."""
@@ -91,21 +92,20 @@ class Answer(Relayed):
     def started_by(self, ended: float, outcome: str) -> float | None:
         """Return when the call was started, in seconds since 1970; None if it never was."""
         if self._began is None and outcome != "cancelled":  # it was over before the first check
-            return ended - self._seconds(self.outstanding_call)
+            return ended - self.outstanding_call.cost
         return self._began
 
     def deliver(self, call: Call, payload: Any) -> None:
         """Send the encoded value to the client."""
-        if payload.__class__ is not bytes or (self.keeps and len(payload) >= LEAST_KEPT):
+        if payload.__class__ is not bytes or self.raised or (self.keeps and len(payload) >= LEAST_KEPT):
             self.deliver_context(call, b"", payload)
             return
-        seconds = self._seconds(call)
         if self.served.forget(self.number, "returned"):
-            self.served.outbox.put(encode_return(self.number, seconds, payload), self.number)
+            self.served.outbox.put(encode_return(self.number, call.cost, payload), self.number)
 
     def deliver_context(self, call: Call, context: bytes, payload: Any) -> None:
         """Send the encoded value to the client, with changed context variables."""
-        frame = Return(call=(self.number,), seconds=(self._seconds(call),), context=context)
+        frame = Return(call=(self.number,), seconds=(call.cost,), context=context, raised=self.raised)
         if not self.served.forget(self.number, "returned"):
             return
         key = self.served.values.stay(KEPT | self.number, payload) if self.keeps and not context else b""
@@ -171,7 +171,3 @@ class Answer(Relayed):
     def _end(self, frame: Message, payload: bytes | File | Parts, outcome: str) -> None:
         if self.served.forget(self.number, outcome):
             self.served.outbox.put_frame(self.number, frame, payload)
-
-    @staticmethod
-    def _seconds(call: Call) -> float:
-        return (call.function.seconds or 0.0) * (call.count or 1)

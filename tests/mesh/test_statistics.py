@@ -1,0 +1,41 @@
+"""What clients and peers say of the work that they share."""
+
+from tests.mesh import tasks
+from tests.mesh.conftest import PATIENCE, eventually, joined
+from tests.mesh.tasks import throw_if_odd
+
+
+def test_client_knows_its_links_and_what_its_tasks_did_there(peer, tmp_path):
+    with joined(peer) as pool:
+        pool.submit(abs, 1).result(PATIENCE)
+        held = [pool.submit(tasks.hold, tmp_path, str(number)) for number in range(2)]
+        eventually(lambda: pool.statistics().tasks.running == 2)
+        found = pool.statistics()
+        [there] = found.peers
+        assert there.address == peer.address
+        assert (there.workers, there.outstanding, there.trouble) == (2, 2, "")
+        assert 0 < there.round_trip < PATIENCE
+        assert there.bytes_sent > 0
+        assert there.bytes_received > 0
+        assert found.workers == ()
+        (tmp_path / "release").touch()
+        for each in held:
+            each.result(PATIENCE)
+        [name] = [each for each in pool.statistics().functions if each.name == "abs"]
+        assert (name.count, name.failures) == (1, 0)
+
+
+def test_items_of_a_map_that_raise_at_a_peer_are_counted(peer):
+    with joined(peer) as pool:
+        assert len(list(pool.map(throw_if_odd, range(100), return_exceptions=True))) == 100
+        [name] = [each for each in pool.statistics().functions if each.name == "throw_if_odd"]
+        assert (name.count, name.failures) == (100, 50)
+
+
+def test_run_time_at_a_peer_is_that_of_each_task(peer):
+    with joined(peer) as pool:
+        for seconds in (0.0, 0.0, 0.2):
+            pool.submit(tasks.nap, seconds).result(PATIENCE)
+        [name] = [each for each in pool.statistics().functions if each.name == "nap"]
+        assert name.run.max >= 0.2
+        assert name.run.min < 0.1

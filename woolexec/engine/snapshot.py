@@ -1,0 +1,172 @@
+"""Statistics of an engine, made of what its parts know, in the engine's thread or when that has ended."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+from woolexec.core.call import LIFE
+from woolexec.platform.posix import host_name
+from woolexec.statistics import (
+    Durations,
+    FunctionStatistics,
+    PeerStatistics,
+    Statistics,
+    TaskStatistics,
+    ValueStatistics,
+    WorkerStatistics,
+)
+
+if TYPE_CHECKING:
+    from woolexec.core.call import Call
+    from woolexec.core.histogram import Histogram
+    from woolexec.core.scheduler import Scheduler
+    from woolexec.core.tallies import Tally
+    from woolexec.engine.losses import Lost
+    from woolexec.engine.rounds import Rounds
+    from woolexec.engine.transport import Remote
+    from woolexec.engine.worker_process import Worker
+
+
+def snapshot(rounds: Rounds) -> Statistics:
+    """Return what an engine is doing and has done; the memory and the processor time of workers is not looked up."""
+    dispatcher, scheduler = rounds.dispatcher, rounds.scheduler
+    if not rounds.loop.stopped:
+        dispatcher.take_inbox()
+        dispatcher.revoke_permits()  # a call that was sent under one is not known before
+    tallies = scheduler.tallies.functions()
+    functions = sorted(map(_function, tallies.items()), key=lambda each: -each.run.total)
+    losses = rounds.supervisor.losses
+    workers = [_worker(worker) for worker in rounds.supervisor.workers.values()]
+    return Statistics(
+        time=time(),
+        pid=os.getpid(),
+        host=host_name(),
+        tasks=_tasks(scheduler, functions),
+        functions=tuple(functions),
+        workers=(*workers, *map(_lost, losses.last)),
+        peers=tuple(map(_peer, scheduler.links)),
+        values=_values(scheduler.links),
+        workers_lost=dict(losses.reasons),
+    )
+
+
+def _tasks(scheduler: Scheduler, functions: list[FunctionStatistics]) -> TaskStatistics:
+    held, items = scheduler.held.count()
+    queue = scheduler.main.queue
+    queued = queue.claimable - held + queue.items() + scheduler.lanes.queue.items()
+    sent = running = 0
+    for place in scheduler.places:
+        for call in place.outstanding.values():
+            if call.function.lane != LIFE:
+                sent += call.count or 1
+                running += bool(place.has_started(call))
+    return TaskStatistics(
+        held=held + items,
+        queued=max(0, queued),
+        sent=sent - running,
+        running=running,
+        returned=sum(each.count - each.failures for each in functions),
+        failed=sum(each.failures for each in functions),
+        lost=sum(each.lost for each in functions),
+        cancelled=sum(each.cancelled for each in functions),
+        retried=sum(each.retries for each in functions),
+    )
+
+
+def _function(item: tuple[str, Tally]) -> FunctionStatistics:
+    name, tally = item
+    return FunctionStatistics(
+        name=name,
+        count=tally.count,
+        failures=tally.failures,
+        lost=tally.lost,
+        cancelled=tally.cancelled,
+        retries=tally.retries,
+        run=_durations(tally.runs, tally.count, tally.total),
+        wait=_durations(tally.waits, tally.count, None),
+        bytes_in=tally.bytes_in,
+        bytes_out=tally.bytes_out,
+    )
+
+
+def _durations(histogram: Histogram, count: int, total: float | None) -> Durations:
+    return Durations(
+        count=count,
+        total=histogram.total if total is None else total,
+        min=histogram.min,
+        p50=histogram.quantile(0.5),
+        p95=histogram.quantile(0.95),
+        max=histogram.max,
+        bins=tuple(histogram.bins()),
+    )
+
+
+def _worker(worker: Worker) -> WorkerStatistics:
+    call = _current(worker)
+    began = None if call is None else worker.began(call.number)
+    lane = worker.lane_place
+    coroutines = sum(call.function.lane != LIFE for call in lane.outstanding.values() if lane.has_started(call))
+    if worker.stopping or worker.is_dead or worker.ended_for is not None:
+        state = "ending"
+    elif call is not None and worker.waiting and not worker.above:
+        state = "waiting"
+    elif call is not None or coroutines:
+        state = "running"
+    else:
+        state = "idle" if worker.page.pid else "starting"
+    return WorkerStatistics(
+        pid=worker.pid or worker.page.pid,
+        host=host_name(),
+        state=state,
+        task="" if call is None else call.name,
+        seconds=None if began is None else monotonic() - began,
+        coroutines=coroutines,
+        actor="" if worker.actor is None else worker.actor.name,
+        done=worker.done,
+        started=time() - (monotonic() - worker.born),
+    )
+
+
+def _current(worker: Worker) -> Call | None:
+    """Return the call that the main thread of a worker runs, on top of those that wait."""
+    call = worker.outstanding.get(worker.page.started)
+    if call is None and worker.waiting:
+        call = worker.outstanding.get(worker.waiting[-1])
+    return call
+
+
+def _lost(lost: Lost) -> WorkerStatistics:
+    return WorkerStatistics(
+        pid=lost.pid,
+        host=host_name(),
+        state="lost",
+        actor=lost.actor,
+        done=lost.done,
+        started=lost.started,
+        ended=lost.ended,
+        lost=lost.why,
+    )
+
+
+def _peer(link: Remote) -> PeerStatistics:
+    candidate = link.candidate
+    return PeerStatistics(
+        address=candidate.address,
+        name=candidate.name,
+        host=candidate.host,
+        workers=link.width,
+        outstanding=sum(call.count or 1 for place in (link, link.lane_place) for call in place.outstanding.values()),
+        refused=candidate.refusals,
+        is_full=candidate.is_full,
+        trouble=candidate.trouble,
+        round_trip=link.round_trip,
+        bytes_sent=link.bytes_sent,
+        bytes_received=link.bytes_received,
+    )
+
+
+def _values(links: list[Any]) -> ValueStatistics:
+    kept = [size for link in links for size in link.has_sent.kept.values()]
+    return ValueStatistics(kept=len(kept), kept_bytes=sum(kept))

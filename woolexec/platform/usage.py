@@ -1,0 +1,72 @@
+"""How much memory and processor time other processes of this user take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from woolexec.platform.memory import proportional, resident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PATIENCE = 5.0
+"""Seconds that `ps` may take."""
+
+
+def usage(pids: Iterable[int]) -> dict[int, tuple[int | None, float | None]]:
+    """
+    Return the memory in bytes and the processor time in seconds of processes; None is what cannot be told.
+
+    The memory is the proportional set size where the kernel has it: what a process shares with others is divided among
+    them.  Otherwise it is the resident set size.
+    """
+    wanted = set(pids)
+    if not os.path.isdir("/proc/self"):
+        return _by_ps(wanted)
+    return {pid: (_memory(pid), _processor_time(pid)) for pid in wanted}
+
+
+def _memory(pid: int) -> int | None:
+    found = proportional(pid)
+    if found is None and (both := resident(pid)) is not None:
+        found = both[0]
+    return found
+
+
+def _processor_time(pid: int) -> float | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            rest = file.read().rpartition(b")")[2].split()
+        return (int(rest[11]) + int(rest[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _by_ps(pids: set[int]) -> dict[int, tuple[int | None, float | None]]:
+    """Return what ``ps`` says, which every POSIX system has."""
+    found: dict[int, tuple[int | None, float | None]] = dict.fromkeys(pids, (None, None))
+    if not pids:
+        return found
+    command = ["ps", "-o", "pid=,rss=,time=", "-p", ",".join(map(str, sorted(pids)))]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return found
+    for line in answer.stdout.splitlines():
+        try:
+            pid, resident, spent = line.split()
+            found[int(pid)] = int(resident) << 10, _seconds(spent)
+        except ValueError:
+            continue
+    return found
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds of a time as ``[days-][hours:]minutes:seconds``."""
+    days, _, clock = text.rpartition("-")
+    seconds = 0.0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds + 86400 * int(days or 0)
