@@ -86,3 +86,18 @@ def test_packages_may_offer_other_ways(monkeypatch):
 
 def offered(url):
     return Static([url])
+
+
+def test_braces_in_the_name_of_a_host_stand_for_several():
+    found = discoveries(["node{1..2}:7", "ssh://ada@{x,y}.lab/4?jump=gate", "unix:/run/{a,b}"])
+    assert found[0].addresses == ("node1:7", "node2:7", "unix:/run/{a,b}")
+    assert [(each.host, each.workers, each.jump) for each in found[1:]] == [
+        ("ada@x.lab", 4, "gate"),
+        ("ada@y.lab", 4, "gate"),
+    ]
+
+
+@pytest.mark.parametrize("wrong", ["ssh://node{1..}/4", "ssh://host?jump=-oProxyCommand=x"])
+def test_fleet_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError):
+        discoveries(wrong)

@@ -55,14 +55,23 @@ class Ssh(Discovery):
     :param port: the port of sshd; None: as configured for ssh
     :param workers: number of workers of the peer; None: one for each usable CPU of the host
     :param python: the interpreter on the host; None: the command ``woolexec`` is found on its PATH
-    :raises ValueError: if ssh would read the host as an option
+    :param jump: ``[user@]host`` to go through, and its port; several with commas between; None: as configured for ssh
+    :raises ValueError: if ssh would read a host as an option
     """
 
     def __init__(
-        self, host: str, port: int | None = None, *, workers: int | None = None, python: str | None = None
+        self,
+        host: str,
+        port: int | None = None,
+        *,
+        workers: int | None = None,
+        python: str | None = None,
+        jump: str | None = None,
     ) -> None:
-        if not host or host.startswith("-"):
-            raise ValueError(f"{host!r} is not the name of a host")
+        for name in (host, *(() if jump is None else (jump,))):
+            if not name or name.startswith("-"):
+                raise ValueError(f"{name!r} is not the name of a host")
+        self.jump = jump
         self.host = host
         self.port = port
         self.workers = workers
@@ -108,8 +117,20 @@ class Ssh(Discovery):
         if self.workers:
             serve.append(f"--workers={self.workers}")
         port = ["-p", str(self.port)] if self.port else []
+        jump = ["-J", self.jump] if self.jump else []
         ssh = os.environ.get("WOOLEXEC_SSH", "ssh")
-        return [ssh, "-T", *_OPTIONS, *port, "-L", f"{here}:{there}", "--", self.host, f"exec {shlex.join(serve)}"]
+        return [
+            ssh,
+            "-T",
+            *_OPTIONS,
+            *port,
+            *jump,
+            "-L",
+            f"{here}:{there}",
+            "--",
+            self.host,
+            f"exec {shlex.join(serve)}",
+        ]
 
 
 class _Running:

@@ -3,12 +3,13 @@ The values of `peers=`: addresses, URLs, and `Discovery` objects.
 
 ::
 
-    host:port   unix:/path                 an address
+    host:port   unix:/path                 an address; host{1..32}:port stands for 32 of them, as in shells
     local://[pool]                         peers of this user on this host
     dir:/shared/folder[?pool=NAME]         a folder that peers announce themselves in
     lan://[pool]                           the local network
     dns://name[:port]                      a DNS name, of hosts or of a service
-    ssh://[user@]host[:port][/n]           n workers on a host, started for this client; ?python= names the interpreter
+    ssh://[user@]host[:port][/n]           n workers on a host, started for this client; host{1..32} and {a,b}: on each;
+                                           ?python= names the interpreter, ?jump= a host to go through
     slurm://?max=16                        jobs of Slurm, started when tasks wait; see `woolexec.launchers`
     <scheme>://...                         an entry point <scheme> in the group `woolexec.discovery` or
                                            `woolexec.launchers`, of this package or another one
@@ -24,6 +25,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from woolexec.checks import wrong_type
 from woolexec.discovery.base import PORT, Discovery
+from woolexec.discovery.braces import expand
 from woolexec.discovery.directory import Directory
 from woolexec.discovery.dns import Dns
 from woolexec.discovery.lan import Lan
@@ -55,15 +57,25 @@ def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Disc
             found.append(each)
         elif not isinstance(each, str):
             raise wrong_type("each of peers", _ONE, each)
-        elif _scheme(each):
-            found.append(discovery(each))
         else:
-            addresses.append(check_address(each))
+            for name in _names(each):
+                if _scheme(name):
+                    found.append(discovery(name))
+                else:
+                    addresses.append(check_address(name))
     if addresses:
         found.insert(0, Static(addresses))
     if not found:
         raise ValueError("peers is empty: name at least one, or leave it out for workers on this machine alone")
     return found
+
+
+def _names(text: str) -> list[str]:
+    """Return the addresses or URLs that a text stands for: several, if there are braces in the name of its host."""
+    if "{" not in text or (_scheme(text) not in {"", "ssh", "dns"}) or text.startswith("unix:"):
+        return [text]
+    head, mark, query = text.partition("?")
+    return [f"{name}{mark}{query}" for name in expand(head)]
 
 
 def discovery(url: str) -> Discovery:
@@ -190,7 +202,7 @@ def _ssh(url: str) -> Discovery:
     if workers and not (workers.isdecimal() and int(workers)):
         raise ValueError(f"{workers!r} is not a number of workers; write ssh://host/4 for four")
     host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
-    return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python"))
+    return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python", "jump"))
 
 
 _SCHEMES: dict[str, Callable[[str], Discovery]] = {

@@ -1,0 +1,143 @@
+"""
+A program under MPI: rank 0 runs it, and the other ranks are peers, as with `mpi4py.futures`.
+
+::
+
+    mpiexec -n 64 python -m woolexec.mpi main.py          in main.py: PeerPoolExecutor(peers="mpi://")
+
+    rank 0   --bcast: token-->        the others   each starts woolexec serve, a child process
+             <--gather: addresses--
+             main.py: its tasks go straight to the peers, and not through MPI
+             --end-->                 the others   end their children
+
+A peer ends with its rank: ``serve --lifeline`` ends when the standard input that the rank holds is closed.  Needs
+mpi4py (the extra `mpi`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from woolexec.discovery.base import Discovery, Event, Joined, Record
+from woolexec.mesh.security.credentials import Credentials
+
+_LOOK = 0.05
+"""Seconds between two looks whether rank 0 has ended: waiting within MPI takes a whole processor."""
+
+_ENDING = 30.0
+"""Seconds that a peer has to end."""
+
+_LAUNCHERS = ("PMI", "PMIX", "OMPI", "HYDI", "MPI_LOCAL")
+"""Prefixes of the variables by which a process knows its rank: workers have none."""
+
+_records: list[Record] | None = None
+
+
+class Ranks(Discovery):
+    """The peers of the other ranks."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self.count = len(records)
+
+    def __str__(self) -> str:
+        return "mpi://"
+
+    @classmethod
+    def from_url(cls, url: str) -> Ranks:
+        """
+        Return the peers of this run.
+
+        :raises ValueError: if there are none, or the URL has anything else
+        """
+        if url.rstrip("/") != "mpi:":
+            raise ValueError("mpi:// takes nothing else")
+        if not _records:
+            raise ValueError(
+                "there are no other ranks: run the program with `mpiexec -n N python -m woolexec.mpi main.py`, N > 1"
+            )
+        return cls(_records)
+
+    async def watch(self) -> AsyncIterator[Event]:
+        """Yield all of them, then wait."""
+        for record in self._records:
+            yield Joined(record)
+        await asyncio.Event().wait()  # it is never set: ranks do not come and go
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program if this is rank 0, else a peer; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m woolexec.mpi", description=(__doc__ or "").split("\n\n", 1)[0])
+    parser.add_argument("--workers", type=int, default=1, help="workers of each peer (default: 1, as many as ranks)")
+    parser.add_argument("program", help="a script, which uses PeerPoolExecutor(peers='mpi://')")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    given = parser.parse_args(arguments)
+    try:
+        from mpi4py import MPI
+    except ImportError as exc:
+        print(f"python -m woolexec.mpi: {exc}; pip install 'woolexec[mpi]'", file=sys.stderr)
+        return 2
+    comm = MPI.COMM_WORLD
+    if comm.Get_rank():
+        return _serve(comm, given.workers)
+    return _run(comm, given.program, given.arguments)
+
+
+def _run(comm: Any, program: str, arguments: Sequence[str]) -> int:
+    """Run the program, then tell the other ranks."""
+    global _records
+    credentials = Credentials.with_new_token()
+    comm.bcast(credentials.token)
+    try:
+        found = comm.gather(None)[1:]
+        if faults := [text for text in found if isinstance(text, str)]:
+            print(f"python -m woolexec.mpi: {faults[0]}", file=sys.stderr)
+            return 1
+        _records = [Record(f"rank {rank}", tuple(at), credentials=credentials) for rank, at in enumerate(found, 1)]
+        sys.argv = [program, *arguments]
+        sys.path[0] = str(Path(program).resolve().parent)
+        runpy.run_path(program, run_name="__main__")
+        return 0
+    finally:
+        for rank in range(1, comm.Get_size()):
+            comm.send(None, rank)
+
+
+def _serve(comm: Any, workers: int) -> int:
+    """Be a peer until rank 0 has ended."""
+    token = comm.bcast(None)
+    # `serve` looks for addresses itself only when it announces them.
+    from woolexec.mesh.server.listening import reachable
+
+    command = [sys.executable, "-m", "woolexec", "serve", "--bind=0.0.0.0:0", "--token-file=-", "--lifeline", "--json"]
+    command += [f"--workers={workers}", "--log-level=warning"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        peer.stdin.write(token + b"\n")
+        peer.stdin.flush()
+        line = peer.stdout.readline()
+        comm.gather(reachable(json.loads(line)["address"]) if line else f"rank {comm.Get_rank()} could not serve")
+        ended = comm.irecv(source=0)
+        while not ended.test()[0]:
+            time.sleep(_LOOK)
+        peer.stdin.close()
+        peer.wait(_ENDING)
+    return 0
+
+
+if __name__ == "__main__":
+    # The module that peers="mpi://" asks is not this one, which is `__main__`.
+    sys.exit(importlib.import_module("woolexec.mpi").main())
