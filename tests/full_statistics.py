@@ -29,7 +29,9 @@ FULL = Statistics(
         FunctionStatistics("never_ended", lost=1),
     ),
     workers=(
-        WorkerStatistics(101, "here", "running", "task", 1.5, 3, "", 12, 30 << 20, 12.5, 900.0),
+        WorkerStatistics(
+            101, "here", "running", "task", 1.5, 3, "", 12, 30 << 20, 12.5, 900.0, progress=(2, 10, "text")
+        ),
         WorkerStatistics(102, "here", "lost", ended=950.0, started=900.0, lost="was killed by SIGKILL"),
     ),
     peers=(PeerStatistics("node1:7437", "node1/abc", "node1", 8, 3, 2, round_trip=0.0012, bytes_sent=2000),),

@@ -35,7 +35,9 @@ def test_names_of_others_are_no_markup_and_move_no_cursor():
     statistics = replace(
         FULL,
         functions=(FunctionStatistics(HOSTILE, count=1),),
-        workers=(WorkerStatistics(1, "here", "running", HOSTILE, lost=HOSTILE, actor=HOSTILE),),
+        workers=(
+            WorkerStatistics(1, "here", "running", HOSTILE, lost=HOSTILE, actor=HOSTILE, progress=(1, 2, HOSTILE)),
+        ),
         peers=(PeerStatistics(HOSTILE, HOSTILE, HOSTILE),),
     )
     shown = text(statistics, 300)

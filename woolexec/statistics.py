@@ -78,6 +78,7 @@ class WorkerStatistics:
 
     `state` is ``"starting"``, ``"idle"``, ``"running"``, ``"waiting"`` (its task waits for tasks of its own),
     ``"ending"`` or ``"lost"``.  `task` is the name of the task in its main thread, which has run for `seconds`;
+    `progress` is what that has said with `woolexec.progress`: how much is done, of how much, and a text.
     `coroutines` is the number of coroutines and streams that it runs beside that.  `done` is the number of calls that
     have ended there: one task, or items of a `map` that were sent together.  `memory` is the part of the memory that is
     its own (the proportional set size, on Linux; elsewhere the resident set size) in bytes, and `cpu` its processor
@@ -98,6 +99,7 @@ class WorkerStatistics:
     started: float = 0.0
     ended: float | None = None
     lost: str = ""
+    progress: tuple[float, float | None, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +199,13 @@ class Statistics:
         :raises TypeError: if something is missing
         """
         kinds: dict[str, Any] = {"tasks": TaskStatistics, "values": ValueStatistics}
-        rows: dict[str, Any] = {"workers": WorkerStatistics, "peers": PeerStatistics}
+        rows: dict[str, Any] = {"peers": PeerStatistics}
         made: dict[str, Any] = dict(data)
         for name, kind in kinds.items():
             made[name] = _known(kind, data.get(name, {}))
         for name, kind in rows.items():
             made[name] = tuple(_known(kind, each) for each in data.get(name, ()))
+        made["workers"] = tuple(_worker(each) for each in data.get("workers", ()))
         made["functions"] = tuple(_function(each) for each in data.get("functions", ()))
         found: Self = _known(cls, made)
         return found
@@ -227,6 +230,14 @@ def _plain(value: Any) -> Any:
 def _known(kind: Any, data: Any) -> Any:
     names = {each.name for each in fields(kind)}
     return kind(**{name: value for name, value in dict(data).items() if name in names})
+
+
+def _worker(data: dict[str, Any]) -> WorkerStatistics:
+    made = dict(data)
+    if made.get("progress") is not None:
+        made["progress"] = tuple(made["progress"])
+    found: WorkerStatistics = _known(WorkerStatistics, made)
+    return found
 
 
 def _function(data: dict[str, Any]) -> FunctionStatistics:

@@ -104,6 +104,9 @@ def workers(statistics: Any) -> Table:
     rows = []
     for each in statistics.workers:
         task = each.task or (f"actor {each.actor}" if each.actor else "")
+        if each.progress is not None:
+            done, total, text = each.progress
+            task += f" {done:g}" + ("" if total is None else f"/{total:g}") + (f" {text}" if text else "")
         if each.coroutines:
             task += f"{' ' if task else ''}(+{each.coroutines} coroutines)"
         until = each.ended or statistics.time

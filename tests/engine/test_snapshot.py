@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.faults.tasks import SOON, die, double, double_beside, eventually, hold, nap, release, throw, wait_held
-from woolexec import PeerPoolExecutor, Statistics
+from woolexec import PeerPoolExecutor, Statistics, progress
 
 
 def function(pool, name):
@@ -224,3 +224,21 @@ def test_worker_that_is_stopped_is_still_seen():
         finally:
             os.kill(pid, signal.SIGCONT)
         assert worker.pid == pid
+
+
+def say_and_hold(done, total, folder):
+    progress(done, total, "text")
+    hold(folder)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [((3, 10), (3, 10, "text")), ((0.5, None), (0.5, None, "text")), ((float("nan"), 1), None)]
+)
+def test_worker_is_as_far_as_its_task_has_said(worked, tmp_path, said, expected):
+    assert [each.progress for each in worked.statistics().workers] == [None]
+    task = worked.submit(say_and_hold, *said, tmp_path)
+    wait_held(tmp_path)
+    assert eventually(lambda: any(each.task for each in worked.statistics().workers))
+    assert eventually(lambda: [each.progress for each in worked.statistics().workers] == [expected])
+    release(tmp_path)
+    task.result(SOON)

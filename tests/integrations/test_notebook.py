@@ -51,6 +51,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=PATIENCE)
         self.written = {}
         self.errors = {}
+        self.results = {}
         self.ended = set()
 
     def start(self, code):
@@ -76,6 +77,8 @@ class Kernel:
             cell, content = message["parent_header"].get("msg_id"), message["content"]
             if message["msg_type"] == "stream" and cell in self.written:
                 self.written[cell][content["name"]] += content["text"]
+            elif message["msg_type"] == "execute_result":
+                self.results[cell] = content["data"]
             elif message["msg_type"] == "error":
                 self.errors[cell] = content["ename"]
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
@@ -148,6 +151,12 @@ def test_interrupt_ends_the_wait_of_a_cell_and_the_pool_goes_on(kernel):
     assert kernel.errors[cell] == "KeyboardInterrupt"
     after = kernel.run("print(pool.submit(abs, -1).result())")
     assert kernel.written[after]["stdout"] == "1\n"
+
+
+def test_statistics_are_a_table(kernel):
+    cell = kernel.run("pool.submit(speak, 'counted').result(); pool.statistics()")
+    assert "<table" in kernel.results[cell]["text/html"]
+    assert "speak" in kernel.results[cell]["text/html"]
 
 
 def test_pool_that_is_to_inherit_does_so(kernel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import isfinite
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -122,11 +123,20 @@ def _worker(worker: Worker) -> WorkerStatistics:
         state=state,
         task="" if call is None else call.name,
         seconds=None if began is None else monotonic() - began,
+        progress=_progress(call),
         coroutines=coroutines,
         actor="" if worker.actor is None else worker.actor.name,
         done=worker.done,
         started=time() - (monotonic() - worker.born),
     )
+
+
+def _progress(call: Call | None) -> tuple[float, float | None, str] | None:
+    """Return what a task has said of how far it is, if it has, and if JSON can hold it."""
+    said = getattr(call, "progress", None)  # the call has it only then
+    if said is None or not isfinite(said.done) or not isfinite(said.total or 0):
+        return None
+    return said.done, said.total, said.text
 
 
 def _current(worker: Worker) -> Call | None:
