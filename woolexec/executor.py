@@ -32,9 +32,11 @@ from woolexec.api.parameters import (
     output_choice,
     setup_of,
     store_limits,
+    terminal_for,
     upkeep_of,
     worker_limit,
 )
+from woolexec.api.seeing_in import SeeingIn
 from woolexec.api.task_executor import ambient
 from woolexec.checks import count, integer, positive_seconds, seconds
 from woolexec.cpus import usable_cpus
@@ -54,14 +56,13 @@ if TYPE_CHECKING:
 
     from woolexec.api.parameters import PeersArgument
     from woolexec.core.policies import Placement
-    from woolexec.core.task_stack import Stacks
     from woolexec.engine.process import WorkerProcess
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.observe.trace import Trace
 
 
-class PeerPoolExecutor(EngineExecutor):
+class PeerPoolExecutor(EngineExecutor, SeeingIn):
     """
     A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
 
@@ -126,6 +127,8 @@ class PeerPoolExecutor(EngineExecutor):
     :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as
         `run` and `map_async` do in an event loop; there `submit` raises `PoolFullError`.  Tasks of tasks and those that
         done-callbacks submit never wait; None: no limit
+    :param debug: let `breakpoint` and `pdb.set_trace` in tasks on this machine use the terminal, one task at a time, if
+        it is the standard input of this program; else they raise an error
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -162,6 +165,7 @@ class PeerPoolExecutor(EngineExecutor):
         output: Literal["auto", "caller"] | None = "auto",
         prefix: str | None = "auto",
         max_outstanding: int | None = None,
+        debug: bool = False,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -178,7 +182,7 @@ class PeerPoolExecutor(EngineExecutor):
         if max_outstanding is not None:
             max_outstanding = count("max_outstanding", max_outstanding, "an integer or None")
         upkeep = upkeep_of(max_memory_per_child, memory_limit, idle_timeout, min_workers, finalizer)
-        variables = checked_environment(environment)
+        variables = checked_environment(environment) | terminal_for(debug=debug)
         if mark is not None:
             variables[RESULTS] = results
         choice = output_choice(output, prefix, has_peers=peers is not None)
@@ -235,26 +239,6 @@ class PeerPoolExecutor(EngineExecutor):
         if self._engine.forked:
             raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(integer("count", count), seconds("timeout", timeout))
-
-    def stacks(self, timeout: float = 2.0) -> Stacks:
-        """
-        Return what runs in the workers and at the peers, each task with its stack, those that run longest first.
-
-        Tasks are not stopped for it.  What does not answer is named, with the reason as far as it is known.
-
-        :param timeout: seconds that workers and peers have to answer
-        :raises ValueError: if `timeout` is not above 0
-        :raises RuntimeError: in a forked child
-        """
-        from woolexec.api.stacks import stacks
-
-        return stacks(self._engine, timeout)
-
-    async def stacks_async(self, timeout: float = 2.0) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
-        """Do as `stacks` without blocking the event loop."""
-        from woolexec.api.stacks import stacks_async
-
-        return await stacks_async(self._engine, timeout)
 
     def trace(self, path: str | os.PathLike[str]) -> Trace:
         """
@@ -348,16 +332,6 @@ class PeerPoolExecutor(EngineExecutor):
         if interrupted:
             self._interrupt(exc_info[0])
         self.shutdown(wait=True, cancel_futures=interrupted)
-
-    def _interrupt(self, error: object) -> None:
-        """Interrupt the tasks; after Ctrl-C say where they were."""
-        try:
-            if isinstance(error, KeyboardInterrupt):
-                from woolexec.api.stacks import note_what_runs
-
-                note_what_runs(self._engine, error)
-        finally:
-            self._engine.interrupt()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

@@ -211,6 +211,7 @@ def test_tasks_that_run_longest_come_first(tmp_path):
         first.result(), second.result()
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_c_code_that_keeps_the_gil_is_shown_all_the_same_and_coroutines_are_marked(tmp_path):
     with PeerPoolExecutor(1) as pool:
@@ -293,6 +294,7 @@ def spin():
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [spin, sleep_long])
 def test_error_of_a_timeout_has_the_last_stack(function):
     with PeerPoolExecutor(1) as pool, pytest.raises(TimeoutError) as caught:

@@ -144,6 +144,15 @@ def checked_environment(environment: Any) -> dict[str, str]:
     return dict(environment)
 
 
+def terminal_for(*, debug: bool) -> dict[str, str]:
+    """Return the environment variables of workers whose tasks may use the terminal."""
+    if not debug:
+        return {}
+    from woolexec.platform import terminal
+
+    return {terminal.VARIABLE: terminal.of_stdin()}
+
+
 def byte_limit(name: str, limit: Any) -> int | None:
     """
     Return a limit in bytes, checked.

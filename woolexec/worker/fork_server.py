@@ -32,6 +32,7 @@ import os
 import sys
 from time import monotonic
 
+from woolexec.platform import terminal
 from woolexec.platform.ipc import (
     DONT_WAIT,
     READABLE,
@@ -252,6 +253,9 @@ def _load_next() -> None:
 _unloaded: list[str] = []
 """Modules of the standard library that are to be imported when there is time."""
 
+_terminal = os.environ.get(terminal.VARIABLE, "")
+"""The terminal that tasks may use."""
+
 _settings = b""
 _adopts = False
 """What a worker leaves behind ends with it, even what has left its process group: the caller is a peer.  Where memory
@@ -292,6 +296,8 @@ def _reap(control: socket.socket, workers: dict[int, int]) -> None:
         exitcode = reap_group(pid)
         if exitcode is not None:
             del workers[worker]
+            if _terminal:
+                terminal.give_back(_terminal, pid)
             _report(control, RECORD.pack(EXITED, worker, exitcode))
     if _adopts:
         kill_children_but(workers.values())

@@ -34,7 +34,7 @@ from woolexec.wire.handlers import Handlers
 from woolexec.wire.shared_page import CRASH, DUMPS, SharedPage
 from woolexec.wire.unpickling import loads, restrict
 from woolexec.wire.values import WithValues
-from woolexec.worker import missing_names, nested_tasks
+from woolexec.worker import debugging, missing_names, nested_tasks
 from woolexec.worker.frame_reader import Reading
 from woolexec.worker.import_path import follow_path
 from woolexec.worker.interrupts import Interrupts
@@ -271,6 +271,7 @@ def main(sock: socket.socket, descriptors: socket.socket, page_fd: int) -> None:
         from woolexec.wire.plain_results import untrusted
 
         nested_tasks.mark = untrusted
+    debugging.install()
     try:
         worker = Worker(sock, descriptors, page_fd)
         on_signal(SIGURG, worker.urged)

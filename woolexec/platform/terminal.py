@@ -1,0 +1,71 @@
+"""What the package needs of a POSIX system for the terminal: whose turn it is, and who gets what is typed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Iterator
+    from typing import TextIO
+else:  # faster to import, as in `posix`
+    import _signal as signal
+
+VARIABLE = "WOOLEXEC_WORKER_TERMINAL"
+"""Environment variable of workers with the path of the terminal that tasks may use."""
+
+
+def of_stdin() -> str:
+    """Return the path of the terminal that is this program's standard input; empty if it is none."""
+    try:
+        return os.ttyname(sys.__stdin__.fileno()) if sys.__stdin__ is not None else ""
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+@contextlib.contextmanager
+def taken(path: str) -> Iterator[tuple[TextIO, TextIO]]:
+    """
+    Have the terminal for a block, when nobody else has it any more.
+
+    :return: files for reading from it and for writing to it
+    :raises OSError: if it cannot be opened, or is not that of this session
+    """
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(fd, closefd=True) as stdin, open(os.dup(fd), "w", buffering=1) as stdout:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        before = os.tcgetpgrp(fd)
+        _bring_to_front(fd, os.getpgrp())
+        try:
+            yield stdin, stdout
+        finally:
+            _bring_to_front(fd, before)
+
+
+def give_back(path: str, group: int) -> None:
+    """Bring the parent's process group to the front, if a group that has ended is there."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if os.tcgetpgrp(fd) == group:
+            _bring_to_front(fd, os.getpgid(os.getppid()))
+    except OSError:  # the program has ended, or has another terminal by now
+        pass
+    finally:
+        os.close(fd)
+
+
+def _bring_to_front(fd: int, group: int) -> None:
+    """Let a process group get what is typed; who is not in the front may not do that unless it blocks a signal."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    try:
+        os.tcsetpgrp(fd, group)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
