@@ -250,6 +250,32 @@ def test_kept_values_go_through_the_client_where_hosts_cannot_reach_each_other(h
         assert three.run(KEPT, everywhere(one.address, two.address), **client) == ["through"]
 
 
+@pytest.mark.slow
+def test_doctor_names_the_peers_that_cannot_reach_each_other(hosts, tls, client):
+    one, two, three = hosts
+    with one.serving("--bind", "0.0.0.0:7437", *tls), two.serving("--bind", "0.0.0.0:7437", *tls):
+        addresses = [f"{host.address}:7437" for host in (one, two)]
+        assert "each reaches the others" in doctor(three, addresses, client)
+        ip("-n", one.name, "route", "add", "unreachable", f"{two.address}/32")
+        said = doctor(three, addresses, client)
+    # What two sends to one is not answered either: no packet goes the other way.
+    assert [f"note  {a} cannot reach {b}" in said for a, b in (addresses, addresses[::-1])] == [True, True]
+    assert "goes through your program, which is slower" in said
+
+
+def doctor(host, addresses, client):
+    ran = subprocess.run(
+        host.command("-m", "woolexec", "doctor", *addresses),
+        env={**os.environ, **client},
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 PUT = """
 import json, os, sys
 from pathlib import Path
