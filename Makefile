@@ -62,9 +62,10 @@ $(VENV)/.run: pyproject.toml
 	@$(PIP) install --constraint $(VENV)/lowest.txt -e .
 	@touch $@
 
+EXTRAS ?= test
 $(VENV)/.test: pyproject.toml | $(VENV)/.run
 	@echo "installing what the tests need into $(VENV): less than a minute"
-	@$(PIP) install --constraint $(VENV)/lowest.txt -e '.[test]'
+	@$(PIP) install --constraint $(VENV)/lowest.txt -e '.[$(EXTRAS)]'
 	@touch $(VENV)/.run $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.test
