@@ -15,7 +15,7 @@ from .memory import IDLE, OUTSTANDING
 from .scale import SCALE
 from .start import START
 from .throughput import MAP, MAP_CHUNKED, SUBMIT
-from .values import CHAIN, PUT, SHARED, TREE
+from .values import CHAIN, HANDED, PUT, SHARED, TREE
 
 if TYPE_CHECKING:
     from .workload import Workload
@@ -35,6 +35,7 @@ WORKLOADS: tuple[Workload, ...] = (
     PUT,
     CHAIN,
     TREE,
+    HANDED,
     GRAPH,
     GRAPH_DISTRIBUTED,
     GRAPH_SUBMIT,

@@ -132,6 +132,26 @@ def tree_times(contender: Contender, *, leaves: int, kilobytes: int) -> Sample:
     return {"tree": took[False] / took[True]}
 
 
+def handed_times(contender: Contender, *, megabytes: int, trips: int) -> Sample:
+    """Make a large value at one peer and use it at another, through the caller and straight: the ratio of the times."""
+    from woolexec import Credentials, PeerPoolExecutor
+    from woolexec.cli.local_peers import address_of
+    from woolexec.mesh.link import fd_passing
+
+    with mock.patch.object(fd_passing, "boot_id", str), contextlib.ExitStack() as stack:
+        peers = [address_of(stack.enter_context(far_peer())) for _ in range(2)]
+        pool = stack.enter_context(PeerPoolExecutor(0, peers=peers, credentials=Credentials(), compression=None))
+        pool.wait_for_peers(2, 20)
+        one, other = (link.name for link in pool._engine.scheduler.links)
+
+        def hand_over(keep: bool) -> int:
+            made = pool.with_options(keep=keep, at=one).submit(work.block, 1, megabytes * 1_000_000)
+            return int(pool.with_options(at=other).submit(work.first, made).result())
+
+        through, straight = (min(timed(hand_over, keep)[0] for _ in range(trips)) for keep in (False, True))
+    return {"handed": through / straight}
+
+
 SHARED = Workload(
     name="shared",
     probe=shared_rate,
@@ -189,6 +209,26 @@ TREE = Workload(
     ),
     size={"leaves": 1024, "kilobytes": 1024},
     quick={"leaves": 16, "kilobytes": 128},
+    contenders=("woolexec",),
+    libraries=False,
+    missing=no_numpy,
+)
+
+HANDED = Workload(
+    name="handed",
+    probe=handed_times,
+    figures=(
+        Figure(
+            "handed",
+            "1 GB from one peer to another, as on other hosts: through the caller, straight (ratio)",
+            "times",
+            "higher",
+            (Goal(1.8, None),),
+            reference=None,
+        ),
+    ),
+    size={"megabytes": 1000, "trips": 3},
+    quick={"megabytes": 2, "trips": 1},
     contenders=("woolexec",),
     libraries=False,
     missing=no_numpy,
