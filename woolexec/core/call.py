@@ -144,19 +144,22 @@ class Function:
 
     def observe(self, seconds: float) -> None:
         """Include the run time of one item in the average, unless it is none: another process has said it."""
-        if not 0.0 <= seconds <= _LONGEST:
+        if not 0.0 <= seconds <= LONGEST:
             return
         mean = self.seconds
-        self.seconds = seconds if mean is None else mean + 0.25 * (seconds - mean)
+        self.seconds = seconds if mean is None else mean + LEARN * (seconds - mean)
 
 
-_LONGEST = 1e9
+LONGEST = 1e9
 """Seconds: no call runs as long."""
+
+LEARN = 0.25
+"""The weight of the last run time in the average of a function."""
 
 
 def run_time(seconds: float) -> float:
     """Return the run time that another process has said; 0.0 if it is none, such as NaN."""
-    return seconds if 0.0 <= seconds <= _LONGEST else 0.0
+    return seconds if 0.0 <= seconds <= LONGEST else 0.0
 
 
 RANKED = Line(ranked=True)

@@ -8,7 +8,7 @@ step; nothing happens between steps.
 from __future__ import annotations
 
 from woolexec.core.batching import span_size
-from woolexec.core.call import DONE, SENT, UNCERTAIN, Call, Chunk, run_time
+from woolexec.core.call import DONE, LEARN, LONGEST, SENT, UNCERTAIN, Call, Chunk, run_time
 from woolexec.core.ready_queue import ReadyQueue
 
 TYPE_CHECKING = False
@@ -96,13 +96,19 @@ class Group:
         if call is None:
             return None
         place.gone(number, len(call.payload))
-        # For each call, two calls of methods less: that pays for the counting of calls.
+        # What is written out here saves each call four calls of functions, which pays for the counting of calls.
         if call.state is SENT:
             call.state = DONE
         else:
             call.move("finish")
-        call.cost = run_time(seconds)  # what it took, where it was what was expected
-        call.function.observe(seconds / call.count if call.count else seconds)
+        function = call.function
+        if call.count or not 0.0 <= seconds <= LONGEST:
+            function.observe(seconds / (call.count or 1))
+            seconds = run_time(seconds)
+        else:
+            mean = function.seconds
+            function.seconds = seconds if mean is None else mean + LEARN * (seconds - mean)
+        call.cost = seconds  # what it took, where it was what was expected
         if place.above == number:
             place.above = 0
         if self.queue.children:
