@@ -8,7 +8,7 @@ from woolexec.engine import peer_runs
 from woolexec.engine.peer_runs import PeerRuns, report_runs
 from woolexec.engine.recorder import LOST, RETURNED
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Clock, Ran
+from woolexec.wire.trace_frames import Clock, Ran
 
 
 def submits(count):

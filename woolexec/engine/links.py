@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.pinning import Pinning
 from woolexec.engine.lineage import Lineage
+from woolexec.engine.outcomes import OF_LINK
+from woolexec.wire.trace_frames import Clock, Ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,10 +17,20 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.offer import Offer
     from woolexec.core.place import Place
+    from woolexec.engine.outcomes import Outcomes
     from woolexec.engine.recorder import Recorder, Run
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.errors import WorkerLostError
+
+
+def _reported(outcomes: Outcomes, link: Remote, frame: Any) -> None:
+    """Handle what a peer reports for a trace; one that has ended meanwhile needs it no more."""
+    if outcomes.on_report is not None:
+        outcomes.on_report(link, frame)
+
+
+OF_LINK.update({Clock: _reported, Ran: _reported})  # here: pools without peers need none of these
 
 
 class Linked(Protocol):

@@ -1,7 +1,7 @@
 """
 What workers and peers send: outcomes, items of streams, marks, nested tasks.
 
-`_OF_WORKER` and `_OF_LINK` are the frames that each of them may send, with the method that handles it.
+`_OF_WORKER` and `OF_LINK` are the frames that each of them may send, with the method that handles it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from woolexec.errors import ProtocolError
 from woolexec.futures.call_future import Nobody
 from woolexec.wire.frames import (
     Broken,
-    Clock,
     Inspected,
     Load,
     Log,
     Output,
     Progress,
     Raise,
-    Ran,
     Recalled,
     Resume,
     Return,
@@ -324,7 +322,7 @@ class Outcomes:
 
         :raises ProtocolError: if a frame of this kind is not expected here
         """
-        _OF_LINK[frame.__class__](self, link, frame)
+        OF_LINK[frame.__class__](self, link, frame)
 
     def failed(self, link: Remote, reason: str) -> None:
         """Note that a peer has failed for a reason of its own; it may be avoided because of that."""
@@ -342,11 +340,6 @@ class Outcomes:
                 self.failed(link, frame.reason)
         else:
             self._scheduler.offering.tell_free(link, frame.free)
-
-    def _reported(self, link: Remote, frame: Message) -> None:
-        """Handle what a peer reports for a trace; one that has ended meanwhile needs it no more."""
-        if self.on_report is not None:
-            self.on_report(link, frame)
 
 
 def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
@@ -366,7 +359,7 @@ def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> No
         tell(call)
 
 
-_OF_LINK = Handlers(
+OF_LINK = Handlers(
     "a client's link",
     {
         Return: Outcomes._returned,
@@ -377,8 +370,6 @@ _OF_LINK = Handlers(
         Load: Outcomes._loaded,
         Inspected: lambda outcomes, link, frame: outcomes.on_inspected(link, frame),
         Output: Outcomes._heard_output,
-        Clock: Outcomes._reported,
-        Ran: Outcomes._reported,
         Progress: Outcomes._progressed,
     },
 )

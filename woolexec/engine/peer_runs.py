@@ -13,7 +13,8 @@ from weakref import WeakSet
 
 from woolexec.engine.recorder import RAISED, RETURNED, Recorder, Run, Where
 from woolexec.printable import printable
-from woolexec.wire.frames import Clock, Ran, Trace, encode
+from woolexec.wire.frames import encode
+from woolexec.wire.trace_frames import Clock, Ran, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

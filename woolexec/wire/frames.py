@@ -290,38 +290,6 @@ class Inspected(Frame, number=37):
     refused: str = STRING(11)
 
 
-class Trace(Frame, number=44):
-    """Report the calls of this client that end, or no more."""
-
-    on: bool = BOOL(1)
-    asked: float = DOUBLE(2)
-
-
-class Clock(Frame, number=45):
-    """The answer to Trace: what the peer's clock says."""
-
-    asked: float = DOUBLE(1)
-    now: float = DOUBLE(2)
-
-
-class Ran(Frame, number=46):
-    """A call of this client has ended, here or at a peer that it was passed on to."""
-
-    call: int = FIXED64(1)
-    name: str = STRING(2)
-    outcome: str = STRING(3)
-    count: int = UINT(4)
-    host: str = STRING(5)
-    pid: int = UINT(6)
-    row: int = UINT(7)
-    parent_pid: int = UINT(8)
-    parent_row: int = UINT(9)
-    submitted: float = DOUBLE(10)
-    sent: float = DOUBLE(11)
-    began: float = DOUBLE(12)
-    ended: float = DOUBLE(13)
-
-
 class Log(Frame, number=12):
     """A logging record."""
 

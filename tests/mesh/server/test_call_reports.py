@@ -1,7 +1,7 @@
 from tests.mesh.conftest import CREDENTIALS, joined
 from woolexec.mesh.server.call_reports import report_calls
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Clock, Trace
+from woolexec.wire.trace_frames import Clock, Trace
 
 
 class FakeLinks:

@@ -6,7 +6,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from woolexec.wire.frames import Clock, Ran, Trace
+from woolexec.wire.trace_frames import Clock, Ran, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

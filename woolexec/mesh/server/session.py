@@ -43,11 +43,11 @@ from woolexec.wire.frames import (
     Settings,
     Start,
     Stop,
-    Trace,
     encode,
 )
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.payload import attach
+from woolexec.wire.trace_frames import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,42 @@
+"""
+The frames with which peers report when calls ran; links only.
+
+They are apart from the others because workers, which import those when they start, need none of them.
+"""
+
+from __future__ import annotations
+
+from woolexec.wire.frames import Frame
+from woolexec.wire.protobuf import BOOL, DOUBLE, FIXED64, STRING, UINT
+
+
+class Trace(Frame, number=44):
+    """Report the calls of this client that end, or no more."""
+
+    on: bool = BOOL(1)
+    asked: float = DOUBLE(2)
+
+
+class Clock(Frame, number=45):
+    """The answer to Trace: what the peer's clock says."""
+
+    asked: float = DOUBLE(1)
+    now: float = DOUBLE(2)
+
+
+class Ran(Frame, number=46):
+    """A call of this client has ended, here or at a peer that it was passed on to."""
+
+    call: int = FIXED64(1)
+    name: str = STRING(2)
+    outcome: str = STRING(3)
+    count: int = UINT(4)
+    host: str = STRING(5)
+    pid: int = UINT(6)
+    row: int = UINT(7)
+    parent_pid: int = UINT(8)
+    parent_row: int = UINT(9)
+    submitted: float = DOUBLE(10)
+    sent: float = DOUBLE(11)
+    began: float = DOUBLE(12)
+    ended: float = DOUBLE(13)
