@@ -40,12 +40,12 @@ QUICK ?= tests/core tests/wire tests/futures tests/api tests/engine \
 # Tests of many streams, coroutines and maps in real workers.
 NOT_QUICK ?= tests/futures/test_awaiting.py $(addsuffix .py,$(addprefix tests/api/test_,async_api map_async propagation routines stream))
 # What shows that a wheel is whole: its modules, command line, peers, and the documentation's snippets.
-WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py
+WHEEL_TESTS ?= tests/test_executor.py tests/test_public_surface.py tests/cli tests/docs/test_snippets.py tests/mesh/test_everywhere.py tests/observe/test_dashboard.py
 
 # What shows that the source distribution has its tests, pages and tools.
 SOURCE_TESTS ?= tests/core/test_ready_queue.py tests/test_packaging.py tests/test_release.py tests/docs/test_reference.py
 
-.PHONY: help venv demo quick test test-slow test-all mutate chaos fuzz soak lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
+.PHONY: help venv demo quick test test-slow test-browser test-all mutate chaos fuzz soak lint format types layers docs proto proto-check bench bench-peers sim dist wheel-test clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -97,6 +97,12 @@ test: $(VENV)/.test
 	@echo "the tests take 5 to 11 minutes on two processors; some of them: make test ARGS=tests/core"
 	@$(BIN)/python -m compileall -q woolexec tests
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
+
+# The pages in Debian's Chromium, which .ci/chromium installs where it can.
+test-browser: $(VENV)/.test
+	@.ci/chromium >/dev/null
+	@$(PIP) install 'playwright>=1.45'
+	$(LIMIT) $(BIN)/python $(PYTEST) -m "slow or not slow" -n 0 tests/observe/test_page.py $(ARGS)
 
 test-slow: $(VENV)/.test
 	@$(BIN)/python -m compileall -q woolexec tests

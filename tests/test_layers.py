@@ -90,6 +90,8 @@ DOORS = {
     "mpi4py": ("mpi",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
+    "starlette": ("observe.dashboard",),
+    "uvicorn": ("observe.dashboard",),
     "PyInstaller": ("integrations.pyinstaller.hook-woolexec",),
 }
 LAZY = {"grpc", "zeroconf", "anyio", "cryptography", "dns", "ifaddr", "numpy", "opentelemetry", "rich"}

@@ -67,7 +67,7 @@ METHODS = {
     " results='pickle', store_limit=None, spill_dir=None,"
     " lineage_limit=None, compression='auto', max_memory_per_child=None, memory_limit=None, idle_timeout=None,"
     " min_workers=0, finalizer=None, environment=None, output='auto', prefix='auto', max_outstanding=None,"
-    " debug=False)",
+    " debug=False, dashboard=None)",
     "get": "(self, dsk, keys, **kwargs)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"
@@ -140,7 +140,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 def test_the_methods_of_the_pool_are_these():
     public = {name for name in dir(PeerPoolExecutor) if not name.startswith("_")}
-    assert public | {"__init__"} == set(METHODS)
+    assert public | {"__init__"} == {*METHODS, "dashboard_url"}
     assert {name: shape(getattr(PeerPoolExecutor, name)) for name in METHODS} == METHODS
 
 

@@ -30,6 +30,7 @@ from woolexec.api.parameters import (
     mark_of,
     modules_of,
     output_choice,
+    page_of,
     setup_of,
     store_limits,
     terminal_for,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from woolexec.engine.process import WorkerProcess
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.observe.trace import Trace
+    from woolexec.observe.dashboard import Dashboard
 
 
 class PeerPoolExecutor(EngineExecutor, SeeingIn):
@@ -129,6 +130,10 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         done-callbacks submit never wait; None: no limit
     :param debug: let `breakpoint` and `pdb.set_trace` in tasks on this machine use the terminal, one task at a time, if
         it is the standard input of this program; else they raise an error
+
+    :param dashboard: whether to show what the pool does on a page, at `dashboard_url`: True: at any free port of
+        127.0.0.1; a text: at this ``host:port``, where port 0 is any that is free; None: what WOOLEXEC_DASHBOARD says,
+        or no page.  It needs ``pip install 'woolexec[web]'``
     :raises ValueError: if a number is not above 0, `peers` is empty, a module cannot be shipped, or `results` is
         neither of these
     :raises CredentialsError: if a token or a certificate cannot be used
@@ -166,6 +171,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         prefix: str | None = "auto",
         max_outstanding: int | None = None,
         debug: bool = False,
+        dashboard: bool | str | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -218,7 +224,8 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
 
             self._submission = gated(max_outstanding, self._engine, self._max_workers, limits, future)
         self._submission.has_peers = self._peers is not None
-        self._finalizer = weakref.finalize(self, _abandon, self._engine)
+        self._page = page_of(self, dashboard)
+        self._finalizer = weakref.finalize(self, _abandon, self._engine, self._page)
         self._finalizer.atexit = False
 
     @property
@@ -240,21 +247,10 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
             raise RuntimeError(FORKED_CHILD)
         return self._peers.wait(integer("count", count), seconds("timeout", timeout))
 
-    def trace(self, path: str | os.PathLike[str]) -> Trace:
-        """
-        Return a block, for ``with`` or ``async with``, that writes the timeline of its tasks to a file.
-
-        The file is in the Trace Event format, which Perfetto and chrome://tracing open; ``woolexec timeline`` makes a
-        page of it.  It has a lane for each worker, here and at peers, with the runs of tasks, and how long each waited
-        before.  It is written as tasks end, and complete when the block is left, by whatever.
-
-        :param path: the file, which is replaced if it exists
-        :raises RuntimeError: if tasks are not accepted
-        """
-        from woolexec.observe.trace import Trace
-
-        self._submission.check()
-        return Trace(self._engine, path)
+    @property
+    def dashboard_url(self) -> str | None:
+        """The URL of the page, with the token that opens it; None: there is no page."""
+        return None if self._page is None else self._page.url
 
     def shutdown(
         self,
@@ -309,6 +305,8 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel)
         self._submission.functions.clear()
+        if self._page is not None:
+            self._page.close()
 
     def __enter__(self) -> Self:
         self._outer.append(ambient.set(self))
@@ -376,5 +374,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         self._engine.end_workers(number)
 
 
-def _abandon(engine: Engine) -> None:
+def _abandon(engine: Engine, page: Dashboard | None) -> None:
     engine.shutdown(wait=False, cancel=False, close_streams=False)  # open streams can still be pulled to their end
+    if page is not None:
+        page.close()

@@ -85,6 +85,18 @@ def test_demo_on_some_files(capsys):
     assert set(figures["seconds"]) == {"PeerPoolExecutor", "ProcessPoolExecutor", "serially"}
 
 
+def test_demo_ends_with_the_timeline_of_its_own_run(capsys, tmp_path):
+    page = tmp_path / "demo.html"
+    assert cli.main(["demo", "--workers", "2", "--limit", "20", "--timeline", str(page)]) == 0
+    text = capsys.readouterr().out
+    assert re.search(
+        r"how busy each worker was during the first run\n\n  workers on .*\n  worker \d+ +[ ▁▂▃▄▅▆▇█]+\n", text
+    )
+    assert f"open {page} in a browser" in text
+    assert "WOOLEXEC_DASHBOARD=1 woolexec demo" in text
+    assert '"measure"' in page.read_text()
+
+
 @pytest.mark.slow
 def test_demo_on_peers(capsys):
     assert cli.main(["demo", "--workers", "2", "--limit", "40", "--peers", "2", "--json"]) == 0

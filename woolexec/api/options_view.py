@@ -11,6 +11,7 @@ from woolexec.api.task_executor import current_executor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Coroutine, Generator, Iterable
     from typing import Any, ParamSpec, Self, TypeVar, overload
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from woolexec.api.map_batches import ChunkSender
     from woolexec.core.call import Function
     from woolexec.futures.call_future import CallFuture
+    from woolexec.observe.trace import Trace
     from woolexec.options import TaskOptions
     from woolexec.statistics import Statistics
 
@@ -85,6 +87,22 @@ class EngineExecutor(PoolExecutor):
         :raises RuntimeError: in a forked child
         """
         return self._pool._submission.statistics()
+
+    def trace(self, path: str | os.PathLike[str]) -> Trace:
+        """
+        Return a block, for ``with`` or ``async with``, that writes the timeline of its tasks to a file.
+
+        The file is in the Trace Event format, which Perfetto and chrome://tracing open; ``woolexec timeline`` makes a
+        page of it.  It has a lane for each worker, here and at peers, with the runs of tasks, and how long each waited
+        before.  It is written as tasks end, and complete when the block is left, by whatever.
+
+        :param path: the file, which is replaced if it exists
+        :raises RuntimeError: if tasks are not accepted
+        """
+        from woolexec.observe.trace import Trace
+
+        self._submission.check()
+        return Trace(self._submission.engine, path)
 
     @overload
     def run_on_all(

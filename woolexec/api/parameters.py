@@ -23,9 +23,26 @@ if TYPE_CHECKING:
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.client.peers import Peers
     from woolexec.mesh.security.credentials import Credentials
+    from woolexec.observe.dashboard import Dashboard
     from woolexec.worker.setup import Setup
 
     PeersArgument = str | Discovery | Iterable[str | Discovery]
+
+
+def page_of(pool: Any, dashboard: bool | str | None) -> Dashboard | None:  # noqa: FBT001  # as the executor takes it
+    """
+    Open the page of a pool, if that is wanted: ``dashboard=``, or what the environment says.
+
+    :raises TypeError: if it is neither a text, a truth value nor None
+    :raises ValueError: if it is no address
+    :raises ImportError: if a package for it is missing
+    :raises OSError: if it cannot listen there
+    """
+    if dashboard is False or (dashboard is None and not os.environ.get("WOOLEXEC_DASHBOARD")):
+        return None
+    from woolexec.observe.pool_page import open_page  # not before somebody wants it
+
+    return open_page(pool, dashboard)
 
 
 def worker_limit(max_workers: Any, *, has_peers: bool) -> int:

@@ -103,10 +103,11 @@ def _print_timeline(trace: str, page: str | None) -> None:
     with open(trace, encoding="utf-8") as lines:
         for line in lanes_of(events_of(lines), _TIMELINE):
             print(line)
+    print("\n  To watch the pool while it runs: WOOLEXEC_DASHBOARD=1 woolexec demo prints the address of a page.")
     if page is None:
-        print("\n  To see each task: woolexec demo --timeline demo.html, and open that file in a browser.")
+        print("  To see each task: woolexec demo --timeline demo.html, and open that file in a browser.")
     else:
-        print(f"\n  To see each task, open {page} in a browser.")
+        print(f"  To see each task, open {page} in a browser.")
 
 
 def _timed(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from woolexec.observe.palette import as_css
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def read(name: str) -> str:
@@ -30,20 +30,25 @@ def policy_of(style: str, script: str, *, connect: str = "'none'") -> str:
     )
 
 
-def one_file(
+def page_and_policy(
     page: str, *, scripts: Sequence[str], styles: Sequence[str] = (), connect: str = "'none'", **texts: str
-) -> str:
+) -> tuple[str, str]:
     """
-    Return a page with its styles and scripts.
+    Return a page with its styles and scripts, and the policy under which only these run.
 
-    :param texts: what replaces ``{{name}}`` in the page, escaped by the caller
+    :param connect: where its script may connect to
+    :param texts: what replaces ``{{name}}`` in the page and in its scripts, escaped by the caller
     """
     style = as_css() + "".join(map(read, ("base.css", *styles)))
-    script = "".join(map(read, scripts))
-    parts = {"style": style, "script": script, "policy": policy_of(style, script, connect=connect), **texts}
-    first, *rest = read(page).split("{{")
+    script = _filled("".join(map(read, scripts)), texts)
+    policy = policy_of(style, script, connect=connect)
+    return _filled(read(page), {"style": style, "script": script, "policy": policy, **texts}), policy
+
+
+def _filled(template: str, texts: Mapping[str, str]) -> str:
+    first, *rest = template.split("{{")
     made = [first]
-    for piece in rest:  # once each: what is put in is not looked at again
+    for piece in rest:  # what is put in is not looked at again
         name, _, text = piece.partition("}}")
-        made += (parts[name], text)
+        made += (texts[name], text)
     return "".join(made)

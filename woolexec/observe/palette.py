@@ -33,6 +33,7 @@ STATES = {
     "waiting": Colour("#a86f00", "#dfa63a", 178, "\N{HORIZONTAL ELLIPSIS}"),
     "done": Colour("#1a8058", "#46bd8a", 35, "\N{CHECK MARK}"),
     "failed": Colour("#c2410c", "#f27f50", 202, "\N{MULTIPLICATION SIGN}"),
+    "ending": Colour("#2b2463", "#efe5b4", 230, "-"),
     "lost": Colour("#a02c78", "#e273b8", 169, "!"),
 }
 """By the name of the state, of tasks and of workers.  What is stuck, ended early or refused has the colour of lost."""

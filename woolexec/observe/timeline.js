@@ -195,7 +195,7 @@ class Timeline {
     pen.fillStyle = line; pen.fillRect(0, this.head - 1, width, 1); pen.fillRect(this.left - 1, 0, 1, height);
     pen.fillStyle = soft;
     for (let time = from; time < this.end; time += step) {
-      const text = seconds(time), at = x(time);
+      const text = this.data.label ? this.data.label(time) : seconds(time), at = x(time);
       if (at > this.left - 4 && at + 8 < width) pen.fillText(text, at + 4, this.head / 2);
     }
   }

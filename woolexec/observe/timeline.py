@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from woolexec.engine.recorder import LOST, RAISED, RUNS
-from woolexec.observe.one_file import one_file
+from woolexec.observe.one_file import page_and_policy
 from woolexec.observe.trace_file import ROW
 
 if TYPE_CHECKING:
@@ -41,12 +41,13 @@ def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 def page_of(lines: Iterable[str], title: str) -> str:
     """Return the page for a trace file."""
-    return one_file(
+    page, _ = page_and_policy(
         "timeline.html",
         scripts=("timeline.js", "timeline_page.js"),
         title=html.escape(title),
         data=json.dumps(_data_of(events_of(lines)), separators=(",", ":")).replace("<", "\\u003c"),
     )
+    return page
 
 
 def _data_of(events: Iterable[dict[str, Any]]) -> dict[str, Any]:

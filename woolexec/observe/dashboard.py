@@ -1,0 +1,289 @@
+"""
+The page of a pool: served by a thread of its own, to those who know its token.
+
+::
+
+    thread woolexec-page                                            browsers
+    Watch    asks for a snapshot while somebody looks,   ---------> page.html: one file
+             at most ten times a second                   events -> a snapshot, then what has changed
+
+What a request must have: the token in its URL, and a Host header that names this address.  Without the second, a page
+of somebody else whose name leads to this machine could use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+from functools import cache
+from hmac import compare_digest
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from woolexec.observe.delta import delta
+from woolexec.observe.one_file import page_and_policy
+from woolexec.observe.palette import STATES
+from woolexec.platform.posix import at_fork
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_LEAST = 0.1
+"""Minimum time between two snapshots, in seconds, however many look."""
+
+_USUAL = 0.25
+"""Usual time between two snapshots, in seconds."""
+
+_SHARE = 0.04
+"""Maximum share of the time that is spent on taking snapshots: more costly ones are taken less often."""
+
+_VIEWERS = 64
+"""Maximum number of browsers that look at once."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Watch:
+    """
+    Snapshots, taken while somebody looks; in the page's thread only.
+
+    :param snapshot: returns one, as plain data; None: the pool has ended
+    """
+
+    def __init__(self, snapshot: Callable[[], dict[str, Any] | None]) -> None:
+        self._snapshot = snapshot
+        self._last: dict[str, Any] = {}
+        self._viewers: set[asyncio.Queue[str | None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def events(self) -> AsyncIterator[str]:
+        """Yield the events for one viewer."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue(4)
+        is_first = not self._viewers
+        if is_first and self._take() is None:
+            yield _event("ended", {})
+            return
+        self._viewers.add(queue)
+        if is_first:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        try:
+            yield _event("snapshot", self._last)
+            while (event := await queue.get()) is not None:
+                yield event
+            yield _event("ended", {})
+        finally:
+            self._viewers.discard(queue)
+            if not self._viewers and self._task is not None:
+                self._task.cancel()
+
+    def end(self) -> None:
+        """Tell all viewers that the pool has ended."""
+        for queue in self._viewers:
+            _replace_all(queue, None)
+
+    @property
+    def is_full(self) -> bool:
+        """No more viewers are admitted."""
+        return len(self._viewers) >= _VIEWERS
+
+    def _take(self) -> dict[str, Any] | None:
+        """Take a snapshot; return what has changed, or None if the pool has ended."""
+        new = self._snapshot()
+        if new is None:
+            return None
+        changed = delta(self._last, new)
+        self._last = new
+        return changed
+
+    async def _run(self) -> None:
+        while True:
+            began = monotonic()
+            try:
+                changed = self._take()
+            except Exception:  # viewers are not left with what is old
+                logging.getLogger("woolexec").warning("the page of a pool has failed", exc_info=True)
+                changed = None
+            took = monotonic() - began
+            if changed is None:
+                self.end()
+                return
+            for queue in self._viewers:
+                if queue.full():  # it is slow: it gets a whole snapshot when it has read these
+                    _replace_all(queue, _event("snapshot", self._last))
+                else:
+                    queue.put_nowait(_event("delta", changed))
+            await asyncio.sleep(pause_after(took))
+
+
+def pause_after(took: float) -> float:
+    """Return how long to wait after a snapshot that took so many seconds."""
+    return max(_LEAST, _USUAL - took, took / _SHARE)
+
+
+def _event(kind: str, data: Any) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+
+
+def _replace_all(queue: asyncio.Queue[str | None], event: str | None) -> None:
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(event)
+
+
+class Guard:
+    """
+    Lets only requests pass that know the token and name this address.
+
+    :param hosts: what the Host header may be
+    """
+
+    def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
+        self._app, self._token, self._hosts = app, token, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reason = self._refuses(scope)
+        app: Any = self._app if reason is None else PlainTextResponse(reason[1], reason[0], headers=_HEADERS)
+        await app(scope, receive, send)
+
+    def _refuses(self, scope: Scope) -> tuple[int, str] | None:
+        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
+            return 400, "this address goes by another name: use the URL that the pool gives"
+        if scope["method"] not in {"GET", "HEAD"}:
+            return 405, "the page only shows"
+        given = dict(part.split(b"=", 1) for part in scope["query_string"].split(b"&") if b"=" in part).get(
+            b"token", b""
+        )
+        if not compare_digest(given, self._token.encode()):
+            return 403, "the token is missing or wrong: use the URL that the pool gives"
+        return None
+
+
+@cache
+def page() -> tuple[str, str]:
+    """Return the page and its content security policy."""
+    signs = json.dumps({state: colour.sign for state, colour in STATES.items()})
+    return page_and_policy(
+        "page.html", scripts=("timeline.js", "page.js"), styles=("page.css",), connect="'self'", signs=signs
+    )
+
+
+class Dashboard:
+    """
+    A page, from now until `close`.
+
+    :param address: ``host:port``, where port 0 is any that is free
+    :param snapshot: see `Watch`
+    :param stacks: returns the stacks of the running tasks, longest first; None: they cannot be seen
+    :raises OSError: if it cannot listen there
+    """
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        snapshot: Callable[[], dict[str, Any] | None],
+        stacks: Callable[[], list[dict[str, Any]]] | None = None,
+    ) -> None:
+        self._stacks = stacks
+        self._watch = Watch(snapshot)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._sock = socket.create_server(address, family=family)
+        host, port = self._sock.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        token = secrets.token_urlsafe(24)
+        self.url = f"http://{name}:{port}/?token={token}"
+        hosts = frozenset(f"{each}:{port}" for each in (name, address[0].lower(), "localhost", "127.0.0.1", "[::1]"))
+        routes = [Route("/", self._page), Route("/events", self._events), Route("/stacks", self._all_stacks)]
+        config = uvicorn.Config(
+            Guard(Starlette(routes=routes), token, hosts),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            timeout_graceful_shutdown=1,
+            limit_concurrency=4 * _VIEWERS,
+        )
+        self._server = _Server(config)
+        self._loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
+        _open.add(self)
+        self._thread = threading.Thread(target=self._run, name="woolexec-page", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with contextlib.closing(self._loop), contextlib.closing(self._sock):
+            self._loop.run_until_complete(self._server.serve([self._sock]))
+
+    def close(self) -> None:
+        """Tell those who look that the pool has ended, and serve no more."""
+        if os.getpid() != self._pid:  # a fork: it is the parent's
+            return
+        self._server.should_exit = True
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            self._loop.call_soon_threadsafe(self._watch.end)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(5.0)
+
+    async def _page(self, _: Request) -> Response:
+        text, policy = page()
+        headers = {**_HEADERS, "Content-Security-Policy": policy}
+        return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+    async def _events(self, _: Request) -> Response:
+        if self._watch.is_full:
+            return PlainTextResponse("too many look at this page already", 503, headers=_HEADERS)
+        return StreamingResponse(self._watch.events(), media_type="text/event-stream", headers=_HEADERS)
+
+    async def _all_stacks(self, _: Request) -> Response:
+        if self._stacks is None:
+            return PlainTextResponse("this pool cannot show them", 501, headers=_HEADERS)
+        return JSONResponse(await asyncio.to_thread(self._stacks), headers=_HEADERS)
+
+
+_open: WeakSet[Dashboard] = WeakSet()
+
+
+def _forget() -> None:
+    """Close in a forked child what would keep the address in use after the end of the parent."""
+    for page in list(_open):
+        page._sock.close()
+
+
+at_fork(after_in_child=_forget)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals of the program alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Do nothing."""
+        yield

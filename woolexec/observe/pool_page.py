@@ -1,0 +1,89 @@
+"""The page of an executor: what it shows, and where it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import weakref
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from woolexec.observe.page_data import page_data
+
+if TYPE_CHECKING:
+    from woolexec.observe.dashboard import Dashboard
+
+VARIABLE = "WOOLEXEC_DASHBOARD"
+"""The environment variable that has every executor show its page: an address, or 1."""
+
+_ANYWHERE = ("127.0.0.1", 0)
+
+
+def address_of(dashboard: object) -> tuple[str, int] | None:
+    """
+    Return host and port for what ``dashboard=`` is; None: there is to be no page.
+
+    :raises TypeError: if it is neither a text, a truth value nor None
+    :raises ValueError: if it is no address
+    """
+    if dashboard is None or isinstance(dashboard, bool):
+        return _ANYWHERE if dashboard else None
+    if not isinstance(dashboard, str):
+        raise TypeError(f"dashboard must be True, an address or None, not {type(dashboard).__name__}")
+    host, colon, port = dashboard.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise ValueError(f"dashboard must be host:port, such as 127.0.0.1:8787, not {dashboard!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def open_page(pool: Any, dashboard: object) -> Dashboard | None:
+    """
+    Open the page of an executor, if that is wanted.
+
+    :param dashboard: what the executor was given; None: what the environment says
+    :raises ImportError: if a package for it is missing
+    :raises OSError: if it cannot listen there
+    """
+    if dashboard is not None:
+        address = address_of(dashboard)
+        return None if address is None else _open(pool, address)
+    value = os.environ[VARIABLE]
+    try:
+        page = _open(pool, _ANYWHERE if value in {"1", "true"} else address_of(value) or _ANYWHERE)
+    except (ImportError, OSError, ValueError) as exc:  # a program does not fail because somebody wants to look
+        logging.getLogger("woolexec").warning("no page, although %s=%s: %s", VARIABLE, value, exc)
+        return None
+    sys.stderr.write(f"woolexec: the page of this pool is {page.url}\n")
+    return page
+
+
+def _open(pool: Any, address: tuple[str, int]) -> Dashboard:
+    try:
+        from woolexec.observe.dashboard import Dashboard
+    except ModuleNotFoundError as exc:
+        raise ImportError(f"dashboard= needs the package {exc.name}: pip install 'woolexec[web]'") from exc
+    source = _Source(pool)
+    page = Dashboard(address, source.snapshot, source.stacks)
+    logging.getLogger("woolexec").info("the page of this pool is %s", page.url)
+    return page
+
+
+class _Source:
+    """What a page shows of an executor, which it does not keep alive."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = weakref.ref(pool)
+        self._started = time()
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return a snapshot; None: the pool has ended."""
+        pool = self._pool()
+        if pool is None or pool._engine.stopped:
+            return None
+        return page_data(pool.statistics(), self._started)
+
+    def stacks(self) -> list[dict[str, Any]]:
+        """Return what runs."""
+        pool = self._pool()
+        return [] if pool is None else pool.stacks().as_dict()
