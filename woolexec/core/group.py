@@ -27,6 +27,8 @@ class Group:
     :param beside: another queue that shares the set of claimable calls
     """
 
+    __slots__ = ("__dict__", "number", "places", "queue", "width")  # a dictionary: a recorder wraps `finish` in it
+
     def __init__(self, number: Callable[[], int], beside: ReadyQueue | None = None) -> None:
         self.queue = ReadyQueue(beside)
         self.places: list[Place] = []
