@@ -29,6 +29,7 @@ from woolexec.api.parameters import (
     links_to,
     mark_of,
     modules_of,
+    offer_of,
     output_choice,
     page_of,
     setup_of,
@@ -125,6 +126,8 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
     :param prefix: what stands before each of these lines: a text with the fields ``{name}``, ``{task}``, ``{pid}`` and
         ``{host}``; ``"auto"``: ``"({name} pid={pid}) "``, with the host if it is another one, while more than one task
         prints; None: nothing
+    :param resources: amounts that tasks may `require` of the workers on this machine: ``{"gpu": 2, "db": 5}``.  A task
+        has what it requires while it runs; the workers of those that require ``gpu`` see their own devices alone
     :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as
         `run` and `map_async` do in an event loop; there `submit` raises `PoolFullError`.  Tasks of tasks and those that
         done-callbacks submit never wait; None: no limit
@@ -172,6 +175,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         max_outstanding: int | None = None,
         debug: bool = False,
         dashboard: bool | str | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -187,6 +191,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
         modules = modules_of(ship)
         if max_outstanding is not None:
             max_outstanding = count("max_outstanding", max_outstanding, "an integer or None")
+        offer = offer_of(resources, limit)
         upkeep = upkeep_of(max_memory_per_child, memory_limit, idle_timeout, min_workers, finalizer)
         variables = checked_environment(environment) | terminal_for(debug=debug)
         if mark is not None:
@@ -211,6 +216,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
             mark=mark,
             variables=variables,
             upkeep=upkeep,
+            offer=offer,
         )
         if choice is not None:
             choice.connect(self._engine, trusts_peers=mark is None)

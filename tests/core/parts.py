@@ -68,13 +68,13 @@ class Actions:
     def send_recall(self, place, number, waiting):
         self.done.append(("recall", place, number, waiting))
 
-    def start_worker(self, actor=None):
+    def start_worker(self, actor=None, devices=None):
         if not self.startable:
             return None
         self.startable -= 1
         self.started += 1
         worker = Worker(self.started)
-        worker.actor = actor
+        worker.actor, worker.devices = actor, devices
         (self.scheduler if actor is None else self.scheduler.actors).joined(worker)
         return worker
 

@@ -79,7 +79,7 @@ class SimSupervisor(Supervisor):
 
     world = None
 
-    def start(self, actor=None):
+    def start(self, actor=None, devices=None):
         worker = SimWorker(self.world, self._forks.number(), self._calls_limit)
         self.world.check(
             len(self.workers) < self._scheduler.workforce.most, f"I7: {len(self.workers)} workers, and one more"

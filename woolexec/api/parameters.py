@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.api.output import OutputChoice
+    from woolexec.core.offer import Offer
     from woolexec.core.upkeep import Upkeep
     from woolexec.discovery.base import Discovery
     from woolexec.mesh.client.code_archive import Shippable
@@ -126,6 +127,40 @@ def upkeep_of(
         check_memory_is_known()
     pickled = None if finalizer is None else dumps(finalizer, "finalizer", least=LARGE)
     return Upkeep(MemoryLimits(replace_above, end_above), idle_timeout, least, pickled)
+
+
+def offer_of(resources: Any, workers: int) -> Offer:
+    """
+    Return what calls may require of the workers on this machine.
+
+    :param workers: maximum number of these
+    :raises ValueError: if an amount is not above 0, there are fewer GPUs, or no workers
+    :raises TypeError: if it is not a mapping of names to numbers
+    """
+    from woolexec.core.offer import NOTHING, Offer
+    from woolexec.resources import Requirement
+
+    if resources is None:
+        return NOTHING
+    if not hasattr(resources, "items"):
+        raise wrong_type("resources", 'a mapping such as {"gpu": 2, "db": 5}, or None', resources)
+    for name, amount in resources.items():
+        if isinstance(amount, str):
+            raise wrong_type(f"resources[{name!r}]", "a number", amount)
+    try:
+        found = dict(Requirement(resources).resources)
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(str(exc).replace("require", "resources", 1)) from None
+    if found and not workers:
+        raise ValueError("resources are those of the workers on this machine, of which max_workers permits none")
+    if "gpu" not in found:
+        return Offer(resources=found)
+    from woolexec.core.devices import Devices
+    from woolexec.engine.gpus import names_of
+
+    if not found["gpu"].is_integer():
+        raise ValueError(f"resources: gpu must be a whole number of devices, not {found['gpu']:g}")
+    return Devices(found, names_of(int(found["gpu"]), os.environ))
 
 
 def check_memory_is_known() -> None:

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
             :param waiting: the Wait frame that this mark answers; 0: none
             """
 
-        def start_worker(self, actor: Any = None) -> Any:
+        def start_worker(self, actor: Any = None, devices: Any = None) -> Any:
             """
             Start a worker, which joins the scheduler; return it, or None if that is impossible now.
 
             :param actor: the one for which it is; None: it is for any calls
+            :param devices: what it has for its life: see `woolexec.core.devices`
             """
 
         def dismiss(self, worker: Any) -> None:

@@ -196,7 +196,7 @@ class Actors:
             return link.lane_place  # type: ignore[no-any-return]  # of a link
         if here is None or len(self._forking) >= FORKS:
             return None
-        worker = self._actions.start_worker(life.receiver)
+        worker = scheduler.offer.start(self._actions, line.requirement, life.receiver)
         return None if worker is None else worker.lane_place
 
     # -- calls --------------------------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class Actors:
     def joined(self, worker: Any) -> None:
         """Add a worker that was started for an actor."""
         self._scheduler.all_workers[worker.id] = worker
-        worker.offer = worker.lane_place.offer = self._scheduler.offer
+        worker.offer = worker.lane_place.offer = self._scheduler.offer.of(worker)
         self._forking.add(worker)
 
     def forked(self, worker: Any) -> None:

@@ -62,7 +62,7 @@ class Balance:
         idle = prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
-                if worker.idle and not worker.pinned:
+                if worker.idle and not worker.pinned and not worker.offer.refuses:
                     idle = True
                     if self.grants_permits and worker.remaining is None and not worker.has_permit:
                         self._actions.grant_permit(worker, self._group.number())

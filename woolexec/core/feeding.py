@@ -31,7 +31,7 @@ def assign(group: Group, place: Place) -> list[Call]:
     queue = group.queue
     share = -(-len(queue) * place.width // max(1, group.width))
     while len(chosen) < share or not place.outstanding:
-        entry = queue.head(place.offer)
+        entry = queue.head(place.offer, place.offer.refuses)
         if entry is None:
             break
         if place.outstanding and entry.line is not None and entry.line.requirement is not None:
@@ -89,10 +89,10 @@ def spread(group: Group, outliers: Outliers | None = None) -> list[tuple[Place, 
     heapify(heap)
     chosen: dict[int, list[Call]] = {}
     stuck: set[Line | None] = set()
-    is_avoiding = outliers is not None and outliers.has_any
+    is_choosy = (outliers is not None and outliers.has_any) or any(places[at].offer.refuses for _, at in heap)
     while heap and (entry := queue.head(AnyOf([places[at] for _, at in heap]), stuck)) is not None:
         index = 0
-        if entry.line is not None or is_avoiding:
+        if entry.line is not None or is_choosy:
             fitting = [(each, n) for n, each in enumerate(heap) if _takes(places[each[1]], entry.line)]
             if outliers is not None:
                 requirement = None if entry.line is None else entry.line.requirement
@@ -128,7 +128,7 @@ def spread(group: Group, outliers: Outliers | None = None) -> list[tuple[Place, 
 
 def _takes(place: Place, line: Line | None) -> bool:
     if line is None:
-        return True
+        return not place.offer.refuses
     may = not line.away if place.candidate is None else line.client is None
     return may and (line.requirement is None or place.has(line.requirement))
 

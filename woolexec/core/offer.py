@@ -5,7 +5,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
+    from woolexec.core.ready_queue import ReadyQueue
+    from woolexec.core.workforce import Workforce
     from woolexec.resources import Requirement
 
 _GRAIN = 1e-9
@@ -22,6 +25,12 @@ class Offer:
     """
 
     __slots__ = ("_free", "_names", "resources", "tags")
+
+    refuses: tuple[None, ...] = ()
+    """Lines of which nothing is run: that of calls without requirements, by workers that have devices."""
+
+    is_divided = False
+    """Workers have parts of it for themselves: see `woolexec.core.devices`."""
 
     is_far = False
     """No call that needs a value which is away: workers here ask with their own offer, peers with `AnyOf`."""
@@ -51,6 +60,24 @@ class Offer:
             and requirement.at in self._names
             and all(name in amounts and amounts[name] >= amount - _GRAIN for name, amount in requirement.resources)
         )
+
+    # -- workers ------------------------------------------------------------------------------------------------
+
+    def start(self, actions: Any, requirement: Requirement | None, actor: Any = None) -> Any:
+        """Start a worker for such a call, or for the actor that has such a life; None if that is impossible now."""
+        return actions.start_worker() if actor is None else actions.start_worker(actor)
+
+    def of(self, worker: Any) -> Offer:
+        """Return the offer of a worker."""
+        return self
+
+    def left(self, worker: Any) -> None:
+        """Note that a worker is gone."""
+
+    def make_way(self, workforce: Workforce, queues: Iterable[ReadyQueue], actions: Any) -> None:
+        """Let idle workers leave for calls that none of them can run: here each can run the same calls."""
+
+    # -- calls --------------------------------------------------------------------------------------------------
 
     def take(self, requirement: Requirement | None) -> None:
         """Reserve what a call requires."""

@@ -52,13 +52,15 @@ class Place:
     `recalling` counts the recalls that it has not answered.  Nothing is sent meanwhile, so the recall covers all
     unstarted calls.  `waiting` is the stack of its calls that wait for tasks of their own; `above` is the call that
     runs on top of them.  `pinned` calls wait for this place and no other.  `offer` is what calls may require of it;
-    `candidate` is what is known of it if it is behind a link; `actor` is the one that a worker is for.
+    `candidate` is what is known of it if it is behind a link; `actor` is the one that a worker is for; `devices` are
+    what a worker has of them, see `woolexec.core.devices`.
     """
 
     __slots__ = (
         "above",
         "actor",
         "candidate",
+        "devices",
         "limit",
         "load",
         "offer",
@@ -91,6 +93,7 @@ class Place:
         self.offer: Offer = NOTHING
         self.candidate: Candidate | None = None
         self.actor: Any = None
+        self.devices: Any = None
         self.target: Any = self
 
     def has_room(self, cost: float | None, size: int) -> bool:

@@ -258,12 +258,21 @@ class ReadyQueue:
         return found
 
     def requirements(self) -> set[Requirement]:
-        """Return the requirements of all waiting entries."""
+        """Return the requirements of all waiting entries that have any."""
+        return {requirement for requirement in self.waiting() if requirement is not None}
+
+    def waiting(self) -> set[Requirement | None]:
+        """Return the requirements of all waiting entries; None if some have none."""
         return {
-            key.requirement
-            for key, line in self._lines.items()
-            if key is not None and key.requirement is not None and self._front(line) is not None
+            None if key is None else key.requirement
+            for key, line in (self._lines or {None: self._line}).items()
+            if self._front(line) is not None
         }
+
+
+def requirement_of(entry: Any) -> Requirement | None:
+    """Return what a call or a chunk requires."""
+    return None if entry is None or entry.line is None else entry.line.requirement
 
 
 def _ranked() -> Any:

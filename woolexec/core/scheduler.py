@@ -28,6 +28,7 @@ from woolexec.core.call import Call, Chunk, fail
 from woolexec.core.group import Group
 from woolexec.core.held import Held
 from woolexec.core.offer import NOTHING, Offer
+from woolexec.core.ready_queue import requirement_of
 from woolexec.core.retry import LOST, retries_left
 from woolexec.core.tallies import Tallies
 from woolexec.core.unmet import Unmet
@@ -159,6 +160,8 @@ class Scheduler:
             self._feed_lanes()
         if self.actors is not None:
             self.actors.feed()
+        if self.offer.is_divided:
+            self.offer.make_way(self.workforce, self.unmet.queues, self._actions)
         if self._share is not None and self._share.has_pinned:
             self._share.want()
 
@@ -193,27 +196,34 @@ class Scheduler:
         while queue.head(offer) is not None and (workforce.may_grow or workforce.want()):
             if not workforce.may_grow:
                 continue  # a parked worker got the seat
-            idle = sum(1 for worker in self.workers.values() if not worker.outstanding and worker.ready)
+            wanted = requirement_of(queue.head(offer))
+            idle = sum(1 for each in self.workers.values() if not each.outstanding and each.ready and each.has(wanted))
             if idle >= len(queue) and idle:
                 return
-            started = self._actions.start_worker()
+            started = offer.start(self._actions, wanted)
             if started is None:
                 return
             self._feed_worker(started)
 
     def _feed_lanes(self) -> None:
         """Send coroutines and streams to the workers that run the fewest; start workers while each one runs some."""
-        queue, workforce = self.lanes.queue, self.workforce
-        free = sum(
-            1 for worker in self.workers.values() if not worker.lane_place.outstanding and worker.lane_place.ready
-        )
-        if queue.head(self.offer) is not None:
-            while free < len(queue) and workforce.may_grow_for_lanes:
-                if self._actions.start_worker() is None:
-                    break
-                free += 1
-        for place, calls in feeding.spread(self.lanes, self.offering.outliers if self.links else None):
-            self._actions.send(place, calls)
+        queue, offer = self.lanes.queue, self.offer
+        outliers = self.offering.outliers if self.links else None
+
+        def send_all() -> None:
+            for place, calls in feeding.spread(self.lanes, outliers):
+                self._actions.send(place, calls)
+
+        while (entry := queue.head(offer)) is not None:
+            wanted, lanes = requirement_of(entry), [worker.lane_place for worker in self.workers.values()]
+            free = sum(1 for lane in lanes if not lane.outstanding and lane.ready and lane.has(wanted))
+            if free >= len(queue) or not self.workforce.may_grow_for_lanes:
+                break
+            if offer.start(self._actions, wanted) is None:
+                break
+            if offer.is_divided:  # one for each kind of call
+                send_all()
+        send_all()
 
     def balance(self) -> None:
         """Grant permits for idle workers; move work to them that waits behind running calls elsewhere."""
@@ -245,7 +255,7 @@ class Scheduler:
     def joined(self, worker: Any) -> None:
         """Add a new worker."""
         self.workers[worker.id] = self.all_workers[worker.id] = worker
-        worker.offer = worker.lane_place.offer = self.offer
+        worker.offer = worker.lane_place.offer = self.offer.of(worker)
         self.main.join(worker)
         self.lanes.join(worker.lane_place)
         if self._share is not None:
@@ -263,6 +273,7 @@ class Scheduler:
         """Remove a worker or a link that is gone; return the calls that it may have started and had not finished."""
         if target.candidate is None:
             del self.all_workers[target.id]
+            self.offer.left(target)
             if target.actor is not None:
                 return self.actors.left(target)  # type: ignore[union-attr]  # there are actors
             del self.workers[target.id]

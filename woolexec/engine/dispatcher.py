@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.core.actor import Actor
+    from woolexec.core.devices import Bound
     from woolexec.core.place import Place
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
@@ -252,9 +253,9 @@ class Dispatcher:
         place.target.send_recall(number, waiting, lane=place.is_lane)
         self.due.add(place.target)
 
-    def start_worker(self, actor: Actor | None = None) -> Worker | None:
-        """Start a worker, for an actor or for any calls; None if that is impossible now."""
-        return self._supervisor.start(actor)
+    def start_worker(self, actor: Actor | None = None, devices: Bound | None = None) -> Worker | None:
+        """Start a worker, for an actor or for any calls, that has these devices; None if that is impossible now."""
+        return self._supervisor.start(actor, devices)
 
     def dismiss(self, worker: Worker) -> None:
         """Let an idle worker exit."""

@@ -23,6 +23,7 @@ from functools import cached_property, partial
 from time import monotonic
 
 from woolexec.core.call import MAIN, Call, Function
+from woolexec.core.offer import NOTHING, Offer
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.lifetimes import running
@@ -117,6 +118,7 @@ class Engine:
     """
     Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
 
+    :param offer: what calls may require of the workers
     :param upkeep: how the workers are looked after; None: each stays until the end
     :param policy: chooses among links
     :param mark: marks what peers send, if they are not trusted; None: they are
@@ -142,6 +144,7 @@ class Engine:
         mark: Callable[[Any], Any] | None = None,
         variables: Mapping[str, str] | None = None,
         upkeep: Upkeep | None = None,
+        offer: Offer = NOTHING,
     ) -> None:
         self._rounds = rounds = self.rounds_type(
             limit,
@@ -153,6 +156,7 @@ class Engine:
             guest=None if guest is None else partial(guest, self),
             policy=policy,
             variables=variables,
+            offer=offer,
             on_end=partial(running.discard, self),
         )
         rounds.outcomes.mark = mark

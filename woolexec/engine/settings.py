@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+    from woolexec.core.devices import Bound
+
 CATEGORIES = ("LC_COLLATE", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "LC_MESSAGES")
 """The locale categories that are ``C`` in a fresh interpreter."""
 
@@ -242,3 +244,10 @@ _OF_THE_USER: dict[str, Callable[[], Any]] = {
     "reducers": _reducers,
     "logger_class": _logger_class,
 }
+
+
+def with_devices(of_user: Mapping[str, Any], devices: Bound) -> dict[str, Any]:
+    """Return the settings of a worker that has devices, from those of others: it sees no other devices."""
+    from woolexec.engine.gpus import variables_of  # most programs have none
+
+    return {**of_user, "environment": {**of_user.get("environment", {}), **variables_of(devices.names, os.environ)}}

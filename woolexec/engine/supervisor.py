@@ -16,7 +16,7 @@ from woolexec.engine.diagnostics import describe_exit, log_broken, lost_error
 from woolexec.engine.fork_server import import_path, interpreter
 from woolexec.engine.initializer import Initializer
 from woolexec.engine.losses import Losses
-from woolexec.engine.settings import settings_for_peers, settings_of_user
+from woolexec.engine.settings import settings_for_peers, settings_of_user, with_devices
 from woolexec.engine.starts import Starts
 from woolexec.engine.worker_process import Worker
 from woolexec.errors import ProtocolError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from woolexec.core.actor import Actor
     from woolexec.core.call import Call
+    from woolexec.core.devices import Bound
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.forks import Forks
@@ -164,11 +165,12 @@ class Supervisor:
 
     # -- starting -----------------------------------------------------------------------------------------------
 
-    def start(self, actor: Actor | None = None) -> Worker | None:
+    def start(self, actor: Actor | None = None, devices: Bound | None = None) -> Worker | None:
         """
         Start a worker; None if that is impossible now, in which case no call is left waiting for one.
 
         :param actor: the one for which it is; None: it is for any calls
+        :param devices: what it has for its life
         """
         if self.broken is not None or not self.starts.may_try():
             return None
@@ -180,8 +182,11 @@ class Supervisor:
         said = self.outcomes.said
         if said is not None:
             said.prepare(worker)
+        settings = self.settings_of_user
+        if devices is not None:
+            worker.devices, settings = devices, with_devices(settings, devices)
         try:
-            self._forks.start(worker, self._reserve, self.settings_of_user, self)
+            self._forks.start(worker, self._reserve, settings, self)
         except OSError as exc:
             self._load_errors()
             self.starts.failed(exc)

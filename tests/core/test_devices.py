@@ -1,0 +1,227 @@
+"""Devices, the workers that have them, and calls that wait for them, in seeded histories."""
+
+import random
+
+import pytest
+
+from tests.core.parts import Actions, clock, make_call
+from woolexec.core.call import ASYNCIO, MAIN
+from woolexec.core.devices import Devices, amount_of, without_devices
+from woolexec.core.scheduler import Scheduler
+from woolexec.options import TaskOptions
+from woolexec.resources import Requirement
+
+
+def gpus(amount, **others):
+    return Requirement({"gpu": amount, **others})
+
+
+class Scene:
+    """A scheduler with devices, whose workers the test ends."""
+
+    def __init__(self, limit, resources, devices):
+        self.actions = Actions(10_000)
+        self.time, now = clock()
+        offer = Devices(resources, [f"d{number}" for number in range(devices)])
+        self.scheduler = self.actions.scheduler = Scheduler(self.actions, limit, offer=offer, clock=now)
+        self.offer = offer
+
+    def submit(self, lane=MAIN, **require):
+        call = make_call(lane=lane, options=TaskOptions(require=require) if require else None)
+        self.scheduler.add(call)
+        return call
+
+    @property
+    def workers(self):
+        return list(self.scheduler.workers.values())
+
+    def feed(self):
+        """Feed until nothing changes; workers that were dismissed end at once."""
+        for _ in range(20):
+            self.scheduler.feed()
+            leaving = [worker for worker in self.workers if worker.stopping]
+            for worker in leaving:
+                assert not worker.is_busy
+                self.scheduler.left(worker)
+            if not leaving:
+                return
+
+    def finish(self, call):
+        place = call.place
+        self.scheduler.group_of(call).finish(place, call.number, 1.0)
+
+
+# -- the devices -------------------------------------------------------------------------------------------------------
+
+
+def test_devices_are_bound_and_released():
+    devices = Devices({"gpu": 2}, ["a", "b"])
+    first = devices.bind(1)
+    assert first.names == ("a",)
+    assert devices.bind(2) is None
+    assert devices.bind(1).names == ("b",)
+    assert devices.bind(1) is None
+    devices.release(first)
+    assert devices.bind(1).names == ("a",)
+
+
+def test_parts_of_a_device_share_it_before_another_one_is_begun():
+    devices = Devices({"gpu": 2}, ["a", "b"])
+    assert [devices.bind(0.5).names for _ in range(4)] == [("a",), ("a",), ("b",), ("b",)]
+    assert devices.bind(0.1) is None
+
+
+def test_more_than_one_device_is_a_whole_number_of_them():
+    assert Devices({"gpu": 4}, "abcd").bind(1.5).names == ("a", "b")
+
+
+def test_worker_with_devices_runs_calls_that_require_as_many_one_at_a_time():
+    devices = Devices({"gpu": 2}, ["a", "b"])
+    bound = devices.bind(1)
+    assert not bound.has(None)
+    assert not bound.has(gpus(2))
+    assert not bound.has(gpus(0.5))
+    assert bound.has(gpus(1))
+    bound.take(gpus(1))
+    assert not bound.has(gpus(1))
+    bound.give(gpus(1))
+    assert bound.has(gpus(1))
+
+
+def test_other_resources_are_shared_by_all_workers():
+    devices = Devices({"gpu": 1, "db": 1}, ["a"])
+    bound = devices.bind(1)
+    assert bound.has(gpus(1, db=1))
+    devices.without.take(Requirement({"db": 1}))
+    assert not bound.has(gpus(1, db=1))
+    assert bound.has(gpus(1))
+    assert not devices.without.has(Requirement({"db": 1}))
+    devices.without.give(Requirement({"db": 1}))
+    bound.take(gpus(1, db=1))
+    assert not devices.without.has(Requirement({"db": 1}))
+    bound.give(gpus(1, db=1))
+    assert devices.without.has(Requirement({"db": 1}))
+
+
+def test_rest_of_a_requirement_has_no_devices():
+    assert without_devices(gpus(1, zone="b", db=2)) == Requirement({"zone": "b", "db": 2})
+    assert without_devices(None) is None
+    assert amount_of(gpus(0.25)) == 0.25
+    assert amount_of(Requirement({"db": 1})) == amount_of(None) == 0
+
+
+# -- the scheduler -----------------------------------------------------------------------------------------------------
+
+
+def test_calls_wait_for_a_free_device_and_plain_ones_go_past_them():
+    scene = Scene(4, {"gpu": 1}, 1)
+    first, second, plain = scene.submit(gpu=1), scene.submit(gpu=1), scene.submit()
+    scene.feed()
+    assert first.place.devices.names == ("d0",)
+    assert second.place is None
+    assert plain.place is not None
+    assert plain.place.devices is None
+    worker = first.place
+    scene.finish(first)
+    scene.feed()
+    assert second.place is worker
+
+
+def test_worker_with_a_device_gets_no_permit_and_no_plain_call():
+    scene = Scene(1, {"gpu": 1}, 1)
+    scene.scheduler.balancing.grants_permits = True
+    first = scene.submit(gpu=1)
+    scene.feed()
+    worker = first.place
+    scene.finish(first)
+    scene.scheduler.balance()
+    assert not worker.has_permit
+    plain = scene.submit()
+    scene.feed()
+    assert plain.place is not worker  # that one made way, because there may be one worker
+
+
+def test_idle_workers_make_way_for_another_kind_of_call():
+    scene = Scene(2, {"gpu": 2}, 2)
+    for calls in ([{"gpu": 1}] * 2, [{"gpu": 2}], [{}], [{"gpu": 0.5}] * 2, [{}], [{"gpu": 1}] * 2):
+        submitted = [scene.submit(**require) for require in calls]
+        scene.feed()
+        assert all(call.place is not None for call in submitted), calls
+        for call in submitted:
+            scene.finish(call)
+
+
+def test_busy_worker_does_not_make_way():
+    scene = Scene(1, {"gpu": 1}, 1)
+    plain = scene.submit()
+    scene.feed()
+    waiting = scene.submit(gpu=1)
+    scene.feed()
+    assert waiting.place is None
+    scene.finish(plain)
+    scene.feed()
+    assert waiting.place.devices.names == ("d0",)
+
+
+def test_coroutines_have_devices_of_their_own_too():
+    scene = Scene(3, {"gpu": 2}, 2)
+    calls = [scene.submit(ASYNCIO, gpu=1) for _ in range(3)]
+    plain = scene.submit(ASYNCIO)
+    scene.feed()
+    assert {call.place.target.devices.names for call in calls[:2]} == {("d0",), ("d1",)}
+    assert calls[2].place is None
+    assert plain.place.target.devices is None
+    scene.finish(calls[0])
+    scene.feed()
+    assert calls[2].place.target.devices.names == ("d0",)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_history_gives_a_device_twice_or_leaves_a_call_behind(seed):
+    chance = random.Random(seed)
+    count, limit, most = chance.randrange(1, 4), chance.randrange(1, 5), chance.randrange(1, 4)
+    scene = Scene(limit, {"gpu": count, "db": most}, count)
+    waiting, running, done = [], [], 0
+    kinds = [{}, {"db": 1}, {"gpu": 0.5}, {"gpu": 0.25}, {"gpu": 1}, {"gpu": 1, "db": 1}, {"gpu": count}]
+    total = 120
+    submitted = 0
+    for _ in range(5000):
+        if submitted < total and chance.random() < 0.4:
+            require = chance.choice(kinds)
+            waiting.append((scene.submit(chance.choice([MAIN, MAIN, ASYNCIO]), **require), require))
+            submitted += 1
+        elif running and chance.random() < 0.7:
+            call, _ = running.pop(chance.randrange(len(running)))
+            scene.finish(call)
+            done += 1
+        elif chance.random() < 0.02 and (busy := [worker for worker in scene.workers if worker.is_busy]):
+            worker = chance.choice(busy)
+            lost = scene.scheduler.left(worker)  # it has died; nothing that it was sent had been started, or all
+            for call in lost:
+                call.move("fail")
+                done += 1
+            running = [each for each in running if each[0] not in lost]
+        scene.feed()
+        for each in list(waiting):
+            if each[0].place is not None:
+                waiting.remove(each)
+                running.append(each)
+        again = [each for each in running if each[0].place is None]
+        running = [each for each in running if each[0].place is not None]
+        waiting += again
+        held = {}
+        for call, require in running:
+            worker = call.place.target
+            if amount := require.get("gpu"):
+                assert worker.devices.amount == amount, seed
+                for name in worker.devices.names:
+                    held[name] = held.get(name, 0) + min(1, amount)
+            else:
+                assert worker.devices is None, seed
+        assert all(share <= 1 for share in held.values()), (seed, held)
+        assert sum(require.get("db", 0) for _, require in running) <= most, seed
+        assert len(scene.workers) <= limit, seed
+        if submitted == total and not waiting and not running:
+            break
+    assert not waiting, (seed, [require for _, require in waiting], scene.workers)
+    assert not running, seed

@@ -1,0 +1,53 @@
+"""
+GPUs as the libraries that use them find them: by environment variables that a process reads once.
+
+CUDA, and HIP on top of it, number the devices that a variable lists anew, from 0.  ROCR_VISIBLE_DEVICES is read one
+layer below: what it leaves is numbered anew for the others, so they must not repeat its numbers.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+BELOW = "ROCR_VISIBLE_DEVICES"
+ABOVE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+CONTAINERS = "NVIDIA_VISIBLE_DEVICES"
+"""Read when a container starts, and by some tools."""
+
+
+def names_of(count: int, environment: Mapping[str, str]) -> list[str]:
+    """
+    Return what identifies the devices that this process may give to workers.
+
+    :raises ValueError: if a variable leaves this process fewer of them
+    """
+    for variable in (*ABOVE, BELOW):
+        if variable in environment:
+            names = _listed(environment[variable])
+            if len(names) < count:
+                text = f"{variable}={environment[variable]} leaves this process {len(names)}"
+                raise ValueError(f"resources: gpu={count}, but {text}")
+            return names[:count]
+    return [str(number) for number in range(count)]
+
+
+def _listed(text: str) -> list[str]:
+    """Return the devices of a list, which ends at the first that is invalid."""
+    names: list[str] = []
+    for part in text.split(","):
+        name = part.strip()
+        if not name or name.startswith("-") or name in names or name == "NoDevFiles":
+            break
+        names.append(name)
+    return names
+
+
+def variables_of(names: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which a worker sees these devices, and no others."""
+    listed = ",".join(names)
+    if BELOW in environment and not any(variable in environment for variable in ABOVE):
+        above = ",".join(map(str, range(len(names))))
+        return {BELOW: listed, **dict.fromkeys(ABOVE, above), CONTAINERS: listed}
+    return {**dict.fromkeys(ABOVE, listed), CONTAINERS: listed}
