@@ -8,7 +8,6 @@ the outcome when it is asked for.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import weakref
 
@@ -17,8 +16,8 @@ from woolexec.errors import PlatformError
 if sys.platform == "win32":  # before the imports that would fail there with another error
     raise PlatformError("woolexec's pool needs Unix sockets that carry descriptors; on Windows run it inside WSL 2")
 
+from woolexec.api.ending import EndingExecutor
 from woolexec.api.engine_submission import EngineSubmission
-from woolexec.api.options_view import EngineExecutor
 from woolexec.api.parameters import (
     RESULTS,
     byte_limit,
@@ -26,6 +25,7 @@ from woolexec.api.parameters import (
     check_placement,
     checked_environment,
     first_call,
+    for_peers,
     links_to,
     mark_of,
     modules_of,
@@ -39,32 +39,28 @@ from woolexec.api.parameters import (
     worker_limit,
 )
 from woolexec.api.seeing_in import SeeingIn
-from woolexec.api.task_executor import ambient
 from woolexec.checks import count, integer, positive_seconds, seconds
 from woolexec.cpus import usable_cpus
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.engine.engine import Engine
 from woolexec.engine.lane import COROUTINES
 from woolexec.futures.call_future import CallFuture
-from woolexec.platform.posix import SIGKILL, SIGTERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    import threading
     from collections.abc import Callable, Iterable, Mapping
     from contextvars import Token
-    from typing import Any, Literal, Self
+    from typing import Any, Literal
 
     from woolexec.api.parameters import PeersArgument
     from woolexec.core.policies import Placement
-    from woolexec.engine.process import WorkerProcess
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.observe.dashboard import Dashboard
 
 
-class PeerPoolExecutor(EngineExecutor, SeeingIn):
+class PeerPoolExecutor(EndingExecutor, SeeingIn):
     """
     A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
 
@@ -193,13 +189,14 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
             max_outstanding = count("max_outstanding", max_outstanding, "an integer or None")
         offer = offer_of(resources, limit)
         upkeep = upkeep_of(max_memory_per_child, memory_limit, idle_timeout, min_workers, finalizer)
-        variables = checked_environment(environment) | terminal_for(debug=debug)
+        given = checked_environment(environment)
+        variables = given | terminal_for(debug=debug)
         if mark is not None:
             variables[RESULTS] = results
         choice = output_choice(output, prefix, has_peers=peers is not None)
         self._options = None
         self._local_limit, self._max_workers = limit, max(1, limit)
-        self._peers = None
+        self._peers = setup = None
         if peers is not None:
             setup, code = setup_of(modules, first, initializer_timeout)
             self._peers = links_to(peers, credentials, peers_timeout, setup, code.get, compression)
@@ -222,6 +219,7 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
             choice.connect(self._engine, trusts_peers=mark is None)
         if self._peers is not None:
             self._engine.links.lineage.room.limit = lineage_limit
+            self._engine.links.upkeep.tell(upkeep, given, for_peers(upkeep, setup))
         future = CallFuture if choice is None else choice.future
         if max_outstanding is None:
             self._submission = EngineSubmission(self._engine, self._max_workers, limits, future)
@@ -257,127 +255,6 @@ class PeerPoolExecutor(EngineExecutor, SeeingIn):
     def dashboard_url(self) -> str | None:
         """The URL of the page, with the token that opens it; None: there is no page."""
         return None if self._page is None else self._page.url
-
-    def shutdown(
-        self,
-        wait: bool = True,  # noqa: FBT001, FBT002  # PEP 3148
-        *,
-        cancel_futures: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """
-        Accept no more tasks, and end the workers when the accepted ones are done.
-
-        :param wait: return when all tasks are done and every worker has ended; not in a done-callback, for which the
-            executor itself waits
-        :param cancel_futures: cancel every task that has not been started
-        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
-        :raises TimeoutError: if that was necessary
-        :raises ValueError: if there is a timeout, and `wait` is false
-        """
-        timeout = seconds("timeout", timeout)
-        if timeout is not None and not wait:
-            raise ValueError("timeout is for waiting: it must not be given together with wait=False")
-        self._close(cancel=cancel_futures, wait=wait and timeout is None)
-        if timeout is not None:
-            self._engine.join(timeout)
-
-    async def shutdown_async(self, *, cancel_futures: bool = False, timeout: float | None = None) -> None:  # noqa: ASYNC109  # as `shutdown` has it
-        """
-        Like `shutdown`, without blocking the event loop; if the wait is cancelled, running tasks are interrupted.
-
-        :param cancel_futures: cancel every task that has not been started
-        :param timeout: seconds to wait; then what runs is ended by force, and what waits is cancelled; None: no limit
-        :raises TimeoutError: if tasks had to be ended by force
-        """
-        from woolexec.futures.loop_waiters import join
-
-        timeout = seconds("timeout", timeout)
-        self._close(cancel=cancel_futures, wait=False)
-        failed: list[TimeoutError] = []
-
-        def wait() -> None:
-            try:
-                self._engine.join(timeout)
-            except TimeoutError as exc:
-                failed.append(exc)
-
-        await join(wait, self._engine.interrupt)
-        if failed:
-            raise failed[0]
-
-    def _close(self, *, cancel: bool, wait: bool) -> None:
-        self._submission.close()
-        self._finalizer.detach()
-        self._engine.shutdown(wait=wait, cancel=cancel)
-        self._submission.functions.clear()
-        if self._page is not None:
-            self._page.close()
-
-    def __enter__(self) -> Self:
-        self._outer.append(ambient.set(self))
-        return self
-
-    def _leave(self) -> None:
-        """Stop being the block's current executor."""
-        if self._outer:
-            with contextlib.suppress(ValueError):  # the block was entered in another context
-                ambient.reset(self._outer.pop())
-
-    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
-        """
-        Wait for all tasks, then shut down.
-
-        After Ctrl-C tasks that have not been started are cancelled, and running tasks get a KeyboardInterrupt, as they
-        do when workers belong to the terminal's process group.
-        """
-        self._leave()
-        interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
-        if interrupted:
-            self._interrupt(exc_info[0])
-        self.shutdown(wait=True, cancel_futures=interrupted)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
-        """
-        Wait for all tasks, then shut down, without blocking the event loop.
-
-        If the block is left because of a cancellation or Ctrl-C, or if this wait is cancelled, tasks that have not been
-        started are cancelled and running tasks are interrupted.
-        """
-        from woolexec.futures.loop_waiters import is_cancellation, join
-
-        self._leave()
-        interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
-        if interrupted:
-            self._interrupt(exc_info[0])
-        self.shutdown(wait=False, cancel_futures=interrupted)
-        await join(self._engine.join, self._engine.interrupt)
-
-    def terminate_workers(self) -> None:
-        """End the workers with SIGTERM: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
-        self._end_workers(SIGTERM)
-
-    def kill_workers(self) -> None:
-        """End the workers with SIGKILL: running tasks raise a `BrokenProcessPool`, waiting tasks are cancelled."""
-        self._end_workers(SIGKILL)
-
-    @property
-    def _processes(self) -> dict[int, WorkerProcess] | None:
-        """The running workers by process id, as in the standard library's executor; None after shutdown."""
-        return None if self._submission.is_closed else self._engine.processes
-
-    @property
-    def _executor_manager_thread(self) -> threading.Thread | None:
-        """The thread that manages the workers, as in the standard library's executor."""
-        return self._engine.thread
-
-    def _end_workers(self, number: int) -> None:
-        self._submission.close()
-        self._finalizer.detach()
-        self._engine.end_workers(number)
 
 
 def _abandon(engine: Engine, page: Dashboard | None) -> None:

@@ -129,6 +129,16 @@ def upkeep_of(
     return Upkeep(MemoryLimits(replace_above, end_above), idle_timeout, least, pickled)
 
 
+def for_peers(upkeep: Upkeep | None, setup: Setup | None) -> bytes:
+    """Return the finalizer as workers of peers need it, with the code that it may use; empty: there is none."""
+    if upkeep is None or upkeep.finalizer is None:
+        return b""
+    from woolexec.mesh.link.outbox import parts_of
+    from woolexec.worker.setup import Setup
+
+    return (setup or Setup(())).wrap(parts_of(upkeep.finalizer))
+
+
 def offer_of(resources: Any, workers: int) -> Offer:
     """
     Return what calls may require of the workers on this machine.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from woolexec.discovery.base import Discovery
+    from woolexec.engine.peer_upkeep import Rules
     from woolexec.mesh.server.peer import Peer
 
 ALONE = 60.0
@@ -101,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             allow=settings["allow"],
             audit=audit,
             stays=Stays(settings["store-limit"], settings["spill-dir"]),
+            rules=_rules(settings),
             threads=max(1, usable_cpus() // workers),
             give_up_after=settings["give-up-after"],
             is_wanted=signals.empty,
@@ -119,6 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
             threading.Thread(target=_hold, args=(signals,), name="woolexec-stdin", daemon=True).start()
         alone = settings["lease"] or (ALONE if settings["lifeline"] else None)
         return _serve(peer, signals, settings["drain-timeout"], alone=alone)
+
+
+def _rules(settings: dict[str, Any]) -> Rules:
+    """Return what the operator says of the workers."""
+    from woolexec.core.memory_limits import MemoryLimits
+    from woolexec.engine.peer_upkeep import Rules
+
+    limits = MemoryLimits(settings["max-memory-per-child"], settings["memory-limit"])
+    return Rules(limits, takes_environment=not settings["no-environment"])
 
 
 def _code_of(signals: queue.SimpleQueue[int]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from woolexec.cli.log import FORMATS, LEVELS
-from woolexec.cli.settings import Setting, folder, function, listening, one_of, pair, positive, seconds, workers
+from woolexec.cli.settings import Setting, folder, function, listening, one_of, pair, positive, seconds, size, workers
 
 GIVE_UP_AFTER = 300.0
 
@@ -68,6 +68,19 @@ SETTINGS = (
     Setting(
         "spill-dir", "folder for outcomes beyond store-limit; without one they go to clients", folder, metavar="FOLDER"
     ),
+    Setting(
+        "max-memory-per-child",
+        "memory above which a worker is replaced after its task, such as 2GiB; clients may say less",
+        size,
+        metavar="SIZE",
+    ),
+    Setting(
+        "memory-limit",
+        "memory above which a worker is ended during its task, such as 4GiB; clients may say less",
+        size,
+        metavar="SIZE",
+    ),
+    Setting("no-environment", "let clients set no environment variables in workers", default=False, metavar=None),
     Setting("insecure", "let anyone who can connect run code here", default=False, metavar=None),
     Setting("lifeline", "end when stdin is closed", default=False, metavar=None),
     Setting("lease", "end when no client has been connected for so many seconds", seconds, metavar="SECONDS"),

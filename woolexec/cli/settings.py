@@ -199,6 +199,19 @@ def seconds(text: str) -> float:
     return value
 
 
+def size(text: str) -> int:
+    """
+    Parse a size in bytes, such as ``2 GiB``.
+
+    :raises ValueError: if it is not one
+    """
+    from woolexec.checks import size as parsed
+
+    number = parsed("a size", text)
+    assert number is not None
+    return number
+
+
 def pair(text: str) -> str:
     """
     Check a ``key=value`` pair.

@@ -25,8 +25,9 @@ from woolexec.engine.forks import Forks
 from woolexec.engine.hosted_loop import HostedLoop
 from woolexec.engine.lifetimes import running
 from woolexec.engine.links import Links
+from woolexec.engine.peer_upkeep import Rules
 from woolexec.engine.rounds import Rounds
-from woolexec.engine.supervisor import GRACE
+from woolexec.engine.supervisor import FINALIZING, GRACE
 from woolexec.engine.worker_process import pids_of, unsent_to
 from woolexec.platform.memory import usable_memory
 from woolexec.platform.posix import SIGKILL, SIGTERM
@@ -53,6 +54,7 @@ class Host:
     :param offer: what calls may require of the workers
     :param guest: a coroutine function that runs in the thread until the host ends; its argument is the host
     :param on_worker_death: called for each worker that was not told to end, with `is_early` if it has run nothing
+    :param rules: how the workers of all clients are looked after
     """
 
     serves_others: ClassVar[bool] = True
@@ -67,7 +69,9 @@ class Host:
         offer: Offer,
         guest: Callable[[Host], Coroutine[Any, Any, None]],
         on_worker_death: Callable[..., object],
+        rules: Rules | None = None,
     ) -> None:
+        self._rules = rules or Rules()
         self.loop = Loop(_is_current)
         self.tell = self.loop.tell
         self.forks = Forks(self.loop, threads, variables, is_peer=True)
@@ -139,6 +143,7 @@ class Host:
         :param settings: applied in its workers
         """
         engine = Hosted(self, self._coroutines, self._offer, self._on_worker_death, settings)
+        engine.links.upkeep.obey(self._rules)
         self.engines.append(engine)
         if self._is_draining:
             engine.drain()
@@ -310,7 +315,8 @@ class Hosted:
         self._when_ended = when_ended
         self._rounds.shut(cancel=True)
         self.mark()
-        self._host.loop.after(GRACE, self._end_for_good)
+        finalizing = 0.0 if self._rounds.supervisor.finalizer is None else FINALIZING
+        self._host.loop.after(GRACE + finalizing, self._end_for_good)
 
     def end(self, number: int = SIGTERM) -> None:
         """End its calls and its workers."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from woolexec.core.pinning import Pinning
 from woolexec.engine.lineage import Lineage
 from woolexec.engine.outcomes import OF_LINK
+from woolexec.engine.peer_upkeep import PeerUpkeep
 from woolexec.wire.trace_frames import Clock, Ran
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.errors import WorkerLostError
+    from woolexec.wire.frames import Settings
 
 
 def _reported(outcomes: Outcomes, link: Remote, frame: Any) -> None:
@@ -73,8 +75,7 @@ class Links:
         self.after, self.inspect = rounds.loop.after, rounds.inspect
         self.may_stay = rounds.outcomes.may_stay
         self._said_by = rounds.said
-        self.settings = rounds.supervisor.settings_for_peers
-        self.use_settings = rounds.supervisor.use_settings
+        self.upkeep = PeerUpkeep(rounds)
         self._loop, self._outcomes = rounds.loop, rounds.outcomes
         self._scheduler = scheduler
         self._dispatcher = dispatcher
@@ -99,10 +100,11 @@ class Links:
         """What peers send is unpickled."""
         return self._outcomes.mark is None
 
-    @property
-    def wants_output(self) -> bool:
-        """What is printed at peers is wanted."""
-        return self._outcomes.said is not None and self._outcomes.said.at_peers
+    def settings(self) -> Settings:
+        """Return what a link tells a peer of the program and of the workers there."""
+        frame, said = self.upkeep.settings(), self._outcomes.said
+        frame.output = said is not None and said.at_peers
+        return frame
 
     def take_output(self, say: Callable[[Any], object]) -> None:
         """Send what workers print that start from now on, and peers, to a client."""

@@ -161,6 +161,8 @@ class Rounds:
             from woolexec.engine.idle_watch import IdleWatch
 
             supervisor.watches.append(IdleWatch(upkeep.idle_timeout, upkeep.min_workers, *parts))
+        for watch in supervisor.watches if supervisor.workers else ():
+            watch.begin()
 
     @cached_property
     def inspection(self) -> Inspection:

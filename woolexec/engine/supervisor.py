@@ -159,10 +159,6 @@ class Supervisor:
         of_client = self.settings_of_user.get("client")
         return settings_for_peers(self.settings_of_user) if of_client is None else of_client
 
-    def use_settings(self, of_client: bytes) -> None:
-        """Start workers from now on with the settings of the client that this engine serves; nothing is unpickled."""
-        self.settings_of_user["client"] = of_client
-
     # -- starting -----------------------------------------------------------------------------------------------
 
     def start(self, actor: Actor | None = None, devices: Bound | None = None) -> Worker | None:
@@ -275,7 +271,8 @@ class Supervisor:
             return
         if is_replaced and worker.actor is None:
             self._scheduler.workforce.ending.add(worker)
-        finalizer = self.finalizer if well else None
+        has_run = bool(worker.page.started or worker.page.loop.started)
+        finalizer = self.finalizer if well and (has_run or not self._forks.is_peer) else None
         worker.lane_place.ready = False
         worker.send_stop(finalizer)
         self._dispatcher.due.add(worker)

@@ -231,6 +231,12 @@ class Settings(Frame, number=25):
 
     settings: bytes = BLOB(1)
     output: bool = BOOL(2)
+    environment: tuple[str, ...] = STRINGS(3)
+    max_memory_per_child: int = FIXED64(4)
+    memory_limit: int = FIXED64(5)
+    idle_timeout: float = DOUBLE(6)
+    min_workers: int = UINT(7)
+    finalizer: bytes = BLOB(8)
 
 
 class Keep(Frame, number=26):

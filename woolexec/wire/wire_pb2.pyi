@@ -458,12 +458,24 @@ class Code(_message.Message):
     def __init__(self, digest: _Optional[str] = ..., data: _Optional[bytes] = ..., last: _Optional[bool] = ...) -> None: ...
 
 class Settings(_message.Message):
-    __slots__ = ("settings", "output")
+    __slots__ = ("settings", "output", "environment", "max_memory_per_child", "memory_limit", "idle_timeout", "min_workers", "finalizer")
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_MEMORY_PER_CHILD_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MIN_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    FINALIZER_FIELD_NUMBER: _ClassVar[int]
     settings: bytes
     output: bool
-    def __init__(self, settings: _Optional[bytes] = ..., output: _Optional[bool] = ...) -> None: ...
+    environment: _containers.RepeatedScalarFieldContainer[str]
+    max_memory_per_child: int
+    memory_limit: int
+    idle_timeout: float
+    min_workers: int
+    finalizer: bytes
+    def __init__(self, settings: _Optional[bytes] = ..., output: _Optional[bool] = ..., environment: _Optional[_Iterable[str]] = ..., max_memory_per_child: _Optional[int] = ..., memory_limit: _Optional[int] = ..., idle_timeout: _Optional[float] = ..., min_workers: _Optional[int] = ..., finalizer: _Optional[bytes] = ...) -> None: ...
 
 class Keep(_message.Message):
     __slots__ = ("value", "payload", "extent", "key", "share")

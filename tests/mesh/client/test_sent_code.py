@@ -26,24 +26,24 @@ def function(**code):
 
 
 def test_settings_are_sent_once_before_the_first_function(outbox):
-    sent = SentCode(ARCHIVES.get, None, lambda: b"settings", outbox)
+    sent = SentCode(ARCHIVES.get, None, lambda: Settings(settings=b"settings"), outbox)
     (first,), (second,) = (list(decode(sent.definition(slot, function()))) for slot in (1, 2))
     assert [type(frame) for frame in frames(outbox)] == [Settings]
     assert (first.__class__, first.function, second.function, first.name) == (Define, 1, 2, "abs")
 
 
 def test_program_without_settings_sends_none(outbox):
-    SentCode(ARCHIVES.get, None, bytes, outbox).definition(1, function())
+    SentCode(ARCHIVES.get, None, Settings, outbox).definition(1, function())
     assert frames(outbox) == []
 
 
 def test_program_that_wants_what_is_printed_says_so_although_it_has_no_settings(outbox):
-    SentCode(ARCHIVES.get, None, bytes, outbox, wants_output=True).definition(1, function())
+    SentCode(ARCHIVES.get, None, lambda: Settings(output=True), outbox).definition(1, function())
     assert frames(outbox) == [Settings(output=True)]
 
 
 def test_archive_is_sent_once_in_pieces(outbox):
-    sent = SentCode(ARCHIVES.get, None, bytes, outbox)
+    sent = SentCode(ARCHIVES.get, None, Settings, outbox)
     needy = function()
     needy.code = ("digest", "unknown")
     for slot in (1, 2):

@@ -119,7 +119,7 @@ class Link(LinkValues):
         self._address, self._host = address, welcome.host
         packing = Packing(compression, welcome.compression)
         self._outbox, self._arriving = Outbox(engine.links.due, packing=packing), Arriving(offered=compression)
-        self._code = SentCode(code, setup, engine.links.settings, self._outbox, wants_output=engine.links.wants_output)
+        self._code = SentCode(code, setup, engine.links.settings, self._outbox)
         self._stream: Any = None
         self._leaving = False
         self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst

@@ -25,23 +25,19 @@ class SentCode:
 
     :param archive: returns the archive with this digest, or None
     :param setup: what workers run before the first of our functions; wrapped around each of them
-    :param settings: returns the settings of the program, pickled
+    :param settings: returns the settings of the program and of its workers
     :param outbox: the link's
-    :param wants_output: what workers print there is wanted
     """
 
     def __init__(
         self,
         archive: Callable[[str], bytes | None],
         setup: Setup | None,
-        settings: Callable[[], bytes],
+        settings: Callable[[], Settings],
         outbox: Outbox,
-        *,
-        wants_output: bool = False,
     ) -> None:
         self._archive, self._setup, self._outbox = archive, setup, outbox
-        self._settings: Callable[[], bytes] | None = settings
-        self._wants_output = wants_output
+        self._settings: Callable[[], Settings] | None = settings
         self._sent: set[str] = set()
         if setup is not None:
             self._send(setup.digests)
@@ -57,9 +53,9 @@ class SentCode:
             payload = dumps_inline(WithNeeds([*map(bytes, parts_of(payload))], needs))
         settings, self._settings = self._settings, None
         if settings is not None:
-            pickled = settings()
-            if pickled or self._wants_output:
-                self._outbox.put(encode(Settings(settings=pickled, output=self._wants_output)))
+            of_program = settings()
+            if of_program != Settings():
+                self._outbox.put(encode(of_program))
         self._send(function.code)
         attach(frame, payload if self._setup is None else self._setup.wrap(parts_of(payload)), files=False)
         return encode(frame)

@@ -60,3 +60,15 @@ def reachable(address: str) -> tuple[str, ...]:
         if not about.is_link_local and (about.version == 4 or ":" in host)
     ]
     return tuple(found) or (address,)
+
+
+AGAINST_STRANGERS = [
+    ("grpc.so_reuseport", 0),
+    # R7: a connection that sends nothing is closed.  That of a client is never idle, because its link is open.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.http2.settings_timeout", 10_000),
+    # A client needs two streams, a probe needs one.
+    ("grpc.max_concurrent_streams", 100),
+]
+"""Options of the server."""

@@ -41,7 +41,7 @@ from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listener import Listener
-from woolexec.mesh.server.listening import reachable, why_not_listening
+from woolexec.mesh.server.listening import AGAINST_STRANGERS, reachable, why_not_listening
 from woolexec.mesh.server.parameters import check_numbers, check_place, check_resources, check_texts
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from woolexec.discovery.base import Discovery
+    from woolexec.engine.peer_upkeep import Rules
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.server.audit_log import Audit
     from woolexec.mesh.server.stays import Stays
@@ -65,17 +66,6 @@ _STOPPING = 1.0
 
 _LOOK = 0.1
 """How often to check whether a starting peer is still wanted, in seconds."""
-
-
-_AGAINST_STRANGERS = [
-    ("grpc.so_reuseport", 0),
-    # R7: a connection that sends nothing is closed.  That of a client is never idle, because its link is open.
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 10_000),
-    ("grpc.http2.settings_timeout", 10_000),
-    # A client needs two streams, a probe needs one.
-    ("grpc.max_concurrent_streams", 100),
-]
 
 
 class Peer:
@@ -98,6 +88,7 @@ class Peer:
     :param audit: records the end of each task
     :param stays: counts the outcomes that stay here; None: by default
     :param coroutines: maximum number of coroutines and streams that one worker runs at once; more wait
+    :param rules: how the workers of clients are looked after; None: as these say
     :param threads: the value of ``OMP_NUM_THREADS`` and similar variables in workers, where the environment has none
     :param give_up_after: seconds for which no worker could be started, after which `gave_up` is set
     :param is_wanted: called periodically during the start; if it returns false, the start is abandoned
@@ -125,6 +116,7 @@ class Peer:
         audit: Audit | None = None,
         stays: Stays | None = None,
         coroutines: int = COROUTINES,
+        rules: Rules | None = None,
         threads: int = 1,
         give_up_after: float = inf,
         is_wanted: Callable[[], bool] = lambda: True,
@@ -176,6 +168,7 @@ class Peer:
             offer=offer,
             variables=variables,
             on_worker_death=self._log.worker_died,
+            rules=rules,
         )
         try:
             while not wait((bound,), _LOOK).done:
@@ -308,7 +301,7 @@ class Peer:
         grpc = load_grpc(quiet=self._is_quiet)
         descriptors = descriptor_limit()
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
-        options = [*OPTIONS, *_AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
+        options = [*OPTIONS, *AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
         make = partial(grpc.aio.server, options=options)
         health = self._health.handlers()
         listeners = []

@@ -218,11 +218,11 @@ class Served:
         )
 
     def _use_settings(self, frame: Settings) -> None:
-        if len(frame.settings) > LIMIT:
+        if len(frame.settings) + len(frame.finalizer) + sum(map(len, frame.environment)) > LIMIT:
             raise ProtocolError("too many settings: they exceed the limit")
         self.output.note(frame)
         if self._takes_code:  # else only listed functions run here, and unpickling these could run any
-            self._links.use_settings(frame.settings)
+            self._links.upkeep.use(frame)
 
     def _start(self, frame: Start) -> Iterator[None] | None:
         if len(frame.values) > MOST_VALUES or len(frame.context) > MOST_CONTEXT:
