@@ -196,7 +196,7 @@ FLAWS = [
     (Scheduler, "settle", fails_what_may_be_retried, ["row 7"]),
     (Scheduler, "may_retry", retries_for_ever, ["I2/I3"]),
     (Cancellation, "_end", ends_without_looking, ["row 4", "I1", "ProtocolError"]),
-    (Supervisor, "_drain_socket", hears_no_last_frames, ["I3", "row 4"]),
+    (Supervisor, "_drain", hears_no_last_frames, ["I3", "row 4"]),
 ]
 
 

@@ -212,6 +212,9 @@ def context_variables() -> None:
 
 def constructors() -> None:
     PeerPoolExecutor(4, None, plain, ("a",), max_tasks_per_child=3, peers=["a:1", "lan://"], ship="pkg")
+    PeerPoolExecutor(4, max_memory_per_child="1 GiB", memory_limit=2 << 30, idle_timeout=60, min_workers=1)
+    PeerPoolExecutor(4, finalizer=lambda: None, environment={"A": "1"}, resources={"gpu": 2}, max_outstanding=9)
+    PeerPoolExecutor(environment={"A": 1})  # type: ignore[dict-item]
     PeerPoolExecutor(max_workers="4")  # type: ignore[arg-type]
     PeerPoolExecutor(peers=7437)  # type: ignore[arg-type]
     PeerPoolExecutor(initargs=5)  # type: ignore[arg-type]

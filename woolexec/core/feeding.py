@@ -28,10 +28,11 @@ def assign(group: Group, place: Place) -> list[Call]:
     if place.is_supplied:
         return []
     chosen: list[Call] = []
-    queue = group.queue
+    queue, offer = group.queue, place.offer
+    refused = offer.refuses
     share = -(-len(queue) * place.width // max(1, group.width))
     while len(chosen) < share or not place.outstanding:
-        entry = queue.head(place.offer, place.offer.refuses)
+        entry = queue.head(offer, refused)
         if entry is None:
             break
         if place.outstanding and entry.line is not None and entry.line.requirement is not None:
