@@ -8,7 +8,7 @@ from tests.faults import tasks, upkeep
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from woolexec import PeerPoolExecutor, WorkerMemoryError
 from woolexec.core.memory_limits import MemoryLimits
-from woolexec.engine.peer_upkeep import Rules, taken
+from woolexec.engine.peer_upkeep import Rules
 from woolexec.mesh.server.peer import Peer
 
 MIB = 1 << 20
@@ -73,11 +73,6 @@ def test_operators_limit_holds_whatever_clients_say(client):
             assert isinstance(error, WorkerMemoryError)
             assert "more than memory_limit=200 MiB" in str(error)
             assert pool.submit(upkeep.variables, "UPKEEP_COLOUR").result(PATIENCE) == [None]
-
-
-def test_variables_of_the_loader_the_interpreter_and_woolexec_are_not_taken():
-    given = ["A=1", "B=", "LD_PRELOAD=x", "DYLD_LIBRARY_PATH=x", "PYTHONPATH=x", "WOOLEXEC_WORKER_ALLOWS=x", "=x", "C"]
-    assert taken([*given, "D=\0", "E=a=b"]) == {"A": "1", "B": "", "E": "a=b"}
 
 
 @pytest.fixture
