@@ -28,7 +28,7 @@ def function(middle, count, **figures):
 def worker(number, now, **facts):
     made = {"pid": 4200 + number, "host": f"build-{7 + number % 3}", "state": "idle", "task": "", "since": 0.0}
     made |= {"coroutines": 0, "actor": "", "done": 900 + 40 * number, "memory": 180 << 20, "cpu": 50.0 + number}
-    return made | {"started": STARTED, "ended": None, "lost": ""} | facts
+    return made | {"started": STARTED, "ended": None, "lost": "", "progress": None} | facts
 
 
 def peer(**facts):
