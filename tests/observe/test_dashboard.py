@@ -11,7 +11,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from tests.observe.synthetic import snapshot
-from woolexec.observe.dashboard import Dashboard, pause_after
+from woolexec.observe.dashboard import Dashboard, Latest, pause_after
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def test_the_url_opens_the_page_under_a_strict_policy(page):
     assert headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/stacks", "/other"])
+@pytest.mark.parametrize("path", ["/", "/events", "/stacks", "/statistics", "/other"])
 def test_nothing_is_served_without_the_token(page, path):
     assert ask(page, path, token=False)[0] == 403
     url = urlsplit(page.url)
@@ -189,3 +189,21 @@ def test_an_address_in_use_is_an_error(page):
     url = urlsplit(page.url)
     with pytest.raises(OSError):
         Dashboard((url.hostname, url.port), dict)
+
+
+def test_what_is_asked_for_again_at_once_is_not_looked_up_again():
+    taken = []
+    latest = Latest(lambda: taken.append(1) or len(taken))
+    answers = [latest.get() for _ in range(1000)]
+    assert answers[0] == 1
+    assert answers == sorted(answers)
+    assert len(taken) < 1000
+
+
+def test_what_is_asked_for_later_is_new(monkeypatch):
+    times = iter([0.0, 0.001, 0.1, 0.102, 0.103, 0.2, 1.0, 2.0, 26.9, 27.1, 27.1])
+    monkeypatch.setattr("woolexec.observe.dashboard.monotonic", lambda: 10 + next(times))
+    answers = iter(range(4))
+    latest = Latest(lambda: next(answers))
+    assert [latest.get() for _ in range(4)] == [0, 0, 1, 1]
+    assert [latest.get() for _ in range(3)] == [2, 2, 3]  # a second for an answer: the next is 25 seconds later

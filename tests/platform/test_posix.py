@@ -309,3 +309,11 @@ def test_host_and_boot_have_names():
 def test_process_that_is_to_end_first_says_so_to_the_kernel():
     code = "from woolexec.platform.posix import end_first; end_first(); print(open('/proc/self/oom_score_adj').read())"
     assert int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) >= 500
+
+
+def test_a_process_is_running_until_it_was_reaped():
+    assert posix.is_running(os.getpid())
+    assert posix.is_running(1)
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert not posix.is_running(process.pid)

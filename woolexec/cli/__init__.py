@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add_peers(commands)
     _add_stack(commands)
+    _add_top(commands)
     _add_certs(commands)
     _add_timeline(commands)
 
@@ -117,6 +118,17 @@ def _add_stack(commands: Any) -> None:
     parser.set_defaults(run=stack.run)
 
 
+def _add_top(commands: Any) -> None:
+    from woolexec.cli import top
+
+    parser = commands.add_parser("top", help="show what pools on this machine do", description=_TOP)
+    parser.add_argument("pid", nargs="*", type=_positive, metavar="PID", help="processes (default: all with a pool)")
+    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
+    parser.add_argument("--once", action="store_true", help="print the tables once")
+    parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
+    parser.set_defaults(run=top.run)
+
+
 def _add_certs(commands: Any) -> None:
     from woolexec.cli import certs
 
@@ -161,6 +173,11 @@ _STACK = (
     "Print the stack of each running task, without stopping it. At a peer this needs the certificate of an operator "
     "(woolexec certs issue operator), or the peer's Unix socket and its user; credentials are taken as by doctor. A "
     "process is one of this user on this machine: a program with a pool, a peer, or a worker."
+)
+
+_TOP = (
+    "Show what pools of this user on this machine do, as their statistics() tells it. They are those that were made "
+    "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment."
 )
 
 _CERTS = (

@@ -32,6 +32,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from woolexec.observe import pool_records
 from woolexec.observe.delta import delta
 from woolexec.observe.one_file import page_and_policy
 from woolexec.observe.palette import STATES
@@ -136,6 +137,28 @@ class Watch:
             await asyncio.sleep(pause_after(took))
 
 
+class Latest:
+    """
+    What a function returns, called at most ten times a second, and less often if that takes long.
+
+    :param take: the function
+    """
+
+    def __init__(self, take: Callable[[], Any]) -> None:
+        self._take = take
+        self._value: Any = None
+        self._until = 0.0
+
+    def get(self) -> Any:
+        """Return what it returned last, or returns now."""
+        began = monotonic()
+        if began >= self._until:
+            self._value = self._take()
+            ended = monotonic()
+            self._until = ended + max(_LEAST, (ended - began) / _SHARE)
+        return self._value
+
+
 def pause_after(took: float) -> float:
     """Return how long to wait after a snapshot that took so many seconds."""
     return max(_LEAST, _USUAL - took, took / _SHARE)
@@ -200,6 +223,7 @@ class Dashboard:
     :param address: ``host:port``, where port 0 is any that is free
     :param snapshot: see `Watch`
     :param stacks: returns the stacks of the running tasks, longest first; None: they cannot be seen
+    :param statistics: returns statistics as dictionaries; None: the pool has ended, or they cannot be seen
     :raises OSError: if it cannot listen there
     """
 
@@ -208,8 +232,10 @@ class Dashboard:
         address: tuple[str, int],
         snapshot: Callable[[], dict[str, Any] | None],
         stacks: Callable[[], list[dict[str, Any]]] | None = None,
+        statistics: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
         self._stacks = stacks
+        self._latest = Latest(statistics)
         self._watch = Watch(snapshot)
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._sock = socket.create_server(address, family=family)
@@ -219,6 +245,7 @@ class Dashboard:
         self.url = f"http://{name}:{port}/?token={token}"
         hosts = frozenset(f"{each}:{port}" for each in (name, address[0].lower(), "localhost", "127.0.0.1", "[::1]"))
         routes = [Route("/", self._page), Route("/events", self._events), Route("/stacks", self._all_stacks)]
+        routes.append(Route("/statistics", self._statistics))
         config = uvicorn.Config(
             Guard(Starlette(routes=routes), token, hosts),
             log_config=None,
@@ -237,6 +264,7 @@ class Dashboard:
         _open.add(self)
         self._thread = threading.Thread(target=self._run, name="woolexec-page", daemon=True)
         self._thread.start()
+        self._record = pool_records.write(self.url)
 
     def _run(self) -> None:
         with contextlib.closing(self._loop), contextlib.closing(self._sock):
@@ -246,6 +274,8 @@ class Dashboard:
         """Tell those who look that the pool has ended, and serve no more."""
         if os.getpid() != self._pid:  # a fork: it is the parent's
             return
+        if self._record is not None:
+            self._record.unlink(missing_ok=True)
         self._server.should_exit = True
         with contextlib.suppress(RuntimeError):  # its loop has ended
             self._loop.call_soon_threadsafe(self._watch.end)
@@ -261,6 +291,12 @@ class Dashboard:
         if self._watch.is_full:
             return PlainTextResponse("too many look at this page already", 503, headers=_HEADERS)
         return StreamingResponse(self._watch.events(), media_type="text/event-stream", headers=_HEADERS)
+
+    async def _statistics(self, _: Request) -> Response:
+        found = self._latest.get()
+        if found is None:
+            return PlainTextResponse("the pool has ended, or has none", 410, headers=_HEADERS)
+        return JSONResponse(found, headers=_HEADERS)
 
     async def _all_stacks(self, _: Request) -> Response:
         if self._stacks is None:

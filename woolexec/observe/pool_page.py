@@ -64,7 +64,7 @@ def _open(pool: Any, address: tuple[str, int]) -> Dashboard:
     except ModuleNotFoundError as exc:
         raise ImportError(f"dashboard= needs the package {exc.name}: pip install 'woolexec[web]'") from exc
     source = _Source(pool)
-    page = Dashboard(address, source.snapshot, source.stacks)
+    page = Dashboard(address, source.snapshot, source.stacks, source.statistics)
     logging.getLogger("woolexec").info("the page of this pool is %s", page.url)
     return page
 
@@ -82,6 +82,11 @@ class _Source:
         if pool is None or pool._engine.stopped:
             return None
         return page_data(pool.statistics(), self._started)
+
+    def statistics(self) -> dict[str, Any] | None:
+        """Return statistics, whole; None: the pool has ended."""
+        pool = self._pool()
+        return None if pool is None or pool._engine.stopped else pool.statistics().as_dict()
 
     def stacks(self) -> list[dict[str, Any]]:
         """Return what runs."""

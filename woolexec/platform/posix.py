@@ -336,6 +336,17 @@ def boot_id() -> str:
         return ""
 
 
+def is_running(pid: int) -> bool:
+    """Return whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
 def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
     """Return whether a file or folder belongs to this user."""
     return about.st_uid == os.geteuid() or (or_of_root and about.st_uid == 0)

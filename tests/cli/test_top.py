@@ -1,0 +1,84 @@
+"""`woolexec top`, in this process."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from woolexec import PeerPoolExecutor, cli
+from woolexec.statistics import Statistics
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch, tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
+
+
+def hostile(_):
+    """Have a name with which a terminal could be controlled."""
+
+
+hostile.__name__ = hostile.__qualname__ = "\x1b[2J\nwork"
+
+
+@pytest.fixture
+def pool():
+    with PeerPoolExecutor(1, dashboard=True) as pool:
+        list(pool.map(abs, range(10)))
+        yield pool
+
+
+@pytest.mark.parametrize("arguments", [[], [str(os.getpid())]])
+def test_the_pools_of_a_process_and_of_all_are_shown_as_their_statistics_are_printed(pool, capsys, arguments):
+    pool.submit(hostile, None).result()
+
+    assert cli.main(["top", "--once", *arguments]) == 0
+
+    text = capsys.readouterr().out
+    assert text.startswith(f"pool of process {os.getpid()} on {os.uname().nodename}\ntasks ")
+    assert "ended   11 returned" in text
+    assert r"\x1b[2J\nwork" in text
+    assert text.replace("\n", "").isprintable()
+
+
+def test_scripts_get_all_of_the_statistics(pool, capsys):
+    assert cli.main(["top", "--json"]) == 0
+
+    (found,) = json.loads(capsys.readouterr().out)
+    shown, now = Statistics.from_dict(found), pool.statistics()
+    assert (shown.pid, shown.tasks, shown.functions) == (os.getpid(), now.tasks, now.functions)
+    assert [each.pid for each in shown.workers] == [each.pid for each in now.workers]
+
+
+def test_each_pool_of_a_process_is_shown(pool, capsys):
+    with PeerPoolExecutor(1, dashboard=True):
+        assert cli.main(["top", "--json", str(os.getpid())]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_a_pool_is_there_until_it_ends(capsys):
+    with PeerPoolExecutor(1, dashboard=True):
+        assert cli.main(["top", "--once"]) == 0
+    assert cli.main(["top", "--once"]) == 2
+    assert "no pool of this user on this machine has a page: make it with dashboard=True" in capsys.readouterr().err
+
+
+def test_a_process_without_a_page_is_named(pool, capsys):
+    assert cli.main(["top", str(os.getppid())]) == 2
+    assert f"process {os.getppid()} is none of this user that has a pool with a page" in capsys.readouterr().err
+
+
+def test_a_pool_that_was_killed_is_not_shown(pool, capsys):
+    code = "import os; from woolexec import PeerPoolExecutor; pool = PeerPoolExecutor(1, dashboard=True); os._exit(1)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
+
+    assert cli.main(["top", "--json"]) == 0
+
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["pid"] == os.getpid()

@@ -1,0 +1,39 @@
+"""What a program asks the page of a pool: its statistics, and the stacks of its tasks."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from woolexec.core.task_stack import Stacks, TaskStack
+from woolexec.statistics import Statistics
+
+if TYPE_CHECKING:
+    from woolexec.observe.pool_records import PoolRecord
+
+
+def statistics_of(pool: PoolRecord, timeout: float) -> Statistics | None:
+    """Return what a pool does; None: it has ended, or does not answer in time."""
+    data = _ask(pool, "/statistics", timeout)
+    return None if data is None else Statistics.from_dict(data)
+
+
+def stacks_of(pool: PoolRecord, timeout: float) -> Stacks:
+    """Return where the tasks of a pool are; none if it does not answer in time."""
+    return Stacks(TaskStack(**each) for each in _ask(pool, "/stacks", timeout) or ())
+
+
+def _ask(pool: PoolRecord, path: str, timeout: float) -> Any:
+    url = urlsplit(pool.url)
+    assert url.hostname is not None
+    connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
+    try:
+        with closing(connection):
+            connection.request("GET", f"{path}?{url.query}")
+            answer = connection.getresponse()
+            return json.loads(answer.read()) if answer.status == http.client.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None

@@ -1,0 +1,69 @@
+"""
+The pools of this user on this host that have a page: a file for each, with the URL of the page.
+
+They are in a folder that no other user can enter, for whoever knows the token in a URL sees what the pool does.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from woolexec.errors import CredentialsError
+from woolexec.mesh.security.credentials import state_folder
+from woolexec.platform.posix import create, host_name, is_running, open_to_read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PoolRecord(NamedTuple):
+    """
+    A pool that can be asked.
+
+    :ivar pid: its process
+    :ivar url: its page, with the token
+    """
+
+    pid: int
+    url: str
+
+
+def _folder() -> Path:
+    return state_folder("pools", host_name())
+
+
+def write(url: str) -> Path | None:
+    """Write the record of a pool of this process; return its file, or None if there is no place for it."""
+    try:
+        path = _folder() / f"{os.getpid()}-{secrets.token_hex(4)}.json"
+        with open(create(path, 0o600), "w", encoding="utf-8") as file:
+            json.dump({"pid": os.getpid(), "url": url}, file)
+    except (CredentialsError, OSError) as exc:  # a program does not fail because nobody can look
+        logging.getLogger("woolexec").info("woolexec top will not find this pool: %s", exc)
+        return None
+    return path
+
+
+def records() -> list[PoolRecord]:
+    """
+    Return the records of the pools whose processes are there, and remove those that were killed.
+
+    :raises CredentialsError: if other users can access the folder
+    """
+    found = []
+    for path in sorted(_folder().glob("*.json")):
+        try:
+            with open(open_to_read(path), encoding="utf-8") as file:
+                data = json.load(file)
+            record = PoolRecord(int(data["pid"]), str(data["url"]))
+        except (OSError, ValueError, KeyError, TypeError):  # it has just ended, or is being written
+            continue
+        if is_running(record.pid):
+            found.append(record)
+        else:
+            path.unlink(missing_ok=True)
+    return found
