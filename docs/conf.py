@@ -54,16 +54,17 @@ nitpick_ignore_regex = [
     # Other packages.  With LINKS=1 those of the standard library are links.
     (
         "py:(obj|class|exc)",
-        r"(collections|concurrent|contextlib|contextvars|graphlib|multiprocessing|numpy|os|pickle)\..+",
+        r"(collections|concurrent|contextlib|contextvars|graphlib|multiprocessing|numpy|os|pathlib|pdb|pickle|sys)\..+",
     ),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
-    ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Shippable|Stays|StreamScope|T|Tls"),
+    ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Rules|Shippable|Stays|StreamScope"),
+    ("py:class", r"T|Tls|Trace"),
     ("py:class", r"(woolexec\.options\.)?View_co"),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|pool_executor\.PoolExecutor|(\w+\.[TF]))"),
     (
         "py:class",
-        r"woolexec\.(api\.options_view\.EngineExecutor|futures\.call_future\.T|integrations\.pool(_results)?\.T)",
+        r"woolexec\.(api\.options_view\.EngineExecutor|futures\.call_future\.T|integrations\.(bar|pool(_results)?)\.T)",
     ),
 ]
 

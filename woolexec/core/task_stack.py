@@ -14,7 +14,7 @@ class TaskStack:
     """
     A task that runs, and where it is.
 
-    `task` is what `current_task().id` is there, and `function` the task's name.  `seconds` is how long it has run,
+    `task` is what ``current_task().id`` is there, and `function` the task's name.  `seconds` is how long it has run,
     0 if that is not known.
     `stack` is like that of a traceback, the most recent call last, and empty if it is not known; `note` says why, or
     what is special about it.  `peer` is the address of the peer that runs it, empty on this machine's own workers, and

@@ -45,9 +45,9 @@ class Launcher(Discovery):
     """
     A way to start peers; subclass it to add another.
 
-    `PeerPoolExecutor(peers=...)` takes a launcher like any discovery.  It starts peers when tasks wait, and stops those
-    that have been idle.  A launcher belongs to one executor at a time.  All methods run in an asyncio event loop that
-    is shared with other work: they must not block it.
+    ``PeerPoolExecutor(peers=...)`` takes a launcher like any discovery.  It starts peers when tasks wait, and stops
+    those that have been idle.  A launcher belongs to one executor at a time.  All methods run in an asyncio event loop
+    that is shared with other work: they must not block it.
 
     :param min: number of peers that are kept while the executor lives
     :param max: maximum number of peers
