@@ -326,10 +326,13 @@ def test_deep_nesting_in_the_options_of_a_nested_task_is_skipped_or_refused(inne
     assert 500 in taken  # what nobody knows is skipped
 
 
-@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
-def test_groups_are_no_batch_at_any_depth(groups):
+@pytest.mark.parametrize("depth", [1, 100, DEPTH])
+@pytest.mark.parametrize("end", [b"", b"\x0c"], ids=["open", "closed"])
+def test_groups_are_no_batch_at_any_depth(end, depth):
+    groups = b"\x0b" * depth + end * depth
+    # A large frame is refused for its many tags before anything looks at what they are.
     for data in (groups, batch(1, groups), batch(7, inside(6, groups))):
-        with pytest.raises(ValueError, match=r"wire type 3|tag 11"):
+        with pytest.raises(ValueError, match=r"wire type 3|tag 11|more than 2048 fields"):
             decode(data)
 
 
@@ -346,8 +349,8 @@ def test_deeply_nested_greeting_is_refused_by_both_ends(inner):
     "repeated",
     [
         lambda count: batch(21, b"") * count,  # frames
-        lambda count: batch(7, inside(6, b"") * count),  # options
-        lambda count: batch(1, inside(500, b"") * count),  # what nobody knows
+        lambda count: batch(7, inside(6, b"") * 1000) * (count // 1000),  # options
+        lambda count: batch(1, inside(500, b"") * 1000) * (count // 1000),  # what nobody knows
     ],
     ids=["frames", "options", "unknown"],
 )
@@ -361,6 +364,22 @@ def test_time_to_decode_grows_with_the_size(repeated):
         return min(seconds)
 
     assert cost(16_000) < 4 * 8 * cost(2_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "message"), [(7, 6, "field 6 came twice"), (1, 500, "more than 2048 fields")]
+)
+def test_more_fields_than_any_frame_has_are_refused_in_a_time_that_does_not_grow(kind, number, message):
+    def cost(count):
+        data, seconds = batch(kind, inside(number, b"") * count), []
+        for _ in range(3):
+            began = time.thread_time()
+            with pytest.raises(ValueError, match=message):
+                decode(data)
+            seconds.append(time.thread_time() - began)
+        return min(seconds)
+
+    assert cost(300_000) < 10 * cost(3_000)
 
 
 def test_more_texts_than_any_frame_has_are_refused():
