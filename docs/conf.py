@@ -34,7 +34,7 @@ myst_heading_anchors = 4
 
 # The docstrings have names in single backticks: a link if the name is in the reference, else code.
 default_role = "py:obj"
-autodoc_mock_imports = ["eventkit", "joblib"]  # their doors are described, which import them
+autodoc_mock_imports = ["eventkit", "joblib", "prometheus_client"]  # their doors are described, which import them
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,

@@ -54,6 +54,7 @@ ROWS = {
     "testing": 13,
     "joblib": 14,
     "eventkit": 14,
+    "metrics": 14,
     "__main__": 14,
 }
 """By folder, or by a part of it that has a row of its own."""
@@ -90,6 +91,7 @@ DOORS = {
     "mpi4py": ("mpi",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
+    "prometheus_client": ("observe.prometheus", "metrics"),
     "starlette": ("observe.dashboard",),
     "uvicorn": ("observe.dashboard",),
     "PyInstaller": ("integrations.pyinstaller.hook-woolexec",),
