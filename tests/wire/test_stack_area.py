@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from woolexec.platform.ipc import shared_file
 from woolexec.wire.frames import Inspected
-from woolexec.wire.payload import shared_file
 from woolexec.wire.shared_page import DUMPS, SIZE, STACKS, SharedPage
 from woolexec.wire.stack_area import A_LOOP
 

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     Guest = Callable[["Engine", Callable[[], None]], Coroutine[Any, Any, None]]
 
-
 _INBOX_LIMIT = 1000
 
 _DIRECT_LIMIT = 4096
@@ -241,11 +240,9 @@ class Engine:
     def counts(self) -> dict[str, int]:
         """The numbers of queued calls, of outstanding calls and of workers."""
         scheduler = self.scheduler
+        queued = len(scheduler.main.queue) + len(scheduler.lanes.queue) + len(scheduler.held)
         return {
-            "queued": len(scheduler.main.queue)
-            + len(scheduler.lanes.queue)
-            + len(scheduler.held)
-            + len(self._loop.inbox),
+            "queued": queued + len(self._loop.inbox),
             "outstanding": sum(len(place.outstanding) for place in scheduler.places),
             "workers": len(self._supervisor.workers),
         }

@@ -278,10 +278,6 @@ class Outcomes:
             self._progress = ProgressReports(self._loop)
         self._progress.hear(target, frame)
 
-    def _heard_output(self, link: Remote, frame: Output) -> None:
-        if self.said is not None:  # else nobody has asked for it
-            self.said.hear(link, frame)
-
     def above(self, call: Call) -> Call | None:
         """Return the call that submitted this one, if it is outstanding."""
         above = self._scheduler.outstanding(call.parent) if call.parent else None
@@ -350,6 +346,11 @@ def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
         tallies.ended(call, call.cost, 0 if isinstance(payload, OSError) else len(payload), raised)
 
 
+def _heard_output(outcomes: Outcomes, link: Remote, frame: Output) -> None:
+    if outcomes.said is not None:  # else nobody has asked for it
+        outcomes.said.hear(link, frame)
+
+
 def _tell_stream(target: Any, number: int, tell: Callable[[Call], object]) -> None:
     """Tell the receiver of a stream that it can be pulled, or that it has yielded."""
     call = target.lane_place.outstanding.get(number)
@@ -369,7 +370,7 @@ OF_LINK = Handlers(
         Log: Outcomes._logged,
         Load: Outcomes._loaded,
         Inspected: lambda outcomes, link, frame: outcomes.on_inspected(link, frame),
-        Output: Outcomes._heard_output,
+        Output: _heard_output,
         Progress: Outcomes._progressed,
     },
 )

@@ -1,8 +1,8 @@
 """
 The workers' lifecycle: they are started when there is work, reaped when they have ended, and replaced if work is left.
 
-What is lost with a dead worker is decided in `reap`: its shared page says which calls it had started.  Calls that it
-had not started are placed again.  Each call that it had started is lost, unless the options of that call allow a retry.
+What is lost with a dead worker is decided in `reap`: its shared page says which calls it had started.  They are lost,
+unless their options allow a retry; all others are placed again.
 """
 
 from __future__ import annotations
@@ -234,8 +234,8 @@ class Supervisor:
     def fork_server_died(self, in_a_row: int) -> None:
         """Break the executor if the fork server dies again and again before a worker is forked."""
         if in_a_row >= _START_BUDGET and not self._forks.is_peer:
-            text = f"the fork server ended {in_a_row} times in a row before it had forked a worker"
-            self.give_up(errors.WorkerStartError(f"{text}; check that {interpreter()} runs and can import woolexec"))
+            text = f"the fork server ended {in_a_row} times in a row before it had forked a worker; check that "
+            self.give_up(errors.WorkerStartError(f"{text}{interpreter()} runs and can import woolexec"))
 
     def failed(self, number: int, error: OSError) -> None:
         """Note that a worker could not be forked."""
@@ -375,8 +375,7 @@ class Supervisor:
             error = self.broken
 
             def mend() -> None:
-                if self.broken is error:
-                    self.broken = None
+                self.broken = None if self.broken is error else self.broken
 
             self._loop.after(pause, mend)
 

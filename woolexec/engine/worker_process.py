@@ -216,25 +216,9 @@ class Worker(Transport, Place):
         if not self._guard.acquire(blocking=False):
             return not out
         try:
-            return self._write_out()
+            return _write_out(out, self.sock, self.descriptors)
         finally:
             self._guard.release()
-
-    def _write_out(self) -> bool:
-        out = self._out
-        while out:
-            try:
-                rest = write(self.sock, *out[0], self.descriptors)
-            except BlockingIOError:
-                return False
-            except OSError:
-                out.clear()  # the worker is gone; the end of its stream will show that
-                return True
-            if rest[0]:
-                out[0] = rest
-            else:
-                out.popleft()
-        return True
 
     def say_directly(self, frames: bytes) -> bool:
         """
@@ -356,6 +340,24 @@ class Worker(Transport, Place):
             self.values.leave(self)
         self.has_sent.clear()
         self._out.clear()
+
+
+def _write_out(out: deque[Any], sock: socket.socket, descriptors: Any) -> bool:
+    """Write what is queued for a worker; return False if some of it cannot be written now."""
+    while out:
+        try:
+            frames, file = out[0]
+            rest = write(sock, frames, file, descriptors)
+        except BlockingIOError:
+            return False
+        except OSError:
+            out.clear()  # the worker is gone; the end of its stream will show that
+            return True
+        if rest[0]:
+            out[0] = rest
+        else:
+            out.popleft()
+    return True
 
 
 def pids_of(workers: dict[int, Worker]) -> list[int]:

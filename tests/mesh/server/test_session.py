@@ -67,9 +67,9 @@ def test_client_keeps_a_limited_number_of_functions():
             lambda: link.send(b"".join(encode(Define(function=1000 + n, payload=b"x")) for n in range(1000)))
         )
         (served,) = peer._acceptor.served
-        eventually(lambda: 1999 in served._definitions.slots)
-        assert len(served._definitions.slots) == 129
-        assert 1000 not in served._definitions.slots
+        eventually(lambda: 1999 in served.definitions.slots)
+        assert len(served.definitions.slots) == 129
+        assert 1000 not in served.definitions.slots
 
 
 def test_others_take_turns_between_the_steps_of_one_frame(monkeypatch):
@@ -195,7 +195,7 @@ def test_call_of_a_method_of_no_actor_is_refused_and_takes_nothing():
         start = encode(Start(function=77, call=[900], size=[1], payload=b"x", actor=899, require=("gpu>=1.0",)))
         after = encode(Define(function=78, payload=b"f"))
         pool._engine._loop.tell(lambda: pool._peers.links[0].send(define + start + after))
-        eventually(lambda: 78 in served._definitions.slots)
+        eventually(lambda: 78 in served.definitions.slots)
         assert served.places.admission.offer.has(Requirement({"gpu": 1}))
         assert served.byte_quota.size == size + 2
         assert not served.outstanding

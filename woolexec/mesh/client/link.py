@@ -276,9 +276,6 @@ class Link(LinkValues):
             self._answer(self)
             self._answer(self.lane_place)
 
-    def _arrived(self, frame: Any) -> None:
-        self._arriving.add(frame)
-
     def _leave(self, _: Stop) -> None:
         """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
         self._leaving = True
@@ -342,20 +339,6 @@ class Link(LinkValues):
             call.move("doubt")
         self.send_command(Cancel(call=call.number))
 
-    def _hold(self, place: RemotePlace) -> None:
-        """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
-        now = monotonic()
-        took = now - self._asked_at
-        if self._asked_at < self._burst_until:
-            place.recalling += 1
-            self._links.after(max(_BURST, 2 * took), partial(self._go_on, place))
-        self._burst_until = now + max(_BURST, took)
-
-    def _go_on(self, place: RemotePlace) -> None:
-        self._links.hear(self, Recalled(loop=place.is_lane))
-        self._answer(place)
-        _close_if_done(self)
-
     def _answer(self, place: RemotePlace, *, broken: bool = False) -> None:
         """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
         for call, answer in list(place.wanted.items()):
@@ -364,7 +347,7 @@ class Link(LinkValues):
                 del place.wanted[call]
                 answer(is_taken)
                 if not (broken or place.recalling):
-                    self._hold(place)
+                    _hold(self, place)
 
 
 def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostError:
@@ -373,6 +356,22 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     error = kind(f"the link to {address} broke while {call.name} was outstanding: {why}")
     error.task, error.host, error.attempts = call.name, host, call.attempts
     return error
+
+
+def _hold(link: Link, place: RemotePlace) -> None:
+    """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
+    now = monotonic()
+    took = now - link._asked_at
+    if link._asked_at < link._burst_until:
+        place.recalling += 1
+        link._links.after(max(_BURST, 2 * took), partial(_go_on, link, place))
+    link._burst_until = now + max(_BURST, took)
+
+
+def _go_on(link: Link, place: RemotePlace) -> None:
+    link._links.hear(link, Recalled(loop=place.is_lane))
+    link._answer(place)
+    _close_if_done(link)
 
 
 def _close_if_done(link: Link) -> None:
@@ -395,7 +394,7 @@ _OWN: dict[type, Callable[[Link, Any], None]] = {
     Stop: Link._leave,
     Keep: Link.take_value,
     Drop: Link.lose_values,
-    **dict.fromkeys(Arriving.FRAMES, Link._arrived),
+    **dict.fromkeys(Arriving.FRAMES, lambda link, frame: link._arriving.add(frame)),
     **dict.fromkeys((Submit, Cancel, *COMMANDS), _called),
 }
 """The frames that concern the link itself; the others are handled by the engine."""

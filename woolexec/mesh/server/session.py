@@ -112,7 +112,7 @@ class Served:
         self.outbox = Outbox(engine.links.due, min(_UNREAD, memory // 16), self._note_unread, packing)
         self._arriving = Arriving(memory // 2, packing.ours)
         self.values = KeptValues(self._arriving, self.byte_quota, self.outbox, fetching, engine, places.stays)
-        self._definitions = Definitions(self._arriving, self.byte_quota, self.values)
+        self.definitions = Definitions(self._arriving, self.byte_quota, self.values)
         self.is_stopped = self._lacks_memory = False  # because of memory: nothing is read; calls were refused
         self.log, self.output = LogFeed(self.outbox).send, OutputFeed(self.outbox, engine.links)
         self.outstanding: dict[int, Answer] = {}
@@ -203,66 +203,46 @@ class Served:
             "a peer",
             {
                 Start: self._start,
-                Define: self._definitions.define,
+                Define: self.definitions.define,
                 Recall: self._recall,
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
                 **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
                 **self.values.handlers,
                 Code: self._code.take,
-                Settings: self._use_settings,
+                Settings: partial(_use_settings, self),
                 **self.upward.handlers,
                 Trace: partial(report_calls, self._links, self.tell),
                 **self.inspections.handlers,
             },
         )
 
-    def _use_settings(self, frame: Settings) -> None:
-        if len(frame.settings) + len(frame.finalizer) + sum(map(len, frame.environment)) > LIMIT:
-            raise ProtocolError("too many settings: they exceed the limit")
-        self.output.note(frame)
-        if self._takes_code:  # else only listed functions run here, and unpickling these could run any
-            self._links.upkeep.use(frame)
-
     def _start(self, frame: Start) -> Iterator[None] | None:
         if len(frame.values) > MOST_VALUES or len(frame.context) > MOST_CONTEXT:
             raise ProtocolError(f"a call has {len(frame.values)} values and {len(frame.context)} bytes of context")
-        function = self._definitions.function(frame)
+        function = self.definitions.function(frame)
         if frame.count:
-            self._start_span(function, frame)
+            _start_span(self, function, frame)
             return None
         if len(frame.call) == 1:
             payload, answer = self.values.bind(self._arriving.take(frame), frame.values), Answer(self, frame.call[0])
             answer.keeps = frame.keep
-            self._submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
+            self.submit(Call(function, payload, answer, TaskOptions.from_start(frame), context=frame.context), frame)
             return None
         if len(frame.call) > _CALLS:
             raise ProtocolError(f"{len(frame.call)} calls came in one frame")
-        return self._start_run(function, frame)
+        return _start_run(self, function, frame)
 
-    def _start_run(self, function: Function, frame: Start) -> Iterator[None]:
-        pos = 0
-        for number, size in zip(frame.call, frame.size, strict=True):
-            self._submit(Call(function, frame.payload[pos : pos + size], Answer(self, number)), frame)
-            pos += size
-            yield
-
-    def _start_span(self, function: Function, frame: Start) -> None:
-        chunk = self._definitions.chunk(function, frame, Answer(self, 0))
-        answer, options = Answer(self, frame.call[0]), TaskOptions.from_start(frame)
-        call = Call(function, chunk.payload, answer, options, 0, chunk, frame.first, frame.count, frame.context)
-        self._submit(call, frame)
-
-    def _submit(self, call: Call, frame: Start) -> None:
+    def submit(self, call: Call, frame: Start) -> None:
+        """Submit a call that came in a frame, or refuse it."""
         answer, worker = call.receiver, frame.worker
         if answer.number in self.outstanding:
             raise ProtocolError(f"call {answer.number} is already outstanding")
-        if not self._let_in(call, frame):
-            return
-        self.outstanding[answer.number] = answer
-        self.untold.add(answer)
-        add = partial(self._links.submit, worker=worker)
-        submit(call, self.engine.broken, partial(self.values.hand_on, hand_on=add))
+        if self._let_in(call, frame):
+            self.outstanding[answer.number] = answer
+            self.untold.add(answer)
+            add = partial(self._links.submit, worker=worker)
+            submit(call, self.engine.broken, partial(self.values.hand_on, hand_on=add))
 
     def _let_in(self, call: Call, frame: Start) -> bool:
         """Reserve the capacity that a call needs; refuse it and return False if that is not free now."""
@@ -329,7 +309,7 @@ class Served:
         if frame.call not in self.outstanding:  # it has just ended
             self._arriving.forget(frame.call)
             return
-        file = attach(frame, self._definitions.taken(frame)) if getattr(frame, "extent", ()) else None
+        file = attach(frame, self.definitions.taken(frame)) if getattr(frame, "extent", ()) else None
         call = self.outstanding[frame.call].outstanding_call
         if isinstance(frame, Cancel) and (self.values.withdraw(call) or self._links.cancel_queued(call)):
             call.receiver.deliver_failure(call, None)
@@ -384,11 +364,34 @@ class Served:
         for number in list(self.outstanding):
             self.forget(number)
         self._code.close()
-        for each in (self._definitions, self.values, self.untold):
+        for each in (self.definitions, self.values, self.untold):
             each.clear()
         self.places.leave(self)
         if self.outbox.passage is not None:
             self.outbox.passage.close()
+
+
+def _use_settings(served: Served, frame: Settings) -> None:
+    if len(frame.settings) + len(frame.finalizer) + sum(map(len, frame.environment)) > LIMIT:
+        raise ProtocolError("too many settings: they exceed the limit")
+    served.output.note(frame)
+    if served._takes_code:  # else only listed functions run here, and unpickling these could run any
+        served._links.upkeep.use(frame)
+
+
+def _start_run(served: Served, function: Function, frame: Start) -> Iterator[None]:
+    pos = 0
+    for number, size in zip(frame.call, frame.size, strict=True):
+        served.submit(Call(function, frame.payload[pos : pos + size], Answer(served, number)), frame)
+        pos += size
+        yield
+
+
+def _start_span(served: Served, function: Function, frame: Start) -> None:
+    chunk = served.definitions.chunk(function, frame, Answer(served, 0))
+    answer, options = Answer(served, frame.call[0]), TaskOptions.from_start(frame)
+    call = Call(function, chunk.payload, answer, options, 0, chunk, frame.first, frame.count, frame.context)
+    served.submit(call, frame)
 
 
 def _size_of(call: Call, frame: Start) -> int:
