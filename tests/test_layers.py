@@ -87,7 +87,7 @@ DOORS = {
     "trio": ("worker.trio_lane",),
     "opentelemetry": ("wire.tracing",),
     "joblib": ("integrations.joblib_backend",),
-    "rich": ("integrations.bar",),
+    "rich": ("integrations.bar", "cli.top_live"),
     "mpi4py": ("mpi",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),

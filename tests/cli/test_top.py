@@ -38,7 +38,7 @@ def pool():
 def test_the_pools_of_a_process_and_of_all_are_shown_as_their_statistics_are_printed(pool, capsys, arguments):
     pool.submit(hostile, None).result()
 
-    assert cli.main(["top", "--once", *arguments]) == 0
+    assert cli.main(["top", "--timeout=30", "--once", *arguments]) == 0
 
     text = capsys.readouterr().out
     assert text.startswith(f"pool of process {os.getpid()} on {os.uname().nodename}\ntasks ")
@@ -48,7 +48,7 @@ def test_the_pools_of_a_process_and_of_all_are_shown_as_their_statistics_are_pri
 
 
 def test_scripts_get_all_of_the_statistics(pool, capsys):
-    assert cli.main(["top", "--json"]) == 0
+    assert cli.main(["top", "--timeout=30", "--json"]) == 0
 
     (found,) = json.loads(capsys.readouterr().out)
     shown, now = Statistics.from_dict(found), pool.statistics()
@@ -58,19 +58,19 @@ def test_scripts_get_all_of_the_statistics(pool, capsys):
 
 def test_each_pool_of_a_process_is_shown(pool, capsys):
     with PeerPoolExecutor(1, dashboard=True):
-        assert cli.main(["top", "--json", str(os.getpid())]) == 0
+        assert cli.main(["top", "--timeout=30", "--json", str(os.getpid())]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
 def test_a_pool_is_there_until_it_ends(capsys):
     with PeerPoolExecutor(1, dashboard=True):
-        assert cli.main(["top", "--once"]) == 0
-    assert cli.main(["top", "--once"]) == 2
+        assert cli.main(["top", "--timeout=30", "--once"]) == 0
+    assert cli.main(["top", "--timeout=30", "--once"]) == 2
     assert "no pool of this user on this machine has a page: make it with dashboard=True" in capsys.readouterr().err
 
 
 def test_a_process_without_a_page_is_named(pool, capsys):
-    assert cli.main(["top", str(os.getppid())]) == 2
+    assert cli.main(["top", "--timeout=30", str(os.getppid())]) == 2
     assert f"process {os.getppid()} is none of this user that has a pool with a page" in capsys.readouterr().err
 
 
@@ -78,7 +78,7 @@ def test_a_pool_that_was_killed_is_not_shown(pool, capsys):
     code = "import os; from woolexec import PeerPoolExecutor; pool = PeerPoolExecutor(1, dashboard=True); os._exit(1)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 1
 
-    assert cli.main(["top", "--json"]) == 0
+    assert cli.main(["top", "--timeout=30", "--json"]) == 0
 
     (found,) = json.loads(capsys.readouterr().out)
     assert found["pid"] == os.getpid()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import termios
 
 import pytest
 
@@ -37,3 +38,21 @@ def test_terminal_of_another_session_cannot_be_taken():
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_keys_come_at_once_and_are_not_shown(monkeypatch):
+    ours, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    with open(theirs) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with terminal.keys() as read:
+            assert read(0) == ""
+            os.write(ours, b"a\x1b[A")
+            assert read(10) == "a\x1b[A"
+        assert termios.tcgetattr(theirs) == before
+        os.set_blocking(ours, False)
+        with pytest.raises(BlockingIOError):
+            os.read(ours, 100)
+        with terminal.keys() as read:
+            os.close(ours)
+            assert read(10) is None

@@ -124,7 +124,7 @@ def _add_top(commands: Any) -> None:
     parser = commands.add_parser("top", help="show what pools on this machine do", description=_TOP)
     parser.add_argument("pid", nargs="*", type=_positive, metavar="PID", help="processes (default: all with a pool)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
-    parser.add_argument("--once", action="store_true", help="print the tables once")
+    parser.add_argument("--once", action="store_true", help="print the tables, and end")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
     parser.set_defaults(run=top.run)
 
@@ -177,7 +177,8 @@ _STACK = (
 
 _TOP = (
     "Show what pools of this user on this machine do, as their statistics() tells it. They are those that were made "
-    "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment."
+    "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal it is shown until q is "
+    "pressed, which needs the rich package: pip install 'woolexec[top]'."
 )
 
 _CERTS = (

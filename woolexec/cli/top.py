@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from woolexec.cli.top_screen import heading_of
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
@@ -19,44 +20,66 @@ _NO_PAGE = "make it with dashboard=True, or start the program with WOOLEXEC_DASH
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what pools do, once; return exit code 2 if nothing could be asked."""
+    """Show what pools do; return exit code 2 if nothing could be asked."""
     from woolexec.errors import CredentialsError
 
     try:
-        pools = _chosen(arguments.pid)
+        found = _answers(_chosen(arguments.pid), arguments.timeout)
     except (CredentialsError, LookupError) as exc:
-        print(f"woolexec top: {printable(exc.args[0], 2000)}", file=sys.stderr)
-        return 2
-    found = answers(pools, arguments.timeout)
+        return _fail(exc.args[0])
     if not found:
-        print("woolexec top: no pool has answered", file=sys.stderr)
-        return 2
+        return _fail("no pool has answered")
     if arguments.json:
         print(json.dumps([each.as_dict() for _, each in found], indent=2))
+    elif arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("\n\n".join(f"{heading_of(each)}\n{each}" for _, each in found))
     else:
-        print("\n\n".join(f"{heading(each)}\n{each}" for _, each in found))
+        return _live(arguments)
     return 0
 
 
-def _chosen(pids: Sequence[int]) -> list[PoolRecord]:
+def _live(arguments: argparse.Namespace) -> int:
+    from woolexec.cli.top_live import show
+    from woolexec.errors import CredentialsError
+
+    def ask() -> list[tuple[PoolRecord, Statistics]]:
+        try:
+            return _answers(_chosen(arguments.pid, are_needed=False), arguments.timeout)
+        except CredentialsError:
+            return []
+
+    try:
+        show(ask, arguments.timeout)
+    except ImportError as exc:
+        return _fail(str(exc))
+    return 0
+
+
+def _fail(text: str) -> int:
+    print(f"woolexec top: {printable(text, 2000)}", file=sys.stderr)
+    return 2
+
+
+def _chosen(pids: Sequence[int], *, are_needed: bool = True) -> list[PoolRecord]:
     """
     Return the pools of these processes; without any those of all processes.
 
+    :param are_needed: it is an error if there are none
     :raises LookupError: if there are none
     :raises CredentialsError: if other users can access the records
     """
     from woolexec.observe.pool_records import records
 
     found = records()
-    for pid in pids:
+    for pid in pids if are_needed else ():
         if all(each.pid != pid for each in found):
             raise LookupError(f"process {pid} is none of this user that has a pool with a page: {_NO_PAGE}")
-    if not found:
+    if are_needed and not found:
         raise LookupError(f"no pool of this user on this machine has a page: {_NO_PAGE}")
     return [each for each in found if not pids or each.pid in pids]
 
 
-def answers(pools: Sequence[PoolRecord], timeout: float) -> list[tuple[PoolRecord, Statistics]]:
+def _answers(pools: Sequence[PoolRecord], timeout: float) -> list[tuple[PoolRecord, Statistics]]:
     """Return what the pools do, of those that answer."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -65,8 +88,3 @@ def answers(pools: Sequence[PoolRecord], timeout: float) -> list[tuple[PoolRecor
     with ThreadPoolExecutor(16) as threads:
         found = list(threads.map(lambda pool: statistics_of(pool, timeout), pools))
     return [(pool, each) for pool, each in zip(pools, found, strict=True) if each is not None]
-
-
-def heading(statistics: Statistics) -> str:
-    """Return the line above the tables of a pool."""
-    return f"pool of process {statistics.pid} on {printable(statistics.host)}"

@@ -9,7 +9,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 else:  # faster to import, as in `posix`
     import _signal as signal
@@ -69,3 +69,33 @@ def _bring_to_front(fd: int, group: int) -> None:
         os.tcsetpgrp(fd, group)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextlib.contextmanager
+def keys() -> Iterator[Callable[[float], str | None]]:
+    """
+    Have each key that is pressed at standard input at once for a block, without it being shown.
+
+    :return: a function that waits so many seconds for keys, and returns them; None: the terminal is closed
+    """
+    import select
+    import termios
+    import tty
+
+    fd = sys.stdin.fileno()
+
+    def read(timeout: float) -> str | None:
+        if not select.select([fd], [], [], timeout)[0]:
+            return ""
+        try:
+            return os.read(fd, 1024).decode(errors="replace") or None
+        except OSError:
+            return None
+
+    before = termios.tcgetattr(fd)
+    tty.setcbreak(fd)
+    try:
+        yield read
+    finally:
+        with contextlib.suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
