@@ -157,6 +157,21 @@ def test_waiting_calls_are_a_stack(group, worker):
     assert (worker.waiting, worker.above) == ([], 0)
 
 
+@pytest.mark.parametrize(
+    "end", [lambda group, worker, call: group.finish(worker, call.number, 0.001), Group.again], ids=["finish", "again"]
+)
+def test_call_that_has_ended_does_not_wait_although_it_never_resumed(group, worker, end):
+    outer, inner = sent(group, worker, 2)
+    for call in (outer, inner, inner):
+        group.wait(worker, call.number)
+
+    end(group, worker, inner)
+    assert worker.waiting == [outer.number]
+    end(group, worker, outer)
+    assert worker.waiting == []
+    assert worker.has_room(None, 0)
+
+
 def test_only_a_started_call_that_is_not_in_doubt_is_running(group, worker):
     first, second = sent(group, worker, 2)
     worker.page.started = first.number

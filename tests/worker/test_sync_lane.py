@@ -1,7 +1,11 @@
-"""How long an idle worker looks for the next call before it sleeps."""
+"""How long an idle worker looks for the next call before it sleeps, and what a call that waits for others says."""
+
+from types import SimpleNamespace
 
 import pytest
 
+from woolexec.wire.fast_frames import decode
+from woolexec.wire.frames import Resume, Wait
 from woolexec.worker import sync_lane
 from woolexec.worker.sync_lane import SyncLane
 
@@ -58,3 +62,20 @@ def test_worker_never_looks_for_longer_than_a_millisecond(monkeypatch):
     idle = Idle(monkeypatch, [0.0009, 0.0009, 0.1])
     assert idle.slept[-1]
     assert 80 <= idle.looks[-1] <= 110
+
+
+def test_call_that_is_interrupted_while_it_says_that_it_waits_says_that_it_goes_on():
+    said = []
+
+    def send(data):
+        said.extend(decode(data))
+        if len(said) == 1:
+            raise KeyboardInterrupt
+
+    lane = SyncLane(SimpleNamespace(send=send), None, None, None)
+    lane.current = SimpleNamespace(number=7)
+
+    with pytest.raises(KeyboardInterrupt):
+        lane.wait_for(lambda: False)
+
+    assert said == [Wait(call=7, serial=1), Resume(call=7)]

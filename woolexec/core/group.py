@@ -113,6 +113,8 @@ class Group:
         call.cost = seconds  # what it took, where it was what was expected
         if place.above == number:
             place.above = 0
+        if place.waiting:
+            _no_longer_waits(place, number)
         if self.queue.children:
             self.queue.forget_parent(number)
         return call
@@ -127,6 +129,7 @@ class Group:
         place.gone(call.number, len(call.payload))
         if place.above == call.number:
             place.above = 0
+        _no_longer_waits(place, call.number)
         self.queue.forget_parent(call.number)
 
     def retry(self, call: Call) -> None:
@@ -214,3 +217,8 @@ class Group:
             place.pinned.insert(0, call)
         else:
             self._queue_of(call).give_back(call)
+
+
+def _no_longer_waits(place: Place, number: int) -> None:
+    """Forget that a call waits that has ended: Ctrl-C may have come before it could say that it goes on."""
+    place.waiting[:] = [each for each in place.waiting if each != number]

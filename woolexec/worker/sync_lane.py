@@ -126,10 +126,10 @@ class SyncLane:
         if is_done() or job is None:
             return
         serial = next(self._serials)
-        self._open.add(serial)
-        self._transport.send(encode(Wait(call=job.number, serial=serial)))
         limit = sys.getrecursionlimit()
-        try:
+        try:  # from the first step: Ctrl-C that comes while Wait is written is raised as soon as it has been
+            self._open.add(serial)
+            self._transport.send(encode(Wait(call=job.number, serial=serial)))
             self._run_while_waiting(is_done, deadline, serial)
         finally:  # the wait may be interrupted
             sys.setrecursionlimit(limit)
