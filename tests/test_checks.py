@@ -127,6 +127,8 @@ WRONG = [
     ({"environment": {"A=B": "1"}}, ValueError, "environment: 'A=B' with this value cannot be a variable"),
     ({"environment": {"A": "\0"}}, ValueError, "environment: 'A' with this value cannot be a variable"),
     ({"max_outstanding": "9"}, TypeError, "max_outstanding must be an integer or None, not str: '9'"),
+    ({"slow_after": "10"}, TypeError, "slow_after must be a number of seconds or None, not str: '10'"),
+    ({"slow_after": 0}, ValueError, "slow_after must be above 0 seconds, or None for no limit, not 0"),
     ({"max_outstanding": 0}, ValueError, "max_outstanding must be >= 1, not 0"),
     ({"resources": ["gpu"]}, TypeError, "resources must be a mapping such as .*, or None, not list"),
     ({"resources": {"gpu": "2"}}, TypeError, r"resources\['gpu'\] must be a number, not str: '2'"),

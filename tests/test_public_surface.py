@@ -67,7 +67,7 @@ METHODS = {
     " results='pickle', store_limit=None, spill_dir=None,"
     " lineage_limit=None, compression='auto', max_memory_per_child=None, memory_limit=None, idle_timeout=None,"
     " min_workers=0, finalizer=None, environment=None, output='auto', prefix='auto', max_outstanding=None,"
-    " debug=False, dashboard=None, resources=None)",
+    " debug=False, dashboard=None, resources=None, slow_after=10.0)",
     "get": "(self, dsk, keys, **kwargs)",
     "kill_workers": "(self)",
     "map": "(self, fn, /, *iterables, timeout=None, chunksize=None, buffersize=None,"

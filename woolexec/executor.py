@@ -127,9 +127,10 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
     :param max_outstanding: number of unfinished tasks, items of `map` included, at which `submit` and `map` wait, as
         `run` and `map_async` do in an event loop; there `submit` raises `PoolFullError`.  Tasks of tasks and those that
         done-callbacks submit never wait; None: no limit
+    :param slow_after: seconds after which a running task is named in a warning, once, if it has also run ten times
+        longer than 95 % of the calls of its function; None: never
     :param debug: let `breakpoint` and `pdb.set_trace` in tasks on this machine use the terminal, one task at a time, if
         it is the standard input of this program; else they raise an error
-
     :param dashboard: whether to show what the pool does on a page, at `dashboard_url`: True: at any free port of
         127.0.0.1; a text: at this ``host:port``, where port 0 is any that is free; None: what WOOLEXEC_DASHBOARD says,
         or no page.  It needs ``pip install 'woolexec[web]'``
@@ -172,6 +173,7 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
         debug: bool = False,
         dashboard: bool | str | None = None,
         resources: Mapping[str, float] | None = None,
+        slow_after: float | None = 10.0,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
         first = first_call(on_worker_start, initializer, initargs)
@@ -180,6 +182,7 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
         max_coroutines = count("max_coroutines", max_coroutines)
         initializer_timeout = positive_seconds("initializer_timeout", initializer_timeout)
         peers_timeout = positive_seconds("peers_timeout", peers_timeout)
+        slow_after = positive_seconds("slow_after", slow_after)
         check_placement(placement)
         check_credentials(credentials)
         mark = mark_of(results)
@@ -213,6 +216,7 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
             mark=mark,
             variables=variables,
             upkeep=upkeep,
+            slow_after=slow_after,
             offer=offer,
         )
         if choice is not None:

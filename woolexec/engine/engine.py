@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import cached_property, partial
-from time import monotonic
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
@@ -94,23 +93,10 @@ def _show_output(rounds: Rounds, prefix: str | None, *, escapes: bool, in_worker
 
 
 def _statistics_of(rounds: Rounds) -> Statistics:
-    """
-    Return what an engine is doing and has done; after its end, what it had done.
+    """Return what an engine is doing and has done; what it takes for that is loaded when somebody asks."""
+    from woolexec.engine.snapshot import statistics
 
-    :raises RuntimeError: in a forked child
-    """
-    from woolexec.engine.snapshot import snapshot
-
-    loop, since = rounds.loop, monotonic()
-    if loop.forked:
-        raise RuntimeError(FORKED_CHILD)
-    made: Statistics | None = None
-    if loop.has_begun:  # otherwise this would start its thread
-        made = loop.ask(partial(snapshot, rounds))
-        rounds.stall = max(rounds.stall, monotonic() - since)
-    if made is None:
-        made = snapshot(rounds)
-    return made.with_stall(rounds.stall).with_usage()
+    return statistics(rounds)
 
 
 class Engine:
@@ -119,6 +105,7 @@ class Engine:
 
     :param offer: what calls may require of the workers
     :param upkeep: how the workers are looked after; None: each stays until the end
+    :param slow_after: seconds that a task must have run at least before it can be slow; None: nobody is warned
     :param policy: chooses among links
     :param mark: marks what peers send, if they are not trusted; None: they are
     :param guest: a coroutine function that provides links.  It runs in the engine's thread, which is then an asyncio
@@ -143,6 +130,7 @@ class Engine:
         mark: Callable[[Any], Any] | None = None,
         variables: Mapping[str, str] | None = None,
         upkeep: Upkeep | None = None,
+        slow_after: float | None = None,
         offer: Offer = NOTHING,
     ) -> None:
         self._rounds = rounds = self.rounds_type(
@@ -161,6 +149,8 @@ class Engine:
         rounds.outcomes.mark = mark
         if upkeep is not None:
             rounds.look_after(upkeep)
+        if slow_after is not None:
+            rounds.warn_of_slow(slow_after)
         self.scheduler = rounds.scheduler
         self._loop, self._supervisor, self._dispatcher = rounds.loop, rounds.supervisor, rounds.dispatcher
         self.submit = rounds.dispatcher.submit

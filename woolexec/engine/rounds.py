@@ -164,6 +164,21 @@ class Rounds:
         for watch in supervisor.watches if supervisor.workers else ():
             watch.begin()
 
+    def warn_of_slow(self, after: float) -> None:
+        """
+        Warn of tasks that run much longer than others of their function, before the engine is used.
+
+        :param after: seconds that they must have run at least
+        """
+
+        def begin() -> None:  # few programs run for as long
+            from woolexec.engine.slow_watch import SlowWatch
+
+            parts = self.loop, self.scheduler, self.dispatcher, self.supervisor
+            SlowWatch(after, *parts, lambda: self.inspection).look()
+
+        self.loop.after(after, begin)
+
     @cached_property
     def inspection(self) -> Inspection:
         """What asks workers what they run; loaded when it is first used."""

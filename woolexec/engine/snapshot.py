@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from math import isfinite
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import LIFE
+from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.platform.posix import host_name
 from woolexec.statistics import (
     Durations,
@@ -28,6 +30,24 @@ if TYPE_CHECKING:
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.engine.worker_process import Worker
+
+
+def statistics(rounds: Rounds) -> Statistics:
+    """
+    Return what an engine is doing and has done; after its end, what it had done; from any thread.
+
+    :raises RuntimeError: in a forked child
+    """
+    loop, since = rounds.loop, monotonic()
+    if loop.forked:
+        raise RuntimeError(FORKED_CHILD)
+    made: Statistics | None = None
+    if loop.has_begun:  # otherwise this would start its thread
+        made = loop.ask(partial(snapshot, rounds))
+        rounds.stall = max(rounds.stall, monotonic() - since)
+    if made is None:
+        made = snapshot(rounds)
+    return made.with_stall(rounds.stall).with_usage()
 
 
 def snapshot(rounds: Rounds) -> Statistics:
