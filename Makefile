@@ -98,9 +98,8 @@ test: $(VENV)/.test
 	@$(BIN)/python -m compileall -q woolexec tests
 	$(LIMIT) $(BIN)/python $(PYTEST) $(ARGS)
 
-# The pages in Debian's Chromium, which .ci/chromium installs where it can.
+# The pages in Chromium, which .ci/engines installs where it can.
 test-browser: $(VENV)/.test
-	@.ci/chromium >/dev/null
 	@$(PIP) install 'playwright>=1.45'
 	$(LIMIT) $(BIN)/python $(PYTEST) -m "slow or not slow" -n 0 tests/observe/test_page.py $(ARGS)
 
