@@ -91,7 +91,7 @@ DOORS = {
     "mpi4py": ("mpi",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
-    "prometheus_client": ("observe.prometheus", "metrics"),
+    "prometheus_client": ("observe.prometheus", "observe.metrics_server", "metrics"),
     "starlette": ("observe.dashboard",),
     "uvicorn": ("observe.dashboard",),
     "PyInstaller": ("integrations.pyinstaller.hook-woolexec",),

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from woolexec.cli.settings import Setting, SettingError, gather, pair, positive, seconds
+from woolexec.cli.settings import Setting, SettingError, gather, pair, port_or_address, positive, seconds
 
 SETTINGS = (
     Setting("workers", "", positive, 7, "N"),
@@ -106,3 +106,23 @@ def test_empty_name_of_the_file_is_an_error():
     for arguments, environment in ((["--config", ""], {}), ([], {"WOOLEXEC_CONFIG": ""})):
         with pytest.raises(SettingError, match=r"CONFIG is empty|--config is empty"):
             gather(SETTINGS, parsed(*arguments), environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("9100", ("127.0.0.1", 9100)),
+        ("0", ("127.0.0.1", 0)),
+        ("0.0.0.0:9100", ("0.0.0.0", 9100)),
+        ("node7:1", ("node7", 1)),
+        ("[::1]:9100", ("::1", 9100)),
+    ],
+)
+def test_a_port_alone_is_one_of_the_loopback_address(text, address):
+    assert port_or_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "node7", "node7:", ":9100", "65536", "node7:65536", "-1", "9100x", "²"])
+def test_what_is_neither_a_port_nor_an_address_is_an_error(text):
+    with pytest.raises(ValueError, match="host:port"):
+        port_or_address(text)

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from woolexec.cli.log import FORMATS, LEVELS
-from woolexec.cli.settings import Setting, folder, function, listening, one_of, pair, positive, seconds, size, workers
+from woolexec.cli.settings import (
+    Setting,
+    folder,
+    function,
+    listening,
+    one_of,
+    pair,
+    port_or_address,
+    positive,
+    seconds,
+    size,
+    workers,
+)
 
 GIVE_UP_AFTER = 300.0
 
@@ -49,6 +61,12 @@ SETTINGS = (
         variable=f"{SERVE}TLS_REVOKED",
     ),
     Setting("health", "also answer gRPC health probes at HOST:PORT, without TLS", listening, metavar="ADDRESS"),
+    Setting(
+        "metrics",
+        "serve metrics for Prometheus there, without TLS and credentials; a port alone is one of this host only",
+        port_or_address,
+        metavar="HOST:PORT",
+    ),
     Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
     Setting("audit-limit", "size at which FILE is renamed FILE.1, FILE.2 to .4", positive, 64 << 20, metavar="BYTES"),

@@ -262,6 +262,18 @@ def listening(text: str) -> str:
     return check_address(text, lowest=0)
 
 
+def port_or_address(text: str) -> tuple[str, int]:
+    """
+    Parse an address, or a port of this host's loopback address; port 0: any free port.
+
+    :raises ValueError: if it is neither
+    """
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536 and (host or ":" not in text)):
+        raise ValueError(f"{text!r} is not host:port, such as 127.0.0.1:9100")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
 def one_of(*words: str) -> Callable[[str], str]:
     """Return a function that checks that a text is one of these words."""
 

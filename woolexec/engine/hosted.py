@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from woolexec.core.offer import Offer
+    from woolexec.statistics import Statistics
 
 
 _SHARE = 8
@@ -79,6 +80,8 @@ class Host:
         self.engines: list[Hosted] = []
         self.wake: Callable[[], None] = _nothing
         """Have the engines act that have something to do; set by the thread."""
+        self.on_engine_end: Callable[[Hosted], object] = _nothing_of
+        """Called with each engine that has done all that it was to do."""
         self._due: dict[Hosted, None] = {}
         self._coroutines, self._offer, self._on_worker_death = coroutines, offer, on_worker_death
         self._guest = guest
@@ -195,6 +198,7 @@ class Host:
         for engine in due:
             if engine in self.engines and not engine.step():
                 self.engines.remove(engine)
+                self.on_engine_end(engine)
                 engine.ended()
         if self._due:  # by what those did: frames of others come first
             inbox.append(_nothing)
@@ -296,6 +300,12 @@ class Hosted:
             self.fail(exc)
             return True
 
+    def statistics(self) -> Statistics:
+        """Return what it does and has done."""
+        from woolexec.engine.snapshot import snapshot
+
+        return snapshot(self._rounds)
+
     def drain(self) -> None:
         """End when its calls are done."""
         self._rounds.shut(cancel=False)
@@ -358,4 +368,8 @@ def _is_current(about: tuple[Callable[[Any], bool], Any]) -> bool:
 
 
 def _nothing() -> None:
+    """Do nothing."""
+
+
+def _nothing_of(_: Hosted) -> None:
     """Do nothing."""

@@ -232,9 +232,13 @@ class Remote(Transport, RemotePlace):
     lane_place: RemoteLane
     round_trip: float | None
     """How long an answer took when the link was made, in seconds; None: that is not known."""
-    bytes_received: int
     name: str
     """Name of the process at the other end."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that were read from the link."""
+        raise NotImplementedError
 
     @property
     def bytes_sent(self) -> int:

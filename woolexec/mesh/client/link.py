@@ -142,7 +142,6 @@ class Link(LinkValues):
         why = "the peer closed it"
         try:
             while (data := await stream.read()) is not grpc.aio.EOF:
-                self.bytes_received += len(data)
                 await self._hear(self._arriving.batch(data), wake)
                 wake()
         except grpc.RpcError as exc:

@@ -23,7 +23,7 @@ SHARED = 1 << 20
 class LinkValues(Remote):
     """The part of a link that is about values; see `woolexec.mesh.client.link`."""
 
-    __slots__ = ("bytes_received", "round_trip")
+    __slots__ = ("round_trip",)
 
     VALUES: ClassVar[int] = VALUES
     candidate: Candidate
@@ -35,13 +35,17 @@ class LinkValues(Remote):
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
-        self.bytes_received = 0
         self.round_trip: float | None = None
 
     @property
     def bytes_sent(self) -> int:
         """Bytes that were written to the link."""
         return self._outbox.written
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that were read from the link."""
+        return self._arriving.received
 
     def may_share(self, value: Value) -> bool:
         """Return whether the peer may get a value from another one; what is here is handed over within a host."""

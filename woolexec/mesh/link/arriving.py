@@ -45,6 +45,8 @@ class Arriving:
         self._files: dict[int, File | bytearray | OSError] = {}
         self._sizes: dict[int, int] = {}  # of what has arrived of them in parts
         self._size = 0
+        self.received = 0
+        """Bytes of all messages so far."""
         self._pieces = Pieces()
         self.passage: Passage | None = None
 
@@ -60,6 +62,7 @@ class Arriving:
         :raises ProtocolError: if pieces of a batch are missing, or too much has arrived in part
         :raises ValueError: if it is not a message
         """
+        self.received += len(message)
         batch = self._pieces.batch(message)
         if not batch:
             self._check()

@@ -18,6 +18,7 @@ from woolexec.mesh.server.fetching import Fetching
 from woolexec.mesh.server.inspections import Inspections
 from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.session import Served
+from woolexec.mesh.server.traffic import Traffic
 from woolexec.platform.memory import memory
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Acceptor:
         self.trouble = ""
         """Why no tasks can be run now; nobody is admitted meanwhile."""
         self.served: dict[Served, asyncio.Task[Any]] = {}
+        self.traffic = Traffic(self.served)
         self.places, self.tenants = places, tenants
         self._door, self._credentials = door, credentials
         self._passages, self.fetching = passages, Fetching(credentials, compression)
@@ -141,6 +143,7 @@ class Acceptor:
         finally:
             self._log.left(served.client, monotonic() - began)
             del self.served[served]
+            self.traffic.ended(served)
             forget()
             try:
                 served.abandon()

@@ -19,6 +19,8 @@ class Refusals:
         self._outbox = outbox
         self._numbers: list[int] = []
         self._reason = ""
+        self.count = 0
+        """How many calls were given back so far."""
 
     def add(self, number: int, reason: str = "") -> None:
         """
@@ -29,6 +31,7 @@ class Refusals:
         if not self._numbers:
             self._links.after(0.0, self.send)
         self._numbers.append(number)
+        self.count += 1
         self._reason = reason or self._reason
 
     def send(self) -> bool:
