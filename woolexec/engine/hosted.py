@@ -17,7 +17,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import woolexec.broken_pool  # noqa: F401  # not when it is needed: no descriptor may be left then
+import woolexec.broken_pool  # not when they are needed: no descriptor may be left then
+import woolexec.engine.said  # noqa: F401
 from woolexec.core.seats import Seats, Share
 from woolexec.engine import asyncio_driver
 from woolexec.engine.event_loop import Loop
