@@ -39,6 +39,7 @@ class SeeingIn:
             if isinstance(error, KeyboardInterrupt):
                 from woolexec.api.stacks import note_what_runs
 
+                self._engine.shutdown(wait=False, cancel=True)  # first: nothing must start while it looks
                 note_what_runs(self._engine, error)
         finally:
             self._engine.interrupt()
