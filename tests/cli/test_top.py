@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from woolexec import PeerPoolExecutor, cli
+from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec.mesh.server.peer import Peer
 from woolexec.statistics import Statistics
 
 
@@ -82,3 +83,23 @@ def test_a_pool_that_was_killed_is_not_shown(pool, capsys):
 
     (found,) = json.loads(capsys.readouterr().out)
     assert found["pid"] == os.getpid()
+
+
+def test_a_peer_shows_its_user_what_it_does_for_each_client(capsys):
+    credentials = Credentials.of_this_user()
+    with (
+        Peer(1, credentials=credentials) as peer,
+        PeerPoolExecutor(0, peers=peer.address, credentials=credentials) as pool,
+    ):
+        assert pool.submit(abs, -1).result() == 1
+        assert cli.main(["top", "--timeout=30", peer.address]) == 0
+        text = capsys.readouterr().out
+        assert f" at {peer.address}\ntasks " in text
+        assert "\nabs " in text
+        assert cli.main(["top", "--timeout=30", "--json", peer.address]) == 0
+        assert "abs" in [each["name"] for made in json.loads(capsys.readouterr().out) for each in made["functions"]]
+
+
+def test_a_peer_that_cannot_be_asked_is_named_without_raw_characters(capsys):
+    assert cli.main(["top", "unix:/nowhere/\x1b[2J"]) == 2
+    assert capsys.readouterr().err.rstrip("\n").isprintable()

@@ -10,9 +10,10 @@ from woolexec.wire import protobuf
 from woolexec.wire import wire_pb2 as pb
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import KINDS, Options, encode
+from woolexec.wire.status_frames import Status
 from woolexec.wire.trace_frames import Trace  # which adds its kinds to the others
 
-assert Trace in KINDS.values()
+assert {Status, Trace} <= set(KINDS.values())
 
 ROUNDS = 60
 

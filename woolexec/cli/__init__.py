@@ -121,8 +121,8 @@ def _add_stack(commands: Any) -> None:
 def _add_top(commands: Any) -> None:
     from woolexec.cli import top
 
-    parser = commands.add_parser("top", help="show what pools on this machine do", description=_TOP)
-    parser.add_argument("pid", nargs="*", type=_positive, metavar="PID", help="processes (default: all with a pool)")
+    parser = commands.add_parser("top", help="show what pools on this machine do, and peers", description=_TOP)
+    parser.add_argument("where", nargs="*", metavar="PID|ADDRESS", help="processes and peers (default: all pools)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
     parser.add_argument("--once", action="store_true", help="print the tables, and end")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
@@ -178,7 +178,8 @@ _STACK = (
 _TOP = (
     "Show what pools of this user on this machine do, as their statistics() tells it. They are those that were made "
     "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal it is shown until q is "
-    "pressed, which needs the rich package: pip install 'woolexec[top]'."
+    "pressed, which needs the rich package: pip install 'woolexec[top]'. What a peer does for each of its clients is "
+    "printed once, for operators as by stack."
 )
 
 _CERTS = (

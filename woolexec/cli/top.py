@@ -1,8 +1,10 @@
-"""``woolexec top``: what the pools of this user on this machine do."""
+"""``woolexec top``: what the pools of this user on this machine do, and what peers do."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from woolexec.printable import printable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from woolexec.observe.pool_records import PoolRecord
     from woolexec.statistics import Statistics
@@ -20,36 +22,57 @@ _NO_PAGE = "make it with dashboard=True, or start the program with WOOLEXEC_DASH
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show what pools do; return exit code 2 if nothing could be asked."""
-    from woolexec.errors import CredentialsError
+    """Show what pools and peers do; return exit code 2 if one of them could not be asked."""
+    from woolexec.errors import CredentialsError, PeerRefusedError
 
+    pids = [int(each) for each in arguments.where if each.isdecimal()]
+    addresses = [each for each in arguments.where if not each.isdecimal()]
+    found: list[tuple[str, Statistics]] = []
     try:
-        found = _answers(_chosen(arguments.pid), arguments.timeout)
+        if pids or not addresses:
+            answers = _answers(_chosen(pids), arguments.timeout)
+            if not answers:
+                return _fail("no pool has answered")
+            found += [(heading_of(each), each) for _, each in answers]
+        for address in addresses:
+            try:
+                found += _of_peer(address, arguments.timeout)
+            except (PeerRefusedError, ValueError) as exc:
+                return _fail(f"{address}: {exc}")
     except (CredentialsError, LookupError) as exc:
         return _fail(exc.args[0])
-    if not found:
-        return _fail("no pool has answered")
     if arguments.json:
         print(json.dumps([each.as_dict() for _, each in found], indent=2))
-    elif arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("\n\n".join(f"{heading_of(each)}\n{each}" for _, each in found))
+    elif arguments.once or addresses or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("\n\n".join(f"{heading}\n{each}" for heading, each in found))
     else:
-        return _live(arguments)
+        return _live(pids, arguments.timeout)
     return 0
 
 
-def _live(arguments: argparse.Namespace) -> int:
+def _of_peer(address: str, timeout: float) -> Iterator[tuple[str, Statistics]]:
+    from woolexec.mesh.client.inspection import ask_status
+    from woolexec.mesh.security.credentials import Credentials
+
+    found, left_out = asyncio.run(ask_status(address, Credentials.from_environment(os.environ), timeout))
+    for client, each in found:
+        yield f"{client} at {printable(address, 200)}", each
+    if left_out:
+        print(f"woolexec top: {left_out} more clients are left out", file=sys.stderr)
+
+
+def _live(pids: Sequence[int], timeout: float) -> int:
     from woolexec.cli.top_live import show
     from woolexec.errors import CredentialsError
 
     def ask() -> list[tuple[PoolRecord, Statistics]]:
         try:
-            return _answers(_chosen(arguments.pid, are_needed=False), arguments.timeout)
+            return _answers(_chosen(pids, are_needed=False), timeout)
         except CredentialsError:
             return []
 
     try:
-        show(ask, arguments.timeout)
+        show(ask, timeout)
     except ImportError as exc:
         return _fail(str(exc))
     return 0

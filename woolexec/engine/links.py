@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.errors import WorkerLostError
+    from woolexec.statistics import Statistics
     from woolexec.wire.frames import Settings
 
 
@@ -105,6 +106,14 @@ class Links:
         frame, said = self.upkeep.settings(), self._outcomes.said
         frame.output = said is not None and said.at_peers
         return frame
+
+    def statistics(self) -> Statistics:
+        """Return what the engine does and has done; it does not act meanwhile."""
+        from woolexec.engine.snapshot import snapshot  # not before somebody asks
+
+        made = snapshot(self._rounds)
+        self._rounds.loop.wake()  # it may have found submitted calls
+        return made
 
     def take_output(self, say: Callable[[Any], object]) -> None:
         """Send what workers print that start from now on, and peers, to a client."""

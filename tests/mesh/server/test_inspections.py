@@ -39,7 +39,7 @@ def make(monkeypatch):
 
     def make(everybody=None):
         engine, outbox = Engine(), Outbox()
-        return Inspections(engine, outbox, everybody).handlers[Inspect], engine, outbox, clock
+        return Inspections(engine, outbox, everybody, None).handlers[Inspect], engine, outbox, clock
 
     return make
 

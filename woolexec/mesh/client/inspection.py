@@ -1,10 +1,11 @@
-"""Asks a peer what runs there, over a link of its own: `woolexec stack ADDRESS`."""
+"""Asks a peer what it does, over a link of its own: `woolexec stack ADDRESS` and `woolexec top ADDRESS`."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.core.task_stack import Stacks
 from woolexec.engine.stack_frames import stacks_of
@@ -14,8 +15,10 @@ from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.security.handshake import Caller
 from woolexec.printable import printable
+from woolexec.statistics import Statistics
 from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Inspect, Inspected, encode
+from woolexec.wire.status_frames import Stated, Status
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.credentials import Credentials
@@ -27,6 +30,9 @@ _MORE = 2.0
 """Seconds for the way of the answer."""
 
 
+Answer = TypeVar("Answer", Inspected, Stated)
+
+
 async def ask(address: str, credentials: Credentials, seconds: float) -> tuple[Stacks, int]:
     """
     Ask a peer for the tasks of all clients.
@@ -35,17 +41,76 @@ async def ask(address: str, credentials: Credentials, seconds: float) -> tuple[S
     :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
     :raises CredentialsError: if a certificate file cannot be read
     """
+    question = Inspect(request=_number(), seconds=seconds, all=True)
+    frame = await _answer(address, credentials, seconds, question, Inspected)
+    return Stacks(stacks_of(frame, address)), frame.left_out
+
+
+async def ask_status(
+    address: str, credentials: Credentials, seconds: float
+) -> tuple[list[tuple[str, Statistics]], int]:
+    """
+    Ask a peer for the statistics of all clients.
+
+    :return: whose they are, with them; and the number of those for which there was no room
+    :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
+    :raises CredentialsError: if a certificate file cannot be read
+    """
+    frame = await _answer(address, credentials, seconds, Status(request=_number()), Stated)
+    try:
+        found = [
+            (printable(client, 200), statistics_in(text))
+            for text, client in zip(frame.statistics, frame.client, strict=True)
+        ]
+    except ValueError as exc:
+        raise PeerRefusedError(f"the answer makes no sense: {printable(str(exc), 200)}") from exc
+    return found, frame.left_out
+
+
+def statistics_in(text: str) -> Statistics:
+    """
+    Return the statistics in a text that is not trusted.
+
+    :raises ValueError: if there are none in it
+    """
+    try:
+        found = Statistics.from_dict(_safe(json.loads(text)))
+        found.as_dict()
+        str(found)  # what cannot be printed is none
+    except (TypeError, AttributeError, KeyError, RecursionError, OverflowError) as exc:
+        raise ValueError("these are no statistics") from exc
+    return found
+
+
+def _safe(value: Any) -> Any:
+    """Return it with texts that can be printed."""
+    if isinstance(value, str):
+        return printable(value, 200)
+    if isinstance(value, dict):
+        return {_safe(name): _safe(each) for name, each in value.items()}
+    return list(map(_safe, value)) if isinstance(value, list) else value
+
+
+def _number() -> int:
+    return int.from_bytes(os.urandom(8), "big") | 1
+
+
+async def _answer(
+    address: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer]
+) -> Answer:
     reasons = []
     found = await resolve(address)
     for at in found:
         try:
-            return await _ask_at(address, at, credentials, seconds)
+            return await _answer_at(address, at, credentials, seconds, question, kind)
         except PeerRefusedError as exc:
             reasons.append(f"{at}: {exc}" if found[1:] else str(exc))
     raise PeerRefusedError("; ".join(reasons))
 
 
-async def _ask_at(address: str, at: str, credentials: Credentials, seconds: float) -> tuple[Stacks, int]:
+async def _answer_at(
+    address: str, at: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer]
+) -> Answer:
     grpc = load_grpc()
     try:
         async with asyncio.timeout(_GREETING) as limit, open_channel(address, credentials, at=at) as channel:
@@ -53,15 +118,14 @@ async def _ask_at(address: str, at: str, credentials: Credentials, seconds: floa
             stream, _ = await open_link(channel, opening)
             try:
                 limit.reschedule(asyncio.get_running_loop().time() + seconds + _MORE)
-                request = int.from_bytes(os.urandom(8), "big") | 1
-                await stream.write(encode(Inspect(request=request, seconds=seconds, all=True)))
+                await stream.write(encode(question))
                 arriving = Arriving()
                 while (data := await stream.read()) is not grpc.aio.EOF:
                     for frame in decode(arriving.batch(data), 0):
-                        if isinstance(frame, Inspected) and frame.request == request:
+                        if isinstance(frame, kind) and frame.request == question.request:
                             if frame.refused:
                                 raise PeerRefusedError(printable(frame.refused, 1000))
-                            return Stacks(stacks_of(frame, address)), frame.left_out
+                            return frame
             finally:
                 stream.cancel()
     except TimeoutError as exc:

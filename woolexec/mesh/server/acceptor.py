@@ -18,6 +18,7 @@ from woolexec.mesh.server.fetching import Fetching
 from woolexec.mesh.server.inspections import Inspections
 from woolexec.mesh.server.memory_guard import MemoryGuard
 from woolexec.mesh.server.session import Served
+from woolexec.mesh.server.status import StatusReports
 from woolexec.mesh.server.traffic import Traffic
 from woolexec.platform.memory import memory
 
@@ -70,6 +71,7 @@ class Acceptor:
         audit: Audit | None,
         log: PeerLog,
         on_end: Callable[[], object],
+        tell: Callable[[Callable[[], object]], None],
         compression: tuple[str, ...] = (),
     ) -> None:
         self.is_open = True
@@ -85,6 +87,7 @@ class Acceptor:
         self._quota, self._takes_code = quota, takes_code
         self._audit, self._log = audit, log
         self._on_end = on_end
+        self._reports = StatusReports(self._everybody, tell)
         self._trust: Trust | None = None  # set if clients must have certificates
 
     def handlers(self) -> Any:
@@ -192,7 +195,7 @@ class Acceptor:
         )
         served.identity, served.upward.hops = identity, hello.hops
         everybody = self._everybody if is_operator and not hello.hops else None
-        served.inspections = Inspections(tenant.engine, served.outbox, everybody)
+        served.inspections = Inspections(tenant.engine, served.outbox, everybody, self._reports)
         return tenant, served
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from woolexec.engine.stack_frames import frame_of
 from woolexec.wire.frames import Inspect, encode
+from woolexec.wire.status_frames import Stated, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from woolexec.core.task_stack import TaskStack
     from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.status import StatusReports
     from woolexec.wire.protobuf import Message
 
 NOT_ALLOWED = (
@@ -44,11 +46,17 @@ class Inspections:
 
     :param engine: that of the client
     :param everybody: returns the engines of all clients, with whose they are; None: the client is no operator
+    :param reports: answers operators
     """
 
     def __init__(
-        self, engine: Hosted, outbox: Outbox, everybody: Callable[[], Sequence[tuple[Hosted, str]]] | None
+        self,
+        engine: Hosted,
+        outbox: Outbox,
+        everybody: Callable[[], Sequence[tuple[Hosted, str]]] | None,
+        reports: StatusReports,
     ) -> None:
+        self._reports = reports
         self._engine, self._outbox, self._everybody = engine, outbox, everybody
         self._waiting: list[int] = []
         self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
@@ -56,7 +64,13 @@ class Inspections:
     @property
     def handlers(self) -> dict[type[Message], Callable[..., Any]]:
         """What it does with frames."""
-        return {Inspect: self._inspect}
+        return {Inspect: self._inspect, Status: self._status}
+
+    def _status(self, frame: Status) -> None:
+        if self._everybody is None:
+            self._outbox.put(encode(Stated(request=frame.request, refused=NOT_ALLOWED)))
+        else:
+            self._reports.ask(self._engine, self._outbox, frame)
 
     def _inspect(self, frame: Inspect) -> None:
         if frame.all and self._everybody is None:

@@ -243,6 +243,7 @@ class Peer:
                 audit=self._audit,
                 log=self._log,
                 on_end=self._link_ended,
+                tell=host.loop.tell,
                 compression=tuple(self._welcome.compression),
             )
             supervision = Supervision(

@@ -1,0 +1,85 @@
+"""What a peer does for each client, told to operators: made once for all who ask, at most ten times a second."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec.wire.frames import encode
+from woolexec.wire.status_frames import Stated, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from woolexec.engine.hosted import Hosted
+    from woolexec.mesh.link.outbox import Outbox
+    from woolexec.statistics import Statistics
+
+_PAUSE = 0.1
+"""Minimum time between two answers that are made, in seconds; others get what was made last."""
+
+_SHARE = 0.04
+"""Maximum share of the time in which answers are made: those that take long are made less often."""
+
+_WAITING = 64
+"""Maximum number of questions that wait for an answer; others are not answered."""
+
+_FUNCTIONS, _WORKERS = 100, 500
+"""Maximum number of functions and of workers of one client in an answer."""
+
+_SIZE = 2 << 20
+"""Maximum size of an answer, in characters."""
+
+
+class StatusReports:
+    """
+    Answers the operators of a peer; in the engines' thread.
+
+    :param everybody: returns the engines of all clients, with whose they are
+    :param tell: runs a function in that thread soon, when no engine acts
+    """
+
+    def __init__(
+        self, everybody: Callable[[], Sequence[tuple[Hosted, str]]], tell: Callable[[Callable[[], object]], None]
+    ) -> None:
+        self._everybody, self._tell = everybody, tell
+        self._waiting: list[tuple[Hosted, Outbox, int]] = []
+        self._made = Stated()
+        self._until = 0.0
+
+    def ask(self, engine: Hosted, outbox: Outbox, frame: Status) -> None:
+        """Answer the question of a client."""
+        if len(self._waiting) < _WAITING:
+            self._waiting.append((engine, outbox, frame.request))
+        if len(self._waiting) == 1:
+            self._tell(self._answer)
+
+    def _answer(self) -> None:
+        began = monotonic()
+        if began >= self._until:
+            self._made = _frame_of([(engine.links.statistics(), client) for engine, client in self._everybody()])
+            ended = monotonic()
+            self._until = ended + max(_PAUSE, (ended - began) / _SHARE)
+        waiting, self._waiting = self._waiting, []
+        for engine, outbox, request in waiting:
+            self._made.request = request
+            outbox.put(encode(self._made))
+            engine.wake()
+
+
+def _frame_of(found: Sequence[tuple[Statistics, str]]) -> Stated:
+    """Return the frame with the first of these that have room in it."""
+    texts: list[str] = []
+    for each, _ in found:
+        cut = replace(each, functions=each.functions[:_FUNCTIONS], workers=each.workers[:_WORKERS])
+        data = cut.as_dict()
+        for function in data["functions"]:
+            del function["run"]["bins"], function["wait"]["bins"]
+        texts.append(json.dumps(data))
+        if sum(map(len, texts)) > _SIZE:
+            texts.pop()
+            break
+    clients = tuple(client for _, client in found[: len(texts)])
+    return Stated(statistics=tuple(texts), client=clients, left_out=len(found) - len(texts))
