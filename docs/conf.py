@@ -59,7 +59,7 @@ nitpick_ignore_regex = [
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
     ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Rules|Shippable|Stays|StreamScope"),
-    ("py:class", r"T|Tls|Trace"),
+    ("py:class", r"CollectorRegistry|T|Tls|Trace"),
     ("py:class", r"(woolexec\.options\.)?View_co"),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|pool_executor\.PoolExecutor|(\w+\.[TF]))"),
     (
