@@ -10,6 +10,10 @@ class Engine:
     def __init__(self):
         self.interrupts = 0
 
+    def shutdown(self, *, wait, cancel):
+        assert cancel
+        assert not wait
+
     def interrupt(self):
         self.interrupts += 1
 

@@ -87,6 +87,14 @@ def test_worker_that_is_idle_when_it_is_looked_at_is_replaced_at_once(looked_aft
     assert Stop() in far.frames()
 
 
+def test_worker_that_needs_more_than_the_limit_to_start_runs_a_call_before_it_is_replaced(looked_after, sizes):
+    engine = looked_after(replace_above=100 * MIB)
+    call = engine.submit(engine.call())
+    worker = call.place
+    grow(engine, worker, sizes, 101 * MIB)
+    assert call.place is worker  # else none would ever run anything
+
+
 def test_worker_below_the_limit_stays(looked_after, sizes):
     engine = looked_after(replace_above=100 * MIB, end_above=200 * MIB)
     call, worker, far = engine.running()

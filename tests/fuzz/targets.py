@@ -32,6 +32,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.outbox import HELLO, LINK
+from woolexec.mesh.server.inspections import Inspections
 from woolexec.mesh.server.peer import Peer
 from woolexec.mesh.server.session import Served
 from woolexec.mesh.server.tenant import Tenant
@@ -135,6 +136,7 @@ class Session(Target):
             self.tenant = Tenant(host, None)
         self.cases += 1
         served = Served(self.tenant.engine, "fuzz", 1000, places, code_store=self.tenant.code_store)
+        served.inspections = Inspections(self.tenant.engine, served.outbox, None, self.peer._acceptor._reports)
         try:
             async with asyncio.timeout(PATIENCE / 2):
                 await served.run(Messages(messages))

@@ -19,8 +19,13 @@ def test_hostile_inputs_harm_nobody_else(target):
 
 
 def test_flaw_is_seen_and_its_case_is_named(monkeypatch):
-    monkeypatch.setattr(Definitions, "function", lambda self, frame: self.slots[frame.function])
-    with pytest.raises(KeyError) as caught:
+    def find(self, frame):
+        if frame.function not in self.slots:
+            raise RuntimeError("a flaw")
+        return self.slots[frame.function]
+
+    monkeypatch.setattr(Definitions, "function", find)
+    with pytest.raises(RuntimeError) as caught:
         run("session", 1, cases=200)
     assert "of session, seed 1" in caught.value.__notes__[0]
 

@@ -4,6 +4,7 @@ In the place of ``ssh``: runs the command on this host, and forwards the Unix so
 ``user@host`` tells what goes wrong: ``denied`` (no access), ``absent`` (no such command), ``silent`` (nobody answers).
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -57,8 +58,9 @@ def main(arguments):
                     process.stdin.close()
                     process.wait()
                     break
-                process.stdin.write(data)
-                process.stdin.flush()
+                with contextlib.suppress(BrokenPipeError):  # it has just ended
+                    process.stdin.write(data)
+                    process.stdin.flush()
     os._exit(process.returncode)
 
 

@@ -90,7 +90,7 @@ class MemoryWatch:
             limit = self._limits.end_above
             assert limit is not None
             self.end(worker, _told(used, found[0], f"more than memory_limit={size_text(limit)}"))
-        elif todo != KEEP and worker.actor is None and not worker.is_used_up:
+        elif todo != KEEP and worker.actor is None and not worker.is_used_up and _has_run(worker):
             self.replace(worker)
         return mark, used, now + self._limits.pause(used, perf_counter() - began)
 
@@ -138,6 +138,11 @@ class MemoryWatch:
             why = f"and the cgroup {size_text(group.used)} of {size_text(group.limit)}"
             self.end(worker, _told(used[worker], None, why))
         return pause_of(group, workers)
+
+
+def _has_run(worker: Worker) -> bool:
+    """Return whether a worker has begun a call; one that needs more than the limit to start would do none otherwise."""
+    return bool(worker.page.started or worker.page.loop.started)
 
 
 def _told(used: int, resident: int | None, why: str) -> str:
