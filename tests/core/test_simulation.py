@@ -149,7 +149,7 @@ def lets_everybody_claim(claim, queue, call):
 def forgets_waiting_parents(clear, queue, requirement=None):
     """Drops the index of the tasks of calls that still run."""
     taken = clear(queue, requirement)
-    queue._children.clear()
+    queue.children.clear()
     return taken
 
 
