@@ -266,7 +266,7 @@ def test_search_finds_what_is_planted_in_a_process_below():
 @linux
 def test_search_finds_what_is_planted_in_each_place_of_a_peer(room):
     with serving(room, f"--tag=public={canary('tag')}", SECRET=canary("environment")) as peer:
-        with PeerPoolExecutor(peers=peer.address) as pool:
+        with PeerPoolExecutor(peers=peer.address, output=None) as pool:
             peer.seen["task"] = pool.submit(eval, ENVIRONMENT).result(PATIENCE)
             for fd, name in ((1, "stdout"), (2, "stderr")):
                 pool.submit(os.write, fd, canary(name).encode()).result(PATIENCE)
