@@ -182,4 +182,4 @@ def test_client_without_settings_of_its_own_sends_none(peer, monkeypatch, limit)
     monkeypatch.setattr("woolexec.engine.supervisor.settings_for_peers", lambda _: b"")
     with joined(peer) as pool:
         assert limit_there(pool) == FRESH
-    assert len(sent) == 1
+    assert [bool(frame.settings) for frame in sent] == [True, False]  # the other one says where output goes
