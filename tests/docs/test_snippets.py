@@ -24,6 +24,7 @@ def missing_in(source):
     modules |= {node.module for node in named if isinstance(node, ast.ImportFrom)}
     doors = {"woolexec.joblib": "joblib", "woolexec.eventkit": "eventkit"}
     roots = {doors.get(module, module).partition(".")[0] for module in modules}
+    roots |= {"httpx2"} if "starlette.testclient" in modules else set()
     return sorted(root for root in roots if importlib.util.find_spec(root) is None)
 
 
