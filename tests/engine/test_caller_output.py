@@ -203,6 +203,21 @@ def test_flood_that_nothing_follows_is_told_of_too(loop, output, capsys):
     assert "5 bytes" in capsys.readouterr().err
 
 
+def test_outcome_waits_for_its_lines_after_a_flood_was_told_of(loop, output, capsys):
+    output.show(said(b"x" * (caller_output.ROOM + 1)), None)
+    output.show(said(b"lost\n"), None)
+    loop.write()
+    loop.pass_time(PATIENCE)
+    loop.write()
+    printing, receiver = (one := call()), one.receiver
+    output.show(said(b"line\n"), printing)
+    printing.receiver.deliver(printing, "value")
+    assert receiver.got == []
+    loop.write()
+    loop.run()
+    assert receiver.got == ["value"]
+
+
 class Broken(io.StringIO):
     def write(self, text):
         raise BrokenPipeError

@@ -146,6 +146,7 @@ class CallerOutput:
     def _say_lost(self) -> None:
         if self._lost:
             lost, self._lost = self._lost, 0
+            self._shown += 1
             self._loop.handle_output(partial(self._write, STDERR, b"", "", lost, None))
 
     # -- in the thread for records ------------------------------------------------------------------------------
