@@ -55,6 +55,14 @@ def test_wait_ends_after_its_seconds_without_a_callback(made, pipe):
 
 
 @kinds
+@pytest.mark.parametrize("seconds", [30 * 86_400.0, 1e300, float("inf")])
+def test_wait_may_be_longer_than_the_system_can_wait(made, pipe, seconds):
+    made.add(pipe[0], act)
+    os.write(pipe[1], b"x")
+    assert made.wait(seconds) == [act]
+
+
+@kinds
 def test_several_descriptors_are_ready_at_once(made, pipe):
     ends = socket.socketpair()
     with ends[0], ends[1]:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from woolexec.errors import PlatformError
 from woolexec.platform.ipc import READABLE, WRITABLE, fast_poll
 
+_LONGEST = 86_400.0
+"""Maximum number of seconds of one wait; neither epoll nor poll can wait for 25 days."""
+
 
 class Selector:
     """
@@ -35,8 +38,8 @@ class Selector:
             self._poll.unregister(fd)
 
     def wait(self, timeout: float | None) -> list[Callable[[], object]]:
-        """Wait until a descriptor is ready, or for `timeout` seconds; return the callbacks to run."""
-        ready = self._poll.poll(None if timeout is None else timeout * self._unit)
+        """Wait until a descriptor is ready, or for `timeout` seconds, a day at most; return the callbacks to run."""
+        ready = self._poll.poll(None if timeout is None else min(timeout, _LONGEST) * self._unit)
         acts = self._acts
         return [acts[fd] for fd, _ in ready if fd in acts]
 
