@@ -59,6 +59,24 @@ def test_without_descriptors_a_worker_starts_without_pipes(monkeypatch):
     pipes = WorkerPipes()
     assert pipes.open() == ()
     assert pipes.descriptors == ()
+    assert read(pipes) == []
     for fd in made:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+def test_pipes_that_were_closed_are_not_read_nor_what_has_their_numbers_now(pipes):
+    ours, (out, _) = pipes
+    os.write(out, b"line\n")
+    closed = ours.descriptors
+    ours.close()
+    assert read(ours) == []
+    others = os.pipe()
+    try:
+        assert others[0] in closed
+        os.write(others[1], b"of others")
+        assert read(ours) == []
+        assert os.read(others[0], 100) == b"of others"
+    finally:
+        for fd in others:
+            os.close(fd)

@@ -73,7 +73,8 @@ class WorkerPipes:
         return [line for decoder in self._decoders.values() for line in decoder.end()]
 
     def close(self) -> None:
-        """Close them."""
+        """Close them; nothing is read any more, although a round that has begun may still try."""
         for fd in self._decoders:
             os.close(fd)
         self._decoders.clear()
+        self._ready = poll()  # the old one would watch whatever has these numbers next
