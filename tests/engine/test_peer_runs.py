@@ -101,3 +101,25 @@ def test_texts_of_a_peer_are_made_printable_and_cut():
     for text in (run.name, run.outcome, run.where.host):
         assert text.isprintable()
         assert len(text) < 400
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("field", ["asked", "now", "submitted", "sent", "began", "ended"])
+def test_time_that_no_clock_shows_is_passed_over(field, value):
+    recorder, runs, link = FakeRecorder(), [], FakeLink()
+    peers = PeerRuns(None, recorder, runs.append)
+    if field in ("asked", "now"):
+        peers.hear(link, Clock(**{"asked": 1.0, "now": 1.0, field: value}))
+        assert peers.errors() == {}
+        return
+    peers.hear(link, Clock(asked=1.0, now=1.0))
+    for call in (0, 1):
+        peers.hear(link, Ran(call=call, **{field: value}))
+    assert (recorder.ran, runs) == ([], [])
+
+
+def test_error_of_a_clock_is_not_negative_whatever_the_peer_says(monkeypatch):
+    monkeypatch.setattr(peer_runs, "monotonic", lambda: 1000.0)
+    peers = PeerRuns(None, FakeRecorder(), None)
+    peers.hear(FakeLink(), Clock(asked=2000.0, now=1.0))
+    assert peers.errors() == {"peer:1": 0.0}

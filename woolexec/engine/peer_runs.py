@@ -31,6 +31,9 @@ _DRIFT = 1e-4
 _LONGEST = 60.0
 """Maximum time, in seconds, that an answer may be said to have taken."""
 
+_MOST = 1e12
+"""Maximum number of seconds that a clock shows."""
+
 _FIRST = 4
 """Number of questions at once when the trace begins."""
 
@@ -105,8 +108,10 @@ class PeerRuns:
     def hear(self, link: Any, frame: Any) -> None:
         """Take a report, or what a peer's clock says."""
         clock, now = self._clocks.get(link), monotonic()
+        if not all(abs(time) <= _MOST for time in _times_of(frame)):  # or it is NaN
+            return
         if isinstance(frame, Clock):
-            asked = max(frame.asked, now - _LONGEST)  # whatever the peer says
+            asked = min(max(frame.asked, now - _LONGEST), now)  # whatever the peer says
             answer = _Clock(now, frame.now - (now + asked) / 2, (now - asked) / 2)
             if clock is None or answer.error <= clock.error_at(now):
                 self._clocks[link] = answer
@@ -126,6 +131,13 @@ class PeerRuns:
             run.began, run.ended, run.where = frame.began - offset, frame.ended - offset, where
             run.outcome = frame.outcome if frame.outcome in {RETURNED, RAISED} else printable(frame.outcome, _NAME)
             self._sink(run)
+
+
+def _times_of(frame: Any) -> tuple[float, ...]:
+    """Return all times in a report."""
+    if isinstance(frame, Clock):
+        return frame.asked, frame.now
+    return frame.submitted, frame.sent, frame.began, frame.ended
 
 
 def report_runs(engine: Engine, sink: Callable[[Run], object]) -> Callable[[], dict[str, float]]:
