@@ -105,6 +105,18 @@ def test_calls_are_cancelled_in_any_thread():
     assert tallies.functions()["work"].cancelled == 4000
 
 
+@pytest.mark.parametrize("end", [Tallies.measure, Tallies.ended])
+def test_cancelled_calls_are_not_listed_for_ever_if_nobody_asks(end):
+    tallies = Tallies(lambda: 0.0)
+    call = call_of()
+    tallies.of(call.function).left = -1
+    for _ in range(100):
+        tallies.cancelled(call_of("other"))
+    end(tallies, call, 1.0, 1)
+    assert tallies._cancelled == []
+    assert tallies.functions()["other"].cancelled == 100
+
+
 def test_items_that_were_not_sent_are_cancelled_with_their_chunk_once():
     tallies = Tallies(lambda: 0.0)
     chunk = Chunk(Function(b"", "square"), b"", 10, None)

@@ -120,11 +120,14 @@ class Tallies:
 
     def functions(self) -> dict[str, Tally]:
         """Return the tallies by the names of the functions."""
+        self._count_cancelled()
+        return self._functions
+
+    def _count_cancelled(self) -> None:
         cancelled = self._cancelled[:]
         del self._cancelled[: len(cancelled)]
         for name, count in cancelled:
             self._named(name).cancelled += count
-        return self._functions
 
     # -- how calls ended ------------------------------------------------------------------------------------------
 
@@ -134,6 +137,8 @@ class Tallies:
         if seconds > LONG:  # it stands for no other call
             tally.left += 1
         tally.measure(seconds, self._clock() - call.since - seconds, len(call.payload), size)
+        if self._cancelled:  # it does not grow although nobody asks
+            self._count_cancelled()
 
     def ended(self, call: Call, seconds: float, size: int, raised: int = 0) -> None:
         """
@@ -146,6 +151,8 @@ class Tallies:
         tally.failures += min(raised, items)  # a peer may say anything
         tally.total += seconds
         tally.measure(seconds, self._clock() - call.since - seconds, _size_of(call), size, items)
+        if self._cancelled:  # as above
+            self._count_cancelled()
 
     def unfinished(self, call: Call, types: Sequence[str] = (LOST,), *, is_retried: bool = False) -> None:
         """
