@@ -47,8 +47,8 @@ class Worker:
         self.lane_place = SimpleNamespace(
             outstanding={call.number: call for call in calls if call.function.lane != MAIN}
         )
-        self.page = SimpleNamespace(started=started, pid=4711)
-        self.pid = None
+        self.page = SimpleNamespace(started=started)
+        self.known_pid = 4711
         self.pipes = None
 
     def place_of(self, number):

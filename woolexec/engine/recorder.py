@@ -348,4 +348,4 @@ def where_of(run: Run) -> Where:
     target = run.target
     if target.candidate is not None:
         return Where(target.candidate.address, 0, run.row)
-    return Where("", target.pid or (0 if target.is_closed else target.page.pid), run.row)
+    return Where("", target.known_pid, run.row)

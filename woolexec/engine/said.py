@@ -99,7 +99,7 @@ class Said:
         number = printed.call
         call = _running(worker) if number is None else worker.place_of(number).outstanding.get(number)
         frame = Output(stream=printed.stream, text=printed.text, lost=printed.lost, host=host_name())
-        frame.pid = worker.pid or worker.page.pid
+        frame.pid = worker.known_pid
         if call is not None:
             frame.name, frame.task = call.name, call.number
         self._pass_on(frame, call)

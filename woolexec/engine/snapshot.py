@@ -138,7 +138,7 @@ def _worker(worker: Worker) -> WorkerStatistics:
     else:
         state = "idle" if worker.page.pid else "starting"
     return WorkerStatistics(
-        pid=worker.pid or worker.page.pid,
+        pid=worker.known_pid,
         host=host_name(),
         state=state,
         task="" if call is None else call.name,
