@@ -123,13 +123,13 @@ class Recorder:
         scheduler.balancing.grants_permits = False  # what is written past the engine's thread is not seen there
         dispatcher.revoke_permits()
         for group in (scheduler.main, scheduler.lanes):
-            self._wrap(group.queue, "offer", self._offered)
-            self._wrap(group, "finish", self._finished)
-        self._wrap(dispatcher, "send", self._sent)
-        self._wrap(self._rounds.outcomes, "read", self._read)
-        self._wrap(scheduler, "raised", self._raised)
-        self._wrap(scheduler, "left", self._left)
-        self._wrap(scheduler, "waits", self._waits)
+            self.around(group.queue, "offer", self.submitted)
+            self.around(group, "finish", self._finished)
+        self.around(dispatcher, "send", self._sent)
+        self.around(self._rounds.outcomes, "read", self._read)
+        self.around(scheduler, "raised", self._raised)
+        self.around(scheduler, "left", self._left)
+        self.around(scheduler, "waits", self._waits)
 
     def stop(self) -> None:
         """Record nothing more; what runs is recorded as it is now."""
@@ -153,9 +153,6 @@ class Recorder:
 
     def around(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         """Have a method of an owner pass through a function until this ends; it gets the method, and its arguments."""
-        self._wrap(owner, name, wrapper)
-
-    def _wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         self._wrapped.append((owner, name, vars(owner).get(name)))
         setattr(owner, name, partial(wrapper, getattr(owner, name)))
 
@@ -165,8 +162,6 @@ class Recorder:
         """Note a call, or the items of a map, before it is handed on; from any thread."""
         self._note(entry)
         original(entry)
-
-    _offered = submitted
 
     def _note(self, entry: Call | Chunk) -> None:
         parent = None
