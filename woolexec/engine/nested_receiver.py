@@ -108,22 +108,23 @@ class Receiver(Pulled):
         self._tasks.tell(self, below, frame.payload)
 
 
+def _from(worker: Any, number: int) -> Iterator[tuple[Call, Any]]:
+    """Yield a call that a worker runs and those above it, and where each of them runs."""
+    while (call := worker.place_of(number).outstanding.get(number)) is not None:
+        yield call, worker
+        if not isinstance(call.receiver, Receiver):
+            return
+        worker, number = call.receiver.worker, call.parent
+
+
 def plain_above(worker: Any, call: Call) -> Iterator[tuple[Call, Any]]:
     """Yield the plain calls above one that a worker has submitted, and where each of them runs."""
-    number = call.parent
-    while (above := worker.place_of(number).outstanding.get(number)) is not None:
-        if not above.function.lane:
-            yield above, worker
-        if not isinstance(above.receiver, Receiver):
-            return
-        worker, number = above.receiver.worker, above.parent
+    return ((each, at) for each, at in _from(worker, call.parent) if not each.function.lane)
 
 
 def known_above(worker: Any, number: int) -> int:
     """Return the client's number of the nearest call above a task that came from the client; 0: there is none."""
-    while (above := worker.place_of(number).outstanding.get(number)) is not None:
-        receiver = above.receiver
-        if not isinstance(receiver, Receiver):
-            return getattr(receiver, "number", 0)
-        worker, number = receiver.worker, above.parent
+    for each, _ in _from(worker, number):
+        if not isinstance(each.receiver, Receiver):
+            return getattr(each.receiver, "number", 0)
     return 0
