@@ -256,8 +256,11 @@ class NestedTasks:
 
     @property
     def unread_error(self) -> MemoryError:
-        """Say what is too much."""
-        return MemoryError(f"the tasks that submitted others have not read {self._limit} bytes of what these gave")
+        """The error for what finds no room."""
+        return MemoryError(
+            f"tasks have not read {self._limit} bytes of what the tasks that they submitted returned or yielded: let "
+            "them take results as these arrive, or submit fewer tasks at once"
+        )
 
     def is_too_much(self, worker: Worker, size: int) -> bool:
         """Return whether an outcome or an item finds no room beside those that workers have not read."""
