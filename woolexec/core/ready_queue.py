@@ -249,7 +249,7 @@ class ReadyQueue:
     def items(self) -> int:
         """Return the number of items of maps that wait, but for one of each call; this looks at each entry."""
         found = 0
-        for line in self._lines.values() if self._lines else (self._line,):
+        for _, line in self.lines():
             for entry in [entry for entry in line if entry.__class__ is Chunk or entry.count]:
                 if isinstance(entry, Chunk):
                     found += 0 if entry.cancelled else entry.count - entry.next
@@ -263,11 +263,7 @@ class ReadyQueue:
 
     def waiting(self) -> set[Requirement | None]:
         """Return the requirements of all waiting entries; None if some have none."""
-        return {
-            None if key is None else key.requirement
-            for key, line in (self._lines or {None: self._line}).items()
-            if self._front(line) is not None
-        }
+        return {None if key is None else key.requirement for key, line in self.lines() if self._front(line) is not None}
 
 
 def requirement_of(entry: Any) -> Requirement | None:
