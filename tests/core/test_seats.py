@@ -112,7 +112,7 @@ class Client:
     def send_recall(self, place, number, waiting):
         place.target.queue.append((place, None))
 
-    def start_worker(self):
+    def start_worker(self, actor=None):
         worker = Worker(self.world.number(), self)
         self.scheduler.joined(worker)
         return worker

@@ -65,7 +65,7 @@ class Offer:
 
     def start(self, actions: Any, requirement: Requirement | None, actor: Any = None) -> Any:
         """Start a worker for such a call, or for the actor that has such a life; None if that is impossible now."""
-        return actions.start_worker() if actor is None else actions.start_worker(actor)
+        return actions.start_worker(actor)
 
     def of(self, worker: Any) -> Offer:
         """Return the offer of a worker."""
