@@ -14,6 +14,7 @@ from time import perf_counter
 
 from woolexec.checks import size_text
 from woolexec.core.memory_limits import END, KEEP, LONGEST, SHORTEST, is_full, largest, pause_of
+from woolexec.engine.worker_process import has_run
 from woolexec.platform import memory
 from woolexec.platform.posix import SIGKILL
 
@@ -90,8 +91,8 @@ class MemoryWatch:
             limit = self._limits.end_above
             assert limit is not None
             self.end(worker, _told(used, found[0], f"more than memory_limit={size_text(limit)}"))
-        elif todo != KEEP and worker.actor is None and not worker.is_used_up and _has_run(worker):
-            self.replace(worker)
+        elif todo != KEEP and worker.actor is None and not worker.is_used_up and has_run(worker):
+            self.replace(worker)  # one that needs more than the limit to start would run nothing otherwise
         return mark, used, now + self._limits.pause(used, perf_counter() - began)
 
     def replace(self, worker: Worker) -> None:
@@ -138,11 +139,6 @@ class MemoryWatch:
             why = f"and the cgroup {size_text(group.used)} of {size_text(group.limit)}"
             self.end(worker, _told(used[worker], None, why))
         return pause_of(group, workers)
-
-
-def _has_run(worker: Worker) -> bool:
-    """Return whether a worker has begun a call; one that needs more than the limit to start would do none otherwise."""
-    return bool(worker.page.started or worker.page.loop.started)
 
 
 def _told(used: int, resident: int | None, why: str) -> str:

@@ -18,7 +18,7 @@ from woolexec.engine.initializer import Initializer
 from woolexec.engine.losses import Losses
 from woolexec.engine.settings import settings_for_peers, settings_of_user, with_devices
 from woolexec.engine.starts import Starts
-from woolexec.engine.worker_process import Worker
+from woolexec.engine.worker_process import Worker, has_run
 from woolexec.errors import ProtocolError
 from woolexec.platform.posix import SIGINT, SIGKILL, SIGTERM
 from woolexec.wire.descriptors import Reserve
@@ -271,8 +271,7 @@ class Supervisor:
             return
         if is_replaced and worker.actor is None:
             self._scheduler.workforce.ending.add(worker)
-        has_run = bool(worker.page.started or worker.page.loop.started)
-        finalizer = self.finalizer if well and (has_run or not self._forks.is_peer) else None
+        finalizer = self.finalizer if well and (has_run(worker) or not self._forks.is_peer) else None
         worker.lane_place.ready = False
         worker.send_stop(finalizer)
         self._dispatcher.due.add(worker)
@@ -338,7 +337,7 @@ class Supervisor:
         self._unwatch(worker)
         self._drain(worker)
         self._dispatcher.due.discard(worker)
-        started = worker.page.started or worker.page.loop.started
+        has_begun = has_run(worker)
         self.losses.note(worker)
         lost = self._scheduler.left(worker)
         if lost:
@@ -346,7 +345,7 @@ class Supervisor:
         self._scheduler.settle(lost, partial(lost_error, worker))
         self.nested.orphan(worker)
         worker.close()
-        is_early = by_itself and not lost and not worker.stopping and started == 0
+        is_early = by_itself and not lost and not worker.stopping and not has_begun
         if self.on_death is not None and not worker.stopping:
             self.on_death(worker, is_early=is_early)
         if is_early:

@@ -360,6 +360,11 @@ def _write_out(out: deque[Any], sock: socket.socket, descriptors: Any) -> bool:
     return True
 
 
+def has_run(worker: Worker) -> bool:
+    """Return whether a worker has begun a call, as far as it says."""
+    return bool(worker.page.started or worker.page.loop.started)
+
+
 def pids_of(workers: dict[int, Worker]) -> list[int]:
     """Return the process ids of workers; from any thread."""
     return [pid for worker in tuple(workers.values()) if (pid := worker.known_pid)]
