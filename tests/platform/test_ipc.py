@@ -37,6 +37,22 @@ def test_wake_pipe_never_waits():
         os.close(write)
 
 
+def test_file_is_written_and_read_whole_however_little_the_system_does_in_one_call(fd, monkeypatch):
+    real_read, real_write = os.preadv, os.pwritev
+    monkeypatch.setattr(os, "preadv", lambda fd, views, offset: real_read(fd, [views[0][:7]], offset))
+    monkeypatch.setattr(os, "pwritev", lambda fd, pieces, offset: real_write(fd, [pieces[0][:7]], offset))
+    ipc.write_whole(fd, [b"12345", bytes(range(40)), b"", b"end"])
+    found = bytearray(43)
+    ipc.read_whole(fd, memoryview(found), 5)
+
+    assert found == bytes(range(40)) + b"end"
+
+
+def test_file_that_is_too_short_cannot_be_read_whole(fd):
+    with pytest.raises(ValueError, match="unexpected end"):
+        ipc.read_whole(fd, memoryview(bytearray(5000)), 0)
+
+
 @pytest.mark.parametrize("has_epoll", [True, False])
 def test_fast_poll_waits_in_its_unit(monkeypatch, has_epoll):
     if not has_epoll:

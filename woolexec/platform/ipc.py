@@ -152,6 +152,7 @@ def read_whole(fd: int, view: memoryview, offset: int) -> None:
         if not done:
             raise ValueError("unexpected end of a memory file")
         view = view[done:]
+        offset += done
 
 
 def seal(fd: int) -> None:
