@@ -50,6 +50,13 @@ def test_line_without_end_is_passed_on_when_it_is_long():
     assert all(len(each.text) < 80_000 for each in pieces)
 
 
+def test_many_lines_of_c_code_that_come_at_once_leave_the_last_one_whole():
+    data = b"x" * 99 + b"\n"
+    decoder = Decoder(STDOUT)
+    assert lines(decoder.feed(data * 1000 + b"beg")) == [(None, STDOUT, data * 1000)]
+    assert lines(decoder.feed(b"un\n")) == [(None, STDOUT, b"begun\n")]
+
+
 def test_lost_bytes_are_told_where_they_are_missing():
     before, lost, behind = Decoder(STDOUT).feed(
         record(7, 1, STDOUT, b"one\n") + lost_record(7, 1 << 40) + record(7, 1, STDOUT, b"two\n")

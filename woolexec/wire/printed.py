@@ -145,7 +145,9 @@ class Decoder:
 
     def _raw(self, text: bytes) -> Iterator[Printed]:
         text = self._line + text
-        end = len(text) if len(text) >= LINE else end_of_lines(text)
+        end = end_of_lines(text)
+        if len(text) - end >= LINE:
+            end = len(text)
         self._line = text[end:]
         if end:
             yield Printed(None, self._stream, text[:end])
