@@ -65,6 +65,15 @@ def test_life_does_not_return_but_says_that_it_has_started():
     assert (frame.call, frame.open) == ((7,), True)
 
 
+@pytest.mark.parametrize("size", [5, 0])
+def test_what_the_constructor_has_printed_is_complete_before_others_use_the_object(size, monkeypatch):
+    ended = []
+    monkeypatch.setattr(jobs, "before_outcome", ended.append)
+    life(size)
+
+    assert ended == [7]
+
+
 def test_functions_are_bound_to_the_object_from_then_on():
     life(5)
     job = Job(8, Slot(dumps(Thing.grow)), b"", Start(call=(8,)))

@@ -63,7 +63,7 @@ class _Life(Job):
         raised: int = 0,
     ) -> None:
         """Report that the object was made."""
-        self.ended = True
+        self.end()
         transport.send(encode(Started(call=(self.number,), open=True)))
 
 

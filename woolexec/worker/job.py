@@ -109,6 +109,12 @@ class Job:
             function = function.func
         return self.frame.name or getattr(function, "__qualname__", type(function).__qualname__)
 
+    def end(self) -> None:
+        """Note that the outcome is sent next, behind what the call has printed."""
+        if before_outcome is not None:
+            before_outcome(self.number)
+        self.ended = True
+
     def succeed(
         self,
         transport: SocketTransport,
@@ -124,9 +130,7 @@ class Job:
         :param arena: ring buffer for medium-sized payloads; it has one writer, the main thread
         :param raised: the number of items of a map that raised
         """
-        if before_outcome is not None:
-            before_outcome(self.number)
-        self.ended = True
+        self.end()
         number = self.number
         if payload.__class__ is bytes and len(payload) < APART and not (context or raised):
             transport.send(encode_return(number, seconds, payload))
@@ -155,9 +159,7 @@ class Job:
 
                 if FOLDER in os.environ:  # this is a peer's worker
                     add_note(exc, f"install it there, or send it with PeerPoolExecutor(ship=[{exc.name!r}])")
-        if before_outcome is not None:
-            before_outcome(self.number)
-        self.ended = True
+        self.end()
         types = types_of(exc)
         payload = dump_failure(exc, skip=0 if doing else 1, goes_home=self.goes_home)
         transport.send(encode(Raise(call=self.number, seconds=seconds, payload=payload, type=types)))
