@@ -191,8 +191,7 @@ def kill_leaderless(groups: Collection[int]) -> None:
         return
     for name in filter(str.isdecimal, names):
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                state, _, group = file.read().rpartition(b")")[2].split(None, 3)[:3]
+            state, _, group = status_of(name)[:3]
         except (OSError, ValueError):  # it is gone, or there is no descriptor
             continue
         if int(group) in groups and state != b"Z":
@@ -228,11 +227,20 @@ def end_with(lifeline: int) -> int:
     return fd
 
 
+def status_of(pid: int | str) -> list[bytes]:
+    """
+    Return the fields of /proc/PID/stat from the third on, which is the state: the name before it may hold anything.
+
+    :raises OSError: if there is no such process, no /proc, or no descriptor left
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
+
+
 def is_stopped(pid: int) -> bool:
     """Return whether a signal has stopped a process, as SIGSTOP does; False where the system does not say."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split(None, 1)[0] == b"T"
+        return status_of(pid)[0] == b"T"
     except (OSError, IndexError):
         return False
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from woolexec.platform.posix import status_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -88,8 +90,7 @@ def _handles(pid: int, number: int) -> bool:
 def state_of(pid: int) -> str:
     """Return what the system says of a process: `STOPPED`, `ENDED` (also if there is none), or another letter."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            letter = file.read().rpartition(b")")[2].split(None, 1)[0].decode()
+        letter = status_of(pid)[0].decode()
     except FileNotFoundError:
         return ENDED if os.path.isdir("/proc/self") else ""
     except (OSError, IndexError):
@@ -106,8 +107,7 @@ def descendants_of(pid: int) -> list[int]:
         return [pid]
     for name in filter(str.isdecimal, names):
         try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split(None, 2)[1])
+            parent = int(status_of(name)[1])
         except (OSError, ValueError, IndexError):  # it has ended
             continue
         children.setdefault(parent, []).append(int(name))

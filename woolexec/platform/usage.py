@@ -6,6 +6,7 @@ import os
 import subprocess
 
 from woolexec.platform.memory import proportional, resident
+from woolexec.platform.posix import status_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ def _memory(pid: int) -> int | None:
 
 def _processor_time(pid: int) -> float | None:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            rest = file.read().rpartition(b")")[2].split()
-        return (int(rest[11]) + int(rest[12])) / os.sysconf("SC_CLK_TCK")
+        fields = status_of(pid)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return None
 
