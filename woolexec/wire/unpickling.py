@@ -106,26 +106,24 @@ def loads(payload: bytes | memoryview | File | Parts | Untrusted | WithValues, *
         return _load_file(payload, by)
     body, *buffers = payload.load()
     if body[-1:] == ALL_BYTES:
-        if body == ALONE:
-            return bytes(buffers[0])
-        if body == ALONE_IN_CALL:
-            return (bytes(buffers[0]),), {}
-    else:
-        buffers = [bytearray(part) if again or part.__class__ is bytes else part for part in buffers]
-    return by(body, buffers=buffers)
+        return _load_copied(body, buffers, by)
+    return by(body, buffers=[bytearray(part) if again or part.__class__ is bytes else part for part in buffers])
 
 
 def _load_file(file: File, by: Callable[..., Any]) -> Any:
     body, *buffers = file.load(is_brief=True)
-    if body[-1:] != ALL_BYTES:
-        value = by(body, buffers=buffers)
-        file.unpickled(buffers)
-        return value
-    if body == ALONE:
-        value = bytes(buffers[0])
-    elif body == ALONE_IN_CALL:
-        value = (bytes(buffers[0]),), {}
+    if body[-1:] == ALL_BYTES:
+        value, buffers = _load_copied(body, buffers, by), []
     else:
         value = by(body, buffers=buffers)
-    file.unpickled(())  # `bytes` are copies
+    file.unpickled(buffers)
     return value
+
+
+def _load_copied(body: Any, buffers: list[Any], by: Callable[..., Any]) -> Any:
+    """Unpickle a payload whose buffers all become `bytes`, which are copies."""
+    if body == ALONE:
+        return bytes(buffers[0])
+    if body == ALONE_IN_CALL:
+        return (bytes(buffers[0]),), {}
+    return by(body, buffers=buffers)
