@@ -93,6 +93,8 @@ with PeerPoolExecutor(1, debug=True) as pool:
     print("result", pool.submit({function}, 7).result())
 print("typed", input())
 """)
+    if function == "work_by_name":
+        program.until("by name\r\n")
     program.until(r"\(Pdb\) ")
     program.type("p local + 1\n")
     program.until(r"701\r\n\(Pdb\) ")

@@ -39,12 +39,10 @@ def _adapt(pdb: Any) -> None:
 
     def set_trace(*, header: str | None = None, **kwargs: Any) -> None:
         """Start the debugger in the task that calls this."""
-        path = _path()
-        with terminal.taken(path) as (stdin, stdout):
+        with terminal.taken(_path()) as (stdin, stdout):
             debugger = Debugger(stdin=stdin, stdout=stdout, nosigint=True)
-        if header is not None:
-            with open(path, "w") as file:
-                print(header, file=file)
+            if header is not None:
+                print(header, file=stdout)
         debugger.set_trace(sys._getframe().f_back, **kwargs)
 
     pdb.set_trace = set_trace
