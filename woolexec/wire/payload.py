@@ -171,8 +171,9 @@ class File:
         :raises ValueError: if the file is too short for them
         """
         self.extent = tuple(extent)
-        check_parts(self.extent, os.fstat(self.fd).st_size)
-        if os.fstat(self.fd).st_size < offsets_of(self.extent)[1]:
+        size = os.fstat(self.fd).st_size
+        check_parts(self.extent, size)
+        if size < offsets_of(self.extent)[1]:
             raise ValueError("a memory file is shorter than its payload")
         seal(self.fd)
 
