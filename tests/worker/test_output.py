@@ -127,6 +127,17 @@ def test_after_a_reader_that_is_back_lines_come_behind_the_number_of_lost_bytes(
     assert lost > 0
 
 
+def test_worker_that_ends_says_what_was_lost(printer, printed, monkeypatch):
+    monkeypatch.setattr(output, "_PATIENCE", 0)
+    for _ in range(3000):
+        as_job(1, printer.write, STDOUT, b"x" * 99 + b"\n")
+    printer.end(1)
+    _, lost = printed()
+    assert lost == 0  # there was no room to say so
+    printer.close()
+    assert printed()[1] > 0
+
+
 def test_engine_that_is_gone_stops_nobody():
     ours, theirs = os.pipe()
     os.close(ours)

@@ -75,8 +75,8 @@ class Printer:
             self._say_lost(call)
 
     def close(self) -> None:
-        """Complete all lines: the process ends."""
-        for call in {key[0] for key in tuple(self._begun)}:
+        """Complete all lines, and say what was lost that nobody was told: the process ends."""
+        for call in {0, *(key[0] for key in tuple(self._begun))}:
             self.end(call)
 
     def _send(self, key: tuple[int, int, int], text: bytes) -> None:
