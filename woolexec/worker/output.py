@@ -86,18 +86,18 @@ class Printer:
             self._put(call, record(call, writer, stream, text[start:end], goes_on=end < len(text)))
 
     def _put(self, call: int, data: bytes) -> None:
-        if not self._has_room() or (self._lost and not self._say_lost(call)):
+        if self._lost:
+            self._say_lost(call)
+        if self._lost or not self._has_room():
             self._lost += len(data)
-            return
-        self._write(data)
+        else:
+            self._write(data)
 
-    def _say_lost(self, call: int) -> bool:
-        """Say how many bytes were lost; return whether there is room for more."""
-        if not self._has_room():
-            return False
-        lost, self._lost = self._lost, 0
-        self._write(lost_record(call, lost))
-        return self._has_room()
+    def _say_lost(self, call: int) -> None:
+        """Say how many bytes were lost, if there is room for that."""
+        if self._has_room():
+            lost, self._lost = self._lost, 0
+            self._write(lost_record(call, lost))
 
     def _has_room(self) -> bool:
         if not can_write(self._fd, 0) and (self._is_full or not can_write(self._fd, _PATIENCE)):
