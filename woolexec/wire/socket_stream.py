@@ -49,9 +49,9 @@ _PIECES = 64
 
 class HugeBatches:
     """
-    The batches that several readers are receiving and that are larger than their buffers.
+    Counts the bytes of the batches that several readers are receiving and that are larger than their buffers.
 
-    :param limit: maximum number of bytes of all together, and of each
+    :param limit: maximum number of bytes of all these batches together
     """
 
     def __init__(self, limit: int) -> None:
@@ -69,7 +69,7 @@ class HugeBatches:
         self._size += size
 
     def remove(self, size: int) -> None:
-        """Count a batch no more: it is complete, or will not be."""
+        """Stop counting a batch: it is complete, or never will be."""
         self._size -= size
 
 
@@ -89,10 +89,10 @@ class Reader:
 
     __slots__ = (
         "_arena",
+        "_batch",
         "_buffer",
         "_descriptors",
         "_filled",
-        "_huge",
         "_most",
         "_sock",
         "_start",
@@ -121,7 +121,7 @@ class Reader:
             self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
         self._start = self._filled = 0
-        self._huge: bytearray | None = None
+        self._batch: bytearray | None = None  # one that is larger than the buffer and has not arrived as a whole
 
     def close(self) -> None:
         """Release the buffer; nothing can be read any more."""
@@ -143,8 +143,8 @@ class Reader:
         """
         if self.has_more and ((frames := self._take(returns)) or returns or self.has_more or only_rest):
             return frames
-        huge = self._huge
-        target = self._view if huge is None else memoryview(huge)
+        batch = self._batch
+        target = self._view if batch is None else memoryview(batch)
         try:
             count = self._sock.recv_into(target[self._filled :], 0, flags)
         except BlockingIOError:
@@ -154,12 +154,12 @@ class Reader:
         if not count:
             raise EOFError
         self._filled += count
-        if huge is not None:
-            if self._filled < len(huge):
+        if batch is not None:
+            if self._filled < len(batch):
                 return []
             self._end_huge()
             self._filled = 0
-            return self._complete(self._decode(huge, 4, len(huge)), is_ours=True)
+            return self._complete(self._decode(batch, 4, len(batch)), is_ours=True)
         return self._take(returns)
 
     def _take(self, returns: list[tuple[int, float, bytes]] | None) -> list[Message]:
@@ -205,15 +205,15 @@ class Reader:
             raise ValueError(f"batch of {stop - pos} bytes exceeds the limit of {LIMIT} bytes")
         if self.huge is not None:
             self.huge.add(stop - pos)
-        self._huge = bytearray(stop - pos)
-        self._huge[: self._filled - pos] = self._buffer[pos : self._filled]
+        self._batch = bytearray(stop - pos)
+        self._batch[: self._filled - pos] = self._buffer[pos : self._filled]
         self._filled -= pos
         self._start = 0
 
     def _end_huge(self) -> None:
-        if self._huge is not None and self.huge is not None:
-            self.huge.remove(len(self._huge))
-        self._huge = None
+        if self._batch is not None and self.huge is not None:
+            self.huge.remove(len(self._batch))
+        self._batch = None
 
     def _complete(self, frames: list[Any], *, is_ours: bool = False) -> list[Any]:
         """
