@@ -205,7 +205,7 @@ class Message:
         :raises ValueError: if one cannot be decoded, or there are more than in any message of ours
         """
         if end - pos > _SMALL:
-            cls._check_number(data, pos, end)
+            cls._check_fields(data, pos, end)
         message = cls()
         by_tag = cls.BY_TAG
         while pos < end:
@@ -247,7 +247,7 @@ class Message:
         return message
 
     @classmethod
-    def _check_number(cls, data: bytes | bytearray, pos: int, end: int) -> None:
+    def _check_fields(cls, data: bytes | bytearray, pos: int, end: int) -> None:
         """Check that there are not very many fields, and no field twice that takes long."""
         seen: set[int] = set()
         for _ in range(_FIELDS):
