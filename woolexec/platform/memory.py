@@ -47,7 +47,7 @@ def memory(
 
 
 def memory_of_group(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> Memory | None:
-    """Return the memory of that of this process's cgroups that is closest to its limit; None: none has a limit."""
+    """Return the memory of the cgroup of this process that is closest to its limit; None if none has a limit."""
     return max(_groups(root, membership), key=lambda group: group.used / group.limit, default=None)
 
 

@@ -29,7 +29,7 @@ def of_stdin() -> str:
 @contextlib.contextmanager
 def taken(path: str) -> Iterator[tuple[TextIO, TextIO]]:
     """
-    Have the terminal for a block, when nobody else has it any more.
+    Wait until nobody else has the terminal, then have it for the block.
 
     :return: files for reading from it and for writing to it
     :raises OSError: if it cannot be opened, or is not that of this session
@@ -74,9 +74,9 @@ def _bring_to_front(fd: int, group: int) -> None:
 @contextlib.contextmanager
 def keys() -> Iterator[Callable[[float], str | None]]:
     """
-    Have each key that is pressed at standard input at once for a block, without it being shown.
+    Turn off line buffering and echo of standard input for the block.
 
-    :return: a function that waits so many seconds for keys, and returns them; None: the terminal is closed
+    :return: a function that waits for keys, for at most so many seconds, and returns them; None: the terminal is closed
     """
     import select
     import termios

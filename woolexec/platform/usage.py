@@ -18,7 +18,7 @@ _PATIENCE = 5.0
 
 def usage(pids: Iterable[int]) -> dict[int, tuple[int | None, float | None]]:
     """
-    Return the memory in bytes and the processor time in seconds of processes; None is what cannot be told.
+    Return the memory in bytes and the processor time in seconds of processes; None if it is not known.
 
     The memory is the proportional set size where the kernel has it: what a process shares with others is divided among
     them.  Otherwise it is the resident set size.
@@ -56,8 +56,8 @@ def _by_ps(pids: set[int]) -> dict[int, tuple[int | None, float | None]]:
         return found
     for line in answer.stdout.splitlines():
         try:
-            pid, resident, spent = line.split()
-            found[int(pid)] = int(resident) << 10, _seconds(spent)
+            pid, kibibytes, spent = line.split()
+            found[int(pid)] = int(kibibytes) << 10, _seconds(spent)
         except ValueError:
             continue
     return found

@@ -53,7 +53,7 @@ INLINE_LIMIT = 2**31 - 2**20
 
 _WORTH_IT = 64 * 1024 * 1024
 """Size, in bytes, above which a payload gets a memory file although descriptors are scarce, if one is left at all: a
-peer has its workers send little of this size in any other way."""
+peer accepts little of this size within the frames of its workers (`HugeBatches`)."""
 
 _FEW = 4
 """Maximum number of parts that are read separately."""

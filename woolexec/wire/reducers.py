@@ -54,7 +54,7 @@ def has_foreign(reducers: dict[type, Any]) -> bool:
 
 
 def has_torch(reducers: dict[type, Any]) -> bool:
-    """Return whether there are reducers of torch, which all are if one is."""
+    """Return whether torch has registered its reducers, which it does all at once."""
     torch = sys.modules.get("torch")
     return torch is not None and getattr(torch, "Tensor", None) in reducers
 

@@ -36,7 +36,7 @@ _LENGTH = struct.Struct("<I")
 
 class StackArea:
     """
-    Both ends of it.
+    The area, for the end that asks and for the worker's end.
 
     :param words: the page
     :param file: the whole file

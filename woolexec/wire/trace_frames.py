@@ -11,7 +11,7 @@ from woolexec.wire.protobuf import BOOL, DOUBLE, FIXED64, STRING, UINT
 
 
 class Trace(Frame, number=44):
-    """Report the calls of this client that end, or no more."""
+    """Start or stop reporting the calls of this client that end."""
 
     on: bool = BOOL(1)
     asked: float = DOUBLE(2)

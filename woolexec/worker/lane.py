@@ -61,10 +61,10 @@ class Lane:
     """Whether it can read the worker's socket: see `woolexec.worker.frame_reader`."""
 
     name = ""
-    """That of its event loop, if it is one."""
+    """The name of its event loop; empty if it has none."""
 
     ident = 0
-    """The thread of that loop."""
+    """The thread of its event loop; 0 if it has none."""
 
     def __init__(self, transport: SocketTransport, reading: Reading) -> None:
         self.transport = transport

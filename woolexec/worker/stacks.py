@@ -80,7 +80,7 @@ def _entries(lanes: Sequence[Lane]) -> Iterator[tuple[int, str]]:
     threads = sys._current_frames()
     coroutines = dict(_coroutines(lanes, threads))
     for number, steps in _plain(threads.get(threading.main_thread().ident or 0)):
-        yield number, coroutines.pop(-number, "") or _text(steps)
+        yield number, coroutines.pop(-number, "") or _text(steps)  # of its coroutine, if it waits for one: `run_for`
     yield from coroutines.items()
     for lane in lanes:
         for number, commands in tuple(lane.streams.items()):
