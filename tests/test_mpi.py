@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,6 +75,35 @@ def test_ranks_are_asked_for_outside_of_mpi():
         PeerPoolExecutor(peers="mpi://")
     with pytest.raises(ValueError, match="takes nothing else"):
         mpi.Ranks.from_url("mpi://host")
+
+
+class Comm:
+    """The communicator of rank 1, where rank 0 has ended already."""
+
+    def __init__(self):
+        self.gathered = []
+
+    def Get_rank(self):  # noqa: N802
+        return 1
+
+    def bcast(self, _):
+        return b"token"
+
+    def gather(self, found):
+        self.gathered.append(found)
+
+    def irecv(self, source):
+        return SimpleNamespace(test=lambda: (True, None))
+
+
+def test_peer_that_does_not_end_with_its_rank_is_killed(monkeypatch, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"address\": \"127.0.0.1:7437\"}'\nexec sleep 1000\n")
+    (tmp_path / "python").chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(mpi, "_ENDING", 0.1)
+    comm = Comm()
+    assert mpi._serve(comm, 1) == 0
+    assert comm.gathered == [("127.0.0.1:7437",)]
 
 
 def test_mpi4py_that_is_missing_is_named(monkeypatch, capsys):

@@ -36,7 +36,7 @@ _LOOK = 0.05
 """Seconds between two looks whether rank 0 has ended: waiting within MPI takes a whole processor."""
 
 _ENDING = 30.0
-"""Seconds that a peer has to end."""
+"""Seconds that a peer has to end, before it is killed."""
 
 _LAUNCHERS = ("PMI", "PMIX", "OMPI", "HYDI", "MPI_LOCAL")
 """Prefixes of the variables by which a process knows its rank: workers have none."""
@@ -134,7 +134,10 @@ def _serve(comm: Any, workers: int) -> int:
         while not ended.test()[0]:
             time.sleep(_LOOK)
         peer.stdin.close()
-        peer.wait(_ENDING)
+        try:
+            peer.wait(_ENDING)
+        except subprocess.TimeoutExpired:  # to leave the block would wait without limit
+            peer.kill()
     return 0
 
 
