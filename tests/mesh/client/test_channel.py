@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.mesh import tasks
@@ -18,7 +19,7 @@ from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.errors import PeerRefusedError
 from woolexec.mesh.client import channel
-from woolexec.mesh.client.channel import is_local, open_channel, resolve
+from woolexec.mesh.client.channel import is_local, open_channel, resolve, said_in
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server.peer import Peer
@@ -32,6 +33,12 @@ def test_address_of_this_host_is_local(address):
 @pytest.mark.parametrize("address", ["192.0.2.1:7437", "[2001:db8::1]:7437", "0.0.0.0:7437", "localhost.example:7437"])
 def test_address_that_others_may_have_is_not_local(address):
     assert not is_local(address)
+
+
+def test_what_a_server_writes_into_an_error_is_cut_and_can_be_printed():
+    error = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, None, None, details="\x1b[2J" + "x" * 5000)
+    assert said_in(error) == f"INTERNAL: \\x1b[2J{'x' * 996}... (5004 characters)"
+    assert said_in(grpc.aio.AioRpcError(grpc.StatusCode.UNKNOWN, None, None)) == "UNKNOWN: "
 
 
 def opening(address, credentials, **more):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError, PeerRefusedError, ProtocolError
-from woolexec.mesh.client.channel import greet, is_local, open_channel, open_link, resolve
+from woolexec.mesh.client.channel import greet, is_local, open_channel, open_link, resolve, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.messages import Pieces
 from woolexec.mesh.security.handshake import Caller
@@ -88,7 +88,7 @@ async def _ask(peer: UsablePeer, others: Sequence[UsablePeer]) -> list[str]:
         except (PeerRefusedError, CredentialsError, ProtocolError, ValueError) as exc:
             why = str(exc)
         except load_grpc().RpcError as exc:
-            why = f"{exc.code().name}: {exc.details()}"
+            why = said_in(exc)
     return [why] * len(others)
 
 

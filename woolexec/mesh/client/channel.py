@@ -221,6 +221,11 @@ def _is_port(text: str) -> bool:
     return text.isdecimal() and len(text) <= _DIGITS and int(text) < 1 << 16
 
 
+def said_in(error: Any) -> str:
+    """Return what a `grpc.RpcError` says; the other end has written it."""
+    return f"{error.code().name}: {printable(error.details() or '', DETAILS)}"  # grpc adds these at run time
+
+
 def is_local(address: str) -> bool:
     """Return whether a connection to this address stays on this host."""
     if address.startswith("unix:"):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.client.between import UsablePeer
-from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, to_peer
+from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, said_in, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
@@ -105,7 +105,7 @@ async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -
     except TimeoutError as exc:
         raise PeerRefusedError(f"no answer in {PATIENCE:g} s") from exc
     except grpc.RpcError as exc:
-        raise PeerRefusedError(f"{exc.code().name}: {exc.details()}") from exc
+        raise PeerRefusedError(said_in(exc)) from exc
 
 
 async def examine(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from woolexec.core.task_stack import Stacks
 from woolexec.engine.stack_frames import stacks_of
 from woolexec.errors import PeerRefusedError
-from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve
+from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.security.handshake import Caller
@@ -131,7 +131,7 @@ async def _answer_at(
     except TimeoutError as exc:
         raise PeerRefusedError("no answer in time") from exc
     except grpc.RpcError as exc:
-        raise PeerRefusedError(f"{exc.code().name}: {printable(exc.details() or '', 1000)}") from exc
+        raise PeerRefusedError(said_in(exc)) from exc
     except ValueError as exc:
         raise PeerRefusedError(f"the answer makes no sense: {exc}") from exc
     raise PeerRefusedError("the peer has ended the link")

@@ -24,6 +24,7 @@ from woolexec.core.place import RemoteLane, RemotePlace
 from woolexec.core.window import HORIZON
 from woolexec.engine.transport import SLOTS, Sent
 from woolexec.errors import ProtocolError
+from woolexec.mesh.client.channel import said_in
 from woolexec.mesh.client.link_values import LinkValues
 from woolexec.mesh.client.sent_code import SentCode
 from woolexec.mesh.grpc_module import load_grpc
@@ -32,7 +33,6 @@ from woolexec.mesh.link.compression import Packing
 from woolexec.mesh.link.messages import FRAMES, Turn
 from woolexec.mesh.link.outbox import ABOVE, Outbox
 from woolexec.platform.posix import host_name
-from woolexec.printable import printable
 from woolexec.resources import Requirement, amounts
 from woolexec.wire.fast_frames import RETURN, decode_returns, decode_some
 from woolexec.wire.frames import COMMANDS, Cancel, Drop, Keep, Load, Recalled, Start, Started, Stop, Submit, encode
@@ -145,7 +145,7 @@ class Link(LinkValues):
                 await self._hear(self._arriving.batch(data), wake)
                 wake()
         except grpc.RpcError as exc:
-            why = f"{exc.code().name}: {printable(exc.details() or '', 1000)}"  # grpc adds these at run time
+            why = said_in(exc)
         except (ProtocolError, ValueError, OSError) as exc:  # invalid frames, or no memory to receive them
             why = str(exc)
         except asyncio.CancelledError:

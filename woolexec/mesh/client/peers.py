@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from woolexec import errors
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.client.attempts import Attempts
-from woolexec.mesh.client.channel import greet, open_channel, open_link
+from woolexec.mesh.client.channel import greet, open_channel, open_link, said_in
 from woolexec.mesh.client.finding import REPLAY, Finder
 from woolexec.mesh.client.link import Link, no_code
 from woolexec.mesh.client.scaler import Scalers
@@ -248,7 +248,7 @@ class Peers:
             except PeerRefusedError as exc:
                 return exc if exc.is_final or credentials.tls is None else f"{exc}{fault_of(credentials.tls)}"
             except grpc.RpcError as exc:
-                return f"{exc.code().name}: {exc.details()}"
+                return said_in(exc)
             known.link = link = Link(self._engine, address, welcome, self._setup, self._code, self._compression)
             link.round_trip = took
             self._attempts.succeeded(known)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
 from woolexec.errors import CredentialsError, PeerRefusedError, ProtocolError
-from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve
+from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.link.arriving import Arriving
@@ -117,7 +117,7 @@ class Fetching:
             except (PeerRefusedError, CredentialsError, ProtocolError, ValueError, OSError) as exc:
                 why = str(exc)
             except grpc.RpcError as exc:
-                why = f"{exc.code().name}: {exc.details()}"
+                why = said_in(exc)
             except Exception as exc:  # whatever a client has named, or the other peer sent, ends this link alone
                 why = repr(exc)
             finally:
