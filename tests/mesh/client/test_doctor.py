@@ -8,7 +8,7 @@ from tests.mesh.certificates import issue_at
 from tests.mesh.tasks import eventually, hold_number
 from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor, cli
-from woolexec.mesh.client import doctor
+from woolexec.mesh.client import channel
 from woolexec.mesh.client.doctor import examine
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.server.peer import Peer
@@ -100,7 +100,7 @@ def test_doctor_tries_each_address_of_a_host(peer, capsys, monkeypatch):
     async def both(_):
         return ["127.0.0.1:1", right]
 
-    monkeypatch.setattr(doctor, "resolve", both)
+    monkeypatch.setattr(channel, "resolve", both)
     assert cli.main(["doctor", right]) == 0
     assert "FAIL" not in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ import socket
 import ssl
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.errors import PeerRefusedError
 from woolexec.mesh.grpc_module import load_grpc
@@ -33,12 +33,14 @@ from woolexec.platform.posix import is_trusted
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from woolexec.mesh.security.credentials import Credentials
     from woolexec.mesh.security.handshake import Caller, Opening
     from woolexec.mesh.security.trust import Accepted
     from woolexec.wire.wire_pb2 import Welcome
+
+Answer = TypeVar("Answer")
 
 DETAILS = 1000
 """Maximum length of a message of the other end, in characters."""
@@ -89,6 +91,23 @@ async def resolve(address: str) -> list[str]:
         return [address]
     numbers = [str(sockaddr[0]) for *_, sockaddr in found]
     return list(dict.fromkeys(f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in numbers))[:_MOST]
+
+
+async def at_any(address: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """
+    Return the first answer that one of the addresses of `resolve` gives.
+
+    :param ask: called with each of them until one answers
+    :raises PeerRefusedError: if none does; it says why each of them did not
+    """
+    reasons = []
+    found = await resolve(address)
+    for at in found:
+        try:
+            return await ask(at)
+        except PeerRefusedError as exc:
+            reasons.append(f"{at}: {exc}" if found[1:] else str(exc))
+    raise PeerRefusedError("; ".join(reasons))
 
 
 @contextlib.asynccontextmanager

@@ -17,13 +17,14 @@ import ssl
 import statistics
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from woolexec.core.offer import Offer
 from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.mesh.client.between import UsablePeer
-from woolexec.mesh.client.channel import any_certificate, greet, open_channel, open_link, resolve, said_in, to_peer
+from woolexec.mesh.client.channel import any_certificate, at_any, greet, open_channel, open_link, said_in, to_peer
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import DRAINING, FREE_KEY, Caller
@@ -82,17 +83,10 @@ async def _look(address: str, credentials: Credentials, pool: str = "") -> tuple
 
     :return: the peer's description, the number of its free places, and at which address of the host it is
     """
-    reasons = []
-    found = await resolve(address)
-    for at in found:
-        try:
-            return *await _look_at(address, at, credentials, pool), at
-        except PeerRefusedError as exc:
-            reasons.append(f"{at}: {exc}" if found[1:] else str(exc))
-    raise PeerRefusedError("; ".join(reasons))
+    return await at_any(address, partial(_look_at, address, credentials, pool))
 
 
-async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -> tuple[Welcome, str | None]:
+async def _look_at(address: str, credentials: Credentials, pool: str, at: str) -> tuple[Welcome, str | None, str]:
     grpc = load_grpc()
 
     try:
@@ -101,7 +95,7 @@ async def _look_at(address: str, at: str, credentials: Credentials, pool: str) -
             stream, welcome = await open_link(channel, opening)
             free = dict(await stream.initial_metadata()).get(FREE_KEY)
             stream.cancel()
-            return welcome, free
+            return welcome, free, at
     except TimeoutError as exc:
         raise PeerRefusedError(f"no answer in {PATIENCE:g} s") from exc
     except grpc.RpcError as exc:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.core.task_stack import Stacks
 from woolexec.engine.stack_frames import stacks_of
 from woolexec.errors import PeerRefusedError
-from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve, said_in
+from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.security.handshake import Caller
@@ -98,18 +99,11 @@ def _number() -> int:
 async def _answer(
     address: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer]
 ) -> Answer:
-    reasons = []
-    found = await resolve(address)
-    for at in found:
-        try:
-            return await _answer_at(address, at, credentials, seconds, question, kind)
-        except PeerRefusedError as exc:
-            reasons.append(f"{at}: {exc}" if found[1:] else str(exc))
-    raise PeerRefusedError("; ".join(reasons))
+    return await at_any(address, partial(_answer_at, address, credentials, seconds, question, kind))
 
 
 async def _answer_at(
-    address: str, at: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer]
+    address: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer], at: str
 ) -> Answer:
     grpc = load_grpc()
     try:
