@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from woolexec.core.task_stack import Stacks
 from woolexec.engine.stack_frames import stacks_of
-from woolexec.errors import PeerRefusedError
+from woolexec.errors import PeerRefusedError, ProtocolError
 from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
@@ -28,8 +28,7 @@ _GREETING = 10.0
 """Seconds for the connection and the handshake."""
 
 _MORE = 2.0
-"""Seconds for the way of the answer."""
-
+"""Seconds for the answer to arrive, beside those that the peer may take."""
 
 Answer = TypeVar("Answer", Inspected, Stated)
 
@@ -126,6 +125,6 @@ async def _answer_at(
         raise PeerRefusedError("no answer in time") from exc
     except grpc.RpcError as exc:
         raise PeerRefusedError(said_in(exc)) from exc
-    except ValueError as exc:
+    except (ProtocolError, ValueError) as exc:
         raise PeerRefusedError(f"the answer makes no sense: {exc}") from exc
     raise PeerRefusedError("the peer has ended the link")
