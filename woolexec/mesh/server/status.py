@@ -72,14 +72,16 @@ class StatusReports:
 def _frame_of(found: Sequence[tuple[Statistics, str]]) -> Stated:
     """Return the frame with the first of these that have room in it."""
     texts: list[str] = []
+    size = 0
     for each, _ in found:
         cut = replace(each, functions=each.functions[:_FUNCTIONS], workers=each.workers[:_WORKERS])
         data = cut.as_dict()
         for function in data["functions"]:
             del function["run"]["bins"], function["wait"]["bins"]
-        texts.append(json.dumps(data))
-        if sum(map(len, texts)) > _SIZE:
-            texts.pop()
+        text = json.dumps(data)
+        size += len(text)
+        if size > _SIZE:
             break
+        texts.append(text)
     clients = tuple(client for _, client in found[: len(texts)])
     return Stated(statistics=tuple(texts), client=clients, left_out=len(found) - len(texts))
