@@ -1,12 +1,10 @@
-from types import SimpleNamespace
-
 import pytest
 
+from tests.mesh.server.answering import Outbox, stopped_clock
 from woolexec.core.task_stack import TaskStack
 from woolexec.mesh.server import inspections
 from woolexec.mesh.server.acceptor import is_of_user
 from woolexec.mesh.server.inspections import NOT_ALLOWED, Inspections
-from woolexec.wire.fast_frames import decode
 from woolexec.wire.frames import Inspect
 
 
@@ -27,15 +25,9 @@ class Engine:
         pass
 
 
-class Outbox(list):
-    def put(self, data):
-        self.extend(decode(data, 0))
-
-
 @pytest.fixture
 def make(monkeypatch):
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(inspections, "monotonic", lambda: clock.now)
+    clock = stopped_clock(inspections, monkeypatch)
 
     def make(everybody=None):
         engine, outbox = Engine(), Outbox()

@@ -1,13 +1,12 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 
+from tests.mesh.server.answering import Outbox, stopped_clock
 from woolexec.mesh.server import status
 from woolexec.mesh.server.inspections import NOT_ALLOWED, Inspections
 from woolexec.mesh.server.status import StatusReports
 from woolexec.statistics import FunctionStatistics, Statistics, WorkerStatistics
-from woolexec.wire.fast_frames import decode
 from woolexec.wire.status_frames import Status
 
 
@@ -25,15 +24,9 @@ class Engine:
         pass
 
 
-class Outbox(list):
-    def put(self, data):
-        self.extend(decode(data, 0))
-
-
 @pytest.fixture
 def make(monkeypatch):
-    clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(status, "monotonic", lambda: clock.now)
+    clock = stopped_clock(status, monkeypatch)
 
     def make(*engines):
         todo = []
