@@ -79,3 +79,13 @@ def test_only_a_client_that_wants_it_gets_what_no_call_has_printed_and_only_whil
     assert links.takers == []
     links.later.pop()()
     assert links.later == []
+
+
+def test_client_that_has_gone_is_not_told_of_lost_lines():
+    feed, outbox, links = made()
+    outbox.queued = ROOM + 1
+    feed.send(Output(text=b"12345"))
+    outbox.queued = 0
+    feed.close()
+    links.later.pop()()
+    assert outbox.frames == links.later == []

@@ -44,9 +44,11 @@ class OutputFeed:
         self._lost += len(frame.text) + frame.lost
 
     def _say_lost(self) -> None:
-        if self._lost and self._outbox.queued <= ROOM:
+        if self._is_closed or not self._lost:
+            return
+        if self._outbox.queued <= ROOM:
             self.send(Output(stream=STDERR))
-        elif self._lost and not self._is_closed:
+        else:
             self._links.after(_LATER, self._say_lost)
 
     def close(self) -> None:
