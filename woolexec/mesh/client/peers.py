@@ -113,8 +113,10 @@ class Peers:
             randomness=self._random,
         )
         self._scalers = Scalers(self._attempts.candidates, self._attempts.hear)
-        hear = partial(Finder, credentials=credentials, on_event=self._attempts.hear, on_final=self._tell)
-        self._finders = [hear(each, randomness=self._random) for each in self._scalers.wrap(discoveries)]
+        self._finders = [
+            Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
+            for each in self._scalers.wrap(discoveries)
+        ]
         self._waiters = 0
         self._over = False
         self._setup, self._code = setup, code
