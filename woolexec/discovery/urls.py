@@ -72,7 +72,7 @@ def discoveries(peers: str | Discovery | Iterable[str | Discovery]) -> list[Disc
 
 def _names(text: str) -> list[str]:
     """Return the addresses or URLs that a text stands for: several, if there are braces in the name of its host."""
-    if "{" not in text or (_scheme(text) not in {"", "ssh", "dns"}) or text.startswith("unix:"):
+    if "{" not in text or _scheme(text) not in {"", "ssh", "dns"} or text.startswith("unix:"):
         return [text]
     head, mark, query = text.partition("?")
     return [f"{name}{mark}{query}" for name in expand(head)]

@@ -44,10 +44,10 @@ _COMMAND = 30.0
 """Seconds that a command of the batch system may take."""
 
 _ASK = 0.01
-"""Seconds between two looks whether a command has ended."""
+"""Seconds between two looks at whether a command has ended."""
 
 _SAID = 2000
-"""Bytes of the end of a job's log that an error quotes, at most."""
+"""Maximum size of the end of a job's log that an error quotes, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
