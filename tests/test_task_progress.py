@@ -1,6 +1,8 @@
 """How often reports of progress are passed on, and what a frame says."""
 
+import itertools
 import logging
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -66,6 +68,62 @@ def test_callback_that_is_late_gets_the_latest_report_only():
     reports.tell(call, progress(9))
     pieces.pop()()
     assert [each.done for each in got] == [2, 9]
+
+
+class Order:
+    """The order in which two threads take their steps; one that has ended takes no more."""
+
+    def __init__(self, *order):
+        self.left, self.changed = list(order), threading.Condition()
+
+    def step(self, act, *args):
+        me = threading.current_thread().name
+        with self.changed:
+            if me in self.left:
+                assert self.changed.wait_for(lambda: self.left[0] == me, 10.0)
+                self.left.pop(0)
+            found = act(*args)
+            self.changed.notify_all()
+        return found
+
+    def run(self, name, act):
+        def run():
+            act()
+            with self.changed:
+                self.left = [each for each in self.left if each != name]
+                self.changed.notify_all()
+
+        thread = threading.Thread(target=run, name=name)
+        thread.start()
+        return thread
+
+
+def in_steps(kind, order):
+    """Return a kind of dictionary or set whose methods are steps."""
+
+    def method(name):
+        return lambda self, *args: order.step(getattr(kind, name), self, *args)
+
+    names = ("__contains__", "__setitem__", "pop", "add", "discard")
+    return type(kind.__name__, (kind,), {name: method(name) for name in names if hasattr(kind, name)})()
+
+
+@pytest.mark.parametrize("order", sorted(set(itertools.permutations(["tells"] * 3 + ["fetches"] * 2))))
+def test_no_report_is_left_behind_in_whatever_order_two_threads_take_their_steps(order):
+    pieces, got = [], []
+    reports, call, steps = Reports(pieces.append), Call(got.append), Order(*order)
+    reports._latest, reports._on_way = in_steps(dict, steps), in_steps(set, steps)
+    reports.tell(call, progress(1))
+    fetch = pieces.pop()
+    threads = [steps.run("tells", lambda: reports.tell(call, progress(2))), steps.run("fetches", fetch)]
+    for thread in threads:
+        thread.join()
+    for done in (2, 3):
+        while pieces:
+            pieces.pop()()
+        assert got[-1].done == done
+        reports.tell(call, progress(3))
+    assert len(pieces) == 1
 
 
 def test_call_without_callback_needs_nobody():

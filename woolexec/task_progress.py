@@ -76,27 +76,37 @@ class Reports:
     """
     Has callbacks called with the progress of tasks.
 
-    A callback gets the latest report: never more than one is on its way to the callback of a call.
+    A callback gets the latest report: never more than one is on its way to the callback of a call.  No report is left
+    behind, without a lock, because each of these steps is atomic, and each thread takes them in this order::
+
+        who tells:     1. sets the latest report   2. has it fetched, unless somebody is on the way
+        who fetches:   1. is no more on the way    2. takes the latest report, if there is one
+
+    If the latest report is set too late to be taken, nobody is on the way any more when that is looked at.
 
     :param elsewhere: runs user code in another thread
     """
 
     def __init__(self, elsewhere: Callable[[Callable[[], object]], object]) -> None:
         self._elsewhere = elsewhere
-        self._latest: dict[Any, TaskProgress] = {}  # by call, until the callback is called; each step is atomic
+        self._latest: dict[Any, TaskProgress] = {}  # by call
+        self._on_way: set[Any] = set()  # calls whose report is about to be fetched
 
     def tell(self, call: Any, progress: TaskProgress) -> None:
         """Have the callback of a call called, if it has one."""
         on_progress = None if call.options is None else call.options.on_progress
         if on_progress is None:
             return
-        is_on_way = call in self._latest
         self._latest[call] = progress
-        if not is_on_way:
+        if call not in self._on_way:
+            self._on_way.add(call)
             self._elsewhere(partial(self._report, call, on_progress))
 
     def _report(self, call: Any, on_progress: Callable[[TaskProgress], object]) -> None:
-        progress = self._latest.pop(call)
+        self._on_way.discard(call)
+        progress = self._latest.pop(call, None)
+        if progress is None:
+            return
         try:
             on_progress(progress)
         except BaseException:  # user code
