@@ -24,7 +24,7 @@ def test_the_page_is_where_it_is_wanted(trace, tmp_path):
     assert "<title>run.json</title>" in (tmp_path / "page.html").read_text()
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[\nno JSON\n]\n", '[\n{"ph":"X"}\n]\n'])
+@pytest.mark.parametrize("text", [None, "", "{}", "[\nno JSON\n]\n", '[\n{"ph":"X"}\n]\n', "[\n1\n]\n"])
 def test_what_is_no_trace_is_said_in_one_line(tmp_path, text, capsys):
     path = tmp_path / "run.json"
     if text is not None:

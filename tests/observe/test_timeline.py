@@ -47,6 +47,23 @@ def test_another_file_is_an_error(lines):
         page_of(lines, "run.json")
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "1",
+        "null",
+        "{}",
+        '{"ph":"X","pid":1,"tid":1,"ts":0,"dur":1,"name":"f"}',
+        '{"ph":"X","pid":[],"args":{}}',
+        '{"ph":"M","pid":1,"tid":1,"name":"thread_name","args":{}}',
+        '{"ph":"X","pid":1,"tid":1,"ts":0,"dur":1,"name":"f","args":[]}',
+    ],
+)
+def test_the_trace_of_another_program_is_an_error_that_says_so(event):
+    with pytest.raises(ValueError, match=r"not written by PeerPoolExecutor\.trace"):
+        page_of(["[\n", f"{event}\n", "]\n"], "run.json")
+
+
 def test_hostile_names_end_no_script_and_are_no_elements():
     page = page_of(lines_of(run("</script><script>alert(1)</script><!--")), "<img src=x onerror=alert(1)>")
     assert "alert(1)</script>" not in page

@@ -14,7 +14,7 @@ def run(options: argparse.Namespace) -> int:
     output = options.output or f"{os.path.splitext(options.trace)[0]}.html"
     try:
         write_page(options.trace, output)
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError) as exc:
         print(f"cannot make a timeline of {options.trace}: {exc}", file=sys.stderr)
         return 1
     print(output)

@@ -40,12 +40,20 @@ def events_of(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def page_of(lines: Iterable[str], title: str) -> str:
-    """Return the page for a trace file."""
+    """
+    Return the page for a trace file.
+
+    :raises ValueError: if it is none that `PeerPoolExecutor.trace` has written
+    """
+    try:
+        data = _data_of(events_of(lines))
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError("it was not written by PeerPoolExecutor.trace: its events have other fields") from exc
     page, _ = page_and_policy(
         "timeline.html",
         scripts=("timeline.js", "timeline_page.js"),
         title=html.escape(title),
-        data=json.dumps(_data_of(events_of(lines)), separators=(",", ":")).replace("<", "\\u003c"),
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
     )
     return page
 
