@@ -152,6 +152,17 @@ def test_a_stranger_finds_what_is_slow_stuck_large_and_refusing(visit):
         assert "lock.acquire()" in page.inner_text("pre >> nth=0")
 
 
+def test_a_long_task_is_not_stuck_before_it_is_known_what_is_usual(visit):
+    found = snapshot(8)
+    for figures in found["functions"].values():
+        figures["run"] |= {"count": 4}
+    with served(lambda: found) as url:
+        page = visit(url)
+        page.wait_for_selector(".notes li")
+        assert "nearly all others" not in page.inner_text(".notes")
+        assert page.query_selector(".stuck") is None
+
+
 def test_tables_are_sorted_by_what_is_chosen(visit):
     with served(lambda: snapshot(4)) as url:
         page = visit(f"{url}#functions")

@@ -32,6 +32,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from woolexec.core.slow_tasks import ENOUGH, FACTOR
 from woolexec.observe import pool_records
 from woolexec.observe.delta import delta
 from woolexec.observe.one_file import page_and_policy
@@ -52,6 +53,9 @@ _USUAL = 0.25
 
 _SHARE = 0.04
 """Maximum share of the time that is spent on taking snapshots: more costly ones are taken less often."""
+
+_STUCK = 10.0
+"""Seconds that a task must have run at least, to be shown as stuck."""
 
 _VIEWERS = 64
 """Maximum number of browsers that look at once."""
@@ -211,8 +215,9 @@ class Guard:
 def page() -> tuple[str, str]:
     """Return the page and its content security policy."""
     signs = json.dumps({state: colour.sign for state, colour in STATES.items()})
+    slow = json.dumps({"enough": ENOUGH, "after": _STUCK, "factor": FACTOR})
     return page_and_policy(
-        "page.html", scripts=("timeline.js", "page.js"), styles=("page.css",), connect="'self'", signs=signs
+        "page.html", scripts=("timeline.js", "page.js"), styles=("page.css",), connect="'self'", signs=signs, slow=slow
     )
 
 

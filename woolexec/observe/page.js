@@ -30,12 +30,12 @@ const workers = () => Object.entries(now.workers).map(([id, worker]) => ({ id, .
 const functions = () => Object.entries(now.functions).map(([name, each]) => ({ name, ...each }));
 const waiting = ({ tasks }) => tasks.held + tasks.queued + tasks.sent;  // for inputs, for a place, and at a place
 const runsFor = (worker) => (worker.since ? Math.max(0, now.pool.now - worker.since) : 0);
-// A task is stuck, as far as can be told, that has run ten times longer than nearly all others of its function.
+const SIGNS = {{signs}}, SLOW = {{slow}};
+// A task is stuck, as far as can be told, that has run many times longer than nearly all others of its function.
 const stuck = (worker) => {
-  const usual = now.functions[worker.task]?.run.p95 || 0, ran = runsFor(worker);
-  return Boolean(worker.task) && worker.state === "running" && ran > 10 && ran > 10 * usual;
+  const runs = now.functions[worker.task]?.run, ran = runsFor(worker);
+  return worker.state === "running" && runs?.count >= SLOW.enough && ran > SLOW.after && ran > SLOW.factor * runs.p95;
 };
-const SIGNS = {{signs}};
 const stateOf = (worker) => (SIGNS[worker.state] ? worker.state : "idle");
 
 // -- what is remarkable ------------------------------------------------------------------------------------------
