@@ -192,6 +192,17 @@ def test_hostile_names_are_shown_as_they_are(visit):
         assert HOSTILE not in page.title()
 
 
+def test_of_a_task_that_was_only_seen_to_run_no_more_is_said(visit):
+    with served(Moving(1)) as url:
+        page = visit(f"{url}#timeline")
+        page.wait_for_function("() => samples.lanes.length && samples.lanes[0].s.length > 1")
+        page.focus("main canvas")
+        page.keyboard.press("n")
+        page.wait_for_selector(".facts >> text=outcome not seen")
+        facts = page.inner_text(".facts")
+        assert not re.search("waited|transfer|returned", facts), facts
+
+
 # -- how it is used ----------------------------------------------------------------------------------------------------
 
 

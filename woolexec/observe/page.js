@@ -274,13 +274,13 @@ function sample() {
     const at = (now.pool.now - samples.zero) * 1e6;
     if (lane.now !== null && (worker.task !== lane.task || worker.since !== lane.since)) {
       const ended = worker.since && worker.task ? Math.min(at, (worker.since - samples.zero) * 1e6) : at;
-      finish(lane, Math.max(ended, lane.s[lane.now]), ""); lane.now = null;
+      finish(lane, Math.max(ended, lane.s[lane.now]), "not seen"); lane.now = null;
     }
     if (worker.task && worker.state !== "lost") {
       if (lane.now === null) {
         let name = samples.names.indexOf(worker.task);
         if (name < 0) { name = samples.names.push(worker.task) - 1; samples.counts.push(0); samples.totals.push(0); samples.rank.push(9); }
-        lane.add((worker.since - samples.zero) * 1e6, at, name, 0, 0, "running", 0);
+        lane.add((worker.since - samples.zero) * 1e6, at, name, null, null, "running", 0);
         lane.now = lane.s.length - 1; lane.task = worker.task; lane.since = worker.since; samples.counts[name]++;
       }
       finish(lane, Math.max(at, lane.s[lane.now]), "running");

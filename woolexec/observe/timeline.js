@@ -9,6 +9,7 @@ const seconds = (us) => {
 };
 
 // The lanes hold runs in columns: start, end, name, waited, transfer, outcome, call, depth; sorted by their start.
+// Waited and transfer are null where they are not known.
 class Lane {
   constructor(host, name) {
     Object.assign(this, { host, name, s: [], e: [], n: [], w: [], t: [], o: [], c: [], depth: [], stack: [], levels: 1 });
@@ -265,7 +266,8 @@ const facts = (box, timeline, which) => {
   if (which) {
     const lane = timeline.data.lanes[which[0]], at = which[1], name = document.createElement("b");
     name.textContent = timeline.data.names[lane.n[at]]; parts.push(name);
-    add("ran", seconds(lane.e[at] - lane.s[at])); add("waited", seconds(lane.w[at])); add("transfer", seconds(lane.t[at]));
+    add("ran", seconds(lane.e[at] - lane.s[at]));
+    if (lane.w[at] !== null) { add("waited", seconds(lane.w[at])); add("transfer", seconds(lane.t[at])); }
     add("outcome", lane.o[at] === "failed" ? "raised" : lane.o[at] === "running" ? "still ran" : lane.o[at] || "returned");
     add("at", `${seconds(lane.s[at])}, ${lane.name}, ${lane.host}`);
     if (lane.c[at]) add("call", `${lane.c[at]}`);
