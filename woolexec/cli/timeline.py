@@ -6,8 +6,6 @@ import argparse
 import os
 import sys
 
-from woolexec.observe.timeline import page_of
-
 
 def run(options: argparse.Namespace) -> int:
     """Make the page; return the exit code."""
@@ -28,6 +26,8 @@ def write_page(trace: str, output: str) -> None:
     :raises OSError: if one of the files cannot be used
     :raises ValueError: if the first is not a trace file
     """
+    from woolexec.observe.timeline import page_of
+
     with open(trace, encoding="utf-8") as lines:
         page = page_of(lines, os.path.basename(trace))
     with open(output, "w", encoding="utf-8") as file:

@@ -8,7 +8,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from woolexec.cli.top_screen import heading_of
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ _NO_PAGE = "make it with dashboard=True, or start the program with WOOLEXEC_DASH
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what pools and peers do; return exit code 2 if one of them could not be asked."""
+    from woolexec.cli.top_screen import heading_of
     from woolexec.errors import CredentialsError, PeerRefusedError
 
     pids = [int(each) for each in arguments.where if each.isdecimal()]
