@@ -4,6 +4,7 @@ import asyncio
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -107,6 +108,11 @@ def test_bar_of_what_has_no_length_ends_complete(terminal, capsys):
 
 def test_bars_in_bars_yield_all(terminal, capsys):
     assert [(x, y) for x in bar(range(2)) for y in bar(range(2))] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_array_is_a_source_and_an_empty_collection_yields_nothing():
+    assert list(bar(np.arange(3))) == [0, 1, 2]
+    assert list(bar([])) == []
 
 
 def test_without_rich_it_says_what_to_install(monkeypatch):

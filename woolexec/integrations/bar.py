@@ -65,7 +65,7 @@ def bar(source: Any, total: int | None = None, text: str = "") -> Any:
         return _iterate_asynchronously(source, display)
     if not isinstance(source, Iterable):
         raise wrong_type("source", "an iterable or an asynchronous iterable", source)
-    if isinstance(source, Collection) and source and all(isinstance(each, Future) for each in source):
+    if isinstance(source, Collection) and all(isinstance(each, Future) for each in source):
         source = as_completed(source)
     return _iterate(source, display)
 
