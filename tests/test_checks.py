@@ -89,7 +89,15 @@ def test_what_is_no_size_is_a_value_error(given):
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (3 << 29, "1.5 GiB"), (1 << 50, "1024 TiB")],
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1 KiB"),
+        (1000 << 20, "1000 MiB"),
+        (1023.9 * 2**20, "1024 MiB"),
+        (3 << 29, "1.5 GiB"),
+        (1 << 50, "1024 TiB"),
+    ],
 )
 def test_sizes_in_messages_have_a_unit(number, text):
     assert size_text(number) == text

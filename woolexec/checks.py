@@ -129,6 +129,6 @@ def size_text(number: float) -> str:
     """Return a size for a message: ``2.5 GiB``."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if number < 1024:
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:g} bytes"
+            return f"{number:.4g} {unit}"
         number /= 1024
     return f"{number:.4g} TiB"
