@@ -286,6 +286,12 @@ def test_timeout_that_makes_no_sense_is_refused(timeout):
         pool.stacks(timeout)
 
 
+def test_timeout_may_be_longer_than_any_clock_can_tell():
+    with shared(1) as pool:
+        pool.submit(abs, -1).result()
+        assert pool.stacks(1e300) == ()
+
+
 async def sleep_long():
     await asyncio.sleep(3600)
 

@@ -38,13 +38,14 @@ _MORE = 5.0
 
 def stacks(engine: Engine, timeout: float) -> Stacks:
     """Return what runs; raise TimeoutError if the engine itself does not answer."""
-    return with_sources(_asked(engine, timeout).result(timeout + _MORE))
+    seconds = _checked(timeout)
+    return with_sources(_asked(engine, seconds).result(seconds + _MORE))
 
 
 async def stacks_async(engine: Engine, timeout: float) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
     """Do as `stacks` in a task of an event loop."""
     await checkpoint()
-    answer = _asked(engine, timeout)
+    answer = _asked(engine, _checked(timeout))
     told = Latch()  # opens when there is an answer
     waiter = make_waiter()
     answer.add_done_callback(lambda _: told.open())
@@ -56,10 +57,14 @@ async def stacks_async(engine: Engine, timeout: float) -> Stacks:  # noqa: ASYNC
     return with_sources(answer.result(0))
 
 
-def _asked(engine: Engine, timeout: float) -> Future[Stacks]:
+def _checked(timeout: float) -> float:
     seconds = positive_seconds("timeout", timeout)
     if seconds is None:
         raise ValueError("timeout must be a number of seconds")
+    return min(seconds, _LONGEST)
+
+
+def _asked(engine: Engine, seconds: float) -> Future[Stacks]:
     if engine.forked:
         raise RuntimeError(FORKED_CHILD)
     answer: Future[Stacks] = Future()
@@ -70,7 +75,7 @@ def _asked(engine: Engine, timeout: float) -> Future[Stacks]:
     if not engine.has_begun or engine.stopped:
         tell([])
     else:
-        engine.tell(partial(engine.inspect, tell, min(seconds, _LONGEST), getrandbits(64)))
+        engine.tell(partial(engine.inspect, tell, seconds, getrandbits(64)))
     return answer
 
 
