@@ -239,7 +239,7 @@ def test_output_is_no_object(value):
         PeerPoolExecutor(1, output=value)
 
 
-@pytest.mark.parametrize("value", ["{who}", "{", "{name.x}", "{0}"])
+@pytest.mark.parametrize("value", ["{who}", "{", "{name.x}", "{name[x]}", "{0}"])
 def test_prefix_has_only_known_fields(value):
     with pytest.raises(ValueError, match="prefix may have the fields"):
         PeerPoolExecutor(1, prefix=value)

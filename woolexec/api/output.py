@@ -67,7 +67,7 @@ def _check_prefix(prefix: Any) -> None:
     try:
         if prefix is not None:
             prefix.format(name="", task=0, pid=0, host="")
-    except (LookupError, ValueError, AttributeError) as exc:
+    except (LookupError, TypeError, ValueError, AttributeError) as exc:
         fields = "{name}, {task}, {pid} and {host}"
         raise ValueError(f"prefix may have the fields {fields}, and no others: {prefix!r}") from exc
 
