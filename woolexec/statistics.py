@@ -198,13 +198,10 @@ class Statistics:
 
         :raises TypeError: if something is missing
         """
-        kinds: dict[str, Any] = {"tasks": TaskStatistics, "values": ValueStatistics}
-        rows: dict[str, Any] = {"peers": PeerStatistics}
         made: dict[str, Any] = dict(data)
-        for name, kind in kinds.items():
-            made[name] = _known(kind, data.get(name, {}))
-        for name, kind in rows.items():
-            made[name] = tuple(_known(kind, each) for each in data.get(name, ()))
+        made["tasks"] = _known(TaskStatistics, data.get("tasks", {}))
+        made["values"] = _known(ValueStatistics, data.get("values", {}))
+        made["peers"] = tuple(_known(PeerStatistics, each) for each in data.get("peers", ()))
         made["workers"] = tuple(_worker(each) for each in data.get("workers", ()))
         made["functions"] = tuple(_function(each) for each in data.get("functions", ()))
         found: Self = _known(cls, made)
