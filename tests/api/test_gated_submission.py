@@ -110,6 +110,20 @@ def test_event_loop_is_not_stopped(full, tmp_path):
     assert eventually(lambda: unfinished(full) == 0)
 
 
+def test_map_whose_items_are_results_of_the_same_pool_ends():
+    async def main():
+        with PeerPoolExecutor(1, max_outstanding=1) as pool:
+            inner = pool.map_async(abs, pool.map_async(abs, range(20)))
+            return await asyncio.wait_for(collect(pool.map_async(abs, run_each(pool, inner))), SOON)
+
+    assert asyncio.run(main()) == list(range(20))
+
+
+async def run_each(pool, items):
+    async for item in items:
+        yield await pool.run(abs, item)
+
+
 async def collect(items):
     return [item async for item in items]
 

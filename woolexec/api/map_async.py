@@ -174,15 +174,10 @@ class _Flow:
                 waiter = self.room = make_waiter()
                 if self.space <= 0:
                     await waiter.wait()
+            item = await self._next()  # before it is counted: the source may wait for tasks of the same pool
             if self._gate is not None and not self._gate.try_to_enter(1):
                 self.flush()
                 await self._gate.enter_async()
-            try:
-                item = await self._next()
-            except BaseException:
-                if self._gate is not None:
-                    self._gate.leave()
-                raise
             self.pulled += 1
             if not self.pending and self.mailbox is not None:
                 self.mailbox.put(soon)  # runs when the source next waits
