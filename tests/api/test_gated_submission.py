@@ -124,6 +124,24 @@ async def run_each(pool, items):
         yield await pool.run(abs, item)
 
 
+class Interrupt(BaseException):
+    """Stands for Ctrl-C, which ends a loop."""
+
+
+def test_source_that_is_interrupted_leaves_no_item_counted():
+    def source():
+        yield 1
+        raise Interrupt
+
+    async def main():
+        with PeerPoolExecutor(1, max_outstanding=8) as pool:
+            with pytest.raises(Interrupt):
+                await collect(pool.map_async(abs, source(), chunksize=4))
+            assert eventually(lambda: unfinished(pool) == 0)
+
+    asyncio.run(main())
+
+
 async def collect(items):
     return [item async for item in items]
 

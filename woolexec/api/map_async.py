@@ -112,6 +112,10 @@ class _Flow:
                         break
             except Exception as exc:  # the source is user code: its error is raised after the earlier results
                 self.error = exc
+            except BaseException:  # Ctrl-C
+                if self._gate is not None:
+                    self._gate.leave(count)
+                raise
             self.pulled += len(items)
             if len(items) < count:
                 self.exhausted = True
