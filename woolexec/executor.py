@@ -219,6 +219,8 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
             slow_after=slow_after,
             offer=offer,
         )
+        self._finalizer = weakref.finalize(self, _abandon, self._engine)  # first: what follows may start its thread
+        self._finalizer.atexit = False
         if choice is not None:
             choice.connect(self._engine, trusts_peers=mark is None)
         if self._peers is not None:
@@ -233,8 +235,6 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
             self._submission = gated(max_outstanding, self._engine, self._max_workers, limits, future)
         self._submission.has_peers = self._peers is not None
         self._page = page_of(self, dashboard)
-        self._finalizer = weakref.finalize(self, _abandon, self._engine, self._page)
-        self._finalizer.atexit = False
 
     @property
     def _pool(self) -> PeerPoolExecutor:  # type: ignore[override]  # an attribute would be a reference cycle
@@ -261,7 +261,5 @@ class PeerPoolExecutor(EndingExecutor, SeeingIn):
         return None if self._page is None else self._page.url
 
 
-def _abandon(engine: Engine, page: Dashboard | None) -> None:
+def _abandon(engine: Engine) -> None:
     engine.shutdown(wait=False, cancel=False, close_streams=False)  # open streams can still be pulled to their end
-    if page is not None:
-        page.close()

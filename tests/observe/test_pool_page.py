@@ -9,13 +9,14 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.faults.tasks import eventually
 from woolexec import PeerPoolExecutor
 from woolexec.observe import pool_page
 from woolexec.observe.pool_page import address_of
 
 
-def threads():
-    return [thread.name for thread in threading.enumerate() if thread.name == "woolexec-page"]
+def threads(name="woolexec-page"):
+    return [thread.name for thread in threading.enumerate() if thread.name == name]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,14 @@ def test_a_pool_that_is_dropped_has_no_page():
     del pool
     gc.collect()
     assert not threads()
+
+
+def test_a_pool_whose_page_cannot_be_opened_leaves_no_thread():
+    before = threads("woolexec-engine")
+    with pytest.raises(ValueError, match="host:port"):
+        PeerPoolExecutor(peers="127.0.0.1:1", dashboard="nowhere")
+    gc.collect()
+    assert eventually(lambda: threads("woolexec-engine") == before)
 
 
 def test_without_being_asked_for_there_is_none(monkeypatch):
@@ -106,6 +115,7 @@ def test_the_source_does_not_keep_the_pool_alive():
 def test_nothing_of_it_is_imported_until_it_is_asked_for():
     code = """
 import sys
+from tests.faults.tasks import eventually
 from woolexec import PeerPoolExecutor
 with PeerPoolExecutor(1) as pool:
     pool.submit(abs, 1).result()

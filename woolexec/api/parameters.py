@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
@@ -34,6 +35,8 @@ def page_of(pool: Any, dashboard: bool | str | None) -> Dashboard | None:  # noq
     """
     Open the page of a pool, if that is wanted: ``dashboard=``, or what the environment says.
 
+    It is closed when the pool is collected, at the latest.
+
     :raises TypeError: if it is neither a text, a truth value nor None
     :raises ValueError: if it is no address
     :raises ImportError: if a package for it is missing
@@ -43,7 +46,10 @@ def page_of(pool: Any, dashboard: bool | str | None) -> Dashboard | None:  # noq
         return None
     from woolexec.observe.pool_page import open_page  # not before somebody wants it
 
-    return open_page(pool, dashboard)
+    page = open_page(pool, dashboard)
+    if page is not None:
+        weakref.finalize(pool, page.close).atexit = False
+    return page
 
 
 def worker_limit(max_workers: Any, *, has_peers: bool) -> int:
