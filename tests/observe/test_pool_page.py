@@ -54,6 +54,14 @@ def test_a_pool_has_a_page_until_it_ends():
     assert not threads()
 
 
+@pytest.mark.parametrize("method", ["terminate_workers", "kill_workers"])
+def test_a_pool_whose_workers_are_ended_has_no_page(method):
+    pool = PeerPoolExecutor(1, dashboard=True)
+    pool.submit(abs, 1).result()
+    getattr(pool, method)()
+    assert not threads()
+
+
 def test_a_pool_that_is_dropped_has_no_page():
     pool = PeerPoolExecutor(1, dashboard="127.0.0.1:0")
     assert threads()

@@ -87,6 +87,9 @@ class EndingExecutor(EngineExecutor):
         self._finalizer.detach()
         self._engine.shutdown(wait=wait, cancel=cancel)
         self._submission.functions.clear()
+        self._close_page()
+
+    def _close_page(self) -> None:
         if self._page is not None:
             self._page.close()
 
@@ -154,3 +157,4 @@ class EndingExecutor(EngineExecutor):
         self._submission.close()
         self._finalizer.detach()
         self._engine.end_workers(number)
+        self._close_page()
