@@ -38,7 +38,6 @@ from woolexec.api.parameters import (
     upkeep_of,
     worker_limit,
 )
-from woolexec.api.seeing_in import SeeingIn
 from woolexec.checks import count, integer, positive_seconds, seconds
 from woolexec.cpus import usable_cpus
 from woolexec.engine.dispatcher import FORKED_CHILD
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     from woolexec.observe.dashboard import Dashboard
 
 
-class PeerPoolExecutor(EndingExecutor, SeeingIn):
+class PeerPoolExecutor(EndingExecutor):
     """
     A pool of worker processes that runs calls, as `concurrent.futures.ProcessPoolExecutor` does.
 

@@ -98,6 +98,7 @@ def test_task_is_named_with_its_stack_and_goes_on(tmp_path):
 
         (found,) = pool.stacks()
 
+        assert [each.task for each in pool.with_options(name="of a view").stacks()] == [found.task]
         assert found.function == "wait_in"
         assert str(found.task) == (tmp_path / "go-here").read_text()
         assert found.pid in pool._processes

@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     import weakref
-    from collections.abc import Callable
     from contextvars import Token
     from typing import Any, Self
 
@@ -29,8 +28,6 @@ class EndingExecutor(EngineExecutor):
     _finalizer: weakref.finalize[Any, Any]
     """Shuts the engine down when the executor is collected."""
     _page: Dashboard | None
-    _interrupt: Callable[[object], None]
-    """Interrupts the tasks; after Ctrl-C it says where they were."""
     _outer: list[Token[Any]]
     """What was the current executor before each of its blocks."""
 
@@ -102,6 +99,17 @@ class EndingExecutor(EngineExecutor):
         if self._outer:
             with contextlib.suppress(ValueError):  # the block was entered in another context
                 ambient.reset(self._outer.pop())
+
+    def _interrupt(self, error: object) -> None:
+        """Interrupt the tasks; after Ctrl-C say where they were."""
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                from woolexec.api.stacks import note_what_runs
+
+                self._engine.shutdown(wait=False, cancel=True)  # first: nothing must start while it looks
+                note_what_runs(self._engine, error)
+        finally:
+            self._engine.interrupt()
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
         """

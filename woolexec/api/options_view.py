@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from woolexec.api.map_async import AsyncMap, Settings
     from woolexec.api.map_batches import ChunkSender
     from woolexec.core.call import Function
+    from woolexec.core.task_stack import Stacks
     from woolexec.futures.call_future import CallFuture
     from woolexec.observe.trace import Trace
     from woolexec.options import TaskOptions
@@ -87,6 +88,26 @@ class EngineExecutor(PoolExecutor):
         :raises RuntimeError: in a forked child
         """
         return self._pool._submission.statistics()
+
+    def stacks(self, timeout: float = 2.0) -> Stacks:
+        """
+        Return what runs in the workers and at the peers, each task with its stack, those that run longest first.
+
+        Tasks are not stopped for it.  What does not answer is named, with the reason as far as it is known.
+
+        :param timeout: seconds that workers and peers have to answer
+        :raises ValueError: if `timeout` is not above 0
+        :raises RuntimeError: in a forked child
+        """
+        from woolexec.api.stacks import stacks
+
+        return stacks(self._submission.engine, timeout)
+
+    async def stacks_async(self, timeout: float = 2.0) -> Stacks:  # noqa: ASYNC109  # it ends with an answer
+        """Do as `stacks` without blocking the event loop."""
+        from woolexec.api.stacks import stacks_async
+
+        return await stacks_async(self._submission.engine, timeout)
 
     def trace(self, path: str | os.PathLike[str]) -> Trace:
         """
