@@ -52,8 +52,7 @@ INLINE_LIMIT = 2**31 - 2**20
 """Maximum size, in bytes, of a payload inside a frame."""
 
 _WORTH_IT = 64 * 1024 * 1024
-"""Size, in bytes, above which a payload gets a memory file although descriptors are scarce, if one is left at all: a
-peer accepts little of this size within the frames of its workers (`HugeBatches`)."""
+"""Bytes above which a payload gets any descriptor that is left: peers limit such payloads in frames (`HugeBatches`)."""
 
 _FEW = 4
 """Maximum number of parts that are read separately."""
