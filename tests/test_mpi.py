@@ -83,7 +83,7 @@ class Comm:
     def __init__(self):
         self.gathered = []
 
-    def Get_rank(self):  # noqa: N802
+    def Get_rank(self):
         return 1
 
     def bcast(self, _):
@@ -97,7 +97,7 @@ class Comm:
 
 
 def test_peer_that_does_not_end_with_its_rank_is_killed(monkeypatch, tmp_path):
-    (tmp_path / "python").write_text("#!/bin/sh\necho '{\"address\": \"127.0.0.1:7437\"}'\nexec sleep 1000\n")
+    (tmp_path / "python").write_text('#!/bin/sh\necho \'{"address": "127.0.0.1:7437"}\'\nexec sleep 1000\n')
     (tmp_path / "python").chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(mpi, "_ENDING", 0.1)

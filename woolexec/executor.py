@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from woolexec.core.policies import Placement
     from woolexec.mesh.client.code_archive import Shippable
     from woolexec.mesh.security.credentials import Credentials
-    from woolexec.observe.dashboard import Dashboard
 
 
 class PeerPoolExecutor(EndingExecutor):

@@ -35,7 +35,9 @@ def _members(group: str, text: str) -> Iterator[str]:
     if found := _RANGE.fullmatch(group):
         first, last = found.groups()
         if int(first) > int(last) or int(last) - int(first) >= MOST:
-            raise ValueError(f"{text!r}: {{{group}}} must go from a smaller to a larger number; at most {MOST:,} are allowed")
+            raise ValueError(
+                f"{text!r}: {{{group}}} must go from a smaller to a larger number; at most {MOST:,} are allowed"
+            )
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         for number in range(int(first), int(last) + 1):
             yield f"{number:0{width}}"
