@@ -1,12 +1,16 @@
 """How long an idle worker looks for the next call before it sleeps, and what a call that waits for others says."""
 
+import pickle
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Resume, Wait
+from woolexec.wire.frames import Raise, Recall, Recalled, Resume, Return, Start, Wait
 from woolexec.worker import sync_lane
+from woolexec.worker.interrupts import Interrupts
+from woolexec.worker.job import Job, Slot
 from woolexec.worker.sync_lane import SyncLane
 
 LOOK = 0.00001
@@ -79,3 +83,89 @@ def test_call_that_is_interrupted_while_it_says_that_it_waits_says_that_it_goes_
         lane.wait_for(lambda: False)
 
     assert said == [Wait(call=7, serial=1), Resume(call=7)]
+
+
+class Waiting:
+    """
+    A call that waits for its own tasks, with a queue: two calls that were recalled, the mark, a task of its own.
+
+    :param at: before which bytecode of the lane Ctrl-C comes
+    """
+
+    def __init__(self, at):
+        self.left, self.came, self.was_between_calls = at, False, False
+        self.is_interrupted = self.is_writing = self.is_busy_here = False
+        self.up, self.said, self.raised = None, [], 0
+        self.lane = SyncLane(self, self, self.receive, None)
+        self.interrupts = Interrupts(self.lane, self, self)
+        self.outer, self.slot = Job(1, None, None, Start()), Slot(pickle.dumps(abs))
+        self.outer.payload = b""
+
+    # -- the page, the transport and the reader -----------------------------------------------------------------------
+
+    def start(self, number):
+        return number > 3
+
+    def send(self, frames, file=None, payload=b""):
+        self.is_writing = True
+        self.said.extend(decode(bytes(frames)))
+        self.is_writing = False
+        self.interrupt_again()
+
+    def interrupt_again(self):
+        if self.is_interrupted:
+            self.is_interrupted = False
+            self.interrupts.arrived()
+
+    def receive(self, wait, timeout=None):
+        raise AssertionError("everything is there")
+
+    # -- Ctrl-C -------------------------------------------------------------------------------------------------------
+
+    def trace(self, frame, event, arg):
+        if frame.f_code.co_filename != sync_lane.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and not self.came:
+            self.left -= 1
+            if self.left < 0 and not self.outer.ended:
+                self.came, self.was_between_calls = True, self.lane.current.ended
+                self.interrupts.arrived()
+        return self.trace
+
+    def run(self):
+        for number in (2, 3):
+            self.lane.enqueue(self.job(number))
+        self.lane.recall(Recall(call=2, waiting=1))
+        self.lane.enqueue(self.job(4))
+        self.lane.current = self.outer
+        sys.settrace(self.trace)
+        try:
+            self.lane.wait_for(lambda: not self.lane._ready)
+        except KeyboardInterrupt:
+            self.raised += 1
+        finally:
+            sys.settrace(None)
+        self.outer.ended = True
+        self.lane.current = None
+        while self.lane._ready:
+            self.lane._step()
+
+    def job(self, number):
+        return Job(number, self.slot, pickle.dumps(((-number,), {})), Start())
+
+
+def test_ctrl_c_at_any_moment_of_a_wait_costs_neither_a_mark_nor_a_call(monkeypatch):
+    monkeypatch.setattr(sync_lane, "_stack_depth", lambda: 100)  # it looks at each frame of this test
+    for at in range(10_000):
+        waiting = Waiting(at)
+        waiting.run()
+        said = waiting.said
+        [recalled] = [frame for frame in said if isinstance(frame, Recalled)]
+        assert sorted(recalled.call) == [2, 3], at
+        [ended] = [frame for frame in said if isinstance(frame, Return | Raise)]
+        assert ended.call in {4, (4,)}, at
+        if not waiting.came:
+            break
+        assert waiting.raised + isinstance(ended, Raise) + waiting.was_between_calls == 1, at
+    assert at > 100

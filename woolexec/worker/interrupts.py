@@ -20,8 +20,9 @@ class Interrupts:
     """
     The handler of SIGINT.
 
-    While the main thread reads, or any thread writes, the interrupt is noted, and raised again at the end of that.
-    Between calls it is dropped: there is nothing to interrupt.
+    While the main thread reads, or any thread writes, the interrupt is noted, and raised again at the end of that; so it
+    is while a call that waits for its own tasks takes the next entry from the queue.  Between calls it is dropped: there
+    is nothing to interrupt.
     """
 
     def __init__(self, lane: SyncLane, reading: Reading, transport: SocketTransport) -> None:
@@ -42,6 +43,6 @@ class Interrupts:
         if job is None or job.ended:
             return
         self._transport.is_interrupted = True  # first: who ends writing now looks at it after that
-        if not (self._reading.is_busy_here or self._transport.is_writing):
+        if not (self._reading.is_busy_here or self._transport.is_writing or self._lane.is_between):
             self._transport.is_interrupted = False
             raise KeyboardInterrupt

@@ -70,6 +70,8 @@ class SyncLane:
         self._chunk: Any = None
         self._items: Any = None
         self.current: Job | None = None
+        self.is_between = False
+        """An entry of the queue is in hand that would be lost with an exception: see `woolexec.worker.interrupts`."""
         self._recursion = sys.getrecursionlimit()
 
     # -- the queue of calls, filled by the worker ---------------------------------------------------------------
@@ -143,7 +145,12 @@ class SyncLane:
             if self._ready and (self._marks_in > self._marks_out or serial in self._answered):
                 # A call nested in another gets as much stack as the first one had.
                 sys.setrecursionlimit(_stack_depth() + self._recursion)
-                self._step(decline=serial not in self._answered)
+                self.is_between = True
+                try:
+                    self._step(decline=serial not in self._answered)
+                finally:
+                    self.is_between = False
+                    self._transport.interrupt_again()
                 continue
             # The deadline applies only after Wait was answered: else a caller that polls would never let a task start.
             if deadline is None or serial not in self._answered:
@@ -162,8 +169,8 @@ class SyncLane:
             if job.waiting in self._open:
                 self._answered.add(job.waiting)
             if job.call:
-                self._transport.send(encode(Recalled(call=self._declined)))
-                self._declined = []
+                declined, self._declined = self._declined, []
+                self._transport.send(encode(Recalled(call=declined)))
             return
         assert isinstance(job, Job)
         outer = self.current
@@ -175,6 +182,9 @@ class SyncLane:
                 self._declined.append(job.number)
                 return
             self.current = job
+            if self.is_between:
+                self.is_between = False
+                self._transport.interrupt_again()
             if job.frame.count:
                 self._run_span(job)
             else:
