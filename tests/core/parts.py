@@ -10,7 +10,7 @@ class Page:
     """What a place has started, set by the test."""
 
     def __init__(self):
-        self.started = 0
+        self.started = self.runs = 0
         self.since = 0.0
         self.recalled = 0
 

@@ -22,7 +22,7 @@ class SharedPage:
     def __init__(self, worker):
         self._worker = worker
         self._world = worker.world
-        self.words = [0, 0]
+        self.words = [0, 0, 0]
         self.since_word = 0.0
         self.is_open = False
         self.crash_report = b""
@@ -32,6 +32,11 @@ class SharedPage:
     def started(self):
         self._world.breathe(self._worker)
         return self.words[0]
+
+    @property
+    def runs(self):
+        self._world.breathe(self._worker)
+        return self.words[2]
 
     @property
     def since(self):
@@ -178,6 +183,7 @@ class SimWorker(Worker):
             self.declined.append(number)
             return
         yield
+        self.page.words[2] = number
         receiver.start(number, first, count)
         yield from self._run(number, receiver, first, count)
 

@@ -97,6 +97,18 @@ def test_call_that_was_started_while_it_was_recalled_is_uncertain_until_the_mark
     assert worker.page.recalled == 0
 
 
+def test_call_that_was_recalled_just_as_it_started_runs_as_soon_as_the_place_says_so(group, worker):
+    calls = sent(group, worker, 3)
+    worker.page.started, worker.page.runs = calls[1].number, calls[0].number
+    group.recall(worker, calls[0].number)
+    assert [call.state for call in calls] == [SENT, UNCERTAIN, QUEUED]
+    assert not group.is_running(worker, calls[1])
+
+    worker.page.runs = calls[1].number
+    assert group.is_running(worker, calls[1])
+    assert calls[1].state == SENT
+
+
 def test_recall_stays_in_force_until_the_last_mark_is_answered(group, worker):
     calls = sent(group, worker, 3)
     worker.page.started = calls[0].number

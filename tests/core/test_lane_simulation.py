@@ -26,11 +26,14 @@ class Marks:
     """A worker's words on its page."""
 
     def __init__(self):
-        self.started = self.recalled = 0
+        self.started = self.runs = self.recalled = 0
 
     def start(self, number):
         self.started = number
-        return not self.recalled or number < self.recalled
+        if self.recalled and number >= self.recalled:
+            return False
+        self.runs = number
+        return True
 
     def recall(self, number):
         self.recalled = min(self.recalled, number) if self.recalled else number

@@ -120,6 +120,16 @@ class FarEnd:
         marks._times[marks._since] = since
         return may_run
 
+    def mark(self, call, since):
+        """Mark a call as started, at a time of the fake clock, and do not look yet whether it was recalled."""
+        marks = self.page.loop if call.function.lane else self.page
+        marks._words[marks._started], marks._times[marks._since] = call.number, since
+
+    def run(self, call):
+        """Note that a marked call had not been recalled."""
+        marks = self.page.loop if call.function.lane else self.page
+        marks._words[marks._runs] = call.number
+
     def hang_up(self):
         self.sock.shutdown(socket.SHUT_RDWR)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.engine.fake_workers import StreamReceiver
-from woolexec.core.call import ASYNCIO, AT_ONCE, GENTLY, THREAD, Chunk
+from woolexec.core.call import ASYNCIO, AT_ONCE, GENTLY, QUEUED, THREAD, UNCERTAIN, Chunk
 from woolexec.engine import cancellation
 from woolexec.engine.supervisor import GRACE
 from woolexec.futures.latch import Latch
@@ -47,6 +47,42 @@ def test_call_that_runs_longer_than_its_timeout_fails_and_its_worker_is_ended(en
     assert signals(engine) == [worker.id]
     engine.round()
     assert Stop() in far.frames()
+
+
+def started_while_it_is_recalled(engine, **options):
+    """Return a call that its worker has marked as started just before it could see that the call was recalled."""
+    call = engine.submit(engine.call(**options))
+    worker, far = call.place, engine.far(call.place)
+    far.mark(call, engine.loop.now)
+    engine.scheduler.recall(worker, since=call.number)
+    assert call.state == UNCERTAIN
+    return call, worker, far
+
+
+def test_call_that_was_recalled_just_as_it_started_is_ended_in_time_although_its_worker_has_not_answered(engine):
+    call, worker, far = started_while_it_is_recalled(engine, timeout=2.0)
+    engine.scheduler.recall(worker, since=call.number + 1)
+    far.run(call)  # it had looked before
+    engine.loop.pass_time(2.1)
+    (error,) = call.receiver.outcomes
+    assert isinstance(error, TimeoutError)
+    assert signals(engine) == [worker.id]
+
+
+def test_call_that_was_recalled_just_as_it_started_is_cancelled_by_force(engine):
+    call, worker, far = started_while_it_is_recalled(engine)
+    far.run(call)
+    assert cancel(engine, call, force=True)
+    assert signals(engine) == [worker.id]
+
+
+def test_worker_that_may_have_declined_a_call_is_not_ended_for_it(engine):
+    call, worker, _ = started_while_it_is_recalled(engine, timeout=2.0)
+    assert not cancel(engine, call, force=True)
+    engine.loop.pass_time(2.1)
+    assert signals(engine) == []
+    engine.tell(worker, Recalled(call=(call.number,)))
+    assert call.state == QUEUED
 
 
 def test_timeout_counts_from_the_start_and_not_from_the_sending(engine):

@@ -77,7 +77,7 @@ def test_call_that_a_worker_declined_runs_again(engine, lane):
     place = first.place
     worker, far = place.target, engine.far(place.target)
     far.start(first, engine.loop.now)
-    far.start(call, engine.loop.now)  # it saw the recall only after it had marked the call
+    far.mark(call, engine.loop.now)  # it sees the recall only after that
     engine.scheduler.recall(place, since=call.number)
     assert call.state == "uncertain"
     number = call.number

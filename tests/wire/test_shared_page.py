@@ -46,6 +46,15 @@ def test_recalled_call_does_not_start_and_those_before_it_do(ends):
     assert not worker.start(6)
 
 
+def test_only_a_call_that_was_let_start_counts_as_running(ends):
+    engine, worker = ends
+    worker.start(4)
+    engine.recall(5)
+    worker.start(5)
+
+    assert (engine.started, engine.runs) == (5, 4)
+
+
 def test_recall_returns_what_was_started_last(ends):
     engine, worker = ends
     worker.start(3)

@@ -12,7 +12,8 @@ A call: one attempt of a task on one worker, and the table of its states.
 
 `SENT` covers both "waiting in the worker" and "running".  Only the worker's shared page knows which of them it is; the
 page is read when it matters.  `UNCERTAIN` is the one ambiguous case: the worker marked the call as started while it was
-being recalled.  The worker's next frame (the call's outcome, or Recalled) decides.
+being recalled.  The worker's next frame (the call's outcome, or Recalled) decides; until then the page says whether it
+runs, so that it can be ended.
 """
 
 from __future__ import annotations

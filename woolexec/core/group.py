@@ -201,7 +201,11 @@ class Group:
         The answer is valid only if everything behind the call has been recalled, nothing has been sent since, and all
         frames from the place have been read: a place sends the outcome of a call before it starts another.
         """
-        return place.outstanding.get(call.number) is call and call.state == SENT and call.number <= place.page.started
+        if place.outstanding.get(call.number) is not call or call.number > place.page.started:
+            return False
+        if call.state == UNCERTAIN and place.is_certain(call.number):  # its mark is answered only after this call
+            call.move("start")
+        return call.state == SENT
 
     def _requeue(self, place: Place, call: Call) -> None:
         """Queue a call again that was sent but not started."""

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
             """Return the number of the call started last."""
 
         @property
+        def runs(self) -> int:
+            """Return the number of the call that was started last and was not declined because of a recall."""
+
+        @property
         def since(self) -> float:
             """Return when it was started, in monotonic seconds."""
 
@@ -142,8 +146,8 @@ class Place:
             self.remaining -= 1
 
     def is_certain(self, number: int) -> bool:
-        """Return False: of what is recalled while it is being started, nothing is known."""
-        return False
+        """Return whether a call has been started, whatever is recalled: the place has said so."""
+        return number == self.page.runs
 
     def gone(self, number: int, size: int) -> Call | None:
         """Remove a call from those outstanding here."""
@@ -220,6 +224,9 @@ class Lane(Place):
 
 class Reports:
     """What a peer has reported about the calls that it started: it stands for the shared page of a worker."""
+
+    runs = 0
+    """No call: `RemotePlace.begun` says which."""
 
     def __init__(self, now: float) -> None:
         self.started = 0
@@ -307,7 +314,7 @@ class RemotePlace(Place):
         self.page.sent = number
 
     def is_certain(self, number: int) -> bool:
-        """Return whether a call has been started, whatever is recalled: the peer has said so."""
+        """Return whether a call has been started, whatever is recalled."""
         return number in self.begun
 
     def gone(self, number: int, size: int) -> Call | None:

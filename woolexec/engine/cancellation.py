@@ -256,9 +256,9 @@ class Cancellation:
             if not place.target.withdraw(call):
                 place.target.take_back(call, answer, force=force)
                 return
-        elif place is not None and call.state == SENT:
+        elif place is not None:
             self._take_back(place, call)
-            if force and call.state == SENT and place.has_started(call) and self._end(place, call):
+            if force and call.place is place and place.has_started(call) and self._end(place, call):
                 self._scheduler.tallies.cancel(call)
                 dispatcher.nested.end_children(call)
                 answer(True)

@@ -16,10 +16,13 @@ word  written by  holds
 5-7   (as 0-2)   the same as words 0-2, for calls that do not run in the main thread
 8     worker     1: a thread other than the main thread reads frames, so a call does not delay them
 9     worker     its process id
+14    worker     number of the call that it runs: set when word 1 has let it start
+15    (as 14)    the same for calls that do not run in the main thread
 ====  =========  ==================================================================
 
 Each side writes its own word, passes a fence, then reads the other side's word.  So at least one side sees the other's
-write: a call is never both started and recalled.  The fence is a lock that is acquired and released: an atomic
+write: a call is never both started and recalled.  If both do, word 14 says whether the worker runs the call or has
+declined it.  The fence is a lock that is acquired and released: an atomic
 read-modify-write, which is a full barrier on x86 and on ARM with LSE.
 """
 
@@ -48,18 +51,19 @@ SIZE = STACKS + (1 << 17)
 DUMPS = (STACKS + SIZE) // 2
 """Offset of the stacks that `faulthandler` writes."""
 
-MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY = 0, 3, 4, 5, 8, 9, 10, 11, 13
+MAIN, DOWN, UP, LOOP, OPEN, PID, ASKED, ANSWERED, READY, RUNS, RUNS_LOOP = 0, 3, 4, 5, 8, 9, 10, 11, 13, 14, 15
 
 
 class Marks:
-    """Both ends of three words: the call started last, the calls recalled, and when the last call was started."""
+    """Both ends of four words: the call started last, the calls recalled, when the last was started, which one runs."""
 
-    __slots__ = ("_fence", "_recalled", "_since", "_started", "_times", "_words")
+    __slots__ = ("_fence", "_recalled", "_runs", "_since", "_started", "_times", "_words")
 
-    def __init__(self, words: memoryview[int], times: memoryview[float], first: int) -> None:
+    def __init__(self, words: memoryview[int], times: memoryview[float], first: int, runs: int) -> None:
         self._words = words
         self._times = times
         self._started, self._recalled, self._since = range(first, first + 3)
+        self._runs = runs
         self._fence = threading.Lock()  # a fence between the write of one word and the read of another
 
     # -- the worker's end ---------------------------------------------------------------------------------------
@@ -72,7 +76,10 @@ class Marks:
         self._fence.acquire()
         self._fence.release()
         recalled = words[self._recalled]
-        return not recalled or number < recalled
+        if recalled and number >= recalled:
+            return False
+        words[self._runs] = number
+        return True
 
     # -- the engine's end ---------------------------------------------------------------------------------------
 
@@ -94,6 +101,11 @@ class Marks:
         return self._words[self._started]
 
     @property
+    def runs(self) -> int:
+        """Number of the call that was let start last, and that was not declined because of a recall."""
+        return self._words[self._runs]
+
+    @property
     def since(self) -> float:
         """When the last call was started, in monotonic seconds."""
         return self._times[self._since]
@@ -108,8 +120,8 @@ class SharedPage(Marks):
         self._map = map_shared(fd, SIZE)
         view = memoryview(self._map)
         words, times = view[:_PAGE].cast("Q"), view[:_PAGE].cast("d")
-        super().__init__(words, times, MAIN)
-        self.loop = Marks(words, times, LOOP)
+        super().__init__(words, times, MAIN, RUNS)
+        self.loop = Marks(words, times, LOOP, RUNS_LOOP)
         self.down = ring_buffer.RingBuffer(view[_PAGE : _PAGE + ring_buffer.SIZE], words, DOWN)
         self.up = ring_buffer.RingBuffer(view[_PAGE + ring_buffer.SIZE : CRASH], words, UP)
 
