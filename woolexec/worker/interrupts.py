@@ -20,9 +20,9 @@ class Interrupts:
     """
     The handler of SIGINT.
 
-    While the main thread reads, or any thread writes, the interrupt is noted, and raised again at the end of that; so it
-    is while a call that waits for its own tasks takes the next entry from the queue.  Between calls it is dropped: there
-    is nothing to interrupt.
+    While the main thread reads, or any thread writes, the interrupt is noted, and raised again at the end of that; the
+    same holds while a call that waits for its own tasks takes the next entry from the queue.  Between calls it is
+    dropped: there is nothing to interrupt.
     """
 
     def __init__(self, lane: SyncLane, reading: Reading, transport: SocketTransport) -> None:
