@@ -64,7 +64,7 @@ def test_watcher_that_leaves_makes_room_for_another(monkeypatch):
 
 
 def test_names_are_those_of_the_health_service():
-    handlers = Health().handlers()
-    assert handlers.service_name() == "grpc.health.v1.Health"
-    for method in ("Check", "Watch"):
-        assert handlers._method_handlers[f"/grpc.health.v1.Health/{method}"].request_streaming
+    ((name, methods),) = Health().services().items()
+    assert name == "grpc.health.v1.Health"
+    assert set(methods) == {"Check", "Watch"}
+    assert all(method.request_streaming for method in methods.values())

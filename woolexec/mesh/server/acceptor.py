@@ -90,9 +90,9 @@ class Acceptor:
         self._reports = StatusReports(self._everybody, tell)
         self._trust: Trust | None = None  # set if clients must have certificates
 
-    def handlers(self) -> Any:
+    def services(self) -> dict[str, dict[str, Any]]:
         """
-        Return the gRPC handlers of the two calls of the handshake.
+        Return the two calls of the handshake, with what handles them.
 
         :raises CredentialsError: if a certificate file cannot be used
         """
@@ -104,7 +104,7 @@ class Acceptor:
             HELLO.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(self._greet),
             LINK.rpartition("/")[2]: grpc.stream_stream_rpc_method_handler(self._link),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, methods)
+        return {SERVICE: methods}
 
     async def _greet(self, _request: Any, context: Any) -> None:
         try:

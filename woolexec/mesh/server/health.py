@@ -53,14 +53,10 @@ class Health:
         finally:
             self._watchers -= 1
 
-    def handlers(self) -> Any:
-        """Return the handlers for a server."""
+    def services(self) -> dict[str, dict[str, Any]]:
+        """Return its two calls, with what handles them."""
         grpc = load_grpc()
 
-        return grpc.method_handlers_generic_handler(
-            "grpc.health.v1.Health",
-            {
-                "Check": grpc.stream_unary_rpc_method_handler(self._check),
-                "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
-            },
-        )
+        check = grpc.stream_unary_rpc_method_handler(self._check)
+        watch = grpc.stream_stream_rpc_method_handler(self._watch)
+        return {"grpc.health.v1.Health": {"Check": check, "Watch": watch}}

@@ -1,9 +1,8 @@
 """
 Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
 
-Some requests end the loop in which grpc.aio accepts others, before any handler of ours sees them: grpc 1.85 stops
-listening after a path that is not UTF-8.  Calls that are open then go on, so the old server stays until they have
-ended.
+What ends the loop in which grpc.aio accepts calls ends its listening: a path that is not UTF-8, unless the server is
+one of `grpc_server`.  Calls that are open then go on, so the old server stays until they have ended.
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from woolexec.mesh.client.channel import to_peer
 from woolexec.mesh.server.listening import reachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from woolexec.mesh.security.self_signed import SelfSigned
     from woolexec.mesh.security.tls import ServerFiles
+    from woolexec.mesh.server.grpc_server import Services
     from woolexec.mesh.server.peer_log import PeerLog
 
 _LOOK = 0.5
@@ -41,23 +41,23 @@ class Listener:
     One address and its servers, of which the last accepts calls.
 
     :param bind: ``host:port`` or ``unix:/path``
-    :param make: makes a gRPC server
-    :param handlers: what it serves
+    :param make: makes a gRPC server for services
+    :param services: what it serves
     :param tls: what the port shows; None: connections are not encrypted
     """
 
     def __init__(
         self,
         bind: str,
-        make: Callable[[], Any],
-        handlers: Sequence[Any],
+        make: Callable[[Services], Any],
+        services: Services,
         tls: ServerFiles | SelfSigned | None,
         log: PeerLog,
     ) -> None:
         self.address = bind
         """The address; once started, with the port that was chosen."""
         self._path = bind.removeprefix("unix:") if bind.startswith("unix:") else ""
-        self._make, self._handlers, self._tls = make, handlers, tls
+        self._make, self._services, self._tls = make, services, tls
         self._log = log
         self._servers: list[Any] = []
         self._accepting: asyncio.Task[Any] | None = None
@@ -70,9 +70,8 @@ class Listener:
         :raises RuntimeError: if that is not possible
         :raises CredentialsError: if a certificate file cannot be used
         """
-        server = self._make()
+        server = self._make(self._services)
         self._servers.append(server)
-        server.add_generic_rpc_handlers(self._handlers)
         if self._tls is None:
             port = server.add_insecure_port(self.address)
         else:

@@ -40,6 +40,7 @@ from woolexec.mesh.security.self_signed import SelfSigned
 from woolexec.mesh.security.tls import ServerFiles
 from woolexec.mesh.server.acceptor import Acceptor
 from woolexec.mesh.server.capacity import Places
+from woolexec.mesh.server.grpc_server import make_server
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listener import Listener
 from woolexec.mesh.server.listening import AGAINST_STRANGERS, reachable, why_not_listening
@@ -300,18 +301,17 @@ class Peer:
 
     async def _serve(self, bound: Future[str]) -> None:
         """Serve until cancelled."""
-        grpc = load_grpc(quiet=self._is_quiet)
         descriptors = descriptor_limit()
         most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
         options = [*OPTIONS, *AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
-        make = partial(grpc.aio.server, options=options)
-        health = self._health.handlers()
+        make = partial(make_server, load_grpc(quiet=self._is_quiet), options)
+        health = self._health.services()
         listeners = []
         try:
-            handlers = (self._acceptor.handlers(), health)
-            listeners.append(Listener(self._bind, make, handlers, self._shown, self._log))
+            services = {**self._acceptor.services(), **health}
+            listeners.append(Listener(self._bind, make, services, self._shown, self._log))
             if self._health_bind is not None:
-                listeners.append(Listener(self._health_bind, make, (health,), None, self._log))
+                listeners.append(Listener(self._health_bind, make, health, None, self._log))
             for each in listeners:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
