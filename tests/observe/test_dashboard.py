@@ -105,6 +105,16 @@ def test_stacks_that_cannot_be_seen_are_an_error(page):
         assert json.loads(ask(other, "/stacks")[2]) == [{"function": "f"}]
 
 
+def test_names_that_utf_8_cannot_encode_are_told_as_any_others():
+    data = {"name": "\ud800\u202e"}
+    with served(lambda: data, stacks=lambda: [data], statistics=lambda: data) as page:
+        assert json.loads(ask(page, "/stacks")[2]) == [data]
+        assert json.loads(ask(page, "/statistics")[2]) == data
+        viewer = Viewer(page)
+        assert viewer.next() == ("snapshot", data)
+        viewer.close()
+
+
 def test_a_viewer_gets_a_snapshot_and_then_what_has_changed():
     data = snapshot(2)
     with served(lambda: json.loads(json.dumps(data))) as page:

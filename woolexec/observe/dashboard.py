@@ -29,7 +29,7 @@ from weakref import WeakSet
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from woolexec.core.slow_tasks import ENOUGH, FACTOR
@@ -172,6 +172,11 @@ def _event(kind: str, data: Any) -> str:
     return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
 
 
+def _json(data: Any) -> Response:
+    """Return an answer in ASCII: names of tasks may have characters that UTF-8 cannot encode."""
+    return Response(json.dumps(data), media_type="application/json", headers=_HEADERS)
+
+
 def _replace_all(queue: asyncio.Queue[str | None], event: str | None) -> None:
     while not queue.empty():
         queue.get_nowait()
@@ -301,12 +306,12 @@ class Dashboard:
         found = self._latest.get()
         if found is None:
             return PlainTextResponse("the pool has ended, or has none", 410, headers=_HEADERS)
-        return JSONResponse(found, headers=_HEADERS)
+        return _json(found)
 
     async def _all_stacks(self, _: Request) -> Response:
         if self._stacks is None:
             return PlainTextResponse("this pool cannot show them", 501, headers=_HEADERS)
-        return JSONResponse(await asyncio.to_thread(self._stacks), headers=_HEADERS)
+        return _json(await asyncio.to_thread(self._stacks))
 
 
 _open: WeakSet[Dashboard] = WeakSet()
