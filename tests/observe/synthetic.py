@@ -56,12 +56,15 @@ def snapshot(workers=3, *, moment=0.0, hostile=False):
             facts |= {"state": "running", "task": "transform", "since": now - 340.0 - moment, "memory": 2900 << 20}
         if number == 2:
             facts |= {"state": "lost", "task": "", "lost": "killed by SIGSEGV while it ran train_model"}
+        if number == 3:
+            facts |= {"state": "running", "task": "train_model", "since": now - 1.5, "progress": [30, 120, "epoch 3"]}
         rows[str(number)] = worker(number, now, **facts)
     peers = {"build-8:7700": peer(), "build-9:7700": peer(refused=310, outstanding=0, trouble="no worker starts")}
     if hostile:
         functions[HOSTILE] = functions["__proto__"] = functions["constructor"] = function(0.1, 5)
         rows["0"] |= {"state": "running", "task": HOSTILE, "host": HOSTILE, "since": now - 1.0}
         rows["2"]["lost"] = HOSTILE
+        rows["1"]["progress"] = [1e300, None, HOSTILE]
         peers[HOSTILE] = peer(trouble=HOSTILE, refused=1)
     tasks = {
         "held": 0,

@@ -167,6 +167,15 @@ def test_a_long_task_is_not_stuck_before_it_is_known_what_is_usual(visit):
         assert page.query_selector(".stuck") is None
 
 
+def test_it_is_shown_how_far_tasks_are(visit):
+    with served(lambda: snapshot(8)) as url:
+        page = visit(url)
+        page.wait_for_selector("[data-table=progress] tbody tr")
+        ((task, _, done, what, _, worker),) = rows_of(page, "progress")
+        assert (task, done, what, worker) == ("train_model", "30 of 120", "epoch 3", "4203")
+        assert page.get_attribute("[data-table=progress] .bar", "style") == "width: 25%;"
+
+
 def test_tables_are_sorted_by_what_is_chosen(visit):
     with served(lambda: snapshot(4)) as url:
         page = visit(f"{url}#functions")

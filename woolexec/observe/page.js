@@ -23,6 +23,7 @@ const bytes = (value) => {
   while (size >= 1024 && unit < 4) { size /= 1024; unit++; }
   return `${unit && size < 100 ? size.toFixed(1) : Math.round(size)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
 };
+const amount = (value) => (Number.isInteger(value) ? count(value) : Number(value.toPrecision(4)).toLocaleString("en"));
 const time = (value) => seconds((value || 0) * 1e6);
 const rate = (value) => (value >= 10 ? count(value) : value.toFixed(1));
 
@@ -36,6 +37,7 @@ const stuck = (worker) => {
   const runs = now.functions[worker.task]?.run, ran = runsFor(worker);
   return worker.state === "running" && runs?.count >= SLOW.enough && ran > SLOW.after && ran > SLOW.factor * runs.p95;
 };
+const reporting = () => workers().filter((each) => each.progress && each.task);  // tasks that say how far they are
 const stateOf = (worker) => (SIGNS[worker.state] ? worker.state : "idle");
 
 // -- what is remarkable ------------------------------------------------------------------------------------------
@@ -71,11 +73,19 @@ const VIEWS = {
     const title = { rate: make("h2"), waiting: make("h2") };
     const list = make("ul", { class: "notes" }), cells = new Map(), grid = make("div", { class: "grid" }), gridTitle = make("h2");
     const detail = make("p", { role: "status", class: "soft" });
+    const far = make("div", { hidden: true }), refreshFar = table(far, "progress", "Progress", reporting, [
+      ["task", (each) => each.task, (each) => each.task, "text"],
+      ["", null, (each) => (each.progress[1] ? Math.min(100, Math.max(0, (100 * each.progress[0]) / each.progress[1])).toFixed(1) : ""), "wide", (each, part) => (part === "" ? "" : make("span", { class: "bar", width: `${part}%` }))],
+      ["done", (each) => (each.progress[1] ? each.progress[0] / each.progress[1] : 0), (each) => `${amount(each.progress[0])}${each.progress[1] === null ? "" : ` of ${amount(each.progress[1])}`}`],
+      ["what", (each) => each.progress[2], (each) => each.progress[2], "text"],
+      ["for", runsFor, (each) => time(runsFor(each))],
+      ["worker", (each) => each.pid, (each) => each.pid],
+    ], "for", (each) => each.id);
     const keys = make("div", { class: "keys" }, ...["idle", "starting", "running", "waiting", "ending", "lost"].map((state) => make("span", {}, make("i", { class: "dot", colour: state }), `${SIGNS[state]} ${state}`)));
     box.append(tileBox,
       make("div", { class: "card" }, make("h2", {}, "Worth a look"), list),
       make("div", { class: "charts" }, make("div", { class: "card" }, title.rate, charts.rate), make("div", { class: "card" }, title.waiting, charts.waiting)),
-      make("div", { class: "card" }, gridTitle, grid, keys, detail));
+      make("div", { class: "card" }, gridTitle, grid, keys, detail), far);
     let said = "";
     return () => {
       for (const [key, element] of Object.entries(tiles)) text(element, count(key === "waiting" ? waiting(now) : now.tasks[key]));
@@ -88,6 +98,7 @@ const VIEWS = {
         if (!found.length) list.append(make("li", { class: "soft" }, "Nothing so far: no task has run."));
       }
       const all = workers();
+      far.hidden = !reporting().length; if (!far.hidden) refreshFar();
       const states = {}; for (const worker of all) states[worker.state] = (states[worker.state] || 0) + 1;
       text(gridTitle, `Workers: ${count(all.length)}${all.length ? ` (${Object.keys(SIGNS).filter((state) => states[state]).map((state) => `${states[state]} ${state}`).join(", ")})` : ""}`);
       for (const worker of all) {
