@@ -1,9 +1,11 @@
 """The live view, in this process and a terminal of its own."""
 
+import contextlib
 import os
 import sys
 import termios
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 
@@ -12,7 +14,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from tests.faults.tasks import eventually
-from woolexec import PeerPoolExecutor, cli
+from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec.mesh.server.peer import Peer
 
 
 class Typist:
@@ -101,6 +104,45 @@ def test_a_worker_is_chosen_its_stack_is_shown_and_q_ends(typist, tmp_path):
         future.result()
     assert eventually(lambda: b"\x1b[?1049l" in terminal.shown)  # what was there before is there again
     assert b"\x1b[38;5;33mrunning" in terminal.shown  # in its colour
+
+
+@contextlib.contextmanager
+def pool_here():
+    with PeerPoolExecutor(1, dashboard=True) as pool:
+        yield pool, "pool of process"
+
+
+@contextlib.contextmanager
+def pool_at_peer():
+    credentials = Credentials.of_this_user()
+    with (
+        Peer(1, credentials=credentials) as peer,
+        PeerPoolExecutor(0, peers=peer.address, credentials=credentials) as pool,
+    ):
+        yield pool, peer.address
+
+
+@pytest.mark.parametrize("where", [pool_here, pool_at_peer])
+def test_a_task_is_cancelled_by_force_after_a_question(typist, tmp_path, where):
+    go = tmp_path / "go"
+    with where() as (pool, address):
+        future = pool.submit(wait_for, go)
+        assert eventually(go.with_suffix(".here").exists)
+        terminal = typist(
+            ("wait_for", "\x1b[B"),
+            ("\x1b[7m", "k"),
+            ("Cancel this task by force?", "\x1b"),  # no
+            ("worker's task, by for", "k"),
+            ("Cancel this task by force?", "y"),
+            (") was cancelled", "q"),
+        )
+
+        assert cli.main(["top", "--timeout=30", *([address] if where is pool_at_peer else [])]) == 0
+
+        assert terminal.steps == []
+        with pytest.raises(CancelledError):
+            future.result()
+        assert address[:20].encode() in terminal.shown
 
 
 def test_it_ends_with_the_pool(typist):

@@ -20,7 +20,7 @@ def statistics(workers=3, **options):
 
 
 def texts(screen, *found, width=80, height=24):
-    return [line.text for line in screen.lines(found, width, height)]
+    return [line.text for line in screen.lines(found, width, height, "pool of process 7")]
 
 
 def tasks(screen, *found, **size):
@@ -138,6 +138,31 @@ def test_the_stack_of_the_chosen_worker_is_shown_until_another_key():
     assert "worker 102 runs no task" in texts(screen, found)
 
 
+def test_it_is_asked_about_each_task_of_the_chosen_worker_whether_it_is_to_be_cancelled():
+    screen, found = Screen(), [statistics(3)]
+    screen.press(DOWN, found)
+    tasks = [
+        TaskStack(1, "other", 1.0, "h", 101),
+        TaskStack(2, "long", 9.0, "h", 102),
+        TaskStack(3, "short", 1.0, "h", 102),
+    ]
+    asked = None
+    for name in ("long", "short", "long"):
+        screen.press("k", found)
+        assert screen.asked_about is None  # until there is an answer to what runs
+        screen.ask_to_cancel(Stacks(tasks), asked)
+        asked = screen.asked_about
+        assert asked.function == name
+        shown = texts(screen, *found)
+        assert shown[2].startswith("Cancel this task by force?")
+        assert shown[4].startswith(f"{name} (task {asked.task})")
+        assert shown[-1].startswith("y cancel it")
+    screen.press(ESCAPE, found)
+    assert screen.asked_about is None
+    screen.ask_to_cancel(Stacks())
+    assert (screen.asked_about, texts(screen, *found)[2]) == (None, "worker 102 runs no task")
+
+
 def test_nothing_of_hostile_names_reaches_the_terminal():
     evil = "\x1b[2J\r\n\x9b1m\u202e"
     worker = WorkerStatistics(102, evil, "running", evil, seconds=1.0, progress=(1.0, 2.0, evil), actor=evil)
@@ -147,6 +172,10 @@ def test_nothing_of_hostile_names_reaches_the_terminal():
     assert all(map(str.isprintable, texts(screen, found, width=200)))
     screen.press(DOWN, [found])
     screen.show_stacks(Stacks([TaskStack(1, evil, 1.0, evil, 102, evil, evil, "", evil)]))
+    assert all(map(str.isprintable, texts(screen, found, width=200)))
+    screen.ask_to_cancel(Stacks([TaskStack(1, evil, 1.0, evil, 102, evil, evil, "", evil)]))
+    assert all(map(str.isprintable, texts(screen, found, width=200)))
+    screen.say(evil)
     assert all(map(str.isprintable, texts(screen, found, width=200)))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import PeerRefusedError
+from woolexec.cli.top_sources import PeerThere
 from woolexec.mesh.client.inspection import ask_status, statistics_in
 from woolexec.mesh.server.inspections import NOT_ALLOWED
 from woolexec.mesh.server.peer import Peer
@@ -25,11 +26,20 @@ def test_the_user_of_a_peer_sees_what_all_clients_have_done():
         assert other.submit(pow, 2, 3).result(PATIENCE) == 8  # it goes on
 
 
-def test_a_client_with_a_token_alone_sees_nothing_over_the_network():
-    with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
-        with pytest.raises(PeerRefusedError) as caught:
-            asyncio.run(ask_status(peer.address, CREDENTIALS, PATIENCE))
-        assert str(caught.value) == NOT_ALLOWED
+def test_a_client_with_a_token_alone_sees_and_ends_nothing_over_the_network():
+    with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer, there(peer) as asked:
+        for ask in (
+            lambda questions: questions.status(PATIENCE),
+            lambda questions: questions.stacks(PATIENCE),
+            lambda questions: questions.cancel(1, 2, PATIENCE),
+        ):
+            with pytest.raises(PeerRefusedError) as caught:
+                asked._ask(ask)
+            assert str(caught.value) == NOT_ALLOWED
+
+
+def there(peer):
+    return PeerThere(peer.address, CREDENTIALS, PATIENCE)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ pytest.importorskip("uvicorn")
 
 from tests.observe.synthetic import snapshot
 from woolexec.observe.dashboard import Dashboard, Latest, pause_after
+from woolexec.observe.page_client import cancel
+from woolexec.observe.pool_records import records
 
 
 @contextlib.contextmanager
@@ -97,6 +99,30 @@ def test_localhost_is_a_name_of_this_address(page):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 def test_the_page_changes_nothing(page, method):
     assert ask(page, method=method)[0] == 405
+
+
+def test_tasks_are_cancelled_only_by_those_who_know_the_key_of_the_record(monkeypatch, tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
+    ended = []
+    with served(cancel=lambda task, pid: ended.append((task, pid)) or True) as page:
+        (record,) = records()
+        assert record.key not in page.url
+        for key in ("", "Bearer ", f"Bearer {record.key}x", record.key):
+            path = urlsplit(page.url)
+            connection = http.client.HTTPConnection(path.hostname, path.port, timeout=10)
+            with contextlib.closing(connection):
+                connection.request("POST", f"/cancel?{path.query}&task=5&pid=7", headers={"Authorization": key})
+                assert connection.getresponse().status == 405
+        assert ask(page, "/cancel")[0] == 405  # looking changes nothing
+        assert not cancel(record._replace(url=record.url.partition("?")[0]), 5, 7, 10.0)
+        assert ended == []
+        assert cancel(record, 5, 7, 10.0)
+        assert ended == [(5, 7)]
+        assert not cancel(record, -1, 7, 10.0)
+    with served() as page:
+        assert not cancel(records()[-1], 5, 7, 10.0)
+    assert ended == [(5, 7)]
 
 
 def test_stacks_that_cannot_be_seen_are_an_error(page):

@@ -179,7 +179,7 @@ _TOP = (
     "Show what pools of this user on this machine do, as their statistics() tells it. They are those that were made "
     "with dashboard=, or in a program with WOOLEXEC_DASHBOARD in its environment. In a terminal it is shown until q is "
     "pressed, which needs the rich package: pip install 'woolexec[top]'. What a peer does for each of its clients is "
-    "printed once, for operators as by stack."
+    "shown to operators, as by stack."
 )
 
 _CERTS = (

@@ -2,80 +2,81 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from woolexec.printable import printable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from woolexec.cli.top_sources import PeerThere, Shown
     from woolexec.observe.pool_records import PoolRecord
-    from woolexec.statistics import Statistics
 
 _NO_PAGE = "make it with dashboard=True, or start the program with WOOLEXEC_DASHBOARD=1"
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show what pools and peers do; return exit code 2 if one of them could not be asked."""
-    from woolexec.cli.top_screen import heading_of
-    from woolexec.errors import CredentialsError, PeerRefusedError
+    from woolexec.cli.top_sources import PeerThere
+    from woolexec.errors import CredentialsError
+    from woolexec.mesh.security.credentials import Credentials
 
     pids = [int(each) for each in arguments.where if each.isdecimal()]
     addresses = [each for each in arguments.where if not each.isdecimal()]
-    found: list[tuple[str, Statistics]] = []
     try:
-        if pids or not addresses:
-            answers = _answers(_chosen(pids), arguments.timeout)
-            if not answers:
-                return _fail("no pool has answered")
-            found += [(heading_of(each), each) for _, each in answers]
-        for address in addresses:
-            try:
-                found += _of_peer(address, arguments.timeout)
-            except (PeerRefusedError, ValueError) as exc:
-                return _fail(f"{address}: {exc}")
-    except (CredentialsError, LookupError) as exc:
+        with ExitStack() as stack:
+            credentials = Credentials.from_environment(os.environ) if addresses else Credentials()
+            peers = [stack.enter_context(PeerThere(address, credentials, arguments.timeout)) for address in addresses]
+            return _show(arguments, pids, peers)
+    except (CredentialsError, LookupError, ImportError) as exc:
         return _fail(exc.args[0])
-    if arguments.json:
-        print(json.dumps([each.as_dict() for _, each in found], indent=2))
-    elif arguments.once or addresses or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("\n\n".join(f"{heading}\n{each}" for heading, each in found))
-    else:
-        return _live(pids, arguments.timeout)
-    return 0
 
 
-def _of_peer(address: str, timeout: float) -> Iterator[tuple[str, Statistics]]:
-    from woolexec.mesh.client.inspection import ask_status
-    from woolexec.mesh.security.credentials import Credentials
+def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[PeerThere]) -> int:
+    from woolexec.cli.top_sources import pools_here
+    from woolexec.errors import PeerRefusedError
 
-    found, left_out = asyncio.run(ask_status(address, Credentials.from_environment(os.environ), timeout))
-    for client, each in found:
-        yield f"{client} at {printable(address, 200)}", each
-    if left_out:
-        print(f"woolexec top: {left_out} more clients are left out", file=sys.stderr)
-
-
-def _live(pids: Sequence[int], timeout: float) -> int:
-    from woolexec.cli.top_live import show
-    from woolexec.errors import CredentialsError
-
-    def ask() -> list[tuple[PoolRecord, Statistics]]:
+    found: list[Shown] = []
+    if pids or not peers:
+        found += pools_here(_chosen(pids), arguments.timeout)
+        if not found:
+            return _fail("no pool has answered")
+    for peer in peers:
         try:
-            return _answers(_chosen(pids, are_needed=False), timeout)
-        except CredentialsError:
-            return []
+            found += peer.clients()
+        except (PeerRefusedError, ValueError) as exc:
+            return _fail(f"{peer.address}: {exc}")
+        if peer.left_out:
+            print(f"woolexec top: {peer.left_out} more clients are left out", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps([each.statistics.as_dict() for each in found], indent=2))
+    elif arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("\n\n".join(f"{each.heading}\n{each.statistics}" for each in found))
+    else:
+        from woolexec.cli.top_live import show
 
-    try:
-        show(ask, timeout)
-    except ImportError as exc:
-        return _fail(str(exc))
+        show(lambda: _answers(pids, peers, arguments.timeout))
     return 0
+
+
+def _answers(pids: Sequence[int], peers: Sequence[PeerThere], timeout: float) -> list[Shown]:
+    """Return what the pools and the peers do that answer."""
+    from woolexec.cli.top_sources import pools_here
+    from woolexec.errors import CredentialsError, PeerRefusedError
+
+    found: list[Shown] = []
+    if pids or not peers:
+        with suppress(CredentialsError):
+            found += pools_here(_chosen(pids, are_needed=False), timeout)
+    for peer in peers:
+        with suppress(PeerRefusedError, CredentialsError):
+            found += peer.clients()
+    return found
 
 
 def _fail(text: str) -> int:
@@ -100,14 +101,3 @@ def _chosen(pids: Sequence[int], *, are_needed: bool = True) -> list[PoolRecord]
     if are_needed and not found:
         raise LookupError(f"no pool of this user on this machine has a page: {_NO_PAGE}")
     return [each for each in found if not pids or each.pid in pids]
-
-
-def _answers(pools: Sequence[PoolRecord], timeout: float) -> list[tuple[PoolRecord, Statistics]]:
-    """Return what the pools do, of those that answer."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from woolexec.observe.page_client import statistics_of
-
-    with ThreadPoolExecutor(16) as threads:
-        found = list(threads.map(lambda pool: statistics_of(pool, timeout), pools))
-    return [(pool, each) for pool, each in zip(pools, found, strict=True) if each is not None]

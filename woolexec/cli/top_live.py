@@ -5,27 +5,24 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from woolexec.cli.top_screen import ENTER, Line, Screen, keys_of
-from woolexec.observe.page_client import stacks_of
+from woolexec.cli.top_screen import CANCEL, ENTER, YES, Line, Screen, keys_of
 from woolexec.observe.palette import STATES
 from woolexec.platform.terminal import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from woolexec.observe.pool_records import PoolRecord
-    from woolexec.statistics import Statistics
+    from woolexec.cli.top_sources import Shown
 
 _EVERY = 1.0
 """Seconds between two questions."""
 
 
-def show(ask: Callable[[], Sequence[tuple[PoolRecord, Statistics]]], timeout: float) -> None:
+def show(ask: Callable[[], Sequence[Shown]]) -> None:
     """
     Show what pools do until q is pressed, the terminal is closed, or they have ended.
 
-    :param ask: returns the pools that answer, and their answers
-    :param timeout: seconds to wait for stacks
+    :param ask: returns those that answer
     :raises ImportError: if rich is missing
     """
     try:
@@ -37,19 +34,33 @@ def show(ask: Callable[[], Sequence[tuple[PoolRecord, Statistics]]], timeout: fl
     screen = Screen()
     with keys() as read, Live(console=console, screen=True, auto_refresh=False) as live:
         while answers := ask():
-            found = [statistics for _, statistics in answers]
+            found = [each.statistics for each in answers]
             until = monotonic() + _EVERY
             while (rest := until - monotonic()) > 0:
-                live.update(_drawn(screen.lines(found, *console.size)), refresh=True)
+                heading = answers[screen.pool(found)].heading
+                live.update(_drawn(screen.lines(found, *console.size, heading)), refresh=True)
                 typed = read(rest)
                 for key in keys_of(typed or ""):
                     if key == "q":
                         return
-                    screen.press(key, found)
-                    if key == ENTER and screen.worker:
-                        screen.show_stacks(stacks_of(answers[screen.pool(found)][0], timeout))
+                    _press(screen, key, answers)
                 if typed is None:
                     return
+
+
+def _press(screen: Screen, key: str, answers: Sequence[Shown]) -> None:
+    """Do what a key does."""
+    found = [each.statistics for each in answers]
+    asked_about = screen.asked_about
+    screen.press(key, found)
+    shown = answers[screen.pool(found)]
+    if key == ENTER and screen.worker:
+        screen.show_stacks(shown.stacks())
+    elif key == CANCEL and screen.worker:
+        screen.ask_to_cancel(shown.stacks(), asked_about)
+    elif key == YES and asked_about is not None:
+        name = f"{asked_about.function} (task {asked_about.task})"
+        screen.say(f"{name} was cancelled" if shown.cancel(asked_about) else f"{name} does not run any more")
 
 
 def _drawn(lines: Sequence[Line]) -> Any:

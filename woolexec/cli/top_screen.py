@@ -12,11 +12,12 @@ from woolexec.tables import aligned, functions, head_of, peers, workers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from woolexec.core.task_stack import Stacks
+    from woolexec.core.task_stack import Stacks, TaskStack
     from woolexec.statistics import Statistics, WorkerStatistics
     from woolexec.tables import Table
 
 UP, DOWN, ENTER, TAB, ESCAPE = "up", "down", "enter", "tab", "escape"
+CANCEL, YES = "k", "y"
 _NAMES = {
     "\x1b[A": UP,
     "\x1bOA": UP,
@@ -27,9 +28,11 @@ _NAMES = {
     "\t": TAB,
     "\x1b": ESCAPE,
 }
-_HELP = "q quit  ↑↓ worker  enter its stack  sort workers: f m c d  functions: t n p x"
-_HELP_MORE = "  tab next pool"
+_HELP = "q quit  ↑↓ worker  enter stack  k cancel  sort: f m c d, functions: t n p x"
+_HELP_MORE = "q quit  tab pool  ↑↓ worker  enter stack  k cancel  sort: f m c d, t n p x"
 _HELP_STACK = "q quit  escape back"
+_HELP_CANCEL = "y cancel it  k the next task of this worker  escape back"
+_WHAT_ENDS = "Its worker ends with it, unless it is a coroutine or a stream."
 
 
 class Sort(NamedTuple):
@@ -77,6 +80,7 @@ class Screen:
     What is chosen, and what is shown of it.
 
     :ivar worker: the process id of the chosen worker; 0: none
+    :ivar asked_about: the task that is cancelled if the answer is yes
     """
 
     def __init__(self) -> None:
@@ -85,6 +89,7 @@ class Screen:
         self._workers = WORKERS["f"]
         self._functions = FUNCTIONS["t"]
         self._stack: list[str] | None = None
+        self.asked_about: TaskStack | None = None
 
     def pool(self, found: Sequence[Statistics]) -> int:
         """Return which of the pools is shown."""
@@ -93,15 +98,34 @@ class Screen:
     def show_stacks(self, stacks: Stacks) -> None:
         """Show the stacks of what runs in the chosen worker until another key is pressed."""
         lines: list[str] = []
-        for each in stacks:
-            if each.pid == self.worker and not each.peer:
-                safe = replace(each, function=printable(each.function), note=printable(each.note))
-                lines += ["", *map(printable, str(safe).splitlines())]
+        for each in self._tasks_in(stacks):
+            lines += ["", *_text_of(each)]
         self._stack = lines[1:] or [f"worker {self.worker} runs no task"]
+
+    def ask_to_cancel(self, stacks: Stacks, before: TaskStack | None = None) -> None:
+        """
+        Ask whether a task of the chosen worker is to be cancelled.
+
+        :param before: the one about which was asked before: now it is the next one
+        """
+        found = self._tasks_in(stacks)
+        places = [place for place, each in enumerate(found, 1) if before is not None and each.task == before.task]
+        self.asked_about = found[places[0] % len(found) if places else 0] if found else None
+        if self.asked_about is None:
+            self._stack = [f"worker {self.worker} runs no task"]
+            return
+        self._stack = [f"Cancel this task by force?  {_WHAT_ENDS}", "", *_text_of(self.asked_about)]
+
+    def say(self, text: str) -> None:
+        """Show a text until another key is pressed."""
+        self._stack = [printable(text)]
+
+    def _tasks_in(self, stacks: Stacks) -> list[TaskStack]:
+        return [each for each in stacks if each.pid == self.worker and not each.peer]
 
     def press(self, key: str, found: Sequence[Statistics]) -> None:
         """Do what a key does, but for those that end, or that ask the pool."""
-        self._stack = None
+        self._stack = self.asked_about = None
         self._workers = WORKERS.get(key, self._workers)
         self._functions = FUNCTIONS.get(key, self._functions)
         if key == TAB:
@@ -114,19 +138,20 @@ class Screen:
             else:
                 self.worker = pids[0] if pids else 0
 
-    def lines(self, found: Sequence[Statistics], width: int, height: int) -> list[Line]:
+    def lines(self, found: Sequence[Statistics], width: int, height: int, heading: str = "") -> list[Line]:
         """Return the lines for a terminal of this size, at most `height`."""
         shown = found[self.pool(found)]
         several = f" ({self.pool(found) + 1} of {len(found)})" if len(found) > 1 else ""
-        lines = [Line(heading_of(shown) + several, is_heading=True)]
+        lines = [Line(heading + several, is_heading=True)]
         if self._stack is not None:
             room = max(1, height - 3)
-            lines += [Line(""), *map(Line, self._stack[-room:])]
-            help_line = _HELP_STACK
+            shown_lines = self._stack[:room] if self.asked_about else self._stack[-room:]
+            lines += [Line(""), *map(Line, shown_lines)]
+            help_line = _HELP_CANCEL if self.asked_about else _HELP_STACK
         else:
             lines += [Line(f"{name:<8}{text}") for name, text in head_of(shown)]
             lines += self._tables(found, width, height - len(lines) - 1)
-            help_line = _HELP + (_HELP_MORE if several else "")
+            help_line = _HELP_MORE if several else _HELP
         lines = lines[: max(0, height - 1)]
         lines += [Line("")] * (height - 1 - len(lines))
         return [line._replace(text=line.text[:width]) for line in (*lines, Line(help_line))]
@@ -161,9 +186,9 @@ class Screen:
         yield from _headed(others, width, max(1, height // 3 - 3))
 
 
-def heading_of(statistics: Statistics) -> str:
-    """Return the line above the tables of a pool."""
-    return f"pool of process {statistics.pid} on {printable(statistics.host)}"
+def _text_of(task: TaskStack) -> list[str]:
+    safe = replace(task, function=printable(task.function), note=printable(task.note), client="")
+    return [printable(line) for line in str(safe).splitlines()]
 
 
 def _headed(table: Table, width: int, most: int) -> Iterator[Line]:

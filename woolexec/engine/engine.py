@@ -99,6 +99,13 @@ def _statistics_of(rounds: Rounds) -> Statistics:
     return statistics(rounds)
 
 
+def _end_task_of(rounds: Rounds, number: int, pid: int) -> bool:
+    """Cancel a task that a worker runs, by force; return False if it does not run there; from any thread."""
+    from woolexec.engine.task_end import end_task
+
+    return bool(rounds.loop.ask(partial(end_task, rounds, number, pid), default=False))
+
+
 class Engine:
     """
     Run calls on worker processes; for the other parameters see `Supervisor` and `Forks`.
@@ -159,6 +166,7 @@ class Engine:
         self.actors = rounds.dispatcher.nested.elsewhere.actors = partial(_actors_of, rounds)
         self.show_output = partial(_show_output, rounds)
         self.statistics = partial(_statistics_of, rounds)
+        self.end_task = partial(_end_task_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell, self.inspect = rounds.loop.tell, rounds.inspect
         self.let_go = rounds.dispatcher.values.let_go

@@ -115,6 +115,14 @@ class Links:
         self._rounds.loop.wake()  # it may have found submitted calls
         return made
 
+    def end_task(self, number: int, pid: int) -> bool:
+        """Cancel a task that a worker runs, by force; return False if it does not run; the engine does not act."""
+        from woolexec.engine.task_end import end_task  # not before somebody asks
+
+        is_ended = end_task(self._rounds, number, pid)
+        self._rounds.loop.wake()
+        return is_ended
+
     def take_output(self, say: Callable[[Any], object]) -> None:
         """Send what workers print that start from now on, and peers, to a client."""
         said = self._said_by()

@@ -8,7 +8,8 @@ The page of a pool: served by a thread of its own, to those who know its token.
              at most ten times a second                   events -> a snapshot, then what has changed
 
 What a request must have: the token in its URL, and a Host header that names this address.  Without the second, a page
-of somebody else whose name leads to this machine could use it.
+of somebody else whose name leads to this machine could use it.  Who has the URL can only look; to cancel a task a
+request must have the key as well, which only programs of this user find: see `woolexec.observe.pool_records`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 import threading
@@ -187,11 +189,12 @@ class Guard:
     """
     Lets only requests pass that know the token and name this address.
 
+    :param key: what those must know who change something
     :param hosts: what the Host header may be
     """
 
-    def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
-        self._app, self._token, self._hosts = app, token, hosts
+    def __init__(self, app: ASGIApp, token: str, key: str, hosts: frozenset[str]) -> None:
+        self._app, self._token, self._key, self._hosts = app, token, f"Bearer {key}".encode(), hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -207,7 +210,9 @@ class Guard:
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             return 400, "this address goes by another name: use the URL that the pool gives"
         if scope["method"] not in {"GET", "HEAD"}:
-            return 405, "the page only shows"
+            keys = [value for name, value in scope["headers"] if name == b"authorization"]
+            if len(keys) != 1 or not compare_digest(keys[0], self._key):
+                return 405, "the page only shows"
         given = dict(part.split(b"=", 1) for part in scope["query_string"].split(b"&") if b"=" in part).get(
             b"token", b""
         )
@@ -234,6 +239,8 @@ class Dashboard:
     :param snapshot: see `Watch`
     :param stacks: returns the stacks of the running tasks, longest first; None: they cannot be seen
     :param statistics: returns statistics as dictionaries; None: the pool has ended, or they cannot be seen
+    :param cancel: cancels a task by force, given by its number and the process id of its worker, and returns whether it
+        ran; None: tasks cannot be cancelled here
     :raises OSError: if it cannot listen there
     """
 
@@ -243,21 +250,23 @@ class Dashboard:
         snapshot: Callable[[], dict[str, Any] | None],
         stacks: Callable[[], list[dict[str, Any]]] | None = None,
         statistics: Callable[[], dict[str, Any] | None] = lambda: None,
+        cancel: Callable[[int, int], bool] | None = None,
     ) -> None:
-        self._stacks = stacks
+        self._stacks, self._cancel = stacks, cancel
         self._latest = Latest(statistics)
         self._watch = Watch(snapshot)
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._sock = socket.create_server(address, family=family)
         host, port = self._sock.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
-        token = secrets.token_urlsafe(24)
+        token, key = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self.url = f"http://{name}:{port}/?token={token}"
         hosts = frozenset(f"{each}:{port}" for each in (name, address[0].lower(), "localhost", "127.0.0.1", "[::1]"))
         routes = [Route("/", self._page), Route("/events", self._events), Route("/stacks", self._all_stacks)]
         routes.append(Route("/statistics", self._statistics))
+        routes.append(Route("/cancel", self._cancel_task, methods=["POST"]))
         config = uvicorn.Config(
-            Guard(Starlette(routes=routes), token, hosts),
+            Guard(Starlette(routes=routes), token, key, hosts),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -274,7 +283,7 @@ class Dashboard:
         _open.add(self)
         self._thread = threading.Thread(target=self._run, name="woolexec-page", daemon=True)
         self._thread.start()
-        self._record = pool_records.write(self.url)
+        self._record = pool_records.write(self.url, key)
 
     def _run(self) -> None:
         with contextlib.closing(self._loop), contextlib.closing(self._sock):
@@ -312,6 +321,12 @@ class Dashboard:
         if self._stacks is None:
             return PlainTextResponse("this pool cannot show them", 501, headers=_HEADERS)
         return _json(await asyncio.to_thread(self._stacks))
+
+    async def _cancel_task(self, request: Request) -> Response:
+        about = [request.query_params.get(name, "") for name in ("task", "pid")]
+        if self._cancel is None or not all(re.fullmatch("[0-9]{1,19}", each) for each in about):
+            return PlainTextResponse("no such task can be cancelled here", 501, headers=_HEADERS)
+        return _json(await asyncio.to_thread(self._cancel, *map(int, about)))
 
 
 _open: WeakSet[Dashboard] = WeakSet()

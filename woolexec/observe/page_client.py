@@ -1,4 +1,4 @@
-"""What a program asks the page of a pool: its statistics, and the stacks of its tasks."""
+"""What a program asks the page of a pool: its statistics, the stacks of its tasks, and to cancel one of them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,19 @@ def stacks_of(pool: PoolRecord, timeout: float) -> Stacks:
     return Stacks(TaskStack(**each) for each in _ask(pool, "/stacks", timeout) or ())
 
 
-def _ask(pool: PoolRecord, path: str, timeout: float) -> Any:
+def cancel(pool: PoolRecord, task: int, pid: int, timeout: float) -> bool:
+    """Cancel a task that a worker of a pool runs, by force; return whether it ran until now."""
+    return bool(_ask(pool, "/cancel", timeout, f"&task={task}&pid={pid}"))
+
+
+def _ask(pool: PoolRecord, path: str, timeout: float, act: str = "") -> Any:
     url = urlsplit(pool.url)
     assert url.hostname is not None
     connection = http.client.HTTPConnection(url.hostname, url.port, timeout=timeout)
     try:
         with closing(connection):
-            connection.request("GET", f"{path}?{url.query}")
+            headers = {"Authorization": f"Bearer {pool.key}"} if act else {}
+            connection.request("POST" if act else "GET", f"{path}?{url.query}{act}", headers=headers)
             answer = connection.getresponse()
             return json.loads(answer.read()) if answer.status == http.client.OK else None
     except (OSError, http.client.HTTPException, ValueError):

@@ -64,7 +64,7 @@ def _open(pool: Any, address: tuple[str, int]) -> Dashboard:
     except ModuleNotFoundError as exc:
         raise ImportError(f"dashboard= needs the package {exc.name}: pip install 'woolexec[web]'") from exc
     source = _Source(pool)
-    page = Dashboard(address, source.snapshot, source.stacks, source.statistics)
+    page = Dashboard(address, source.snapshot, source.stacks, source.statistics, source.cancel)
     logging.getLogger("woolexec").info("the page of this pool is %s", page.url)
     return page
 
@@ -92,3 +92,8 @@ class _Source:
         """Return what runs."""
         pool = self._pool()
         return [] if pool is None else pool.stacks().as_dict()
+
+    def cancel(self, task: int, pid: int) -> bool:
+        """Cancel a task that a worker here runs, by force; return False if it does not."""
+        pool = self._pool()
+        return pool is not None and bool(pool._engine.end_task(task, pid))

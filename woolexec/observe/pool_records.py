@@ -1,7 +1,8 @@
 """
 The pools of this user on this host that have a page: a file for each, with the URL of the page.
 
-They are in a folder that no other user can enter, for whoever knows the token in a URL sees what the pool does.
+They are in a folder that no other user can enter: the token in a URL is enough to see what the pool does, and with the
+key beside it tasks can be cancelled.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ class PoolRecord(NamedTuple):
 
     :ivar pid: its process
     :ivar url: its page, with the token
+    :ivar key: what those must know who cancel tasks
     """
 
     pid: int
     url: str
+    key: str = ""
 
 
 def _folder() -> Path:
     return state_folder("pools", host_name())
 
 
-def write(url: str) -> Path | None:
+def write(url: str, key: str) -> Path | None:
     """Write the record of a pool of this process; return its file, or None if there is no place for it."""
     try:
         path = _folder() / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         with open(create(path, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"pid": os.getpid(), "url": url}, file)
+            json.dump({"pid": os.getpid(), "url": url, "key": key}, file)
     except (CredentialsError, OSError) as exc:  # a program does not fail because nobody can look
         logging.getLogger("woolexec").info("woolexec top will not find this pool: %s", exc)
         return None
@@ -59,7 +62,7 @@ def records() -> list[PoolRecord]:
         try:
             with open(open_to_read(path), encoding="utf-8") as file:
                 data = json.load(file)
-            record = PoolRecord(int(data["pid"]), str(data["url"]))
+            record = PoolRecord(int(data["pid"]), str(data["url"]), str(data.get("key", "")))
         except (OSError, ValueError, KeyError, TypeError):  # it has just ended, or is being written
             continue
         if is_running(record.pid):

@@ -1,9 +1,9 @@
-"""The frames with which a peer tells an operator what it does; links only, and apart from those that workers import."""
+"""The frames of operators, who see what a peer does and end tasks; links only, and not imported by workers."""
 
 from __future__ import annotations
 
 from woolexec.wire.frames import Frame
-from woolexec.wire.protobuf import FIXED64, STRING, STRINGS, UINT
+from woolexec.wire.protobuf import BOOL, FIXED64, STRING, STRINGS, UINT
 
 
 class Status(Frame, number=47):
@@ -20,3 +20,19 @@ class Stated(Frame, number=48):
     client: tuple[str, ...] = STRINGS(3)
     left_out: int = UINT(4)
     refused: str = STRING(5)
+
+
+class CancelTask(Frame, number=49):
+    """End a task of any client, by force."""
+
+    request: int = FIXED64(1)
+    task: int = FIXED64(2)
+    pid: int = UINT(3)
+
+
+class TaskCancelled(Frame, number=50):
+    """The answer: whether it ran until now."""
+
+    request: int = FIXED64(1)
+    done: bool = BOOL(2)
+    refused: str = STRING(3)

@@ -1,10 +1,11 @@
-"""Asks a peer what it does, over a link of its own: `woolexec stack ADDRESS` and `woolexec top ADDRESS`."""
+"""Asks a peer what it does, over links of their own: `woolexec stack ADDRESS` and `woolexec top ADDRESS`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,14 +15,16 @@ from woolexec.errors import PeerRefusedError, ProtocolError
 from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.security.handshake import Caller
+from woolexec.mesh.security.handshake import DRAINING, Caller
 from woolexec.printable import printable
 from woolexec.statistics import Statistics
 from woolexec.wire.fast_frames import decode
-from woolexec.wire.frames import Inspect, Inspected, encode
-from woolexec.wire.status_frames import Stated, Status
+from woolexec.wire.frames import Inspect, Inspected, Stop, encode
+from woolexec.wire.status_frames import CancelTask, Stated, Status, TaskCancelled
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     from woolexec.mesh.security.credentials import Credentials
 
 _GREETING = 10.0
@@ -30,7 +33,8 @@ _GREETING = 10.0
 _MORE = 2.0
 """Seconds for the answer to arrive, beside those that the peer may take."""
 
-Answer = TypeVar("Answer", Inspected, Stated)
+Answer = TypeVar("Answer", Inspected, Stated, TaskCancelled)
+Told = TypeVar("Told")
 
 
 async def ask(address: str, credentials: Credentials, seconds: float) -> tuple[Stacks, int]:
@@ -41,9 +45,7 @@ async def ask(address: str, credentials: Credentials, seconds: float) -> tuple[S
     :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
     :raises CredentialsError: if a certificate file cannot be read
     """
-    question = Inspect(request=_number(), seconds=seconds, all=True)
-    frame = await _answer(address, credentials, seconds, question, Inspected)
-    return Stacks(stacks_of(frame, address)), frame.left_out
+    return await _ask_once(address, credentials, lambda questions: questions.stacks(seconds))
 
 
 async def ask_status(
@@ -56,15 +58,7 @@ async def ask_status(
     :raises PeerRefusedError: if it cannot be reached, or does not answer, or we may not see them
     :raises CredentialsError: if a certificate file cannot be read
     """
-    frame = await _answer(address, credentials, seconds, Status(request=_number()), Stated)
-    try:
-        found = [
-            (printable(client, 200), statistics_in(text))
-            for text, client in zip(frame.statistics, frame.client, strict=True)
-        ]
-    except ValueError as exc:
-        raise PeerRefusedError(f"the answer makes no sense: {printable(str(exc), 200)}") from exc
-    return found, frame.left_out
+    return await _ask_once(address, credentials, lambda questions: questions.status(seconds))
 
 
 def statistics_in(text: str) -> Statistics:
@@ -95,36 +89,97 @@ def _number() -> int:
     return int.from_bytes(os.urandom(8), "big") | 1
 
 
-async def _answer(
-    address: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer]
-) -> Answer:
-    return await at_any(address, partial(_answer_at, address, credentials, seconds, question, kind))
+class Questions:
+    """
+    A link to a peer on which questions are asked, one after the other; made by `open_questions`.
 
+    :param stream: the stream of frames
+    """
 
-async def _answer_at(
-    address: str, credentials: Credentials, seconds: float, question: Inspect | Status, kind: type[Answer], at: str
-) -> Answer:
-    grpc = load_grpc()
-    try:
-        async with asyncio.timeout(_GREETING) as limit, open_channel(address, credentials, at=at) as channel:
-            _, opening = await greet(channel, Caller(credentials.token))
-            stream, _ = await open_link(channel, opening)
-            try:
-                limit.reschedule(asyncio.get_running_loop().time() + seconds + _MORE)
-                await stream.write(encode(question))
-                arriving = Arriving()
-                while (data := await stream.read()) is not grpc.aio.EOF:
-                    for frame in decode(arriving.batch(data), 0):
+    def __init__(self, stream: Any, address: str) -> None:
+        self._stream, self._address = stream, address
+        self._arriving = Arriving()
+
+    async def stacks(self, seconds: float) -> tuple[Stacks, int]:
+        """Ask for the tasks of all clients: see `ask`."""
+        frame = await self._answer(Inspect(request=_number(), seconds=seconds, all=True), Inspected, seconds)
+        return Stacks(stacks_of(frame, self._address)), frame.left_out
+
+    async def status(self, seconds: float) -> tuple[list[tuple[str, Statistics]], int]:
+        """Ask for the statistics of all clients: see `ask_status`."""
+        frame = await self._answer(Status(request=_number()), Stated, seconds)
+        with _translated():
+            found = zip(frame.statistics, frame.client, strict=True)
+            return [(printable(client, 200), statistics_in(text)) for text, client in found], frame.left_out
+
+    async def cancel(self, task: int, pid: int, seconds: float) -> bool:
+        """
+        Cancel a task that a worker there runs, by force; return whether it ran until now.
+
+        :raises PeerRefusedError: if the peer does not answer, or we may not do that
+        """
+        question = CancelTask(request=_number(), task=task, pid=pid)
+        return (await self._answer(question, TaskCancelled, seconds)).done
+
+    async def _answer(self, question: Inspect | Status | CancelTask, kind: type[Answer], seconds: float) -> Answer:
+        """
+        Return the answer to a question.
+
+        :param seconds: the time that the peer may take
+        :raises PeerRefusedError: if there is none, or we may not see that
+        """
+        with _translated():
+            async with asyncio.timeout(seconds + _MORE):
+                await self._stream.write(encode(question))
+                while (data := await self._stream.read()) is not load_grpc().aio.EOF:
+                    for frame in decode(self._arriving.batch(data), 0):
+                        if isinstance(frame, Stop):
+                            raise PeerRefusedError(DRAINING)
                         if isinstance(frame, kind) and frame.request == question.request:
                             if frame.refused:
                                 raise PeerRefusedError(printable(frame.refused, 1000))
                             return frame
-            finally:
-                stream.cancel()
+        raise PeerRefusedError("the peer has ended the link")
+
+
+async def open_questions(address: str, credentials: Credentials) -> tuple[Questions, AsyncExitStack]:
+    """
+    Open a link to a peer, on which it can be asked.
+
+    :return: the link, and what closes it
+    :raises PeerRefusedError: if it cannot be reached, or refuses us
+    :raises CredentialsError: if a certificate file cannot be read
+    """
+    return await at_any(address, partial(_open_at, address, credentials))
+
+
+async def _open_at(address: str, credentials: Credentials, at: str) -> tuple[Questions, AsyncExitStack]:
+    with _translated():
+        async with asyncio.timeout(_GREETING), AsyncExitStack() as stack:
+            channel = await stack.enter_async_context(open_channel(address, credentials, at=at))
+            _, opening = await greet(channel, Caller(credentials.token))
+            stream, _ = await open_link(channel, opening)
+            stack.callback(stream.cancel)
+            return Questions(stream, address), stack.pop_all()
+    raise AssertionError  # for those who check types: `_translated` passes nothing over
+
+
+async def _ask_once(
+    address: str, credentials: Credentials, ask: Callable[[Questions], Awaitable[tuple[Told, int]]]
+) -> tuple[Told, int]:
+    questions, link = await open_questions(address, credentials)
+    async with link:
+        return await ask(questions)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise PeerRefusedError for all that goes wrong at the other end, or on the way."""
+    try:
+        yield
     except TimeoutError as exc:
         raise PeerRefusedError("no answer in time") from exc
-    except grpc.RpcError as exc:
+    except load_grpc().RpcError as exc:
         raise PeerRefusedError(said_in(exc)) from exc
     except (ProtocolError, ValueError) as exc:
-        raise PeerRefusedError(f"the answer makes no sense: {exc}") from exc
-    raise PeerRefusedError("the peer has ended the link")
+        raise PeerRefusedError(f"the answer makes no sense: {printable(str(exc), 200)}") from exc

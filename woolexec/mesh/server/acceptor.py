@@ -227,8 +227,11 @@ class Acceptor:
         """Admit nobody, and tell clients to send no more calls."""
         self.is_open = False
         self.tenants.close()
-        for served in self.served:
-            served.say_goodbye()
+        for served, task in self.served.items():
+            if served.inspections.is_of_operator:  # it may stay without end, and has nothing to finish
+                served.refuse(task, DRAINING)
+            else:
+                served.say_goodbye()
 
     def close(self) -> None:
         """End all links."""

@@ -1,5 +1,5 @@
 """
-What a client may see of the tasks at a peer: its own; all, if it is an operator.
+What a client may see of the tasks at a peer: its own; all, if it is an operator, who may also end them.
 
 An operator has a certificate of that role, or comes over the peer's Unix socket, which only its own user can open.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from woolexec.engine.stack_frames import frame_of
 from woolexec.wire.frames import Inspect, encode
-from woolexec.wire.status_frames import Stated, Status
+from woolexec.wire.status_frames import CancelTask, Stated, Status, TaskCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from woolexec.wire.protobuf import Message
 
 NOT_ALLOWED = (
-    "tasks of others are shown to operators alone: with a certificate of `woolexec certs issue operator`, or as the "
+    "tasks of others are for operators alone: with a certificate of `woolexec certs issue operator`, or as the "
     "peer's own user over its Unix socket"
 )
 
@@ -60,19 +60,30 @@ class Inspections:
         self._engine, self._outbox, self._everybody = engine, outbox, everybody
         self._waiting: list[int] = []
         self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
+        self.is_of_operator = False
+        """It was asked about the tasks of all clients, as no pool does: somebody looks, and nobody waits for tasks."""
 
     @property
     def handlers(self) -> dict[type[Message], Callable[..., Any]]:
         """What it does with frames."""
-        return {Inspect: self._inspect, Status: self._status}
+        return {Inspect: self._inspect, Status: self._status, CancelTask: self._cancel}
 
     def _status(self, frame: Status) -> None:
+        self.is_of_operator = True
         if self._everybody is None:
             self._outbox.put(encode(Stated(request=frame.request, refused=NOT_ALLOWED)))
         else:
             self._reports.ask(self._engine, self._outbox, frame)
 
+    def _cancel(self, frame: CancelTask) -> None:
+        self.is_of_operator = True
+        if self._everybody is None:
+            self._outbox.put(encode(TaskCancelled(request=frame.request, refused=NOT_ALLOWED)))
+        else:
+            self._reports.cancel(self._engine, self._outbox, frame)
+
     def _inspect(self, frame: Inspect) -> None:
+        self.is_of_operator = self.is_of_operator or frame.all
         if frame.all and self._everybody is None:
             answer = frame_of((), frame.request)
             answer.refused = NOT_ALLOWED

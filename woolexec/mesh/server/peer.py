@@ -183,8 +183,8 @@ class Peer:
 
     @property
     def clients(self) -> int:
-        """The number of clients that are linked now."""
-        return len(self._acceptor.served)
+        """The number of clients that are linked now, without those that only look."""
+        return sum(not each.inspections.is_of_operator for each in tuple(self._acceptor.served))
 
     @property
     def ended(self) -> bool:

@@ -1,14 +1,21 @@
-"""What a peer does for each client, told to operators: made once for all who ask, at most ten times a second."""
+"""
+What a peer does for each client, told to operators: made once for all who ask, at most ten times a second.
+
+Operators end tasks as well.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from woolexec.printable import printable
 from woolexec.wire.frames import encode
-from woolexec.wire.status_frames import Stated, Status
+from woolexec.wire.status_frames import CancelTask, Stated, Status, TaskCancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.outbox import Outbox
     from woolexec.statistics import Statistics
 
+_log = logging.getLogger("woolexec.peer")
+
 _PAUSE = 0.1
 """Minimum time between two answers that are made, in seconds; others get what was made last."""
 
@@ -24,7 +33,7 @@ _SHARE = 0.04
 """Maximum share of the time in which answers are made: those that take long are made less often."""
 
 _WAITING = 64
-"""Maximum number of questions that wait for an answer; others are not answered."""
+"""Maximum number of questions, and of tasks to be ended, that wait; others are not answered."""
 
 _FUNCTIONS, _WORKERS = 100, 500
 """Maximum number of functions and of workers of one client in an answer."""
@@ -46,6 +55,7 @@ class StatusReports:
     ) -> None:
         self._everybody, self._tell = everybody, tell
         self._waiting: list[tuple[Hosted, Outbox, int]] = []
+        self._ends = 0  # the number of tasks that are to be ended
         self._made = Stated()
         self._until = 0.0
 
@@ -55,6 +65,25 @@ class StatusReports:
             self._waiting.append((engine, outbox, frame.request))
         if len(self._waiting) == 1:
             self._tell(self._answer)
+
+    def cancel(self, engine: Hosted, outbox: Outbox, frame: CancelTask) -> None:
+        """End a task of any client, and say whether it ran."""
+        if self._ends < _WAITING:
+            self._ends += 1
+            self._tell(partial(self._cancel, engine, outbox, frame))
+
+    def _cancel(self, engine: Hosted, outbox: Outbox, frame: CancelTask) -> None:
+        self._ends -= 1
+        everybody = self._everybody()
+        done = False
+        for each, client in everybody:
+            if each.links.end_task(frame.task, frame.pid):
+                done, about = True, (frame.task, frame.pid, printable(client, 200))
+                operator = next((printable(name, 200) for other, name in everybody if other is engine), "an operator")
+                _log.info("%s has ended task %d in worker %d, of %s", operator, *about)
+                break
+        outbox.put(encode(TaskCancelled(request=frame.request, done=done)))
+        engine.wake()
 
     def _answer(self) -> None:
         began = monotonic()

@@ -1,0 +1,31 @@
+"""Ends one task that somebody who looks at the pool has chosen, by the number under which `stacks` lists it."""
+
+from __future__ import annotations
+
+from woolexec.engine.stacks import running
+from woolexec.futures.call_future import Nobody
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from woolexec.engine.rounds import Rounds
+
+
+def end_task(rounds: Rounds, number: int, pid: int) -> bool:
+    """
+    Cancel a task that runs in a worker here, by force; in the engine's thread.
+
+    :param pid: the process of the worker
+    :return: False if it does not run there, or has just ended
+    """
+    rounds.dispatcher.take_inbox()
+    rounds.dispatcher.revoke_permits()  # a call that was sent under one is not known before
+    for worker in [each for each in rounds.supervisor.workers.values() if each.pid == pid]:
+        for call, _ in running(worker, 0.0):
+            receiver = call.receiver
+            if call.number == number and not isinstance(receiver, Nobody):  # that of one that has been cancelled
+                ended: list[bool] = []
+                rounds.cancellation.cancel(call, ended.append, force=True)
+                if ended[0]:
+                    receiver.deliver_failure(call, None)
+                return ended[0]
+    return False
