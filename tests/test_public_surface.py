@@ -176,7 +176,16 @@ def test_importing_the_package_and_using_a_local_pool_loads_no_network_library()
     assert ran.stdout == "[]\n", ran.stderr
 
 
-HEAVY = ["asyncio", "concurrent.futures.process", "dataclasses", "inspect", "multiprocessing", "random", "subprocess"]
+HEAVY = [
+    "asyncio",
+    "concurrent.futures.process",
+    "dataclasses",
+    "inspect",
+    "multiprocessing",
+    "random",
+    "signal",
+    "subprocess",
+]
 
 
 def test_a_pool_is_made_without_what_takes_long_to_import():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from time import monotonic
 
 from woolexec import errors
@@ -75,6 +74,8 @@ def describe_exit(exitcode: int | None) -> str:
         return "was lost"
     if exitcode >= 0:
         return f"exited with code {exitcode}"
+    import signal  # it takes long to import
+
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:
