@@ -7,8 +7,9 @@ from functools import partial
 import anyio
 import pytest
 
+from woolexec.api.ambient import ambient
 from woolexec.api.options_view import EngineExecutor, OptionsView
-from woolexec.api.task_executor import ambient, current_executor
+from woolexec.api.task_executor import current_executor
 from woolexec.core.call import Function
 from woolexec.futures.call_future import CallFuture
 

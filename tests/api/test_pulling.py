@@ -12,9 +12,8 @@ from woolexec.api import pulling
 from woolexec.core.call import AT_ONCE, GENTLY
 from woolexec.errors import WorkerLostError
 from woolexec.futures.loop_waiters import checkpoint, mailbox_here
-from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.exceptions import SHUT, dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
-from woolexec.worker.job import SHUT
 
 SOON = 20
 

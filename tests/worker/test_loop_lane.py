@@ -9,12 +9,11 @@ import pytest
 import trio
 
 from tests.worker.lanes import SOON, job, on_loop, running
-from woolexec.wire.exceptions import dump_failure, load_failure
+from woolexec.wire.exceptions import SHUT, dump_failure, load_failure
 from woolexec.wire.frames import Cancel, Close, Next, Raise, Return, Send, Started, Throw, Yield
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker.asyncio_lane import AsyncioLane
-from woolexec.worker.job import SHUT
 from woolexec.worker.loop_lane import FEW
 from woolexec.worker.trio_lane import TrioLane
 

@@ -3,11 +3,10 @@ import threading
 import pytest
 
 from tests.worker.lanes import SOON, Engine, Reading, job
-from woolexec.wire.exceptions import dump_failure, load_failure
+from woolexec.wire.exceptions import SHUT, dump_failure, load_failure
 from woolexec.wire.frames import Cancel, Close, Next, Raise, Return, Send, Started, Throw, Yield
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
-from woolexec.worker.job import SHUT
 from woolexec.worker.thread_lane import ThreadLane
 
 

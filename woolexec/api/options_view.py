@@ -7,7 +7,6 @@ from concurrent.futures import wait
 from woolexec.api.map import map_chunks
 from woolexec.api.map_batches import FutureSender
 from woolexec.api.pool_executor import PoolExecutor
-from woolexec.api.task_executor import current_executor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,6 +195,8 @@ class EngineExecutor(PoolExecutor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pool that is pickled with a task becomes, in the worker, the pool that the task runs in.
+        from woolexec.api.task_executor import current_executor
+
         return current_executor, ()
 
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from woolexec.core.call import AT_ONCE
 from woolexec.wire import context_vars
-from woolexec.wire.exceptions import as_exception, dump_failure
+from woolexec.wire.exceptions import SHUT, as_exception, dump_failure
 from woolexec.wire.frames import Cancel, Close, Next, Send, Throw
 from woolexec.wire.payload import attach
 from woolexec.wire.pickling import Pickled, dumps_value
 from woolexec.wire.unpickling import Untrusted, loads
-from woolexec.worker.job import SHUT
 
 if TYPE_CHECKING:
     from woolexec.futures.latch import Latch, Sleeper

@@ -7,8 +7,7 @@ meanwhile, so recursion may be deeper than the number of workers.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
+from woolexec.api.ambient import ambient
 from woolexec.api.nested_submission import submission
 from woolexec.api.pool_executor import PoolExecutor
 from woolexec.worker import nested_tasks
@@ -46,10 +45,6 @@ class NestedExecutor(PoolExecutor):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return current_executor, ()
-
-
-ambient: ContextVar[PoolExecutor | None] = ContextVar("woolexec_ambient", default=None)
-"""The pool of the innermost ``with`` or ``async with`` block around the running code."""
 
 
 def current_executor() -> PoolExecutor:

@@ -21,9 +21,8 @@ from woolexec.engine.supervisor import GRACE
 from woolexec.futures.call_future import Nobody
 from woolexec.futures.latch import Latch
 from woolexec.platform.posix import SIGKILL, is_stopped
-from woolexec.wire.exceptions import types_of
+from woolexec.wire.exceptions import SHUT, types_of
 from woolexec.wire.frames import Cancel, Close
-from woolexec.worker.job import SHUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

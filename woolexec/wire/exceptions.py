@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
 
+SHUT = "this stream was closed by the shutdown of its pool"
+
 _TEXT_LIMIT = 10_000
 _TRACEBACK_LIMIT = 100_000
 _DEPTH_LIMIT = 40

@@ -187,8 +187,6 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"
 
-SHUT = "this stream was closed by the shutdown of its pool"
-
 
 _NUMBERS = frozenset({type(None), bool, int, float})
 

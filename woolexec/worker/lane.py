@@ -23,14 +23,14 @@ from time import monotonic
 
 from woolexec.wire import context_vars
 from woolexec.wire.atoms import SAFE
-from woolexec.wire.exceptions import dump_failure
+from woolexec.wire.exceptions import SHUT, dump_failure
 from woolexec.wire.fast_frames import encode_yield
 from woolexec.wire.frames import Cancel, Close, Started, Yield, encode
 from woolexec.wire.payload import File, attach
 from woolexec.wire.pickling import Pickled, dumps, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import PICKLING, SHUT, Job, dumps_span
+from woolexec.worker.job import PICKLING, Job, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from time import monotonic, sleep
 from types import AsyncGeneratorType, CoroutineType
 
 from woolexec.wire import context_vars
-from woolexec.wire.exceptions import load_failure
+from woolexec.wire.exceptions import SHUT, load_failure
 from woolexec.wire.frames import Cancel, Close, Send, Throw
 from woolexec.wire.payload import File
 from woolexec.wire.stack_area import A_LOOP
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import PICKLING, SHUT, UNPICKLING, Job
+from woolexec.worker.job import PICKLING, UNPICKLING, Job
 from woolexec.worker.lane import NOTHING, Commands, Lane, Outlet
 
 TYPE_CHECKING = False
