@@ -132,3 +132,21 @@ def size_text(number: float) -> str:
             return f"{number:.4g} {unit}"
         number /= 1024
     return f"{number:.4g} TiB"
+
+
+def check_map(
+    chunksize: int | None, buffersize: int | None, timeout: float | None = None
+) -> tuple[int | None, int | None, float | None]:
+    """
+    Check the arguments of a map, as the standard library does; return them as plain numbers.
+
+    :raises ValueError: for a size below 1, or a time that is NaN
+    :raises TypeError: for a size that is not an integer, or a time that is not a number
+    """
+    if chunksize is not None:
+        chunksize = count("chunksize", chunksize, "an integer or None")
+    if buffersize is not None:
+        buffersize = integer("buffersize", buffersize, "an integer or None")
+        if buffersize < 1:
+            raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
+    return chunksize, buffersize, seconds("timeout", timeout)

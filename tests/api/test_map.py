@@ -8,8 +8,9 @@ from collections.abc import Generator
 import pytest
 
 from tests.memory import chunks, without_collector
-from woolexec.api.map import check_map, map_chunks
+from woolexec.api.map import map_chunks
 from woolexec.api.map_batches import Board, ChunkSender, Unit
+from woolexec.checks import check_map
 from woolexec.core.call import Function
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import dumps

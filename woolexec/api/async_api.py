@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 
-from woolexec.api.map import check_map
-from woolexec.checks import integer
+from woolexec.checks import check_map, integer
 from woolexec.futures.awaiting import outcome
 from woolexec.futures.call_future import CallFuture
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from functools import partial
 
 from woolexec.api.async_api import AsyncFace
-from woolexec.api.map import check_map
+from woolexec.checks import check_map
 from woolexec.options import WithOptions
 
 TYPE_CHECKING = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from functools import partial
 
-from woolexec.api.map_batches import ChunkSender
 from woolexec.api.submission import Submission
 from woolexec.core.call import Call
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN, FORKED_CHILD
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from woolexec.api.inputs import Holder
+    from woolexec.api.map_batches import ChunkSender
     from woolexec.core.call import Function
     from woolexec.data.store import Store
     from woolexec.engine.engine import Engine
@@ -159,6 +159,8 @@ class EngineSubmission(Submission):
         :param is_fixed: the chunks are not split
         :param star: each item is a tuple of arguments
         """
+        from woolexec.api.map_batches import ChunkSender  # not before somebody maps
+
         context = context_vars.capture(function.name)
         sender = ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
         sender.shown_in = getattr(self.future(), "shown_in", None)

@@ -24,7 +24,6 @@ from time import monotonic
 
 from woolexec.api.map_batches import Board, Unit
 from woolexec.api.map_parts import Failed, part_in, raise_for_item, value_of, with_item
-from woolexec.checks import count, integer, seconds
 from woolexec.core.batching import next_pickle
 from woolexec.wire.exceptions import as_exception
 
@@ -310,21 +309,3 @@ def _taking(
         return value
 
     return take
-
-
-def check_map(
-    chunksize: int | None, buffersize: int | None, timeout: float | None = None
-) -> tuple[int | None, int | None, float | None]:
-    """
-    Check the arguments of a map, as the standard library does; return them as plain numbers.
-
-    :raises ValueError: for a size below 1, or a time that is NaN
-    :raises TypeError: for a size that is not an integer, or a time that is not a number
-    """
-    if chunksize is not None:
-        chunksize = count("chunksize", chunksize, "an integer or None")
-    if buffersize is not None:
-        buffersize = integer("buffersize", buffersize, "an integer or None")
-        if buffersize < 1:
-            raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
-    return chunksize, buffersize, seconds("timeout", timeout)

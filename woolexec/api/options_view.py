@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import wait
 
-from woolexec.api.map import map_chunks
-from woolexec.api.map_batches import FutureSender
 from woolexec.api.pool_executor import PoolExecutor
 
 TYPE_CHECKING = False
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.api.gated_map import GatedSender
     from woolexec.api.map_async import AsyncMap, Settings
-    from woolexec.api.map_batches import ChunkSender
+    from woolexec.api.map_batches import ChunkSender, FutureSender
     from woolexec.core.call import Function
     from woolexec.core.task_stack import Stacks
     from woolexec.futures.call_future import CallFuture
@@ -54,6 +52,8 @@ class EngineExecutor(PoolExecutor):
         sender = submission.chunk_sender(
             function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
         )
+        from woolexec.api.map import map_chunks  # not before somebody maps
+
         return map_chunks(sender, iterables, chunksize=chunksize, **how)
 
     def _map_async(self, fn: Any, iterables: Any, settings: Settings) -> AsyncMap[Any]:
@@ -71,6 +71,8 @@ class EngineExecutor(PoolExecutor):
         submission, options = self._submission, self._options
         function = submission.function(fn, options)
         if _goes_by_calls(function, options):
+            from woolexec.api.map_batches import FutureSender
+
             return self._through_gate(FutureSender(lambda args: self._start(fn, args, {}), star=star))
         return submission.chunk_sender(function, options, self._check, is_fixed=chunksize is not None, star=star)
 
