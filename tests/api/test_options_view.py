@@ -7,8 +7,8 @@ from functools import partial
 import anyio
 import pytest
 
-from woolexec.api.ambient import ambient
 from woolexec.api.options_view import EngineExecutor, OptionsView
+from woolexec.api.pool_executor import ambient
 from woolexec.api.task_executor import current_executor
 from woolexec.core.call import Function
 from woolexec.futures.call_future import CallFuture

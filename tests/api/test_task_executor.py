@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, wait
 
 import pytest
 
-from woolexec.api.ambient import ambient
+from woolexec.api.pool_executor import ambient
 from woolexec.api.task_executor import NestedExecutor, current_executor
 from woolexec.futures.latch import Latch
 from woolexec.wire.pickling import dumps

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from woolexec.api.ambient import ambient
 from woolexec.api.options_view import EngineExecutor
+from woolexec.api.pool_executor import ambient
 from woolexec.checks import seconds
 from woolexec.platform.posix import SIGKILL, SIGTERM
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from woolexec.api.base_executor import BaseExecutor
 
 TYPE_CHECKING = False
@@ -44,3 +46,7 @@ class PoolExecutor(BaseExecutor):
     def _new_actor(self, options: TaskOptions | None, cls: Any) -> Any:
         """Return what makes the calls of a new actor; their types are not known here."""
         raise NotImplementedError
+
+
+ambient: ContextVar[PoolExecutor | None] = ContextVar("woolexec_ambient", default=None)
+"""The pool of the innermost ``with`` or ``async with`` block around the running code."""

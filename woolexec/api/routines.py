@@ -14,7 +14,7 @@ from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from woolexec.api.ambient import ambient
+from woolexec.api.pool_executor import ambient
 from woolexec.api.task_executor import current_executor
 from woolexec.worker import nested_tasks
 

@@ -7,9 +7,8 @@ meanwhile, so recursion may be deeper than the number of workers.
 
 from __future__ import annotations
 
-from woolexec.api.ambient import ambient
 from woolexec.api.nested_submission import submission
-from woolexec.api.pool_executor import PoolExecutor
+from woolexec.api.pool_executor import PoolExecutor, ambient
 from woolexec.worker import nested_tasks
 
 TYPE_CHECKING = False
