@@ -3,6 +3,7 @@ import contextlib
 import itertools
 import os
 import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, current_executor
 from woolexec.engine import recorder as recorder_module
 from woolexec.engine.peer_runs import report_runs
-from woolexec.engine.recorder import LOST, RAISED, RETURNED, RUNS
+from woolexec.engine.recorder import LOST, RAISED, RETURNED, RUNS, Recorder, Run
 
 
 @contextlib.contextmanager
@@ -87,6 +88,18 @@ def test_runs_in_the_main_thread_of_a_worker_do_not_overlap(pool):
     for pid in {run.where.pid for run in runs}:
         lane = sorted((run.began, run.ended) for run in runs if run.where.pid == pid)
         assert all(first[1] <= second[0] for first, second in itertools.pairwise(lane))
+
+
+def test_a_run_that_was_read_late_does_not_overlap_the_next_one():
+    runs = []
+    recorder = Recorder(None, runs.append)
+    # At 10 the second one had ended as well, and its outcome was not there yet.
+    worker = Mock(is_closed=False, page=Mock(started=2, since=9.0), candidate=None)
+    for number, now in ((1, 10.0), (2, 11.0)):
+        recorder._batch = [(Run(number, "nap", 0, 0.0, 0.0, worker, 0, None, (), False), 0.5)]
+        recorder._lay_out(worker, now)
+    first, second = runs
+    assert first.ended <= second.began <= second.ended <= 11.0
 
 
 def test_a_run_is_recorded_when_it_ran(pool):

@@ -245,8 +245,9 @@ class Recorder:
                 ended = run.began
         for run, _ in self._batch:
             if not (run.is_lane or run.waited):
-                run.began = min(max(run.began, self._last.get(worker, 0.0)), run.ended)
-                self._last[worker] = run.ended
+                # The one before may have been read so late that this one, whose start is known, had ended by then.
+                run.began = max(run.began, self._last.get(worker, 0.0))
+                run.ended = self._last[worker] = max(run.ended, run.began)
             self._emit(run, run.began, run.ended, run.outcome)
 
     def _finished(self, original: Callable[..., Call | None], place: Place, number: int, seconds: float) -> Call | None:
