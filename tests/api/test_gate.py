@@ -4,6 +4,7 @@ import asyncio
 import random
 import sys
 import threading
+from collections import deque
 from contextlib import contextmanager
 
 import pytest
@@ -101,6 +102,25 @@ def test_thread_of_callbacks_never_waits():
     thread.start()
     thread.join(SOON)
     assert gate.count == 2
+
+
+class Interrupting(deque):
+    """A line in which Ctrl-C comes before whoever is new there sleeps."""
+
+    def append(self, turn):
+        super().append(turn)
+        raise KeyboardInterrupt
+
+
+def test_interrupt_before_the_wait_leaves_nobody_in_the_line():
+    gate = Gate(1)
+    gate.enter()
+    gate._line = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        gate.enter()
+    assert not gate._line
+    gate.leave()
+    assert gate.count == 0
 
 
 def test_event_loop_is_told_instead_of_stopped():

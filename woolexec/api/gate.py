@@ -119,12 +119,11 @@ class Gate:
             )
         sleeper = threading.Lock()  # held until it is this thread's turn
         sleeper.acquire()
-        turn = self._line_up(count, sleeper)
-        if turn.has_entered:
-            return
+        turn = _Turn(count, sleeper)
         try:
-            sleeper.acquire()
-        except BaseException:  # Ctrl-C
+            if self._line_up(turn):
+                sleeper.acquire()
+        except BaseException:  # Ctrl-C, also before it sleeps
             self._leave_line(turn)
             raise
 
@@ -135,11 +134,10 @@ class Gate:
         if self._is_forked():
             raise RuntimeError(FORKED_CHILD)
         waiter = make_waiter()
-        turn = self._line_up(count, waiter)
-        if turn.has_entered:
-            return
+        turn = _Turn(count, waiter)
         try:
-            await waiter.wait()
+            if self._line_up(turn):
+                await waiter.wait()
         except BaseException:
             self._leave_line(turn)
             raise
@@ -184,14 +182,13 @@ class Gate:
         with self._lock:
             self._count += count
 
-    def _line_up(self, count: int, sleeper: Sleeper) -> _Turn:
-        turn = _Turn(count, sleeper)
+    def _line_up(self, turn: _Turn) -> bool:
+        """Let in, or put into the line; return whether it must wait."""
         with self._lock:
-            if self.try_to_enter(count):
-                turn.has_entered = True
-            else:
+            turn.has_entered = self.try_to_enter(turn.count)
+            if not turn.has_entered:
                 self._line.append(turn)
-        return turn
+            return not turn.has_entered
 
     # -- leaving ------------------------------------------------------------------------------------------------
 
@@ -215,11 +212,9 @@ class Gate:
     def _leave_line(self, turn: _Turn) -> None:
         """Give up a wait; others may be next now."""
         with self._lock:
-            if turn.has_entered:
-                count = turn.count
-            else:
+            count = turn.count if turn.has_entered else 0
+            if turn in self._line:  # else it was interrupted before it stood there
                 self._line.remove(turn)
-                count = 0
         self.leave(count)
 
     def close(self) -> None:
