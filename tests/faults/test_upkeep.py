@@ -101,11 +101,17 @@ def test_largest_worker_is_ended_before_the_kernel_ends_one_in_a_full_cgroup(run
 # -- idle workers ------------------------------------------------------------------------------------------------------
 
 
-def test_idle_workers_leave_and_come_back():
-    with PeerPoolExecutor(2, idle_timeout=0.2, min_workers=1) as pool:
-        assert len({each.result(SOON) for each in [pool.submit(upkeep.nap, 0.2) for _ in range(2)]}) == 2
+def both(pool, folder):
+    """Return the ids of two workers that ran at the same time."""
+    folder.mkdir()
+    return {each.result(SOON) for each in [pool.submit(tasks.meet, folder, 2) for _ in range(2)]}
+
+
+def test_idle_workers_leave_and_come_back(tmp_path):
+    with PeerPoolExecutor(2, idle_timeout=0.05, min_workers=1) as pool:
+        assert len(both(pool, tmp_path / "first")) == 2
         assert eventually(lambda: len(pool._processes) == 1)
-        assert len({each.result(SOON) for each in [pool.submit(upkeep.nap, 0.2) for _ in range(2)]}) == 2
+        assert len(both(pool, tmp_path / "then")) == 2
 
 
 @pytest.mark.slow
@@ -123,9 +129,9 @@ def test_all_idle_workers_may_leave_and_a_running_one_stays(tmp_path):
 # -- finalizers --------------------------------------------------------------------------------------------------------
 
 
-def test_finalizer_runs_at_shutdown_in_each_worker(journal):
+def test_finalizer_runs_at_shutdown_in_each_worker(journal, tmp_path):
     with PeerPoolExecutor(2, finalizer=upkeep.Leaver(journal)) as pool:
-        pids = {each.result(SOON) for each in [pool.submit(upkeep.nap, 0.2) for _ in range(2)]}
+        pids = both(pool, tmp_path / "both")
     assert {*map(int, tasks.notes(journal))} == pids
 
 

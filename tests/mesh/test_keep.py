@@ -525,11 +525,16 @@ def test_lost_value_is_made_again_if_its_task_may_be(tmp_path, two, made_at, opt
 
 def test_its_lost_inputs_are_made_again_first(tmp_path, two, made_at):
     with joined(*two, timeout=PATIENCE) as pool:
-        first, home, _ = made_at(pool, note_and_make, tmp_path / "first", idempotent=True)
+        first, home, other = made_at(pool, note_and_make, tmp_path / "first", idempotent=True)
+        # Idle, it would be given what home is slow to begin, and get the inputs.
+        busy = pool.with_options(at=other.name).submit(slow_ones, tmp_path / "busy")
+        eventually((tmp_path / "busy").exists)
         near = {"idempotent": True, "near": home.name}
         second, *_ = made_at(pool, note_and_make, tmp_path / "second", first, **near)
         third, at, _ = made_at(pool, note_and_make, tmp_path / "third", first, second, **near)
         assert at is home
+        (tmp_path / "busy").unlink()
+        wait([busy], PATIENCE)
         pool._engine._loop.tell(home.close)
         assert float(third.result(PATIENCE)[0]) == 4.0
         assert [(tmp_path / name).read_text() for name in ("first", "second", "third")] == ["xx"] * 3
