@@ -88,6 +88,7 @@ AT_EXIT = 120.0
 _failed = pytest.StashKey[bool]()
 _stderr = pytest.StashKey[TextIO]()
 _left_out = pytest.StashKey[int]()
+_here = pytest.StashKey[leaks.Snapshot | None]()  # what there was at the end of the test before
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,6 +124,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
 def pytest_unconfigure(config: pytest.Config) -> None:
     # What hangs at the interpreter's end hangs in no test.
     faulthandler.dump_traceback_later(AT_EXIT, exit=True, file=config.stash[_stderr])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    # Hundreds of modules are imported, all of which stay: to look for garbage among them took half of the time.
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -216,20 +227,38 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    _forget_what_is_here(fixturedef, request)
+
+
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    _forget_what_is_here(fixturedef, request)
+
+
+def _forget_what_is_here(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    """Look anew before the next test, for what several tests share is nobody's leak."""
+    if fixturedef.scope != "function":
+        request.config.stash[_here] = None
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     marker = request.node.get_closest_marker("leaks")
     if marker is not None:
+        request.config.stash[_here] = None
         if not (marker.kwargs.get("reason") or marker.args):
             pytest.fail("the mark 'leaks' needs a reason")
         yield
         return
-    before = leaks.Snapshot.take()
+    stash = request.config.stash
+    before = stash.get(_here, None) or leaks.Snapshot.take()
     yield
     # A failed test's frames are kept for the report and hold whatever they name: its own failure is the news.
     failed = request.node.stash.get(_failed, False)
-    left = leaks.left_behind(before, settle=0.2 if failed else leaks.SETTLE)
-    leaks.kill_new_processes(before)
+    left, stash[_here] = leaks.look(before, settle=0.2 if failed else leaks.SETTLE)
+    if left or failed:
+        leaks.clean_up(before)
+        stash[_here] = None
     if left and not failed:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
 

@@ -1,8 +1,9 @@
 """
-What a test may not leave behind: processes, threads, open files, mapped memory files, temporary files.
+What a test may not leave behind: processes, threads, open files, mapped memory files, temporary files, signal handlers.
 
 1. ``Snapshot.take()`` before the test notes what is there.
-2. ``left_behind(before)`` after it names what is new, once things have had ``SETTLE`` seconds to go away.
+2. ``left_behind(before)`` after it names what is new, once things have had ``SETTLE`` seconds to go away; ``look`` also
+   returns what is there then, with which the next test may begin.
 
 Processes are found by parent and by a mark in their environment, so that an orphan whose parent died is seen too.
 Where there is no ``/proc``, only threads and temporary files are looked at.
@@ -22,6 +23,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,9 @@ _run = f"{os.getpid()}-{uuid.uuid4().hex}"
 
 # They serve the whole test process, are started by the standard library at first use and end with it.
 _STDLIB_SERVANTS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+
+# All that a program, a server or an event loop may handle in its main thread; SIGALRM is the time limit of the tests.
+_HANDLED = tuple(getattr(signal, f"SIG{name}") for name in ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "CHLD"))
 
 
 def mark_this_run() -> None:
@@ -57,38 +62,48 @@ class Snapshot:
     # By their ids alone, as reading about each of all processes twice a test took a tenth of the whole run.
     processes: frozenset[int]
     threads: frozenset[threading.Thread]
-    files: Counter[str]
+    files: dict[int, str]
     memory: Counter[str]
     temporary: frozenset[str]
+    handlers: tuple[object, ...]
 
     @classmethod
     def take(cls) -> Snapshot:
         return cls(
             frozenset(_all_processes()),
             frozenset(threading.enumerate()),
-            Counter(_open_files().values()),
+            _open_files(),
             _memory_files(),
             frozenset(_temporary()),
+            tuple(map(signal.getsignal, _HANDLED)),
         )
 
 
 def left_behind(before: Snapshot, settle: float | None = None) -> list[str]:
     """Say what is here that was not there before; what is on its way out gets ``settle`` seconds (`SETTLE`)."""
-    leaks = _difference(before)
-    if not leaks:
-        return leaks
-    gc.collect()
-    deadline = time.monotonic() + (SETTLE if settle is None else settle)
-    pause = 0.001
-    while (leaks := _difference(before)) and time.monotonic() < deadline:
-        time.sleep(pause)
-        pause = min(pause * 2, 0.1)
-    return leaks
+    return look(before, settle)[0]
 
 
-def kill_new_processes(before: Snapshot) -> None:
-    """End what a failed test left running, so that the next one starts clean."""
-    for process in _new_processes(before):
+def look(before: Snapshot, settle: float | None = None) -> tuple[list[str], Snapshot]:
+    """Do as `left_behind`; return what is there as well."""
+    leaks, now = _difference(before)
+    if leaks:
+        gc.collect()
+        deadline = time.monotonic() + (SETTLE if settle is None else settle)
+        pause = 0.001
+        while (leaks := (found := _difference(before))[0]) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
+        now = found[1]
+    return leaks, now
+
+
+def clean_up(before: Snapshot) -> None:
+    """End what a failed test left running, and take its signal handlers away, so that the next one starts clean."""
+    for number, handler in zip(_HANDLED, before.handlers, strict=True):
+        if handler is not None and signal.getsignal(number) != handler:
+            signal.signal(number, handler)
+    for process in _new_processes(before, _all_processes()):
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
         if process.parent == os.getpid():
@@ -96,24 +111,28 @@ def kill_new_processes(before: Snapshot) -> None:
                 os.waitpid(process.pid, 0)
 
 
-def _difference(before: Snapshot) -> list[str]:
+def _difference(before: Snapshot) -> tuple[list[str], Snapshot]:
     drop_spares()  # a pool that several tests share keeps some of the memory files that it has sent
-    leaks = [str(process) for process in _new_processes(before)]
+    now = Snapshot.take()
+    leaks = [str(process) for process in _new_processes(before, now.processes)]
     leaks += [
         f"thread {thread.name!r} ({'daemon' if thread.daemon else 'not daemon'})"
-        for thread in threading.enumerate()
-        if thread not in before.threads
+        for thread in now.threads - before.threads
     ]
-    open_files = _open_files()
-    numbers = {target: fd for fd, target in open_files.items()}
+    numbers = {target: fd for fd, target in now.files.items()}
     leaks += [
         f"open file {numbers[target]} -> {described}" + (f" ({count} more than before)" if count > 1 else "")
-        for target, count in (Counter(open_files.values()) - before.files).items()
+        for target, count in (Counter(now.files.values()) - Counter(before.files.values())).items()
         if (described := _described(target)) is not None
     ]
-    leaks += [f"mapped memory file {name}" for name in _memory_files() - before.memory]
-    leaks += [f"temporary file {path}" for path in _temporary() if path not in before.temporary]
-    return leaks
+    leaks += [f"mapped memory file {name}" for name in now.memory - before.memory]
+    leaks += [f"temporary file {path}" for path in now.temporary - before.temporary]
+    leaks += [
+        f"handler of {number.name}: {handler}"
+        for number, handler, earlier in zip(_HANDLED, now.handlers, before.handlers, strict=True)
+        if handler != earlier
+    ]
+    return leaks, now
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -135,8 +154,8 @@ def _process(pid: int) -> Process | None:
     return Process(pid, int(parent), state)
 
 
-def _new_processes(before: Snapshot) -> list[Process]:
-    found = [_process(pid) for pid in _all_processes() if pid not in before.processes]
+def _new_processes(before: Snapshot, now: Iterable[int]) -> list[Process]:
+    found = [_process(pid) for pid in now if pid not in before.processes]
     return [process for process in found if process is not None and _is_ours(process)]
 
 

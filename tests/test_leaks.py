@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,7 @@ def test_an_orphan_is_found_by_its_mark():
     deadline = time.monotonic() + 10.0
     while not (left := leaks.left_behind(before, settle=0)) and time.monotonic() < deadline:
         time.sleep(0.01)  # right after it has been started, the kernel does not show its environment yet
-    leaks.kill_new_processes(before)
+    leaks.clean_up(before)
     assert any(f"process {pid} " in leak for leak in left)
 
 
@@ -77,6 +78,14 @@ def test_a_temporary_folder_of_ours_is_named():
     before = leaks.Snapshot.take()
     with tempfile.TemporaryDirectory(prefix="woolexec-") as folder:
         assert leaks.left_behind(before, settle=0) == [f"temporary file {folder}"]
+
+
+def test_a_signal_handler_is_named_and_taken_away():
+    before = leaks.Snapshot.take()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert leaks.left_behind(before, settle=0) == ["handler of SIGUSR1: 1"]
+    leaks.clean_up(before)
+    assert leaks.left_behind(before, settle=0) == []
 
 
 def test_the_resource_tracker_of_the_standard_library_is_not_a_leak():
