@@ -22,9 +22,9 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from woolexec.cli import serve_dashboard, serve_metrics
 from woolexec.cli.log import set_up
 from woolexec.cli.serve_credentials import own_credentials
-from woolexec.cli.serve_metrics import check, metrics_of
 from woolexec.cli.serve_settings import SETTINGS
 from woolexec.cli.settings import SettingError, gather
 from woolexec.platform.ipc import unix_socket
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from woolexec.discovery.base import Discovery
     from woolexec.engine.peer_upkeep import Rules
     from woolexec.mesh.server.peer import Peer
-    from woolexec.observe.metrics_server import MetricsServer
 
 ALONE = 60.0
 
@@ -70,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             _bind_locally(settings, announce)
         resources = amounts(settings["resource"])
         formats(settings["compression"])  # raises if it is not installed
-        check(settings["metrics"])
+        serve_metrics.check(settings["metrics"])
+        serve_dashboard.check(settings["dashboard"])
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -118,15 +118,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 1
     with peer, contextlib.ExitStack() as stack:
-        try:
-            metrics = stack.enter_context(metrics_of(peer, settings["metrics"]))
-        except OSError as exc:
-            print(
-                f"woolexec serve: --metrics {':'.join(map(str, settings['metrics']))}: {exc.strerror}", file=sys.stderr
-            )
-            return 1
+        urls = {}
+        for name, serve in (("metrics", serve_metrics.metrics_of), ("dashboard", serve_dashboard.page_of)):
+            try:
+                served = stack.enter_context(serve(peer, settings[name]))
+            except OSError as exc:
+                print(f"woolexec serve: --{name} {':'.join(map(str, settings[name]))}: {exc.strerror}", file=sys.stderr)
+                return 1
+            if served is not None:
+                urls[name] = served.url
         peer.prepare()
-        _say_ready(peer, metrics, as_json=settings["json"])
+        _say_ready(peer, urls, as_json=settings["json"])
         if settings["lifeline"]:
             threading.Thread(target=_hold, args=(signals,), name="woolexec-stdin", daemon=True).start()
         alone = settings["lease"] or (ALONE if settings["lifeline"] else None)
@@ -195,12 +197,10 @@ def _peers(settings: dict[str, Any]) -> Sequence[Discovery]:
     return discoveries(settings["peers"])
 
 
-def _say_ready(peer: Peer, metrics: MetricsServer | None, *, as_json: bool) -> None:
+def _say_ready(peer: Peer, urls: dict[str, str], *, as_json: bool) -> None:
     about = {"address": peer.address, "pid": os.getpid(), "workers": peer.width, "identity": peer.identity}
-    if metrics is not None:
-        about["metrics"] = metrics.url
     if as_json:
-        print(json.dumps(about), flush=True)
+        print(json.dumps({**about, **urls}), flush=True)
     else:
         print(f"woolexec peer at {peer.address}, pid {os.getpid()}, {peer.width} workers", flush=True)
     _notify("READY=1")

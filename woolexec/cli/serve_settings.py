@@ -67,6 +67,13 @@ SETTINGS = (
         port_or_address,
         metavar="HOST:PORT",
     ),
+    Setting(
+        "dashboard",
+        "show a page of what the clients' tasks do there, without TLS, to those who know the token in its URL, which "
+        "--json and woolexec top --web print; a port alone is one of this host only",
+        port_or_address,
+        metavar="HOST:PORT",
+    ),
     Setting("allow", "run only this function; may be given several times", function, None, "MODULE:NAME", many=True),
     Setting("audit", "append a line of JSON for each task that ends", metavar="FILE"),
     Setting("audit-limit", "size at which FILE is renamed FILE.1, FILE.2 to .4", positive, 64 << 20, metavar="BYTES"),

@@ -53,6 +53,8 @@ def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[Pe
             return _fail(f"{peer.address}: {exc}")
         if peer.left_out:
             print(f"woolexec top: {peer.left_out} more clients are left out", file=sys.stderr)
+    if arguments.web:
+        return _web(found, peers)
     if arguments.json:
         print(json.dumps([each.statistics.as_dict() for each in found], indent=2))
     elif arguments.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -61,6 +63,21 @@ def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[Pe
         from woolexec.cli.top_live import show
 
         show(lambda: _answers(pids, peers, arguments.timeout))
+    return 0
+
+
+def _web(found: Sequence[Shown], peers: Sequence[PeerThere]) -> int:
+    """Print the URLs of pages: of those that are there, and of one for each peer, until Ctrl-C or the peers' end."""
+    from woolexec.cli.top_sources import PoolHere
+
+    for each in found:
+        if isinstance(each, PoolHere):
+            print(f"{each.heading}: {each.record.url}", flush=True)
+    if peers:
+        from woolexec.cli.top_web import serve
+
+        with suppress(KeyboardInterrupt):
+            serve(peers)
     return 0
 
 

@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+from concurrent.futures import CancelledError
+from contextlib import ExitStack
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from tests.tokens import token_for
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError
+from woolexec.cli.top_sources import PeerThere
 from woolexec.discovery.base import Discovery, Joined, Record
-from woolexec.mesh.client.inspection import ask
 from woolexec.mesh.security import tls
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import CLIENT, PEER, Tls
@@ -124,13 +126,44 @@ def test_certificate_of_the_authority_without_a_role_is_refused(ours):
         assert text in refusal(peer, credentials(ours, "somebody-odd"))
 
 
-def test_certificate_of_an_operator_shows_the_tasks_of_others_and_that_of_a_client_does_not(ours):
-    Authority(ours).issue("operator")
-    with serve(credentials(ours, "peer")) as peer:
-        assert answer(peer, credentials(ours, "operator")) == 1
-        assert asyncio.run(ask(peer.address, credentials(ours, "operator"), 5.0)) == ((), 0)
-        with pytest.raises(PeerRefusedError, match="tasks of others are shown to operators alone"):
-            asyncio.run(ask(peer.address, credentials(ours, "client"), 5.0))
+def wait_for(path):
+    path.with_suffix(".here").touch()
+    eventually(path.exists)
+
+
+def test_operators_see_and_end_all_tasks_and_clients_those_of_their_certificate(ours, tmp_path):
+    for role, name in (("operator", None), ("client", "other"), ("peer", "second")):
+        Authority(ours).issue(role, name=name)
+    path = tmp_path / "go"
+    roles = {"operator": True, "client": True, "client-other": False, "peer-second": None}
+    with serve(credentials(ours, "peer")) as peer, ExitStack() as stack:
+        pool = stack.enter_context(PeerPoolExecutor(peers=peer.address, credentials=credentials(ours, "client")))
+        other = stack.enter_context(PeerPoolExecutor(peers=peer.address, credentials=credentials(ours, "client-other")))
+        assert other.submit(abs, -1).result(PATIENCE) == 1
+        future = pool.submit(wait_for, path)
+        eventually(path.with_suffix(".here").exists)
+        asking = {
+            role: stack.enter_context(PeerThere(peer.address, credentials(ours, role), PATIENCE)) for role in roles
+        }
+        eventually(lambda: asking["operator"].stacks())
+        (task,) = asking["operator"].stacks()
+        for role, sees in roles.items():
+            there = asking[role]
+            assert [each.function for each in there.stacks()] == (["wait_for"] if sees else [])
+            if sees is None:
+                with pytest.raises(PeerRefusedError, match="tasks of others are for operators alone"):
+                    there.clients()
+                assert not there.cancel(task)
+                continue
+            seen = {each.name for client in there.clients() for each in client.statistics.functions}
+            running = [worker.task for client in there.clients() for worker in client.statistics.workers if worker.task]
+            assert seen == ({"abs"} if role != "client" else set())
+            assert running == (["wait_for"] if sees else [])
+        assert not asking["client-other"].cancel(task)
+        assert not future.done()
+        assert asking["client"].cancel(task)
+        with pytest.raises(CancelledError):
+            future.result(PATIENCE)
 
 
 def test_operator_is_no_peer(ours):
@@ -204,7 +237,6 @@ def test_record_of_a_foreign_authority_is_passed_over(ours, theirs):
             async def watch(self):
                 foreign = Tls(str(theirs / "ca.pem")).fingerprints[0]
                 yield Joined(Record("rogue", (peer.address,), fingerprint=foreign))
-                import asyncio
 
                 await asyncio.Event().wait()
 

@@ -65,6 +65,11 @@ class Identity:
         """Say who it is, for logs."""
         return f"{self.claims} ({self.proved})"
 
+    @property
+    def fingerprint(self) -> str:
+        """That of its certificate; empty if it has shown none."""
+        return "" if self.accepted is None else self.accepted.certificate.fingerprint
+
     def own(self, session: bytes) -> bytes:
         """
         Return the session that this client has at peers: another client that gives the same one has another.
@@ -73,7 +78,7 @@ class Identity:
 
         :param session: the name that the client gives; empty: none
         """
-        proved = self.proved if self.accepted is None else self.accepted.certificate.fingerprint
+        proved = self.fingerprint or self.proved
         return session and hmac.digest(session, b"woolexec session\0" + proved.encode(), "sha256")
 
 

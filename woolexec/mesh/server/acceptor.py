@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from woolexec.errors import PeerRefusedError, ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
@@ -87,7 +89,8 @@ class Acceptor:
         self._quota, self._takes_code = quota, takes_code
         self._audit, self._log = audit, log
         self._on_end = on_end
-        self._reports = StatusReports(self._everybody, tell)
+        self._tell, self._reports = tell, StatusReports(self.everybody, tell)
+        self._reports_of: WeakValueDictionary[str, StatusReports] = WeakValueDictionary()  # by certificate
         self._trust: Trust | None = None  # set if clients must have certificates
 
     def services(self) -> dict[str, dict[str, Any]]:
@@ -165,9 +168,25 @@ class Acceptor:
             None if self._trust is None else self._trust.accept_call(context.auth_context(), (PEER, CLIENT, OPERATOR))
         )
 
-    def _everybody(self) -> list[tuple[Hosted, str]]:
-        """Return the engines of all clients, with whose they are."""
-        return list({served.engine: (served.engine, served.client) for served in self.served}.values())
+    def everybody(self, fingerprint: str = "") -> list[tuple[Hosted, str]]:
+        """
+        Return the engines of all clients, with whose they are.
+
+        :param fingerprint: only of those with this certificate; empty: of all
+        """
+        found = [each for each in self.served if fingerprint in ("", each.identity.fingerprint)]
+        return list({served.engine: (served.engine, served.client) for served in found}.values())
+
+    def _shown_to(self, identity: Identity, *, is_operator: bool) -> tuple[Any, StatusReports]:
+        """Return what returns the engines that a client may look at, None if there are none, and who tells it."""
+        mine = identity.fingerprint
+        if is_operator or identity.accepted is None or CLIENT.encode() not in identity.accepted.certificate.dns_names:
+            return self.everybody if is_operator else None, self._reports
+        everybody = partial(self.everybody, mine)
+        reports = self._reports_of.get(mine)
+        if reports is None:
+            reports = self._reports_of[mine] = StatusReports(everybody, self._tell)
+        return everybody, reports
 
     def _enter(
         self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any], *, is_operator: bool
@@ -194,8 +213,8 @@ class Acceptor:
             packing=Packing(self._compression, hello.compression),
         )
         served.identity, served.upward.hops = identity, hello.hops
-        everybody = self._everybody if is_operator and not hello.hops else None
-        served.inspections = Inspections(tenant.engine, served.outbox, everybody, self._reports)
+        shown = (None, self._reports) if hello.hops else self._shown_to(identity, is_operator=is_operator)
+        served.inspections = Inspections(tenant.engine, served.outbox, *shown)
         return tenant, served
 
     @property

@@ -1,5 +1,6 @@
 """
-What a client may see of the tasks at a peer: its own; all, if it is an operator, who may also end them.
+What a client may see of the tasks at a peer, and which it may end: its own; those of all clients with its certificate;
+all, if it is an operator.
 
 An operator has a certificate of that role, or comes over the peer's Unix socket, which only its own user can open.
 """
@@ -104,19 +105,7 @@ class Inspections:
         if frame.all:
             assert self._everybody is not None
             engines = list(self._everybody())
-        found: list[TaskStack] = []
-        left = [len(engines)]
-
-        def take(client: str, stacks: list[TaskStack]) -> None:
-            found.extend(replace(each, client=client) if client else each for each in stacks)
-            left[0] -= 1
-            if not left[0]:
-                self._answer(is_all=frame.all, found=sorted(found, key=lambda each: -each.seconds))
-
-        if not engines:
-            self._answer(is_all=frame.all, found=[])
-        for engine, client in engines:
-            engine.links.inspect(partial(take, client), seconds, frame.request)
+        inspect(engines, seconds, frame.request, lambda found: self._answer(is_all=frame.all, found=found))
 
     def _answer(self, *, is_all: bool, found: list[TaskStack]) -> None:
         self._last = monotonic(), is_all, found
@@ -124,3 +113,28 @@ class Inspections:
         for request in waiting:
             self._outbox.put(encode(frame_of(found, request)))
         self._engine.wake()
+
+
+def inspect(
+    engines: Sequence[tuple[Hosted, str]], seconds: float, request: int, then: Callable[[list[TaskStack]], object]
+) -> None:
+    """
+    Find out what clients run here.
+
+    :param engines: theirs, and whose they are; empty: the one who asks
+    :param request: see `woolexec.engine.stacks.Inspection.everywhere`
+    :param then: called with that, longest first
+    """
+    found: list[TaskStack] = []
+    left = [len(engines)]
+
+    def take(client: str, stacks: list[TaskStack]) -> None:
+        found.extend(replace(each, client=client) if client else each for each in stacks)
+        left[0] -= 1
+        if not left[0]:
+            then(sorted(found, key=lambda each: -each.seconds))
+
+    if not engines:
+        then([])
+    for engine, client in engines:
+        engine.links.inspect(partial(take, client), seconds, request)

@@ -1,0 +1,45 @@
+"""``woolexec serve --dashboard``: whether it can be, and the page."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing, nullcontext
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from woolexec.mesh.server.peer import Peer
+    from woolexec.observe.dashboard import Dashboard
+
+Address = tuple[str, int]
+
+
+def check(address: Address | None) -> None:
+    """
+    Check that there may be a page.
+
+    :raises ValueError: if a package for it is missing
+    """
+    for name in ("starlette", "uvicorn") if address is not None else ():
+        if find_spec(name) is None:
+            raise ValueError(f"--dashboard needs the package {name}: pip install 'woolexec[web]'")
+
+
+def page_of(peer: Peer, address: Address | None) -> AbstractContextManager[Dashboard | None]:
+    """
+    Return the page of a peer, which is there for the block of a ``with``.
+
+    :param address: None: it is not wanted
+    :raises OSError: if it cannot listen there
+    """
+    if address is None:
+        return nullcontext()
+    from woolexec.observe.peer_page import open_page
+
+    page = open_page(address, peer)
+    logging.getLogger("woolexec.peer").info(
+        "a page of this peer at %s; woolexec top --web prints its URL, with the token", page.url.partition("?")[0]
+    )
+    return closing(page)

@@ -1,0 +1,137 @@
+"""
+The page of a peer: the page of a pool, on which all clients are seen together.
+
+Rows of functions and of tasks say whose they are: ``load of ada:4711 (certificate 'ada')``.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future
+from dataclasses import astuple, replace
+from functools import partial
+from random import getrandbits
+from time import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from woolexec.core.task_stack import Stacks
+from woolexec.mesh.server.inspections import inspect
+from woolexec.observe.page_data import page_data
+from woolexec.platform.posix import host_name
+from woolexec.printable import printable
+from woolexec.statistics import Statistics, TaskStatistics, ValueStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from woolexec.core.task_stack import TaskStack
+    from woolexec.mesh.server.peer import Peer
+    from woolexec.observe.dashboard import Dashboard
+
+_PATIENCE, _MORE = 2.0, 5.0
+"""Seconds that workers have to say what they run, and that the engines have besides."""
+
+Sums = TypeVar("Sums", TaskStatistics, ValueStatistics)
+
+
+def together(found: Sequence[tuple[str, Statistics]], about: Statistics) -> Statistics:
+    """
+    Return the statistics of clients as those of one pool.
+
+    :param found: whose they are, with them
+    :param about: what is said of the peer itself: process, host, time, peers and values
+    """
+    functions, workers, peers = [], [], list(about.peers)
+    lost = dict(about.workers_lost)
+    for client, each in found:
+        functions += [replace(function, name=_of(function.name, client)) for function in each.functions]
+        workers += [replace(worker, task=worker.task and _of(worker.task, client)) for worker in each.workers]
+        peers += each.peers
+        for reason, count in each.workers_lost.items():
+            lost[reason] = lost.get(reason, 0) + count
+    return replace(
+        about,
+        tasks=_sum(TaskStatistics, [each.tasks for _, each in found]),
+        functions=tuple(sorted(functions, key=lambda each: -each.run.total)),
+        workers=tuple(workers),
+        peers=tuple({each.address: each for each in peers}.values()),
+        values=_sum(ValueStatistics, [about.values, *(each.values for _, each in found)]),
+        workers_lost=lost,
+    )
+
+
+def _of(name: str, client: str) -> str:
+    return f"{name} of {client}"
+
+
+def _sum(kind: type[Sums], values: Sequence[Sums]) -> Sums:
+    return kind(*map(sum, zip(*map(astuple, values), strict=True))) if values else kind()
+
+
+class PeerView:
+    """What a page shows of a peer in this process."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._started = time()
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return a snapshot; None: the peer has ended."""
+        found = self._statistics()
+        return None if found is None else page_data(found, self._started)
+
+    def statistics(self) -> dict[str, Any] | None:
+        """Return statistics, whole; None: the peer has ended."""
+        found = self._statistics()
+        return None if found is None else found.as_dict()
+
+    def stacks(self) -> list[dict[str, Any]]:
+        """Return what runs, longest first."""
+        answer: Future[list[TaskStack]] = Future()
+        if self._peer.ended:
+            return []
+        self._peer.engine.tell(partial(self._inspect, answer.set_result))
+        return Stacks(answer.result(_PATIENCE + _MORE)).as_dict()
+
+    def cancel(self, task: int, pid: int) -> bool:
+        """Cancel a task that a worker here runs, by force; return False if it does not."""
+
+        def end() -> bool:
+            return any(engine.links.end_task(task, pid) for engine, _ in self._peer._acceptor.everybody())
+
+        return bool(self._peer.engine.loop.ask(end, default=False))
+
+    def _statistics(self) -> Statistics | None:
+        found = None if self._peer.ended else self._peer.engine.loop.ask(self._look)
+        return None if found is None else together(*found).with_usage()
+
+    def _look(self) -> tuple[list[tuple[str, Statistics]], Statistics]:
+        """Return what the clients have, and what is to be said of the peer itself; in its thread."""
+        acceptor = self._peer._acceptor
+        found = [(printable(client, 200), engine.statistics()) for engine, client in acceptor.everybody()]
+        own = replace(
+            acceptor.traffic.statistics(),
+            address=self._peer.address,
+            host=host_name(),
+            workers=self._peer.width,
+            outstanding=sum(each.tasks.running + each.tasks.sent for _, each in found),
+            is_full=not acceptor.places.admission.free,
+            trouble=acceptor.trouble or acceptor.places.shortage,
+        )
+        values = ValueStatistics(bytes=acceptor.places.stays.size)
+        return found, Statistics(time=time(), pid=os.getpid(), host=own.host, peers=(own,), values=values)
+
+    def _inspect(self, then: Callable[[list[TaskStack]], object]) -> None:
+        inspect(self._peer._acceptor.everybody(), _PATIENCE, getrandbits(64), then)
+
+
+def open_page(address: tuple[str, int], peer: Peer) -> Dashboard:
+    """
+    Open the page of a peer.
+
+    :raises OSError: if it cannot listen there
+    """
+    from woolexec.observe.dashboard import Dashboard
+
+    view = PeerView(peer)
+    return Dashboard(address, view.snapshot, view.stacks, view.statistics, view.cancel)
