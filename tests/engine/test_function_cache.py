@@ -36,11 +36,34 @@ def defined(source, **names):
     return namespace["f"]
 
 
-def test_importable_function_is_pickled_once(interned):
+@pytest.mark.parametrize("fn", [os.path.join, abs, os.getpid, int, functools.partial, Function])
+def test_importable_callable_is_pickled_once(interned, fn):
     functions = Functions(interned)
 
-    assert functions.get(os.path.join) is functions.get(os.path.join)
+    assert functions.get(fn) is functions.get(fn)
     assert interned.asked == 1
+
+
+def test_built_in_method_of_an_object_is_pickled_anew_each_time(interned):
+    functions, data = Functions(interned), [1]
+    before = loads(functions.get(data.count).payload)
+
+    data.append(1)
+
+    assert before(1) == 1
+    assert loads(functions.get(data.count).payload)(1) == 2
+
+
+def test_class_by_value_is_pickled_once_while_all_it_refers_to_is_the_same(interned):
+    functions, cls = Functions(interned), defined("class f:\n    K = 1\n    def x(self): return self.K + L", L=1)
+    before = functions.get(cls)
+    assert functions.get(cls) is before
+    assert interned.asked == 1
+
+    cls.K = 2
+    assert loads(functions.get(cls).payload)().x() == 3
+    cls.x.__globals__["L"] = 2
+    assert loads(functions.get(cls).payload)().x() == 4
 
 
 def test_function_by_value_is_pickled_once_while_all_it_refers_to_is_the_same(interned):

@@ -1,17 +1,18 @@
 """
 Pickle functions once.
 
-An importable function is pickled by name, only once.  A function that is pickled by value (one of ``__main__``, a REPL
-or a notebook, or a lambda) takes cloudpickle 50-300 µs.  Its pickle is reused only while everything that it refers to
-is the same immutable object: its code, defaults, closure and globals.  If it refers to anything that can change without
-being noticed, it is pickled again for each task, so that a task always sees the current state, as its arguments do.
+An importable function or class is pickled by name, only once.  One that is pickled by value (one of ``__main__``, a
+REPL or a notebook, or a lambda) takes cloudpickle 50-300 µs.  Its pickle is reused only while everything that it refers
+to is the same immutable object: its code, defaults, closure and globals, or its bases and attributes.  If it refers to
+anything that can change without being noticed, it is pickled again for each task, so that a task always sees the
+current state, as its arguments do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import CodeType, FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType
 
 from woolexec.core.call import ASYNCIO, MAIN, THREAD, TRIO, CallsFirst, Function
 from woolexec.core.recent import Recent
@@ -20,7 +21,7 @@ from woolexec.wire.inputs import call_first
 from woolexec.wire.modules import is_named, look, space_of
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps, dumps_inline
-from woolexec.wire.unchanging import Snapshot, is_constant
+from woolexec.wire.unchanging import Snapshot, is_constant, is_definition
 from woolexec.wire.values import Needs
 
 TYPE_CHECKING = False
@@ -37,8 +38,8 @@ class Functions:
     def __init__(self, intern: Callable[[Any, str, int], Function], *, is_nested: bool = False) -> None:
         self._intern = intern
         self._is_nested = is_nested
-        # By identity: FunctionType cannot be subclassed, so its hash and equality are object's.
-        self._known: Recent[FunctionType, tuple[Function, _References | None]] = Recent(_CACHE_LIMIT)
+        # By identity: that is the hash and the equality of what `is_definition` lets in, and of built-in functions.
+        self._known: Recent[Any, tuple[Function, _References | None]] = Recent(_CACHE_LIMIT)
         self._with_needs: Recent[tuple[Any, int], Function] = Recent(_CACHE_LIMIT)
         self._large: dict[Any, Any] = {}
 
@@ -53,7 +54,7 @@ class Functions:
             that runs here
         :raises Exception: any exception raised by pickling
         """
-        if fn.__class__ is not FunctionType:
+        if not is_definition(fn) and type(fn) is not BuiltinFunctionType:
             dumped = self._dumps(fn)
             return self._as_argument(fn, backend) if dumped is None else self._make(fn, *dumped, backend)
         known = self._known.get(fn)
@@ -198,7 +199,7 @@ class _References:
                 return False
         return all(snapshot.is_same() for snapshot in self._snapshots)
 
-    def add_all(self, fn: FunctionType) -> bool:
+    def add_all(self, fn: Callable[..., Any]) -> bool:
         """Record everything that `fn` refers to; return False if some of it may change without being noticed."""
         waiting: list[Any] = [fn]
         visited = {id(fn)}
