@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import threading
 from concurrent.futures import CancelledError
 
 import pytest
 
-from tests.faults.tasks import eventually
+from tests.faults.tasks import SOON, eventually
 from woolexec import PeerPoolExecutor, current_executor
 
 
@@ -22,8 +23,9 @@ async def sleep_for_it(path):
 
 
 def pass_on(path):
-    future = current_executor().submit(wait_for, path)
-    assert eventually(future.done)  # one that waited for it would run it in this worker, and end with it
+    future, ends = current_executor().submit(wait_for, path), threading.Event()
+    future.add_done_callback(lambda _: ends.set())
+    assert ends.wait(SOON)  # one that waited for it, or asked whether it is done, might run it in this worker
     return future.cancelled()
 
 
