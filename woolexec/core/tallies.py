@@ -140,6 +140,14 @@ class Tallies:
         if self._cancelled:  # it does not grow although nobody asks
             self._count_cancelled()
 
+    def returned(self, call: Call, size: int) -> None:
+        """Note that a call returned whose function has a tally; `Outcomes.read` does the same for many at once."""
+        tally: Tally = call.function.tally
+        tally.total += call.cost
+        tally.left -= 1
+        if tally.left < 0 or call.cost > LONG:
+            self.measure(call, call.cost, size)
+
     def ended(self, call: Call, seconds: float, size: int, raised: int = 0) -> None:
         """
         Note that a call, or one for some items of a map, returned or raised.

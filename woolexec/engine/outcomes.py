@@ -342,8 +342,12 @@ def _note(tallies: Tallies, call: Call, payload: Any, raised: int = 0) -> None:
     """Count a call that ended, but for the life of an actor; what was given up ended when it was cancelled."""
     if call.receiver.__class__ is Nobody:
         tallies.cancelled(call)
+        return
+    size = 0 if isinstance(payload, OSError) else len(payload)
+    if not (raised or call.count or call.function.lane or call.function.tally is None):
+        tallies.returned(call, size)
     elif call.function.lane != LIFE:
-        tallies.ended(call, call.cost, 0 if isinstance(payload, OSError) else len(payload), raised)
+        tallies.ended(call, call.cost, size, raised)
 
 
 def _heard_output(outcomes: Outcomes, link: Remote, frame: Output) -> None:

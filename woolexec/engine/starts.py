@@ -31,7 +31,9 @@ class Starts:
     @property
     def why_not(self) -> str:
         """Why no call can be run; empty if one can, as far as is known."""
-        return self._forks.breaker.reason if self._forks.breaker.is_open and not self._workers else ""
+        if self._workers or not self._forks.breaker.is_open:
+            return ""
+        return self._forks.breaker.reason
 
     def may_try(self) -> bool:
         """Return whether to start a worker now; if not, one is started later, if calls still wait then."""

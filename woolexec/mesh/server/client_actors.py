@@ -30,9 +30,9 @@ class ClientActors:
         self._links, self._calls = links, calls
 
     def has_room(self, frame: Start) -> bool:
-        """Return whether a call may be accepted: its actor lives, and a client has no more than `MOST` of them."""
+        """Return whether a call about an actor may be accepted: it lives, and the client has at most `MOST` of them."""
         if frame.lane != LIFE:
-            return not frame.actor or self._owner(frame) is not None
+            return self._owner(frame) is not None
         return sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values()) < MOST
 
     def _owner(self, frame: Start) -> Guest | None:
@@ -42,7 +42,7 @@ class ClientActors:
         return owner if isinstance(owner, Guest) and owner.state != ENDED else None
 
     def accept(self, call: Call, frame: Start, client: object) -> None:
-        """Bind a call for which there is room to its actor, if it is about one."""
+        """Bind a call about an actor, for which there is room, to it."""
         answer: Answer = call.receiver
         if frame.lane == LIFE:
             table = self._links.actors()
@@ -50,7 +50,7 @@ class ClientActors:
             call.receiver, call.is_plain = actor, False
             call.line = Line(frame.priority, client=client, actor=table)
             return
-        owner = self._owner(frame) if frame.actor else None
+        owner = self._owner(frame)
         if owner is None:
             return
         call.line = Line(actor=owner)

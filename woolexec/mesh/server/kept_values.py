@@ -287,7 +287,7 @@ class KeptValues:
     def hand_on(self, call: Call, hand_on: Callable[[Call], object]) -> None:
         """Hand on a call when its values are there."""
         values = call.payload.values if isinstance(call.payload, WithValues) else ()
-        lacks = {value for value in values if value.payload is None}
+        lacks = values and {value for value in values if value.payload is None}
         if not lacks:
             hand_on(call)
             return

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from woolexec.core.call import Call, Function
+from woolexec.core.call import LIFE, Call, Function
 from woolexec.engine.settings import LIMIT
 from woolexec.engine.submission import submit
 from woolexec.errors import ProtocolError
@@ -33,18 +33,7 @@ from woolexec.platform.memory import usable_memory
 from woolexec.resources import Requirement
 from woolexec.wire.context_vars import MOST_CONTEXT
 from woolexec.wire.fast_frames import decode_some
-from woolexec.wire.frames import (
-    COMMANDS,
-    Cancel,
-    Code,
-    Define,
-    Recall,
-    Recalled,
-    Settings,
-    Start,
-    Stop,
-    encode,
-)
+from woolexec.wire.frames import COMMANDS, Cancel, Code, Define, Recall, Recalled, Settings, Start, Stop, encode
 from woolexec.wire.handlers import Handlers
 from woolexec.wire.payload import attach
 from woolexec.wire.trace_frames import Trace
@@ -250,10 +239,11 @@ class Served:
         answer.pinned = bool(frame.worker)
         answer.size = _size_of(call, frame)
         reason = self.engine.cannot_work or self._lacks(answer.size)
-        if (reason and not answer.pinned) or not self._actors.has_room(frame):
+        is_for_actors = frame.actor or frame.lane == LIFE
+        if (reason and not answer.pinned) or (is_for_actors and not self._actors.has_room(frame)):
             self.refusals.add(answer.number, reason)
             return False
-        answer.requirement = None if frame.worker else Requirement.of(frame.require)
+        answer.requirement = Requirement.of(frame.require) if frame.require and not frame.worker else None
         weight = self.places.admission.admit(
             self,
             None if seconds is None else seconds * (call.count or 1),
@@ -268,7 +258,8 @@ class Served:
         answer.weight = weight
         self.byte_quota.add(answer.size)
         call.line = self.places.line_of(self, frame.priority)
-        self._actors.accept(call, frame, self)
+        if is_for_actors:
+            self._actors.accept(call, frame, self)
         return True
 
     def _lacks(self, size: int) -> str:
