@@ -101,12 +101,12 @@ class EndingExecutor(EngineExecutor):
                 ambient.reset(self._outer.pop())
 
     def _interrupt(self, error: object) -> None:
-        """Interrupt the tasks; after Ctrl-C say where they were."""
+        """Cancel the tasks that wait and interrupt the others; after Ctrl-C say where they were."""
         try:
+            self._engine.shutdown(wait=False, cancel=True)  # first: nothing must start while it looks
             if isinstance(error, KeyboardInterrupt):
                 from woolexec.api.stacks import note_what_runs
 
-                self._engine.shutdown(wait=False, cancel=True)  # first: nothing must start while it looks
                 note_what_runs(self._engine, error)
         finally:
             self._engine.interrupt()
@@ -122,7 +122,7 @@ class EndingExecutor(EngineExecutor):
         interrupted = exc_type is not None and issubclass(exc_type, KeyboardInterrupt)
         if interrupted:
             self._interrupt(exc_info[0])
-        self.shutdown(wait=True, cancel_futures=interrupted)
+        self.shutdown(wait=True)  # as the standard library calls it: subclasses may take no more
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -140,7 +140,7 @@ class EndingExecutor(EngineExecutor):
         interrupted = exc_type is not None and (issubclass(exc_type, KeyboardInterrupt) or is_cancellation(exc_type))
         if interrupted:
             self._interrupt(exc_info[0])
-        self.shutdown(wait=False, cancel_futures=interrupted)
+        self.shutdown(wait=False)
         await join(self._engine.join, self._engine.interrupt)
 
     def terminate_workers(self) -> None:

@@ -43,6 +43,8 @@ class EngineExecutor(PoolExecutor):
         submission.check()
         if not iterables:
             return (_ for _ in ())
+        if getattr(self.submit, "__func__", None) is not EngineExecutor.submit:
+            return super()._map(fn, iterables, chunksize, **how)  # through the program's own `submit`
         try:
             function = submission.function(fn, options)
         except BaseException as exc:  # as in `submit`
