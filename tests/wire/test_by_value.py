@@ -1,6 +1,7 @@
 import pytest
 
 from woolexec.wire.by_value import Verdicts, dumps_by_value, substitute
+from woolexec.wire.pickling import dumps
 from woolexec.wire.stand_ins import StandIn
 
 
@@ -45,3 +46,12 @@ def test_error_of_an_argument_is_raised_with_a_note_and_without_the_buffers_of_t
 
     assert buffers == []
     assert any("second" in note for note in raised.value.__notes__)
+
+
+def test_object_that_is_nested_too_deeply_raises_what_the_c_pickler_raises():
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+
+    with pytest.raises(RecursionError):
+        dumps(nested)

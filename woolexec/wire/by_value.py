@@ -50,6 +50,8 @@ def dumps_by_value(
         pickler, data, error = _try(make, obj, is_inline, buffers, Verdicts())
     if data is not None:
         return data
+    if isinstance(error.__cause__, RecursionError):  # cloudpickle raises a PicklingError from it
+        error = error.__cause__
     from woolexec.wire import culprit
 
     culprit.annotate(error, obj, names, reversed(pickler.met))
