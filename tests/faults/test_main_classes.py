@@ -327,6 +327,22 @@ def use(): return [Struct(1, 2.5).y, Union(i=1).i, Nested(Struct(1, 2), (ctypes.
     ctypes.sizeof(Nested), bytes(Big(258))]
 things = [Struct(1, 2.0), Union(), Nested(), Big(3)]
 """,
+    "instances that pickle as the name of a global": """
+class Named:
+    def __init__(self, name): self.name = name
+    def __reduce__(self): return self.name
+class Slotted(Named):
+    __slots__ = ("also",)
+class Inside: given = Named("Inside.given")
+MISSING, SLOTTED = Named("MISSING"), Slotted("SLOTTED")
+SLOTTED.also = [MISSING]
+def default(x=MISSING): return x is MISSING
+def use(): return [MISSING, Inside.given, default(), SLOTTED, SLOTTED.also[0] is MISSING, type(MISSING) is Named]
+def check(named, inner): return [named[0] is MISSING, named[0], inner is Inside.given, inner.name]
+things = [MISSING, Inside.given, SLOTTED]
+assert pool.submit(check, [MISSING], Inside.given).result() == [True, MISSING, True, "Inside.given"]
+assert all(back is thing for back, thing in zip(pool.map(same, things), things))
+""",
     "annotations that name nothing": """
 class A:
     x: "Nowhere"
@@ -366,6 +382,17 @@ class A[X = int]: pass
 def f[X = str, *Ys = *tuple[int, str], **Z = [int]](x: X) -> X: return x
 def use(): return [f("a"), str(A.__type_params__[0].__default__), f.__type_params__[0].__default__]
 things = [A()]
+""",
+    "sentinels of Python itself (3.15)": """
+MISSING = sentinel("MISSING")
+LOUD = sentinel("LOUD", repr="<loud>")
+class Inside: given = sentinel("Inside.given")
+def default(x=MISSING): return x is MISSING
+def use(): return [MISSING, Inside.given, default(), repr(LOUD), LOUD]
+def check(named, inner): return [named[0] is MISSING, named[0], inner is Inside.given]
+things = [MISSING, Inside.given, LOUD]
+assert pool.submit(check, [MISSING], Inside.given).result() == [True, MISSING, True]
+assert all(back is thing for back, thing in zip(pool.map(same, things), things))
 """,
     "annotations that are not evaluated (3.14)": """
 class A:

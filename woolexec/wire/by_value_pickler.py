@@ -17,7 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 
 from cloudpickle import cloudpickle
 
-from woolexec.wire import arrays, callables, classes, code_objects, reducers, stand_ins, type_objects
+from woolexec.wire import arrays, callables, classes, code_objects, named_objects, reducers, stand_ins, type_objects
 from woolexec.wire.arrivals import sent, set_class_state, set_state
 from woolexec.wire.atoms import SAFE
 from woolexec.wire.main_module import Names, global_of, key_of_arrived
@@ -47,6 +47,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """Reduces as cloudpickle does, except that functions and classes are completed by our own functions."""
 
     def __init__(self, file: Any, is_inline: Any, verdicts: Verdicts | None) -> None:
+        self._table: dict[Any, Any] | None = None  # before what follows, which reads it
         super().__init__(file, 5, is_inline)
         self.lines_sent: dict[str, list[range]] = {}
         self.met: deque[Any] = deque(maxlen=_MET)
@@ -60,14 +61,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     @property
     def dispatch_table(self) -> dict[Any, Any]:
         """
-        Reducers by class, with those registered with multiprocessing; the C pickler reads this attribute once.
+        Reducers by class, with those registered with multiprocessing.
 
         cloudpickle's own table is a ChainMap, in which a lookup takes longer than pickling a small object.
         """
-        joined = reducers.needed()
-        for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
-            joined.update(table)
-        return joined
+        if self._table is None:
+            self._table = reducers.needed()
+            for table in reversed(cloudpickle.Pickler.dispatch_table.maps):
+                self._table.update(table)
+        return self._table
 
     def reducer_override(self, obj: Any) -> Any:
         self.met.append(obj)
@@ -91,9 +93,14 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_function(obj)
         if arrays.is_array_class(cls):
             return arrays.reduce(obj) if arrays.is_array(obj) else arrays.reduce_of_subclass(obj)
+        reduced = NotImplemented
+        if named_objects.may_be_named(cls) and cls not in self.dispatch_table:
+            reduced = obj.__reduce_ex__(5)
+            if type(reduced) is str:
+                return named_objects.reduce_named(obj, reduced)
         if reduce is None and self.verdicts is None and not isinstance(cls, EnumMeta):
             self._usual.add(cls)
-        return NotImplemented
+        return reduced
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
         """Reduce the locks in objects that functions and classes name, if the objects' classes travel by value."""
