@@ -217,6 +217,7 @@ class PeerPoolExecutor(EndingExecutor):
             slow_after=slow_after,
             offer=offer,
         )
+        self._engine.first = on_worker_start, initializer, initargs
         self._finalizer = weakref.finalize(self, _abandon, self._engine)  # first: what follows may start its thread
         self._finalizer.atexit = False
         if choice is not None:

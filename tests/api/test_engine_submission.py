@@ -26,6 +26,9 @@ class Engine:
         self.submit = self.calls.append
         self.submit_chunk = self.chunks.append
 
+    def drop(self, held):
+        held.clear()
+
     def run_on_all(self, make):
         found = []
         for number in (11, 12, 13):
@@ -128,7 +131,7 @@ def test_what_pickling_raises_is_raised(submission):
 def test_items_of_a_map_are_sent_to_the_engine_with_the_maps_options(submission, engine):
     options, checked = TaskOptions(priority=2), []
     function = submission.function(abs, options)
-    sender = submission.chunk_sender(function, options, lambda: checked.append(1), is_fixed=True, star=True)
+    sender = submission.chunk_sender(abs, function, options, lambda: checked.append(1), is_fixed=True, star=True)
 
     sender.send(Board(ordered=True), [(1,), (2,)], 0)
 

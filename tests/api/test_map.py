@@ -27,6 +27,9 @@ class Engine:
         self.cancelled = []
         self.forked = False
 
+    def drop(self, held):
+        held.clear()
+
     def submit_chunk(self, chunk):
         self.chunks.append(chunk)
         if self.at_once:

@@ -22,6 +22,9 @@ class Engine:
         self.chunks = []
         self.cancelled = []
 
+    def drop(self, held):
+        held.clear()
+
     def submit_chunk(self, chunk):
         self.chunks.append(chunk)
 

@@ -197,7 +197,7 @@ def test_map_of_a_generator_function_makes_a_task_of_each_item(pool):
 def test_items_of_a_map_are_sent_in_chunks(pool, monkeypatch, iterables, chunksize, expected):
     made = []
 
-    def chunk_sender(function, options, check, *, is_fixed, star):
+    def chunk_sender(fn, function, options, check, *, is_fixed, star):
         made.append((is_fixed, star))
         raise RuntimeError("far enough")
 

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import socket
+from functools import partial
 from multiprocessing import reduction, resource_sharer, shared_memory
 
 import pytest
@@ -57,6 +58,52 @@ def test_dict_of_a_manager_is_shared_by_workers(pool, manager):
     shared = manager.dict()
     list(pool.map(tasks.update, [shared] * 10, range(10), range(10)))
     assert dict(shared) == {n: n for n in range(10)}
+
+
+def appended(values, value):
+    values.append(value)
+    return list(values)
+
+
+class Holder:
+    def __init__(self, values):
+        self.values = values
+
+    def appended(self, value):
+        return appended(self.values, value)
+
+
+# The manager drops an object when the last proxy of it has gone: nothing but the pool has one here.
+NOWHERE_ELSE = {
+    "argument": lambda pool, make: pool.submit(appended, make(), 1).result(SOON),
+    "keyword": lambda pool, make: pool.submit(appended, values=make(), value=1).result(SOON),
+    "attribute of an argument": lambda pool, make: pool.submit(Holder.appended, Holder(make()), 1).result(SOON),
+    "bound argument": lambda pool, make: pool.submit(partial(appended, make()), 1).result(SOON),
+    "object of a method": lambda pool, make: pool.submit(Holder(make()).appended, 1).result(SOON),
+    "method of the proxy": lambda pool, make: pool.submit(make().append, 1).result(SOON) or [1],
+    "large argument": lambda pool, make: pool.submit(appended, make(), bytes(1 << 20)).result(SOON) and [1],
+    "item": lambda pool, make: next(pool.map(appended, (make() for _ in range(9)), [1] * 9, timeout=SOON)),
+    "function of a map": lambda pool, make: next(pool.map(partial(appended, make()), [1], timeout=SOON)),
+}
+
+
+@pytest.mark.parametrize("way", NOWHERE_ELSE)
+def test_proxy_lives_as_long_as_a_task_may_need_it(pool, manager, way):
+    assert NOWHERE_ELSE[way](pool, manager.list) == [1]
+
+
+def remember(values):
+    global remembered
+    remembered = values
+
+
+def appended_to_remembered(value):
+    return appended(remembered, value)
+
+
+def test_proxy_lives_as_long_as_workers_are_initialized_with_it(manager):
+    with Subject(1, initializer=remember, initargs=(manager.list(),)) as pool:
+        assert pool.submit(appended_to_remembered, 1).result(SOON) == [1]
 
 
 def test_shared_memory_survives_the_workers_that_opened_it():

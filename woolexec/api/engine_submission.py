@@ -145,6 +145,7 @@ class EngineSubmission(Submission):
 
     def chunk_sender(
         self,
+        fn: Callable[..., Any],
         function: Function,
         options: TaskOptions | None,
         check: Callable[[], None],
@@ -155,6 +156,7 @@ class EngineSubmission(Submission):
         """
         Return the sender of the items of a map.
 
+        :param function: the pickled form of `fn`
         :param check: called before items are sent; it keeps the executor alive meanwhile
         :param is_fixed: the chunks are not split
         :param star: each item is a tuple of arguments
@@ -163,7 +165,7 @@ class EngineSubmission(Submission):
 
         context = context_vars.capture(function.name)
         sender = ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
-        sender.shown_in = getattr(self.future(), "shown_in", None)
+        sender.fn, sender.shown_in = fn, getattr(self.future(), "shown_in", None)
         return sender
 
 

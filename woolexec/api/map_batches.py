@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from woolexec.api.held import held
 from woolexec.core.call import Call, Chunk
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.futures.latch import Latch
@@ -41,7 +42,7 @@ class Unit:
     :param index: index in the map of the first of them
     """
 
-    __slots__ = ("_board", "_left", "chunk", "count", "future", "index", "parts", "position")
+    __slots__ = ("_board", "_left", "chunk", "count", "future", "held", "index", "parts", "position")
 
     def __init__(self, board: Board, count: int, index: int) -> None:
         self._board = board
@@ -50,6 +51,7 @@ class Unit:
         self.position = 0
         self.chunk: Chunk | None = None
         self.future: CallFuture[Any] | None = None
+        self.held: list[Any] | None = None  # what must live until all have outcomes
         self.parts: dict[int, tuple[int, Any, bool]] = {}
 
     @property
@@ -71,6 +73,9 @@ class Unit:
         self._left -= part[0]
         if self._left <= 0:
             self.chunk = None  # breaks a reference cycle and frees the items
+            held, self.held = self.held, None
+            if held is not None:
+                self._board.drop(held)
         self._board.note(self, first, part[0])
 
 
@@ -82,6 +87,7 @@ class Board:
         self.arrived: deque[tuple[Unit, int]] = deque()
         self.awaited: Unit | None = None
         self.shown_in: Any = None  # what a `ChunkSender` has
+        self.drop: Callable[[list[Any]], object] = list.clear  # as its engine does it
         self.sleeper: Sleeper | None = None
 
     def note(self, unit: Unit, first: int, count: int) -> None:
@@ -127,6 +133,9 @@ class ChunkSender:
     shown_in: Any = None
     """Where what the items print is shown: see `woolexec.api.output`."""
 
+    fn: Any = len
+    """The function itself, before it was pickled."""
+
     @property
     def ahead(self) -> int:
         """Number of items that may be ahead of the consumer, by the measured run time of an item."""
@@ -171,6 +180,9 @@ class ChunkSender:
             return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
+        unit.held = held(self.fn, self._function, items, payload)
+        if unit.held is not None:
+            board.drop = self._engine.drop
         unit.chunk = Chunk(
             self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
         )

@@ -134,6 +134,10 @@ class _NestedOwner:
         except RuntimeError:  # no thread can be started
             piece()
 
+    def drop(self, held: list[Any]) -> None:
+        """Clear it: the garbage collector runs destructors in any thread, too."""
+        held.clear()
+
 
 def _report(call: Call, frame: Progress) -> None:
     """Have the `on_progress` of a nested task called."""

@@ -52,7 +52,7 @@ class EngineExecutor(PoolExecutor):
         if _goes_by_calls(function, options):
             return super()._map(fn, iterables, chunksize, **how)
         sender = submission.chunk_sender(
-            function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
+            fn, function, options, self._check, is_fixed=chunksize is not None, star=len(iterables) > 1
         )
         from woolexec.api.map import map_chunks  # not before somebody maps
 
@@ -76,7 +76,7 @@ class EngineExecutor(PoolExecutor):
             from woolexec.api.map_batches import FutureSender
 
             return self._through_gate(FutureSender(lambda args: self._start(fn, args, {}), star=star))
-        return submission.chunk_sender(function, options, self._check, is_fixed=chunksize is not None, star=star)
+        return submission.chunk_sender(fn, function, options, self._check, is_fixed=chunksize is not None, star=star)
 
     def _check(self) -> None:
         self._submission.check()

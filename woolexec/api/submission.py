@@ -10,6 +10,7 @@ The one place where functions with arguments become calls, for executors, their 
 
 from __future__ import annotations
 
+from woolexec.api.held import held
 from woolexec.api.stream_buffer import StreamBuffer
 from woolexec.core.call import Call
 from woolexec.futures.call_future import CallFuture
@@ -97,6 +98,7 @@ class Submission:
             if function.calls_first:
                 args = fn, *args
             payload = dumps_call(args, kwargs)
+            future.held = held(fn, function, (args, kwargs), payload)
             if options is not None and options.awaited:
                 payload = beside(payload, options)
             context = context_vars.capture(function.name)

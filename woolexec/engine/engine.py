@@ -169,7 +169,8 @@ class Engine:
         self.end_task = partial(_end_task_of, rounds)
         self.cancel_chunks = rounds.cancellation.cancel_chunks
         self.tell, self.inspect = rounds.loop.tell, rounds.inspect
-        self.let_go = rounds.dispatcher.values.let_go
+        self.let_go, self.drop = rounds.dispatcher.values.let_go, rounds.loop.drop
+        self.first: Any = None  # what each worker runs first, held as long as workers are started
         self.closes_streams = False
         self._loop.prepare(rounds.run, rounds.supervisor.note_settings)
         if guest is not None:  # it looks for peers before there are any calls

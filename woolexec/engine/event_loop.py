@@ -77,6 +77,7 @@ class Loop:
         may set one, which would be late if the loop slept until the next round."""
         self._serials = itertools.count()
         self._callbacks = Relay()
+        self._dropped: deque[list[Any]] = deque()  # which the callback thread clears
         self._callbacks_watched = False
         self._records = Relay(limit=_RECORDS_LIMIT)
         self._woken = self._wake_fd = -1
@@ -249,6 +250,16 @@ class Loop:
         if not self._callbacks_watched:
             self._callbacks_watched = True
             self.after(PATIENCE, self._check_callbacks)
+
+    def drop(self, held: list[Any]) -> None:
+        """Clear a list in the callback thread: destructors are user code."""
+        self._dropped.append(held)
+        if len(self._dropped) == 1:  # else that thread is about to do it
+            self.run_user_code(self._clear_dropped)
+
+    def _clear_dropped(self) -> None:
+        while self._dropped:
+            self._dropped.popleft().clear()
 
     def _check_callbacks(self) -> None:
         left = self._callbacks.check()

@@ -209,6 +209,8 @@ class CallFuture(DeliveredFuture["T"]):
             if self._state not in ENDS:
                 latch.wait(timeout)
         state = self._state
+        if self.held is not None and state in ENDS:
+            self._let_go()
         if state is FINISHED:
             return None if deadline is None else max(0.0, deadline - monotonic())
         if state in ENDS:
@@ -238,6 +240,8 @@ class CallFuture(DeliveredFuture["T"]):
         # If several threads decode at the same time, all of them use the value of the first.
         self._result, self._exception = outcome[1]
         self._outcome = None
+        if self.held is not None:
+            self._let_go()
 
 
 class Nobody:

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
         def run_elsewhere(self, piece: Callable[[], object]) -> None:
             """Run the rest of a delivery, which includes user code, without delaying other deliveries."""
 
+        def drop(self, held: list[Any]) -> None:
+            """Clear a list of objects whose destructors are user code, without delaying deliveries."""
+
     T = TypeVar("T")
 
 
@@ -113,6 +116,7 @@ class DeliveredFuture(Future["T"]):
         "_waiting",
         "context",
         "ended",
+        "held",
         "is_lane",
         "outstanding_call",
     )
@@ -135,6 +139,7 @@ class DeliveredFuture(Future["T"]):
         self.context: bytes | None = None
         self.is_lane: bool = False
         self.ended: Latch | None = None
+        self.held: list[Any] | None = None  # what must live until the task has ended
 
     # -- properties in place of the attributes that Future's methods use ---------------------------------------------
     # Threads and signal handlers that create one of these at the same time get the same one from `dict.setdefault`.
@@ -224,10 +229,14 @@ class DeliveredFuture(Future["T"]):
             if first[0] == end:
                 self._state = _END_OF[end]
                 self.outstanding_call = None
+                # A thread that waits lets go of it by itself, which takes no other thread.
+                is_left = self.held is not None and not (self._latch is not None and self._latch.is_awaited)
                 if self._latch is not None:
                     self._latch.open()
                 if self._callbacks:
                     self._announce()
+                if is_left:
+                    self._let_go(elsewhere=True)
                 return
         if first[0] != _SHARED:
             return  # it had already ended
@@ -242,6 +251,7 @@ class DeliveredFuture(Future["T"]):
         if ended:
             self._open()
             self._announce()
+            self._let_go(elsewhere=True)
 
     def _end_locked(self, end: int, payload: Any, *, failed: bool = False) -> bool:
         """End the future and notify its waiters, with its lock held; return False if it had already ended."""
@@ -267,11 +277,18 @@ class DeliveredFuture(Future["T"]):
         if ended:
             self._open()
             self._run_callbacks()
+            self._let_go()
         return ended
 
     def _cancel(self) -> bool:
         """End the future as cancelled; return False if it had already ended."""
         return self._end_and_announce(_CANCELLED, None)
+
+    def _let_go(self, *, elsewhere: bool = False) -> None:
+        """Let go of what was held for the task; destructors are user code, which may have to run elsewhere."""
+        held, self.held = self.held, None
+        if elsewhere and held is not None and self._owner is not None:
+            self._owner.drop(held)
 
     def _open(self) -> None:
         self.outstanding_call = None

@@ -33,6 +33,11 @@ class Latch:
         self.is_open: bool = False
         self._sleepers: list[Sleeper] = []
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something waits for it to open."""
+        return bool(self._sleepers)
+
     def open(self) -> None:
         """Open the latch and release all waiters."""
         self.is_open = True

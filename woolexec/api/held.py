@@ -1,0 +1,90 @@
+"""
+What is held until a task has ended: what its pickle refers to may end with an object that the caller drops.
+
+A proxy of a manager, an object that removes its file or its shared memory when it is collected: a worker gets a name,
+and the object here keeps what has the name.  The standard library holds function and arguments until the outcome is
+there.  Here those are held that may be of this kind; copies of data are not, so that they take no memory twice.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from weakref import getweakrefcount
+
+from woolexec.wire.arrays import is_array
+from woolexec.wire.atoms import SAFE
+from woolexec.wire.inputs import is_future_class
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_GLOBAL = b"\x93"
+"""The opcode STACK_GLOBAL, without which a pickle is data alone."""
+
+_MOST = 1000
+"""Maximum number of elements of a container that are looked at."""
+
+
+def held(fn: Any, function: Any, values: Any, payload: Any) -> list[Any] | None:
+    """
+    Return what must live until the call has ended; None if there is nothing.
+
+    :param fn: the function; `function`: it as it is pickled
+    :param values: the arguments; `payload`: they as they are pickled
+    """
+    kept: list[Any] = []
+    if payload.__class__ is not bytes:  # large, or with futures: what is held must be worth it
+        kept.extend(_with_ends(values))
+    elif _GLOBAL in payload:
+        kept.append(values)
+    if not _is_bare(fn):
+        if function.payload.__class__ is bytes:
+            kept.append(fn)
+        else:
+            kept.extend(_with_ends(_parts(fn)))
+    return kept or None
+
+
+def _is_bare(fn: Any) -> bool:
+    """Return whether a function consists of nothing but code."""
+    cls = fn.__class__
+    if cls is FunctionType:
+        return not (fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__)
+    if cls is BuiltinFunctionType:
+        return fn.__self__ is None or fn.__self__.__class__ is ModuleType
+    return isinstance(fn, type)
+
+
+def _parts(fn: Any) -> Iterator[Any]:
+    """Yield what a function holds."""
+    if isinstance(fn, partial):
+        yield from (fn.func, *fn.args, *fn.keywords.values())
+    elif isinstance(fn, FunctionType):
+        for cell in fn.__closure__ or ():
+            with suppress(ValueError):  # it is empty
+                yield cell.cell_contents
+        yield from (fn.__defaults__ or (), *(fn.__kwdefaults__ or {}).values())
+    else:
+        yield fn.__self__ if isinstance(fn, MethodType | BuiltinFunctionType) else fn
+
+
+def _with_ends(values: Any, depth: int = 2) -> Iterator[Any]:
+    """Yield those of the values, and of the elements of containers among them, whose end may have an effect."""
+    for value in islice(values, _MOST):
+        cls = type(value)
+        if cls in SAFE or is_array(value) or is_future_class(cls):
+            continue
+        if cls in (list, tuple, set, frozenset, dict):
+            if depth:
+                yield from _with_ends(value.values() if cls is dict else value, depth - 1)
+        elif hasattr(cls, "__del__") or (not issubclass(cls, _SHARED) and getweakrefcount(value)):
+            yield value
+
+
+_SHARED = (type, FunctionType, ModuleType)
+"""Classes of objects that have weak references for reasons of their own."""
