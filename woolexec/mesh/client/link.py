@@ -17,16 +17,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
-from woolexec.core.call import LIFE, SENT, UNCERTAIN, Call, Function
+from woolexec.core.call import LIFE, Call, Function
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
-from woolexec.core.place import RemoteLane, RemotePlace
+from woolexec.core.place import RemoteLane
 from woolexec.core.window import HORIZON
 from woolexec.engine.transport import SLOTS, Sent
 from woolexec.errors import ProtocolError
 from woolexec.mesh.client.channel import said_in
 from woolexec.mesh.client.link_values import LinkValues
 from woolexec.mesh.client.sent_code import SentCode
+from woolexec.mesh.client.taking_back import TakingBack
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import Packing
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage
     from woolexec.wire.wire_pb2 import Welcome
     from woolexec.worker.setup import Setup
-
-_BURST = 0.02
-"""Seconds between calls that are cancelled in a burst, unless the peer takes longer to answer.  After an answer nothing
-is sent for this long, or for twice as long as the answer took: each call that is taken back takes with it all that were
-sent after it, and those would be sent again, and have to be asked for one by one."""
 
 _TURN = 1 << 15
 """Bytes of Returns that are decoded before they are handled."""
@@ -77,14 +73,13 @@ class Link(LinkValues):
     __slots__ = (
         "_address",
         "_arriving",
-        "_asked_at",
-        "_burst_until",
         "_code",
         "_host",
         "_leaving",
         "_links",
         "_outbox",
         "_stream",
+        "_taking_back",
         "has_sent",
         "identity",
         "lane_place",
@@ -122,7 +117,7 @@ class Link(LinkValues):
         self._code = SentCode(code, setup, engine.links.settings, self._outbox)
         self._stream: Any = None
         self._leaving = False
-        self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
+        self._taking_back = TakingBack(engine.links, _close_if_done)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
         """
@@ -272,8 +267,8 @@ class Link(LinkValues):
             frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # an extent implies a payload
         self._links.hear(self, frame)
         if isinstance(frame, Recalled | Load):
-            self._answer(self)
-            self._answer(self.lane_place)
+            self._taking_back.answer(self, self)
+            self._taking_back.answer(self, self.lane_place)
 
     def _leave(self, _: Stop) -> None:
         """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
@@ -302,7 +297,7 @@ class Link(LinkValues):
             self, partial(_lost, self._address, self._host, why), f"its link broke: {why}" if is_fault else ""
         )
         for place in (self, self.lane_place):
-            self._answer(place, broken=True)
+            self._taking_back.answer(self, place, broken=True)
 
     def close(self) -> None:
         """End the stream; the peer then ends the calls that it still runs for this client."""
@@ -324,29 +319,7 @@ class Link(LinkValues):
 
     def take_back(self, call: Call, answer: Callable[[bool], object], *, force: bool = False) -> None:
         """Ask the peer to give a call back, or with `force` to end it; the peer's Recalled frame decides."""
-        place = call.place
-        if place is None or call.state not in {SENT, UNCERTAIN}:
-            answer(False)
-            return
-        place.wanted[call] = answer
-        self._asked_at = monotonic()
-        if not force:
-            self._links.recall(place, since=call.number)
-            return
-        place.recalling += 1
-        if call.state == SENT:
-            call.move("doubt")
-        self.send_command(Cancel(call=call.number))
-
-    def _answer(self, place: RemotePlace, *, broken: bool = False) -> None:
-        """Answer the pending `take_back` requests; calls that were given back are claimed from the queue."""
-        for call, answer in list(place.wanted.items()):
-            is_taken = self._links.cancel_queued(call)
-            if is_taken or broken or not place.recalling:
-                del place.wanted[call]
-                answer(is_taken)
-                if not (broken or place.recalling):
-                    _hold(self, place)
+        self._taking_back.ask(self, call, answer, force=force)
 
 
 def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostError:
@@ -357,23 +330,7 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     return error
 
 
-def _hold(link: Link, place: RemotePlace) -> None:
-    """Send nothing there for a moment: calls that are cancelled next are then in the queue, and not at the peer."""
-    now = monotonic()
-    took = now - link._asked_at
-    if link._asked_at < link._burst_until:
-        place.recalling += 1
-        link._links.after(max(_BURST, 2 * took), partial(_go_on, link, place))
-    link._burst_until = now + max(_BURST, took)
-
-
-def _go_on(link: Link, place: RemotePlace) -> None:
-    link._links.hear(link, Recalled(loop=place.is_lane))
-    link._answer(place)
-    _close_if_done(link)
-
-
-def _close_if_done(link: Link) -> None:
+def _close_if_done(link: Any) -> None:
     """Close a link to a draining peer over which nothing is to come."""
     busy = any(place.outstanding or place.recalling for place in (link, link.lane_place))
     if link._leaving and not (busy or link.values.is_fetching(link)):
