@@ -192,12 +192,12 @@ class Call(Future):
         super().__init__()
         self.args = args
         self.ended = None
-        self.outstanding_call = None
+        self.outstanding_call = self.answer = None
         self.ends = []
 
-    def cancel(self, *, force=False):
+    def cancel_soon(self, *, force):
         assert force
-        return super().cancel()
+        return self.answer or super().cancel()
 
 
 class Closing:
@@ -246,6 +246,18 @@ def test_latch_opens_when_all_tasks_and_streams_have_ended():
     for latch in latches:
         assert not ended.is_open
         latch.open()
+    assert ended.is_open
+
+
+def test_latch_opens_when_a_peer_has_answered_that_was_asked():
+    sender, ended = FutureSender(Call, star=False), Latch()
+    units = sender.send(Board(ordered=True), range(2), 0)
+    units[0].future.answer = Latch()
+
+    sender.cancel(units, ended)
+
+    assert not ended.is_open
+    units[0].future.answer.open()
     assert ended.is_open
 
 

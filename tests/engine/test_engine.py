@@ -35,6 +35,11 @@ class Receiver:
         self.done.open()
 
 
+def take_no_answer(is_cancelled):
+    """Take the answer of a peer, where there is none."""
+    raise AssertionError
+
+
 class Future(Receiver):
     """What `Engine.cancel` takes."""
 
@@ -94,13 +99,13 @@ def test_thread_and_workers_are_gone_after_the_shutdown(engine):
 def test_queued_call_is_cancelled_in_the_thread_that_asks(engine):
     call = make_call(engine, abs, -1)
     engine.scheduler.main.queue.offer(call)
-    assert engine.cancel(call.receiver, force=False)
-    assert not engine.cancel(call.receiver, force=False)
+    assert engine.cancel(call.receiver, take_no_answer, force=False)
+    assert not engine.cancel(call.receiver, take_no_answer, force=False)
     assert call.payload == b""  # its arguments are not kept until the queue is looked through
 
 
 def test_future_without_a_call_is_neither_cancelled_nor_running(engine):
-    assert not engine.cancel(Future(), force=True)
+    assert not engine.cancel(Future(), take_no_answer, force=True)
     assert not engine.is_running(Future())
 
 
@@ -137,7 +142,7 @@ def test_copy_in_a_forked_child_runs_nothing_and_waits_for_nothing(engine):
             engine.wait(call.receiver, 1.0)
         with pytest.raises(RuntimeError, match=FORKED_CHILD):
             engine.wait_for(bool)
-        assert not engine.cancel(call.receiver, force=True)
+        assert not engine.cancel(call.receiver, take_no_answer, force=True)
         engine.shutdown(wait=True, cancel=True)
         assert not engine.stopped
     finally:

@@ -7,10 +7,12 @@ import sys
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future
+from types import SimpleNamespace
 
 import pytest
 
 from woolexec.futures.call_future import CallFuture
+from woolexec.futures.latch import Latch
 from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.pickling import dumps
 
@@ -21,7 +23,7 @@ class Owner:
         self.runs = runs
         self.asked = []
 
-    def cancel(self, future, *, force):
+    def cancel(self, future, take, *, force):
         self.asked.append(force)
         return self.cancels
 
@@ -330,3 +332,42 @@ def test_interrupt_in_a_callback_reaches_who_completes_the_future():
 
 def _raise(cls):
     raise cls
+
+
+class Asking(Owner):
+    """The owner of a call at a peer, which answers when the test says so."""
+
+    def cancel(self, future, take, *, force):
+        self.take = take
+        return
+
+
+def asked():
+    owner = Asking()
+    future = CallFuture(owner)
+    future.outstanding_call = SimpleNamespace(receiver=future)
+    return owner, future
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_cancel_that_does_not_wait_ends_the_future_when_its_peer_says_so(is_taken):
+    owner, future = asked()
+    answered = future.cancel_soon(force=False)
+    assert not answered.is_open
+    assert not future.cancelled()
+    owner.take(is_taken)
+    assert answered.is_open
+    assert future.cancelled() is is_taken
+
+
+def test_cancel_that_is_interrupted_while_its_peer_is_asked_cancels_all_the_same(monkeypatch):
+    owner, future = asked()
+
+    def interrupted(latch, timeout):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Latch, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        future.cancel()
+    owner.take(True)
+    assert future.cancelled()

@@ -282,9 +282,12 @@ class FailingSender:
 
 
 def _end(future: CallFuture[Any], by_force: bool) -> Latch | None:  # noqa: FBT001  # as `FutureSender` has it
-    """End the call or stream of a future; return the latch that opens at its end, None if it has ended."""
+    """End the call or stream of a future; return the latch that opens at its end, None if that is not awaited."""
     call = future.outstanding_call
-    if future.cancel(force=by_force or future.is_lane):
+    answer = future.cancel_soon(force=by_force or future.is_lane)
+    if isinstance(answer, Latch):
+        return answer
+    if answer:
         return future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if not future.done() or future.cancelled() or future.exception() is not None:
         return None

@@ -88,7 +88,7 @@ class _NestedOwner:
 
     closes_streams = False
 
-    def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
+    def cancel(self, future: CallFuture[Any], _take: object, *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
         call = future.outstanding_call
         if call is not None and _claim(call):

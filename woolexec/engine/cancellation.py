@@ -348,3 +348,18 @@ class Cancellation:
 
 def _is_stopped(worker: Worker) -> bool:
     return worker.pid is not None and is_stopped(worker.pid)
+
+
+def ask_to_cancel(
+    cancellation: Cancellation, call: Call, take: Callable[[bool], object], *, force: bool
+) -> bool | None:
+    """Cancel a call, and return whether that was possible; None: a peer is asked, and `take` gets its answer."""
+    answers: list[bool] = []
+    hear = [take, answers.append]
+
+    def answer(is_cancelled: bool) -> None:  # noqa: FBT001  # as `cancel` calls it
+        hear[-1](is_cancelled)
+
+    cancellation.cancel(call, answer, force=force)
+    hear.pop()
+    return answers[0] if answers else None

@@ -18,11 +18,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import cached_property, partial
 
 from woolexec.core.call import MAIN, Call, Function
 from woolexec.core.offer import NOTHING, Offer
+from woolexec.engine.cancellation import ask_to_cancel
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.engine.lane import COROUTINES
 from woolexec.engine.lifetimes import running
@@ -59,9 +59,6 @@ _DIRECT_LIMIT = 4096
 
 _FORCED = 10.0
 """Seconds that `join` waits for the end of what it has ended by force; user code may run in callbacks."""
-
-_LINK_PATIENCE = 10.0
-"""Seconds that `cancel` waits for the answer of a peer."""
 
 
 def _inputs_of(rounds: Rounds) -> Inputs:
@@ -303,8 +300,8 @@ class Engine:
 
     # -- what futures ask ---------------------------------------------------------------------------------------
 
-    def cancel(self, future: CallFuture[Any], *, force: bool) -> bool:
-        """Cancel the call of a future before it starts; with `force`, end it if it is running."""
+    def cancel(self, future: CallFuture[Any], take: Callable[[bool], object], *, force: bool) -> bool | None:
+        """Cancel the call of a future before it starts; with `force`, end it if it is running: see `Owner.cancel`."""
         call = future.outstanding_call
         if call is None or self.forked:
             return False
@@ -316,24 +313,9 @@ class Engine:
             if actor is not None:  # it may wait for no other call
                 self._loop.tell(partial(actor.note_end, call))
             return True
-        answer: Future[bool] = Future()
-
-        def take(is_cancelled: bool) -> None:  # noqa: FBT001  # as `Future.set_result` is called
-            if answer.set_running_or_notify_cancel():
-                answer.set_result(is_cancelled)
-            elif is_cancelled:  # nobody waits for this answer any more, but the call is over
-                call.receiver.deliver_failure(call, None)
-
-        def cancel() -> bool:
-            self._rounds.cancellation.cancel(call, take, force=force)
-            return True
-
-        if not self._loop.ask(cancel, default=False):
-            return False
-        try:
-            return answer.result(_LINK_PATIENCE)  # only a peer answers later; a link that breaks answers too
-        except TimeoutError:
-            return not answer.cancel() and answer.result()
+        ask = partial(ask_to_cancel, self._rounds.cancellation, call, take, force=force)
+        is_cancelled: bool | None = self._loop.ask(ask, default=False)
+        return is_cancelled
 
     def run_on_all(self, make: Callable[[], Call]) -> list[tuple[Worker | Remote, Call]]:
         """

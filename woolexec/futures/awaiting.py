@@ -76,9 +76,27 @@ async def all_done(futures: Sequence[CallFuture[Any]], *, abandon: bool) -> None
 
 
 async def _cancel(future: CallFuture[Any], *, abandon: bool) -> None:
+    """Cancel a call: one that waits never starts, and one that runs is ended; a coroutine is, whatever it does."""
     call = future.outstanding_call
-    if future.cancel() or (abandon and not future.is_lane) or not future.cancel(force=True):
+    if not future.is_lane:
+        try:
+            if await _is_cancelled(future, force=False) or abandon:
+                return
+        except BaseException:  # asyncio cancels a second time
+            if not abandon:
+                future.cancel_soon(force=True)
+            raise
+    if not await _is_cancelled(future, force=True):
         return
     ended: Latch | None = future.ended or getattr(getattr(call, "receiver", None), "ended", None)
     if ended is not None:  # a coroutine or a stream, which may have to clean up
         await see(ended, GRACE)
+
+
+async def _is_cancelled(future: CallFuture[Any], *, force: bool) -> bool:
+    """Cancel a future, as its `cancel` does; a peer that has to be asked has `GRACE` seconds to answer."""
+    answer = future.cancel_soon(force=force)
+    if not isinstance(answer, Latch):
+        return answer
+    await see(answer, GRACE)
+    return future.cancelled()

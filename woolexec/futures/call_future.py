@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_PATIENCE = 10.0
+"""Seconds that `cancel` waits for the answer of a peer."""
+
 
 class CallFuture(DeliveredFuture["T"]):
     """The future of one task."""
@@ -75,13 +78,42 @@ class CallFuture(DeliveredFuture["T"]):
 
         :return: True if the future is now cancelled
         """
-        if self._state in CANCELS:
-            return True
-        if self._state is FINISHED or self._owner is None:
-            return super().cancel() if self._owner is None else False
-        if not self._owner.cancel(self, force=force):
+        if self._owner is None:
+            return super().cancel()
+        said: list[bool | None] = []
+        answer = self._ask_to_cancel(said, force=force)
+        if not isinstance(answer, Latch):
+            return answer
+        try:
+            answer.wait(_PATIENCE)  # it is also opened when the link breaks
+        finally:
+            said.append(None)
+        return (said[0] is True and self._cancel()) or self.cancelled()
+
+    def cancel_soon(self, *, force: bool) -> bool | Latch:
+        """Cancel like `cancel`, but without waiting for a peer: return a latch, which opens when it has answered."""
+        return self.cancel() if self._owner is None else self._ask_to_cancel([None], force=force)
+
+    def _ask_to_cancel(self, said: list[bool | None], *, force: bool) -> bool | Latch:
+        """
+        Cancel the task; return whether it is cancelled, or a latch that opens when a peer has answered.
+
+        :param said: gets the answer of the peer; None in front of it: nobody waits, and the future ends by itself
+        """
+        if self._state in ENDS:
             return self.cancelled()
-        return self._cancel() or self.cancelled()
+        call = self.outstanding_call
+        answered = Latch()  # opens when a peer has answered
+
+        def take(is_cancelled: bool) -> None:  # noqa: FBT001  # as the owner calls it
+            said.append(is_cancelled)
+            if said[0] is None and is_cancelled:
+                call.receiver.deliver_failure(call, None)
+            answered.open()
+
+        assert self._owner is not None
+        is_cancelled = self._owner.cancel(self, take, force=force)
+        return answered if is_cancelled is None else (is_cancelled and self._cancel()) or self.cancelled()
 
     def __repr__(self) -> str:
         if self._outcome is not None and self._state is FINISHED:  # not decoded yet

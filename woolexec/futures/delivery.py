@@ -39,8 +39,12 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """The object that controls the calls behind futures."""
 
-        def cancel(self, future: Any, *, force: bool) -> bool:
-            """Keep the call from running, or end it by force; return True if it will have no outcome."""
+        def cancel(self, future: Any, take: Callable[[bool], object], *, force: bool) -> bool | None:
+            """
+            Keep the call from running, or end it by force; return whether that was possible.
+
+            :param take: called with the answer, in a thread that must not block, if this returns None: a peer was asked
+            """
 
         def is_running(self, future: Any) -> bool:
             """Return whether the call has been started."""

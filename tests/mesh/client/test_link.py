@@ -39,7 +39,7 @@ def occupied(pool, room):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_call_whose_peer_answers_a_cancel_too_late_ends_all_the_same(monkeypatch, force):
-    monkeypatch.setattr("woolexec.engine.engine._LINK_PATIENCE", 0.05)
+    monkeypatch.setattr("woolexec.futures.call_future._PATIENCE", 0.05)
     with Peer(1, bind="127.0.0.1:0", credentials=CREDENTIALS) as peer:
         with Relay(int(peer.address.rpartition(":")[2])) as relay, joined(relay.address) as pool:
             relay.silence()
@@ -201,7 +201,7 @@ def test_calls_run_at_once_after_others_were_ended_by_force(tmp_path):
 
 def test_running_call_is_ended_by_force_and_no_other(pool, tmp_path):
     held = occupied(pool, tmp_path)
-    assert pool._engine.cancel(held[0], force=True)
+    assert held[0].cancel(force=True)
     (tmp_path / "release").touch()
     assert held[1].result(PATIENCE) == "held-1"
     assert pool.submit(double, 4).result(PATIENCE) == 8

@@ -26,7 +26,7 @@ def test_audit_says_who_ran_what_when_and_how_it_ended(tmp_path):
         assert isinstance(pool.with_options(name="the end").submit(os._exit, 3).exception(PATIENCE), WorkerLostError)
         held = pool.submit(tasks.hold, tmp_path, "held")
         eventually(held.running)
-        assert pool._engine.cancel(held, force=True)
+        assert held.cancel(force=True)
     audit.close()
     lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
     assert stat.S_IMODE((tmp_path / "audit").stat().st_mode) == 0o600
