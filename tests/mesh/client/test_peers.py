@@ -62,6 +62,12 @@ def test_waiting_for_peers_says_why_they_are_not_there():
         pool.wait_for_peers(1, 1.0)
 
 
+def test_waiting_for_more_peers_than_there_can_be_says_so_at_once(peer):
+    with PeerPoolExecutor(peers=peer.address, credentials=CREDENTIALS) as pool:
+        with pytest.raises(TimeoutError, match="of 2 peers connected, and no more than 1 can be"):
+            pool.wait_for_peers(2)
+
+
 def test_waiting_for_peers_without_peers_makes_no_sense():
     with PeerPoolExecutor(1) as pool, pytest.raises(ValueError, match="peers="):
         pool.wait_for_peers()

@@ -35,7 +35,7 @@ def test_refusal_is_told_with_its_reason(caplog):
         with stranger, pytest.raises(NoPeersError, match="the client has not proved that it has the token"):
             stranger.submit(abs, -1).result(PATIENCE)
     assert {event["reason"] for event in events(caplog, "refused")} == {
-        "the client has not proved that it has the token"
+        "the client has not proved that it has the token: both ends need the same (WOOLEXEC_TOKEN_FILE, --token-file)"
     }
 
 

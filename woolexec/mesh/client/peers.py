@@ -141,7 +141,8 @@ class Peers:
             self._waiters -= 1
             there = len(self.links)
         if there < count or self._over:
-            raise TimeoutError(f"only {there} of {count} peers connected. {self.explain()}".rstrip())
+            most = "" if self._over or self.possible >= count else f", and no more than {self.possible:g} can be"
+            raise TimeoutError(f"only {there} of {count} peers connected{most}. {self.explain()}".rstrip())
         return there
 
     @property

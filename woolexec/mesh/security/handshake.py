@@ -71,6 +71,7 @@ _NONCE_AGE = 10.0
 _MADE = struct.Struct("<d8s")
 """The start of a peer's nonce: when it was made, by the peer's clock, and random bytes; the rest is a MAC."""
 
+_SAME = ": both ends need the same (WOOLEXEC_TOKEN_FILE, --token-file)"
 _FOREIGN = "it does not speak woolexec's protocol"
 
 
@@ -233,7 +234,7 @@ class Opening:
         if self._token is not None:
             right = self._connection.proof(self._token, b"peer", data)
             if not hmac.compare_digest(right, proof if isinstance(proof, bytes) else b""):
-                raise PeerRefusedError("the peer has not proved that it has the token")
+                raise PeerRefusedError(f"the peer has not proved that it has the token{_SAME}")
         return _welcome(data)
 
 
@@ -328,7 +329,7 @@ class Door:
             if hmac.compare_digest(each.proof(self._token, b"client", message), proof):
                 return each
         relayed = "; or something between the two ends TLS" if connections[0].fingerprint else ""
-        raise PeerRefusedError(f"the client has not proved that it has the token{relayed}")
+        raise PeerRefusedError(f"the client has not proved that it has the token{_SAME}{relayed}")
 
     def _read(self, metadata: Iterable[tuple[str, Any]]) -> tuple[Hello, bytes, bytes]:
         """Return a message, parsed and as it was sent, and the proof that it comes with."""
