@@ -89,6 +89,8 @@ DOORS = {
     "joblib": ("integrations.joblib_backend",),
     "rich": ("integrations.bar", "cli.top_live"),
     "mpi4py": ("mpi",),
+    "kubernetes": ("launchers.kubernetes_client",),
+    "aiohttp": ("launchers.kubernetes_client",),
     "threadpoolctl": ("integrations.joblib_tasks",),
     "eventkit": ("eventkit",),
     "prometheus_client": ("observe.prometheus", "observe.metrics_server", "metrics"),

@@ -32,8 +32,8 @@ def snippets():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
-            if 'peers="slurm:' in match[1]:
-                continue  # tests/launchers/test_slurm.py runs it
+            if 'peers="slurm:' in match[1] or 'peers="k8s:' in match[1]:
+                continue  # tests/launchers/test_slurm.py and test_kubernetes.py run them
             line = text.count("\n", 0, match.start()) + 1
             # Those of the README run with `make test`, all others with `make test-slow`.
             marks = [] if page.name == "README.md" else [pytest.mark.slow, pytest.mark.versions]

@@ -278,6 +278,23 @@ def test_a_file_is_closed_to_others_if_they_have_no_access(tmp_path, mode, close
     assert posix.is_closed_to_others(path.stat()) is closed
 
 
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "secret"),
+    [
+        (0o600, 7, 7, True),
+        (0o640, 7, 7, False),
+        (0o440, 0, 7, True),  # as Kubernetes has it for a user other than root
+        (0o640, 0, 7, True),
+        (0o444, 0, 7, False),
+        (0o660, 0, 7, False),
+        (0o640, 0, 0, False),
+    ],
+)
+def test_a_secret_is_closed_to_others_or_of_root_and_for_a_group(monkeypatch, mode, owner, user, secret):
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert posix.is_secret(os.stat_result((mode, 0, 0, 1, owner, 7, 0, 0, 0, 0))) is secret
+
+
 def test_a_file_is_created_with_its_mode_and_never_through_a_link(tmp_path):
     with os.fdopen(posix.create(tmp_path / "new", 0o600), "w") as file:
         file.write("text")

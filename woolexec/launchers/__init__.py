@@ -8,11 +8,12 @@ from woolexec.discovery.launcher import Handle, Launcher
 
 if TYPE_CHECKING:
     from woolexec.launchers.batch import Batch, State
+    from woolexec.launchers.kubernetes import Kubernetes
     from woolexec.launchers.slurm import Slurm
 
-__all__ = ["Batch", "Handle", "Launcher", "Slurm", "State"]
+__all__ = ["Batch", "Handle", "Kubernetes", "Launcher", "Slurm", "State"]
 
-_MODULES = {"Batch": "batch", "State": "batch", "Slurm": "slurm"}
+_MODULES = {"Batch": "batch", "State": "batch", "Kubernetes": "kubernetes", "Slurm": "slurm"}
 
 
 def __getattr__(name: str) -> Any:

@@ -370,6 +370,11 @@ def is_closed_to_others(about: os.stat_result) -> bool:
     return not about.st_mode & 0o077
 
 
+def is_secret(about: os.stat_result) -> bool:
+    """Return whether a file is closed to others, or one of root for a group, as Kubernetes has Secrets (fsGroup)."""
+    return is_closed_to_others(about) or (about.st_uid == 0 != os.geteuid() and not about.st_mode & 0o037)
+
+
 def create(path: str | os.PathLike[str], mode: int) -> int:
     """
     Create a file; return a descriptor for writing to it.

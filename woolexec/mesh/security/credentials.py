@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from woolexec.checks import wrong_type
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security.tokens import check_token, new_token
-from woolexec.platform.posix import create, is_closed_to_others, is_ours, open_to_read
+from woolexec.platform.posix import create, is_closed_to_others, is_ours, is_secret, open_to_read
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.tls import Tls
@@ -169,7 +169,7 @@ class Credentials:
                 raise CredentialsError(f"token file {os.fspath(path)} is not a file")
             if not is_ours(about, or_of_root=True):
                 raise CredentialsError(f"token file {os.fspath(path)} belongs to another user")
-            if not is_closed_to_others(about):
+            if not is_secret(about):
                 raise CredentialsError(f"token file {os.fspath(path)} can be read by others: chmod 600 it")
             token = os.read(fd, 4096).strip()
         finally:

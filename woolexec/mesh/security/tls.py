@@ -22,7 +22,7 @@ from woolexec.errors import CredentialsError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.revocation import revoked_in
-from woolexec.platform.posix import is_closed_to_others
+from woolexec.platform.posix import is_secret
 
 PEER, CLIENT, OPERATOR = "peer.woolexec", "client.woolexec", "operator.woolexec"
 """DNS names in certificates."""
@@ -79,7 +79,7 @@ class Tls:
                 if path is self.ca:
                     context.load_verify_locations(path)
                     continue
-                if self.key is not None and not is_closed_to_others(os.stat(self.key)):
+                if self.key is not None and not is_secret(os.stat(self.key)):
                     raise CredentialsError(f"key {self.key} can be read by others: chmod 600 it")
                 context.load_cert_chain(path, self.key)
             except ssl.SSLError as exc:
