@@ -89,6 +89,7 @@ DOORS = {
     "joblib": ("integrations.joblib_backend",),
     "rich": ("integrations.bar", "cli.top_live"),
     "mpi4py": ("mpi",),
+    "ray": ("launchers.ray_nodes",),
     "kubernetes": ("launchers.kubernetes_client",),
     "aiohttp": ("launchers.kubernetes_client",),
     "threadpoolctl": ("integrations.joblib_tasks",),

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from woolexec import PeerPoolExecutor, mpi
+from woolexec.mesh.server import child
 
 PATIENCE = 60.0
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
@@ -100,7 +101,7 @@ def test_peer_that_does_not_end_with_its_rank_is_killed(monkeypatch, tmp_path):
     (tmp_path / "python").write_text('#!/bin/sh\necho \'{"address": "127.0.0.1:7437"}\'\nexec sleep 1000\n')
     (tmp_path / "python").chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(mpi, "_ENDING", 0.1)
+    monkeypatch.setattr(child, "_ENDING", 0.1)
     comm = Comm()
     assert mpi._serve(comm, 1) == 0
     assert comm.gathered == [("127.0.0.1:7437",)]

@@ -19,10 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
-import json
-import os
 import runpy
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -30,13 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from woolexec.discovery.base import Discovery, Event, Joined, Record
+from woolexec.errors import PeerStartError
 from woolexec.mesh.security.credentials import Credentials
 
 _LOOK = 0.05
 """Seconds between two looks whether rank 0 has ended: waiting within MPI takes a whole processor."""
-
-_ENDING = 30.0
-"""Seconds that a peer has to end, before it is killed."""
 
 _LAUNCHERS = ("PMI", "PMIX", "OMPI", "HYDI", "MPI_LOCAL")
 """Prefixes of the variables by which a process knows its rank: workers have none."""
@@ -117,27 +112,17 @@ def _run(comm: Any, program: str, arguments: Sequence[str]) -> int:
 def _serve(comm: Any, workers: int) -> int:
     """Be a peer until rank 0 has ended."""
     token = comm.bcast(None)
-    # `serve` looks for addresses itself only when it announces them.
-    from woolexec.mesh.server.listening import reachable
+    from woolexec.mesh.server.child import ChildPeer
 
-    command = [sys.executable, "-m", "woolexec", "serve", "--bind=0.0.0.0:0", "--token-file=-", "--lifeline", "--json"]
-    command += [f"--workers={workers}", "--log-level=warning"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(_LAUNCHERS)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as peer:
-        assert peer.stdin is not None
-        assert peer.stdout is not None
-        peer.stdin.write(token + b"\n")
-        peer.stdin.flush()
-        line = peer.stdout.readline()
-        comm.gather(reachable(json.loads(line)["address"]) if line else f"rank {comm.Get_rank()} could not serve")
-        ended = comm.irecv(source=0)
-        while not ended.test()[0]:
-            time.sleep(_LOOK)
-        peer.stdin.close()
-        try:
-            peer.wait(_ENDING)
-        except subprocess.TimeoutExpired:  # to leave the block would wait without limit
-            peer.kill()
+    peer = ChildPeer(token, workers, without=_LAUNCHERS)
+    try:
+        comm.gather(peer.addresses())
+    except PeerStartError as exc:
+        comm.gather(f"rank {comm.Get_rank()} could not serve: {exc}")
+    ended = comm.irecv(source=0)
+    while not ended.test()[0]:
+        time.sleep(_LOOK)
+    peer.end()
     return 0
 
 

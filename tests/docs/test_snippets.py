@@ -17,6 +17,10 @@ BAR = re.compile(r"\d+/\d+ \(\d+%\) in ")
 """What `woolexec.bar` writes where there is no terminal."""
 
 
+ELSEWHERE = ('peers="slurm:', 'peers="k8s:', "ray.init(")
+"""What needs an engine that hands out machines: tests/launchers has the same with one."""
+
+
 def missing_in(source):
     """Return the libraries that a snippet imports and that are not installed."""
     named = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -32,8 +36,8 @@ def snippets():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in FENCE.finditer(text):
-            if 'peers="slurm:' in match[1] or 'peers="k8s:' in match[1]:
-                continue  # tests/launchers/test_slurm.py and test_kubernetes.py run them
+            if any(each in match[1] for each in ELSEWHERE):
+                continue
             line = text.count("\n", 0, match.start()) + 1
             # Those of the README run with `make test`, all others with `make test-slow`.
             marks = [] if page.name == "README.md" else [pytest.mark.slow, pytest.mark.versions]

@@ -8,12 +8,21 @@ from woolexec.discovery.launcher import Handle, Launcher
 
 if TYPE_CHECKING:
     from woolexec.launchers.batch import Batch, State
+    from woolexec.launchers.dask_nodes import dask
     from woolexec.launchers.kubernetes import Kubernetes
+    from woolexec.launchers.ray_nodes import ray
     from woolexec.launchers.slurm import Slurm
 
-__all__ = ["Batch", "Handle", "Kubernetes", "Launcher", "Slurm", "State"]
+__all__ = ["Batch", "Handle", "Kubernetes", "Launcher", "Slurm", "State", "dask", "ray"]
 
-_MODULES = {"Batch": "batch", "State": "batch", "Kubernetes": "kubernetes", "Slurm": "slurm"}
+_MODULES = {
+    "Batch": "batch",
+    "State": "batch",
+    "Kubernetes": "kubernetes",
+    "Slurm": "slurm",
+    "dask": "dask_nodes",
+    "ray": "ray_nodes",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -75,7 +75,7 @@ class Kubernetes(Launcher):
         self.target = Target(namespace, name, kind, secret or f"{name}-token", port, context)
         self.lease = lease
         self._pods: Pods | None = None
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # set: something else is wanted of the pods
         self._cluster: Cluster | None = (
             None  # from one use to the next: it knows since when somebody else has the lease
         )
@@ -124,7 +124,7 @@ class Kubernetes(Launcher):
         :raises DiscoveryError: if Kubernetes refuses it, or another program uses the same Deployment
         """
         self._pods = pods = Pods(self.target.name, is_ordered=self.target.kind != KINDS[0])
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # of this loop
         self._cluster = self._cluster or Cluster(self.target, self.lease)
         try:
             async with self._cluster as cluster:

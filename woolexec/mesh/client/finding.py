@@ -122,6 +122,8 @@ class Finder:
                         self.trouble, self.is_final = "", False
                         pause = FIRST
                         self._hear(event)
+                        if isinstance(event, Left) and event.reason:
+                            self._complain(event.reason)
                         count += 1
                         if count % _TURN == 0:
                             await asyncio.sleep(0)
