@@ -89,6 +89,15 @@ def test_doctor_finds_peers_as_a_client_does(peer, tmp_path, monkeypatch, capsys
         assert "FAIL" not in out
 
 
+def test_brief_doctor_says_only_what_fails(peer, capsys):
+    assert cli.main(["doctor", "--brief", peer.address]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["doctor", "--brief", "127.0.0.1:1"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL" in out
+    assert "ok  " not in out
+
+
 def test_doctor_says_that_no_peer_is_found(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["doctor", f"dir:{tmp_path}/empty", "--timeout", "0.1"]) == 1

@@ -183,6 +183,8 @@ def test_slurm_job_starts_peers_uses_them_and_leaves_nothing(tmp_path, one_node)
 
 def test_each_example_has_a_row_in_the_list_and_each_row_an_example():
     listed = re.findall(r"^\| \[([^]]+)\]\(\1\) \|", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
-    here = [path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.suffix in {".py", ".ipynb", ".sh"}]
+    here = [
+        path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.suffix in {".py", ".ipynb", ".sh", ".yaml"}
+    ]
     assert sorted(listed) == sorted(str(path) for path in here if path.name != "main.py")
-    assert len(listed) == 10
+    assert len(listed) == 11

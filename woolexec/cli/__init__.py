@@ -96,6 +96,7 @@ def _add_peers(commands: Any) -> None:
     doctor = commands.add_parser("doctor", help="check each step of connecting to a peer", description=_DOCTOR)
     doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
     doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
+    doctor.add_argument("--brief", action="store_true", help="print only what fails, as for the probe of a container")
     doctor.set_defaults(run=peers.doctor)
 
 

@@ -202,9 +202,11 @@ def doctor(arguments: argparse.Namespace) -> int:
         return 2
     found, credentials = prepared
     usable: list[UsablePeer] = []
-    works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, partial(_examine, usable)))
-    _look_between(usable)
-    for remark in remarks:
+    examine = partial(_examine, usable, is_brief=arguments.brief)
+    works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, examine))
+    if not arguments.brief:
+        _look_between(usable)
+    for remark in () if arguments.brief else remarks:
         print(f"  note  discovery: {printable(remark)}")
     for trouble in troubles:
         print(f"  FAIL  discovery: {printable(trouble)}")
@@ -237,7 +239,7 @@ def _look_between(usable: list[UsablePeer]) -> None:
         print("  ok    each reaches the others")
 
 
-async def _examine(usable: list[UsablePeer], record: Record, credentials: Credentials) -> bool:
+async def _examine(usable: list[UsablePeer], record: Record, credentials: Credentials, *, is_brief: bool) -> bool:
     """Try the addresses of a peer until one works, and add it then."""
     from woolexec.mesh.client.doctor import examine
 
@@ -246,9 +248,14 @@ async def _examine(usable: list[UsablePeer], record: Record, credentials: Creden
         lines = [f"peer at {address}"]
         async for step in examine(address, credentials, usable.append):
             works = step.works
+            if works and is_brief:
+                continue
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
-        print("\n".join(map(printable, lines)))  # at once: peers are tried concurrently, and their lines must not mix
+        if not (works and is_brief):
+            print(
+                "\n".join(map(printable, lines))
+            )  # at once: peers are tried concurrently, and their lines must not mix
         if works:
             return True
     return False
