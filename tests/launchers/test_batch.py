@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -28,6 +29,7 @@ class Shell(Batch):
     def __init__(self, **options):
         super().__init__(**options)
         self.jobs, self.scripts, self.answers = {}, [], True
+        self.leaving, self.drained = set(), []
 
     async def submit(self, count, script, name, logs):
         self.scripts.append(script)
@@ -40,9 +42,11 @@ class Shell(Batch):
         if not self.answers:
             raise DiscoveryError("shell: no answer")
         codes = {key: self.jobs[key].poll() for key in keys}
-        return {key: State(code is not None, bool(code), f"code {code}") for key, code in codes.items()}
+        leaving = self.leaving
+        return {key: State(code is not None, bool(code), f"code {code}", key in leaving) for key, code in codes.items()}
 
     async def drain(self, key):
+        self.drained.append(key)
         self.jobs[key].terminate()
 
     async def cancel(self, keys):
@@ -72,6 +76,22 @@ def test_batch_system_that_does_not_answer_is_named_and_its_peers_go_on(tmp_path
         with pytest.raises(TimeoutError, match="shell: no answer"):
             pool.wait_for_peers(2, timeout=2)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_job_whose_time_is_over_drains_once_and_another_one_comes(tmp_path):
+    launcher = Shell(folder=tmp_path, max=1, workers=1)
+    with PeerPoolExecutor(peers=launcher) as pool:
+        running = pool.submit(time.sleep, 4)
+        while not running.running():
+            time.sleep(0.01)
+        launcher.leaving.add("0")
+        while not launcher.drained:
+            time.sleep(0.01)
+        later = pool.submit(abs, -1)
+        assert running.result(PATIENCE) is None
+        assert later.result(PATIENCE) == 1
+        assert launcher.drained == ["0"]
+        assert list(launcher.jobs) == ["0", "1"]
 
 
 def test_launcher_is_of_one_executor_at_a_time(tmp_path):

@@ -1,5 +1,6 @@
 """Jobs of a real Slurm: `.ci/run` installs it where it can."""
 
+import contextlib
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from woolexec.launchers import Slurm
 PATIENCE = 60.0
 PAGE = Path(__file__).parents[2] / "docs/launchers.md"
 
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 real = pytest.mark.skipif(bool(missing()), reason=f"not installed: {', '.join(missing())}")
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,6 +38,27 @@ def slurm(cluster, monkeypatch, tmp_path):
     yield lambda **options: Slurm(folder=tmp_path, **{"workers": 1, "max": 2, "lease": 20.0} | options)
     assert os.listdir(tmp_path) == []
     Cluster.wait_until(lambda: not cluster.jobs())
+
+
+@pytest.fixture
+def full_disk(cluster):
+    """Return what has the disk of a node full for a block: a file system of its own with no room left."""
+
+    @contextlib.contextmanager
+    def filled(node):
+        spool = cluster.folder / f"spool-{node}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", spool], check=True)
+        try:
+            with contextlib.suppress(OSError), open(spool / "full", "wb") as file:
+                while True:
+                    file.write(bytes(4096))
+                    file.flush()
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", spool], check=True)
+            cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    return filled
 
 
 # -- without Slurm ----------------------------------------------------------------------------------------------------
@@ -170,6 +193,73 @@ def test_peer_drains_before_its_job_ends(slurm, cluster):
         assert running.result(PATIENCE) is None
         assert later.result(PATIENCE) == 1
         assert job not in cluster.jobs()
+
+
+@real
+@pytest.mark.slow
+def test_job_that_is_preempted_ends_its_tasks_in_the_time_of_grace_and_takes_no_others(
+    slurm, cluster, tmp_path, tmp_path_factory
+):
+    go = tmp_path_factory.mktemp("go") / "go"
+
+    def wait():
+        while not go.exists():
+            time.sleep(0.05)
+        return job_of_this()
+
+    def job_of_this():
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+
+    launcher = slurm(max=1, sbatch=["--exclusive", "--nodelist=n1"])
+    with PeerPoolExecutor(peers=launcher) as pool:
+        running = pool.submit(wait)
+        Cluster.wait_until(running.running)
+        (job,) = cluster.jobs()
+        urgent = ["--partition=urgent", "--nodelist=n1", "--exclusive", "--output=/dev/null", "--wrap=true"]
+        cluster.run("sbatch", *urgent)
+        Cluster.wait_until(lambda: "PreemptTime=2" in cluster.run("scontrol", "show", "job", job))
+        Cluster.wait_until(lambda: job in launcher._run.leaving)
+        later = pool.submit(job_of_this)
+        go.touch()
+        assert running.result(PATIENCE) == job
+        assert later.result(PATIENCE) != job
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_task_that_runs_into_the_time_limit_of_its_job_is_lost_and_the_next_one_has_another_job(slurm, cluster):
+    with PeerPoolExecutor(peers=slurm(max=1)) as pool:
+        lost = pool.submit(time.sleep, 1000)
+        Cluster.wait_until(lost.running)
+        (job,) = cluster.jobs()
+        cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+        later = pool.submit(abs, -1)
+        with pytest.raises(WorkerLostError):
+            lost.result(3 * PATIENCE)
+        assert later.result(PATIENCE) == 1
+
+
+@real
+@pytest.mark.slow
+def test_node_whose_disk_is_full_starts_no_job_and_that_is_said(slurm, cluster, full_disk):
+    with PeerPoolExecutor(peers=slurm(max=1, sbatch=["--nodelist=n2"])) as pool, full_disk("n2"):
+        future = pool.submit(abs, -1)
+        with pytest.raises(TimeoutError, match="ended: CANCELLED"):
+            pool.wait_for_peers(1, timeout=5)
+        future.cancel()
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.skipif(FAKETIME is None, reason="not installed: libfaketime")
+@pytest.mark.parametrize("shift", ["+2h", "-2h"])
+def test_hosts_whose_clocks_are_wrong_are_peers(slurm, shift):
+    prelude = f"export LD_PRELOAD={FAKETIME} FAKETIME={shift} FAKETIME_DONT_FAKE_MONOTONIC=1"
+    with PeerPoolExecutor(peers=slurm(max=1, prelude=prelude)) as pool:
+        there = pool.submit(time.time).result(PATIENCE)
+        assert abs(there - time.time()) > 7000
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 @real

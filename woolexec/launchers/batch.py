@@ -58,11 +58,13 @@ class State:
     :param is_over: it has ended, or will not start
     :param has_failed: that was not what it was told to do
     :param text: in the words of the batch system, for messages
+    :param is_leaving: it will be ended soon, so its peer is to drain
     """
 
     is_over: bool
     has_failed: bool
     text: str
+    is_leaving: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ class _Run:
     credentials: Credentials
     jobs: dict[str, Handle] = field(default_factory=dict)
     there: set[str] = field(default_factory=set)  # jobs whose peers were found
+    leaving: set[str] = field(default_factory=set)  # those that drain because their time is over
 
     @property
     def name(self) -> str:
@@ -226,6 +229,10 @@ class Batch(Launcher):
                     yield Left(key, self._why(run, handle, state) if state is not None else "")
                 elif key not in run.there:
                     self.trouble = f"{run.jobs[key].name}: {state.text}"
+                if state is not None and state.is_leaving and key not in run.leaving and key in run.jobs:
+                    with contextlib.suppress(DiscoveryError):
+                        await self.drain(key)
+                        run.leaving.add(key)
 
     def _why(self, run: _Run, handle: Handle, state: State) -> str:
         """Return why a job has failed, with the end of its log; empty if it has not."""

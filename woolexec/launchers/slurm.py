@@ -7,7 +7,8 @@ Peers that are jobs of Slurm: ``slurm://?max=16&partition=short``.
     watch()  <-- squeue                                               one question a second, for all
     stop(h)  --> scancel --signal=TERM: the peer drains, and its job ends
 
-A job that is about to reach its time limit or is preempted gets SIGTERM too, so its peer drains first.
+A job that is about to reach its time limit gets SIGTERM too, so its peer drains first.  One that is preempted gets it
+from us: Slurm sends it to steps, and the peer is none.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ _OVER = {
 """States in which a job has ended; see squeue(1)."""
 
 _WELL = {"COMPLETED", "PREEMPTED"}
+
+_FORMAT = "JobArrayID:|,State:|,Reason:|,PreemptTime:|"
+"""What squeue says of a job; the last is a date once the job has been chosen to make room for another one."""
 
 _GPU = re.compile(r"(?:gres/)?gpu(?::[a-zA-Z][\w.-]*)?(?::(\d+))?")
 
@@ -123,13 +127,13 @@ class Slurm(Batch):
 
     async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
         """Return what squeue says."""
-        words = ["--noheader", "--array", "--states=all", f"--name={name}", "--format=%i|%T|%r"]
+        words = ["--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FORMAT}"]
         found = {}
         for line in (await command("squeue", "--me", *words)).splitlines():
-            key, state, reason = (*line.split("|", 2), "", "")[:3]
+            key, state, reason, preempted = (*line.split("|", 3), "", "", "")[:4]
             why = f" ({reason})" if reason not in ("", "None") else ""
             is_over = state in _OVER
-            found[key] = State(is_over, is_over and state not in _WELL, f"{state}{why}")
+            found[key] = State(is_over, is_over and state not in _WELL, f"{state}{why}", preempted[:1].isdecimal())
         return found
 
     async def drain(self, key: str) -> None:
