@@ -131,6 +131,22 @@ def test_engine_needs_no_descriptor_when(run, call, waits, act, answer, printed)
     assert output(run(script)) == [printed.format("WoolexecError BrokenProcessPool"), "1"]
 
 
+def test_engine_goes_on_without_a_descriptor_for_what_it_loads_later(run):
+    script = """
+    import time
+    from tests.limits import all_descriptors_taken
+    with PeerPoolExecutor(1, slow_after=1.0) as pool:
+        future = pool.submit(time.sleep, 1.5)
+        while not future.running(): time.sleep(0.001)
+        with all_descriptors_taken():
+            try: pool.stacks()
+            except OSError as exc: print(exc.strerror)
+            print(future.result())
+        print(len(pool.stacks()), pool.submit(abs, -1).result(20))
+    """
+    assert output(run(LIMITED + script)) == ["Too many open files", "None", "0 1"]
+
+
 def test_engine_needs_no_descriptor_when_it_first_sends_a_large_argument(run, tmp_path):
     script = f"""
     import time

@@ -10,6 +10,7 @@ from functools import partial
 from random import getrandbits
 from typing import TYPE_CHECKING
 
+import woolexec.engine.stacks  # noqa: F401  # not in the engine's thread, which must not fail for want of a descriptor
 from woolexec.checks import positive_seconds
 from woolexec.core.stack_text import LONGEST, parts_of
 from woolexec.core.task_stack import Stacks

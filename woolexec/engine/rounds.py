@@ -171,9 +171,12 @@ class Rounds:
         :param after: seconds that they must have run at least
         """
 
-        def begin() -> None:  # few programs run for as long
-            from woolexec.engine.slow_watch import SlowWatch
-
+        def begin() -> None:
+            try:
+                from woolexec.engine.slow_watch import SlowWatch  # few programs run for as long
+            except OSError:  # no descriptor is left now
+                self.loop.after(after, begin)
+                return
             parts = self.loop, self.scheduler, self.dispatcher, self.supervisor
             SlowWatch(after, *parts, lambda: self.inspection).look()
 

@@ -33,11 +33,13 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from woolexec.core.slow_tasks import ENOUGH, FACTOR
 from woolexec.observe import pool_records
 from woolexec.observe.delta import delta
 from woolexec.observe.one_file import page_and_policy
+from woolexec.observe.page_connections import BACKLOG, Strangers, complain
 from woolexec.observe.palette import STATES
 from woolexec.platform.posix import at_fork
 
@@ -191,10 +193,14 @@ class Guard:
 
     :param key: what those must know who change something
     :param hosts: what the Host header may be
+    :param know: called with the address of each client that knows the token
     """
 
-    def __init__(self, app: ASGIApp, token: str, key: str, hosts: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, key: str, hosts: frozenset[str], know: Callable[[Any], object]
+    ) -> None:
         self._app, self._token, self._key, self._hosts = app, token, f"Bearer {key}".encode(), hosts
+        self._know = know
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -202,6 +208,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         reason = self._refuses(scope)
+        if reason is None:
+            self._know(scope["client"])
         app: Any = self._app if reason is None else PlainTextResponse(reason[1], reason[0], headers=_HEADERS)
         await app(scope, receive, send)
 
@@ -265,20 +273,23 @@ class Dashboard:
         routes = [Route("/", self._page), Route("/events", self._events), Route("/stacks", self._all_stacks)]
         routes.append(Route("/statistics", self._statistics))
         routes.append(Route("/cancel", self._cancel_task, methods=["POST"]))
+        strangers = Strangers()
         config = uvicorn.Config(
-            Guard(Starlette(routes=routes), token, key, hosts),
+            Guard(Starlette(routes=routes), token, key, hosts, strangers.know),
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=strangers.protocol(H11Protocol),
+            backlog=BACKLOG,
             ws="none",
             timeout_graceful_shutdown=1,
             limit_concurrency=4 * _VIEWERS,
         )
         self._server = _Server(config)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(complain)
         self._pid = os.getpid()
         _open.add(self)
         self._thread = threading.Thread(target=self._run, name="woolexec-page", daemon=True)

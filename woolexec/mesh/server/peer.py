@@ -21,7 +21,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
-import woolexec.engine.said  # noqa: F401  # each client needs it, also if no descriptor is left then
+import woolexec.mesh.server.preloaded  # noqa: F401  # see there
 from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.discovery.base import Record
