@@ -89,7 +89,7 @@ def drain(fd: int) -> None:
 
 _READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
 
-pread = os.pread
+pread, pwrite = os.pread, os.pwrite
 
 _PIECES = 1000
 """Maximum number of pieces in one write: what operating systems accept."""

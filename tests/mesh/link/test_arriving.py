@@ -1,12 +1,15 @@
+import os
+
 import pytest
 
 from tests.mesh.conftest import eventually, joined
 from woolexec.errors import ProtocolError
 from woolexec.mesh.link import arriving as arriving_module
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.compression import PART
 from woolexec.mesh.link.messages import LIMIT, cut, message_of
-from woolexec.wire.frames import Handed, Part, Return, encode
-from woolexec.wire.payload import store
+from woolexec.wire.frames import Handed, Part, Return, Start, encode
+from woolexec.wire.payload import File, store
 
 SIZE = 100_000
 
@@ -28,6 +31,44 @@ def test_batch_in_pieces_counts_against_the_same_limit():
     assert not arriving.batch(message_of(cut(bytes(3 * LIMIT))[0], last=False))
     with pytest.raises(ProtocolError, match="too much has arrived in part"):
         arriving.add(part(1))
+
+
+def within(*sizes, cut=0):
+    """A frame with a payload of these sizes within."""
+    body = os.urandom(sum(sizes) - cut)
+    return Start(call=(1,), count=1, extent=sizes, payload=memoryview(body)), body
+
+
+def test_large_payload_within_its_frame_is_stored_in_steps():
+    arriving, taken = Arriving(), []
+    frame, body = within(10, 3 * PART + 1, 0, 1 << 20)
+    steps = arriving.in_steps(lambda each: taken.append(arriving.take(each)))(frame)
+    assert sum(1 for _ in steps) >= 6
+    (file,) = taken
+    assert isinstance(file, File)
+    assert b"".join(file.load()) == body
+    assert [len(each) for each in file.load()] == [10, 3 * PART + 1, 0, 1 << 20]
+
+
+def test_large_payload_within_its_frame_is_taken_without_a_file_if_descriptors_are_scarce(monkeypatch):
+    monkeypatch.setattr(arriving_module, "_begun", bytearray)
+    arriving, taken = Arriving(), []
+    frame, body = within(1 << 20, 1 << 20)
+    assert list(arriving.in_steps(lambda each: taken.append(arriving.take(each)))(frame)) == []
+    assert b"".join(taken[0].load()) == body
+
+
+@pytest.mark.parametrize("cut", [1, -1])
+def test_payload_within_its_frame_whose_sizes_do_not_add_up_is_refused(cut):
+    arriving = Arriving()
+    frame, _ = within(1 << 20, 1 << 20, cut=cut)
+    with pytest.raises(ValueError, match="size"):
+        list(arriving.in_steps(arriving.take)(frame))
+
+
+def test_small_payload_within_its_frame_is_handled_at_once():
+    frame, body = within(5, 6)
+    assert Arriving().in_steps(lambda each: [bytes(each.payload)])(frame) == [body]
 
 
 @pytest.mark.parametrize("is_taken", [True, False])

@@ -4,7 +4,8 @@ import pytest
 
 from tests.mesh.conftest import PATIENCE, eventually, joined
 from woolexec.errors import ProtocolError
-from woolexec.mesh.link.messages import LIMIT, Pieces, cut, message_of
+from woolexec.mesh.link.messages import _NUMBERS, LIMIT, Pieces, cut, in_slices, message_of
+from woolexec.wire.frames import Drop, Recalled, Started
 from woolexec.wire.protobuf import varint
 from woolexec.wire.wire_pb2 import Batch
 
@@ -71,3 +72,14 @@ def test_message_that_is_too_large_ends_its_link_with_the_reason(peer):
 def test_message_that_is_not_a_whole_piece_is_refused(message):
     with pytest.raises(ValueError, match="piece"):
         Pieces().batch(message)
+
+
+def test_long_lists_of_numbers_are_handled_in_slices():
+    numbers = tuple(range(3 * _NUMBERS + 1))
+    frames = [Started(call=numbers, open=True), Drop(value=(7,)), Drop(value=numbers), Recalled(call=numbers)]
+    slices = list(in_slices(frames))
+    assert [type(each).__name__ for each in slices] == ["Started"] * 4 + ["Drop"] * 5 + ["Recalled"]
+    assert sum((each.call for each in slices[:4]), ()) == sum((each.value for each in slices[5:9]), ()) == numbers
+    assert all(each.open for each in slices[:4])
+    assert slices[4] is frames[1]
+    assert slices[-1] is frames[-1]  # it counts as one answer

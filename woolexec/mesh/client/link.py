@@ -31,7 +31,7 @@ from woolexec.mesh.client.taking_back import TakingBack
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import Packing
-from woolexec.mesh.link.messages import FRAMES, Turn
+from woolexec.mesh.link.messages import FRAMES, Turn, in_slices
 from woolexec.mesh.link.outbox import ABOVE, Outbox
 from woolexec.platform.posix import host_name
 from woolexec.resources import Requirement, amounts
@@ -104,9 +104,8 @@ class Link(LinkValues):
         self.has_sent, self._links = Sent(), engine.links
         self.values, self.room_for_values = engine.links.values, welcome.room
         self.shares = welcome.shares and engine.links.are_trusted
-        self.pid = None
         self.name, self.identity = f"{welcome.host}/{welcome.identity[:8]}", welcome.identity
-        self.width = welcome.workers
+        self.width, self.pid = welcome.workers, None
         self.offer = Offer(welcome.tag, amounts(welcome.resource), (self.name, welcome.host))
         here = welcome.host == host_name()
         self.candidate = Candidate(self, self.name, welcome.host, is_here=here, address=address)
@@ -252,8 +251,10 @@ class Link(LinkValues):
                 self._links.returned(self, number, seconds, payload)
             if not returns:
                 frames, pos = decode_some(data, pos, len(data), FRAMES)
-                for frame in frames:
+                for frame in in_slices(frames):
                     self._handle(frame)
+                    if turn.is_over:
+                        await turn.give_way()
             if turn.is_over:
                 await turn.give_way()
         _close_if_done(self)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
-from woolexec.mesh.link.compression import decompress
+from woolexec.mesh.link.compression import PART, decompress
 from woolexec.mesh.link.messages import Pieces
-from woolexec.platform.ipc import shared_file
+from woolexec.platform.ipc import pwrite, shared_file
 from woolexec.platform.memory import usable_memory
 from woolexec.wire.descriptors import is_scarce
 from woolexec.wire.frames import Handed, Part
@@ -23,6 +23,9 @@ from woolexec.wire.payload import LARGE, File, Parts, check_parts, offsets_of, s
 if TYPE_CHECKING:
     from woolexec.mesh.link.fd_passing import Passage
 
+
+_WITHIN = 1 << 20
+"""Size of a payload within its frame, in bytes, from which on it is stored in steps: that takes milliseconds."""
 
 _PAYLOADS = 64
 """Maximum number of payloads that have arrived in part: a sender sends those of a few calls in turn."""
@@ -107,6 +110,36 @@ class Arriving:
                 f"{self._limit} bytes"
             )
 
+    def in_steps(self, handle: Callable[[Any], Iterator[None] | None]) -> Callable[[Any], Iterator[None] | None]:
+        """
+        Have a frame handled that may have a large payload within: that is stored first, in steps.
+
+        :param handle: handles the frame; what takes long returns its steps
+        """
+
+        def handle_in_steps(frame: Any) -> Iterator[None] | None:
+            if len(frame.payload) < _WITHIN or not frame.extent:
+                return handle(frame)
+            return self._stored_first(frame, handle)
+
+        return handle_in_steps
+
+    def _stored_first(self, frame: Any, handle: Callable[[Any], Iterator[None] | None]) -> Iterator[None]:
+        view, extent = memoryview(frame.payload), frame.extent
+        check_parts(extent, len(view))
+        file = _begun() if sum(extent) == len(view) else bytearray()  # else `take` says what is wrong
+        if isinstance(file, File):
+            starts, end = offsets_of(extent)
+            os.ftruncate(file.fd, end)
+            pos = 0
+            for start, size in zip(starts, extent, strict=True):
+                stop, shift = pos + size, start - pos
+                while pos < stop:
+                    pos += pwrite(file.fd, view[pos : min(pos + PART, stop)], pos + shift)
+                    yield
+            frame.payload = file
+        yield from handle(frame) or ()
+
     def forget(self, call: int) -> None:
         """Drop the parts of a payload whose frame will not arrive."""
         self._pop(call)
@@ -126,6 +159,8 @@ class Arriving:
         if not frame.extent:
             payload: bytes = frame.payload
             return payload
+        if isinstance(frame.payload, File):  # it came within its frame, and was stored in steps
+            return self._kept(frame.payload, frame.extent)
         if not len(frame.payload):
             call = key or getattr(frame, "call", 0)
             file = self._pop(call if isinstance(call, int) else call[0])

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from copy import copy
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from woolexec.errors import ProtocolError
+from woolexec.wire.frames import Drop, Started
 from woolexec.wire.protobuf import read_varint, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 LIMIT = (1 << 20) + (64 << 10)
 """Maximum size of a message, in bytes."""
@@ -26,6 +28,11 @@ _SLICE = 0.005
 
 FRAMES = 256
 """Maximum number of frames of a message that are decoded before they are handled."""
+
+_NUMBERS = 1000
+"""Maximum length of a list that is handled in one step."""
+
+_LISTS = {Started: "call", Drop: "value"}
 
 _SIZE = LIMIT - 16
 """Bytes of a piece: a message has a tag and a length as well."""
@@ -58,6 +65,20 @@ class Turn:
         self._wake()
         await asyncio.sleep(0)
         self._until = monotonic() + _SLICE
+
+
+def in_slices(frames: Iterable[Any]) -> Iterator[Any]:
+    """Yield frames; several for one that has a list of numbers, each of which could have come in a frame of its own."""
+    for frame in frames:
+        field = _LISTS.get(frame.__class__)
+        if field is None or len(getattr(frame, field)) <= _NUMBERS:
+            yield frame
+            continue
+        numbers = getattr(frame, field)
+        for start in range(0, len(numbers), _NUMBERS):
+            part = copy(frame)
+            setattr(part, field, numbers[start : start + _NUMBERS])
+            yield part
 
 
 def cut(batch: bytes) -> deque[memoryview]:

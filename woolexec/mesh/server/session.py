@@ -191,8 +191,8 @@ class Served:
         return Handlers(
             "a peer",
             {
-                Start: self._start,
-                Define: self.definitions.define,
+                Start: self._arriving.in_steps(self._start),
+                Define: self._arriving.in_steps(self.definitions.define),
                 Recall: self._recall,
                 Cancel: self._cancel,
                 **dict.fromkeys(COMMANDS, self._command),
