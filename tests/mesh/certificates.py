@@ -35,3 +35,20 @@ def issue_with(made, folder, name, names, *, common_name=None):
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return certificate_authority._write(folder, name, builder.sign(made._key, hashes.SHA256()), key)
+
+
+def authorities(folder, *, days=10):
+    """Make an authority and one that it has issued; return both."""
+    made = []
+    for name, length in (("root", None), ("between", 0)):
+        (folder / name).mkdir()
+        key = ec.generate_private_key(ec.SECP256R1())
+        about = certificate_authority._named(name)
+        issuer, issuers = (made[0]._certificate.subject, made[0]._key) if made else (about, key)
+        builder = certificate_authority._builder(about, issuer, key, issuers, days if made else 10)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=length), critical=True)
+        usage = certificate_authority._usage(key_cert_sign=True, crl_sign=True)
+        builder = builder.add_extension(usage, critical=True)
+        certificate_authority._write(folder / name, "ca", builder.sign(issuers, hashes.SHA256()), key)
+        made.append(certificate_authority.Authority(folder / name))
+    return made

@@ -86,7 +86,7 @@ def test_client_with_a_token_alone_is_told_that_a_certificate_is_from_an_authori
 
 def test_certificate_that_is_none_is_refused(monkeypatch):
     async def fetched(*_):
-        return b"\x30\x03xyz"
+        return [b"\x30\x03xyz"]
 
     monkeypatch.setattr(channel, "_fetch", fetched)
     with pytest.raises(PeerRefusedError, match="its certificate cannot be read"):

@@ -6,7 +6,7 @@ import os
 import pytest
 from cryptography import x509
 
-from tests.mesh.certificates import issue_with
+from tests.mesh.certificates import authorities, issue_with
 from tests.mesh.conftest import PATIENCE, eventually
 from woolexec import Credentials, CredentialsError, NoPeersError, PeerPoolExecutor, PeerRefusedError
 from woolexec.mesh.security.certificate import Certificate
@@ -93,6 +93,56 @@ def test_revoked_certificates_are_refused_at_both_ends(tmp_path):
         assert "has been revoked" in refusal(peer, credentials(tmp_path, "client-stolen"))
     with serve(credentials(tmp_path, "peer-stolen")) as peer:
         assert "has been revoked" in refusal(peer, credentials(tmp_path, "client", revoked=revoked))
+
+
+def between(folder, role, *, revoked=None):
+    """The credentials of one whose certificate is from an authority that ours has issued."""
+    files = [str(folder / each) for each in ("root/ca.pem", f"between/{role}.pem", f"between/{role}.key")]
+    return Credentials(tls=Tls(*files, revoked=revoked and str(revoked)))
+
+
+@pytest.mark.parametrize("end", ["peer", "client"])
+@pytest.mark.parametrize("name", ["between", "root"])
+def test_certificates_of_a_revoked_authority_are_refused(tmp_path, end, name):
+    _, made = authorities(tmp_path)
+    for role in ("peer", "client"):
+        path = made.issue(role)
+        path.write_bytes(path.read_bytes() + (tmp_path / "between" / "ca.pem").read_bytes())
+    revoked = tmp_path / "revoked.txt"
+    revoked.write_text(f"{read(tmp_path / name / 'ca.pem').serial:x}\n")
+    lists = {end: revoked}
+    with serve(between(tmp_path, "peer", revoked=lists.get("peer"))) as peer:
+        refused = refusal(peer, between(tmp_path, "client", revoked=lists.get("client")))
+        if end == "client":  # others do not know of it
+            with PeerPoolExecutor(peers=peer.address, credentials=between(tmp_path, "client")) as pool:
+                assert pool.submit(abs, -1).result(PATIENCE) == 1
+    assert "an authority of certificate" in refused
+    assert "has been revoked" in refused
+
+
+def test_revoked_authority_that_is_one_of_ours_is_none(tmp_path):
+    made = authorities(tmp_path)[1]
+    made.issue("client")
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join((tmp_path / name / "ca.pem").read_bytes() for name in ("root", "between")))
+    revoked = tmp_path / "revoked.txt"
+    revoked.write_text(f"{read(tmp_path / 'between' / 'ca.pem').serial:x}\n")
+    client = read(tmp_path / "between" / "client.pem")
+    assert Trust(Tls(str(both))).accept(client, (CLIENT,))
+    with pytest.raises(PeerRefusedError, match=r"an authority of certificate 'client' .* has been revoked"):
+        Trust(Tls(str(both), revoked=str(revoked))).accept(client, (CLIENT,))
+
+
+def test_list_of_which_only_half_was_copied_takes_nothing_back(tmp_path, ours):
+    revoked = tmp_path / "revoked.txt"
+    serial = read(ours / "peer.pem").serial
+    revoked.write_text(f"1a2b\n{serial:x}\n")
+    trust = Trust(Tls(str(ours / "ca.pem"), revoked=str(revoked)))
+    for half in ("1a2b\n", f"1a2b\n{serial:x}"[:-3]):
+        revoked.write_text(half)
+        assert trust.refresh()
+        with pytest.raises(PeerRefusedError, match="has been revoked"):
+            trust.accept(read(ours / "peer.pem"), (PEER,))
 
 
 @pytest.mark.slow

@@ -53,6 +53,9 @@ _LOOK_UP = 10.0
 _MOST = 8
 """Maximum number of addresses of one host name that are tried."""
 
+_DER = 2
+"""The value of `_ssl.ENCODING_DER`."""
+
 _DIGITS = 5
 """Maximum number of digits of a port."""
 
@@ -137,10 +140,10 @@ async def open_channel(
         return
     host = address.rpartition(":")[0].strip("[]")
     name = SELF_SIGNED if tls is None else tls.name or host
-    der = await _fetch(at, any_certificate() if tls is None else tls.context(host), name)
-    only, accepted = ssl.DER_cert_to_PEM_cert(der), None
+    chain = await _fetch(at, any_certificate() if tls is None else tls.context(host), name)
+    only, accepted = ssl.DER_cert_to_PEM_cert(chain[0]), None
     try:
-        certificate = Certificate.from_der(der)
+        certificate, *others = map(Certificate.from_der, chain)
     except ValueError as exc:
         raise PeerRefusedError("its certificate cannot be read") from exc
     if tls is None:
@@ -151,7 +154,7 @@ async def open_channel(
         made = grpc.ssl_channel_credentials(only.encode())
     else:
         # If it has no name of its own, TLS has compared the names with the host.
-        accepted = (trust or Trust(tls)).accept(certificate, [tls.name] if tls.name else None)
+        accepted = (trust or Trust(tls)).accept(certificate, [tls.name] if tls.name else None, others)
         made = tls.channel(only)
     options = [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
     async with grpc.aio.secure_channel(at, made, options=options) as channel:
@@ -166,9 +169,9 @@ def any_certificate() -> ssl.SSLContext:
     return context
 
 
-async def _fetch(address: str, context: ssl.SSLContext, name: str) -> bytes:
+async def _fetch(address: str, context: ssl.SSLContext, name: str) -> list[bytes]:
     """
-    Return the certificate of a peer, after verifying what the context says.
+    Return the certificate of a peer, and those by which it was verified, after verifying what the context says.
 
     :raises PeerRefusedError: if there is none, or it fails verification
     """
@@ -182,12 +185,21 @@ async def _fetch(address: str, context: ssl.SSLContext, name: str) -> bytes:
     except OSError as exc:
         raise PeerRefusedError(f"not reachable: {exc.strerror or exc}") from exc
     try:
-        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        shown = writer.get_extra_info("ssl_object")
+        der = shown.getpeercert(binary_form=True)
+        verified = _verified(shown) if context.verify_mode == ssl.CERT_REQUIRED else []
     finally:
         writer.transport.abort()
     if der is None:
         raise PeerRefusedError("it shows no certificate")
-    return bytes(der)
+    return [bytes(der), *verified[1:]]
+
+
+def _verified(shown: Any) -> list[bytes]:
+    """Return the certificates by which one was verified, itself first."""
+    if hasattr(shown, "get_verified_chain"):  # since Python 3.13
+        return list(shown.get_verified_chain())
+    return [each.public_bytes(_DER) for each in shown._sslobj.get_verified_chain() or ()]
 
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LOOK = 1.0
 """Seconds between two checks whether a file has changed."""
 
-_PEM = "x509_pem_cert"
-"""gRPC's key for the certificate of the other end."""
+_PEM, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+"""gRPC's keys for the certificate of the other end, and for those that it has sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,12 @@ class Accepted:
     A certificate that was accepted.
 
     :param keys: the name and the key of each authority that may have issued it
+    :param serials: serial numbers: its own, and those of the authorities between it and ours, and of these
     """
 
     certificate: Certificate
     keys: frozenset[tuple[bytes, bytes]]
+    serials: frozenset[int]
 
     def __str__(self) -> str:
         """Say whose it is."""
@@ -92,6 +94,7 @@ class Trust:
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
+        self._revoked = frozenset[int]()
         try:
             self._seen = self._times()
         except OSError as exc:
@@ -114,7 +117,8 @@ class Trust:
             if not authorities:
                 raise CredentialsError(f"{tls.ca} has no certificate of an authority")
             keys = {(each.subject, each.key): each for each in authorities}
-        self._revoked = frozenset[int]() if tls.revoked is None else revoked_in(tls.revoked)
+        if tls.revoked is not None:  # a revocation is for ever: what is read may be half of a new list
+            self._revoked |= revoked_in(tls.revoked)
         self._authorities = keys
 
     def refresh(self) -> bool:
@@ -139,16 +143,20 @@ class Trust:
         """
         try:
             (certificate,) = Certificate.all_in(auth_context[_PEM][0])
+            sent = Certificate.all_in(b"\n".join(auth_context.get(_CHAIN, ())))
         except (KeyError, IndexError, ValueError) as exc:
             raise PeerRefusedError("its certificate cannot be read") from exc
-        return self.accept(certificate, roles)
+        return self.accept(certificate, roles, sent)
 
-    def accept(self, certificate: Certificate, roles: Sequence[str] | None) -> Accepted:
+    def accept(
+        self, certificate: Certificate, roles: Sequence[str] | None, chain: Sequence[Certificate] = ()
+    ) -> Accepted:
         """
         Check a certificate that TLS has verified.
 
         :param roles: the names of which it must have one; None: its names have been checked
-        :raises PeerRefusedError: if it has none of them, or is revoked
+        :param chain: the certificates by which it was verified, as far as they are known
+        :raises PeerRefusedError: if it has none of them, or one of the chain is revoked
         """
         self.refresh()
         if roles is not None and not certificate.dns_names & {role.encode() for role in roles}:
@@ -158,7 +166,10 @@ class Trust:
         authorities = self._authorities or {}
         keys = [key for key, each in authorities.items() if certificate.may_be_from(each)]
         # An intermediate authority has issued it, or names are encoded in several ways: any of ours may be behind it.
-        accepted = Accepted(certificate, frozenset(keys or authorities))
+        between = [certificate, *chain]
+        ours = [each for each in authorities.values() if any(one.may_be_from(each) for one in between)]
+        serials = frozenset(each.serial for each in (*between, *ours))
+        accepted = Accepted(certificate, frozenset(keys or authorities), serials)
         if (reason := self.why_not(accepted)) is not None:
             raise final(PeerRefusedError(reason))
         return accepted
@@ -167,6 +178,8 @@ class Trust:
         """Return why a certificate that was accepted is not any more; None if it is."""
         if accepted.certificate.serial in self._revoked:
             return f"{accepted} has been revoked"
+        if accepted.serials & self._revoked:
+            return f"an authority of {accepted} has been revoked"
         if self._authorities is not None and not accepted.keys <= self._authorities.keys():
             return f"the authority of {accepted} has been withdrawn"
         return None
