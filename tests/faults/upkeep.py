@@ -69,3 +69,13 @@ class Hoard:
 
     def grow_for_ever(self):
         grow_for_ever(8 << 20)
+
+
+def leave():
+    """End this worker."""
+    os._exit(3)
+
+
+def fail():
+    """Raise an error."""
+    raise ValueError("it failed")

@@ -1,6 +1,7 @@
 """Workers at peers are looked after as their client says, within what the operator permits."""
 
 import os
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually
 from woolexec import PeerPoolExecutor, WorkerMemoryError
 from woolexec.core.memory_limits import MemoryLimits
 from woolexec.engine.peer_upkeep import Rules
+from woolexec.mesh.server.audit_log import Audit
 from woolexec.mesh.server.peer import Peer
 
 MIB = 1 << 20
@@ -45,6 +47,40 @@ def test_clients_settings_hold_for_its_workers_at_a_peer(peer, client, journal):
     error = pool.submit(upkeep.grow_for_ever, 8 * MIB).exception(PATIENCE)
     assert isinstance(error, WorkerMemoryError)
     assert "more than memory_limit=200 MiB" in str(error)
+
+
+FORBIDDEN = (
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "WOOLEXEC_TOKEN_FILE",
+    "WOOLEXEC_WORKER_ALLOWS",
+)
+
+
+def test_variables_of_a_client_are_those_of_its_workers_alone_and_are_told_nobody(client, caplog, tmp_path):
+    caplog.set_level(0)
+    secret = "of the client"
+    audit = Audit(os.fspath(tmp_path / "audit"))
+    with closing(audit), Peer(2, credentials=CREDENTIALS, audit=audit) as peer:
+        given = {"UPKEEP_SECRET": secret, **dict.fromkeys(FORBIDDEN, secret)}
+        one, other = client(peer, environment=given), client(peer)
+        names = ("UPKEEP_SECRET", *FORBIDDEN)
+        assert one.submit(upkeep.variables, names[0]).result(PATIENCE) == [secret]
+        assert secret not in one.submit(upkeep.variables, *FORBIDDEN).result(PATIENCE)
+        assert secret not in other.submit(upkeep.variables, *names).result(PATIENCE)
+        failures = [one.submit(task).exception(PATIENCE) for task in (upkeep.leave, upkeep.fail)]
+        assert all(failures)
+    said = [caplog.text, (tmp_path / "audit").read_text(), *(f"{each!r} {each.__cause__}" for each in failures)]
+    assert not [text for text in said if secret in text]
+
+
+def test_peer_with_a_list_of_functions_takes_no_variables(client):
+    with Peer(1, credentials=CREDENTIALS, allow=["tests.faults.upkeep:variables"]) as peer:
+        pool = client(peer, environment={"UPKEEP_COLOUR": "red"})
+        assert pool.submit(upkeep.variables, "UPKEEP_COLOUR").result(PATIENCE) == [None]
 
 
 @pytest.mark.slow
