@@ -3,6 +3,7 @@ import secrets
 
 import pytest
 
+from tests.tokens import token_for
 from woolexec import CredentialsError
 from woolexec.mesh.security.tokens import check_token, new_token, token_of
 
@@ -19,7 +20,8 @@ def test_tokens_that_were_made_are_accepted():
 
 
 def test_token_with_one_wrong_character_is_refused():
-    token = token_of(bytes(range(32)))
+    token = token_for("this")
+    check_token(token, "it")
     for pos in range(len(token)):
         wrong = token[:pos] + (b"A" if token[pos : pos + 1] != b"A" else b"B") + token[pos + 1 :]
         with pytest.raises(CredentialsError, match="it holds no token"):
@@ -47,13 +49,23 @@ def test_token_with_one_wrong_character_is_refused():
 )
 def test_token_in_another_format_is_refused(change):
     with pytest.raises(CredentialsError, match=r"it holds no token|it is empty"):
-        check_token(change(token_of(b"\xfb" * 32)), "it")
+        check_token(change(token_for("this 2")), "it")
 
 
 def test_random_digits_are_accepted():
     for _ in range(100):
         check_token(secrets.token_hex(32).encode(), "it")
         check_token(secrets.token_hex(32).upper().encode(), "it")
+
+
+KEYS = (bytes(32), b"\xff" * 32, b"password" * 4, bytes(range(32)), bytes(range(255, 223, -1)), bytes(range(0, 96, 3)))
+
+
+@pytest.mark.parametrize("secret", KEYS)
+def test_keys_of_examples_are_refused_in_both_formats(secret):
+    for token in (token_of(secret), secret.hex().encode()):
+        with pytest.raises(CredentialsError, match="it holds no token"):
+            check_token(token, "it")
 
 
 @pytest.mark.parametrize("digits", ["0" * 64, "abcd" * 16, "0123456789abcdef" * 4, "f" * 63, "e" * 65, "deadbeef" * 8])

@@ -4,9 +4,9 @@ The format of tokens::
     woolexec_<48 characters>        base64url of 32 random bytes and a checksum of 4 bytes
     <64 hexadecimal digits>         32 random bytes, as ``openssl rand -hex 32`` prints them
 
-Only tokens in these formats are accepted, so no word that somebody has thought of becomes one: anyone who takes part in
-a handshake could try such words afterwards.  Digits are accepted only if they look random.  The checksum finds tokens
-that were cut off or mistyped, the prefix those that were published by mistake.
+Only tokens in these formats are accepted, and only if their bytes look random, so nothing that somebody has thought of
+becomes one, be it a word or the key of an example: anyone who takes part in a handshake could try such afterwards.  The
+checksum finds tokens that were cut off or mistyped, the prefix those that were published by mistake.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import base64
 import hashlib
 import re
 import secrets
+from itertools import pairwise
 
 from woolexec.errors import CredentialsError
 
@@ -24,7 +25,8 @@ _SECRET, _CHECK = 32, 4
 
 _DIGITS = re.compile(rb"[0-9a-f]{64}|[0-9A-F]{64}")
 _DISTINCT = 20
-"""Different bytes that 32 random ones have at least; fewer occur once in seven billion tokens."""
+"""Different bytes that 32 random ones have at least, and different steps from one to the next; fewer occur once in a
+billion tokens."""
 
 
 def new_token() -> bytes:
@@ -47,18 +49,24 @@ def check_token(token: bytes, source: str) -> None:
     """
     if not token.strip():
         raise CredentialsError(f"{source} is empty: it holds no token; make one with: woolexec certs token")
-    if _DIGITS.fullmatch(token) and len(set(bytes.fromhex(token.decode()))) >= _DISTINCT:
+    if _DIGITS.fullmatch(token) and _looks_random(bytes.fromhex(token.decode())):
         return
     try:
         data = base64.b64decode(token.removeprefix(_PREFIX), altchars=b"-_", validate=True)
     except ValueError:
         data = b""
     secret = data[:_SECRET]
-    if len(data) != _SECRET + _CHECK or token != _PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret)):
+    is_ours = len(data) == _SECRET + _CHECK and token == _PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret))
+    if not (is_ours and _looks_random(secret)):
         raise CredentialsError(
             f"{source} holds no token that woolexec has made: it is of another kind, cut off or mistyped; "
             "make one with: woolexec certs token"
         )
+
+
+def _looks_random(secret: bytes) -> bool:
+    steps = {(after - before) % 256 for before, after in pairwise(secret)}
+    return min(len(set(secret)), len(steps)) >= _DISTINCT
 
 
 def _checksum(secret: bytes) -> bytes:
