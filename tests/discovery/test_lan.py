@@ -200,3 +200,50 @@ def test_service_that_is_none_of_ours_is_passed_over(texts):
     info = Info(None, f"x.{lan.SERVICE}")
     info.properties = texts
     assert lan._record_of(info) is None
+
+
+ODD = ["\x1b[2J", "a\x07b", "a\nb", "\x7f", "", "x" * 64, "é" * 40]
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_name_that_no_service_may_have_is_passed_over(label):
+    async def main():
+        there = lan._Seen(SimpleNamespace(zeroconf=Zeroconf()), "")
+        there.changed(name=f"{label}.{lan.SERVICE}", state_change=CAME)  # zeroconf ends its work if it raises
+        there.changed(name=f"{label}.{lan.SERVICE}", state_change=GONE)
+        assert there.events.empty()
+        assert not there._unknown
+        assert not there._asking
+
+    asyncio.run(main())
+
+
+def forged(label):
+    """What somebody says who calls a service so: it is there, and where."""
+    service = b"".join(bytes([len(each)]) + each for each in (b"_woolexec", b"_tcp", b"local")) + b"\0"
+    name = bytes([len(label)]) + label + service
+    records = [
+        each + struct.pack(">HHIH", kind, 1, lan.TTL, len(data)) + data
+        for each, kind, data in ((service, 12, name), (name, 33, struct.pack(">HHH", 0, 0, 1) + service))
+    ]
+    return struct.pack(">HHHHHH", 0, 0x8400, 0, len(records), 0, 0) + b"".join(records)
+
+
+@pytest.mark.slow
+def test_peer_is_found_among_records_with_names_that_nobody_may_have(caplog):
+    other = Record("e" * 32, ("127.0.0.1:7438",))
+
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth:
+            mouth.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            mouth.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            mouth.bind(("127.0.0.1", 5353))  # answers from elsewhere are ignored
+            async with Lan().announce(RECORD), watching(Lan()) as heard:
+                assert await heard.first(bool) == Joined(named(RECORD))
+                for label in (b"\x1b[2J", b"a\x07b", b"\xff\xfe", b"fine"):
+                    mouth.sendto(forged(label), ("224.0.0.251", 5353))
+                async with Lan().announce(other):
+                    assert await heard.first(bool) == Joined(named(other))
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -31,7 +31,7 @@ from woolexec.platform.posix import host_name
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
-    from zeroconf.asyncio import AsyncZeroconf
+    from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 SERVICE = "_woolexec._tcp.local."
 TTL = 120
@@ -168,14 +168,14 @@ class _Seen:
         self._random = random.Random()  # noqa: S311  # does not disturb the program's random numbers
 
     def changed(self, *, name: str, state_change: Any, **_: Any) -> None:
-        """Handle a change of one service; zeroconf calls this in the event loop."""
-        from zeroconf.asyncio import AsyncServiceInfo
-
+        """Handle a change of one service; zeroconf calls this in the event loop, and ends its work if it raises."""
         self._forget(name)
         if state_change.name == "Removed":
             self._note(name, None)
             return
-        info = AsyncServiceInfo(SERVICE, name)
+        info = _info_of(name)
+        if info is None:
+            return
         if info.load_from_cache(self._zeroconf):  # peers send all at once, so nobody keeps them away by many names
             self._note(name, _record_of(info))
         elif len(self._unknown) < _NAMES:
@@ -205,10 +205,8 @@ class _Seen:
 
     async def _ask(self, name: str) -> None:
         """Ask for the details of a service; it is asked again later: answers get lost when many are asked at once."""
-        from zeroconf.asyncio import AsyncServiceInfo
-
-        info = AsyncServiceInfo(SERVICE, name)
-        if await info.async_request(self._zeroconf, _ANSWER * 1e3):
+        info = _info_of(name)
+        if info is not None and await info.async_request(self._zeroconf, _ANSWER * 1e3):
             self._note(name, _record_of(info))
         else:
             self._unknown[name] = None  # until it is removed: its record expires
@@ -232,6 +230,17 @@ class _Seen:
         self._unknown.clear()
         for task in list(self._asking.values()):
             task.cancel()
+
+
+def _info_of(name: str) -> AsyncServiceInfo | None:
+    """Return what can be asked about a service; None if nobody may call a service so."""
+    from zeroconf import BadTypeInNameException
+    from zeroconf.asyncio import AsyncServiceInfo
+
+    try:
+        return AsyncServiceInfo(SERVICE, name)
+    except BadTypeInNameException:
+        return None
 
 
 def _record_of(info: ServiceInfo) -> Record | None:
