@@ -254,6 +254,13 @@ def test_peer_that_says_that_it_has_a_number_of_workers_that_none_has_is_left_al
         pool.submit(abs, -1).result(PATIENCE)
 
 
+@pytest.mark.parametrize("address", ["a..b:1", f"{'x' * 70}.example:1", "a\0b:1", "unix:\0x", "unix:/tmp/a\0b"])
+def test_address_with_a_name_that_nobody_has_is_refused_like_any_that_cannot_be_reached(address):
+    assert asyncio.run(resolve(address)) == [address]
+    with pytest.raises(PeerRefusedError, match="not reachable"):
+        opening(address, CREDENTIALS)
+
+
 @pytest.mark.parametrize("port", ["65536", "99999", "9" * 30, "9" * 5000, "-1", "x", ""])
 def test_port_that_there_is_not_is_said_like_any_address_that_is_none(port):
     for host in ("127.0.0.1", "localhost", "[::1]"):

@@ -90,7 +90,7 @@ async def resolve(address: str) -> list[str]:
     try:
         async with asyncio.timeout(_LOOK_UP):
             found = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError):  # the connection will say why
+    except (OSError, TimeoutError, UnicodeError):  # the connection will say why
         return [address]
     numbers = [str(sockaddr[0]) for *_, sockaddr in found]
     return list(dict.fromkeys(f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in numbers))[:_MOST]
@@ -224,8 +224,8 @@ async def _check_socket(path: str) -> None:
                 what = "folder" if is_folder else "socket"
                 raise PeerRefusedError(f"{each} must be a {what} of this user that no other user can replace")
         _, writer = await to_peer(f"unix:{path}")
-    except OSError as exc:
-        raise PeerRefusedError(f"not reachable: {exc.strerror or exc}") from exc
+    except (OSError, ValueError) as exc:  # a path with NUL
+        raise PeerRefusedError(f"not reachable: {getattr(exc, 'strerror', None) or exc}") from exc
     try:
         user = user_of(writer.get_extra_info("socket"))
     finally:
@@ -240,12 +240,16 @@ async def to_peer(address: str, **tls: Any) -> tuple[asyncio.StreamReader, async
 
     :param tls: arguments of `asyncio.open_connection`
     """
-    if address.startswith("unix:"):
-        return await asyncio.open_unix_connection(address.removeprefix("unix:"), **tls)
     host, _, port = address.rpartition(":")
-    if not _is_port(port):
+    is_unix = address.startswith("unix:")
+    if "\0" in address or not (is_unix or _is_port(port)):
         raise OSError(f"{printable(address, DETAILS)} is not an address")
-    return await asyncio.open_connection(host.strip("[]"), int(port), **tls)
+    if is_unix:
+        return await asyncio.open_unix_connection(address.removeprefix("unix:"), **tls)
+    try:
+        return await asyncio.open_connection(host.strip("[]"), int(port), **tls)
+    except UnicodeError as exc:
+        raise OSError(f"{printable(host, DETAILS)} is not the name of a host") from exc
 
 
 def _is_port(text: str) -> bool:
