@@ -57,6 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
         number: signal.signal(number, lambda received, _: signals.put(received))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
+    try:
+        return _run(arguments, signals)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(arguments: argparse.Namespace, signals: queue.SimpleQueue[int]) -> int:
     warnings: list[str] = []
     from woolexec.errors import CredentialsError, DiscoveryError, PeerStartError
     from woolexec.mesh.link.compression import formats
@@ -72,8 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
         serve_metrics.check(settings["metrics"])
         serve_dashboard.check(settings["dashboard"])
     except (CredentialsError, FileNotFoundError, ValueError) as exc:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         print(f"woolexec serve: {exc}", file=sys.stderr)
         return 2
     from woolexec.cpus import usable_cpus
