@@ -171,9 +171,10 @@ def _thin_out(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
 
 
-def pytest_collection_finish() -> None:
-    # Thousands of tests and all that they import stay to the end: the collections of garbage after many tests pass over
-    # them, and take a millisecond instead of a hundred.
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_here_stays() -> None:
+    # Thousands of tests, and what those before have imported, stay to the end: the collections of garbage after many
+    # tests pass over them, and take a millisecond instead of hundreds.
     gc.collect()
     gc.freeze()
 

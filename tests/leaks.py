@@ -30,6 +30,8 @@ from pathlib import Path
 from woolexec.wire.spare_files import drop_spares
 
 SETTLE = 10.0
+COLLECTS = 0.008
+"""The pause, of those that double from 1 ms on, before which garbage is collected."""
 PREFIX = "woolexec"
 _CLOSED_BY_PEER = "08"  # CLOSE_WAIT, in /proc/net/tcp
 MARK = "TESTS_OF_WOOLEXEC"
@@ -87,14 +89,15 @@ def left_behind(before: Snapshot, settle: float | None = None) -> list[str]:
 def look(before: Snapshot, settle: float | None = None) -> tuple[list[str], Snapshot]:
     """Do as `left_behind`; return what is there as well."""
     leaks, now = _difference(before)
-    if leaks:
-        gc.collect()
-        deadline = time.monotonic() + (SETTLE if settle is None else settle)
-        pause = 0.001
-        while (leaks := (found := _difference(before))[0]) and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(pause * 2, 0.1)
-        now = found[1]
+    deadline = time.monotonic() + (SETTLE if settle is None else settle)
+    pause, is_last = 0.001, False
+    while leaks and not is_last:
+        if pause == COLLECTS:  # not at once: most of it is a thread that is ending, and a large heap takes long
+            gc.collect()
+        is_last = time.monotonic() >= deadline
+        time.sleep(0 if is_last else pause)
+        pause = min(pause * 2, 0.128)
+        leaks, now = _difference(before)
     return leaks, now
 
 

@@ -172,6 +172,12 @@ def tree_of(path):
     return ast.parse(path.read_bytes())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _trees_do_not_stay():
+    yield
+    tree_of.cache_clear()  # millions of objects, over which each later collection of garbage would pass
+
+
 def imports(package=PACKAGE):
     files = dict(modules(package))
     found = []
