@@ -125,6 +125,16 @@ def links_of(pool):
     return list(pool._engine.scheduler.links)
 
 
+@contextlib.contextmanager
+def busy(pool, link, path):
+    """The only worker of a peer has something to do: idle, it would be given what another peer is slow to begin."""
+    future = pool.with_options(at=link.name).submit(slow_ones, path)
+    eventually(path.exists)
+    yield
+    path.unlink()
+    wait([future], PATIENCE)
+
+
 # -- where it is ------------------------------------------------------------------------------------------------------
 
 
@@ -159,6 +169,7 @@ def test_future_is_done_when_the_value_is_made(kept, fetched):
     assert not fetched
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("way")
 def test_task_at_another_peer_gets_it_and_it_is_fetched_once(road, two, made_at, fetched, pulled):
     with joined(*two) as pool:
@@ -526,15 +537,11 @@ def test_lost_value_is_made_again_if_its_task_may_be(tmp_path, two, made_at, opt
 def test_its_lost_inputs_are_made_again_first(tmp_path, two, made_at):
     with joined(*two, timeout=PATIENCE) as pool:
         first, home, other = made_at(pool, note_and_make, tmp_path / "first", idempotent=True)
-        # Idle, it would be given what home is slow to begin, and get the inputs.
-        busy = pool.with_options(at=other.name).submit(slow_ones, tmp_path / "busy")
-        eventually((tmp_path / "busy").exists)
         near = {"idempotent": True, "near": home.name}
-        second, *_ = made_at(pool, note_and_make, tmp_path / "second", first, **near)
-        third, at, _ = made_at(pool, note_and_make, tmp_path / "third", first, second, **near)
-        assert at is home
-        (tmp_path / "busy").unlink()
-        wait([busy], PATIENCE)
+        with busy(pool, other, tmp_path / "busy"):  # it would get the inputs too
+            second, *_ = made_at(pool, note_and_make, tmp_path / "second", first, **near)
+            third, at, _ = made_at(pool, note_and_make, tmp_path / "third", first, second, **near)
+            assert at is home
         pool._engine._loop.tell(home.close)
         assert float(third.result(PATIENCE)[0]) == 4.0
         assert [(tmp_path / name).read_text() for name in ("first", "second", "third")] == ["xx"] * 3
@@ -657,6 +664,7 @@ def test_peer_that_runs_only_listed_functions_fetches_nothing(fetched, pulled, m
         assert (len(pulled), len(fetched)) == (0, 1)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("wrong", [{"key": b"guess"}, {"key": b""}, {"identity": "other"}, {"address": "x:1"}])
 def test_without_key_and_identity_nothing_is_given(monkeypatch, pair, fetched, wrong):
     with pair() as (_, array, _, far):
@@ -824,18 +832,23 @@ def peer_at(link, peers):
     return next(peer for peer in peers if peer.address == link.candidate.address)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("option", ["near", "at"])
 @pytest.mark.parametrize("is_done", [True, False])
 def test_task_runs_where_a_value_is(tmp_path, two, option, is_done):
-    with joined(*two) as pool:
+    with joined(*two) as pool, contextlib.ExitStack() as stack:
         kept = pool.with_options(keep=True)
         array = kept.submit(ones) if is_done else kept.submit(slow_ones, tmp_path / "running")
         if is_done:
             wait([array])
+        else:
+            eventually((tmp_path / "running").exists)
+        if option == "near":
+            (other,) = (each for each in links_of(pool) if not (each.outstanding or each.has_sent.kept))
+            stack.enter_context(busy(pool, other, tmp_path / "busy"))
         futures = [pool.with_options(**{option: array}).submit(where, 1) for _ in range(1 if option == "near" else 5)]
         futures.append(pool.with_options(**{option: array}).submit(where_async))
         if not is_done:
-            eventually((tmp_path / "running").exists)
             assert not any(future.done() for future in futures)
             (tmp_path / "running").unlink()
         pids = {future.result(PATIENCE) for future in futures}
