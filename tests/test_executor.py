@@ -484,6 +484,7 @@ def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
     assert isinstance(view.submit(fail_until, tmp_path / "c", 1, OSError()).exception(WATCHDOG), OSError)
 
 
+@pytest.mark.slow
 def test_timeout_is_tried_again_when_it_is_named(own, tmp_path):
     def sleep_first(path):  # by value: the time that a fresh worker takes to import this module would count
         with open(path, "ab") as file:

@@ -381,6 +381,7 @@ def test_coroutine_may_end_before_its_worker_is_ended_for_another_call(tmp_path)
         assert pool.submit(os.getpid).result(SOON) != pid
 
 
+@pytest.mark.slow
 def test_worker_is_ended_for_another_call_though_a_coroutine_does_not_end(tmp_path):
     with PeerPoolExecutor(1) as pool:
         endless = pool.submit(tasks.wait_for_ever, tmp_path / "other")
@@ -490,6 +491,7 @@ def test_keyboard_interrupt_in_asyncio_run_ends_what_runs(tmp_path):
     assert child.returncode in (-signal.SIGINT, 130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
 def test_coroutines_clean_up_when_the_caller_dies(tmp_path, number):
     import signal

@@ -60,6 +60,8 @@ def same(value):
     return value
 
 
+@pytest.mark.slow
+@pytest.mark.versions
 @pytest.mark.parametrize("make", [structured, objects, pandas, polars, arrow, sparse, torch])
 def test_table_is_equal_after_each_way(make):
     table = make()

@@ -142,6 +142,7 @@ def test_slow_first_item_does_not_let_the_source_be_swallowed(run, ordered, tmp_
 FUNCTIONS = {"plain": tasks.square, "coroutine": tasks.add, "generator": stream_tasks.count}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("fn", FUNCTIONS)
 def test_iterator_is_read_at_most_a_thousand_items_ahead(run, source, fn):

@@ -77,6 +77,7 @@ def test_progress_elsewhere_is_one_line():
     assert re.fullmatch(r"job +2/2 files in \d+\.\d\d s\n", stream.getvalue())
 
 
+@pytest.mark.slow
 def test_demo_on_some_files(capsys):
     assert cli.main(["demo", "--workers", "2", "--limit", "40", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
@@ -85,6 +86,7 @@ def test_demo_on_some_files(capsys):
     assert set(figures["seconds"]) == {"PeerPoolExecutor", "ProcessPoolExecutor", "serially"}
 
 
+@pytest.mark.slow
 def test_demo_ends_with_the_timeline_of_its_own_run(capsys, tmp_path):
     page = tmp_path / "demo.html"
     assert cli.main(["demo", "--workers", "2", "--limit", "20", "--timeline", str(page)]) == 0

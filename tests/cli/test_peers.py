@@ -135,6 +135,7 @@ def test_peers_and_doctor_say_why_ssh_starts_none(capsys):
 FOREIGN = {"addresses": ["127.0.0.1:9"], "pool": "", "tags": [], "fingerprint": ""}
 
 
+@pytest.mark.slow
 def test_records_that_were_not_signed_are_counted_and_their_peers_are_not_asked(peer, tmp_path, capsys):
     for n in range(300):
         (tmp_path / "shared" / f"{n}.json").write_text(json.dumps(FOREIGN | {"key": str(n)}))

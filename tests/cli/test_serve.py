@@ -98,6 +98,7 @@ def test_sigterm_lets_running_tasks_end(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_second_signal_ends_it_at_once(tmp_path):
     with serving() as (process, about), PeerPoolExecutor(peers=about["address"]) as pool:
         future = pool.submit(hold_alone, tmp_path)
@@ -110,6 +111,7 @@ def test_second_signal_ends_it_at_once(tmp_path):
             future.result(PATIENCE)
 
 
+@pytest.mark.slow
 def test_draining_ends_after_its_time(tmp_path):
     with contextlib.ExitStack() as stack:
         process, about = stack.enter_context(serving("--drain-timeout", "0.2", stderr=subprocess.PIPE))
@@ -122,6 +124,7 @@ def test_draining_ends_after_its_time(tmp_path):
             future.result(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_peer_that_can_start_no_worker_exits_after_a_while():
     with contextlib.ExitStack() as stack:
@@ -159,6 +162,7 @@ def children(pid):
     ]
 
 
+@pytest.mark.slow
 def test_token_of_a_file_is_asked_for(tmp_path):
     path = tmp_path / "token"
     path.write_bytes(token_for("this test"))
@@ -226,6 +230,7 @@ def test_peer_without_an_address_listens_on_a_socket_that_the_user_s_clients_fin
         assert not path.exists()  # what a peer that was killed has left
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_state")
 def test_two_peers_without_an_address_are_both_found():
     with serving(bind=()), serving(bind=()), PeerPoolExecutor(peers="local://") as pool:
@@ -400,6 +405,7 @@ def test_token_comes_by_stdin_and_its_end_ends_the_peer():
             assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
 def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
     files = certificates(tmp_path)
     tls = ["--tls-ca", files["ca.pem"], "--tls-cert", files["peer.pem"], "--tls-key", files["peer.key"]]
@@ -413,6 +419,7 @@ def test_token_of_stdin_is_asked_for_beside_the_certificates(tmp_path):
             assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lifeline", [["--lifeline"], []])
 def test_peer_with_a_lease_ends_when_nobody_has_come_for_long(lifeline):
     command = [sys.executable, "-m", "woolexec", "serve", "--bind=127.0.0.1:0", "--workers=1", "--lease=0.2", *lifeline]
@@ -533,6 +540,7 @@ sys.exit(cli.main(["serve", "--bind=127.0.0.1:0", "--workers=1", "--announce=dir
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_signal_ends_a_peer_that_does_not_get_ready(count):
     with subprocess.Popen([sys.executable, "-c", STARTING], stdout=subprocess.PIPE, text=True) as process:

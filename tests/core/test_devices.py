@@ -176,6 +176,7 @@ def test_coroutines_have_devices_of_their_own_too():
     assert calls[2].place.target.devices.names == ("d0",)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("seed", range(60))
 def test_no_history_gives_a_device_twice_or_leaves_a_call_behind(seed):
     chance = random.Random(seed)

@@ -703,6 +703,7 @@ def test_clients_that_always_have_calls_take_whole_turns():
     assert 5 <= changes <= 12, changes  # ten turns of 50 ms, and not one for each call
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", ["short_calls_with_priority", "long_calls", "pinned_calls", "coroutines", "streams"])
 @pytest.mark.parametrize("seats", [1, 2, 4])
 def test_flood_of_one_client_at_most_doubles_what_calls_of_another_take(kind, seats):

@@ -27,6 +27,7 @@ time.sleep(float(sys.argv[2]))  # until they are at the peer, or not
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0, 0.1])
 def test_calls_at_a_peer_of_the_same_process_are_finished_at_its_end(tmp_path, pause):
     paths = [tmp_path / "one", tmp_path / "two"]

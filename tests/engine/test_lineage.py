@@ -366,7 +366,7 @@ def check(world):
     assert not world.engine.scheduler.held
 
 
-@pytest.mark.parametrize("first", [*range(0, 200, 50), *slow(*range(200, 10_000, 50))])
+@pytest.mark.parametrize("first", [0, *slow(*range(50, 10_000, 50))])
 def test_promises_hold_in_every_history(world, first):
     for seed in range(first, first + 50):
         each = world(seed)

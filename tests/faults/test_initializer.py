@@ -83,6 +83,7 @@ def test_initializer_that_fails_runs_once_per_worker(journal):
     assert tasks.notes(journal) == ["start"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("how", "words"),
     [("SIGKILL", "was killed by SIGKILL"), ("SIGSEGV", "SIGSEGV"), (3, "code 3"), (0, "code 0")],

@@ -82,6 +82,7 @@ def test_exit_goes_on_when_a_call_is_over_its_time(run):
     assert finished(run, source) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_exit_kills_a_worker_that_will_not_go(run):
     # Its atexit hook hangs: nothing is lost by it.
     source = "from woolexec.engine.supervisor import Supervisor\nSupervisor.dismiss.__defaults__ = (0.2,)\n"

@@ -272,6 +272,7 @@ def test_calls_of_several_kinds_start_in_order_on_one_worker(lone, journal, opti
 # -- I8: maps are in order --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "options", [{}, {"chunksize": 1}, {"chunksize": 7}, {"buffersize": 5}, {"buffersize": 3, "chunksize": 4}], ids=str
 )

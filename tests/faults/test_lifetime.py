@@ -84,6 +84,7 @@ def test_many_tasks_that_kill_their_workers_leave_the_pool_whole(pool):
 # -- row 40: shutdown amid faults -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shutdown_while_workers_die_delivers_every_outcome():
     executor = PeerPoolExecutor(2)
     futures = [executor.submit(tasks.die) if i % 3 == 0 else executor.submit(abs, -i) for i in range(30)]
@@ -102,6 +103,7 @@ def test_shutdown_while_a_task_that_kills_its_workers_is_tried_again_waits_for_i
     assert tasks.notes(journal) == ["start"] * 4
 
 
+@pytest.mark.slow
 def test_shutdown_while_a_task_ignores_its_timeout(journal):
     executor = PeerPoolExecutor(1)
     future = executor.with_options(timeout=0.2).submit(tasks.ignore_and_nap, journal)
@@ -296,6 +298,7 @@ POLITE_ENDS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("state", [*slow("idle"), "busy"])
 @pytest.mark.parametrize("end", ENDS)
 def test_nothing_is_left_of_a_caller_that_ends_abruptly(run, tmp_path, end, state):
@@ -308,6 +311,7 @@ def test_nothing_is_left_of_a_caller_that_ends_abruptly(run, tmp_path, end, stat
     assert tasks.eventually(lambda: all(map(tasks.is_gone, pids)))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("state", [*slow("idle"), "busy"])
 @pytest.mark.parametrize("end", POLITE_ENDS)
 def test_caller_that_ends_politely_finishes_its_tasks_and_leaves_nothing(run, tmp_path, end, state):

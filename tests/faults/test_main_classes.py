@@ -633,6 +633,8 @@ def test_class_is_itself_in_the_worker_and_at_home(seen, kind):
     assert seen[kind] == ""
 
 
+@pytest.mark.slow
+@pytest.mark.versions
 @pytest.mark.parametrize("package", PACKAGES)
 def test_class_of_a_package_is_itself_in_the_worker_and_at_home(package):
     pytest.importorskip(package)

@@ -163,6 +163,7 @@ def stays(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_program_that_is_no_python_is_given_up(run, stays):
     code, out, err = run(SAYS, stays, "").end()
     assert (code, out) == (0, "WorkerStartError True\n")

@@ -67,6 +67,7 @@ def test_call_that_ignores_sigterm_is_killed_after_the_grace(short_grace, pool, 
     assert tasks.eventually(lambda: tasks.is_gone(tasks.notes(journal)[0]))
 
 
+@pytest.mark.slow
 def test_caller_does_not_wait_for_the_grace(pool, journal):
     start = time.monotonic()
     with pytest.raises(TimeoutError):
@@ -86,6 +87,7 @@ def test_call_in_a_c_loop_is_ended_by_its_timeout(pool):
 # -- the next call on that worker --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_timeout_never_hits_the_next_call(lone, journal):
     # The race: a call ends at the very moment in which its time is over.
     timed = lone.with_options(timeout=0.004)

@@ -34,6 +34,7 @@ def lost(future):
 # -- while running: what the caller is told ----------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("how", "exitcode"), ENDINGS.items(), ids=str)
 def test_lost_call_tells_how_its_worker_ended(pool, how, exitcode):
     assert lost(pool.submit(tasks.die, how)).exitcode == exitcode
@@ -143,6 +144,7 @@ def test_worker_that_died_is_replaced(pool, tmp_path):
     assert len({future.result(SOON) for future in found}) == 2
 
 
+@pytest.mark.slow
 def test_many_calls_that_die_cost_nobody_else_anything(pool, journal):
     dying, living = [], []
     for number in range(20):
@@ -163,6 +165,7 @@ def test_map_yields_what_came_before_the_item_that_killed_its_worker(pool):
 # -- while idle, and with calls that wait behind -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_worker_that_dies_idle_costs_no_call(lone):
     for number in range(30):
         os.kill(lone.submit(tasks.pid).result(SOON), signal.SIGKILL)

@@ -224,6 +224,7 @@ def identity(value):
     return value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, 1000])
 def test_wait_and_as_completed_are_exact_while_futures_finish(quick_switches, count):
     with PeerPoolExecutor(2) as pool:

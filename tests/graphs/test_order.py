@@ -105,6 +105,7 @@ def test_other_names_are_followed_to_the_node():
     assert plan.nodes["d"].repeats
 
 
+@pytest.mark.slow
 def test_deep_graph_needs_no_recursion():
     graph = {n: (neg, n - 1) for n in range(1, 100_000)} | {0: (abs, 1.5)}
     assert Plan(graph, [99_999]).order == list(range(100_000))

@@ -95,6 +95,7 @@ def test_initializer_that_takes_too_long_ends_its_worker_and_fails_the_task():
         assert other.submit(prepared).result(PATIENCE) == ()
 
 
+@pytest.mark.slow
 def test_initializer_that_is_in_time_ends_nothing(tmp_path):
     with Peer(1, credentials=CREDENTIALS) as peer:
         pool = with_initializer(peer, initializer=prepare, initargs=(tmp_path / "n", "x"), initializer_timeout=0.5)

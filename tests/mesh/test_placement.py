@@ -150,6 +150,7 @@ def test_resource_is_never_given_out_twice(tmp_path):
         assert [future.result(PATIENCE) for future in futures] == [1] * 20
 
 
+@pytest.mark.slow
 def test_nested_task_gets_what_it_requires(tmp_path):
     with Peer(2, credentials=CREDENTIALS, resources={"gpu": 1}) as peer, joined(peer) as pool:
         assert pool.submit(tasks.nest_with, {"gpu": 1}).result(PATIENCE) in workers_of(peer)[0]
@@ -211,6 +212,7 @@ def test_tasks_of_higher_priority_start_first(tmp_path, remote):
     assert (tmp_path / "order").read_text().split() == [str(priority) for priority in sorted(order, reverse=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [RoundRobin, LeastOutstanding, PowerOfTwoChoices])
 def test_policy_uses_every_peer(policy):
     stack, made = peers({}, {}, {})
@@ -330,6 +332,7 @@ def test_run_on_all_reaches_every_worker_whatever_is_required():
         assert {future.result(PATIENCE) for future in found.values()} == set(peer.engine.pids)
 
 
+@pytest.mark.slow
 def test_requirement_that_makes_no_sense_in_a_task_fails_that_task_alone(tmp_path):
     with PeerPoolExecutor(1) as pool:
         with pytest.raises(UnsatisfiableError, match="zone=a>=b"):

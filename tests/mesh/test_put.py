@@ -107,6 +107,7 @@ def at_each(pool, *args):
 SHARED = 1 << 21  # 16 MiB
 
 
+@pytest.mark.slow
 def test_value_for_several_peers_leaves_its_owner_twice(left, few, pulled):
     with joined(*few) as pool:
         value = pool.put(np.ones(SHARED))

@@ -51,6 +51,7 @@ def speak(peer, data, *, tls):
             return heard
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "request_",
     [

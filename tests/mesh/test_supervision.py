@@ -99,6 +99,7 @@ def test_peer_that_can_start_no_worker_says_so_and_serves_again_when_it_can(bad,
     assert [event for event in said if "serving" in event] == ["not serving", "serving"]
 
 
+@pytest.mark.slow
 def test_only_peer_runs_what_waits_when_it_can_work_again(bad, broken):
     with joined(bad, timeout=PATIENCE) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1

@@ -18,6 +18,7 @@ BAD_WEATHER = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("name", [*WORKLOADS, *BAD_WEATHER])
 def test_all_calls_are_done_within_the_bounds_and_nothing_is_left(name, seed):

@@ -46,6 +46,7 @@ def test_slow_ones_are_at_most_twice_as_slow_as_with_one_queue_for_all(pair):
     assert ours.percentile(0.99) <= 2 * best.percentile(0.99)
 
 
+@pytest.mark.slow
 def test_a_task_takes_few_messages(pair):
     ours, _ = pair
     assert 2 <= ours.messages_per_task <= 6

@@ -250,6 +250,7 @@ def test_fork_server_does_not_wait_until_its_reports_are_read(monkeypatch):
         assert not worker_fork_server._unsent
 
 
+@pytest.mark.slow
 def test_more_workers_are_started_and_ended_at_once_than_the_sockets_hold_records(monkeypatch):
     def small_pair():
         ends = socket.socketpair()

@@ -47,17 +47,20 @@ def find(peer, dead):
     return PeerPoolExecutor(peers=found, credentials=CREDENTIALS, peers_timeout=None)
 
 
+@pytest.mark.slow
 def test_peer_is_found_among_very_many_records_that_lead_nowhere(peer):
     with find(peer, nowhere(9)) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+@pytest.mark.slow
 def test_peer_is_found_among_very_many_addresses_that_do_not_answer(peer, silent, monkeypatch):
     monkeypatch.setattr(attempts, "_TRIES", 100)
     with find(peer, nowhere(silent, 500)) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
+@pytest.mark.slow
 def test_descriptors_are_bounded_while_very_many_addresses_are_tried(silent, monkeypatch):
     monkeypatch.setattr(attempts, "_TRIES", 50)
     before = len(os.listdir("/proc/self/fd"))
@@ -71,6 +74,7 @@ def test_descriptors_are_bounded_while_very_many_addresses_are_tried(silent, mon
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+@pytest.mark.slow
 def test_few_of_very_many_that_cannot_be_reached_are_logged_and_named(caplog):
     caplog.set_level(logging.WARNING, "woolexec")
     found = Listed(nowhere(9, 300))
@@ -83,6 +87,7 @@ def test_few_of_very_many_that_cannot_be_reached_are_logged_and_named(caplog):
     assert "further peers" in caplog.records[-1].getMessage()
 
 
+@pytest.mark.slow
 def test_dead_records_are_tried_less_often_while_there_is_a_link(peer, monkeypatch):
     monkeypatch.setattr(attempts, "_RATE", 0.1)  # of 300 records, each again after 3,000 s
     with find(peer, nowhere(9, 300)) as pool:

@@ -214,6 +214,7 @@ def test_something_else_at_the_address_is_refused():
         thread.join(PATIENCE)
 
 
+@pytest.mark.slow
 def test_frozen_peer_is_given_up(tmp_path, monkeypatch):
     quick = {"grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 2000, "grpc.http2.ping_timeout_ms": 2000}
     monkeypatch.setattr(channel, "_OPTIONS", [(name, quick.get(name, value)) for name, value in channel._OPTIONS])

@@ -137,6 +137,7 @@ def test_doctor_names_what_is_wrong_with_our_certificate(tmp_path, capsys, monke
             assert found.format(path=path) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_doctor_says_that_a_peer_is_full_or_draining(peer, tmp_path, capsys):
     with PeerPoolExecutor(peers=peer.address) as pool:
         futures = [pool.submit(hold_number, tmp_path, n) for n in range(50)]

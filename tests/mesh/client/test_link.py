@@ -288,6 +288,7 @@ def test_peer_that_is_killed_loses_its_calls_and_a_retry_runs_them_here(tmp_path
                 os.rmdir(os.path.dirname(address.removeprefix("unix:")))
 
 
+@pytest.mark.slow
 def test_what_waits_after_the_last_link_broke_fails_when_no_peer_comes_back(peer, tmp_path):
     with joined(peer) as pool:
         held = occupied(pool, tmp_path)

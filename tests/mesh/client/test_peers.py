@@ -32,6 +32,7 @@ def test_tasks_wait_for_a_peer_that_comes_later():
             assert future.result(PATIENCE) == 3
 
 
+@pytest.mark.slow
 def test_peer_that_comes_back_is_used_again():
     address = f"127.0.0.1:{free_port()}"
     with PeerPoolExecutor(peers=[address], credentials=CREDENTIALS) as pool:
@@ -147,6 +148,7 @@ def test_ssh_that_is_not_there_fails_at_once(monkeypatch):
         assert "ssh://far: cannot run '/no/such/ssh' here" in failure_of(pool)
 
 
+@pytest.mark.slow
 def test_one_peer_that_may_come_is_waited_for_beside_one_that_cannot_become_right(peer):
     peer._door._welcome.python = "3.99"
     address = f"127.0.0.1:{free_port()}"

@@ -74,6 +74,7 @@ def test_role_is_an_exact_dns_name_and_nothing_else(ours, kind):
             trust.accept(read(ours / f"{kind} {role}.pem"), (role,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["e-mail address", "other DNS name and URI", "common name"])
 def test_peers_and_clients_without_a_role_are_refused(ours, kind):
     with serve(credentials(ours, "peer")) as peer:

@@ -35,6 +35,7 @@ def test_client_is_told_which_frame_of_it_a_peer_does_not_accept(frame):
             outstanding.result(PATIENCE)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
