@@ -1,5 +1,7 @@
 import copyreg
 import datetime as dt
+import functools
+import operator
 import os
 import pickle
 from collections import Counter, OrderedDict, deque
@@ -187,6 +189,20 @@ def test_only_what_is_on_the_list_is_run():
     ):
         with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
             allowed.check(allowed.load(forged))
+
+
+@pytest.mark.parametrize("function", [operator.add, os.getcwd, functools.reduce])
+def test_function_of_c_is_listed_by_the_name_that_programs_import(function):
+    name = {operator.add: "operator:add", os.getcwd: "os:getcwd", functools.reduce: "functools:reduce"}[function]
+    pickled = pickle.dumps(function)
+    allowed = AllowList([*ALLOWED, "no_such_module:function", name])
+    assert function.__module__ != name.partition(":")[0]
+    assert allowed.load(pickled) is function
+    allowed.check(function)
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+        AllowList(ALLOWED).load(pickled)
+    with pytest.raises(pickle.UnpicklingError, match="is not on this peer's list"):
+        allowed.load(pickle.dumps(operator.sub))
 
 
 def test_data_that_cannot_be_made_is_not_on_the_list_either():

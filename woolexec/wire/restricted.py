@@ -29,7 +29,7 @@ from woolexec.wire.pickling import Pickled
 from woolexec.wire.plain_data import Constructor, Dtype, Shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 ALLOW = "WOOLEXEC_WORKER_ALLOWS"
 """The environment variable with the list; set only for workers of such peers."""
@@ -180,6 +180,7 @@ class AllowList:
         self._names = frozenset(names)
         self.variable = " ".join(sorted(self._names))  # the value of `ALLOW`
         self._found: dict[str, Any] = {}
+        self._own_names: dict[str, Any] | None = None  # None: nobody has asked yet
 
     def load(self, data: Any, *, buffers: Any = None) -> Any:
         """
@@ -206,8 +207,16 @@ class AllowList:
     def find(self, module: str, name: str) -> Any:
         """Look up a reference; return None if it is not on the list."""
         key = f"{module}:{name}"
-        if key not in self._names:
-            return None
+        return self._load(key) if key in self._names else None
+
+    def find_by_own_name(self, module: str, name: str) -> Any:
+        """Look up what is on the list by another name: `operator.add` is pickled as one of `_operator`."""
+        if self._own_names is None:
+            self._own_names = dict(self._named_otherwise())
+        return self._own_names.get(f"{module}:{name}")
+
+    def _load(self, key: str) -> Any:
+        module, _, name = key.partition(":")
         __import__(module)
         found = sys.modules[module]
         for part in name.split("."):
@@ -216,6 +225,17 @@ class AllowList:
             raise pickle.UnpicklingError(f"{printable(key, 300)} is {_ON_LIST}, but is no function")
         self._found[key] = found
         return found
+
+    def _named_otherwise(self) -> Iterator[tuple[str, Any]]:
+        """Yield what is on the list with the name under which it is pickled, if that is another one."""
+        for key in sorted(self._names):
+            try:
+                found = self._load(key)
+            except Exception:  # whoever asks for it hears of it
+                continue
+            own = f"{getattr(found, '__module__', None)}:{getattr(found, '__qualname__', None)}"
+            if own not in self._names:
+                yield own, found
 
 
 class _Listed(Careful):
@@ -227,4 +247,6 @@ class _Listed(Careful):
         found = self._allowed.find(module, name)
         if found is None:
             found = _IN_TASKS.get(f"{module}:{name}")
+        if found is None and plain_data.find(module, name) is None:
+            found = self._allowed.find_by_own_name(module, name)
         return super().find_class(module, name) if found is None else found
