@@ -23,7 +23,7 @@ import grpc
 import pytest
 
 from tests.marks import slow
-from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, joined
+from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, few_descriptors, free_port, joined
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.cli.local_peers import address_of, local_peer
 from woolexec.errors import PeerRefusedError
@@ -533,6 +533,18 @@ def test_more_connections_than_a_peer_takes_stop_no_link():
 def test_more_connections_than_a_peer_takes_fail_no_task():
     with crowded() as pool:
         assert pool.submit(len, bytes(LARGE)).result(PATIENCE) == LARGE
+
+
+@pytest.mark.slow
+def test_connections_to_both_ports_leave_descriptors_to_payloads_and_workers():
+    health = f"127.0.0.1:{free_port()}"
+    with contextlib.ExitStack() as stack:
+        with few_descriptors(256):
+            peer = stack.enter_context(serving("--health", health))
+        with strangers(200, peer.address), strangers(200, health, tls=False) as them:
+            eventually(lambda: any(each.is_shown_out() for each in them))
+            assert peer.descriptors() < 200
+        assert is_served(peer)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from woolexec.discovery.dns import with_port
 from woolexec.discovery.lan import addresses_here
 from woolexec.errors import CredentialsError
+from woolexec.platform.posix import descriptor_limit
 
 
 def why_not_listening(addresses: Sequence[str | None], error: Exception) -> str:
@@ -60,6 +61,11 @@ def reachable(address: str) -> tuple[str, ...]:
         if not about.is_link_local and (about.version == 4 or ":" in host)
     ]
     return tuple(found) or (address,)
+
+
+def at_most(share: float) -> tuple[str, int]:
+    """Return the option of a server whose connections take at most this share of the descriptors."""
+    return "grpc.max_allowed_incoming_connections", max(32, int(min(descriptor_limit(), 1 << 20) * share))
 
 
 AGAINST_STRANGERS = [

@@ -43,14 +43,13 @@ from woolexec.mesh.server.capacity import Places
 from woolexec.mesh.server.grpc_server import make_server
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listener import Listener
-from woolexec.mesh.server.listening import AGAINST_STRANGERS, reachable, why_not_listening
+from woolexec.mesh.server.listening import AGAINST_STRANGERS, at_most, reachable, why_not_listening
 from woolexec.mesh.server.parameters import check_numbers, check_place, check_resources, check_texts
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.mesh.server.supervision import Supervision
 from woolexec.mesh.server.tenant import Tenant, Tenants
 from woolexec.platform.memory import usable_memory
-from woolexec.platform.posix import descriptor_limit
 from woolexec.wire.restricted import ALLOW, AllowList
 from woolexec.wire.wire_pb2 import Welcome
 
@@ -301,17 +300,17 @@ class Peer:
 
     async def _serve(self, bound: Future[str]) -> None:
         """Serve until cancelled."""
-        descriptors = descriptor_limit()
-        most = ("grpc.max_allowed_incoming_connections", max(32, min(descriptors, 1 << 20) // 2))
-        options = [*OPTIONS, *AGAINST_STRANGERS, most]  # the other descriptors are for payloads and workers
-        make = partial(make_server, load_grpc(quiet=self._is_quiet), options)
+        grpc, few = load_grpc(quiet=self._is_quiet), self._health_bind is not None
+        # Half of the descriptors, for all ports: the others are for payloads and workers.
+        make = partial(make_server, grpc, [*OPTIONS, *AGAINST_STRANGERS, at_most(3 / 8 if few else 1 / 2)])
+        make_health = partial(make_server, grpc, [*OPTIONS, *AGAINST_STRANGERS, at_most(1 / 8)])
         health = self._health.services()
         listeners = []
         try:
             services = {**self._acceptor.services(), **health}
             listeners.append(Listener(self._bind, make, services, self._shown, self._log))
             if self._health_bind is not None:
-                listeners.append(Listener(self._health_bind, make, health, None, self._log))
+                listeners.append(Listener(self._health_bind, make_health, health, None, self._log))
             for each in listeners:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
