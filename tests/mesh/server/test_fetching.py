@@ -86,7 +86,7 @@ def test_peers_know_each_other_by_their_own_certificates(tmp_path, key):
         ({"address": "nonsense"}, "not"),
         ({"address": "127.0.0.1:99999"}, "not an address"),
         ({"address": f"localhost:{'9' * 30}"}, "not an address"),
-        ({"address": f"{'a' * 100}.example:1"}, "idna"),
+        ({"address": f"{'a' * 100}.example:1"}, "is not the name of a host"),
         ({"address": "unix:/nowhere/at/all"}, "not reachable"),
     ],
 )
