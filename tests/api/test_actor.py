@@ -120,6 +120,14 @@ def test_future_among_the_arguments_keeps_its_place_in_the_order(tmp_path):
         assert (first.result(SOON), second.result(SOON)) == (5, 6)
 
 
+def test_future_among_the_arguments_may_need_calls_of_the_same_actor():
+    with shared(2) as pool, pool.actor(Counter) as counter:
+        calls = [counter.submit(Counter.add, pool.submit(_add_one, counter)) for _ in range(5)]
+
+        assert sum(call.result(SOON) for call in calls) >= 2 + 4 + 8 + 16 + 32  # whatever passes whatever
+        assert [call.result(SOON) for call in calls] == sorted(call.result(SOON) for call in calls)
+
+
 def test_failed_future_among_the_arguments_fails_its_call_only():
     with shared(2) as pool, pool.actor(Counter) as counter:
         first = counter.submit(Counter.add, pool.submit(_raise))
@@ -260,6 +268,10 @@ def test_actors_take_no_workers_from_tasks(tmp_path):
 
 async def _later():
     return Counter()
+
+
+def _add_one(counter):
+    return counter.submit(Counter.add, 1).result()
 
 
 def _wait_for(path, value):

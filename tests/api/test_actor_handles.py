@@ -86,6 +86,13 @@ def test_each_task_keeps_the_order_of_its_calls():
             assert [number for who, number in seen if who == caller] == list(range(100))
 
 
+def test_calls_of_a_task_keep_their_order_whatever_futures_are_among_the_arguments(tmp_path):
+    with shared(2) as pool, pool.actor(Counter) as counter:
+        assert pool.submit(actors.see_futures, counter, 0, tmp_path / "go").result(SOON) == (True, ValueError)
+
+        assert counter.submit(Counter.what_was_seen).result(SOON) == [(0, number) for number in [*range(9), 10]]
+
+
 def test_handle_of_an_actor_that_has_ended_says_so(pool):
     counter = pool.actor(Counter)
     counter.submit(Counter.add, 1).result(SOON)

@@ -80,6 +80,35 @@ def test_call_that_lacks_values_holds_up_those_behind_it(actors):
     assert actor.main.queue.head() is first
 
 
+def test_calls_of_tasks_pass_one_that_lacks_values_and_keep_their_order(actors):
+    actor = Actor(actors, "it")
+    queue = actor.main.queue
+    own = [queued(actor)]
+    own[0].payload = LacksValues()
+    nested = [queued(actor, parent=7), queued(actor, parent=8), queued(actor, parent=7)]
+    own.append(queued(actor))
+
+    assert queue.take(queue.head())
+    queue.give_back(nested[0])  # as a worker gives back what it has not started
+    for call in nested:
+        assert queue.head() is call
+        assert queue.take(call)
+    assert queue.head() is None
+    assert not queue._nested
+    assert list(actor.drop_waiting()) == own
+
+
+def test_call_of_a_task_that_did_not_pass_is_taken_once(actors):
+    actor = Actor(actors, "it")
+    queue = actor.main.queue
+    calls = [queued(actor, parent=7), queued(actor), queued(actor, parent=8)]
+    for call in calls:
+        assert queue.head() is call
+        assert queue.take(call)
+    assert queue.head() is None
+    assert not queue._nested
+
+
 def test_oldest_call_of_a_waiting_method_is_taken_first(actors):
     actor = Actor(actors, "it")
     queued(actor)

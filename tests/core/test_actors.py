@@ -109,6 +109,18 @@ def test_closed_actor_that_was_never_placed_ends_at_once():
     assert actors.queue.head() is None
 
 
+def test_actor_that_has_ended_is_forgotten():
+    actors, _ = table()
+    actor = alive(actors)
+    submit(actor)
+    actors.take(actor)
+    actors.end_all(ActorLostError("the pool was shut down"))
+
+    assert actor.state == ENDED
+    assert not actors.all
+    assert not actors.due
+
+
 def test_only_some_workers_are_started_at_once():
     actors, actions = table()
     made = [Actor(actors, "it") for _ in range(FORKS + 2)]

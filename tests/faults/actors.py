@@ -139,6 +139,41 @@ def see_all(counter, caller, times):
         future.result()
 
 
+def see_futures(counter, caller, path):
+    """Have it see 0 to 8, of which some need a future that is done after all of them were submitted."""
+    pool = current_executor()
+    late = [pool.submit(wait_for, path, number) for number in (0, 3, 6)]
+    calls = [counter.submit(Counter.see, caller, late.pop(0) if number % 3 == 0 else number) for number in range(9)]
+    calls.append(counter.submit(Counter.see, caller, pool.submit(int, "x")))
+    calls.append(counter.submit(Counter.see, caller, 10))
+    cancelled = counter.submit(Counter.see, caller, "cancelled").cancel()
+    path.touch()
+    for call in calls[:9] + calls[10:]:
+        call.result()
+    return cancelled, type(calls[9].exception())
+
+
+def wait_for(path, number):
+    while not path.exists():
+        time.sleep(0.001)
+    return number
+
+
+def see_sizes(counter, caller, sizes):
+    for future in [counter.submit(look, caller, number, b"x" * size) for number, size in enumerate(sizes)]:
+        future.result()
+
+
+def look(counter, caller, number, payload):
+    counter.see(caller, number)
+
+
+def make_large(size):
+    """Make an actor with a large argument, and call it while that is on its way."""
+    counter = current_executor().actor(Counter, b"x" * size)
+    return len(counter.submit(getattr, "value").result())
+
+
 def use_pool_of(talker, number):
     return talker.submit(Talker.use_pool, number).result()
 

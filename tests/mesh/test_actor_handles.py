@@ -72,6 +72,30 @@ def test_each_task_keeps_the_order_of_its_calls(pool, everywhere):
         assert [number for who, number in seen if who == caller] == list(range(100))
 
 
+def test_large_calls_of_tasks_and_actors_are_not_overtaken(apart, pool, everywhere):
+    sizes, talker = [1_500_000 if number % 3 == 0 else 10 for number in range(12)], pool.actor(Talker)
+    for counter in everywhere:
+        calls = [pool.submit(actors.see_sizes, counter, caller, sizes) for caller in range(2)]
+        calls.append(talker.submit(_see_sizes, counter, 2, sizes))
+        for call in calls:
+            call.result(PATIENCE)
+        seen = counter.submit(Counter.what_was_seen).result(PATIENCE)
+
+        for caller in range(3):
+            assert [number for who, number in seen if who == caller] == list(range(len(sizes)))
+
+
+def test_calls_of_a_task_keep_their_order_whatever_futures_are_among_the_arguments(peer, tmp_path):
+    with joined(peer) as pool, pool.actor(Counter) as counter:  # its task has two places for tasks of its own
+        assert pool.submit(actors.see_futures, counter, 0, tmp_path / "go").result(PATIENCE) == (True, ValueError)
+
+        assert counter.submit(Counter.what_was_seen).result(PATIENCE) == [(0, number) for number in [*range(9), 10]]
+
+
+def test_calls_do_not_overtake_the_one_that_makes_their_actor(apart, pool):
+    assert pool.submit(actors.make_large, 1_500_000).result(PATIENCE) == 1_500_000
+
+
 def test_large_arguments_and_results_of_a_task_s_call(apart, pool, everywhere):
     for counter in everywhere:
         assert pool.submit(_exchange, counter, 1_500_000).result(PATIENCE) == 1_500_000
@@ -163,6 +187,10 @@ def _use_once(counter):
 
 def _exchange(counter, size):
     return len(counter.submit(_twice, b"x" * size).result()) // 2
+
+
+def _see_sizes(talker, *args):
+    actors.see_sizes(*args)
 
 
 def _twice(counter, data):

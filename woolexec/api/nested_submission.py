@@ -91,8 +91,8 @@ class _NestedOwner:
     def cancel(self, future: CallFuture[Any], _take: object, *, force: bool) -> bool:
         """Drop the task here; the engine drops it if it has not been started or, with `force`, ends it."""
         call = future.outstanding_call
-        if call is not None and _claim(call):
-            nested_tasks.held.discard(call)
+        if call is not None and (holder := claim(call)):
+            holder.let_go(call)
             return True
         if call is not None:
             if force:
@@ -179,43 +179,47 @@ class NestedHolder:
 
     def hold(self, entry: Call) -> None:
         """Hold a task; the outcomes of its inputs are read meanwhile."""
-        _unclaimed.add(entry)
+        _unclaimed[entry] = self
         nested_tasks.held.add(entry)
         nested_tasks.open_worker()
 
     def release(self, entry: Call, payload: Any) -> None:
         """Send a task, unless it was cancelled."""
-        if _claim(entry):
+        if claim(entry):
             entry.payload = payload
-            nested_tasks.submit(entry, self._job, self._use)
-            nested_tasks.held.discard(entry)
+            self.send(entry)
+            self.let_go(entry)
+
+    def send(self, entry: Call) -> None:
+        """Send a task."""
+        nested_tasks.submit(entry, self._job, self._use)
+
+    def let_go(self, entry: Call) -> None:
+        """Forget a task that was sent or has ended."""
+        nested_tasks.held.discard(entry)
 
     def drop(self, entry: Call, payload: Any) -> None:
         """End a task that gets no values."""
-        if _claim(entry):
-            _ending.append((entry, payload))
+        if claim(entry):
+            _ending.append((self, entry, payload))
             while _ending and _ends.acquire(blocking=False):  # one after the other: a long chain is no recursion
                 try:
                     while _ending:
-                        ended, payload = _ending.popleft()
+                        holder, ended, payload = _ending.popleft()
                         ended.receiver.deliver_failure(ended, payload)
-                        nested_tasks.held.discard(ended)
+                        holder.let_go(ended)
                 finally:
                     _ends.release()
 
 
-_unclaimed: set[Call] = set()
-_ending: deque[tuple[Call, Any]] = deque()
+_unclaimed: dict[Call, NestedHolder] = {}
+_ending: deque[tuple[NestedHolder, Call, Any]] = deque()
 _ends = threading.Lock()  # held by the thread that ends tasks
 
 
-def _claim(call: Call) -> bool:
-    """Decide between those who send, end and cancel a task that is held: exactly one succeeds."""
-    try:
-        _unclaimed.remove(call)
-    except KeyError:
-        return False
-    return True
+def claim(call: Call) -> NestedHolder | None:
+    """Decide between those who send, end and cancel a task that is held: exactly one gets its holder, atomically."""
+    return _unclaimed.pop(call, None)
 
 
 class _NestedSubmission(Submission):

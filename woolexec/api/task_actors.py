@@ -8,14 +8,17 @@ the worker of the task, after the calls that this worker has submitted.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.api.actor import Actor
 from woolexec.api.actor_submission import constructor_call, handles
-from woolexec.api.nested_submission import OWNER, NestedFuture, NestedHolder, hand_on, submission
+from woolexec.api.nested_submission import OWNER, NestedFuture, NestedHolder, claim, hand_on, submission
 from woolexec.api.submission import Submission
+from woolexec.core.actor import lacks_values
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.function_cache import name_of
 from woolexec.futures.latch import Latch
@@ -103,27 +106,79 @@ def new_actor(options: TaskOptions | None, cls: Any) -> TaskActorSubmission:
 
 
 class _ActorHolder(NestedHolder):
-    """Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere."""
+    """
+    Holds the calls of an actor that lack values; large ones are copied, as the actor may be elsewhere.
+
+    A plain call keeps its place among those of the same task: they wait behind it.
+
+    :param key: names the actor
+    """
 
     shares: ClassVar[bool] = False
 
     def __init__(self, key: bytes, use: _Use | None) -> None:
         super().__init__(use)
         self._key = key
+        self._turn = self._job.number, key
 
     def takes(self, value: Value) -> bool:
         """Return False: calls of an actor refer to no values."""
         return False
 
-    def release(self, entry: Call, payload: Any) -> None:
-        """Send a call, unless it was cancelled."""
+    def line_up(self, call: Call) -> None:
+        """Send a call that has its values, or hold it, because it waits behind another one."""
+        with _turns:
+            if self._turn in _waiting:
+                self.hold(call)
+            else:
+                self.send(call)
+
+    def hold(self, entry: Call) -> None:
+        """Hold a call."""
         entry.line = Line(actor=self._key)
-        super().release(entry, payload)
+        with _turns:
+            super().hold(entry)
+            if not entry.function.lane:
+                _waiting.setdefault(self._turn, deque()).append(entry)
+
+    def release(self, entry: Call, payload: Any) -> None:
+        """Send a call, unless it was cancelled, when those before it have been sent."""
+        if entry.function.lane:
+            super().release(entry, payload)
+        else:
+            entry.payload = payload
+            self._go_on()
+
+    def let_go(self, entry: Call) -> None:
+        """Forget a call, and send those that have waited for it."""
+        super().let_go(entry)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        with _turns:
+            line = _waiting.get(self._turn, ())
+            while line and not (line[0] in nested_tasks.held and lacks_values(line[0])):
+                call = line.popleft()
+                if claim(call):
+                    self.send(call)
+                    nested_tasks.held.discard(call)
+            if not line:
+                _waiting.pop(self._turn, None)
+
+
+_waiting: dict[tuple[int, bytes], deque[Call]] = {}
+"""By task and actor: plain calls of which the first lacks values, in their order."""
+
+_turns = threading.RLock()  # held while one of them is added or sent; a destructor may submit one meanwhile
 
 
 def _hand_on_to(key: bytes, handle: TaskHandle | None, call: Call) -> None:
     call.line = Line(actor=key)
-    hand_on(call, None if handle is None else handle.use)
+    use = None if handle is None else handle.use
+    if call.function.lane or not _waiting:
+        hand_on(call, use)
+    else:
+        _ActorHolder(key, use).line_up(call)
 
 
 class TaskActorSubmission(Submission):

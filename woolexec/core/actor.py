@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call, Chunk
     from woolexec.core.place import Place
     from woolexec.core.ready_queue import Offers
+    from woolexec.resources import Requirement
 
     class Actors(Protocol):
         """What an actor needs of the others: see `woolexec.core.actors`."""
@@ -69,14 +70,23 @@ class ActorQueue(ReadyQueue):
     """
     The calls of one actor that wait: first in, first out, nested ones too.
 
-    A call that lacks the values of its inputs keeps its place in the line, and those behind it wait.
+    A call that lacks the values of its inputs is one of this program, and keeps its place among those: the nested ones
+    pass it, because the values may depend on them.
     """
+
+    def __init__(self, beside: ReadyQueue | None = None) -> None:
+        super().__init__(beside)
+        self._nested: deque[Call | Chunk] = deque()  # those of the line that were submitted by tasks
 
     def add(self, call: Call | Chunk) -> None:
         """Add a call that was offered before."""
         if len(self._line) > self._limit:
             self._drop_cancelled(self._line)
         self._line.append(call)
+        if call.parent:  # type: ignore[union-attr]  # there are no chunks
+            if len(self._nested) > self._limit:
+                self._drop_cancelled(self._nested)
+            self._nested.append(call)
         if call.ancestor:
             self.children.setdefault(call.ancestor, {})[call] = None  # type: ignore[index]  # there are no chunks
 
@@ -84,6 +94,8 @@ class ActorQueue(ReadyQueue):
         """Put a call that was taken back at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
+        if call.parent:
+            self._nested.appendleft(call)
         if call.ancestor in self.children:
             self.children[call.ancestor][call] = None
 
@@ -93,14 +105,17 @@ class ActorQueue(ReadyQueue):
         return self._front(self._line) is None
 
     def head(self, offer: Offers | None = None, stuck: Any = ()) -> Call | Chunk | None:
-        """Return the next call without taking it; None if there is none, or if it lacks values."""
+        """Return the next call that has its values, without taking it; None if there is none."""
         entry = self._front(self._line)
-        return None if entry is None or lacks_values(entry) else entry
+        return self._front(self._nested) if entry is not None and lacks_values(entry) else entry
 
     def take(self, call: Call) -> bool:
         """Take the head; return False if it has just been cancelled."""
-        self._line.popleft()
-        return self.claim(call)
+        if self._line[0] is call:
+            self._line.popleft()
+        is_claimed = self.claim(call)
+        self._front(self._nested)  # nested calls that were taken are forgotten
+        return is_claimed
 
     def take_child(self, parent: int, offer: Offers | None = None) -> Call | None:
         """Take the oldest call that has this one as its ancestor."""
@@ -111,6 +126,12 @@ class ActorQueue(ReadyQueue):
                 if self.claim(call):
                     return call
         return None
+
+    def clear(self, requirements: Container[Requirement | None] | None = None) -> list[Call | Chunk]:
+        """Remove and return all calls."""
+        taken = super().clear(requirements)
+        self._front(self._nested)
+        return taken
 
     def ancestors_among(self, outstanding: Container[int]) -> list[int]:
         """Return the calls among these that have called this actor again, by way of other tasks; forget others."""

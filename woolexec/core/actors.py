@@ -132,6 +132,7 @@ class Actors:
     def ended(self, actor: Actor) -> None:
         """Forget an actor; if it was not placed, its life is given up."""
         self.all.pop(actor, None)
+        self.due.pop(actor, None)  # the last round may be over
         self._leave(actor)
         if actor.life is not None:
             self.queue.claim(actor.life)

@@ -8,7 +8,7 @@ from woolexec.wire.frames import Progress, Raise, Return, Started, Yield
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
     from typing import Any, Protocol
 
     from woolexec.core.call import Call
@@ -45,6 +45,8 @@ class Receiver(Pulled):
     """Receives the outcome and the items of one nested task."""
 
     outstanding_call: Call
+    line: Hashable | None = None
+    """Names the actor, if it is a call of one that is on its way to a client: see `Outbox.put_frame`."""
 
     def __init__(self, tasks: NestedTasks, worker: Worker, task: int, size: int) -> None:
         self._tasks = tasks

@@ -8,9 +8,10 @@ from collections import deque
 import pytest
 
 from woolexec.mesh.link import outbox as outbox_module
-from woolexec.mesh.link.messages import LIMIT, Pieces
+from woolexec.mesh.link.messages import FRAMES, LIMIT, Pieces
 from woolexec.mesh.link.outbox import _MEMORY, Outbox
-from woolexec.wire.frames import Yield
+from woolexec.wire.fast_frames import decode_some
+from woolexec.wire.frames import Close, Part, Yield, encode
 from woolexec.wire.payload import LARGE, Parts
 
 pytestmark = pytest.mark.usefixtures("no_complaints")
@@ -207,6 +208,29 @@ def test_end_is_waited_for_but_not_for_long(is_over, monkeypatch):
         async with asyncio.timeout(20.0):
             await waiting
         assert (outbox._writing is None) is is_over
+
+    run(test)
+
+
+def test_frames_of_one_line_keep_their_order_and_others_pass_them():
+    async def test(stream, outbox):
+        outbox.put_frame(1, Yield(call=1), Parts([bytes(3 * LARGE)]), "line")
+        outbox.put_frame(2, Yield(call=2), b"of the same line", "line")
+        outbox.put_frame(3, Yield(call=3), Parts([bytes(2 * LARGE)]), "line")
+        outbox.put(encode(Close(call=1)), "line")
+        outbox.put_frame(4, Yield(call=4), b"of no line")
+        outbox.flush()
+        while stream._ends:
+            await stream.let()
+        pieces = Pieces()
+        frames = [
+            frame
+            for batch in map(pieces.batch, stream.batches)
+            for frame in decode_some(batch, 0, len(batch), FRAMES)[0]
+        ]
+        calls = [(type(frame), frame.call) for frame in frames if type(frame) is not Part]
+        assert calls == [(Yield, 4), (Yield, 1), (Yield, 2), (Yield, 3), (Close, 1)]
+        assert [len(frame.data) for frame in frames if type(frame) is Part and frame.call == 3] != []
 
     run(test)
 

@@ -34,17 +34,21 @@ class Links:
 
 class Outbox:
     def __init__(self):
-        self.frames = []
+        self.frames, self.lines = [], []
 
-    def put_frame(self, number, frame, payload):
+    def put_frame(self, number, frame, payload, line=None):
         frame.payload = payload
         self.frames.append((number, frame))
+        self.lines.append(number if line is None else line)
 
-    def put(self, frames, number=0):
-        self.frames += [(number, frame) for frame in decode(frames)]
+    def put(self, frames, line=0):
+        self.frames += [(line, frame) for frame in decode(frames)]
+        self.lines.append(line)
 
 
 class Receiver:
+    line = None
+
     def __init__(self):
         self.failures, self.starts = [], 0
 
@@ -89,6 +93,18 @@ def test_cancel_of_a_coroutine_closes_it(way):
     way.send_command(Cancel(call=call.number))
 
     assert isinstance(way._outbox.frames[-1][1], Close)
+
+
+def test_frames_of_one_actor_are_in_one_line_and_those_of_questions_in_their_own(way):
+    call = submit(way)
+    submit(way)
+    way.send_command(Cancel(call=call.number))
+    way.end_actor(call.number, cancel=True)
+    question = Call(Function(b"", "job"), b"", Receiver())
+    way.pass_on(question, 7, main_name="job")
+    way.send_command(Cancel(call=question.number))
+
+    assert way._outbox.lines == [b"key"] * 4 + [ABOVE | question.number] * 2
 
 
 def test_answers_are_handled_as_those_of_a_peer_and_starts_are_told(way):

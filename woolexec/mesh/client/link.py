@@ -82,6 +82,7 @@ class Link(LinkValues):
         "_taking_back",
         "has_sent",
         "identity",
+        "is_dead",
         "lane_place",
         "name",
         "pid",
@@ -89,7 +90,6 @@ class Link(LinkValues):
         "shares",
         "values",
     )
-    is_dead = False  # it is forgotten as soon as it has ended
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Link(LinkValues):
         self._outbox, self._arriving = Outbox(engine.links.due, packing=packing), Arriving(offered=compression)
         self._code = SentCode(code, setup, engine.links.settings, self._outbox)
         self._stream: Any = None
-        self._leaving = False
+        self.is_dead = self._leaving = False
         self._taking_back = TakingBack(engine.links, _close_if_done)
 
     async def run(self, stream: Any, passage: Passage | None, wake: Callable[[], None]) -> str:
@@ -290,6 +290,7 @@ class Link(LinkValues):
 
     def _broke(self, why: str) -> None:
         """Fail or retry the outstanding calls; queued calls go to other places."""
+        self.is_dead = True
         self.ready = self.lane_place.ready = False
         self.values.leave(self)
         self.has_sent.clear()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +97,13 @@ class Outbox:
         self._limit, self._on_full = limit, on_full
         self.is_full = False
         self._apart = 0  # bytes in `_behind`
-        self._turns: deque[int] = deque()  # the calls whose payloads are sent in turn
+        self._turns: deque[Hashable] = deque()  # the calls, or lines, whose payloads are sent in turn
         self._frames: list[bytes] = []
         self.written = 0  # bytes, since it was made
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
-        self._behind: dict[int, deque[bytes | _Parts]] = {}  # by call: its large payloads, and the frames after them
+        self._behind: dict[
+            Hashable, deque[bytes | _Parts]
+        ] = {}  # by call or line: its large payloads, and the frames after them
         self._pieces: deque[memoryview] = deque()  # the other pieces of a batch of which one has been written
         self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
         self._writing: Coroutine[Any, Any, Any] | None = None
@@ -130,9 +132,9 @@ class Outbox:
         """Bytes that wait to be written, or are being written, without large payloads that wait."""
         return self._queued + self._in_flight
 
-    def put(self, frames: bytes, call: int = 0) -> None:
-        """Queue encoded frames, keeping the order within a call; only in the event loop's thread."""
-        behind = self._behind.get(call) if self._behind else None
+    def put(self, frames: bytes, line: Hashable = 0) -> None:
+        """Queue encoded frames, keeping the order within a call, or a line; only in the event loop's thread."""
+        behind = self._behind.get(line) if self._behind else None
         if behind is None:
             self._frames.append(frames)
             self._queued += len(frames)
@@ -141,34 +143,41 @@ class Outbox:
             self._apart += len(frames)
         self._due.add(self)
 
-    def put_frame(self, call: int, frame: Message, payload: bytes | File | Parts) -> None:
-        """Queue a frame with its payload: a large one is handed over, or sent in parts before the frame."""
+    def put_frame(self, call: int, frame: Message, payload: bytes | File | Parts, line: Hashable | None = None) -> None:
+        """
+        Queue a frame with its payload: a large one is handed over, or sent in parts before the frame.
+
+        :param line: frames of several calls keep their order if they name the same line
+        """
         if isinstance(payload, bytes) or len(payload) < LARGE:
             attach(frame, payload, files=False)
-            self.put(encode(frame), call)
-        elif not self.hand_over(call, frame, payload):
-            self.put_parts(call, frame, payload)
+            self.put(encode(frame), call if line is None else line)
+        elif not self.hand_over(call, frame, payload, line):
+            self.put_parts(call, frame, payload, line=line)
 
-    def put_parts(self, call: int, frame: Message, payload: File | Parts, ahead: bytes = b"") -> None:
+    def put_parts(
+        self, call: int, frame: Message, payload: File | Parts, ahead: bytes = b"", line: Hashable | None = None
+    ) -> None:
         """
         Queue a frame behind the parts of its payload.
 
         :param ahead: encoded frames to send right before it
+        :param line: as for `put_frame`
         """
         announce(frame, payload)
-        behind = self._behind.setdefault(call, deque())
+        behind = self._behind.setdefault(call if line is None else line, deque())
         for item in (_Parts(call, payload), ahead + encode(frame)):
             behind.append(item)
             self._apart += len(item)
         self._due.add(self)
 
-    def hand_over(self, call: int, frame: Message, payload: File | Parts) -> bool:
+    def hand_over(self, call: int, frame: Message, payload: File | Parts, line: Hashable | None = None) -> bool:
         """Queue a frame whose payload is handed over by fd passing; return False if that is not possible."""
         number = self.passage.give(payload) if self.passage is not None and isinstance(payload, File) else 0
         if not number:
             return False
         announce(frame, payload)
-        self.put(encode(Handed(call=call, file=number)) + encode(frame), call)
+        self.put(encode(Handed(call=call, file=number)) + encode(frame), call if line is None else line)
         return True
 
     def withdraw(self, call: int) -> bool:

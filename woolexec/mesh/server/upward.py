@@ -24,7 +24,7 @@ from woolexec.mesh.link.outbox import ABOVE
 from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Yield, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from woolexec.core.call import Call
     from woolexec.engine.links import Links
@@ -76,20 +76,26 @@ class Upward(Remote):
         frame.main_name = main_name
         if options is not None:
             frame.options = Options(**options.submit_fields)
-        self._outbox.put_frame(ABOVE | call.number, frame, call.payload)
+        call.receiver.line = actor or None  # its calls must not pass each other, nor the one that makes it
+        self._outbox.put_frame(ABOVE | call.number, frame, call.payload, actor or None)
+
+    def _line_of(self, number: int) -> Hashable:
+        """Return what names the line in which the frames of a call keep their order: its actor, if it has one."""
+        call = self.lane_place.outstanding.get(number)
+        return (None if call is None else call.receiver.line) or ABOVE | number
 
     def send_command(self, frame: Any, file: File | None = None) -> None:
         """Send a command for a call; a coroutine that is to be cancelled is closed, as a stream is."""
         if frame.__class__ is Cancel:
             frame = Close(call=frame.call)
         if file is None:
-            self._outbox.put(encode(frame), ABOVE | frame.call)
+            self._outbox.put(encode(frame), self._line_of(frame.call))
         else:
-            self._outbox.put_frame(ABOVE | frame.call, frame, file)
+            self._outbox.put_frame(ABOVE | frame.call, frame, file, self._line_of(frame.call))
 
     def end_actor(self, number: int, *, cancel: bool) -> None:
         """End an actor that a task here has made, by the number of its life."""
-        self._outbox.put(encode(Close(call=number) if cancel else Cancel(call=number)), ABOVE | number)
+        self._outbox.put(encode(Close(call=number) if cancel else Cancel(call=number)), self._line_of(number))
 
     def flush(self) -> bool:
         """Return True: the outbox does the writing."""
