@@ -50,6 +50,22 @@ def test_chain_of_sums_needs_three_values_at_a_time_on_whichever_side_the_chain_
     assert largest(graph, [("sum", 99)]) == 3
 
 
+@pytest.mark.parametrize("is_ring", [False, True], ids=["line", "ring"])
+def test_stencil_needs_two_rows_at_a_time_however_many_steps_it_has(is_ring):
+    width = 32
+
+    def graph(steps):
+        found = {(0, x): (abs, x) for x in range(width)}
+        for step in range(1, steps + 1):
+            for x in range(width):
+                near = [y % width if is_ring else y for y in (x - 1, x, x + 1) if is_ring or 0 <= y < width]
+                found[step, x] = (max, *((step - 1, y) for y in near))
+        return found | {"end": (max, [(steps, x) for x in range(width)])}
+
+    assert largest(graph(32), ["end"]) <= 2 * width
+    assert largest(graph(128), ["end"]) <= 2 * width
+
+
 def test_branches_are_finished_one_after_the_other():
     graph = {"end": (max, [("c", n) for n in range(50)])}
     for n in range(50):

@@ -92,6 +92,12 @@ def test_values_have_the_shape_of_the_keys(keys, values):
         assert pool.get(SCALED, keys) == values
 
 
+def test_keys_are_texts_numbers_and_tuples_of_them():
+    graph = {"a": (abs, -1), 1: (neg, "a"), 2.5: (neg, 1), ("x", 0, 1.5): (add, 2.5, 1), ("y", ("x", 0)): [1, "a"]}
+    with shared(1) as pool:
+        assert pool.get(graph, [["a", 1], 2.5, ("x", 0, 1.5), ("y", ("x", 0))]) == ((1, -1), 1, 0, [-1, 1])
+
+
 def test_futures_of_all_keys():
     with shared(2) as pool:
         futures = pool.submit_graph(SCALED)
