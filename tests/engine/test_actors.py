@@ -10,7 +10,7 @@ from tests.shared_pools import shared
 from woolexec import errors
 from woolexec.core.actor import Actor
 from woolexec.engine.actors import error_of
-from woolexec.wire.exceptions import ConstructorFailed
+from woolexec.wire.exceptions import NotStarted
 
 pytestmark = pytest.mark.usefixtures("shared_pools")
 
@@ -52,7 +52,7 @@ def test_calls_of_a_lost_actor_are_told_how_its_process_ended():
 def test_calls_of_an_actor_whose_constructor_raised_get_that_exception():
     error = ended(LookupError("no"))
 
-    assert isinstance(error, ConstructorFailed)
+    assert isinstance(error, NotStarted)
     assert isinstance(error.load(), LookupError)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from woolexec.core.held import line_up
 from woolexec.futures.call_future import CallFuture
 from woolexec.futures.delivery import Deferred, Quick
-from woolexec.wire.exceptions import InputFailed
+from woolexec.wire.exceptions import NotStarted
 from woolexec.wire.inputs import Unbound, bind
 from woolexec.wire.payload import LARGE, File, Parts
 from woolexec.wire.pickling import dumps_arguments, is_for_all
@@ -205,12 +205,12 @@ class Waiting(Quick):
         payload = future.failure if is_ours else future.exception()
         if payload is None:
             return False
-        self._drop(InputFailed(payload, (is_ours and future.task) or repr(future), self._name))
+        self._drop(NotStarted(payload, f"its input {(is_ours and future.task) or repr(future)}", self._name))
         return True
 
     def fail(self, error: BaseException, future: Any) -> None:
         """End the call because an input will never be done."""
-        self._drop(InputFailed(error, repr(future), self._name))
+        self._drop(NotStarted(error, f"its input {future!r}", self._name))
 
     def _drop(self, payload: Any) -> None:
         self._unbound = None

@@ -12,7 +12,7 @@ from woolexec.core.retry import LOST
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.inputs import Inputs
 from woolexec.resources import Line
-from woolexec.wire.exceptions import ConstructorFailed, types_of
+from woolexec.wire.exceptions import NotStarted, types_of
 from woolexec.wire.frames import Cancel
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def error_of(actor: Actor, call: Call) -> Any:
     if failure is not None:
         is_loss = isinstance(failure, BaseException) and LOST in types_of(failure)
         if not is_loss:
-            return ConstructorFailed(failure, actor.name, call.name)
+            return NotStarted(failure, f"the constructor of the actor {actor.name}", call.name)
         text += f": {failure}"
     error = errors.ActorLostError(text)
     error.task = call.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from woolexec.core.call import Pulled
-from woolexec.wire.exceptions import ConstructorFailed, dump_failure
+from woolexec.wire.exceptions import NotStarted, dump_failure
 from woolexec.wire.frames import Progress, Raise, Return, Started, Yield
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ class Receiver(Pulled):
         """Send the exception to the worker; None, which is sent as empty bytes, means that the task was cancelled."""
         if payload is None:
             payload = b""
-        elif isinstance(payload, ConstructorFailed):
+        elif isinstance(payload, NotStarted):
             payload = payload.payload  # nothing is unpickled here, so there is no note
         if isinstance(payload, BaseException):
             payload = dump_failure(payload)

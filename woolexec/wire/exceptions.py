@@ -132,52 +132,28 @@ class RemakingFailed(LateFailure):
         return error  # type: ignore[no-any-return]
 
 
-class InputFailed(LateFailure):
+class NotStarted(LateFailure):
     """
-    The failure of a call that was not started because an input of it has failed.
+    The failure of a call that was not started because something that it needs has failed.
 
-    :param payload: the failure of that input: an exception, or an encoded one
-    :param task: the task that has raised it
+    :param payload: the failure of that: an exception, or an encoded one
+    :param what: what has raised it, such as ``its input load``
     :param dependent: the task that was not started
     """
 
-    __slots__ = ("_dependent", "payload", "task")
+    __slots__ = ("_dependent", "payload", "what")
 
-    def __init__(self, payload: Any, task: str, dependent: str) -> None:
-        if payload.__class__ is InputFailed:
-            payload, task = payload.payload, payload.task
+    def __init__(self, payload: Any, what: str, dependent: str) -> None:
+        if payload.__class__ is NotStarted:
+            payload, what = payload.payload, payload.what
         self.payload: Any = payload
-        self.task = task
+        self.what = what
         self._dependent = dependent
 
     def load(self) -> BaseException:
-        """Return the exception of the input, with a note."""
+        """Return that exception, with a note."""
         exc = as_exception(self.payload)
-        add_note(exc, f"{self._dependent} was not started, because its input {self.task} has raised this")
-        return exc
-
-
-class ConstructorFailed(LateFailure):
-    """
-    The failure of a call of an actor whose constructor has failed.
-
-    :param payload: the failure of that: an exception, or an encoded one
-    :param actor: the name of the actor
-    :param dependent: the task that was not started
-    """
-
-    __slots__ = ("_actor", "_dependent", "payload")
-
-    def __init__(self, payload: Any, actor: str, dependent: str) -> None:
-        self.payload: Any = payload
-        self._actor, self._dependent = actor, dependent
-
-    def load(self) -> BaseException:
-        """Return the exception of the constructor, with a note."""
-        exc = as_exception(self.payload)
-        add_note(
-            exc, f"{self._dependent} was not started, because the constructor of the actor {self._actor} raised this"
-        )
+        add_note(exc, f"{self._dependent} was not started, because {self.what} has raised this")
         return exc
 
 
