@@ -216,6 +216,19 @@ def test_of_a_task_that_was_only_seen_to_run_no_more_is_said(visit):
         assert not re.search("waited|transfer|returned", facts), facts
 
 
+def test_what_functions_have_taken_on_the_timeline_is_what_their_runs_show(visit):
+    with served(Moving(8)) as url:
+        page = visit(f"{url}#timeline")
+        page.wait_for_function("() => samples.counts.length > 2 && samples.counts.every(count => count > 2)")
+        totals, shown = page.evaluate("""() => {
+            const shown = samples.names.map(() => 0);
+            for (const { s, e, n } of samples.lanes) s.forEach((begin, at) => { shown[n[at]] += e[at] - begin; });
+            return [samples.totals, shown];
+        }""")
+        assert totals == pytest.approx(shown)
+        assert min(totals) >= 0
+
+
 # -- how it is used ----------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +252,7 @@ def test_a_narrow_screen_has_no_sideways_scroll(visit, number):
         page.wait_for_selector(f"[data-tab={TABS[number]}][aria-selected=true]")
         page.wait_for_timeout(600)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate("document.querySelector('nav').scrollWidth") <= 360  # no tab is hidden
 
 
 def test_tabs_are_reached_with_the_keyboard(visit):

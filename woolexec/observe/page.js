@@ -177,14 +177,16 @@ const VIEWS = {
   },
 
   peers(box) {
+    const state = (each) => each.trouble || (each.is_full ? "no place is free now" : "");
     return table(box, "peers", "Peers", () => Object.entries(now.peers).map(([address, each]) => ({ address, ...each })), [
       ["peer", (each) => each.address, (each) => each.address, "text"],
       ["refused", (each) => each.refused, (each) => count(each.refused), "failed"],
+      ["workers", (each) => each.workers, (each) => count(each.workers)],
       ["outstanding", (each) => each.outstanding, (each) => count(each.outstanding)],
       ["round trip", (each) => each.round_trip || 0, (each) => (each.round_trip ? time(each.round_trip) : "–")],
       ["sent", (each) => each.bytes_sent, (each) => bytes(each.bytes_sent)],
       ["received", (each) => each.bytes_received, (each) => bytes(each.bytes_received)],
-      ["trouble", (each) => each.trouble || "", (each) => each.trouble || "", "text"],
+      ["trouble", state, state, "text"],
     ], "refused", (each) => each.address, "A peer refuses a call when no place is free there, or because of its trouble; the call runs elsewhere, or later.");
   },
 
@@ -291,7 +293,8 @@ function sample() {
       if (lane.now === null) {
         let name = samples.names.indexOf(worker.task);
         if (name < 0) { name = samples.names.push(worker.task) - 1; samples.counts.push(0); samples.totals.push(0); samples.rank.push(9); }
-        lane.add((worker.since - samples.zero) * 1e6, at, name, null, null, "running", 0);
+        const began = Math.min((worker.since - samples.zero) * 1e6, at);
+        lane.add(began, at, name, null, null, "running", 0); samples.totals[name] += at - began;
         lane.now = lane.s.length - 1; lane.task = worker.task; lane.since = worker.since; samples.counts[name]++;
       }
       finish(lane, Math.max(at, lane.s[lane.now]), "running");
