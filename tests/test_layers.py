@@ -85,7 +85,7 @@ DOORS = {
     "ifaddr": ("discovery.lan",),
     "numpy": ("wire.plain_data",),
     "trio": ("worker.trio_lane",),
-    "opentelemetry": ("wire.tracing",),
+    "opentelemetry": ("wire.tracing", "observe.otel_metrics", "metrics"),
     "joblib": ("integrations.joblib_backend",),
     "rich": ("integrations.bar", "cli.top_live"),
     "mpi4py": ("mpi",),

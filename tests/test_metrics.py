@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.shared_pools import shared
 from woolexec import PeerPoolExecutor, __version__
-from woolexec.metrics import register
+from woolexec.metrics import register, register_with_opentelemetry
 from woolexec.observe.metric_table import TABLE
 
 PATIENCE = 20.0
@@ -152,7 +152,17 @@ def test_prometheus_client_is_not_imported_until_it_is_asked_for():
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
-def test_without_prometheus_client_the_error_says_what_to_install():
-    code = "import sys; sys.modules['prometheus_client'] = None; import woolexec.metrics"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'woolexec[metrics]'" in done.stderr
+@pytest.mark.parametrize(
+    ("package", "function", "said"),
+    [
+        ("prometheus_client", register, "pip install 'woolexec[metrics]'"),
+        ("opentelemetry.metrics", register_with_opentelemetry, "pip install opentelemetry-sdk"),
+    ],
+)
+def test_without_its_package_the_error_says_what_to_install(monkeypatch, package, function, said):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "woolexec.observe.prometheus", raising=False)
+    monkeypatch.delitem(sys.modules, "woolexec.observe.otel_metrics", raising=False)
+    with pytest.raises(ImportError) as caught:
+        function(None)
+    assert said in str(caught.value)

@@ -1,52 +1,82 @@
 """
-Metrics of pools for Prometheus: `register` a pool.
+Metrics of pools: `register` a pool for Prometheus, or `register_with_opentelemetry`.
 
-This needs prometheus-client: ``pip install 'woolexec[metrics]'``.
+The one needs prometheus-client, ``pip install 'woolexec[metrics]'``; the other the API of OpenTelemetry, and shows
+something where its SDK is set up.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from woolexec import PeerPoolExecutor, __version__
 from woolexec.observe.metric_sources import Sources
 
-try:
-    from prometheus_client import REGISTRY
-
-    from woolexec.observe.prometheus import Exposition
-except ModuleNotFoundError as exc:
-    raise ImportError(f"woolexec.metrics needs the package {exc.name}: pip install 'woolexec[metrics]'") from exc
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.metrics import MeterProvider
     from prometheus_client import CollectorRegistry
 
-__all__ = ["register"]
+__all__ = ["register", "register_with_opentelemetry"]
 
 _lock = threading.Lock()  # guards the dictionary: a registry refuses a second collector with the same names
-_sources: WeakKeyDictionary[CollectorRegistry, Sources] = WeakKeyDictionary()
+_sources: WeakKeyDictionary[Any, Sources] = WeakKeyDictionary()
 
 
-def register(pool: PeerPoolExecutor, registry: CollectorRegistry = REGISTRY) -> None:
+def register(pool: PeerPoolExecutor, registry: CollectorRegistry | None = None) -> None:
     """
     Show the metrics of a pool to those who scrape a registry of prometheus-client.
 
     Several pools of one registry are shown together, as sums.  A pool that has ended, or that the program has dropped,
     leaves by itself; what it has done stays counted.  A pool that was registered before is not counted twice.
 
-    :param registry: the default one of prometheus-client, if it is not given
+    :param registry: None: the default one of prometheus-client
     :raises TypeError: if it is not a pool
     :raises ValueError: if the registry has a metric with one of the names already
+    :raises ImportError: if prometheus-client is not installed
     """
+    try:
+        from prometheus_client import REGISTRY
+
+        from woolexec.observe.prometheus import Exposition
+    except ModuleNotFoundError as exc:
+        raise ImportError(f"metrics need the package {exc.name}: pip install 'woolexec[metrics]'") from exc
+    chosen = REGISTRY if registry is None else registry
+    _add(pool, chosen, lambda sources: chosen.register(Exposition(sources.read, __version__)))
+
+
+def register_with_opentelemetry(pool: PeerPoolExecutor, provider: MeterProvider | None = None) -> None:
+    """
+    Show the metrics of a pool to those who collect metrics of OpenTelemetry.
+
+    They have the names of those for Prometheus, without the suffix ``_total``, and what was said of `register` holds.
+
+    :param provider: None: the one that is set with `opentelemetry.metrics.set_meter_provider`
+    :raises TypeError: if it is not a pool
+    :raises ImportError: if the API of OpenTelemetry is not installed
+    """
+    try:
+        from opentelemetry.metrics import get_meter_provider
+
+        from woolexec.observe.otel_metrics import Instruments
+    except ModuleNotFoundError as exc:
+        raise ImportError(f"OpenTelemetry's metrics need {exc.name}: pip install opentelemetry-sdk") from exc
+    chosen = get_meter_provider() if provider is None else provider
+    _add(pool, chosen, lambda sources: Instruments(chosen, sources.read, __version__))
+
+
+def _add(pool: Any, where: Any, show: Callable[[Sources], object]) -> None:
+    """Add a pool to what is shown somewhere, and have it shown if it is the first."""
     found = getattr(pool, "_pool", pool)  # that of a view
     if not isinstance(found, PeerPoolExecutor):
         raise TypeError(f"only a PeerPoolExecutor can be registered, not {type(pool).__name__}")
     with _lock:
-        sources = _sources.get(registry)
+        sources = _sources.get(where)
         if sources is None:
             sources = Sources()
-            registry.register(Exposition(sources.read, __version__))
-            _sources[registry] = sources
+            show(sources)
+            _sources[where] = sources
     sources.add(found)

@@ -1,0 +1,73 @@
+"""The metrics as instruments of OpenTelemetry, with the names of the table; pools are asked when it collects them."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from woolexec.observe.metric_table import BOUNDS, BUILD, BUILD_HELP, TABLE, Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+    from woolexec.observe.metric_table import Metric, Readings
+
+_FRESH = 0.1
+"""Seconds for which what was read is used again: each instrument of one collection asks for itself."""
+
+
+class Instruments:
+    """
+    What a meter provider collects.
+
+    OpenTelemetry has no histogram whose buckets are told by a callback, so one is three counters: of its buckets, with
+    their upper bounds in the attribute ``le``, of the durations, and of their sum, as Prometheus names them.
+
+    :param readings: returns what the metrics are
+    :param version: that of woolexec
+    """
+
+    def __init__(self, provider: MeterProvider, readings: Callable[[], Readings], version: str) -> None:
+        from opentelemetry.metrics import Observation
+
+        self._readings, self._observation = readings, Observation
+        self._lock = threading.Lock()  # guards what was read last: several readers may collect at once
+        self._last: tuple[float, Readings] = (-_FRESH, {})
+        self._build = {"version": version, "python": platform.python_version()}
+        meter = provider.get_meter("woolexec", version)
+        for each in TABLE:
+            unit = "s" if "_seconds" in each.name else "By" if each.name.endswith("_bytes") else "1"
+            if each.kind == "histogram":
+                for part, of in (("bucket", "1"), ("count", "1"), ("sum", unit)):
+                    asked = [partial(self._histogram, each.name, part)]
+                    meter.create_observable_counter(f"{each.name}_{part}", asked, of, each.help)
+                continue
+            make = meter.create_observable_gauge if each.kind == "gauge" else meter.create_observable_counter
+            make(each.name, [partial(self._values, each)], unit, each.help)
+        meter.create_observable_gauge(BUILD, [lambda _: [Observation(1, self._build)]], "1", BUILD_HELP)
+
+    def _read(self) -> Readings:
+        with self._lock:
+            if monotonic() - self._last[0] >= _FRESH:
+                self._last = monotonic(), self._readings()
+            return self._last[1]
+
+    def _values(self, metric: Metric, _: CallbackOptions) -> Iterator[Observation]:
+        values = self._read()[metric.name]
+        assert not isinstance(values, Buckets)
+        for label, value in values.items():
+            yield self._observation(value, {metric.label: label} if metric.label else None)
+
+    def _histogram(self, name: str, part: str, _: CallbackOptions) -> Iterator[Observation]:
+        found = self._read()[name]
+        assert isinstance(found, Buckets)
+        if part == "bucket":
+            for bound, count in zip((*map(repr, BOUNDS), "+Inf"), found.counts, strict=True):
+                yield self._observation(count, {"le": bound})
+        else:
+            yield self._observation(found.total if part == "sum" else found.counts[-1])
