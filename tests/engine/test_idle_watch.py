@@ -85,3 +85,14 @@ def test_nothing_is_looked_at_unless_a_time_is_given(make_engine):
     engine.report((FORKED, worker.id, 4001))
     pass_time(engine, 30.0)
     assert engine.loop.timers == []
+
+
+def test_call_that_comes_while_an_idle_worker_leaves_does_not_wait_for_its_end(make_engine):
+    engine = idle_engine(make_engine, 1)
+    pass_time(engine, 14.0)
+    (leaving,) = left(engine)  # its finalizer may take long
+    call = engine.call("late")
+    engine.submit(call)
+    engine.round()
+    (other,) = [worker for worker in engine.workers if worker is not leaving]
+    assert call.place is other

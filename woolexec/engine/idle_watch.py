@@ -49,7 +49,7 @@ class IdleWatch:
         for worker in self._idleness.look({each: _mark(each) for each in workers}, self._loop.clock()):
             self._dispatcher.revoke_permit(worker)
             if not worker.is_busy:
-                self._supervisor.dismiss(worker)
+                self._supervisor.dismiss(worker, is_replaced=True)  # if calls come meanwhile
         pause = self._idleness.pause(len(workers))
         self._is_looking = pause is not None and self in self._supervisor.watches
         if self._is_looking and pause is not None:
