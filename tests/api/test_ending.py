@@ -49,6 +49,18 @@ def test_worker_that_ignores_the_first_signal_is_killed(tmp_path):
     assert isinstance(future.exception(SOON), WorkerLostError)
 
 
+def test_what_is_ended_is_counted_by_tasks(tmp_path):
+    pool = PeerPoolExecutor(1)
+    held = pool.submit(tasks.hold, tmp_path)
+    tasks.wait_held(tmp_path)
+    pool.submit(abs, held)
+    items = pool.map(abs, range(50), chunksize=10)
+    with pytest.raises(TimeoutError, match=r"^1 tasks ran and 51 waited 0.05 s after "):
+        pool.shutdown(timeout=0.05)
+    assert isinstance(held.exception(SOON), WorkerLostError)
+    del items
+
+
 def test_asynchronous_shutdown_keeps_the_loop_running(tmp_path):
     async def main():
         pool = PeerPoolExecutor(1)

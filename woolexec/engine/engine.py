@@ -276,11 +276,12 @@ class Engine:
         """
         if threading.current_thread() is self._loop.thread or self._loop.join(timeout):
             return
-        left = self.counts
-        text = f"{left['outstanding']} tasks ran and {left['queued']} waited {timeout:g} s after shutdown"
-        self._loop.tell(partial(self._rounds.end_by_force, f"{text}; they were ended by force"))
+        from woolexec.engine.task_end import end_all
+
+        told: list[str] = []
+        self._loop.tell(partial(end_all, self._rounds, timeout, told))
         self._loop.join(_FORCED)
-        raise TimeoutError(f"{text}, and were ended by force")
+        raise TimeoutError(told[0] if told else f"tasks were ended by force {timeout:g} s after shutdown")
 
     def interrupt(self) -> None:
         """Cancel calls that have not been started and interrupt those that run, after the user's Ctrl-C."""

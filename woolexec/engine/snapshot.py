@@ -22,6 +22,8 @@ from woolexec.statistics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from woolexec.core.call import Call
     from woolexec.core.histogram import Histogram
     from woolexec.core.scheduler import Scheduler
@@ -64,7 +66,7 @@ def snapshot(rounds: Rounds) -> Statistics:
         time=time(),
         pid=os.getpid(),
         host=host_name(),
-        tasks=_tasks(scheduler, functions),
+        tasks=tasks(scheduler, functions),
         functions=tuple(functions),
         workers=(*workers, *map(_lost, losses.last)),
         peers=tuple(map(_peer, scheduler.links)),
@@ -73,7 +75,8 @@ def snapshot(rounds: Rounds) -> Statistics:
     )
 
 
-def _tasks(scheduler: Scheduler, functions: list[FunctionStatistics]) -> TaskStatistics:
+def tasks(scheduler: Scheduler, functions: Sequence[FunctionStatistics] = ()) -> TaskStatistics:
+    """Return the tasks by state; those that have ended from what is known of these functions."""
     held, items = scheduler.held.count()
     queue = scheduler.main.queue
     queued = queue.claimable - held + queue.items() + scheduler.lanes.queue.items()

@@ -1,7 +1,8 @@
-"""Ends one task that somebody who looks at the pool has chosen, by the number under which `stacks` lists it."""
+"""Ends tasks by force: one that somebody who looks at the pool has chosen, or all that are left after a shutdown."""
 
 from __future__ import annotations
 
+from woolexec.engine.snapshot import tasks
 from woolexec.engine.stacks import running
 from woolexec.futures.call_future import Nobody
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def end_task(rounds: Rounds, number: int, pid: int) -> bool:
     """
-    Cancel a task that runs in a worker here, by force; in the engine's thread.
+    Cancel a task that runs in a worker here, by the number under which `stacks` lists it; in the engine's thread.
 
     :param pid: the process of the worker
     :return: False if it does not run there, or has just ended
@@ -29,3 +30,16 @@ def end_task(rounds: Rounds, number: int, pid: int) -> bool:
                     receiver.deliver_failure(call, None)
                 return ended[0]
     return False
+
+
+def end_all(rounds: Rounds, seconds: float | None, told: list[str]) -> None:
+    """
+    End all tasks by force; in the engine's thread.
+
+    :param seconds: how long they had
+    :param told: is told what there was
+    """
+    found = tasks(rounds.scheduler)
+    waited = found.held + found.queued + found.sent
+    told.append(f"{found.running} tasks ran and {waited} waited {seconds:g} s after shutdown, and were ended by force")
+    rounds.end_by_force(told[0])
