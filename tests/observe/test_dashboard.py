@@ -85,15 +85,22 @@ def test_nothing_is_served_without_the_token(page, path):
         assert connection.getresponse().status == 403
 
 
-@pytest.mark.parametrize("host", ["attacker.example", "127.0.0.1", "127.0.0.1:1", "localhost.attacker.example:80", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("attacker.example", "attacker.example:80", "localhost.attacker.example:80", "127.0.0.1.attacker.example:80"),
+        *("", ":80", "[", "[::1", "[attacker.example]:80", "127.0.0.1@attacker.example:80", "127.0.0.256"),
+    ],
+)
 def test_a_page_with_another_name_that_leads_here_gets_nothing(page, host):
     status, _, text = ask(page, headers=[("Host", host)])
     assert status == 400
     assert "statistics" not in text
 
 
-def test_localhost_is_a_name_of_this_address(page):
-    assert ask(page, headers=[("Host", f"localhost:{urlsplit(page.url).port}")])[0] == 200
+@pytest.mark.parametrize("host", ["localhost:{}", "LOCALHOST", "127.0.0.1:1", "[::1]:99", "10.1.2.3:{}"])
+def test_addresses_and_localhost_are_taken_with_any_port_as_it_may_be_forwarded(page, host):
+    assert ask(page, headers=[("Host", host.format(urlsplit(page.url).port))])[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])

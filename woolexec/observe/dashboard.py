@@ -7,9 +7,10 @@ The page of a pool: served by a thread of its own, to those who know its token.
     Watch    asks for a snapshot while somebody looks,   ---------> page.html: one file
              at most ten times a second                   events -> a snapshot, then what has changed
 
-What a request must have: the token in its URL, and a Host header that names this address.  Without the second, a page
-of somebody else whose name leads to this machine could use it.  Who has the URL can only look; to cancel a task a
-request must have the key as well, which only programs of this user find: see `woolexec.observe.pool_records`.
+What a request must have: the token in its URL, and a Host header with an address, or a name that the page was given.
+Without the second, a page of somebody else whose name leads to this machine could use it; the port in it may be another
+one, for it may be forwarded.  Who has the URL can only look; to cancel a task a request must have the key as well,
+which only programs of this user find: see `woolexec.observe.pool_records`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import socket
 import threading
 from functools import cache
 from hmac import compare_digest
+from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import uvicorn
@@ -189,17 +192,17 @@ def _replace_all(queue: asyncio.Queue[str | None], event: str | None) -> None:
 
 class Guard:
     """
-    Lets only requests pass that know the token and name this address.
+    Lets only requests pass that know the token, and whose Host header is no name of somebody else.
 
     :param key: what those must know who change something
-    :param hosts: what the Host header may be
+    :param names: what it may be, beside addresses
     :param know: called with the address of each client that knows the token
     """
 
     def __init__(
-        self, app: ASGIApp, token: str, key: str, hosts: frozenset[str], know: Callable[[Any], object]
+        self, app: ASGIApp, token: str, key: str, names: frozenset[str], know: Callable[[Any], object]
     ) -> None:
-        self._app, self._token, self._key, self._hosts = app, token, f"Bearer {key}".encode(), hosts
+        self._app, self._token, self._key, self._names = app, token, f"Bearer {key}".encode(), names
         self._know = know
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,8 +217,9 @@ class Guard:
         await app(scope, receive, send)
 
     def _refuses(self, scope: Scope) -> tuple[int, str] | None:
-        hosts = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1 or hosts[0] not in self._hosts:
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        name = _name_in(hosts[0]) if len(hosts) == 1 else ""
+        if not (name in self._names or _is_address(name)):
             return 400, "this address goes by another name: use the URL that the pool gives"
         if scope["method"] not in {"GET", "HEAD"}:
             keys = [value for name, value in scope["headers"] if name == b"authorization"]
@@ -227,6 +231,22 @@ class Guard:
         if not compare_digest(given, self._token.encode()):
             return 403, "the token is missing or wrong: use the URL that the pool gives"
         return None
+
+
+def _name_in(host: str) -> str:
+    """Return the name or the address in a Host header, without the port; empty if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 @cache
@@ -269,13 +289,13 @@ class Dashboard:
         name = f"[{host}]" if ":" in host else host
         token, key = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self.url = f"http://{name}:{port}/?token={token}"
-        hosts = frozenset(f"{each}:{port}" for each in (name, address[0].lower(), "localhost", "127.0.0.1", "[::1]"))
+        names = frozenset((address[0].lower(), "localhost"))
         routes = [Route("/", self._page), Route("/events", self._events), Route("/stacks", self._all_stacks)]
         routes.append(Route("/statistics", self._statistics))
         routes.append(Route("/cancel", self._cancel_task, methods=["POST"]))
         strangers = Strangers()
         config = uvicorn.Config(
-            Guard(Starlette(routes=routes), token, key, hosts, strangers.know),
+            Guard(Starlette(routes=routes), token, key, names, strangers.know),
             log_config=None,
             access_log=False,
             server_header=False,
