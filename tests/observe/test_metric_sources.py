@@ -1,3 +1,5 @@
+import os
+import signal
 from dataclasses import replace
 
 from woolexec.observe.metric_sources import EndedLinks, Sources
@@ -67,3 +69,26 @@ def test_the_copy_of_a_pool_in_a_forked_child_is_left_out():
     sources.add(pool)
     pool.forked = True
     assert sources.read()["woolexec_tasks_finished"]["returned"] == 0
+
+
+class Forks(Engine):
+    """Forks while it is asked, and so while somebody has the lock."""
+
+    child = -1
+
+    def statistics(self):
+        if self.child < 0:
+            self.child = os.fork()
+            if not self.child:
+                signal.alarm(10)  # instead of waiting without end
+                self.sources.read()
+                os._exit(0)
+        return super().statistics()
+
+
+def test_a_child_that_was_forked_while_somebody_asked_can_ask():
+    pool = Forks(returned=1)
+    pool.sources = Sources()
+    pool.sources.add(pool)
+    pool.sources.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(pool.child, 0)[1]) == 0

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from woolexec.observe.metric_table import join, lasting, read
+from woolexec.platform.posix import at_fork
 from woolexec.statistics import PeerStatistics
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class Sources:
         self._pools: list[PoolSource] = []
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._ended = join(())
+        _all.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: a thread that is not there may have held the lock."""
+        self._lock = threading.Lock()  # guards the rest, as before
 
     def add(self, pool: Any) -> None:
         """Add a pool; do nothing if it was added before."""
@@ -103,3 +109,14 @@ class Sources:
             if each.has_ended:
                 self._pools.remove(each)
                 self._ended = join((self._ended, lasting(each.read())))
+
+
+_all: weakref.WeakSet[Sources] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for each in list(_all):
+        each.forget()
+
+
+at_fork(after_in_child=_forget)

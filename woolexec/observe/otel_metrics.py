@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import threading
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -36,7 +35,6 @@ class Instruments:
         from opentelemetry.metrics import Observation
 
         self._readings, self._observation = readings, Observation
-        self._lock = threading.Lock()  # guards what was read last: several readers may collect at once
         self._last: tuple[float, Readings] = (-_FRESH, {})
         self._build = {"version": version, "python": platform.python_version()}
         meter = provider.get_meter("woolexec", version)
@@ -52,10 +50,11 @@ class Instruments:
         meter.create_observable_gauge(BUILD, [lambda _: [Observation(1, self._build)]], "1", BUILD_HELP)
 
     def _read(self) -> Readings:
-        with self._lock:
-            if monotonic() - self._last[0] >= _FRESH:
-                self._last = monotonic(), self._readings()
-            return self._last[1]
+        at, found = self._last  # another reader may collect at the same time: then both ask
+        if monotonic() - at >= _FRESH:
+            found = self._readings()
+            self._last = monotonic(), found
+        return found
 
     def _values(self, metric: Metric, _: CallbackOptions) -> Iterator[Observation]:
         values = self._read()[metric.name]
