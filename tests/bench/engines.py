@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -186,24 +187,26 @@ def slurm() -> Iterator[Mapping[str, str]]:
 @contextlib.contextmanager
 def ray() -> Iterator[Mapping[str, str]]:
     """Run a Ray with one node."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         command = [sys.executable, "-m", "ray.scripts.scripts"]
         start = [
             "start",
             "--head",
+            "--node-ip-address=127.0.0.1",
             "--port=0",
             "--num-cpus=2",
             "--include-dashboard=false",
             f"--temp-dir={folder}",
             "--block",
         ]
-        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        env = {**os.environ, **token}
         with subprocess.Popen([*command, *start], env=env, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             named = (re.search(r"--address='([^']+)'", line) for line in process.stdout)
             address = next(match[1] for match in named if match)
             try:
-                yield {"RAY_ADDRESS": address, "RAY_USAGE_STATS_ENABLED": "0"}
+                yield {"RAY_ADDRESS": address, **token}
             finally:
                 process.terminate()
 

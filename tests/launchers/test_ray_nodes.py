@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,12 @@ NODE_LOST = """
 
 def run(body, tmp_path):
     env = {name: value for name, value in os.environ.items() if name != leaks.MARK}
-    env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    env |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
     program = CLUSTER % body.strip("\n").lstrip()
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # a short path: there are sockets in it
         env |= {"RAY_TMPDIR": folder}
