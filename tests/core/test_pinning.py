@@ -2,7 +2,7 @@ from tests.core.parts import Actions, make_call
 from tests.core.peers import Far
 from woolexec.core.call import ASYNCIO
 from woolexec.core.pinning import Pinning
-from woolexec.core.place import RemoteLane
+from woolexec.core.remote_place import RemoteLane
 from woolexec.core.scheduler import Scheduler
 
 

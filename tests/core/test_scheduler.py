@@ -3,7 +3,7 @@ import pytest
 from tests.core.parts import Actions, clock, make_call
 from tests.core.peers import Far
 from woolexec.core.call import ASYNCIO
-from woolexec.core.place import RemoteLane
+from woolexec.core.remote_place import RemoteLane
 from woolexec.core.scheduler import Scheduler, fail_outstanding, is_wanted
 from woolexec.options import TaskOptions
 

@@ -7,7 +7,7 @@ from woolexec import WorkerLostError
 from woolexec.core.call import ASYNCIO
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import NOTHING
-from woolexec.core.place import RemoteLane
+from woolexec.core.remote_place import RemoteLane
 from woolexec.engine.links import Links
 from woolexec.engine.transport import Remote, Sent
 from woolexec.wire.fast_frames import decode

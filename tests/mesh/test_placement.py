@@ -1,9 +1,11 @@
 """Where tasks go when there are several peers, and several clients of one peer."""
 
 import contextlib
+import itertools
 import logging
 import os
 import time
+from concurrent.futures import as_completed
 
 import pytest
 
@@ -17,6 +19,7 @@ from woolexec import (
     RoundRobin,
     UnsatisfiableError,
 )
+from woolexec.core.remote_place import RemotePlace
 from woolexec.discovery.urls import discoveries, discovery
 from woolexec.mesh.server.peer import Peer
 
@@ -43,9 +46,11 @@ def behind_a_long_task(pool, folder):
     """A task that is held, and others that were sent ahead behind it."""
     for _ in range(50):  # now it is known to be short, and is sent ahead
         pool.submit(tasks.hold_if, folder, "").result(PATIENCE)
-    held = pool.submit(tasks.hold_if, folder, "held")
-    behind = [pool.submit(tasks.hold_if, folder, "") for _ in range(20)]
-    eventually(lambda: pool._engine.counts["outstanding"] == 21)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RemotePlace, "note_overdue", lambda *_: None)  # else nothing more is sent behind it after a while
+        held = pool.submit(tasks.hold_if, folder, "held")
+        behind = [pool.submit(tasks.hold_if, folder, "") for _ in range(20)]
+        eventually(lambda: pool._engine.counts["outstanding"] == 21)
     return held, behind
 
 
@@ -292,6 +297,26 @@ def test_what_waits_behind_a_long_task_here_goes_to_a_peer_that_is_idle(tmp_path
         assert {future.result(PATIENCE) for future in behind} <= workers_of(idle)[0]
         (tmp_path / "release").touch()
         assert held.result(PATIENCE) in pool._engine.pids
+
+
+@pytest.mark.parametrize("by_map", [False, True])
+@pytest.mark.parametrize("local", [0, 1])
+def test_no_task_waits_behind_long_ones_while_a_worker_is_free_anywhere(tmp_path, local, by_map):
+    long = [f"held{number}" for number in range(3 + local)]  # of one peer they may take all places, and leave one free
+    names = [name for each in long for name in (each, *[""] * 10)]
+    with contextlib.ExitStack() as stack:
+        both = [stack.enter_context(Peer(2, credentials=CREDENTIALS)) for _ in range(2)]
+        pool = stack.enter_context(joined(*both, local=local))
+        for _ in range(60):  # now they are known to be short, and are sent ahead
+            pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
+        if by_map:  # the retries have each item be a call
+            alone = pool.with_options(retries=1)
+            done = alone.map(tasks.hold_if, [tmp_path] * len(names), names, ordered=False, timeout=PATIENCE)
+        else:
+            done = as_completed([pool.submit(tasks.hold_if, tmp_path, name) for name in names], PATIENCE)
+        assert len(list(itertools.islice(done, 10 * len(long)))) == 10 * len(long)
+        (tmp_path / "release").touch()
+        assert len(list(done)) == len(long)
 
 
 def test_nested_tasks_go_from_peer_to_peer_and_those_of_clients_do_not(tmp_path):

@@ -18,8 +18,8 @@ from woolexec.core.candidate import Candidate
 from woolexec.core.group import Group
 from woolexec.core.offer import Offer
 from woolexec.core.offering import Offering
-from woolexec.core.place import RemotePlace
 from woolexec.core.policies import IdleFirst
+from woolexec.core.remote_place import RemotePlace
 from woolexec.core.window import HORIZON
 
 LATENCY = 0.0005

@@ -1,11 +1,19 @@
 """
-Which place gives back calls that it has not started, because another one is idle.
+Which place gives back calls that it has not started, because they could run elsewhere sooner.
 
 A worker gives them back at once: its shared page decides which it has started.  A peer is asked to, and answers with a
-delay, so it is asked only if its calls would wait longer than that takes.
+delay, so it is asked only if its calls would wait longer than that takes:
+
+1. A call that runs for much longer than was expected counts as a long one from then on, and takes a whole worker.
+2. If all workers of a peer run long calls, what waits there is taken back if a place is free elsewhere, or if it would
+   start sooner in the queue at home.  It is not sent there again: no place is free there.
+3. If some do not, and places are free elsewhere, the calls sent last are taken back, as many as leave both sides with
+   as much work for each worker.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +23,8 @@ if TYPE_CHECKING:
     from woolexec.core.actions import Actions
     from woolexec.core.call import Call
     from woolexec.core.group import Group
-    from woolexec.core.place import Place, RemotePlace
+    from woolexec.core.place import Place
+    from woolexec.core.remote_place import RemotePlace
     from woolexec.core.workforce import Workforce
 
 STEAL = 0.0005
@@ -26,8 +35,19 @@ REST = 0.002
 """While work waits behind a running call and a worker is idle, the engine checks this often (seconds) whether to move
 it."""
 
+FAR_STEAL = 0.005
+"""The same for work that would go to a peer."""
+
 FAR_REST = 0.02
-"""Minimum seconds between two requests to a peer to give back unstarted calls, so that they run elsewhere."""
+"""Minimum seconds between two requests to a peer to give back unstarted calls, so that they run elsewhere; a call that
+is moved to or from a peer would wait for at least as long.  A peer that takes longer to answer is asked less often."""
+
+FAR_FACTOR = 4
+"""How many times longer a call must wait than the last time, each time that a peer is asked to give it back: so this
+happens a few times at most, however long it waits."""
+
+FAR_RATE = 50e6
+"""Bytes that are sent over a link in a second, at least: what is taken back has to be sent again."""
 
 
 class Balance:
@@ -56,61 +76,129 @@ class Balance:
         self._actions = actions
         self._clock = clock
         self._is_armed = False
+        self._due = 0.0  # when it is next asked which calls would start sooner if they waited here
 
-    def choose(self) -> Place | None:
-        """Choose the place that should give back its unstarted calls, if any should.  Idle workers get permits."""
-        idle = prefetched = False
+    def choose(self) -> tuple[Place, int] | None:
+        """
+        Choose the place that should give back calls, if any should.  Idle workers get permits.
+
+        :return: the place, and the number of the first call to take back; 0: all that it has not started
+        """
+        idle = 0
+        prefetched = False
         for worker in self._workers.values():
             if not worker.outstanding:
                 if worker.idle and not worker.pinned and not worker.offer.refuses:
-                    idle = True
+                    idle += 1
                     if self.grants_permits and worker.remaining is None and not worker.has_permit:
                         self._actions.grant_permit(worker, self._group.number())
             elif len(worker.outstanding) > 1 and not worker.recalling:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
-                idle = idle or self._has_children_elsewhere(worker.waiting[-1])
+                idle += self._has_children_elsewhere(worker.waiting[-1])
+        free = 0
         if self._links:
-            busy = [link for link in self._links if link.outstanding]
-            idle = idle or any(link.can_accept for link in self._links if not link.outstanding)
-            if idle and busy and (link := self._stuck(busy)) is not None:
-                return link
-        if not prefetched or not (idle or self._workforce.could_grow):
+            free = sum(link.free for link in self._links)
+            if (chosen := self._far_victim(idle + free + self._workforce.could_grow)) is not None:
+                return chosen
+        if not prefetched or not (idle or free or self._workforce.could_grow):
             return None
-        victim = self.victim()
+        is_near = bool(idle or self._workforce.could_grow)
+        victim = self.victim() if is_near else self.victim(FAR_STEAL, FAR_REST)
         if victim is None:
-            self._check_after(REST)
-        return victim
+            self._check_after(REST if is_near else FAR_REST)
+            return None
+        return victim, 0
 
-    def victim(self) -> Place | None:
-        """Choose the worker with the most work that it has not started; None if none has enough."""
-        best, most = None, STEAL
+    def victim(self, steal: float = STEAL, rest: float = REST) -> Place | None:
+        """
+        Choose the worker with the most work that it has not started; None if none has enough.
+
+        :param steal: minimum expected run time of that work
+        :param rest: minimum run time of a call that has run for longer than expected
+        """
+        best, most = None, steal
         for place in self._group.places:
             if place.recalling or len(place.outstanding) < 2 or place.waiting or place.candidate is not None:
                 continue
             waiting: list[Call] = place.unstarted(place.page.started)
             if not waiting:
                 continue
-            if self._clock() - place.page.since > max(REST, 2 * place.load):
+            if self._clock() - place.page.since > max(rest, 2 * place.load):
                 return place
             cost = sum(call.cost for call in waiting)
             if cost > most:
                 best, most = place, cost
         return best
 
-    def _stuck(self, busy: list[RemotePlace]) -> RemotePlace | None:
-        """Choose a peer whose calls wait long enough to be taken back; None if there is none now."""
+    def _far_victim(self, free: int) -> tuple[RemotePlace, int] | None:
+        """Choose a peer that should give back calls; `free` is the number of places that are free, wherever."""
         now = self._clock()
-        for link in busy:
-            if link.recalling or not link.ready or (waiting := link.unbegun) < 0.0:
+        is_due = now >= self._due
+        if is_due:
+            self._due = now + FAR_REST
+        for link in self._links:
+            if link.asked_at and not link.recalling:
+                link.answers_in, link.answered_at, link.asked_at = now - link.asked_at, now, 0.0
+            if link.short:
+                link.note_overdue(now, FAR_REST)
+                self._check_after(FAR_REST)
+        for link in self._links:
+            if link.recalling or not link.ready or len(link.outstanding) <= len(link.begun):
                 continue
-            since = max(link.page.since, link.sent_at)
-            is_stuck = waiting > FAR_REST * link.width or now - since > max(FAR_REST, 2 * link.load)
-            if is_stuck and now - link.asked_back > FAR_REST:
-                link.asked_back = now
-                return link
+            elsewhere = free - link.free
+            if not elsewhere and (link.moving or not is_due):
+                continue
+            first = self._first_to_move(link, elsewhere, now)
+            if first:
+                link.asked_at = now
+                return link, first
             self._check_after(FAR_REST)
         return None
+
+    def _first_to_move(self, link: RemotePlace, free: int, now: float) -> int:
+        """
+        Return the number of the first call that a peer should give back; 0 if it should give back none now.
+
+        :param free: the number of places that are free elsewhere
+        """
+        patience, moving = max(FAR_REST, 2 * link.answers_in), link.moving
+        if now - link.answered_at < patience:
+            return 0
+        calls = [call for call in link.unbegun if self._could_run_elsewhere(link, call)]
+        waiting = calls[max(0, link.width - len(link.begun)) :]
+        quiet = now - max(link.page.since, link.sent_at)
+        if moving and calls and quiet > patience + 2 * calls[0].cost:
+            wait, waiting = quiet, calls  # calls of others take its places, or it has stopped
+        elif moving:
+            work = sum(call.cost for call in waiting)
+            wait, kept = work / moving, work * moving / (moving + free)
+            while waiting and kept > 0.0:
+                kept -= waiting.pop(0).cost
+        else:
+            wait = _least_wait(link, now) - (0.0 if free else self._wait_at_home(link))
+        if not waiting:
+            return 0
+        patience *= FAR_FACTOR ** max(call.recalls for call in waiting)
+        size = sum(len(call.payload) for call in waiting)
+        return waiting[0].number if wait > patience + size / FAR_RATE else 0
+
+    def _wait_at_home(self, link: RemotePlace) -> float:
+        """Return for how many seconds what is queued will keep the other places busy, as far as is known."""
+        moving = len(self._workers) + sum(each.moving for each in self._links if each is not link and each.ready)
+        head = self._group.queue.head()
+        if not moving:
+            return inf
+        return 0.0 if head is None else len(self._group.queue) * (head.function.seconds or inf) / moving
+
+    def _could_run_elsewhere(self, link: RemotePlace, call: Call) -> bool:
+        """Return whether there is another place that could ever run a call that is outstanding at a peer."""
+        if call.pin:
+            return False
+        requirement = None if call.line is None else call.line.requirement
+        if self._workforce.could_grow and requirement is None:
+            return True
+        return any(place is not link and place.ready and place.offer.meets(requirement) for place in self._group.places)
 
     def _has_children_elsewhere(self, parent: int) -> bool:
         places: list[Any] = [*self._workers.values(), *self._links]
@@ -124,3 +212,16 @@ class Balance:
 
     def _disarm(self) -> None:
         self._is_armed = False
+
+
+def _least_wait(link: RemotePlace, now: float) -> float:
+    """
+    Return for how many seconds all workers of a peer will go on with their calls, as far as is known.
+
+    What has run for longer than expected will probably run for as long again.
+    """
+
+    def left(call: Call, ran: float) -> float:
+        return max(ran, (call.function.seconds or 0.0) * (call.count or 1) - ran)
+
+    return min(left(link.outstanding[number], now - since) for number, since in link.begun.items())

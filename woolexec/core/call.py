@@ -181,7 +181,8 @@ class Call:
 
     `parent` is the call that submitted this one.  `ancestor` is the nearest call above it that holds a worker's main
     thread and waits there for this one, directly or indirectly.  `is_plain` means that a worker needs nothing but the
-    function and the payload.  `since` is when it was made, in monotonic seconds; nothing is decided by it.
+    function and the payload.  `recalls` counts how often a peer gave it back because it had not started it.  `since` is
+    when it was made, in monotonic seconds; nothing is decided by it.
     """
 
     __slots__ = (
@@ -203,6 +204,7 @@ class Call:
         "place",
         "progress",
         "rank",
+        "recalls",
         "receiver",
         "since",
         "state",
@@ -239,7 +241,7 @@ class Call:
         self.state = QUEUED
         self.number = 0
         self.place: Any = None
-        self.attempts = 0
+        self.attempts = self.recalls = 0
         self.cost = 0.0
         self.since = monotonic()
         self.pin = 0  # > 0: it waits for one place; behind a link, for the worker with this number

@@ -178,7 +178,11 @@ class Group:
 
     def recalled(self, place: Place, numbers: Iterable[int]) -> None:
         """Note that the place has read a mark; queue again the uncertain calls that it did not start (`numbers`)."""
-        self.withdraw(place, numbers)
+        for number in numbers:
+            call = place.outstanding.get(number)
+            if call is not None:
+                call.recalls += 1
+                self._requeue(place, call)
         place.recalling = max(0, place.recalling - 1)
         if place.recalling:
             return

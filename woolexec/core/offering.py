@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from woolexec.core.actions import Actions
     from woolexec.core.candidate import Candidate
     from woolexec.core.group import Group
-    from woolexec.core.place import RemotePlace
     from woolexec.core.policies import Placement
+    from woolexec.core.remote_place import RemotePlace
     from woolexec.resources import Line
 
 CREDIT = 6
@@ -179,6 +179,7 @@ class Offering:
         """Note that a call ended behind a link, with any outcome; return it, or None if it is not outstanding there."""
         call = self._group.finish(place, number, seconds)
         if call is not None:
+            place.page.since = self._clock()
             if place.candidate.is_contended:
                 self.heard += 1
             place.candidate.ended(self.heard)

@@ -12,13 +12,13 @@ A call is recorded as outstanding at its place at the moment of the decision, be
 
 from __future__ import annotations
 
-from woolexec.core.call import UNCERTAIN, Call
+from woolexec.core.call import Call
 from woolexec.core.offer import NOTHING, Offer
-from woolexec.core.window import BYTES, BYTES_AHEAD, DEPTH, EPSILON, HORIZON, LOW, weigh
+from woolexec.core.window import BYTES, DEPTH, HORIZON, LOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any, Protocol
 
     from woolexec.core.call import Chunk
@@ -220,145 +220,6 @@ class Lane(Place):
     def is_used_up(self) -> bool:
         """The worker has been sent as many calls as it may run."""
         return bool(self.target.is_used_up)
-
-
-class Reports:
-    """What a peer has reported about the calls that it started: it stands for the shared page of a worker."""
-
-    runs = 0
-    """No call: `RemotePlace.begun` says which."""
-
-    def __init__(self, now: float) -> None:
-        self.started = 0
-        self.since = now
-        self.sent = 0
-
-    def recall(self, number: int) -> int:
-        """Return the last call that was sent: any of them may have been started."""
-        return self.sent
-
-    def clear_recall(self) -> None:
-        """Do nothing: there are no recalls to clear."""
-
-
-class RemotePlace(Place):
-    """
-    A place behind a link, or the lane of one.
-
-    What it has started is known late.  `begun` are the calls that it has reported as started; `wanted` says who must
-    be told whether a call could be taken back; `sent_at` and `asked_back` are when a call was last sent to it, and when
-    it was last asked to give back unstarted calls, in monotonic seconds.
-
-    :param now: the time, in monotonic seconds
-    """
-
-    __slots__ = ("asked_back", "begun", "page", "sent_at", "wanted")
-
-    candidate: Candidate
-    page: Reports
-
-    def __init__(self, now: float = 0.0) -> None:
-        super().__init__()
-        self.page = Reports(now)
-        self.begun: set[int] = set()
-        self.wanted: dict[Call, Callable[[bool], object]] = {}
-        self.asked_back = self.sent_at = 0.0
-
-    def has_room(self, cost: float | None, size: int) -> bool:
-        """Return whether one more call with this expected run time and payload size may be sent."""
-        if not self.ready or self.recalling or self.candidate.is_full:
-            return False
-        ahead = len(self.outstanding)
-        if ahead < self.width:
-            return True
-        if ahead >= DEPTH * self.width or self.size + size > BYTES_AHEAD:
-            return False
-        return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
-
-    def spares(self, values: Sequence[Any]) -> int:
-        """Return how many bytes of these values need not be sent there, because they are there."""
-        return 0
-
-    def has(self, requirement: Requirement | None) -> bool:
-        """Return whether it could now run a call with this requirement."""
-        return self.offer.has(requirement) and not self.candidate.is_full
-
-    @property
-    def is_supplied(self) -> bool:
-        """It has enough work ahead: refilling it in larger steps takes fewer messages."""
-        return len(self.outstanding) > self.width and self.load > HORIZON * self.width / 2
-
-    @property
-    def can_accept(self) -> bool:
-        """A call that is submitted now might start there at once."""
-        return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
-
-    @property
-    def unbegun(self) -> float:
-        """The expected run time of the calls that wait there, in seconds, as far as is known; -1.0: none wait."""
-        if len(self.outstanding) <= len(self.begun):
-            return -1.0
-        # Some calls not reported as started may be running, up to one per worker.  Calls with requirements stay there.
-        unbegun = [
-            call.cost
-            for number, call in self.outstanding.items()
-            if number not in self.begun and (call.line is None or call.line.requirement is None)
-        ]
-        if not unbegun:
-            return -1.0
-        return sum(unbegun[max(0, self.width - len(self.begun)) :])
-
-    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
-        """Record a call as outstanding here, at the moment of the decision."""
-        super().sent(call, number, cost, size)
-        self.page.sent = number
-
-    def is_certain(self, number: int) -> bool:
-        """Return whether a call has been started, whatever is recalled."""
-        return number in self.begun
-
-    def gone(self, number: int, size: int) -> Call | None:
-        """Remove a call from those outstanding here."""
-        self.begun.discard(number)
-        return super().gone(number, size)
-
-    def began(self, number: int, now: float) -> Call | None:
-        """Note that a call was started, as the peer reports; return None if it is no longer outstanding."""
-        call = self.outstanding.get(number)
-        if call is not None:
-            self.begun.add(number)
-            if call.state == UNCERTAIN:  # commands for it are sent from now on: the peer does not give it back
-                call.move("start")
-            self.page.started = max(self.page.started, number)
-            self.page.since = now
-        return call
-
-    @property
-    def last_started(self) -> int:
-        """Number of the last call that may have been started: any that was sent."""
-        return self.page.sent
-
-    def has_started(self, call: Call) -> bool:
-        """Return whether the peer has reported that this call was started; from any thread."""
-        return call.number in self.begun
-
-
-class RemoteLane(RemotePlace):
-    """
-    The lanes of a peer: the place of its calls that do not run in the main threads of its workers.
-
-    :param limit: maximum number of calls that it runs at once
-    """
-
-    __slots__ = ()
-
-    is_lane = True
-
-    def __init__(self, target: RemotePlace, limit: int, now: float = 0.0) -> None:
-        super().__init__(now)
-        self.target = target
-        self.limit, self.width = limit, target.width
-        self.offer, self.candidate = target.offer, target.candidate
 
 
 class AnyOf:

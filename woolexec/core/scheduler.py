@@ -227,9 +227,10 @@ class Scheduler:
 
     def balance(self) -> None:
         """Grant permits for idle workers; move work to them that waits behind running calls elsewhere."""
-        place = self.balancing.choose()
-        if place is not None:
-            self.recall(place)
+        chosen = self.balancing.choose()
+        if chosen is not None:
+            place, first = chosen
+            self.recall(place, since=first)
             if place.candidate is None:
                 self.feed()
         if self._share is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from woolexec.core.call import MAIN, Call, Function
-from woolexec.core.place import RemotePlace
+from woolexec.core.remote_place import RemotePlace
 from woolexec.wire.fast_frames import encode_slot, encode_start
 from woolexec.wire.frames import Define, Drop, Fetch, Keep, Recall, Start, encode
 from woolexec.wire.payload import APART, File, Parts, attach
@@ -21,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ClassVar
 
-    from woolexec.core.place import Place, RemoteLane
+    from woolexec.core.place import Place
+    from woolexec.core.remote_place import RemoteLane
     from woolexec.engine.kept_outcomes import KeptOutcomes
     from woolexec.wire.values import Value
 

@@ -20,7 +20,7 @@ from woolexec import errors
 from woolexec.core.call import LIFE, Call, Function
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
-from woolexec.core.place import RemoteLane
+from woolexec.core.remote_place import RemoteLane
 from woolexec.core.window import HORIZON
 from woolexec.engine.transport import SLOTS, Sent
 from woolexec.errors import ProtocolError

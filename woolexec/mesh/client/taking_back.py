@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from woolexec.core.call import Call
-    from woolexec.core.place import RemotePlace
+    from woolexec.core.remote_place import RemotePlace
     from woolexec.engine.links import Links
     from woolexec.engine.transport import Remote
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
 from woolexec.core.candidate import Candidate
-from woolexec.core.place import RemoteLane
+from woolexec.core.remote_place import RemoteLane
 from woolexec.engine.transport import Remote, Sent
 from woolexec.mesh.link.outbox import ABOVE
 from woolexec.wire.frames import Cancel, Close, Options, Raise, Return, Started, Submit, Yield, encode

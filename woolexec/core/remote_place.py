@@ -1,0 +1,181 @@
+"""A place behind a link: what a client knows of the calls that it has sent to a peer."""
+
+from __future__ import annotations
+
+from woolexec.core.call import UNCERTAIN, Call
+from woolexec.core.place import Place
+from woolexec.core.window import BYTES_AHEAD, DEPTH, EPSILON, HORIZON, weigh
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from woolexec.core.candidate import Candidate
+    from woolexec.resources import Requirement
+
+
+class Reports:
+    """
+    What a peer has reported about the calls that it started: it stands for the shared page of a worker.
+
+    `since` is when it last reported that a call was started or has ended.
+    """
+
+    runs = 0
+    """No call: `RemotePlace.begun` says which."""
+
+    def __init__(self, now: float) -> None:
+        self.started = 0
+        self.since = now
+        self.sent = 0
+
+    def recall(self, number: int) -> int:
+        """Return the last call that was sent: any of them may have been started."""
+        return self.sent
+
+    def clear_recall(self) -> None:
+        """Do nothing: there are no recalls to clear."""
+
+
+class RemotePlace(Place):
+    """
+    A place behind a link, or the lane of one.
+
+    What it has started is known late.  `begun` are the calls that it has reported as started, and when; `short` are
+    those of them that were expected to be short, and do not run for much longer yet.  `wanted` says who must be told
+    whether a call could be taken back; `sent_at` is when a call was last sent to it, `asked_at` when it was asked to
+    give back calls (0.0: it has answered), `answered_at` when it last answered that, in monotonic seconds, and
+    `answers_in` how many seconds that took.
+
+    :param now: the time, in monotonic seconds
+    """
+
+    __slots__ = ("answered_at", "answers_in", "asked_at", "begun", "page", "sent_at", "short", "wanted")
+
+    candidate: Candidate
+    page: Reports
+
+    def __init__(self, now: float = 0.0) -> None:
+        super().__init__()
+        self.page = Reports(now)
+        self.begun: dict[int, float] = {}
+        self.short: set[int] = set()
+        self.wanted: dict[Call, Callable[[bool], object]] = {}
+        self.asked_at = self.answered_at = self.answers_in = self.sent_at = 0.0
+
+    def has_room(self, cost: float | None, size: int) -> bool:
+        """Return whether one more call with this expected run time and payload size may be sent."""
+        if not self.ready or self.recalling or self.candidate.is_full:
+            return False
+        ahead = len(self.outstanding)
+        if ahead < self.width:
+            return True
+        if ahead >= DEPTH * self.width or self.size + size > BYTES_AHEAD:
+            return False
+        return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
+
+    def spares(self, values: Sequence[Any]) -> int:
+        """Return how many bytes of these values need not be sent there, because they are there."""
+        return 0
+
+    def has(self, requirement: Requirement | None) -> bool:
+        """Return whether it could now run a call with this requirement."""
+        return self.offer.has(requirement) and not self.candidate.is_full
+
+    @property
+    def is_supplied(self) -> bool:
+        """It has enough work ahead: refilling it in larger steps takes fewer messages."""
+        return len(self.outstanding) > self.width and self.load > HORIZON * self.width / 2
+
+    @property
+    def can_accept(self) -> bool:
+        """A call that is submitted now might start there at once."""
+        return self.ready and not self.candidate.is_full and len(self.outstanding) < self.width
+
+    @property
+    def free(self) -> int:
+        """The number of its workers that run nothing, as far as is known."""
+        return max(0, self.width - self.candidate.taken - len(self.outstanding)) if self.can_accept else 0
+
+    @property
+    def unbegun(self) -> list[Call]:
+        """The calls that were not reported as started, in the order sent; some of them may be running."""
+        if len(self.outstanding) <= len(self.begun):
+            return []
+        return [call for number, call in self.outstanding.items() if number not in self.begun]
+
+    @property
+    def moving(self) -> int:
+        """The number of its workers that do not run a long call, as far as is known."""
+        return max(0, self.width - len(self.begun) + len(self.short))
+
+    def note_overdue(self, now: float, least: float) -> None:
+        """
+        Count calls as long that were expected to be short, and have run for twice as long as expected.
+
+        How long they still take is not known; what was sent behind them may wait for long.
+
+        :param least: minimum time that a call has run which counts as long, in seconds
+        """
+        for number in [number for number in self.short if now - self.begun[number] > least]:
+            call = self.outstanding[number]
+            if now - self.begun[number] > 2 * call.cost:
+                self.short.discard(number)
+                self.load += HORIZON - call.cost
+                call.cost = HORIZON
+
+    def sent(self, call: Call, number: int, cost: float, size: int) -> None:
+        """Record a call as outstanding here, at the moment of the decision."""
+        super().sent(call, number, cost, size)
+        self.page.sent = number
+
+    def is_certain(self, number: int) -> bool:
+        """Return whether a call has been started, whatever is recalled."""
+        return number in self.begun
+
+    def gone(self, number: int, size: int) -> Call | None:
+        """Remove a call from those outstanding here."""
+        self.begun.pop(number, None)
+        self.short.discard(number)
+        return super().gone(number, size)
+
+    def began(self, number: int, now: float) -> Call | None:
+        """Note that a call was started, as the peer reports; return None if it is no longer outstanding."""
+        call = self.outstanding.get(number)
+        if call is not None:
+            self.begun[number] = now
+            if call.cost < HORIZON and not self.is_lane:
+                self.short.add(number)
+            if call.state == UNCERTAIN:  # commands for it are sent from now on: the peer does not give it back
+                call.move("start")
+            self.page.started = max(self.page.started, number)
+            self.page.since = now
+        return call
+
+    @property
+    def last_started(self) -> int:
+        """Number of the last call that may have been started: any that was sent."""
+        return self.page.sent
+
+    def has_started(self, call: Call) -> bool:
+        """Return whether the peer has reported that this call was started; from any thread."""
+        return call.number in self.begun
+
+
+class RemoteLane(RemotePlace):
+    """
+    The lanes of a peer: the place of its calls that do not run in the main threads of its workers.
+
+    :param limit: maximum number of calls that it runs at once
+    """
+
+    __slots__ = ()
+
+    is_lane = True
+
+    def __init__(self, target: RemotePlace, limit: int, now: float = 0.0) -> None:
+        super().__init__(now)
+        self.target = target
+        self.limit, self.width = limit, target.width
+        self.offer, self.candidate = target.offer, target.candidate
