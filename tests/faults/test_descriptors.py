@@ -209,6 +209,43 @@ with PeerPoolExecutor(2) as pool:
 """
 
 
+FIRST = """
+import time
+from woolexec import progress
+
+def told():
+    progress(1, 2)
+    return 1
+
+def take_all():
+    while True:
+        try:
+            taken.append(os.dup(0))
+        except OSError:
+            return
+
+way = sys.argv[1]
+with PeerPoolExecutor(1) as pool:
+    heard, taken = [], []
+    task = {"timeout": partial(time.sleep, 60), "progress": told}[way]
+    view = pool.with_options(**{"timeout": {"timeout": 0.2}, "progress": {"on_progress": heard.append}}[way])
+    assert [pool.submit(abs, -1).result(60) for _ in range(10)] == [1] * 10
+    future = view.submit(task)  # what that imports here, the program sees
+    take_all()
+    assert future.exception(60) is None or way == "timeout"
+    assert type(future.exception(60)) in (type(None), TimeoutError)
+    while taken:
+        os.close(taken.pop())
+    assert pool.submit(abs, -1).result(60) == 1
+    print(way, flush=True)
+"""
+
+
+@pytest.mark.parametrize("way", ["timeout", *slow("progress")])
+def test_what_happens_for_the_first_time_while_no_descriptor_is_left_costs_no_pool(way):
+    passes(FIRST, 64, way, 1)
+
+
 @pytest.mark.timeout(PATIENCE + 20)
 def test_all_payloads_arrive_where_the_program_has_taken_all_descriptors():
     passes(TAKEN, 128, "by_submit by_kept_results by_map by_streams by_nested", 60)

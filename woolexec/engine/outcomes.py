@@ -273,7 +273,8 @@ class Outcomes:
 
     def _progressed(self, target: Any, frame: Progress) -> None:
         if self._progress is None:
-            from woolexec.engine.progress_reports import ProgressReports
+            with self._supervisor.reserve.lent():
+                from woolexec.engine.progress_reports import ProgressReports
 
             self._progress = ProgressReports(self._loop)
         self._progress.hear(target, frame)

@@ -185,7 +185,8 @@ class Rounds:
     @cached_property
     def inspection(self) -> Inspection:
         """What asks workers what they run; loaded when it is first used."""
-        from woolexec.engine.stacks import Inspection
+        with self.supervisor.reserve.lent():  # the engine's thread must not fail because of an import
+            from woolexec.engine.stacks import Inspection
 
         return Inspection(self.loop, self.forks)
 

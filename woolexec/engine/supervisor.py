@@ -146,7 +146,7 @@ class Supervisor:
         self._coroutines = coroutines
         self._forks = forks
         self._follows_path = follows_path
-        self._reserve = Reserve()
+        self.reserve = Reserve()
         self.losses = Losses()
         self._early_deaths: dict[int | None, int] = {}  # in a row, by exit code
 
@@ -182,13 +182,13 @@ class Supervisor:
         if devices is not None:
             worker.devices, settings = devices, with_devices(settings, devices)
         try:
-            self._forks.start(worker, self._reserve, settings, self)
+            self._forks.start(worker, self.reserve, settings, self)
         except OSError as exc:
             self._load_errors()
             self.starts.failed(exc)
             return None
         worker.reader.huge = self.huge_batches
-        self._reserve.hold()  # what follows the worker's death may need it before anything is received
+        self.reserve.hold()  # what follows the worker's death may need it before anything is received
         self._dispatcher.joined(worker)
         for watch in self.watches:
             watch.begin()
@@ -204,12 +204,8 @@ class Supervisor:
 
     def _load_errors(self) -> None:
         """Import the classes of errors that are imported when needed, with the spare descriptor if no other is left."""
-        is_lent = self._reserve.lend()
-        try:
+        with self.reserve.lent():
             _ = errors.WorkerLostError
-        finally:
-            if is_lent:
-                self._reserve.hold()
 
     # -- what the fork server reports ---------------------------------------------------------------------------
 
@@ -390,10 +386,10 @@ class Supervisor:
                 self.outcomes.said.leave(worker)
             worker.close()
         self.workers.clear()
-        self._reserve.lend()
+        self.reserve.lend()
 
     def forget(self) -> None:
         """Close the descriptors in a forked child; the workers belong to the parent."""
         for worker in self.workers.values():
             worker.let_go()
-        self._reserve.lend()
+        self.reserve.lend()

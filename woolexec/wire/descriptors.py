@@ -18,6 +18,7 @@ import errno
 import os
 import time
 from collections import deque
+from contextlib import contextmanager
 
 from woolexec.platform.ipc import DONT_WAIT, PEEK, receive_with_fds, send_with_fds, unreceived
 from woolexec.platform.posix import descriptor_limit
@@ -25,6 +26,7 @@ from woolexec.platform.posix import descriptor_limit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
 _PAUSES = 0.0, 0.0, 0.001, 0.01, 0.05  # s; another thread may take the released descriptor, and close it again
 
@@ -65,6 +67,16 @@ class Reserve:
             return False
         os.close(fd)
         return True
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Lend the spare descriptor to what is opened and closed meanwhile, such as a module that is imported."""
+        is_lent = self.lend()
+        try:
+            yield
+        finally:
+            if is_lent:
+                self.hold()
 
 
 def receive(sock: socket.socket, size: int, reserve: Reserve) -> tuple[bytes, list[int], bool]:
