@@ -188,6 +188,7 @@ class SimWorker(Place):
         self.born = client.world.now + SPAWN
         self.line = []
         self.running = None
+        self.marks = 0  # that it has not answered: it does when it runs nothing
 
     @property
     def is_busy(self):
@@ -208,6 +209,8 @@ class SimWorker(Place):
         self.running = None
         scheduler = self.client.scheduler
         assert scheduler.main.finish(self, call.number, call.receiver.seconds_of(call)) is call
+        if self.marks:
+            self.client.world.after(2 * LOCAL, self.client._recalled_here, self)
         self.take()
         self.client.ended(call)
 
@@ -271,7 +274,9 @@ class Client:
     def send_recall(self, place, number, waiting):
         if place.candidate is None:
             place.line = [call for call in place.line if call.number < number]
-            self.world.after(2 * LOCAL, self._recalled_here, place)
+            place.marks += 1
+            if place.running is None:
+                self.world.after(2 * LOCAL, self._recalled_here, place)
         else:
             self._wire(place, 20, "recall", place.peer.recall, self, number)
 
@@ -279,7 +284,9 @@ class Client:
         self.world.send((self, link.peer), link.peer.host.latency, size, *message)
 
     def _recalled_here(self, worker):
-        self.scheduler.main.recalled(worker, ())
+        while worker.marks:
+            worker.marks -= 1
+            self.scheduler.main.recalled(worker, ())
         self.act()
 
     def start_worker(self, actor=None, devices=None):
