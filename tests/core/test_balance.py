@@ -4,7 +4,7 @@ import pytest
 
 from tests.core.parts import Actions, Worker, clock, make_call
 from tests.core.peers import Far
-from woolexec.core.balance import FAR_FACTOR, FAR_RATE, FAR_REST, FAR_STEAL, REST, STEAL, Balance
+from woolexec.core.balance import FAR_FACTOR, FAR_RATE, FAR_REST, FAR_STEAL, REST, STEAL, STUCK, Balance
 from woolexec.core.group import Group
 from woolexec.core.workforce import Workforce
 from woolexec.options import TaskOptions
@@ -86,7 +86,31 @@ def test_nothing_moves_while_nobody_is_idle():
         scene.fill(worker, 0.01, 0.01)
 
     assert scene.choose() is None
-    assert scene.actions.timers == []
+
+
+def test_what_waits_behind_a_call_that_runs_much_longer_than_expected_goes_to_who_is_free_next():
+    scene = Scene(2)
+    for worker in scene.workers:
+        scene.fill(worker, 0.001, 0.001)
+    assert scene.choose() is None
+    ((seconds, _),) = scene.actions.timers
+    assert seconds == STUCK / 2
+    scene.workers[0].page.since = scene.time.now  # that one has just started its call
+    scene.time.now += STUCK + 0.001
+    scene.workers[0].page.since = scene.time.now
+    assert scene.choose() is scene.workers[1]
+    scene.time.now += STUCK + 0.001
+    scene.workers[0].page.since = scene.time.now
+    scene.workers[1].recalling = 1
+    assert scene.choose() is None
+
+
+def test_call_that_was_expected_to_be_long_is_given_its_time_before_others_are_moved():
+    scene = Scene(1)
+    scene.fill(scene.workers[0], 1.0, 1.0)
+    for passed, expected in ((1.9, None), (0.2, scene.workers[0])):
+        scene.time.now += passed
+        assert scene.choose() is expected
 
 
 def test_worker_that_could_still_be_started_is_as_good_as_an_idle_one():
@@ -116,6 +140,17 @@ def test_balance_is_checked_once_more_later_and_not_twice_at_once():
     scene.choose()
 
     assert len(scene.actions.timers) == 2
+
+
+def test_balance_is_checked_sooner_once_a_worker_is_idle():
+    scene = Scene(2)
+    for worker in scene.workers:
+        scene.fill(worker, 0.001, STEAL / 2)
+    scene.choose()
+    for call in list(scene.workers[0].outstanding):
+        scene.group.finish(scene.workers[0], call, 0.001)
+    scene.choose()
+    assert [seconds for seconds, _ in scene.actions.timers] == [STUCK / 2, REST]
 
 
 def test_idle_workers_are_granted_permits_where_permits_work():

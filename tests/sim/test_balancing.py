@@ -59,6 +59,7 @@ SCENARIOS = {
     "burst": lambda seed: Scenario(burst(seed)),
     "here and at peers": lambda seed: Scenario(burst(seed), local=2),
     "only here": lambda seed: Scenario(burst(seed), hosts=(), local=4),
+    "only here, one after the other": lambda seed: Scenario(steady(seed, 0.8), hosts=(), local=4),
     "a peer that joins late": lambda seed: Scenario(burst(seed, part=0.01), hosts=(Host(), Host(joins=1.0))),
     "a peer far away": lambda seed: Scenario(burst(seed), hosts=(Host(), Host(latency=0.02))),
     "many peers": lambda seed: Scenario(burst(seed, 1200, long=0.5), hosts=(Host(4),) * 8),
