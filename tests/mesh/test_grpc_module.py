@@ -1,11 +1,13 @@
 """How grpc is loaded, and forks of programs that have links."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
+from woolexec.mesh import grpc_module
 from woolexec.mesh.server.peer import Peer
 
 PROGRAM = """
@@ -39,6 +41,20 @@ def test_program_that_has_loaded_grpc_or_has_settings_keeps_its_own(before, left
 
 def test_versions_that_were_not_measured_are_left_alone():
     assert loaded(measured="('0.1.',)") == ("None None", False)
+
+
+@pytest.mark.parametrize(
+    ("own", "quiet", "seen"),
+    [(None, False, "ERROR"), (None, True, "NONE"), ("info", False, "info"), ("info", True, "info")],
+)
+def test_remarks_of_grpc_are_not_written_unless_the_program_asks_for_them(own, quiet, seen, monkeypatch):
+    # Such as "Got goaway" with level I, in a client that was suspended for longer than its peer waits.
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if own is not None:
+        monkeypatch.setenv("GRPC_VERBOSITY", own)
+    with grpc_module._settings(quiet=quiet):
+        assert os.environ["GRPC_VERBOSITY"] == seen
+    assert os.environ.get("GRPC_VERBOSITY") == own
 
 
 SHUT_DOWN = """

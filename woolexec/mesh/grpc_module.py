@@ -72,7 +72,7 @@ def load_grpc(*, quiet: bool = False) -> Any:
     """
     Import grpc with our settings, unless the program has already imported it or has its own settings.
 
-    :param quiet: suppress what grpc's core writes to stderr, unless the environment asks for it
+    :param quiet: suppress also the errors that grpc's core writes to stderr, unless the environment asks for them
     :raises RuntimeError: in a child of a fork where it cannot be loaded a second time
     """
     state = _state
@@ -114,11 +114,10 @@ def in_use() -> Iterator[None]:
 @contextlib.contextmanager
 def _settings(*, quiet: bool) -> Iterator[dict[str, str]]:
     """Put our settings into the environment where the user has set none; yield those that were put there."""
-    ours = {FORK_SUPPORT: "0"}
+    # Without a setting it also writes remarks, such as that the other end has given a client up that was suspended.
+    ours = {FORK_SUPPORT: "0", "GRPC_VERBOSITY": "NONE" if quiet else "ERROR"}
     if _installed().startswith(_MEASURED):
         ours |= _EXPERIMENTS
-    if quiet:
-        ours["GRPC_VERBOSITY"] = "NONE"
     given = {name: value for name, value in ours.items() if name not in os.environ}
     os.environ.update(given)
     try:
