@@ -121,7 +121,7 @@ def test_children_of_multiprocessing_make_pools_for_what_is_of_the_script(folder
 
 
 BY_PATH = """
-import importlib.util, sys
+import importlib.util, math, sys, types
 from woolexec import PeerPoolExecutor, current_executor
 
 def load(name):
@@ -131,8 +131,30 @@ def load(name):
     spec.loader.exec_module(module)
     return module
 
-for name in ("plugin", "made_up.plugin"):
-    module = load(name)
+def make(name):
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(open("elsewhere/plugin.py").read(), vars(module))
+    return module
+
+def use():
+    return math.floor(1.5), module.run(1), module.Item(2), module.RATE, hasattr(module, "nothing")
+
+def looked_up():
+    return sys.modules[module.__name__] is module, module.run is vars(module)["run"]
+
+def use_nested():
+    return current_executor().submit(use).result(20)
+
+for module in (load("plugin"), load("made_up.plugin"), make("by_hand")):
+    with PeerPoolExecutor(1) as pool:
+        assert pool.submit(use).result(20) == pool.submit(use_nested).result(20) == use()
+        assert pool.submit(looked_up).result(20) == (True, True)
+        module.RATE = 4
+        assert pool.submit(use).result(20) == use() == (1, module.Item(4), module.Item(2), 4, False)
+        module.RATE = 3
+        assert pool.submit(getattr, module, "RATE").result(20) == 3
+        assert pool.submit(eval, "module", {"module": module}).result(20) is module
+        assert pool.submit(lambda math=math, other=module: other.run(1)).result(20) == module.Item(3)
     with PeerPoolExecutor(1) as pool:
         assert pool.submit(module.run, 2).result(20) == module.Item(6)
         assert pool.submit(module.nested, 2).result(20) == module.Item(6)
@@ -167,7 +189,7 @@ def count(item):
 """
 
 
-def test_functions_of_modules_that_were_loaded_by_path_run(folder):
+def test_modules_that_were_loaded_by_path_or_made_by_hand_are_there_in_tasks(folder):
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "plugin.py").write_text(PLUGIN)
     (folder / "by_path.py").write_text(BY_PATH)

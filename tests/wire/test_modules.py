@@ -45,6 +45,34 @@ def test_module_that_was_loaded_by_path_comes_by_value(tmp_path):
     assert list(modules.by_path) == ["beside_x"]  # every other module of the tests can be imported
 
 
+def make(name, source="def fn(): pass\n"):
+    """Make a module by hand, as programs do that have code in a text."""
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(source, vars(module))
+    return module
+
+
+def test_module_that_was_made_by_hand_comes_by_value():
+    module = make("made_x")
+    make("made_x.inner")
+    look()
+
+    assert comes_by_value("made_x")
+    assert comes_by_value("made_x.inner")
+    assert space_of(vars(module)) == "made_x"
+
+
+def test_module_without_code_or_that_something_finds_does_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path, "found_x.py")
+    make("found_x")
+    sys.modules["empty_x"] = types.ModuleType("empty_x")  # as extension modules make theirs
+    make("email.made_x")  # its package may make it where it is imported
+    look()
+
+    assert not modules.by_path
+
+
 @pytest.mark.parametrize("file", ["beside_x.py", "beside_x/__init__.py"])
 def test_module_on_the_import_path_does_not(tmp_path, monkeypatch, file):
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -22,6 +22,11 @@ class Inside:
     given = Named("Inside.given")
 
 
+class Sometimes(Named):
+    def __reduce__(self):
+        return self.name or (Sometimes, ("",))
+
+
 class Counted:
     count = 0
 
@@ -31,6 +36,7 @@ class Counted:
 
 
 MISSING = Named("MISSING")
+FOUND = Sometimes("FOUND")
 """
 
 
@@ -125,3 +131,14 @@ def test_reducer_that_is_registered_for_a_class_comes_first(program):
         assert loads(dumps_by_value(main.MISSING)) == "MISSING"
     finally:
         del copyreg.dispatch_table[main.Named]
+
+
+def test_one_instance_may_be_named_and_another_not(program, as_worker):
+    main = program(NAMED)
+    pickled = dumps_by_value([main.Sometimes(""), main.FOUND])
+    there = as_worker()
+
+    other, found = loads(pickled)
+
+    assert (other.name, found.name) == ("", "FOUND")
+    assert there.FOUND is found

@@ -24,7 +24,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.core.recent import Recent
@@ -330,6 +330,13 @@ class _Collects(Pickler):
         if inputs is not None and is_future_class(type(obj)):
             return reduce_future(obj, inputs)
         return super().reducer_override(obj)
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        """Leave all its names to the bundle."""
+        space, names = module.__name__, vars(module)
+        self._bundler.add_space(space, names)
+        self._wanted.extend((space, (space, name)) for name in list(names) if not name.startswith("__"))
+        return super()._reduce_module(module)
 
     def _take_globals(self, fn: Any, values: dict[str, Any]) -> None:
         """Leave the globals to the bundle."""

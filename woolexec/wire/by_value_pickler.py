@@ -20,8 +20,8 @@ from cloudpickle import cloudpickle
 from woolexec.wire import arrays, callables, classes, code_objects, named_objects, reducers, stand_ins, type_objects
 from woolexec.wire.arrivals import sent, set_class_state, set_state
 from woolexec.wire.atoms import SAFE
-from woolexec.wire.main_module import Names, global_of, key_of_arrived
-from woolexec.wire.modules import MAIN, comes_by_value, space_of
+from woolexec.wire.main_module import Names, global_of, key_of_arrived, module_of
+from woolexec.wire.modules import MAIN, comes_by_value, space_of, travels
 from woolexec.wire.stand_ins import ANEW, Anew, refused
 
 TYPE_CHECKING = False
@@ -76,11 +76,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         cls: Any = type(obj)
         if cls in self._usual:
             return NotImplemented
-        reduce = _REDUCERS.get(cls)
-        if reduce is not None:
-            reduced = reduce(obj)
-        else:
-            reduced = code_objects.reduce(obj, self.lines_sent) if cls is CodeType else None
+        reduced = self._reduce_special(obj, cls)
         if reduced is None and self.verdicts is not None:
             reduced = self._reduce_named(obj, self.verdicts.anew)
         if reduced is None and isinstance(cls, EnumMeta):
@@ -93,14 +89,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return self._reduce_function(obj)
         if arrays.is_array_class(cls):
             return arrays.reduce(obj) if arrays.is_array(obj) else arrays.reduce_of_subclass(obj)
-        reduced = NotImplemented
+        reduced, may_differ = NotImplemented, cls is ModuleType or cls in _REDUCERS or isinstance(cls, EnumMeta)
         if named_objects.may_be_named(cls) and cls not in self.dispatch_table:
             reduced = obj.__reduce_ex__(5)
             if type(reduced) is str:
                 return named_objects.reduce_named(obj, reduced)
-        if reduce is None and self.verdicts is None and not isinstance(cls, EnumMeta):
+            may_differ |= comes_by_value(cls.__module__)
+        if self.verdicts is None and not may_differ:
             self._usual.add(cls)
         return reduced
+
+    def _reduce_special(self, obj: Any, cls: Any) -> Any:
+        """Reduce an object of a class that needs it; None if this one does not."""
+        reduce = _REDUCERS.get(cls)
+        if reduce is not None:
+            return reduce(obj)
+        if cls is CodeType:
+            return code_objects.reduce(obj, self.lines_sent)
+        return self._reduce_module(obj) if cls is ModuleType and travels(obj) else None
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:
         """Reduce the locks in objects that functions and classes name, if the objects' classes travel by value."""
@@ -151,6 +157,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         if space_of(fn.__globals__) == MAIN:
             return (*reduced[:5], set_state)
         return reduced
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        """Reduce a module that the receiver cannot import to the one that it has, or that it makes."""
+        return module_of, (module.__name__, Names(module.__name__, vars(module)))
 
     def _reduce_class(self, cls: Any) -> Any:
         if self.goes_home and (key := key_of_arrived(cls)) is not None:

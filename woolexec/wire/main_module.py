@@ -93,6 +93,15 @@ def _new_space(space: str) -> dict[str, Any]:
     return module.__dict__
 
 
+def module_of(name: str, names: dict[str, Any]) -> ModuleType:
+    """Return this process's module for a namespace; a new one that only its sender needs, outside of workers."""
+    module = sys.modules.get(name)
+    if module is None or (unpickling.is_worker and vars(module) is not names):
+        module = ModuleType(name)
+        vars(module).update(names)
+    return module
+
+
 # -- bundles ----------------------------------------------------------------------------------------------------------
 
 _arrived: dict[Key, tuple[bytes, Any]] = {}

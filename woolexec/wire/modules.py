@@ -20,8 +20,8 @@ _MARK = "__woolexec_namespace__"
 _looked_at = 0
 _importable: dict[str, tuple[ModuleType, bool]] = {}
 by_path: dict[str, bytes] = {}
-"""Modules that were loaded by path, from directories that are not on the import path, with the encoding of each name in
-a pickle."""
+"""Modules that were made by hand, or loaded by path, from directories that are not on the import path, with the
+encoding of each name in a pickle."""
 
 
 def space_of(namespace: dict[str, Any]) -> str | None:
@@ -43,6 +43,11 @@ def space_of(namespace: dict[str, Any]) -> str | None:
 def comes_by_value(module: object) -> bool:
     """Return whether classes of the module with this name travel by value."""
     return module in _MAINS or module in by_path
+
+
+def travels(module: Any) -> bool:
+    """Return whether a module itself travels by value, with all its names."""
+    return module.__name__ in by_path and sys.modules.get(module.__name__) is module
 
 
 def is_named(obj: Any) -> bool:
@@ -104,11 +109,27 @@ def _is_importable(name: str, module: Any, roots: Container[str]) -> bool:
     """Return whether importing this name in a new interpreter with our import path gives this module."""
     place = _place_of(name, module)
     if place is None:
-        return True
+        return not _is_made_by_hand(name, module)
     inner = os.sep + os.path.join(*name.split("."))
     if place.endswith(inner) and place.removesuffix(inner).rstrip(os.sep) in roots:
         return True
     return _is_found(name, place, roots)
+
+
+def _is_made_by_hand(name: str, module: Any) -> bool:
+    """Return whether the program made a module of `types.ModuleType` and ran code in it, and nothing can find it."""
+    names = getattr(module, "__dict__", {})
+    if name in _MAINS or names.get("__spec__") is not None or "__builtins__" not in names:
+        return False
+    parent = name.rpartition(".")[0]
+    return parent in by_path if parent else not any(_finds(finder, name) for finder in sys.meta_path)
+
+
+def _finds(finder: Any, name: str) -> bool:
+    try:
+        return finder.find_spec(name, None) is not None
+    except Exception:  # a finder is user code
+        return False
 
 
 def _place_of(name: str, module: Any) -> str | None:

@@ -25,7 +25,7 @@ from types import (
 )
 
 from woolexec.wire.atoms import SAFE
-from woolexec.wire.modules import comes_by_value
+from woolexec.wire.modules import comes_by_value, travels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ _CONSTANTS = frozenset(
         GetSetDescriptorType,
         MemberDescriptorType,
         MethodDescriptorType,
-        ModuleType,
         WrapperDescriptorType,
         _tuplegetter,
     }
@@ -91,6 +90,8 @@ def is_constant(value: object) -> bool:
     cls: Any = type(value)
     if issubclass(cls, type):
         return _comes_by_name(value)
+    if cls is ModuleType:
+        return not travels(value)
     return cls in _CONSTANTS or _is_member(cls) or cls.__module__ == "dataclasses"  # its markers
 
 
