@@ -2,7 +2,7 @@
 ``woolexec stack``: what runs at a peer, in the workers of a process on this machine, or in one worker.
 
 A process is not asked itself, for it listens to nobody: its workers are found among its descendants, by the memory that
-they share with it, and answer whoever of their user writes there.
+they share with it, and answer any process of their user that writes there.
 """
 
 from __future__ import annotations

@@ -310,7 +310,7 @@ class Share:
         """
         Give all seats back, and take none, until `go_on` is called: nothing is read from the workers meanwhile.
 
-        Nobody would learn when their calls end, so a client that reads no outcomes would keep its seats for ever.
+        Nobody would learn when their calls end, so a client that reads no outcomes would never give its seats back.
         """
         self._is_held = True
         self.seats.withdraw(self)

@@ -66,7 +66,7 @@ class Loop:
         self.stopped = False
         self.forked = False
         self.has_urgent = False
-        """The inbox is to be read before any descriptor; whoever takes the urgent request from there clears this."""
+        """The inbox is to be read before any descriptor; what takes the urgent request from there clears this."""
         self.thread: threading.Thread | None = None
         self._is_current = is_current
         self._ended = Latch()  # opens when the engine's thread has finished

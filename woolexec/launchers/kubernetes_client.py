@@ -8,8 +8,8 @@ What a launcher asks of the API of Kubernetes, with the official client.
     leases/workers                get, patch      who uses the Deployment now
     secrets/workers-token         patch           the token of this run
 
-A lease is held by one program at a time.  A program that is killed renews it no more; whoever has seen it unchanged for
-the time of a lease may take it, so the clocks of the hosts do not matter.
+A lease is held by one program at a time.  A program that is killed renews it no more; another that has seen it
+unchanged for the time of a lease may take it, so the clocks of the hosts do not matter.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class Pods:
         missing = sum(slot.pod is None for slot in waiting)
         return f"{missing} of its pods do not exist yet" if missing else ""
 
-    # -- what there is --------------------------------------------------------------------------------------------
+    # -- the pods -------------------------------------------------------------------------------------------------
 
     def see(self, pods: Iterable[Pod], records: Record) -> Sequence[Event]:
         """

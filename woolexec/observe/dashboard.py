@@ -171,7 +171,7 @@ class Latest:
 
 
 def pause_after(took: float) -> float:
-    """Return how long to wait after a snapshot that took so many seconds."""
+    """Return how long to wait after a snapshot that took this many seconds."""
     return max(_LEAST, _USUAL - took, took / _SHARE)
 
 

@@ -1,8 +1,8 @@
 """
 An HTTP server that shows metrics, one request after the other, in a thread of its own.
 
-Whoever can connect may be slow, or send nothing: a request is answered when its head has come, and others are not kept
-waiting for that.  Of those whose head has not come, at most `_WAITING` are kept; the oldest one makes room.
+Any program that can connect may be slow, or send nothing: a request is answered when its head has come, and others are
+not kept waiting for that.  Of those whose head has not come, at most `_WAITING` are kept; the oldest one makes room.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 The connections to a page, as they come.
 
-Whoever can connect may send no request, half of one, or requests without the token.  Connections that have not shown
-the token are few: the oldest one makes room for the next, so that they neither take the descriptors of the program nor
-keep others out.
+Any program that can connect may send no request, half of one, or requests without the token.  Connections that have not
+shown the token are few: the oldest one makes room for the next, so that they neither take the descriptors of the
+program nor keep others out.
 """
 
 from __future__ import annotations

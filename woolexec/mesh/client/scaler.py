@@ -103,7 +103,7 @@ class Scaler(Discovery):
 
     def _left(self, event: Left) -> None:
         if event.reason:
-            self._trouble = event.reason  # whoever follows the events logs it
+            self._trouble = event.reason  # what follows the events logs it
         self._handles.pop(event.key, None)
         self._policy.gone(event.key, monotonic())
 

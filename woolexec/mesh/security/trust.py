@@ -117,7 +117,7 @@ class Trust:
             if not authorities:
                 raise CredentialsError(f"{tls.ca} has no certificate of an authority")
             keys = {(each.subject, each.key): each for each in authorities}
-        if tls.revoked is not None:  # a revocation is for ever: what is read may be half of a new list
+        if tls.revoked is not None:  # a revocation is never taken back: what is read may be half of a new list
             self._revoked |= revoked_in(tls.revoked)
         self._authorities = keys
 
