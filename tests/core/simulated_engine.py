@@ -61,6 +61,9 @@ class SimLoop:
     def tell(self, piece):
         self.inbox.append(piece)
 
+    def drop(self, held):
+        held.clear()
+
     def ask(self, question, default=None):
         return question()
 
@@ -186,7 +189,7 @@ class SimEngine(Engine):
             if self.scheduler.main.queue.claim(task.call):
                 task.call.move("cancel")
                 task.cancel_succeeded()
-        elif self.cancel(task, force=force):
+        elif self.cancel(task, _nothing, force=force):
             task.cancel_succeeded()
 
     def close_map(self, parts):
