@@ -34,6 +34,10 @@ if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tes
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
     atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
 
+# Importing dask imports `distributed`, where that is installed, and so tblib, which changes how all exceptions of the
+# process are pickled.
+sys.modules.setdefault("tblib", None)  # type: ignore[arg-type]
+
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.
 DESCRIPTORS = 1024

@@ -570,6 +570,7 @@ def make_of_missing_module():
     """Return a thing that pickles by the name of a module which only this process has."""
     module = sys.modules["worker_only"] = type(sys)("worker_only")
     exec("class Thing: pass", module.__dict__)
+    del module.__builtins__  # else it is taken for one that the program has made, and travels
     return module.Thing()
 
 

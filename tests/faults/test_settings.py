@@ -105,13 +105,13 @@ children = []
 for _ in range(2):
     child = os.fork()
     if not child:
-        print(pool.submit(pow, 2, 5).result(20), flush=True)
+        os.write(1, b"%d\\n" % pool.submit(pow, 2, 5).result(20))
         pool.shutdown()
         os._exit(0)
     children.append(child)
 for child in children:
-    print(os.waitpid(child, 0)[1])
-print(len(os.listdir("/proc/self/task")), pool.submit(pow, 2, 5).result(20))
+    os.write(1, b"%d\\n" % os.waitpid(child, 0)[1])
+os.write(1, b"%d %d\\n" % (len(os.listdir("/proc/self/task")), pool.submit(pow, 2, 5).result(20)))
 pool.shutdown()
 """
     )

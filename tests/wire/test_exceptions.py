@@ -1,5 +1,7 @@
 import pickle
+import subprocess
 import sys
+from importlib.metadata import distributions
 
 import pytest
 
@@ -257,3 +259,34 @@ def test_failure_is_told_without_its_traceback_where_that_cannot_be_formatted(mo
     loaded = load_failure(dump_failure(Plain("what went wrong")))
     assert type(loaded) is Plain
     assert "Plain: what went wrong" in str(loaded.__cause__)
+
+
+WITH_TBLIB = """
+from tblib import pickling_support
+from woolexec import StoreFullError, WorkerLostError
+from woolexec.wire.exceptions import dump_failure, load_failure
+
+class Own(ValueError):
+    pass
+
+lost, own = WorkerLostError("lost"), Own(1)
+lost.exitcode, own.more = -9, 2
+undecoded = UnicodeDecodeError("utf-8", b"x", 0, 1, "bad")
+errors = [SystemExit(3), StoreFullError("full"), lost, own, undecoded, StopIteration(4)]
+errors[1].__cause__ = ModuleNotFoundError("none", name="missing")
+pickling_support.install()
+for error in errors:
+    back = load_failure(dump_failure(error))
+    assert type(back) is type(error), back
+    assert back.args == error.args
+    for name in ("code", "exitcode", "more", "encoding", "value"):
+        assert getattr(back, name, None) == getattr(error, name, None), (error, name)
+back = load_failure(dump_failure(errors[1]))
+assert back.__cause__.name == "missing"
+"""
+
+
+@pytest.mark.skipif(all(each.name != "tblib" for each in distributions()), reason="not installed: tblib")
+def test_exceptions_keep_all_that_they_hold_where_tblib_pickles_those_of_the_process():
+    ran = subprocess.run([sys.executable, "-c", WITH_TBLIB], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -10,8 +10,10 @@ Unpickling a node tries, in this order:
 
 from __future__ import annotations
 
+import copyreg
 import os
 
+from woolexec.imported import imported
 from woolexec.platform.posix import host_name
 from woolexec.wire.payload import File
 from woolexec.wire.pickling import dumps_inline
@@ -169,7 +171,7 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
         node["group"] = [_node(member, seen, depth + 1, goes_home=goes_home) for member in exc.exceptions]
         node["message"] = _text(lambda: exc.message)
     try:
-        node["pickle"] = dumps_inline(exc, goes_home=goes_home)
+        node["pickle"] = dumps_inline(_as_itself(exc), goes_home=goes_home)
     except BaseException as why:  # its own code may raise anything
         node["why"] = f"{type(why).__name__}: {_text(lambda why=why: str(why))}"
     try:
@@ -188,6 +190,31 @@ def _node(exc: BaseException, seen: set[int], depth: int, *, goes_home: bool) ->
         if other is not None:
             node[name] = _node(other, seen, depth + 1, goes_home=goes_home)
     return node
+
+
+class _Itself:
+    """Pickles as an exception whose own class reduces it."""
+
+    __slots__ = ("_exc",)
+
+    def __init__(self, exc: BaseException) -> None:
+        self._exc = exc
+
+    def __reduce__(self) -> Any:
+        return self._exc.__reduce_ex__(5)
+
+
+def _as_itself(exc: BaseException) -> Any:
+    """
+    Return what pickles as an exception does without tblib.
+
+    That registers reducers for all exceptions of a process when `distributed` is imported, also by dask, and loses what
+    built-in classes keep neither in `args` nor in their dictionary, such as the code of a `SystemExit`.
+    """
+    if imported("tblib") is None:
+        return exc
+    reduce = copyreg.dispatch_table.get(type(exc))
+    return _Itself(exc) if getattr(reduce, "__module__", "") == "tblib.pickling_support" else exc
 
 
 def _attributes(exc: BaseException) -> dict[str, Any]:
