@@ -9,6 +9,7 @@ import types
 
 import pytest
 
+from tests.shared_pools import start
 from woolexec import PeerPoolExecutor
 
 from . import tasks_b
@@ -18,10 +19,10 @@ from .tasks import SOON
 
 
 @pytest.fixture(scope="module")
-def lone():
+def lone(tmp_path_factory):
     """One worker for all tests here: none of them may harm it."""
     with PeerPoolExecutor(1) as executor:
-        executor.submit(abs, -1).result(SOON)
+        start(executor, 1, tmp_path_factory.mktemp("lone") / "started")
         yield executor
 
 

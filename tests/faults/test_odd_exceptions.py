@@ -4,6 +4,7 @@ import traceback
 
 import pytest
 
+from tests.shared_pools import start
 from woolexec import PeerPoolExecutor, RemoteError
 
 from . import tasks_b
@@ -38,10 +39,10 @@ AS_THEMSELVES_OR_NAMED = [
 
 
 @pytest.fixture(scope="module")
-def lone():
+def lone(tmp_path_factory):
     """One worker for all tests here: none of them may harm it."""
     with PeerPoolExecutor(1) as executor:
-        executor.submit(abs, -1).result(SOON)
+        start(executor, 1, tmp_path_factory.mktemp("lone") / "started")
         yield executor
 
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.shared_pools import start
 from woolexec import PeerPoolExecutor
 
 from . import tasks, tasks_b
@@ -15,10 +16,10 @@ by_name = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
 @pytest.fixture(scope="module")
-def lone():
+def lone(tmp_path_factory):
     """One worker for all tests here: none of them may harm it."""
     with PeerPoolExecutor(1) as executor:
-        executor.submit(abs, -1).result(SOON)
+        start(executor, 1, tmp_path_factory.mktemp("lone") / "started")
         yield executor
 
 
