@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.faults import tasks
 from tests.faults.actors import Counter
 from tests.faults.tasks import SOON
 from tests.shared_pools import shared
@@ -74,7 +75,7 @@ def test_call_is_sent_to_an_idle_actor_without_the_engine_thread():
         counter.submit(Counter.add, 1).result(SOON)
         actor = counter._submission.handle.actor
         for _ in range(1000):
-            if actor.worker.has_permit:
+            if tasks.has_unused_permit(actor.worker):
                 break
             counter.submit(Counter.add, 1).result(SOON)
         taken = []

@@ -566,6 +566,12 @@ def make(kind, *args):
     return kind(*args)
 
 
+def has_unused_permit(worker):
+    """Tell whether the next call can be sent to a worker directly."""
+    permit = worker._permit
+    return permit is not None and permit.user is None
+
+
 def make_of_missing_module():
     """Return a thing that pickles by the name of a module which only this process has."""
     module = sys.modules["worker_only"] = type(sys)("worker_only")

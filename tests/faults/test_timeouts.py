@@ -160,7 +160,7 @@ def test_call_sent_directly_is_not_overtaken(lone, journal):
     # Its thread loses the processor between using the permit and writing.
     lone.submit(tasks.note_and_return, os.devnull, 0).result(SOON)
     (worker,) = lone._engine._supervisor.workers.values()
-    assert tasks.eventually(lambda: worker.has_permit)
+    assert tasks.eventually(lambda: tasks.has_unused_permit(worker))
     queued = []
 
     class Slow:
