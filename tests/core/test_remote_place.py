@@ -2,6 +2,7 @@
 
 import itertools
 
+from tests.core.peers import Far
 from woolexec.core.call import ASYNCIO, QUEUED, SENT, UNCERTAIN, Call, Function
 from woolexec.core.group import Group
 from woolexec.core.remote_place import RemoteLane, RemotePlace
@@ -32,3 +33,14 @@ def test_call_that_a_peer_has_reported_as_started_stays_certain_when_earlier_one
     lane.began(2, 0.0)
     group.recall(lane, since=1)
     assert [call.state for call in calls] == [UNCERTAIN, SENT]
+
+
+def test_work_for_the_time_on_the_way_is_sent_ahead_to_a_far_peer():
+    far = Far("far", 2)
+    for on_the_way, room in ((0.0, 8), (0.3, 64)):  # 10 ms each, of 40 and of 20 + 300 ms for each worker
+        far.on_the_way = on_the_way
+        while far.has_room(0.01, 10):
+            number = len(far.outstanding) + 1
+            far.sent(Call(Function(b"", "f"), b"", None), number, 0.01, 10)
+        assert len(far.outstanding) == room
+        assert far.is_supplied

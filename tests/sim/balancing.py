@@ -225,6 +225,7 @@ class SimLink(RemotePlace):
         self.offer = Offer(peer.host.tags)
         self.candidate = Candidate(self, str(peer.number), str(peer.number))
         self.lane_place = RemoteLane(self, 100, client.world.now)
+        self.on_the_way = 2 * peer.host.latency
 
 
 class Client:

@@ -111,6 +111,15 @@ def test_each_call_runs_once_whatever_is_taken_back_and_moved(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("latency", [0.0005, 0.02, 0.15])
+def test_short_calls_keep_a_peer_busy_however_far_it_is(seed, latency):
+    jobs = tuple(Job(0.0, (0.01,)) for _ in range(300))
+    outcome = World(Scenario(jobs, hosts=(Host(2, latency),), seed=seed)).run()
+    assert outcome.end < 300 * 0.01 / 2 + 8 * latency + 0.1  # found, one call whose time is not known, and the rest
+    assert sum(outcome.sent.values()) < 1.1 * 300
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_each_call_ends_although_peers_die(seed):
     hosts = tuple(Host(dies=0.0 if number < 2 else 0.7 + 0.3 * number) for number in range(6))
     world = World(Scenario(burst(seed), hosts=hosts, local=1, clients=1, seed=seed))

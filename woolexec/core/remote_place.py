@@ -46,12 +46,13 @@ class RemotePlace(Place):
     those of them that were expected to be short, and do not run for much longer yet.  `wanted` says who must be told
     whether a call could be taken back; `sent_at` is when a call was last sent to it, `asked_at` when it was asked to
     give back calls (0.0: it has answered), `answered_at` when it last answered that, in monotonic seconds, and
-    `answers_in` how many seconds that took.
+    `answers_in` how many seconds that took.  `on_the_way` is how long a call and its outcome travel, in seconds: as
+    much work is always ahead.
 
     :param now: the time, in monotonic seconds
     """
 
-    __slots__ = ("answered_at", "answers_in", "asked_at", "begun", "page", "sent_at", "short", "wanted")
+    __slots__ = ("answered_at", "answers_in", "asked_at", "begun", "on_the_way", "page", "sent_at", "short", "wanted")
 
     candidate: Candidate
     page: Reports
@@ -62,7 +63,7 @@ class RemotePlace(Place):
         self.begun: dict[int, float] = {}
         self.short: set[int] = set()
         self.wanted: dict[Call, Callable[[bool], object]] = {}
-        self.asked_at = self.answered_at = self.answers_in = self.sent_at = 0.0
+        self.asked_at = self.answered_at = self.answers_in = self.sent_at = self.on_the_way = 0.0
 
     def has_room(self, cost: float | None, size: int) -> bool:
         """Return whether one more call with this expected run time and payload size may be sent."""
@@ -73,7 +74,12 @@ class RemotePlace(Place):
             return True
         if ahead >= DEPTH * self.width or self.size + size > BYTES_AHEAD:
             return False
-        return self.load + weigh(cost) <= HORIZON * self.width + EPSILON
+        return self.load + weigh(cost) <= (self._least_ahead + HORIZON / 2) * self.width + EPSILON
+
+    @property
+    def _least_ahead(self) -> float:
+        """Seconds of work for each worker below which more is sent: enough until that arrives."""
+        return max(HORIZON / 2, self.on_the_way)
 
     def spares(self, values: Sequence[Any]) -> int:
         """Return how many bytes of these values need not be sent there, because they are there."""
@@ -86,7 +92,7 @@ class RemotePlace(Place):
     @property
     def is_supplied(self) -> bool:
         """It has enough work ahead: refilling it in larger steps takes fewer messages."""
-        return len(self.outstanding) > self.width and self.load > HORIZON * self.width / 2
+        return len(self.outstanding) > self.width and self.load > self._least_ahead * self.width
 
     @property
     def can_accept(self) -> bool:

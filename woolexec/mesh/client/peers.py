@@ -61,6 +61,9 @@ _TURN = 1.0
 _LOOK = 0.25
 """How often to check for tasks that wait while no peer is connected, in seconds."""
 
+_FARTHEST = 0.5
+"""Maximum seconds of travel for which work is sent ahead: a handshake that took longer may have waited for the peer."""
+
 
 class Peers:
     """
@@ -255,6 +258,7 @@ class Peers:
                 return said_in(exc)
             known.link = link = Link(self._engine, address, welcome, self._setup, self._code, self._compression)
             link.round_trip = took
+            link.on_the_way = min(took, _FARTHEST)
             self._attempts.succeeded(known)
             self._note(welcome.identity, link)
             try:
