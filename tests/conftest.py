@@ -9,6 +9,7 @@ below prints the stacks from outside the interpreter lock and ends the run.
 from __future__ import annotations
 
 import atexit
+import copyreg
 import faulthandler
 import gc
 import importlib
@@ -33,10 +34,6 @@ from tests import leaks
 if "WOOLEXEC_STATE" not in os.environ:  # the token of the user who runs the tests is none of their business
     os.environ["WOOLEXEC_STATE"] = tempfile.mkdtemp(prefix="woolexec-tests-")
     atexit.register(shutil.rmtree, os.environ["WOOLEXEC_STATE"], ignore_errors=True)
-
-# Importing dask imports `distributed`, where that is installed, and so tblib, which changes how all exceptions of the
-# process are pickled.
-sys.modules.setdefault("tblib", None)  # type: ignore[arg-type]
 
 GRACE = 20.0
 # What most shells give: tests pass with it, and so do the programs of users.
@@ -132,6 +129,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_stderr] = os.fdopen(os.dup(2), "w")
 
 
+def _forget_tblib() -> None:
+    """Have exceptions pickled as usual again: importing dask, in a test before, changes that for the whole process."""
+    if "tblib.pickling_support" in sys.modules:
+        for cls, reduce in list(copyreg.dispatch_table.items()):
+            if getattr(reduce, "__module__", "") == "tblib.pickling_support":
+                del copyreg.dispatch_table[cls]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
     if hasattr(session.config, "workeroutput"):  # a process of pytest-xdist
@@ -214,6 +219,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     _arm(item)
+    _forget_tblib()
     try:
         return (yield)
     finally:

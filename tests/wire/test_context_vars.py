@@ -2,7 +2,7 @@ from contextvars import ContextVar, copy_context
 
 import pytest
 
-from woolexec.wire import context_vars
+from woolexec.wire import context_vars, tracing
 from woolexec.wire.context_vars import bind, by_name, capture, changed, reduce, register, restore
 from woolexec.wire.unpickling import loads
 
@@ -119,3 +119,11 @@ def test_values_that_are_too_large_to_travel_with_each_task_are_named(monkeypatc
     var.set(bytes(5 << 20))
     with pytest.raises(ValueError, match=r"propagated variables have 5242.* bytes.*: big"):
         capture("task")
+
+
+def test_nothing_travels_where_a_library_has_imported_opentelemetry_for_programs_that_trace(monkeypatch):
+    monkeypatch.setattr(tracing, "is_on", lambda: True)
+    monkeypatch.setattr(tracing, "submitting", lambda _: {})
+    assert capture("task") == b""
+    monkeypatch.setattr(tracing, "submitting", lambda _: {"traceparent": "00-1"})
+    assert loads(loads(capture("task"))[tracing.KEY]) == {"traceparent": "00-1"}

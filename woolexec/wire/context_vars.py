@@ -71,8 +71,9 @@ def capture(task: str) -> bytes:
     if not known and not tracing.is_on():
         return b""
     values = _values()
-    if tracing.is_on():
-        values[tracing.KEY] = dumps_inline(tracing.submitting(task))
+    carrier = tracing.submitting(task) if tracing.is_on() else None
+    if carrier:  # it is empty without an SDK, where a library has imported OpenTelemetry for programs that use it
+        values[tracing.KEY] = dumps_inline(carrier)
     encoded = pickle_small(values, 5) if values else b""
     if len(encoded) > MOST_CONTEXT:
         text = f"propagated variables have {len(encoded)} bytes, more than the limit of {MOST_CONTEXT}"
