@@ -57,11 +57,11 @@ def made(session):
     """An answer to the client's call 7, and the call that runs for it here."""
     made = Answer(session, 7)
     made.outstanding_call = Call(Function(b"", "f"), b"", made)
-    made.outstanding_call.cost = 0.25
+    made.outstanding_call.function.seconds = made.outstanding_call.cost = 0.25
     return made
 
 
-def test_value_is_sent_under_the_clients_number_with_its_run_time(session, made):
+def test_value_is_sent_under_the_clients_number_with_the_mean_run_time(session, made):
     made.deliver(made.outstanding_call, b"value")
     ((frame, payload, number),) = session.sent
     assert (frame.__class__, *frame.call, bytes(payload), number) == (Return, 7, b"value", 7)
