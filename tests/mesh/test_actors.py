@@ -322,6 +322,8 @@ def test_call_of_an_actor_that_a_peer_does_not_know_is_given_back(pool):
 @pytest.mark.timeout(600)  # a thousand processes, on a machine with much else to do
 def test_thousand_actors_live_at_two_peers():
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= before[1] < 4000:
+        pytest.skip(f"not enough descriptors: the hard limit is {before[1]}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))  # three descriptors for each, in this process
     try:
         with (

@@ -19,3 +19,5 @@ def test_modules_that_are_imported_late_are_in_a_program_and_doors_to_other_libr
     assert not any(
         name.startswith(("woolexec.joblib", "woolexec.eventkit", "woolexec.integrations")) for name in imports
     )
+    assert "woolexec.launchers.slurm" in imports
+    assert not any(name.endswith(("ray_nodes", "dask_nodes", "kubernetes_client")) for name in imports)
