@@ -62,7 +62,7 @@ def token(arguments: argparse.Namespace) -> None:
 
     from woolexec.errors import CredentialsError
     from woolexec.mesh.security.tokens import new_token
-    from woolexec.platform.posix import create
+    from woolexec.platform.files import create
 
     made = new_token().decode()
     if arguments.file is None:

@@ -30,7 +30,7 @@ from time import monotonic
 
 from woolexec.discovery.base import Discovery, Event, Known, Record
 from woolexec.errors import DiscoveryError
-from woolexec.platform.posix import create, open_to_read
+from woolexec.platform.files import create, open_to_read
 
 BEAT, STALE = 10.0, 90.0
 """Seconds; changes to files on NFS may be seen a minute late."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security.credentials import state_folder
-from woolexec.platform.posix import create, host_name, is_running, open_to_read
+from woolexec.platform.files import create, open_to_read
+from woolexec.platform.posix import host_name, is_running
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,9 +1,9 @@
 """
-What the package needs of a POSIX system: processes, signals, limits, users and files.
+What the package needs of a POSIX system: processes, signals and limits.
 
 No other part of the package uses these primitives directly, and `tests/test_layers.py` lists them.  So this folder says
-what another operating system would have to provide: this module, `ipc` for what processes share, and `cgroup`.  What
-only Linux has is optional: each function says what it does on a system without it.
+what another operating system would have to provide: this module, `files`, `ipc` for what processes share, and `cgroup`.
+What only Linux has is optional: each function says what it does on a system without it.
 
 Functions of `os` that need no addition are bound as they are, without another Python frame.  The module is loaded by
 the caller, by the fork server and by each worker before the first result, so it imports `_signal`, on which `signal`
@@ -327,7 +327,7 @@ def descriptor_limit() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
-# -- the host, users and files ---------------------------------------------------------------------------------------
+# -- the host --------------------------------------------------------------------------------------------------------
 
 
 def host_name() -> str:
@@ -353,48 +353,3 @@ def is_running(pid: int) -> bool:
     except PermissionError:  # of another user
         return True
     return True
-
-
-def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
-    """Return whether a file or folder belongs to this user."""
-    return about.st_uid == os.geteuid() or (or_of_root and about.st_uid == 0)
-
-
-def is_trusted(user: int) -> bool:
-    """Return whether a user is the one of this process, or root: no other can be trusted with what this one does."""
-    return user in (os.geteuid(), 0)
-
-
-def is_closed_to_others(about: os.stat_result) -> bool:
-    """Return whether no other user but root has any access to a file or folder."""
-    return not about.st_mode & 0o077
-
-
-def is_secret(about: os.stat_result) -> bool:
-    """Return whether a file is closed to others, or one of root for a group, as Kubernetes has Secrets (fsGroup)."""
-    return is_closed_to_others(about) or (about.st_uid == 0 != os.geteuid() and not about.st_mode & 0o037)
-
-
-def create(path: str | os.PathLike[str], mode: int) -> int:
-    """
-    Create a file; return a descriptor for writing to it.
-
-    :raises FileExistsError: if anything has this name, also a symbolic link
-    """
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-
-
-def lock(fd: int) -> None:
-    """Wait for the lock of a file, which other processes take as well; it is released when the file is closed."""
-    import fcntl
-
-    fcntl.flock(fd, fcntl.LOCK_EX)
-
-
-def open_to_read(path: str | os.PathLike[str]) -> int:
-    """
-    Open a file, but not what a symbolic link refers to; never wait, also not for the other end of a named pipe.
-
-    :raises OSError: if it cannot be opened
-    """
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)

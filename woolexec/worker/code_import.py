@@ -11,7 +11,8 @@ import os
 import sys
 import threading
 
-from woolexec.platform.posix import host_name, is_closed_to_others, is_ours
+from woolexec.platform.files import is_closed_to_others, is_ours
+from woolexec.platform.posix import host_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

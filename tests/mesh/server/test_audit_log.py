@@ -14,7 +14,7 @@ from woolexec.mesh.security.certificate_authority import Authority, show
 from woolexec.mesh.server import audit_log
 from woolexec.mesh.server.audit_log import Audit
 from woolexec.mesh.server.peer import Peer
-from woolexec.platform import posix
+from woolexec.platform import files
 
 
 def test_audit_says_who_ran_what_when_and_how_it_ended(tmp_path):
@@ -155,11 +155,11 @@ def test_file_that_another_writer_renames_meanwhile_is_not_renamed_again(tmp_pat
 
     def lock(fd):
         reached.set()
-        posix.lock(fd)
+        files.lock(fd)
 
     monkeypatch.setattr(audit_log, "lock", lock)
     with open(path) as other:
-        posix.lock(other.fileno())
+        files.lock(other.fileno())
         thread = threading.Thread(target=audit.note, args=("token 1", "weigh", 2, None, "returned"))
         thread.start()
         assert reached.wait(PATIENCE)

@@ -28,8 +28,8 @@ from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.handshake import CANNOT_WORK, DRAINING, HELLO_KEY, MOST_WORKERS, WELCOME_KEY, final
 from woolexec.mesh.security.self_signed import SELF_SIGNED
 from woolexec.mesh.security.trust import Trust
+from woolexec.platform.files import is_trusted
 from woolexec.platform.ipc import user_of
-from woolexec.platform.posix import is_trusted
 from woolexec.printable import printable
 
 if TYPE_CHECKING:

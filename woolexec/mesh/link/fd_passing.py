@@ -30,8 +30,9 @@ import threading
 from collections.abc import Callable
 
 from woolexec.errors import ProtocolError
+from woolexec.platform.files import is_trusted
 from woolexec.platform.ipc import is_sealed, send_with_fds, unix_socket, user_of
-from woolexec.platform.posix import boot_id, is_trusted
+from woolexec.platform.posix import boot_id
 from woolexec.wire.descriptors import OnTheWay, Reserve, receive
 from woolexec.wire.payload import File
 from woolexec.wire.wire_pb2 import Passage as Directions

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security import revocation
 from woolexec.mesh.security.certificate import Certificate
-from woolexec.platform.posix import create
+from woolexec.platform.files import create
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from woolexec.checks import wrong_type
 from woolexec.errors import CredentialsError
 from woolexec.mesh.security.tokens import check_token, new_token
-from woolexec.platform.posix import create, is_closed_to_others, is_ours, is_secret, open_to_read
+from woolexec.platform.files import create, is_closed_to_others, is_ours, is_secret, open_to_read
 
 if TYPE_CHECKING:
     from woolexec.mesh.security.tls import Tls

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from woolexec.errors import CredentialsError
-from woolexec.platform.posix import create
+from woolexec.platform.files import create
 
 if TYPE_CHECKING:
     from pathlib import Path

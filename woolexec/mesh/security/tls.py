@@ -22,7 +22,7 @@ from woolexec.errors import CredentialsError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.security.certificate import Certificate
 from woolexec.mesh.security.revocation import revoked_in
-from woolexec.platform.posix import is_secret
+from woolexec.platform.files import is_secret
 
 PEER, CLIENT, OPERATOR = "peer.woolexec", "client.woolexec", "operator.woolexec"
 """DNS names in certificates."""

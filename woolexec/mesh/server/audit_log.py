@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any
 
-from woolexec.platform.posix import lock
+from woolexec.platform.files import lock
 
 LIMIT = 64 << 20
 """Default for the size of a file, in bytes."""

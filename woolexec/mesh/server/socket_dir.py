@@ -12,8 +12,8 @@ import stat
 import tempfile
 
 from woolexec.errors import PeerStartError
+from woolexec.platform.files import is_closed_to_others, is_ours
 from woolexec.platform.ipc import unix_socket
-from woolexec.platform.posix import is_closed_to_others, is_ours
 
 _LONGEST = 100
 """Maximum length of the path in bytes: fits into a socket address on every platform, with some margin."""

@@ -1,0 +1,50 @@
+"""What the package needs of a POSIX system for files: whose they are, who may read them, and how they are opened."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_ours(about: os.stat_result, *, or_of_root: bool = False) -> bool:
+    """Return whether a file or folder belongs to this user."""
+    return about.st_uid == os.geteuid() or (or_of_root and about.st_uid == 0)
+
+
+def is_trusted(user: int) -> bool:
+    """Return whether a user is the one of this process, or root: no other can be trusted with what this one does."""
+    return user in (os.geteuid(), 0)
+
+
+def is_closed_to_others(about: os.stat_result) -> bool:
+    """Return whether no other user but root has any access to a file or folder."""
+    return not about.st_mode & 0o077
+
+
+def is_secret(about: os.stat_result) -> bool:
+    """Return whether a file is closed to others, or one of root for a group, as Kubernetes has Secrets (fsGroup)."""
+    return is_closed_to_others(about) or (about.st_uid == 0 != os.geteuid() and not about.st_mode & 0o037)
+
+
+def create(path: str | os.PathLike[str], mode: int) -> int:
+    """
+    Create a file; return a descriptor for writing to it.
+
+    :raises FileExistsError: if anything has this name, also a symbolic link
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+def lock(fd: int) -> None:
+    """Wait for the lock of a file, which other processes take as well; it is released when the file is closed."""
+    import fcntl
+
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def open_to_read(path: str | os.PathLike[str]) -> int:
+    """
+    Open a file, but not what a symbolic link refers to; never wait, also not for the other end of a named pipe.
+
+    :raises OSError: if it cannot be opened
+    """
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
