@@ -217,6 +217,9 @@ def told():
     progress(1, 2)
     return 1
 
+def die():
+    os.kill(os.getpid(), 9)
+
 def take_all():
     while True:
         try:
@@ -227,13 +230,14 @@ def take_all():
 way = sys.argv[1]
 with PeerPoolExecutor(1) as pool:
     heard, taken = [], []
-    task = {"timeout": partial(time.sleep, 60), "progress": told}[way]
-    view = pool.with_options(**{"timeout": {"timeout": 0.2}, "progress": {"on_progress": heard.append}}[way])
+    task = {"timeout": partial(time.sleep, 60), "progress": told, "death": die}[way]
+    options = {"timeout": {"timeout": 0.2}, "progress": {"on_progress": heard.append}, "death": {"retries": 0}}[way]
+    view = pool.with_options(**options)
     assert [pool.submit(abs, -1).result(60) for _ in range(10)] == [1] * 10
     future = view.submit(task)  # what that imports here, the program sees
     take_all()
-    assert future.exception(60) is None or way == "timeout"
-    assert type(future.exception(60)) in (type(None), TimeoutError)
+    raised = type(future.exception(60)).__name__
+    assert raised == {"timeout": "TimeoutError", "progress": "NoneType", "death": "WorkerLostError"}[way], raised
     while taken:
         os.close(taken.pop())
     assert pool.submit(abs, -1).result(60) == 1
@@ -241,7 +245,7 @@ with PeerPoolExecutor(1) as pool:
 """
 
 
-@pytest.mark.parametrize("way", ["timeout", *slow("progress")])
+@pytest.mark.parametrize("way", ["timeout", "death", *slow("progress")])
 def test_what_happens_for_the_first_time_while_no_descriptor_is_left_costs_no_pool(way):
     passes(FIRST, 64, way, 1)
 
