@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.tasks import SOON, eventually
 from tests.shared_pools import shared
+from woolexec import current_executor
 from woolexec.api.held import held
 from woolexec.core.call import Function
 from woolexec.wire.pickling import dumps_call
@@ -118,6 +119,32 @@ def test_arguments_of_a_task_that_is_cancelled_are_let_go(tmp_path):
         assert blocked.result(SOON) is None
         assert [future.result(SOON) for future in waiting[:2]] == [1, 1]
     assert eventually(lambda: len(threads) == 4)
+
+
+def make_and_call(pool):
+    """Return what had ended while an actor lived, and what has ended with it."""
+    threads = []
+    with pool.actor(bare_object, Ending(threads)) as made:
+        assert made.submit(str.upper).result(SOON) == "STATE"
+        gc.collect()
+        before = list(threads)
+    eventually(lambda: threads)
+    return before, threads
+
+
+def make_and_call_in_a_task():
+    before, after = make_and_call(current_executor())
+    return before, len(after)
+
+
+def bare_object(_):
+    return "state"
+
+
+def test_arguments_of_a_constructor_live_until_the_actor_has_ended():
+    with shared(1) as pool:
+        assert make_and_call(pool) == ([], ["woolexec-callbacks"])
+        assert pool.submit(make_and_call_in_a_task).result(SOON) == ([], 1)
 
 
 def wait_for(path):

@@ -8,6 +8,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from woolexec.api.held import held
 from woolexec.api.submission import Submission, beside
 from woolexec.core.call import LIFE, Call, Function
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from woolexec.api.engine_submission import EngineSubmission
     from woolexec.core.actor import Actor
     from woolexec.engine.actors import ActorDoor, ActorInputs
+    from woolexec.engine.engine import Engine
     from woolexec.engine.function_cache import Functions
     from woolexec.futures.call_future import CallFuture
     from woolexec.options import TaskOptions
@@ -40,9 +42,11 @@ class Handle:
         self._key = b""
         self.door: ActorDoor = self.pool.engine.actors()
         self.ended = Latch()  # opens when the actor has ended
+        self.held: list[Any] = []  # what must live until then
         self.is_closed = False
         name = (options.name if options is not None else None) or name_of(cls)
-        self.actor: Actor = self.door.make(name, options, self.ended.open)
+        on_end = partial(_end, self.ended, self.held, self.pool.engine)
+        self.actor: Actor = self.door.make(name, options, on_end)
         self._finalizer = weakref.finalize(self, self.door.close, self.actor, cancel=False)
         self._finalizer.atexit = False
 
@@ -73,6 +77,13 @@ class Handle:
     def wait(self) -> None:
         """Wait until the actor has ended."""
         self.ended.wait()
+
+
+def _end(ended: Latch, held: list[Any], engine: Engine) -> None:
+    """Note that an actor has ended."""
+    ended.open()
+    if held:
+        engine.drop(held)
 
 
 def constructor_call(
@@ -127,6 +138,7 @@ class ActorSubmission(Submission):
         handle, door = self.handle, self.handle.door
         handle.pool.check()
         life = constructor_call(self.functions, self.name, cls, args, kwargs, options)
+        handle.held += held(cls, life.function, (args, kwargs), life.payload) or ()
         life.receiver = handle.actor
         door.line_up(life)
         if life.payload.__class__ is Unbound:

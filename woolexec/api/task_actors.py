@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from woolexec.api.actor import Actor
 from woolexec.api.actor_submission import constructor_call, handles
+from woolexec.api.held import held
 from woolexec.api.nested_submission import OWNER, NestedFuture, NestedHolder, claim, hand_on, submission
 from woolexec.api.submission import Submission
 from woolexec.core.actor import lacks_values
@@ -43,10 +44,12 @@ class _Life:
 
     def __init__(self) -> None:
         self.ended = Latch()  # opens when the actor has ended
+        self.held: list[Any] | None = None  # what must live until then
 
     def deliver(self, call: Any, payload: Any) -> None:
         """Note that it has ended."""
         self.ended.open()
+        self.held = None
 
     deliver_context: ClassVar[Any] = deliver
     deliver_failure: ClassVar[Any] = deliver
@@ -77,8 +80,9 @@ class TaskHandle:
         """Return what makes its calls."""
         return TaskActorSubmission(self._key, self.name, self)
 
-    def begin(self, life: Call) -> None:
-        """Have the object made."""
+    def begin(self, life: Call, held: list[Any] | None) -> None:
+        """Have the object made; hold what must live until it has ended."""
+        self._life.held = held
         life.receiver, life.line = self._life, Line(actor=self._key)
         nested_tasks.submit(life)
         self._number = life.number
@@ -213,11 +217,12 @@ class TaskActorSubmission(Submission):
         """
         assert self.handle is not None
         life = constructor_call(self.functions, self.name, cls, args, kwargs, options)
+        kept = held(cls, life.function, (args, kwargs), life.payload)
         if life.payload.__class__ is Unbound:
             from woolexec.api.inputs import wait_for_values
 
             wait_for_values(life, self._holder())
-        self.handle.begin(life)
+        self.handle.begin(life, kept)
 
     def _holder(self) -> _ActorHolder:
         return _ActorHolder(self._key, None if self.handle is None else self.handle.use)
