@@ -7,7 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
     from types import ModuleType
     from typing import Any
 
@@ -122,14 +122,7 @@ def _is_made_by_hand(name: str, module: Any) -> bool:
     if name in _MAINS or names.get("__spec__") is not None or "__builtins__" not in names:
         return False
     parent = name.rpartition(".")[0]
-    return parent in by_path if parent else not any(_finds(finder, name) for finder in sys.meta_path)
-
-
-def _finds(finder: Any, name: str) -> bool:
-    try:
-        return finder.find_spec(name, None) is not None
-    except Exception:  # a finder is user code
-        return False
+    return parent in by_path if parent else next(_specs(name, None), None) is None
 
 
 def _place_of(name: str, module: Any) -> str | None:
@@ -163,12 +156,21 @@ def _is_found(name: str, place: str, roots: Container[str]) -> bool:
         if package is None or not _is_importable(parent, package, roots):
             return False
         path = getattr(package, "__path__", None)
+    for spec in _specs(name, path):
+        try:
+            found = _place(spec.origin, spec)
+            return found is None or os.path.realpath(found) == os.path.realpath(place)
+        except Exception:  # a finder may return anything
+            continue
+    return False
+
+
+def _specs(name: str, path: Any) -> Iterator[Any]:
+    """Yield what each finder on `sys.meta_path` that finds this module returns, in their order."""
     for finder in sys.meta_path:
         try:
             spec = finder.find_spec(name, path)
-            if spec is not None:
-                found = _place(spec.origin, spec)
-                return found is None or os.path.realpath(found) == os.path.realpath(place)
         except Exception:  # a finder is user code
             continue
-    return False
+        if spec is not None:
+            yield spec
