@@ -80,9 +80,9 @@ class Reports:
     behind, without a lock, because each of these steps is atomic, and each thread takes them in this order::
 
         who tells:     1. sets the latest report   2. has it fetched, unless somebody is on the way
-        who fetches:   1. is no more on the way    2. takes the latest report, if there is one
+        who fetches:   1. is no longer on the way  2. takes the latest report, if there is one
 
-    If the latest report is set too late to be taken, nobody is on the way any more when that is looked at.
+    If the latest report is set too late to be taken, nobody is on the way any more when the thread that tells looks.
 
     :param elsewhere: runs user code in another thread
     """

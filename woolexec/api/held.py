@@ -1,9 +1,9 @@
 """
-What is held until a task has ended: what its pickle refers to may end with an object that the caller drops.
+Which objects are held until a task has ended, because what its pickle refers to may be removed with them.
 
 A proxy of a manager, an object that removes its file or its shared memory when it is collected: a worker gets a name,
-and the object here keeps what has the name.  The standard library holds function and arguments until the outcome is
-there.  Here those are held that may be of this kind; copies of data are not, so that they take no memory twice.
+and the object here keeps what has the name.  The standard library holds function and arguments until there is an
+outcome.  Here only those are held that may be of this kind: data that is copied would take its memory twice.
 """
 
 from __future__ import annotations
@@ -29,24 +29,29 @@ _GLOBAL = b"\x93"
 _MOST = 1000
 """Maximum number of elements of a container that are looked at."""
 
+_REFERENCED = (type, FunctionType, ModuleType)
+"""Classes whose objects have weak references for other reasons than finalizers."""
+
 
 def held(fn: Any, function: Any, values: Any, payload: Any) -> list[Any] | None:
     """
     Return what must live until the call has ended; None if there is nothing.
 
-    :param fn: the function; `function`: it as it is pickled
-    :param values: the arguments; `payload`: they as they are pickled
+    :param fn: the function
+    :param function: its pickled form
+    :param values: the arguments
+    :param payload: their pickled form
     """
     kept: list[Any] = []
     if payload.__class__ is not bytes:  # large, or with futures: what is held must be worth it
-        kept.extend(_with_ends(values))
+        kept.extend(_with_finalizers(values))
     elif _GLOBAL in payload:
         kept.append(values)
     if not _is_bare(fn):
         if function.payload.__class__ is bytes:
             kept.append(fn)
         else:
-            kept.extend(_with_ends(_parts(fn)))
+            kept.extend(_with_finalizers(_parts(fn)))
     return kept or None
 
 
@@ -73,18 +78,14 @@ def _parts(fn: Any) -> Iterator[Any]:
         yield fn.__self__ if isinstance(fn, MethodType | BuiltinFunctionType) else fn
 
 
-def _with_ends(values: Any, depth: int = 2) -> Iterator[Any]:
-    """Yield those of the values, and of the elements of containers among them, whose end may have an effect."""
+def _with_finalizers(values: Any, depth: int = 2) -> Iterator[Any]:
+    """Yield those of the values, and of the elements of containers among them, that may have finalizers."""
     for value in islice(values, _MOST):
         cls = type(value)
         if cls in SAFE or is_array(value) or is_future_class(cls):
             continue
         if cls in (list, tuple, set, frozenset, dict):
             if depth:
-                yield from _with_ends(value.values() if cls is dict else value, depth - 1)
-        elif hasattr(cls, "__del__") or (not issubclass(cls, _SHARED) and getweakrefcount(value)):
+                yield from _with_finalizers(value.values() if cls is dict else value, depth - 1)
+        elif hasattr(cls, "__del__") or (not issubclass(cls, _REFERENCED) and getweakrefcount(value)):
             yield value
-
-
-_SHARED = (type, FunctionType, ModuleType)
-"""Classes of objects that have weak references for reasons of their own."""
