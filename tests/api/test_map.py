@@ -58,7 +58,7 @@ class Engine:
 def mapped(engine, fn, *iterables, chunksize=None, check=lambda: None, **how):
     star = len(iterables) > 1
     function = Function(dumps(fn), "fn")
-    sender = ChunkSender(engine, function, None, b"", 2, check, fixed=chunksize is not None, star=star)
+    sender = ChunkSender(engine, fn, function, None, b"", 2, check, fixed=chunksize is not None, star=star)
     return map_chunks(sender, iterables, chunksize=chunksize, **how)
 
 

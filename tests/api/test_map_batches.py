@@ -54,7 +54,7 @@ def engine():
 def make_sender(engine):
     def make(function=None, *, check=lambda: None, star=False):
         function = function or Function(b"", "fn")
-        return ChunkSender(engine, function, None, b"context", WORKERS, check, fixed=True, star=star)
+        return ChunkSender(engine, len, function, None, b"context", WORKERS, check, fixed=True, star=star)
 
     return make
 

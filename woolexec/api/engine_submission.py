@@ -164,8 +164,10 @@ class EngineSubmission(Submission):
         from woolexec.api.map_batches import ChunkSender  # not before somebody maps
 
         context = context_vars.capture(function.name)
-        sender = ChunkSender(self.engine, function, options, context, self._workers, check, fixed=is_fixed, star=star)
-        sender.fn, sender.shown_in = fn, getattr(self.future(), "shown_in", None)
+        sender = ChunkSender(
+            self.engine, fn, function, options, context, self._workers, check, fixed=is_fixed, star=star
+        )
+        sender.shown_in = getattr(self.future(), "shown_in", None)
         return sender
 
 

@@ -73,9 +73,9 @@ class Unit:
         self._left -= part[0]
         if self._left <= 0:
             self.chunk = None  # breaks a reference cycle and frees the items
-            held, self.held = self.held, None
-            if held is not None:
-                self._board.drop(held)
+            kept, self.held = self.held, None
+            if kept is not None:
+                self._board.drop(kept)
         self._board.note(self, first, part[0])
 
 
@@ -106,11 +106,16 @@ class Board:
 
 
 class ChunkSender:
-    """Sends items of a map as chunks, which the engine splits."""
+    """
+    Sends items of a map as chunks, which the engine splits.
+
+    :param function: the pickled form of `fn`
+    """
 
     def __init__(
         self,
         engine: Engine,
+        fn: Callable[..., Any],
         function: Function,
         options: TaskOptions | None,
         context: bytes,
@@ -122,6 +127,7 @@ class ChunkSender:
     ) -> None:
         self._check = check
         self._engine = engine
+        self._fn = fn
         self._function = function
         self._options = options
         self._context = context
@@ -132,9 +138,6 @@ class ChunkSender:
 
     shown_in: Any = None
     """Where what the items print is shown: see `woolexec.api.output`."""
-
-    fn: Any = len
-    """The function itself, before it was pickled."""
 
     @property
     def ahead(self) -> int:
@@ -180,7 +183,7 @@ class ChunkSender:
             return self._send_each(board, items, index)
         self.size = len(payload)
         unit = Unit(board, len(items), index)
-        unit.held = held(self.fn, self._function, items, payload)
+        unit.held = held(self._fn, self._function, items, payload)
         if unit.held is not None:
             board.drop = self._engine.drop
         unit.chunk = Chunk(
