@@ -332,7 +332,7 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     return error
 
 
-def _close_if_done(link: Any) -> None:
+def _close_if_done(link: Link) -> None:
     """Close a link to a draining peer over which nothing is to come."""
     busy = any(place.outstanding or place.recalling for place in (link, link.lane_place))
     if link._leaving and not (busy or link.values.is_fetching(link)):

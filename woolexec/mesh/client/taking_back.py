@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from woolexec.core.call import SENT, UNCERTAIN
 from woolexec.wire.frames import Cancel, Recalled
@@ -40,7 +40,7 @@ class TakingBack:
 
     __slots__ = ("_asked_at", "_burst_until", "_links", "_look", "_paused")
 
-    def __init__(self, links: Links, look: Callable[[Remote], object]) -> None:
+    def __init__(self, links: Links, look: Callable[[Any], object]) -> None:
         self._links, self._look = links, look
         self._asked_at = self._burst_until = 0.0  # when a call was last taken back, and until when the next is a burst
         self._paused: set[RemotePlace] = set()  # a pause counts as one of the place's `recalling`
