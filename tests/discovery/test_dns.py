@@ -71,6 +71,12 @@ def test_resolver_that_fails_at_first_says_so(monkeypatch):
         asyncio.run(anext(Dns("pods").watch()))
 
 
+@pytest.mark.parametrize("name", ["a..b", "x" * 70])
+def test_name_that_no_host_can_have_is_a_lookup_that_failed(name):
+    with pytest.raises(DiscoveryError, match=f"lookup of {name} failed: "):
+        asyncio.run(anext(Dns(name).watch()))
+
+
 def test_services_take_dnspython(monkeypatch):
     monkeypatch.setitem(sys.modules, "dns", None)
     with pytest.raises(DiscoveryError, match=r"woolexec\[dns\]"):

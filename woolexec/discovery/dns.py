@@ -62,6 +62,8 @@ class Dns(Discovery):
             if exc.errno in _NOBODY:
                 return []
             raise DiscoveryError(f"DNS lookup of {self.name} failed: {exc.strerror}") from exc
+        except UnicodeError as exc:  # it is not the name of a host
+            raise DiscoveryError(f"DNS lookup of {self.name} failed: {exc}") from exc
         return list(dict.fromkeys(with_port(address[0], address[1]) for *_, address in found))
 
     async def _services(self) -> list[str]:

@@ -56,9 +56,10 @@ def test_doctor_says_that_nobody_listens(capsys):
     assert "is `woolexec serve` running" in out
 
 
-def test_doctor_says_that_a_name_does_not_exist(capsys):
-    assert cli.main(["doctor", "no-such-host.invalid:1"]) == 1
-    assert "is 'no-such-host.invalid' spelt correctly" in capsys.readouterr().out
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
+def test_doctor_says_that_a_name_does_not_exist(capsys, host):
+    assert cli.main(["doctor", f"{host}:1"]) == 1
+    assert f"is {host!r} spelt correctly" in capsys.readouterr().out
 
 
 def test_doctor_says_that_the_token_is_another(peer, tmp_path, capsys, monkeypatch):

@@ -37,6 +37,11 @@ def test_host_name_that_does_not_exist_is_named():
     assert "cannot look up the host name 'no-such-host.invalid'" in why_not_bound("no-such-host.invalid:7437")
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_name_that_no_host_can_have_is_named(host):
+    assert f"cannot look up the host name '{host}'" in why_not_bound(f"{host}:0")
+
+
 def test_port_that_is_not_for_this_user_is_said(monkeypatch):
     def bind(_self, _address):
         raise PermissionError(13, "Permission denied")

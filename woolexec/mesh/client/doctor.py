@@ -146,7 +146,7 @@ class _Steps:
             return
         try:
             found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # or it is not the name of a host
             advice = f"is {self._host!r} spelt correctly? Check it with: getent hosts {self._host}"
             yield Step("name", works=False, found=str(exc), advice=advice)
             return

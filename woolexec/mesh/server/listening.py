@@ -38,8 +38,8 @@ def why_not_bound(address: str) -> str | None:
             with socket.socket(family, kind, proto) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(sockaddr)
-    except socket.gaierror as exc:
-        return f"cannot look up the host name {host!r} ({exc.strerror})"
+    except (socket.gaierror, UnicodeError) as exc:  # or it is not the name of a host
+        return f"cannot look up the host name {host!r} ({getattr(exc, 'strerror', None) or exc})"
     except OSError as exc:
         reasons = {
             errno.EADDRINUSE: "the address is in use: is another peer there? Port 0 selects any free port",
