@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from subprocess import PIPE, Popen
+
 import pytest
 
 from woolexec import Credentials, PeerPoolExecutor
@@ -17,6 +21,19 @@ def test_child_is_a_peer_until_it_is_ended(monkeypatch):
         assert not child.has_ended
     child.end()
     assert child.has_ended
+
+
+def test_child_that_has_ended_before_it_read_its_token_is_an_error(monkeypatch):
+    def ended(*args, **kwargs):
+        process = Popen([sys.executable, "-c", ""], stdin=PIPE, stdout=PIPE)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", ended)
+    child = ChildPeer(Credentials.with_new_token().token, 1)
+    with pytest.raises(PeerStartError, match="exit code"):
+        child.addresses()
+    child.end()
 
 
 def test_child_that_does_not_serve_is_an_error():

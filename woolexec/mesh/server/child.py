@@ -68,7 +68,8 @@ class ChildPeer:
         """End it, and wait for that."""
         with self._process as process:
             assert process.stdin is not None
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it had ended before it read the token
+                process.stdin.close()
             try:
                 process.wait(_ENDING)
             except subprocess.TimeoutExpired:  # to leave the block would wait without limit
