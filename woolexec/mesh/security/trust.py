@@ -164,12 +164,11 @@ class Trust:
             text = f"its certificate is not that of {' or '.join(roles)}: it has the DNS names {names or 'none'}"
             raise final(PeerRefusedError(text))
         authorities = self._authorities or {}
-        keys = [key for key, each in authorities.items() if certificate.may_be_from(each)]
-        # An intermediate authority has issued it, or names are encoded in several ways: any of ours may be behind it.
-        between = [certificate, *chain]
-        ours = [each for each in authorities.values() if any(one.may_be_from(each) for one in between)]
-        serials = frozenset(each.serial for each in (*between, *ours))
-        accepted = Accepted(certificate, frozenset(keys or authorities), serials)
+        # If there are none, it is from an intermediate authority, or names are encoded in several ways: it may be any.
+        keys = [key for key, each in authorities.items() if certificate.may_be_from(each)] or authorities
+        shown = [certificate, *chain]
+        ours = [each for each in authorities.values() if any(one.may_be_from(each) for one in shown)]
+        accepted = Accepted(certificate, frozenset(keys), frozenset(each.serial for each in (*shown, *ours)))
         if (reason := self.why_not(accepted)) is not None:
             raise final(PeerRefusedError(reason))
         return accepted
