@@ -101,9 +101,8 @@ class Outbox:
         self._frames: list[bytes] = []
         self.written = 0  # bytes, since it was made
         self._queued = self._in_flight = 0  # bytes in `_frames`, and in the batch that is being written
-        self._behind: dict[
-            Hashable, deque[bytes | _Parts]
-        ] = {}  # by call or line: its large payloads, and the frames after them
+        # By call or line: its large payloads, and the frames after them.
+        self._behind: dict[Hashable, deque[bytes | _Parts]] = {}
         self._pieces: deque[memoryview] = deque()  # the other pieces of a batch of which one has been written
         self._write: Callable[[bytes], Coroutine[Any, Any, Any]] | None = None
         self._writing: Coroutine[Any, Any, Any] | None = None
