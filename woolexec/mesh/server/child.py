@@ -40,7 +40,8 @@ class ChildPeer:
         ]
         command += [f"--workers={workers}", "--log-level=warning"]
         command += [f"--resource={name}={amount:g}" for name, amount in (resources or {}).items()]
-        env = {name: value for name, value in os.environ.items() if not name.startswith(tuple(without))}
+        prefixes = tuple(without)
+        env = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, as `addresses` says
