@@ -136,7 +136,7 @@ class Session(Target):
             self.tenant = Tenant(host, None)
         self.cases += 1
         served = Served(self.tenant.engine, "fuzz", 1000, places, code_store=self.tenant.code_store)
-        served.inspections = Inspections(self.tenant.engine, served.outbox, None, self.peer._acceptor._reports)
+        served.inspections = Inspections(self.tenant.engine, served.outbox, None)
         try:
             async with asyncio.timeout(PATIENCE / 2):
                 await served.run(Messages(messages))

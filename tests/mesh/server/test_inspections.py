@@ -5,6 +5,7 @@ from woolexec.core.task_stack import TaskStack
 from woolexec.mesh.server import inspections
 from woolexec.mesh.server.acceptor import is_of_user
 from woolexec.mesh.server.inspections import NOT_ALLOWED, Inspections
+from woolexec.mesh.server.status import StatusReports
 from woolexec.wire.frames import Inspect
 
 
@@ -31,7 +32,8 @@ def make(monkeypatch):
 
     def make(everybody=None):
         engine, outbox = Engine(), Outbox()
-        return Inspections(engine, outbox, everybody, None).handlers[Inspect], engine, outbox, clock
+        reports = everybody and StatusReports(everybody, None)
+        return Inspections(engine, outbox, reports).handlers[Inspect], engine, outbox, clock
 
     return make
 

@@ -54,9 +54,9 @@ def test_operators_are_told_of_all_clients(make):
 
 def test_clients_that_are_no_operators_are_told_nothing(make):
     engine = Engine()
-    reports, run, _ = make(engine)
+    _, run, _ = make(engine)
     outbox = Outbox()
-    Inspections(engine, outbox, None, reports).handlers[Status](Status(request=5))
+    Inspections(engine, outbox, None).handlers[Status](Status(request=5))
     run()
     (answer,) = outbox
     assert (answer.refused, answer.statistics, answer.client) == (NOT_ALLOWED, (), ())

@@ -177,16 +177,17 @@ class Acceptor:
         found = [each for each in self.served if fingerprint in ("", each.identity.fingerprint)]
         return list({served.engine: (served.engine, served.client) for served in found}.values())
 
-    def _shown_to(self, identity: Identity, *, is_operator: bool) -> tuple[Any, StatusReports]:
-        """Return what returns the engines that a client may look at, None if there are none, and who tells it."""
+    def _reports_for(self, identity: Identity, *, is_operator: bool) -> StatusReports | None:
+        """Return what answers for all clients whose tasks this one may see; None if it may see its own alone."""
+        if is_operator:
+            return self._reports
+        if identity.accepted is None or CLIENT.encode() not in identity.accepted.certificate.dns_names:
+            return None
         mine = identity.fingerprint
-        if is_operator or identity.accepted is None or CLIENT.encode() not in identity.accepted.certificate.dns_names:
-            return self.everybody if is_operator else None, self._reports
-        everybody = partial(self.everybody, mine)
         reports = self._reports_of.get(mine)
         if reports is None:
-            reports = self._reports_of[mine] = StatusReports(everybody, self._tell)
-        return everybody, reports
+            reports = self._reports_of[mine] = StatusReports(partial(self.everybody, mine), self._tell)
+        return reports
 
     def _enter(
         self, hello: Hello, accepted: Accepted | None, task: asyncio.Task[Any], *, is_operator: bool
@@ -213,8 +214,8 @@ class Acceptor:
             packing=Packing(self._compression, hello.compression),
         )
         served.identity, served.upward.hops = identity, hello.hops
-        shown = (None, self._reports) if hello.hops else self._shown_to(identity, is_operator=is_operator)
-        served.inspections = Inspections(tenant.engine, served.outbox, *shown)
+        reports = None if hello.hops else self._reports_for(identity, is_operator=is_operator)
+        served.inspections = Inspections(tenant.engine, served.outbox, reports)
         return tenant, served
 
     @property

@@ -46,19 +46,11 @@ class Inspections:
     Answers the questions of one client; in the engine's thread.
 
     :param engine: that of the client
-    :param everybody: returns the engines of all clients, with whose they are; None: the client is no operator
-    :param reports: answers operators
+    :param reports: answers for all clients whose tasks this one may see; None: it may see its own alone
     """
 
-    def __init__(
-        self,
-        engine: Hosted,
-        outbox: Outbox,
-        everybody: Callable[[], Sequence[tuple[Hosted, str]]] | None,
-        reports: StatusReports,
-    ) -> None:
-        self._reports = reports
-        self._engine, self._outbox, self._everybody = engine, outbox, everybody
+    def __init__(self, engine: Hosted, outbox: Outbox, reports: StatusReports | None) -> None:
+        self._engine, self._outbox, self._reports = engine, outbox, reports
         self._waiting: list[int] = []
         self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
         self.is_of_operator = False
@@ -71,21 +63,21 @@ class Inspections:
 
     def _status(self, frame: Status) -> None:
         self.is_of_operator = True
-        if self._everybody is None:
+        if self._reports is None:
             self._outbox.put(encode(Stated(request=frame.request, refused=NOT_ALLOWED)))
         else:
             self._reports.ask(self._engine, self._outbox, frame)
 
     def _cancel(self, frame: CancelTask) -> None:
         self.is_of_operator = True
-        if self._everybody is None:
+        if self._reports is None:
             self._outbox.put(encode(TaskCancelled(request=frame.request, refused=NOT_ALLOWED)))
         else:
             self._reports.cancel(self._engine, self._outbox, frame)
 
     def _inspect(self, frame: Inspect) -> None:
         self.is_of_operator = self.is_of_operator or frame.all
-        if frame.all and self._everybody is None:
+        if frame.all and self._reports is None:
             answer = frame_of((), frame.request)
             answer.refused = NOT_ALLOWED
             self._outbox.put(encode(answer))
@@ -103,8 +95,8 @@ class Inspections:
         seconds = max(frame.seconds, 0.01) if frame.seconds < LONGEST else LONGEST  # also if it is NaN
         engines = [(self._engine, "")]
         if frame.all:
-            assert self._everybody is not None
-            engines = list(self._everybody())
+            assert self._reports is not None
+            engines = list(self._reports.everybody())
         inspect(engines, seconds, frame.request, lambda found: self._answer(is_all=frame.all, found=found))
 
     def _answer(self, *, is_all: bool, found: list[TaskStack]) -> None:

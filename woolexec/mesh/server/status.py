@@ -53,7 +53,7 @@ class StatusReports:
     def __init__(
         self, everybody: Callable[[], Sequence[tuple[Hosted, str]]], tell: Callable[[Callable[[], object]], None]
     ) -> None:
-        self._everybody, self._tell = everybody, tell
+        self.everybody, self._tell = everybody, tell
         self._waiting: list[tuple[Hosted, Outbox, int]] = []
         self._ends = 0  # the number of tasks that are to be ended
         self._made = Stated()
@@ -74,7 +74,7 @@ class StatusReports:
 
     def _cancel(self, engine: Hosted, outbox: Outbox, frame: CancelTask) -> None:
         self._ends -= 1
-        everybody = self._everybody()
+        everybody = self.everybody()
         done = False
         for each, client in everybody:
             if each.links.end_task(frame.task, frame.pid):
@@ -88,7 +88,7 @@ class StatusReports:
     def _answer(self) -> None:
         began = monotonic()
         if began >= self._until:
-            self._made = _frame_of([(engine.links.statistics(), client) for engine, client in self._everybody()])
+            self._made = _frame_of([(engine.links.statistics(), client) for engine, client in self.everybody()])
             ended = monotonic()
             self._until = ended + max(_PAUSE, (ended - began) / _SHARE)
         waiting, self._waiting = self._waiting, []
