@@ -74,15 +74,12 @@ class StatusReports:
 
     def _cancel(self, engine: Hosted, outbox: Outbox, frame: CancelTask) -> None:
         self._ends -= 1
-        everybody = self.everybody()
-        done = False
-        for each, client in everybody:
-            if each.links.end_task(frame.task, frame.pid):
-                done, about = True, (frame.task, frame.pid, printable(client, 200))
-                operator = next((printable(name, 200) for other, name in everybody if other is engine), "an operator")
-                _log.info("%s has ended task %d in worker %d, of %s", operator, *about)
-                break
-        outbox.put(encode(TaskCancelled(request=frame.request, done=done)))
+        clients = dict(self.everybody())
+        of = next((client for each, client in clients.items() if each.links.end_task(frame.task, frame.pid)), None)
+        if of is not None:
+            operator, client = printable(clients.get(engine, "an operator"), 200), printable(of, 200)
+            _log.info("%s has ended task %d in worker %d, of %s", operator, frame.task, frame.pid, client)
+        outbox.put(encode(TaskCancelled(request=frame.request, done=of is not None)))
         engine.wake()
 
     def _answer(self) -> None:
