@@ -300,17 +300,18 @@ class Peer:
 
     async def _serve(self, bound: Future[str]) -> None:
         """Serve until cancelled."""
-        grpc, few = load_grpc(quiet=self._is_quiet), self._health_bind is not None
-        # Half of the descriptors, for all ports: the others are for payloads and workers.
-        make = partial(make_server, grpc, [*OPTIONS, *AGAINST_STRANGERS, at_most(3 / 8 if few else 1 / 2)])
-        make_health = partial(make_server, grpc, [*OPTIONS, *AGAINST_STRANGERS, at_most(1 / 8)])
+        grpc, options = load_grpc(quiet=self._is_quiet), [*OPTIONS, *AGAINST_STRANGERS]
+        # Half of the descriptors, for both ports together: the others are for payloads and workers.
+        share = 1 / 2 if self._health_bind is None else 3 / 8
+        make = partial(make_server, grpc, [*options, at_most(share)])
         health = self._health.services()
         listeners = []
         try:
             services = {**self._acceptor.services(), **health}
             listeners.append(Listener(self._bind, make, services, self._shown, self._log))
             if self._health_bind is not None:
-                listeners.append(Listener(self._health_bind, make_health, health, None, self._log))
+                make = partial(make_server, grpc, [*options, at_most(1 / 2 - share)])
+                listeners.append(Listener(self._health_bind, make, health, None, self._log))
             for each in listeners:
                 await each.start()
         except (RuntimeError, CredentialsError) as exc:
