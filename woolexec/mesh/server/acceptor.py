@@ -248,7 +248,7 @@ class Acceptor:
         self.is_open = False
         self.tenants.close()
         for served, task in self.served.items():
-            if served.inspections.is_of_operator:  # it may stay without end, and has nothing to finish
+            if served.inspections.only_looks:  # it may stay without end, and has nothing to finish
                 served.refuse(task, DRAINING)
             else:
                 served.say_goodbye()

@@ -53,8 +53,8 @@ class Inspections:
         self._engine, self._outbox, self._reports = engine, outbox, reports
         self._waiting: list[int] = []
         self._last: tuple[float, bool, list[TaskStack]] = 0.0, False, []
-        self.is_of_operator = False
-        """It was asked about the tasks of all clients, as no pool does: somebody looks, and nobody waits for tasks."""
+        self.only_looks = False
+        """It was asked about the tasks of other clients, as no pool does: nobody waits for tasks of this client."""
 
     @property
     def handlers(self) -> dict[type[Message], Callable[..., Any]]:
@@ -62,21 +62,21 @@ class Inspections:
         return {Inspect: self._inspect, Status: self._status, CancelTask: self._cancel}
 
     def _status(self, frame: Status) -> None:
-        self.is_of_operator = True
+        self.only_looks = True
         if self._reports is None:
             self._outbox.put(encode(Stated(request=frame.request, refused=NOT_ALLOWED)))
         else:
             self._reports.ask(self._engine, self._outbox, frame)
 
     def _cancel(self, frame: CancelTask) -> None:
-        self.is_of_operator = True
+        self.only_looks = True
         if self._reports is None:
             self._outbox.put(encode(TaskCancelled(request=frame.request, refused=NOT_ALLOWED)))
         else:
             self._reports.cancel(self._engine, self._outbox, frame)
 
     def _inspect(self, frame: Inspect) -> None:
-        self.is_of_operator = self.is_of_operator or frame.all
+        self.only_looks |= frame.all
         if frame.all and self._reports is None:
             answer = frame_of((), frame.request)
             answer.refused = NOT_ALLOWED

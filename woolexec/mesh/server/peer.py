@@ -183,7 +183,7 @@ class Peer:
     @property
     def clients(self) -> int:
         """The number of clients that are linked now, without those that only look."""
-        return sum(not each.inspections.is_of_operator for each in tuple(self._acceptor.served))
+        return sum(not each.inspections.only_looks for each in tuple(self._acceptor.served))
 
     @property
     def ended(self) -> bool:
