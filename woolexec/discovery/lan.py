@@ -168,7 +168,7 @@ class _Seen:
         self._random = random.Random()  # noqa: S311  # does not disturb the program's random numbers
 
     def changed(self, *, name: str, state_change: Any, **_: Any) -> None:
-        """Handle a change of one service; zeroconf calls this in the event loop, and ends its work if it raises."""
+        """Handle a change of one service; zeroconf calls this in the event loop, and stops if it raises."""
         self._forget(name)
         if state_change.name == "Removed":
             self._note(name, None)
@@ -233,7 +233,7 @@ class _Seen:
 
 
 def _info_of(name: str) -> AsyncServiceInfo | None:
-    """Return what can be asked about a service; None if nobody may call a service so."""
+    """Return what the details of a service are asked with; None if no service may have this name."""
     from zeroconf import BadTypeInNameException
     from zeroconf.asyncio import AsyncServiceInfo
 

@@ -56,7 +56,7 @@ _RATE = 200.0
 """Failed tries that begin again in a second, on average, while there is a link or nobody waits for one."""
 
 _LOGGED, _PERIOD = 20, 60.0
-"""Maximum number of peers that the log names as not reached, and the seconds for which that holds."""
+"""Maximum number of unreachable peers that are logged by name, and the seconds in which that many are."""
 
 _LOOK = 0.25
 """How often to check whether somebody waits for a peer now, in seconds."""
