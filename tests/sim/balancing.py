@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from tests.core.parts import Page
+from tests.sim.simulation import Door, Events, Times
 from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.core.candidate import Candidate
@@ -82,7 +83,7 @@ class Scenario:
 
 
 @dataclass
-class Outcome:
+class Outcome(Times):
     """What came of it."""
 
     times: list = field(default_factory=list)  # from submit to outcome, of each task
@@ -93,14 +94,6 @@ class Outcome:
     bytes_sent: int = 0
     refused: int = 0
 
-    def percentile(self, part):
-        times = sorted(self.times)
-        return times[min(len(times) - 1, int(part * len(times)))]
-
-    @property
-    def mean(self):
-        return sum(self.times) / len(self.times)
-
 
 class Receiver:
     """Whoever waits for a job."""
@@ -109,7 +102,6 @@ class Receiver:
         self.world, self.job = world, job
         self.left = len(job.seconds)
         self.runs = Counter()
-        self.lost = 0
 
     def seconds_of(self, call):
         return sum(self.job.seconds[call.first : call.first + (call.count or 1)])
@@ -127,23 +119,18 @@ class Receiver:
         raise AssertionError(f"{self.job} failed: {error}")
 
 
-class World:
+class World(Events):
     """The clock, and what happens when."""
 
     def __init__(self, scenario):
+        super().__init__(1000.0)
         self.scenario = scenario
         self.random = Random(scenario.seed)
-        self.now = 1000.0
         self.outcome = Outcome()
-        self._events = []
-        self._order = itertools.count()
         self._last = defaultdict(float)
         self.peers = [Peer(self, number, host) for number, host in enumerate(scenario.hosts)]
         self.clients = [Client(self, number) for number in range(scenario.clients)]
         self.left = sum(len(job.seconds) for job in scenario.jobs)
-
-    def after(self, seconds, piece, *args):
-        heappush(self._events, (self.now + seconds, next(self._order), piece, args))
 
     def send(self, way, latency, size, kind, piece, *args):
         """Send a message; `way` is the direction of one stream."""
@@ -167,8 +154,7 @@ class World:
         for _ in range(limit):
             if len(self.outcome.times) == self.left:
                 break
-            self.now, _, piece, args = heappop(self._events)
-            piece(*args)
+            self.step()
         else:
             raise AssertionError("it does not end")
         self.outcome.end -= began
@@ -357,12 +343,12 @@ class Client:
             self.act()
 
 
-class Peer:
+class Peer(Door):
     """One peer: its door, its queue, its workers."""
 
     def __init__(self, world, number, host):
         self.world, self.number, self.host = world, number, host
-        self.alive, self.looking, self.telling = True, False, False
+        self.alive, self.looking = True, False
         self.admission = Admission(host.width, Offer(host.tags))
         self.averages = {}
         self.queue = []  # of (client, number, call, weight)
@@ -432,20 +418,8 @@ class Peer:
         self.tell(client, 20, "recalled", client.recalled, [entry[1] for entry in given][::-1])
         self.tell_free()
 
-    def tell_free(self):
-        client = self.admission.next()
-        if client is not None:
-            self.tell(client, 20, "room", client.loaded, self.admission.free, [])
-        self.tell_soon()
-
-    def tell_soon(self):
-        if self.admission.has_waiting and self.admission.free and not self.telling:
-            self.telling = True
-            self.world.after(0.01, self.tell_again)
-
-    def tell_again(self):
-        self.telling = False
-        self.tell_free()
+    def tell_room(self, client):
+        self.tell(client, 20, "room", client.loaded, self.admission.free, [])
 
     def die(self):
         self.alive = False

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
 
+from tests.sim.simulation import Door, Events, Times
 from woolexec.core.admission import Admission
 from woolexec.core.call import Call, Function
 from woolexec.core.candidate import Candidate
@@ -23,7 +24,6 @@ from woolexec.core.remote_place import RemotePlace
 from woolexec.core.window import HORIZON
 
 LATENCY = 0.0005
-TELL = 0.01
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,13 @@ class Scenario:
 
 
 @dataclass
-class Outcome:
+class Outcome(Times):
     """What came of it."""
 
     times: list = field(default_factory=list)  # from submit to outcome, of each task
     by_client: dict = field(default_factory=dict)
     messages: Counter = field(default_factory=Counter)
     moved: int = 0  # values that were sent
-
-    def percentile(self, part):
-        times = sorted(self.times)
-        return times[min(len(times) - 1, int(part * len(times)))]
-
-    @property
-    def mean(self):
-        return sum(self.times) / len(self.times)
 
     @property
     def unfairness(self):
@@ -75,23 +67,18 @@ class Outcome:
         return sum(self.messages.values()) / len(self.times)
 
 
-class World:
+class World(Events):
     """The clock, and what happens when."""
 
     def __init__(self, scenario, make_policy=IdleFirst):
+        super().__init__()
         self.scenario = scenario
         self.random = Random(scenario.seed)
-        self.now = 0.0
         self.outcome = Outcome()
-        self._events = []
-        self._order = itertools.count()
         self._last = defaultdict(float)
         count = scenario.workers // scenario.width
         self.peers = [Peer(self, number, scenario.width) for number in range(count)]
         self.clients = [Client(self, number, make_policy) for number in range(scenario.clients)]
-
-    def after(self, seconds, piece, *args):
-        heappush(self._events, (self.now + seconds, next(self._order), piece, args))
 
     def send(self, kind, piece, *args):
         self.outcome.messages[kind] += 1
@@ -102,12 +89,11 @@ class World:
 
     def run(self, work=None):
         for at, client, seconds in work or arrivals(self.scenario):
-            heappush(self._events, (at, next(self._order), self.clients[client].submit, (seconds,)))
+            self.at(at, self.clients[client].submit, seconds)
         if self.scenario.deaths:
             self.after(0.0, self.kill_some)
         while len(self.outcome.times) < self.scenario.tasks:
-            self.now, _, piece, args = heappop(self._events)
-            piece(*args)
+            self.step()
         return self.outcome
 
     def kill_some(self):
@@ -277,12 +263,12 @@ class Client:
             self.act()
 
 
-class Peer:
+class Peer(Door):
     """One peer: its door, its queue, its workers."""
 
     def __init__(self, world, number, width):
         self.world, self.number, self.width = world, number, width
-        self.alive, self.telling, self.life = True, False, 0
+        self.alive, self.life = True, 0
         self.admission = Admission(width, Offer())
         self.idle = paces(world.scenario)[number * width : (number + 1) * width]
         self.whole = list(self.idle)
@@ -312,22 +298,10 @@ class Peer:
         self.admission.done(client, weight)
         self.world.send("return", client.returned, self, number, seconds)
         self.run()
-        self.tell()
+        self.tell_free()
 
-    def tell(self):
-        client = self.admission.next()
-        if client is not None:
-            self.world.send("room", client.loaded, self, self.admission.free, [])
-        self.tell_soon()
-
-    def tell_soon(self):
-        if self.admission.has_waiting and self.admission.free and not self.telling:
-            self.telling = True
-            self.world.after(TELL, self.tell_again)
-
-    def tell_again(self):
-        self.telling = False
-        self.tell()
+    def tell_room(self, client):
+        self.world.send("room", client.loaded, self, self.admission.free, [])
 
     def die(self):
         self.alive = False
