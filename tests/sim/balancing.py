@@ -79,7 +79,7 @@ class Scenario:
     clients: int = 1
     bandwidth: float = 100e6  # bytes a second
     seed: int = 1
-    averages: bool = False  # peers tell the moving averages of their functions instead of run times
+    averages: bool = True  # peers tell the moving averages of their functions, as ours do, instead of run times
 
 
 @dataclass

@@ -55,7 +55,7 @@ def over_a_map(seed):
 SCENARIOS = {
     "one after the other": lambda seed: Scenario(steady(seed, 0.6)),
     "one after the other, more": lambda seed: Scenario(steady(seed, 0.8)),
-    "averages": lambda seed: Scenario(steady(seed, 0.6), averages=True),
+    "single run times": lambda seed: Scenario(steady(seed, 0.6), averages=False),
     "burst": lambda seed: Scenario(burst(seed)),
     "here and at peers": lambda seed: Scenario(burst(seed), local=2),
     "only here": lambda seed: Scenario(burst(seed), hosts=(), local=4),
