@@ -4,11 +4,13 @@ import asyncio
 import os
 import threading
 from concurrent.futures import CancelledError
+from signal import SIGTERM
 
 import pytest
 
 from tests.faults.tasks import SOON, eventually
 from woolexec import PeerPoolExecutor, current_executor
+from woolexec.engine.task_end import end_task
 
 
 def wait_for(path):
@@ -85,3 +87,12 @@ def test_a_task_of_a_task_is_cancelled(pool, go):
     future = pool.submit(pass_on, go)
     end(pool, "wait_for", go)
     assert future.result()
+
+
+def test_a_task_is_ended_before_the_fork_server_has_reported_the_process_of_its_worker(engine):
+    call, worker, far = engine.running()
+    far.page.set_pid(4711)
+    assert worker.pid is None
+    assert end_task(engine.rounds, call.number, 4711)
+    assert call.receiver.outcomes == [None]
+    assert engine.killed == [(worker.id, SIGTERM)]

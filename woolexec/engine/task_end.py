@@ -20,7 +20,7 @@ def end_task(rounds: Rounds, number: int, pid: int) -> bool:
     """
     rounds.dispatcher.take_inbox()
     rounds.dispatcher.revoke_permits()  # a call that was sent under one is not known before
-    for worker in [each for each in rounds.supervisor.workers.values() if each.pid == pid]:
+    for worker in [each for each in rounds.supervisor.workers.values() if each.known_pid == pid]:
         for call, _ in running(worker, 0.0):
             receiver = call.receiver
             if call.number == number and not isinstance(receiver, Nobody):  # that of one that has been cancelled
