@@ -65,6 +65,16 @@ def said(text, task=1, name="task", stream=STDOUT, host="elsewhere", lost=0):
     return Output(stream=stream, text=text, lost=lost, task=task, name=name, host=host, pid=4711)
 
 
+def check_that_an_outcome_waits_for_its_lines(loop, output):
+    printing, receiver = (one := call()), one.receiver
+    output.show(said(b"line\n"), printing)
+    printing.receiver.deliver(printing, "value")
+    assert receiver.got == []
+    loop.write()
+    loop.run()
+    assert receiver.got == ["value"]
+
+
 def lines_of(capsys):
     return capsys.readouterr().out.splitlines()
 
@@ -77,13 +87,7 @@ def test_lines_are_written_to_the_streams_of_that_moment(loop, output, capsys):
 
 
 def test_outcome_waits_until_what_its_call_has_printed_is_written(loop, output, capsys):
-    printing, receiver = (one := call()), one.receiver
-    output.show(said(b"line\n"), printing)
-    printing.receiver.deliver(printing, "value")
-    assert receiver.got == []
-    loop.write()
-    loop.run()
-    assert receiver.got == ["value"]
+    check_that_an_outcome_waits_for_its_lines(loop, output)
     assert capsys.readouterr().out == "line\n"
 
 
@@ -209,13 +213,7 @@ def test_outcome_waits_for_its_lines_after_a_flood_was_told_of(loop, output, cap
     loop.write()
     loop.pass_time(PATIENCE)
     loop.write()
-    printing, receiver = (one := call()), one.receiver
-    output.show(said(b"line\n"), printing)
-    printing.receiver.deliver(printing, "value")
-    assert receiver.got == []
-    loop.write()
-    loop.run()
-    assert receiver.got == ["value"]
+    check_that_an_outcome_waits_for_its_lines(loop, output)
 
 
 class Broken(io.StringIO):
