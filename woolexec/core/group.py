@@ -178,11 +178,8 @@ class Group:
 
     def recalled(self, place: Place, numbers: Iterable[int]) -> None:
         """Note that the place has read a mark; queue again the uncertain calls that it did not start (`numbers`)."""
-        for number in numbers:
-            call = place.outstanding.get(number)
-            if call is not None:
-                call.recalls += 1
-                self._requeue(place, call)
+        for call in self.withdraw(place, numbers):
+            call.recalls += 1
         place.recalling = max(0, place.recalling - 1)
         if place.recalling:
             return
@@ -191,12 +188,15 @@ class Group:
             if call.state == UNCERTAIN:
                 call.move("start")
 
-    def withdraw(self, place: Place, numbers: Iterable[int]) -> None:
-        """Queue again those of these calls that are outstanding at the place, which has not started them."""
+    def withdraw(self, place: Place, numbers: Iterable[int]) -> list[Call]:
+        """Queue again, and return, those of these calls that are outstanding at a place, which has not started them."""
+        withdrawn = []
         for number in numbers:
             call = place.outstanding.get(number)
             if call is not None:
                 self._requeue(place, call)
+                withdrawn.append(call)
+        return withdrawn
 
     def is_running(self, place: Place, call: Call) -> bool:
         """
