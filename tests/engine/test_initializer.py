@@ -18,7 +18,7 @@ class Worker:
     """A worker that has been forked."""
 
     def __init__(self):
-        self.id, self.pid = 1, 4711
+        self.id, self.pid, self.known_pid = 1, None, 4711
         self.page, self.lane_place = Page(), Page()
         self.stopping = False
         self.ready = self.lane_place.ready = True

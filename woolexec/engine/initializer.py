@@ -52,7 +52,7 @@ class Initializer:
 
     def _check(self, worker: Worker) -> None:
         if self._supervisor.workers.get(worker.id) is worker and worker.page.since == 0.0:
-            text = f"the initializer ran longer than {self._timeout:g} s in worker {worker.pid}"
+            text = f"the initializer ran longer than {self._timeout:g} s in worker {worker.known_pid}"
             self._supervisor.give_up(errors.InitializerError(text))  # before its worker is reaped
             self._supervisor.kill(worker, SIGKILL)
 
@@ -71,10 +71,10 @@ class Initializer:
     def _decode(self, worker: Worker, payload: bytes) -> None:
         try:
             exc = load_failure(payload)
-            text = f"the initializer raised {type(exc).__name__} in worker {worker.pid}: {exc}"
+            text = f"the initializer raised {type(exc).__name__} in worker {worker.known_pid}: {exc}"
         except BaseException as error:  # unpickling runs user code
             exc = error
-            text = f"the initializer raised in worker {worker.pid}"
+            text = f"the initializer raised in worker {worker.known_pid}"
         failure = errors.InitializerError(text)
         failure.__cause__ = exc
         self._loop.tell(partial(self._supervisor.give_up, failure))
