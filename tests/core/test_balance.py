@@ -325,3 +325,22 @@ def test_work_here_goes_to_a_peer_only_if_it_is_worth_the_way():
     assert scene.choose() is None
     scene.group.record(scene.workers[1], make_call(), FAR_STEAL)
     assert scene.choose() is scene.workers[1]
+
+
+@pytest.mark.parametrize("where", ["here", "at a peer"])
+def test_balance_is_checked_again_after_it_was_checked_sooner_for_something_else(where):
+    far = Far("far", 1)
+    scene = Scene(2, [far])
+    waiting = [0.001]
+    for worker in scene.workers:
+        scene.fill(worker, 1.0, *waiting * (where == "here"))
+    scene.run_far(far, *scene.fill(far, 1.0, *waiting * (where == "at a peer"))[:1])
+    for _ in range(10):
+        scene.group.add(make_call(1.0))  # so nothing would start sooner at home
+    scene.balance._check_after(REST)
+    assert scene.choose() is None
+    ((_, piece),) = scene.actions.timers
+    scene.time.now += REST
+    piece()
+    assert scene.choose() is None
+    assert len(scene.actions.timers) == 2

@@ -121,10 +121,10 @@ class Balance:
     def _overdue(self) -> tuple[Place, int] | None:
         """Choose a worker whose call runs for much longer than expected: what waits there goes to who is free next."""
         now = self._clock()
+        self._check_after(STUCK / 2)
         if now < self._overdue_at:
             return None
         self._overdue_at = now + STUCK / 2
-        self._check_after(STUCK / 2)
         for worker in self._workers.values():
             if worker.recalling or worker.waiting or len(worker.outstanding) < 2:
                 continue
@@ -170,9 +170,9 @@ class Balance:
             if link.recalling or not link.ready or len(link.outstanding) <= len(link.begun):
                 continue
             elsewhere = free - link.free
-            if not elsewhere and (link.moving or not is_due):
+            if not elsewhere and link.moving:
                 continue
-            first = self._first_to_move(link, elsewhere, now)
+            first = self._first_to_move(link, elsewhere, now) if elsewhere or is_due else 0
             if first:
                 link.asked_at = now
                 return link, first
