@@ -41,7 +41,7 @@ and for twice as long as expected.  On a busy machine workers that are only paus
 which costs 8 % of the processor time of tiny tasks with 0.02 s and nothing with this."""
 
 FAR_STEAL = 0.005
-"""The same for work that would go to a peer."""
+"""`STEAL` for work that would go to a peer."""
 
 FAR_REST = 0.02
 """Minimum seconds between two requests to a peer to give back unstarted calls, so that they run elsewhere; a call that
@@ -81,8 +81,8 @@ class Balance:
         self._actions = actions
         self._clock = clock
         self._armed_for = inf  # when the balance is checked again
-        self._due = 0.0  # when it is next asked which calls would start sooner if they waited here
-        self._overdue_at = 0.0  # when it is next looked which local calls run for too long
+        self._due = 0.0  # when peers without a worker to spare are next checked for calls that would start sooner here
+        self._overdue_at = 0.0  # when local calls are next checked for those that run for too long
 
     def choose(self) -> tuple[Place, int] | None:
         """

@@ -110,7 +110,7 @@ class Group:
         else:
             mean = function.seconds
             function.seconds = seconds if mean is None else mean + LEARN * (seconds - mean)
-        call.cost = seconds  # from now on its run time; before, the expected one or, in a lane, when it was sent
+        call.cost = seconds  # its run time, as told; until now the expected one or, in a lane, when it was sent
         if place.above == number:
             place.above = 0
         if place.waiting:

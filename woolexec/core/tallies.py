@@ -1,9 +1,10 @@
 """
 What became of calls, counted by function: how many, how long they ran and waited, how many bytes they took.
 
-Counts and the total run time are exact.  All else is measured at each of the first calls, and at each one that ran for
-long; then at one of `EVERY`, which stands for those since the last one.  So it costs nothing that can be noticed, and
-nothing at all is done for a call when somebody asks.
+Counts are exact, and so is the total run time, except of calls at peers, which tell the moving average of a function.
+All else is measured at each of the first calls, and at each one that ran for long; then at one of `EVERY`, which stands
+for those since the last one.  So it costs nothing that can be noticed, and nothing at all is done for a call when
+somebody asks.
 
 A call waits from the moment in which it is made until its outcome is read, but for the time in which it runs.
 """
