@@ -129,13 +129,14 @@ def test_exception_of_the_initializer_is_decoded_outside_of_the_engine_and_break
     engine = make_engine(initializer=b"init")
     call = engine.submit(engine.call())
     (worker,) = engine.workers
+    engine.far(worker).page.set_pid(4711)
     engine.tell(worker, Broken(payload=dump_failure(ValueError("no such file"))))
     assert call.receiver.outcomes == []
     engine.loop.user_code.pop()()
     engine.round()
     (error,) = call.receiver.outcomes
     assert isinstance(error, InitializerError)
-    assert "the initializer raised ValueError in worker None: no such file" in str(error)
+    assert "the initializer raised ValueError in worker 4711: no such file" in str(error)
     assert isinstance(error.__cause__, ValueError)
     assert engine.supervisor.broken is error
 
