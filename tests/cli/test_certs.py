@@ -8,12 +8,6 @@ from woolexec import Credentials, cli
 from woolexec.mesh.server.peer import Peer
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 def make_certificates(folder, capsys):
     assert cli.main(["certs", "init", "--folder", str(folder)]) == 0
     assert "ca.key secret, on this host only" in capsys.readouterr().out

@@ -13,12 +13,6 @@ from woolexec.discovery.directory import Directory
 from woolexec.mesh.server.peer import Peer
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 @pytest.fixture
 def peer(tmp_path):
     (tmp_path / "shared").mkdir()

@@ -35,12 +35,6 @@ from woolexec.mesh.security.credentials import state_folder
 
 
 @pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-    return tmp_path / "state"
-
-
-@pytest.fixture(autouse=True)
 def log_as_before():
     """Take back what a peer in this process has set up for its own log."""
     root, own = logging.getLogger(), logging.getLogger("woolexec")

@@ -11,11 +11,6 @@ from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.security.certificate_authority import Authority
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 @pytest.fixture(scope="module")
 def authorities(tmp_path_factory):
     folders = [tmp_path_factory.mktemp(name) for name in ("ours", "theirs")]

@@ -1,45 +1,20 @@
 """`woolexec serve --dashboard`, as browsers and clients see it."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
-import urllib.request
 
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.cli.pages import first_event, get
 from tests.cli.serving import PATIENCE, run_serve, serving
+from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
 from woolexec import PeerPoolExecutor
-
-
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
-def wait_for(path):
-    path.with_suffix(".here").touch()
-    assert eventually(path.exists)
-
-
-def get(url, path):
-    page, _, query = url.partition("?")
-    with urllib.request.urlopen(f"{page}{path}?{query}", timeout=PATIENCE) as answer:
-        return json.load(answer)
-
-
-def first_event(url):
-    """Return the snapshot that a browser gets first."""
-    page, _, query = url.partition("?")
-    with urllib.request.urlopen(f"{page}events?{query}", timeout=PATIENCE) as answer:
-        assert answer.readline() == b"event: snapshot\n"
-        return json.loads(answer.readline().removeprefix(b"data: "))
 
 
 def test_the_page_of_a_peer_shows_all_clients_and_whose_tasks_are_whose(tmp_path):

@@ -22,11 +22,6 @@ from woolexec import PeerPoolExecutor
 from woolexec.observe.metric_table import TABLE
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 def scraped(url):
     with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         text = answer.read().decode()

@@ -8,11 +8,6 @@ from woolexec import cli
 from woolexec.cli.serve_settings import SETTINGS
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 @pytest.mark.parametrize(
     "setting",
     [

@@ -6,22 +6,12 @@ import signal
 
 import pytest
 
+from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.server.peer import Peer
 
 pytestmark = pytest.mark.linux
-
-
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
-def wait_for(path):
-    path.with_suffix(".here").touch()
-    assert eventually(path.exists)
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def test_process_with_a_pool_is_shown_with_all_of_its_workers(running, capsys):
     text = capsys.readouterr().out
     assert text.count("(task ") == 1
     assert text.startswith("wait_for (task ")
-    assert f'  File "{__file__}", line ' in text
+    assert f'  File "{wait_for.__code__.co_filename}", line ' in text
     assert "assert eventually(path.exists)" in text
 
 

@@ -15,12 +15,6 @@ from woolexec.mesh.server.peer import Peer
 from woolexec.statistics import Statistics
 
 
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
-
-
 def hostile(_):
     """Have a name with which a terminal could be controlled."""
 

@@ -13,6 +13,7 @@ pytest.importorskip("rich")
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.server.peer import Peer
@@ -54,15 +55,9 @@ class Typist:
 
 
 @pytest.fixture
-def typist(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    for name, value in {
-        "WOOLEXEC_STATE": tmp_path / "state",
-        "TERM": "xterm-256color",
-        "COLUMNS": 80,
-        "LINES": 24,
-    }.items():
-        monkeypatch.setenv(name, str(value))
+def typist(monkeypatch):
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
     made = []
 
@@ -75,11 +70,6 @@ def typist(monkeypatch, tmp_path):
     yield start
     for each in made:
         each.close()
-
-
-def wait_for(path):
-    path.with_suffix(".here").touch()
-    assert eventually(path.exists)
 
 
 def test_a_worker_is_chosen_its_stack_is_shown_and_q_ends(typist, tmp_path):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, joined
 from woolexec import PeerRefusedError
@@ -15,11 +16,6 @@ from woolexec.mesh.server.peer import Peer
 
 def there(peer):
     return PeerThere(peer.address, CREDENTIALS, PATIENCE)
-
-
-def wait_for(path):
-    path.with_suffix(".here").touch()
-    assert eventually(path.exists)
 
 
 def test_one_link_is_enough_to_see_what_runs_and_to_end_it(tmp_path):

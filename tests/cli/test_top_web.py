@@ -2,24 +2,18 @@
 
 import subprocess
 import sys
-import urllib.request
 
 import pytest
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
+from tests.cli.pages import first_event, get, opened
 from tests.cli.serving import PATIENCE
-from tests.cli.test_serve_dashboard import first_event, get, wait_for
+from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
 from woolexec import Credentials, PeerPoolExecutor, cli
 from woolexec.mesh.server.peer import Peer
-
-
-@pytest.fixture(autouse=True)
-def state(monkeypatch, tmp_path):
-    (tmp_path / "state").mkdir(mode=0o700)
-    monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
 
 
 def test_top_prints_the_urls_of_pages_that_are_there(capsys):
@@ -47,7 +41,6 @@ def test_top_makes_a_page_of_a_peer_until_that_ends(tmp_path):
             go.touch()
             future.result(PATIENCE)
             peer.close()
-            page, _, query = url.partition("?")
-            with urllib.request.urlopen(f"{page}events?{query}", timeout=PATIENCE) as answer:
+            with opened(url, "events") as answer:
                 assert b"event: ended" in answer.read()
             assert top.wait(PATIENCE) == 0
