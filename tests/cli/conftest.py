@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 
@@ -6,3 +8,15 @@ def state(monkeypatch, tmp_path):
     """The folder in which woolexec keeps what is this user's: one for each test."""
     monkeypatch.setenv("WOOLEXEC_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Take back what a peer in this process has set up for its own log."""
+    root, own = logging.getLogger(), logging.getLogger("woolexec")
+    handlers, levels = root.handlers[:], (root.level, own.level)
+    yield
+    root.handlers[:] = handlers
+    for logger, level in zip((root, own), levels, strict=True):
+        logger.setLevel(level)
+    logging.captureWarnings(capture=False)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import pickle
 import resource
@@ -32,18 +31,6 @@ from woolexec import (
 )
 from woolexec.cli.settings import listening
 from woolexec.mesh.security.credentials import state_folder
-
-
-@pytest.fixture(autouse=True)
-def log_as_before():
-    """Take back what a peer in this process has set up for its own log."""
-    root, own = logging.getLogger(), logging.getLogger("woolexec")
-    handlers, levels = root.handlers[:], (root.level, own.level)
-    yield
-    root.handlers[:] = handlers
-    for logger, level in zip((root, own), levels, strict=True):
-        logger.setLevel(level)
-    logging.captureWarnings(capture=False)
 
 
 def eventually(condition):
