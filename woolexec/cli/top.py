@@ -62,7 +62,7 @@ def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[Pe
     else:
         from woolexec.cli.top_live import show
 
-        show(lambda: _answers(pids, peers, arguments.timeout))
+        show(found, lambda: _answers(pids, peers, arguments.timeout))
     return 0
 
 

@@ -18,11 +18,12 @@ _EVERY = 1.0
 """Seconds between two questions."""
 
 
-def show(ask: Callable[[], Sequence[Shown]]) -> None:
+def show(answers: Sequence[Shown], ask: Callable[[], Sequence[Shown]]) -> None:
     """
     Show what pools do until q is pressed, the terminal is closed, or they have ended.
 
-    :param ask: returns those that answer
+    :param answers: those that have answered
+    :param ask: asks again, and returns those that answer
     :raises ImportError: if rich is missing
     """
     try:
@@ -33,7 +34,7 @@ def show(ask: Callable[[], Sequence[Shown]]) -> None:
     console = Console(highlight=False)
     screen = Screen()
     with keys() as read, Live(console=console, screen=True, auto_refresh=False) as live:
-        while answers := ask():
+        while answers:
             found = [each.statistics for each in answers]
             until = monotonic() + _EVERY
             while (rest := until - monotonic()) > 0:
@@ -46,6 +47,7 @@ def show(ask: Callable[[], Sequence[Shown]]) -> None:
                     _press(screen, key, answers)
                 if typed is None:
                     return
+            answers = ask()
 
 
 def _press(screen: Screen, key: str, answers: Sequence[Shown]) -> None:
