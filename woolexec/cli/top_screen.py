@@ -100,7 +100,7 @@ class Screen:
         lines: list[str] = []
         for each in self._tasks_in(stacks):
             lines += ["", *_text_of(each)]
-        self._stack = lines[1:] or [f"worker {self.worker} runs no task"]
+        self._stack = lines[1:] or self._no_task()
 
     def ask_to_cancel(self, stacks: Stacks, before: TaskStack | None = None) -> None:
         """
@@ -109,16 +109,20 @@ class Screen:
         :param before: the one about which was asked before: now it is the next one
         """
         found = self._tasks_in(stacks)
-        places = [place for place, each in enumerate(found, 1) if before is not None and each.task == before.task]
-        self.asked_about = found[places[0] % len(found) if places else 0] if found else None
-        if self.asked_about is None:
-            self._stack = [f"worker {self.worker} runs no task"]
+        if not found:
+            self._stack = self._no_task()
             return
+        numbers = [each.task for each in found]
+        place = numbers.index(before.task) + 1 if before is not None and before.task in numbers else 0
+        self.asked_about = found[place % len(found)]
         self._stack = [f"Cancel this task by force?  {_WHAT_ENDS}", "", *_text_of(self.asked_about)]
 
     def say(self, text: str) -> None:
         """Show a text until another key is pressed."""
         self._stack = [printable(text)]
+
+    def _no_task(self) -> list[str]:
+        return [f"worker {self.worker} runs no task"]
 
     def _tasks_in(self, stacks: Stacks) -> list[TaskStack]:
         return [each for each in stacks if each.pid == self.worker and not each.peer]
