@@ -206,8 +206,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     works, troubles, remarks = asyncio.run(_ask_all(found, arguments.timeout, credentials, examine))
     if not arguments.brief:
         _look_between(usable)
-    for remark in () if arguments.brief else remarks:
-        print(f"  note  discovery: {printable(remark)}")
+        for remark in remarks:
+            print(f"  note  discovery: {printable(remark)}")
     for trouble in troubles:
         print(f"  FAIL  discovery: {printable(trouble)}")
     if not (works or troubles):
@@ -252,10 +252,8 @@ async def _examine(usable: list[UsablePeer], record: Record, credentials: Creden
                 continue
             lines.append(f"  {'ok  ' if works else 'FAIL'}  {step.name}: {step.found}")
             lines += [f"        {step.advice}"] if step.advice else []
-        if not (works and is_brief):
-            print(
-                "\n".join(map(printable, lines))
-            )  # at once: peers are tried concurrently, and their lines must not mix
+        if not (works and is_brief):  # all at once: peers are tried concurrently, and their lines must not mix
+            print("\n".join(map(printable, lines)))
         if works:
             return True
     return False

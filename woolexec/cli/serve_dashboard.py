@@ -22,7 +22,9 @@ def check(address: Address | None) -> None:
 
     :raises ValueError: if a package for it is missing
     """
-    for name in ("starlette", "uvicorn") if address is not None else ():
+    if address is None:
+        return
+    for name in ("starlette", "uvicorn"):
         if find_spec(name) is None:
             raise ValueError(f"--dashboard needs the package {name}: pip install 'woolexec[web]'")
 
