@@ -71,6 +71,19 @@ def test_the_copy_of_a_pool_in_a_forked_child_is_left_out():
     assert sources.read()["woolexec_tasks_finished"]["returned"] == 0
 
 
+def test_a_forked_child_does_not_count_again_what_pools_had_done_that_had_ended_before():
+    sources, seen, unseen = Sources(), Engine(returned=1), Engine(returned=2)
+    sources.add(seen)
+    seen.stopped = True
+    sources.add(unseen)
+    unseen.stopped = True  # nobody has asked since
+    child = os.fork()
+    if not child:
+        os._exit(int(sources.read()["woolexec_tasks_finished"]["returned"]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert sources.read()["woolexec_tasks_finished"]["returned"] == 3
+
+
 class Forks(Engine):
     """Forks while it is asked, and so while somebody has the lock."""
 

@@ -85,8 +85,9 @@ class Sources:
         _all.add(self)
 
     def forget(self) -> None:
-        """In a forked child: a thread that is not there may have held the lock."""
+        """In a forked child: leave out the parent's pools; a thread that is not there may have held the lock."""
         self._lock = threading.Lock()  # guards the rest, as before
+        self._pools, self._ended = [], join(())
 
     def add(self, pool: Any) -> None:
         """Add a pool; do nothing if it was added before."""
