@@ -1,8 +1,9 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 from tests.full_statistics import FULL
 from woolexec.observe.metric_table import NOTHING
-from woolexec.observe.peer_page import together
+from woolexec.observe.peer_page import PeerView, together
 from woolexec.statistics import FunctionStatistics, PeerStatistics, TaskStatistics, ValueStatistics, WorkerStatistics
 
 
@@ -31,3 +32,19 @@ def test_functions_of_the_same_name_stay_apart_and_counts_are_summed():
 
 def test_nobody_is_there():
     assert together([], NOTHING) == NOTHING
+
+
+def engine(*running):
+    return SimpleNamespace(links=SimpleNamespace(end_task=lambda *about: about in running))
+
+
+def test_a_task_that_is_cancelled_by_the_key_of_the_page_is_logged(caplog):
+    caplog.set_level("INFO", "woolexec.peer")
+    everybody = [(engine((4, 101)), "ada"), (engine((4, 102)), "bob\n")]
+    loop = SimpleNamespace(ask=lambda question, default: question())
+    acceptor = SimpleNamespace(everybody=lambda: everybody)
+    view = PeerView(SimpleNamespace(_acceptor=acceptor, engine=SimpleNamespace(loop=loop)))
+    assert not view.cancel(5, 102)
+    assert caplog.messages == []
+    assert view.cancel(4, 102)
+    assert caplog.messages == [r"a program of this user has ended task 4 in worker 102, of bob\n"]

@@ -6,6 +6,7 @@ Rows of functions and of tasks say whose they are: ``load of ada:4711 (certifica
 
 from __future__ import annotations
 
+import logging
 import os
 from concurrent.futures import Future
 from dataclasses import astuple, replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from woolexec.core.task_stack import TaskStack
     from woolexec.mesh.server.peer import Peer
     from woolexec.observe.dashboard import Dashboard
+
+_log = logging.getLogger("woolexec.peer")
 
 _PATIENCE, _MORE = 2.0, 5.0
 """Seconds that workers have to say what they run, and that the engines have besides."""
@@ -94,10 +97,15 @@ class PeerView:
         return Stacks(answer.result(_PATIENCE + _MORE)).as_dict()
 
     def cancel(self, task: int, pid: int) -> bool:
-        """Cancel a task that a worker here runs, by force; return False if it does not."""
+        """Cancel a task that a worker here runs, by force, and log it; return False if it does not run."""
 
         def end() -> bool:
-            return any(engine.links.end_task(task, pid) for engine, _ in self._peer._acceptor.everybody())
+            for engine, client in self._peer._acceptor.everybody():
+                if engine.links.end_task(task, pid):
+                    about = task, pid, printable(client, 200)
+                    _log.info("a program of this user has ended task %d in worker %d, of %s", *about)
+                    return True
+            return False
 
         return bool(self._peer.engine.loop.ask(end, default=False))
 
