@@ -8,9 +8,9 @@ The page of a pool: served by a thread of its own, to those who know its token.
              at most ten times a second                   events -> a snapshot, then what has changed
 
 What a request must have: the token in its URL, and a Host header with an address, or a name that the page was given.
-Without the second, a page of somebody else whose name leads to this machine could use it; the port in it may be another
-one, for it may be forwarded.  Who has the URL can only look; to cancel a task a request must have the key as well,
-which only programs of this user find: see `woolexec.observe.pool_records`.
+Without the second, a page of somebody else whose name leads to this machine could use it; its port is not checked, as
+it may be forwarded.  Whoever has the URL can only look; to cancel a task a request must have the key as well, which
+only programs of this user find: see `woolexec.observe.pool_records`.
 """
 
 from __future__ import annotations
@@ -192,11 +192,11 @@ def _replace_all(queue: asyncio.Queue[str | None], event: str | None) -> None:
 
 class Guard:
     """
-    Lets only requests pass that know the token, and whose Host header is no name of somebody else.
+    Passes on only requests that have the token, and a Host header that names this page.
 
-    :param key: what those must know who change something
-    :param names: what it may be, beside addresses
-    :param know: called with the address of each client that knows the token
+    :param key: what requests must have as well that change something
+    :param names: the names that the Host header may have; addresses are always allowed
+    :param know: called with the address of each client that has shown the token
     """
 
     def __init__(
@@ -220,11 +220,11 @@ class Guard:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         name = _name_in(hosts[0]) if len(hosts) == 1 else ""
         if not (name in self._names or _is_address(name)):
-            return 400, "this address goes by another name: use the URL that the pool gives"
+            return 400, "this page is not served under that host name: use localhost or an IP address instead"
         if scope["method"] not in {"GET", "HEAD"}:
             keys = [value for name, value in scope["headers"] if name == b"authorization"]
             if len(keys) != 1 or not compare_digest(keys[0], self._key):
-                return 405, "the page only shows"
+                return 405, "this page is read-only"
         given = dict(part.split(b"=", 1) for part in scope["query_string"].split(b"&") if b"=" in part).get(
             b"token", b""
         )

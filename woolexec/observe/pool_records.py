@@ -28,7 +28,7 @@ class PoolRecord(NamedTuple):
 
     :ivar pid: its process
     :ivar url: its page, with the token
-    :ivar key: what those must know who cancel tasks
+    :ivar key: what a request must have that cancels a task
     """
 
     pid: int
