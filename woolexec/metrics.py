@@ -64,8 +64,11 @@ def register_with_opentelemetry(pool: PeerPoolExecutor, provider: MeterProvider 
         from woolexec.observe.otel_metrics import Instruments
     except ModuleNotFoundError as exc:
         raise ImportError(f"OpenTelemetry's metrics need {exc.name}: pip install opentelemetry-sdk") from exc
-    chosen = get_meter_provider() if provider is None else provider
-    _add(pool, chosen, lambda sources: Instruments(chosen, sources.read, __version__))
+    current = get_meter_provider()
+    chosen = current if provider is None else provider
+    # Until the program sets a provider, the current one stands in for it, and passes on to it what was registered.
+    where = get_meter_provider if chosen is current else chosen
+    _add(pool, where, lambda sources: Instruments(chosen, sources.read, __version__))
 
 
 def _add(pool: Any, where: Any, show: Callable[[Sources], object]) -> None:

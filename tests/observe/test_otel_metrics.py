@@ -1,5 +1,8 @@
 """What OpenTelemetry collects, compared with what Prometheus scrapes."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("opentelemetry.sdk.metrics")
@@ -48,6 +51,32 @@ def test_opentelemetry_collects_the_same_as_prometheus(shared_pools):
     }
     assert found["woolexec_tasks_finished", "failed"] >= 1
     provider.shutdown()
+
+
+BEFORE_AND_AFTER = """
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from tests.observe.test_otel_metrics import collected
+from woolexec import PeerPoolExecutor
+from woolexec.metrics import register_with_opentelemetry
+
+with PeerPoolExecutor(1) as first, PeerPoolExecutor(1) as second:
+    register_with_opentelemetry(first)
+    reader = InMemoryMetricReader()
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    metrics.set_meter_provider(provider)
+    register_with_opentelemetry(second)
+    register_with_opentelemetry(first, provider)
+    list(first.map(abs, range(40)))
+    second.submit(abs, 1).result()
+    second.submit(abs, 2).result()
+    print(collected(reader)["woolexec_tasks_finished", "returned"])
+"""
+
+
+def test_pools_that_were_registered_before_and_after_a_provider_was_set_are_shown_together():
+    assert float(subprocess.check_output([sys.executable, "-c", BEFORE_AND_AFTER], text=True)) == 42
 
 
 def test_one_collection_asks_once():
