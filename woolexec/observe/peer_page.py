@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from concurrent.futures import Future
 from dataclasses import astuple, replace
 from functools import partial
@@ -45,13 +46,12 @@ def together(found: Sequence[tuple[str, Statistics]], about: Statistics) -> Stat
     :param about: what is said of the peer itself: process, host, time, peers and values
     """
     functions, workers, peers = [], [], list(about.peers)
-    lost = dict(about.workers_lost)
+    lost = Counter(about.workers_lost)
     for client, each in found:
         functions += [replace(function, name=_of(function.name, client)) for function in each.functions]
         workers += [replace(worker, task=worker.task and _of(worker.task, client)) for worker in each.workers]
         peers += each.peers
-        for reason, count in each.workers_lost.items():
-            lost[reason] = lost.get(reason, 0) + count
+        lost.update(each.workers_lost)
     return replace(
         about,
         tasks=_sum(TaskStatistics, [each.tasks for _, each in found]),
@@ -59,7 +59,7 @@ def together(found: Sequence[tuple[str, Statistics]], about: Statistics) -> Stat
         workers=tuple(workers),
         peers=tuple({each.address: each for each in peers}.values()),
         values=_sum(ValueStatistics, [about.values, *(each.values for _, each in found)]),
-        workers_lost=lost,
+        workers_lost=dict(lost),
     )
 
 
