@@ -226,15 +226,15 @@ def test_call_that_runs_for_much_longer_than_expected_takes_a_whole_worker():
     scene = Scene(0, [far, other])
     calls = scene.fill(far, 0.001, 0.001)
     scene.run_far(far, *calls)
-    assert (far.candidate.free, far.moving, far.has_room(0.001, 0)) == (1, 2, True)
+    assert (far.candidate.free, far.soon_free, far.has_room(0.001, 0)) == (1, 2, True)
     scene.choose()
     ((seconds, _),) = scene.actions.timers
     scene.time.now += seconds + 0.001
     scene.choose()
-    assert (far.candidate.free, far.moving, far.has_room(0.001, 0)) == (0, 0, False)
+    assert (far.candidate.free, far.soon_free, far.has_room(0.001, 0)) == (0, 0, False)
     for call in calls:
         scene.group.finish(far, call.number, 1.0)
-    assert (far.load, far.moving, far.begun) == (0.0, 2, {})
+    assert (far.load, far.soon_free, far.begun) == (0.0, 2, {})
 
 
 def test_where_all_workers_run_long_calls_others_start_sooner_at_home_unless_more_wait_there():

@@ -81,7 +81,7 @@ class Balance:
         self._actions = actions
         self._clock = clock
         self._armed_for = inf  # when the balance is checked again
-        self._due = 0.0  # when peers without a worker to spare are next checked for calls that would start sooner here
+        self._due = 0.0  # when peers that run only long calls are next checked for others that would start sooner here
         self._overdue_at = 0.0  # when local calls are next checked for those that run for too long
 
     def choose(self) -> tuple[Place, int] | None:
@@ -170,7 +170,7 @@ class Balance:
             if link.recalling or not link.ready or len(link.outstanding) <= len(link.begun):
                 continue
             elsewhere = free - link.free
-            if not elsewhere and link.moving:
+            if not elsewhere and link.soon_free:
                 continue
             first = self._first_to_move(link, elsewhere, now) if elsewhere or is_due else 0
             if first:
@@ -185,17 +185,17 @@ class Balance:
 
         :param free: the number of places that are free elsewhere
         """
-        patience, moving = max(FAR_REST, 2 * link.answers_in), link.moving
+        patience, soon_free = max(FAR_REST, 2 * link.answers_in), link.soon_free
         if now - link.answered_at < patience:
             return 0
         calls = [call for call in link.unbegun if self._could_run_elsewhere(link, call)]
         waiting = calls[max(0, link.width - len(link.begun)) :]
         quiet = now - max(link.page.since, link.sent_at)
-        if moving and calls and quiet > patience + 2 * calls[0].cost:
+        if soon_free and calls and quiet > patience + 2 * calls[0].cost:
             wait, waiting = quiet, calls  # calls of others take its places, or it has stopped
-        elif moving:
+        elif soon_free:
             work = sum(call.cost for call in waiting)
-            wait, kept = work / moving, work * moving / (moving + free)
+            wait, kept = work / soon_free, work * soon_free / (soon_free + free)
             while waiting and kept > 0.0:
                 kept -= waiting.pop(0).cost
         else:
@@ -208,11 +208,11 @@ class Balance:
 
     def _wait_at_home(self, link: RemotePlace) -> float:
         """Return for how many seconds what is queued will keep the other places busy, as far as is known."""
-        moving = len(self._workers) + sum(each.moving for each in self._links if each is not link and each.ready)
+        soon_free = len(self._workers) + sum(each.soon_free for each in self._links if each is not link and each.ready)
         head = self._group.queue.head()
-        if not moving:
+        if not soon_free:
             return inf
-        return 0.0 if head is None else len(self._group.queue) * (head.function.seconds or inf) / moving
+        return 0.0 if head is None else len(self._group.queue) * (head.function.seconds or inf) / soon_free
 
     def _could_run_elsewhere(self, link: RemotePlace, call: Call) -> bool:
         """Return whether there is another place that could ever run a call that is outstanding at a peer."""

@@ -112,8 +112,8 @@ class RemotePlace(Place):
         return [call for number, call in self.outstanding.items() if number not in self.begun]
 
     @property
-    def moving(self) -> int:
-        """The number of its workers that do not run a long call, as far as is known."""
+    def soon_free(self) -> int:
+        """The number of its workers that run nothing or a short call, as far as is known."""
         return max(0, self.width - len(self.begun) + len(self.short))
 
     def note_overdue(self, now: float, least: float) -> None:

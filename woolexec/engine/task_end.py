@@ -37,7 +37,7 @@ def end_all(rounds: Rounds, seconds: float | None, told: list[str]) -> None:
     End all tasks by force; in the engine's thread.
 
     :param seconds: how long they had
-    :param told: is told what there was
+    :param told: gets the message of their error
     """
     found = tasks(rounds.scheduler)
     waited = found.held + found.queued + found.sent
