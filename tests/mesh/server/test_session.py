@@ -18,9 +18,11 @@ from woolexec.mesh.server.peer import Peer
 from woolexec.resources import Requirement
 from woolexec.wire.descriptors import Descriptors
 from woolexec.wire.exceptions import dump_failure
-from woolexec.wire.frames import Define, Recall, Return, Send, Start, Stop, Throw, Wait, encode
+from woolexec.wire.frames import Define, Keep, Raise, Recall, Return, Send, Start, Stop, Throw, Wait, Yield, encode
 from woolexec.wire.payload import LARGE, Parts
 from woolexec.wire.pickling import dumps
+
+MIB = 1 << 20
 
 
 @pytest.mark.parametrize("frame", [Wait(call=1), Stop()])
@@ -187,6 +189,23 @@ def test_all_that_comes_with_a_call_counts(more, monkeypatch):
         pool._engine._loop.tell(lambda: pool._peers.links[0].send(encode(define) + encode(start)))
         eventually(lambda: added)  # a call whose context cannot be unpickled is soon over
         assert added[0] > 3000
+
+
+def test_large_payload_within_any_frame_of_a_client_is_stored_in_steps():
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (served,) = peer._acceptor.served
+        handlers = served._handlers()
+        kinds = {kind for kind in handlers if hasattr(kind, "extent")}
+        assert kinds == {Start, Define, Keep, Send, Return, Raise, Yield}
+        for kind in kinds:
+            steps = handlers[kind](kind(extent=(MIB,), payload=bytes(MIB)))
+            assert next(steps) is None  # so it has not been handled
+            steps.close()
+
+        keep = Keep(value=7, extent=(5, 3 * MIB), payload=bytes(3 * MIB + 5))
+        assert peer.engine.loop.ask(lambda: sum(1 for _ in handlers[Keep](keep))) >= 4
+        assert len(served.values) == 1
 
 
 def test_call_of_a_method_of_no_actor_is_refused_and_takes_nothing():

@@ -39,7 +39,7 @@ from woolexec.wire.payload import attach
 from woolexec.wire.trace_frames import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from woolexec.engine.hosted import Hosted
     from woolexec.mesh.link.fd_passing import Passage
@@ -188,23 +188,23 @@ class Served:
                 await self._room.wait()
 
     def _handlers(self) -> Handlers:
-        return Handlers(
-            "a peer",
-            {
-                Start: self._arriving.in_steps(self._start),
-                Define: self._arriving.in_steps(self.definitions.define),
-                Recall: self._recall,
-                Cancel: self._cancel,
-                **dict.fromkeys(COMMANDS, self._command),
-                **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
-                **self.values.handlers,
-                Code: self._code.take,
-                Settings: partial(_use_settings, self),
-                **self.upward.handlers,
-                Trace: partial(report_calls, self._links, self.tell),
-                **self.inspections.handlers,
-            },
-        )
+        handlers: dict[type[Message], Callable[[Any], Any]] = {
+            Start: self._start,
+            Define: self.definitions.define,
+            Recall: self._recall,
+            Cancel: self._cancel,
+            **dict.fromkeys(COMMANDS, self._command),
+            **dict.fromkeys(Arriving.FRAMES, self._arriving.add),
+            **self.values.handlers,
+            Code: self._code.take,
+            Settings: partial(_use_settings, self),
+            **self.upward.handlers,
+            Trace: partial(report_calls, self._links, self.tell),
+            **self.inspections.handlers,
+        }
+        for kind in [kind for kind in handlers if hasattr(kind, "extent")]:  # it may have a large payload within
+            handlers[kind] = self._arriving.in_steps(handlers[kind])
+        return Handlers("a peer", handlers)
 
     def _start(self, frame: Start) -> Iterator[None] | None:
         if len(frame.values) > MOST_VALUES or len(frame.context) > MOST_CONTEXT:
