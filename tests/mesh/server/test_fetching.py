@@ -9,6 +9,7 @@ import pytest
 from tests.mesh.conftest import CREDENTIALS, eventually
 from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
+from woolexec.mesh.client import channel
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
@@ -110,13 +111,13 @@ def test_peer_that_does_not_answer_is_given_up(monkeypatch, key):
 
 
 def test_peer_that_was_not_reached_is_not_tried_again_soon(monkeypatch, key):
-    tried, resolve = [], fetching.resolve
+    tried, resolve = [], channel.resolve
 
     async def counted(address):
         tried.append(address)
         return await resolve(address)
 
-    monkeypatch.setattr(fetching, "resolve", counted)
+    monkeypatch.setattr(channel, "resolve", counted)
     pull = Pull(value=7, key=b"key", address="127.0.0.1:1", identity="x")
 
     async def main(made):
@@ -130,7 +131,7 @@ def test_peer_that_was_not_reached_is_not_tried_again_soon(monkeypatch, key):
     asyncio.run(with_links(CREDENTIALS, main))
 
 
-@pytest.mark.parametrize("place", [(fetching, "resolve"), (fetching._Link, "_hear")])
+@pytest.mark.parametrize("place", [(channel, "resolve"), (fetching._Link, "_hear")])
 def test_error_of_any_kind_ends_its_link_and_nothing_else(monkeypatch, peer, key, place):
     def fail(*_):
         raise OverflowError("odd")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
 from woolexec.errors import CredentialsError, PeerRefusedError, ProtocolError
-from woolexec.mesh.client.channel import greet, open_channel, open_link, resolve, said_in
+from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link, said_in
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.link.arriving import Arriving
@@ -111,7 +111,7 @@ class Fetching:
         why = "the link to the other peer has ended"
         async with contextlib.AsyncExitStack() as taken:
             try:
-                link = await self._open(taken, *key)
+                link = await at_any(key[0], partial(self._open, taken, *key))
                 opened.set_result(link)
                 await link.run(partial(self._end, key, opened))
             except (PeerRefusedError, CredentialsError, ProtocolError, ValueError, OSError) as exc:
@@ -134,31 +134,24 @@ class Fetching:
         if self._links.get(key) is opened:
             del self._links[key]
 
-    async def _open(self, taken: contextlib.AsyncExitStack, address: str, identity: str) -> _Link:
-        reasons = []
-        for at in await resolve(address):
-            async with contextlib.AsyncExitStack() as trying:
-                try:
-                    async with asyncio.timeout(_GREETING):
-                        channel = await trying.enter_async_context(open_channel(address, self._credentials, at=at))
-                        _, opening = await greet(
-                            channel, Caller(self._credentials.token, compression=self._compression)
-                        )
-                        stream, welcome = await open_link(channel, opening)
-                        trying.callback(stream.cancel)
-                        if welcome.identity != identity:
-                            raise PeerRefusedError("another peer is there")
-                        passage = await fd_passing.enter(welcome.passage)
-                        if passage is not None:
-                            trying.callback(passage.close)
-                except TimeoutError:
-                    reasons.append("no answer")
-                except PeerRefusedError as exc:
-                    reasons.append(str(exc))
-                else:
-                    taken.push_async_exit(trying.pop_all())
-                    return _Link(stream, passage, self._compression)
-        raise PeerRefusedError("; ".join(reasons))
+    async def _open(self, taken: contextlib.AsyncExitStack, address: str, identity: str, at: str) -> _Link:
+        """Open a link; it is closed with what is taken."""
+        async with contextlib.AsyncExitStack() as trying:
+            try:
+                async with asyncio.timeout(_GREETING):
+                    channel = await trying.enter_async_context(open_channel(address, self._credentials, at=at))
+                    _, opening = await greet(channel, Caller(self._credentials.token, compression=self._compression))
+                    stream, welcome = await open_link(channel, opening)
+                    trying.callback(stream.cancel)
+                    if welcome.identity != identity:
+                        raise PeerRefusedError("another peer is there")
+                    passage = await fd_passing.enter(welcome.passage)
+                    if passage is not None:
+                        trying.callback(passage.close)
+            except TimeoutError as exc:
+                raise PeerRefusedError("no answer") from exc
+            taken.push_async_exit(trying.pop_all())
+        return _Link(stream, passage, self._compression)
 
 
 class _Link:
