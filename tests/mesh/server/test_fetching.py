@@ -10,13 +10,13 @@ from tests.mesh.conftest import CREDENTIALS, eventually
 from tests.tokens import token_for
 from woolexec import Credentials, PeerPoolExecutor
 from woolexec.mesh.client import channel
-from woolexec.mesh.link import fd_passing
+from woolexec.mesh.link import fd_passing, messages
 from woolexec.mesh.security.certificate_authority import Authority
 from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server import fetching, kept_values
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Pull
+from woolexec.wire.frames import Drop, Pull, encode
 from woolexec.wire.values import Value
 
 DATA = os.urandom(3 << 20)
@@ -222,3 +222,20 @@ def test_end_of_a_link_ends_all_waits(monkeypatch, peer, key):
         assert [type(each) for each in outcomes] == [asyncio.CancelledError, NotFetchedError, NotFetchedError]
 
     asyncio.run(with_links(CREDENTIALS, main))
+
+
+def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch):
+    monkeypatch.setattr(messages, "_SLICE", -1.0)
+    heard, turns = [], []
+    monkeypatch.setattr(fetching._Link, "_hear", lambda _, frame: heard.append(frame))
+
+    async def main():
+        link = fetching._Link(None, None, ())
+        handling = asyncio.ensure_future(link._handle(encode(Drop(value=(1,))) * 2000))
+        while not handling.done():
+            await asyncio.sleep(0)
+            turns.append(len(heard))
+
+    asyncio.run(main())
+    assert turns[-1] == 2000
+    assert len([count for count in turns if 0 < count < 2000]) >= 7

@@ -18,9 +18,10 @@ from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link,
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.link.arriving import Arriving
+from woolexec.mesh.link.messages import FRAMES, Turn, in_slices
 from woolexec.mesh.link.outbox import ON_LINK
 from woolexec.mesh.security.handshake import Caller
-from woolexec.wire.fast_frames import decode
+from woolexec.wire.fast_frames import decode_some
 from woolexec.wire.frames import Drop, Fetch, Keep, Stop, encode
 
 if TYPE_CHECKING:
@@ -213,10 +214,19 @@ class _Link:
                 async with asyncio.timeout(_IDLE) as self._limit:
                     while (data := await self._stream.read()) is not end:
                         self._heard += 1
-                        for frame in decode(self._arriving.batch(data), 0):
-                            self._hear(frame)
+                        await self._handle(self._arriving.batch(data))
         finally:
             self._limit = None
+
+    async def _handle(self, data: bytes | bytearray) -> None:
+        """Handle a message, in slices between which others take turns."""
+        pos, turn = 0, Turn(bool)
+        while pos < len(data):
+            frames, pos = decode_some(data, pos, len(data), FRAMES)
+            for frame in in_slices(frames):
+                self._hear(frame)
+                if turn.is_over:
+                    await turn.give_way()
 
     def _hear(self, frame: Any) -> None:
         if isinstance(frame, Arriving.FRAMES):
