@@ -1,5 +1,6 @@
 """The official client over HTTP, against a server that holds to the schemas of Kubernetes: see kubernetes_server.py."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ pytest.importorskip("kubernetes.aio")
 
 from tests.launchers.kubernetes_server import Server
 from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.errors import DiscoveryError
 from woolexec.launchers import Kubernetes
 from woolexec.launchers.kubernetes import main
+from woolexec.launchers.kubernetes_client import Cluster
 
 PATIENCE = 60.0
 pytestmark = pytest.mark.timeout(180)
@@ -171,6 +174,23 @@ def test_credentials_that_expire_are_read_again(server):
             count = len(server.asked)
         server.wait_until(lambda: len(server.asked) > count + 2)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("written", ["", "clusters: [{", "kind: Config"])
+def test_kubeconfig_that_is_just_being_written_is_read_again(server, written):
+    path = server.folder / "kubeconfig"
+
+    async def use():
+        async with Cluster(launcher(server).target, 60.0) as cluster:
+            server.expired = True
+            path.write_text(written)
+            for _ in range(2):
+                with pytest.raises(DiscoveryError, match="no access to Kubernetes"):
+                    await cluster.set_replicas(1)
+            server.kubeconfig()
+            await cluster.set_replicas(0)
+
+    asyncio.run(use())
 
 
 def test_deployment_is_of_one_program_at_a_time(server):

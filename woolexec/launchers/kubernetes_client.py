@@ -96,11 +96,8 @@ class Cluster:
         """
         Read the configuration, and connect; again if the credentials have expired.
 
-        :raises DiscoveryError: if there is no configuration that can be used
+        :raises DiscoveryError: if there is no configuration that can be used; what was connected before still is
         """
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
         configuration = client.Configuration()
         known: Any = config  # without types
         try:
@@ -108,8 +105,10 @@ class Cluster:
                 await known.load_kube_config(paths, self._target.context, client_configuration=configuration)
             else:
                 known.load_incluster_config(client_configuration=configuration)
-        except (config.ConfigException, OSError, ValueError) as exc:
+        except Exception as exc:  # also yaml's, and the TypeError of a file that is just being written
             raise DiscoveryError(f"{self._target}: no access to Kubernetes: {exc}") from exc
+        if self._client is not None:
+            await self._client.close()
         self._client = client.ApiClient(configuration)
 
     async def _call(self, group: str, method: str, *args: Any, **options: Any) -> Any:
