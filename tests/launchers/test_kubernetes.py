@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("kubernetes.aio")
 
-from tests.launchers.kubernetes_server import Server
+from tests.launchers.kubernetes_server import Refusal, Server
 from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.errors import DiscoveryError
 from woolexec.launchers import Kubernetes
 from woolexec.launchers.kubernetes import main
-from woolexec.launchers.kubernetes_client import Cluster
+from woolexec.launchers.kubernetes_client import Cluster, LeaseLostError
 
 PATIENCE = 60.0
 pytestmark = pytest.mark.timeout(180)
@@ -191,6 +191,24 @@ def test_kubeconfig_that_is_just_being_written_is_read_again(server, written):
             await cluster.set_replicas(0)
 
     asyncio.run(use())
+
+
+def test_deployment_that_others_change_meanwhile_is_not_lost_to_them(server, monkeypatch):
+    def conflict(patch):
+        raise Refusal(409, "the object has been modified")
+
+    async def use():
+        async with Cluster(launcher(server).target, 60.0) as cluster:
+            await cluster.acquire()
+            with monkeypatch.context() as patched:
+                patched.setattr(server, "scale", conflict)
+                with pytest.raises(DiscoveryError, match="has been modified") as raised:
+                    await cluster.set_replicas(0)
+            assert not isinstance(raised.value, LeaseLostError)
+            await cluster.release()
+
+    asyncio.run(use())
+    assert holder(server) == ""
 
 
 def test_deployment_is_of_one_program_at_a_time(server):

@@ -45,6 +45,10 @@ class LeaseLostError(DiscoveryError):
     """Another program has the lease."""
 
 
+class _ConflictError(DiscoveryError):
+    """What was to be changed has been changed meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """
@@ -127,9 +131,8 @@ class Cluster:
                     again = False
                     await self._connect()
                     continue
-                if exc.status == 409:
-                    raise LeaseLostError(f"{self._target} is in use by another program") from exc
-                raise DiscoveryError(f"{self._target}: {method}: {_message(exc)}") from exc
+                error = _ConflictError if exc.status == 409 else DiscoveryError
+                raise error(f"{self._target}: {method}: {_message(exc)}") from exc
             except (aiohttp.ClientError, OSError) as exc:  # TimeoutError too
                 raise DiscoveryError(f"{self._target}: {method}: {str(exc) or type(exc).__name__}") from exc
 
@@ -206,7 +209,10 @@ class Cluster:
         spec = {"holderIdentity": holder, "leaseDurationSeconds": max(1, round(self._lease)), "renewTime": now}
         body = {"metadata": {"resourceVersion": version}, "spec": spec}
         self.renew_at = monotonic() + self._lease / 3
-        written = await self._call("CoordinationV1Api", "patch_namespaced_lease", *where, body, _content_type=_MERGE)
+        try:
+            written = await self._call("CoordinationV1Api", "patch_namespaced_lease", *where, body, _content_type=_MERGE)
+        except _ConflictError as exc:
+            raise LeaseLostError(f"{self._target} is in use by another program") from exc
         self._version = str(written.metadata.resource_version)
 
 
