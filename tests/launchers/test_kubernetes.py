@@ -211,6 +211,29 @@ def test_deployment_that_others_change_meanwhile_is_not_lost_to_them(server, mon
     assert holder(server) == ""
 
 
+def test_lease_whose_renewal_was_written_and_not_answered_is_still_ours(server, monkeypatch):
+    def lose_the_answer(thing):
+        touch(thing)
+        raise Refusal(500, "timed out")
+
+    async def use():
+        async with Cluster(launcher(server).target, 60.0) as cluster:
+            await cluster.acquire()
+            for change in (cluster.renew, cluster.release):
+                with monkeypatch.context() as patched:
+                    patched.setattr(server, "touch", lose_the_answer)
+                    with pytest.raises(DiscoveryError, match="timed out"):
+                        await cluster.renew()
+                await change()
+            server.patched(server.kinds["Lease"], {"spec": {"holderIdentity": "ada:1"}})
+            with pytest.raises(LeaseLostError):
+                await cluster.renew()
+
+    touch = server.touch
+    asyncio.run(use())
+    assert holder(server) == "ada:1"
+
+
 def test_deployment_is_of_one_program_at_a_time(server):
     server.patched(server.kinds["Lease"], {"spec": {"holderIdentity": "ada:1"}})
     with PeerPoolExecutor(peers=launcher(server), peers_timeout=0.3) as pool:

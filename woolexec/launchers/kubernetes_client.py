@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -180,10 +180,7 @@ class Cluster:
 
         :raises LeaseLostError: if somebody else has it, or has had it until less than the time of a lease ago
         """
-        where = self._target.name, self._target.namespace
-        found = await self._call("CoordinationV1Api", "read_namespaced_lease", *where)
-        version = str(found.metadata.resource_version)
-        holder = found.spec.holder_identity if found.spec is not None else None
+        version, holder = await self._read_lease()
         if holder and holder != self._me:
             if self._seen[0] != version:
                 self._seen = version, monotonic()
@@ -203,17 +200,31 @@ class Cluster:
         """Give the lease back."""
         await self._write_lease(self._version, "")
 
-    async def _write_lease(self, version: str, holder: str) -> None:
+    async def _read_lease(self) -> tuple[str, str]:
+        """Return the version of the lease, and who has it; empty if nobody."""
         where = self._target.name, self._target.namespace
+        found = await self._call("CoordinationV1Api", "read_namespaced_lease", *where)
+        holder = found.spec.holder_identity if found.spec is not None else None
+        return str(found.metadata.resource_version), holder or ""
+
+    async def _write_lease(self, version: str, holder: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": holder, "leaseDurationSeconds": max(1, round(self._lease)), "renewTime": now}
-        body = {"metadata": {"resourceVersion": version}, "spec": spec}
         self.renew_at = monotonic() + self._lease / 3
         try:
-            written = await self._call("CoordinationV1Api", "patch_namespaced_lease", *where, body, _content_type=_MERGE)
+            self._version = await self._patch_lease(version, spec)
         except _ConflictError as exc:
-            raise LeaseLostError(f"{self._target} is in use by another program") from exc
-        self._version = str(written.metadata.resource_version)
+            version, found = await self._read_lease()
+            if found != self._me:
+                raise LeaseLostError(f"{self._target} is in use by another program") from exc
+            # It was our own last write, whose answer did not arrive.
+            self._version = await self._patch_lease(version, spec)
+
+    async def _patch_lease(self, version: str, spec: Mapping[str, Any]) -> str:
+        where = self._target.name, self._target.namespace
+        body = {"metadata": {"resourceVersion": version}, "spec": spec}
+        written = await self._call("CoordinationV1Api", "patch_namespaced_lease", *where, body, _content_type=_MERGE)
+        return str(written.metadata.resource_version)
 
 
 def _kubeconfig() -> str:
