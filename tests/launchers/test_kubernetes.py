@@ -1,6 +1,7 @@
 """The official client over HTTP, against a server that holds to the schemas of Kubernetes: see kubernetes_server.py."""
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ pytest.importorskip("kubernetes.aio")
 from tests.launchers.kubernetes_server import Refusal, Server
 from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.errors import DiscoveryError
-from woolexec.launchers import Kubernetes
+from woolexec.launchers import Kubernetes, kubernetes, kubernetes_client
 from woolexec.launchers.kubernetes import main
 from woolexec.launchers.kubernetes_client import Cluster, LeaseLostError
 
@@ -239,6 +240,17 @@ def test_deployment_is_of_one_program_at_a_time(server):
     with PeerPoolExecutor(peers=launcher(server), peers_timeout=0.3) as pool:
         assert "in use by ada:1" in str(pool.submit(abs, -1).exception(PATIENCE))
     assert holder(server) == "ada:1"
+
+
+def test_lease_of_another_program_holds_for_the_time_that_it_says_and_is_swept_then(server, monkeypatch, capsys):
+    clock = itertools.count(0.0, 0.1)
+    for module in (kubernetes, kubernetes_client):
+        monkeypatch.setattr(module, "monotonic", lambda: next(clock))
+    server.patched(server.kinds["Lease"], {"spec": {"holderIdentity": "ada:1", "leaseDurationSeconds": 3}})
+    assert main(["k8s://team/workers?lease=0.03"]) == 0
+    assert next(clock) > 3
+    assert "has no pods" in capsys.readouterr().out
+    assert holder(server) == ""
 
 
 @pytest.mark.slow

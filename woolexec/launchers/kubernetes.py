@@ -183,14 +183,14 @@ async def let_go(cluster: Cluster) -> None:
 
 
 async def sweep(launcher: Kubernetes) -> str:
-    """Have all pods end if nobody has renewed the lease for its time; return what was done."""
+    """Have all pods end if nobody has renewed the lease for its own time; return what was done."""
     async with Cluster(launcher.target, launcher.lease) as cluster:
-        deadline = monotonic() + launcher.lease + _LOOK
+        begun = monotonic()
         while True:
             try:
                 await cluster.acquire()
             except LeaseLostError as exc:
-                if monotonic() > deadline:
+                if monotonic() > begun + cluster.duration + _LOOK:
                     return str(exc)
                 await asyncio.sleep(min(_LOOK, launcher.lease / 3))
             else:

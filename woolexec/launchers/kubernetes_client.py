@@ -75,7 +75,7 @@ class Cluster:
     """
     Access to a target; use it as an asynchronous context manager.
 
-    :param lease: seconds for which a lease holds
+    :param lease: seconds for which a lease of ours holds
     """
 
     def __init__(self, target: Target, lease: float) -> None:
@@ -84,6 +84,8 @@ class Cluster:
         self._me = f"{host_name()}:{os.getpid()}:{os.urandom(4).hex()}"
         self._version = ""  # of the lease that we hold
         self._seen = ("", 0.0)  # the version of the lease of somebody else, and since when it has been that
+        self.duration = lease
+        """Seconds after which the lease is over that somebody else had at the last look, unless it is renewed."""
         self.renew_at = 0.0
         """When the lease is to be renewed."""
 
@@ -180,11 +182,11 @@ class Cluster:
 
         :raises LeaseLostError: if somebody else has it, or has had it until less than the time of a lease ago
         """
-        version, holder = await self._read_lease()
+        version, holder, self.duration = await self._read_lease()
         if holder and holder != self._me:
             if self._seen[0] != version:
                 self._seen = version, monotonic()
-            if monotonic() - self._seen[1] < self._lease:
+            if monotonic() - self._seen[1] < self.duration:
                 raise LeaseLostError(f"{self._target} is in use by {holder}, or was until a moment ago")
         await self._write_lease(version, self._me)
 
@@ -200,12 +202,13 @@ class Cluster:
         """Give the lease back."""
         await self._write_lease(self._version, "")
 
-    async def _read_lease(self) -> tuple[str, str]:
-        """Return the version of the lease, and who has it; empty if nobody."""
+    async def _read_lease(self) -> tuple[str, str, float]:
+        """Return the version of the lease, who has it (empty: nobody), and for how many seconds."""
         where = self._target.name, self._target.namespace
         found = await self._call("CoordinationV1Api", "read_namespaced_lease", *where)
-        holder = found.spec.holder_identity if found.spec is not None else None
-        return str(found.metadata.resource_version), holder or ""
+        spec = found.spec or client.V1LeaseSpec()
+        seconds = float(spec.lease_duration_seconds or self._lease)
+        return str(found.metadata.resource_version), spec.holder_identity or "", seconds
 
     async def _write_lease(self, version: str, holder: str) -> None:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -214,7 +217,7 @@ class Cluster:
         try:
             self._version = await self._patch_lease(version, spec)
         except _ConflictError as exc:
-            version, found = await self._read_lease()
+            version, found, _ = await self._read_lease()
             if found != self._me:
                 raise LeaseLostError(f"{self._target} is in use by another program") from exc
             # It was our own last write, whose answer did not arrive.
