@@ -55,6 +55,17 @@ with PeerPoolExecutor(peers=launchers.dask(client, workers=1)) as pool:
     assert pool.submit(os.getpid).result(60) != pid
 """
 
+SCHEDULER_SILENT = """
+with PeerPoolExecutor(peers=launchers.dask(client, workers=1)) as pool:
+    pid = pool.submit(os.getpid).result(60)
+    running = pool.submit(time.sleep, 9)
+    os.kill(int(sys.argv[2]), signal.SIGSTOP)
+    time.sleep(8)
+    os.kill(int(sys.argv[2]), signal.SIGCONT)
+    assert running.result(60) is None
+    assert pool.submit(os.getpid).result(60) == pid
+"""
+
 SCHEDULER_LOST = """
 peers = launchers.dask(client)
 os.kill(int(sys.argv[2]), signal.SIGKILL)
@@ -89,7 +100,11 @@ def cluster(tmp_path):
         process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("body", [SHARES, OWNER_LOST, SCHEDULER_LOST], ids=["shares", "owner lost", "scheduler lost"])
+@pytest.mark.parametrize(
+    "body",
+    [SHARES, OWNER_LOST, SCHEDULER_SILENT, SCHEDULER_LOST],
+    ids=["shares", "owner lost", "scheduler silent", "scheduler lost"],
+)
 def test_peers_are_on_a_cluster_of_dask(cluster, body):
     program = [sys.executable, "-c", PROGRAM + body, *cluster]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -8,6 +8,7 @@ import pytest
 
 from woolexec import PeerPoolExecutor
 from woolexec.errors import DiscoveryError
+from woolexec.launchers import nodes
 from woolexec.launchers.nodes import Node, Nodes
 from woolexec.mesh.server.child import ChildPeer
 
@@ -21,6 +22,7 @@ class Here(Nodes):
         super().__init__(workers)
         self.there = {node.key: node for node in there}
         self.children, self.started, self.fault = {}, [], None
+        self.silent = 0  # how many looks are to fail
 
     def __str__(self):
         return "here"
@@ -30,6 +32,9 @@ class Here(Nodes):
         yield
 
     async def nodes(self):
+        if self.silent:
+            self.silent -= 1
+            raise TimeoutError
         return list(self.there.values())
 
     async def start_on(self, node, token, workers):
@@ -84,6 +89,36 @@ def test_node_that_leaves_takes_its_peer_with_it_and_one_that_comes_has_one():
         here.there = {"b": Node("b", 1, 0)}
         view = pool.with_options(retries=9)
         while "a" in here.children:
+            view.submit(abs, -1).result(PATIENCE)
+        assert view.submit(os.getpid).result(PATIENCE) != first
+
+
+def test_peers_go_on_while_the_cluster_does_not_answer():
+    here = Here(Node("a", 1, 0))
+    with PeerPoolExecutor(peers=here) as pool:
+        first = pool.submit(os.getpid).result(PATIENCE)
+        here.silent = 2
+        while here.silent:
+            pool.submit(abs, -1).result(PATIENCE)
+        assert pool.submit(os.getpid).result(PATIENCE) == first
+    assert here.started == [("a", 1)]
+
+
+def test_cluster_that_does_not_answer_at_first_is_named():
+    here = Here(Node("a", 1, 0))
+    here.silent = 1000
+    with PeerPoolExecutor(peers=here, peers_timeout=0.5) as pool:
+        assert "here: no answer" in str(pool.submit(abs, -1).exception(PATIENCE))
+
+
+def test_cluster_that_does_not_answer_for_long_is_given_up_and_asked_again(monkeypatch):
+    monkeypatch.setattr(nodes, "_SILENCE", 0.0)
+    here = Here(Node("a", 1, 0))
+    with PeerPoolExecutor(peers=here) as pool:
+        first = pool.submit(os.getpid).result(PATIENCE)
+        here.silent = 1
+        view = pool.with_options(retries=9)
+        while len(here.started) < 2:
             view.submit(abs, -1).result(PATIENCE)
         assert view.submit(os.getpid).result(PATIENCE) != first
 

@@ -67,6 +67,8 @@ class _Dask(Nodes):
         try:
             async with asyncio.timeout(_ANSWER):
                 found = await self._client.scheduler.identity(n_workers=-1)
+        except TimeoutError:
+            raise
         except (OSError, TypeError) as exc:
             raise DiscoveryError(f"{self}: {exc}") from exc
         hosts: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}

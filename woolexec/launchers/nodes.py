@@ -16,13 +16,18 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from time import monotonic
 
 from woolexec.checks import count
 from woolexec.discovery.base import Discovery, Event, Joined, Left, Record
+from woolexec.errors import DiscoveryError
 from woolexec.mesh.security.credentials import Credentials
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes."""
+
+_SILENCE = 20.0
+"""Seconds for which a cluster may not answer while the peers that are there go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class Nodes(Discovery):
         """
         Return the nodes that there are.
 
-        :raises DiscoveryError: if that cannot be said now
+        :raises DiscoveryError: if that cannot be said, and the cluster must be opened again
+        :raises TimeoutError: if the cluster does not answer now
         """
 
     @abstractmethod
@@ -91,15 +97,22 @@ class Nodes(Discovery):
         """
         Yield the peers on the nodes, which are started for that, and those that end; all end when this is closed.
 
-        :raises DiscoveryError: if the cluster does not answer
+        :raises DiscoveryError: if the cluster is lost, or does not answer, for a while if there are peers
         """
         credentials = Credentials.with_new_token()
         starting: dict[str, asyncio.Task[Sequence[str]]] = {}
         known: dict[str, Node] = {}
+        there: dict[str, Node] = {}
+        answered = monotonic()
         async with self.opened():
             try:
                 while True:
-                    there = {node.key: node for node in await self.nodes()}
+                    try:
+                        there = {node.key: node for node in await self.nodes()}
+                        answered = monotonic()
+                    except TimeoutError as exc:
+                        if not known or monotonic() > answered + _SILENCE:
+                            raise DiscoveryError(f"{self}: no answer") from exc
                     for key in there.keys() - known.keys():
                         known[key] = there[key]
                         starting[key] = asyncio.ensure_future(self._start(there[key], credentials))
