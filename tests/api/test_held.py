@@ -147,5 +147,43 @@ def test_arguments_of_a_constructor_live_until_the_actor_has_ended():
         assert pool.submit(make_and_call_in_a_task).result(SOON) == ([], 1)
 
 
+def count_up(_):
+    yield from range(100)
+
+
+async def count_up_later(_):
+    for number in range(100):
+        yield number
+
+
+def pull(pool, fn, end):
+    """Return what had ended while a stream was open, and what has ended with it."""
+    threads = []
+    stream = pool.submit(fn, Ending(threads)).result(SOON)
+    assert next(stream) == 0
+    gc.collect()
+    before = list(threads)
+    if end == "read":
+        assert list(stream) == list(range(1, 100))
+    elif end == "close":
+        stream.close()
+    del stream
+    eventually(lambda: threads)
+    return before, threads
+
+
+def pull_in_a_task(fn, end):
+    before, after = pull(current_executor(), fn, end)
+    return before, len(after)
+
+
+@pytest.mark.parametrize("end", ["read", "close", "drop"])
+@pytest.mark.parametrize("fn", [count_up, count_up_later])
+def test_arguments_of_a_stream_live_until_its_end(fn, end):
+    with shared(1) as pool:
+        assert pull(pool, fn, end) == ([], ["woolexec-callbacks"])
+        assert pool.submit(pull_in_a_task, fn, end).result(SOON) == ([], 1)
+
+
 def wait_for(path):
     assert eventually(path.exists)

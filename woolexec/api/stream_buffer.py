@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def wait_for(self, is_done: Callable[[], bool]) -> bool:
             """Wait in the owner's own way; return False if it has none."""
 
+        def drop(self, held: list[Any]) -> None:
+            """Clear a list, where destructors may run."""
+
 
 class StreamBuffer(Pulled):
     """
@@ -50,6 +53,7 @@ class StreamBuffer(Pulled):
         self._future: CallFuture[Any] | None = future
         self._commander = commander
         self._prefetch = prefetch
+        self._held: list[Any] | None = None  # what must live until the end of the stream
         self.shown_in = getattr(future, "shown_in", None)  # see `woolexec.api.output`
 
     @property
@@ -68,6 +72,7 @@ class StreamBuffer(Pulled):
         if future is None:
             return
         self.is_open = True
+        self._held, future.held = future.held, None
         handle = future.outstanding_call if call is None else call
         if call is not None and call.options is not None:  # a retry would begin again at the first item
             call.options = call.options.replace(retries=0, retry_on=(), idempotent=False)
@@ -97,6 +102,9 @@ class StreamBuffer(Pulled):
         self.end = failed, payload
         self.ended.open()
         self.wake()
+        held, self._held = self._held, None
+        if held is not None:
+            self._commander.drop(held)
 
     def wake(self) -> None:
         """Wake the thread or task that pulls."""
