@@ -1,8 +1,8 @@
 """
 Metrics of pools: `register` a pool for Prometheus, or `register_with_opentelemetry`.
 
-The one needs prometheus-client, ``pip install 'woolexec[metrics]'``; the other the API of OpenTelemetry, and shows
-something where its SDK is set up.
+`register` needs prometheus-client: ``pip install 'woolexec[metrics]'``.  `register_with_opentelemetry` needs the API of
+OpenTelemetry; without its SDK nothing is collected.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def register_with_opentelemetry(pool: PeerPoolExecutor, provider: MeterProvider 
     """
     Show the metrics of a pool to those who collect metrics of OpenTelemetry.
 
-    They have the names of those for Prometheus, without the suffix ``_total``, and what was said of `register` holds.
+    They have the same names as for Prometheus, without the suffix ``_total``.  Several pools, and those that have
+    ended, are shown as by `register`.
 
     :param provider: None: the one that is set with `opentelemetry.metrics.set_meter_provider`
     :raises TypeError: if it is not a pool

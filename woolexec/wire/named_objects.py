@@ -30,7 +30,7 @@ _incomplete: dict[int, Any] = {}
 
 
 def may_be_named(cls: type) -> bool:
-    """Return whether the instances of a class may be pickled by name: whether it has a reduction of its own."""
+    """Return whether the instances of a class may be pickled by name: whether it overrides `object`'s reduction."""
     own: Any = cls
     return own.__reduce__ is not object.__reduce__ or own.__reduce_ex__ is not object.__reduce_ex__
 
@@ -56,7 +56,7 @@ def find(module: str, name: str, cls: type) -> Any:
 
 
 def find_sentinel(module: str, name: str, text: str) -> Any:
-    """Do as `find` for a sentinel of Python itself, which has no state but its text."""
+    """Do the same as `find` for a sentinel of Python itself, whose only state is its repr."""
     found = _look_up(module, name)
     if type(found) is not _SENTINEL or repr(found) != text:
         found = _SENTINEL(name, repr=text)
