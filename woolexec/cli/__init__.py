@@ -127,7 +127,7 @@ def _add_top(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
     parser.add_argument("--once", action="store_true", help="print the tables, and end")
     parser.add_argument(
-        "--web", action="store_true", help="print the URLs of pages; of peers make one each, and serve it"
+        "--web", action="store_true", help="print the URLs of the pools' pages, and serve a page of each peer"
     )
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
     parser.set_defaults(run=top.run)

@@ -69,8 +69,8 @@ SETTINGS = (
     ),
     Setting(
         "dashboard",
-        "show a page of what the clients' tasks do there, without TLS, to those who know the token in its URL, which "
-        "--json and woolexec top --web print; a port alone is one of this host only",
+        "serve a page of the clients' tasks there, without TLS, to those who have the token in its URL, which --json "
+        "and woolexec top --web print; a port alone is one of this host only",
         port_or_address,
         metavar="HOST:PORT",
     ),

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = with_sources(found)
     print(json.dumps(found.as_dict(), indent=2) if arguments.json else found)
     if left_out:
-        print(f"woolexec stack: {left_out} more tasks are left out", file=sys.stderr)
+        print(f"woolexec stack: the answer had no room for {left_out} more tasks", file=sys.stderr)
     return 0
 
 

@@ -52,7 +52,7 @@ def _show(arguments: argparse.Namespace, pids: Sequence[int], peers: Sequence[Pe
         except (PeerRefusedError, ValueError) as exc:
             return _fail(f"{peer.address}: {exc}")
         if peer.left_out:
-            print(f"woolexec top: {peer.left_out} more clients are left out", file=sys.stderr)
+            print(f"woolexec top: the answer had no room for {peer.left_out} more clients", file=sys.stderr)
     if arguments.web:
         return _web(found, peers)
     if arguments.json:
