@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +14,8 @@ from tests.cli.pages import first_event, get, opened
 from tests.cli.serving import PATIENCE
 from tests.cli.tasks import wait_for
 from tests.faults.tasks import eventually
-from woolexec import Credentials, PeerPoolExecutor, cli
+from woolexec import Credentials, CredentialsError, PeerPoolExecutor, PeerRefusedError, cli
+from woolexec.cli.top_web import RemoteView
 from woolexec.mesh.server.peer import Peer
 
 
@@ -44,3 +47,14 @@ def test_top_makes_a_page_of_a_peer_until_that_ends(tmp_path):
             with opened(url, "events") as answer:
                 assert b"event: ended" in answer.read()
             assert top.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("error", [PeerRefusedError, CredentialsError])
+def test_a_page_ends_when_its_peer_cannot_be_asked_any_more(error):
+    def clients():
+        raise error("it cannot")
+
+    with ThreadPoolExecutor(1) as thread:
+        view = RemoteView(SimpleNamespace(clients=clients), thread)
+        assert view.snapshot() is None
+        assert view.ended.is_set()

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from woolexec.errors import PeerRefusedError
+from woolexec.errors import CredentialsError, PeerRefusedError
 from woolexec.observe.page_data import page_data
 from woolexec.observe.peer_page import together
 from woolexec.printable import printable
@@ -37,7 +37,7 @@ class RemoteView:
         """Return a snapshot; None: the peer has ended, or tells us nothing any more."""
         try:
             found = [(each.client, each.statistics) for each in self._thread.submit(self._peer.clients).result()]
-        except PeerRefusedError:
+        except (PeerRefusedError, CredentialsError):
             self.ended.set()
             return None
         about = found[0][1] if found else Statistics(time(), 0, printable(self._peer.address, 200))
