@@ -76,9 +76,8 @@ class Kubernetes(Launcher):
         self.lease = lease
         self._pods: Pods | None = None
         self._changed = asyncio.Event()  # set: something else is wanted of the pods
-        self._cluster: Cluster | None = (
-            None  # from one use to the next: it knows since when somebody else has the lease
-        )
+        # It is kept from one use to the next: it knows since when somebody else has had the lease.
+        self._cluster: Cluster | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Kubernetes:
@@ -202,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `sweep`; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m woolexec.launchers.kubernetes",
-        description="Scale a Deployment to 0 if the program that used it does not live any more.",
+        description="Scale a Deployment to 0 if the program that used it has died.",
     )
     parser.add_argument("url", help="as in peers=: k8s://namespace/deployment")
     try:

@@ -8,7 +8,7 @@ What a launcher asks of the API of Kubernetes, with the official client.
     leases/workers                get, patch      who uses the Deployment now
     secrets/workers-token         patch           the token of this run
 
-A lease is held by one program at a time.  A program that is killed renews it no more; another that has seen it
+A lease is held by one program at a time.  A program that is killed no longer renews it; another that has seen it
 unchanged for the time of a lease may take it, so the clocks of the hosts do not matter.
 """
 
@@ -169,7 +169,7 @@ class Cluster:
         await self._call("CoreV1Api", "patch_namespaced_pod", *where, _COST, _content_type=_MERGE)
 
     async def put_token(self, token: bytes) -> None:
-        """Set the token that pods have which start from now on."""
+        """Set the token of the pods that start from now on."""
         where = self._target.secret, self._target.namespace
         body = {"data": {"token": base64.b64encode(token).decode()}}
         await self._call("CoreV1Api", "patch_namespaced_secret", *where, body, _content_type=_MERGE)

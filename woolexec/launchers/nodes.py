@@ -1,5 +1,5 @@
 """
-One peer on each node of a cluster that is there, as long as an executor uses it.
+One peer on each node of an existing cluster, for as long as an executor uses it.
 
 ::
 
@@ -33,11 +33,11 @@ _SILENCE = 20.0
 @dataclass(frozen=True, slots=True)
 class Node:
     """
-    What a peer may have of a node.
+    A node, and what its peer may use.
 
-    :param key: that of the node in its cluster
-    :param cpus: how many processors
-    :param gpus: how many GPUs
+    :param key: identifies the node in its cluster
+    :param cpus: number of processors
+    :param gpus: number of GPUs
     """
 
     key: str
@@ -46,13 +46,13 @@ class Node:
 
     @property
     def resources(self) -> Mapping[str, float]:
-        """What its peer offers, beside its workers."""
+        """What its peer offers besides its workers."""
         return {"gpu": self.gpus} if self.gpus else {}
 
 
 class Nodes(Discovery):
     """
-    The nodes of a cluster; what kind of cluster a subclass says.
+    The nodes of a cluster; subclass it for a kind of cluster.
 
     :param workers: number of workers of each peer; None: one for each processor that the cluster has on its node
     """
@@ -63,7 +63,7 @@ class Nodes(Discovery):
     @abstractmethod
     def opened(self) -> AbstractAsyncContextManager[None]:
         """
-        Return the use of the cluster.
+        Return a context manager that connects to the cluster.
 
         :raises DiscoveryError: if it cannot be used
         """
@@ -71,7 +71,7 @@ class Nodes(Discovery):
     @abstractmethod
     async def nodes(self) -> Sequence[Node]:
         """
-        Return the nodes that there are.
+        Return the nodes that exist now.
 
         :raises DiscoveryError: if that cannot be said, and the cluster must be opened again
         :raises TimeoutError: if the cluster does not answer now
@@ -91,11 +91,11 @@ class Nodes(Discovery):
 
     @abstractmethod
     async def stop_on(self, node: Node) -> None:
-        """End the peer on a node, and what has begun to start it."""
+        """End the peer on a node, even if it is still starting."""
 
     async def watch(self) -> AsyncIterator[Event]:
         """
-        Yield the peers on the nodes, which are started for that, and those that end; all end when this is closed.
+        Start a peer on each node, and yield those that serve and those that end; all end when this is closed.
 
         :raises DiscoveryError: if the cluster is lost, or does not answer, for a while if there are peers
         """

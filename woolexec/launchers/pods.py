@@ -138,7 +138,7 @@ class Pods:
         """
         Take a list of all pods, and return what has changed.
 
-        :param records: what the records of all of them have
+        :param records: what all their records have in common
         """
         there = {pod.uid: pod for pod in pods if pod.uid not in self._strangers}
         self._vacant = [looks - 1 for looks in self._vacant if looks > 1]

@@ -8,7 +8,7 @@ Peers that are jobs of Slurm: ``slurm://?max=16&partition=short``.
     stop(h)  --> scancel --signal=TERM: the peer drains, and its job ends
 
 A job that is about to reach its time limit gets SIGTERM too, so its peer drains first.  One that is preempted gets it
-from us: Slurm sends it to steps, and the peer is none.
+from us: Slurm sends it only to job steps, and the peer is not one.
 """
 
 from __future__ import annotations
