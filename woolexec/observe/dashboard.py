@@ -9,8 +9,8 @@ The page of a pool: served by a thread of its own, to those who know its token.
 
 What a request must have: the token in its URL, and a Host header with an address, or a name that the page was given.
 Without the second, a page of somebody else whose name leads to this machine could use it; its port is not checked, as
-it may be forwarded.  Whoever has the URL can only look; to cancel a task a request must have the key as well, which
-only programs of this user find: see `woolexec.observe.pool_records`.
+it may be forwarded.  The URL is enough to look and for nothing else: to cancel a task a request must have the key as
+well, which only programs of this user find; see `woolexec.observe.pool_records`.
 """
 
 from __future__ import annotations
