@@ -76,13 +76,16 @@ class Reports:
     """
     Has callbacks called with the progress of tasks.
 
-    A callback gets the latest report: never more than one is on its way to the callback of a call.  No report is left
-    behind, without a lock, because each of these steps is atomic, and each thread takes them in this order::
+    A callback gets the latest report, and the next one when it has returned: no two run at once for one call.  No
+    report is left behind, without a lock, because each of these steps is atomic, and each thread takes them in this
+    order::
 
         who tells:     1. sets the latest report   2. has it fetched, unless somebody is on the way
-        who fetches:   1. is no longer on the way  2. takes the latest report, if there is one
+        who fetches:   1. takes the latest report, and calls the callback   2. is no longer on the way
+                       3. looks for another report; if there is one, begins again, unless somebody is on the way
 
-    If the latest report is set too late to be taken, nobody is on the way any more when the thread that tells looks.
+    A report that is set before the fetching thread looks for another one is found by it; when one is set later, nobody
+    is on the way any more, or somebody who has not looked yet.
 
     :param elsewhere: runs user code in another thread
     """
@@ -90,7 +93,7 @@ class Reports:
     def __init__(self, elsewhere: Callable[[Callable[[], object]], object]) -> None:
         self._elsewhere = elsewhere
         self._latest: dict[Any, TaskProgress] = {}  # by call
-        self._on_way: set[Any] = set()  # calls whose report is about to be fetched
+        self._on_way: dict[Any, object] = {}  # by call whose report is fetched: a mark of who does that
 
     def tell(self, call: Any, progress: TaskProgress) -> None:
         """Have the callback of a call called, if it has one."""
@@ -98,21 +101,31 @@ class Reports:
         if on_progress is None:
             return
         self._latest[call] = progress
-        if call not in self._on_way:
-            self._on_way.add(call)
+        if self._goes(call):
             self._elsewhere(partial(self._report, call, on_progress))
 
-    def _report(self, call: Any, on_progress: Callable[[TaskProgress], object]) -> None:
-        self._on_way.discard(call)
-        progress = self._latest.pop(call, None)
-        if progress is None:
-            return
-        try:
-            on_progress(progress)
-        except BaseException:  # user code
-            import logging
+    def _goes(self, call: Any) -> bool:
+        """Be on the way to the callback of a call; return False if somebody else is."""
+        mark = object()
+        return self._on_way.setdefault(call, mark) is mark
 
-            logging.getLogger("woolexec").exception("on_progress of %s raised an exception", progress.name)
+    def _report(self, call: Any, on_progress: Callable[[TaskProgress], object]) -> None:
+        while True:
+            progress = self._latest.pop(call, None)
+            if progress is not None:
+                _call(on_progress, progress)
+            del self._on_way[call]
+            if call not in self._latest or not self._goes(call):
+                return
+
+
+def _call(on_progress: Callable[[TaskProgress], object], progress: TaskProgress) -> None:
+    try:
+        on_progress(progress)
+    except BaseException:  # user code
+        import logging
+
+        logging.getLogger("woolexec").exception("on_progress of %s raised an exception", progress.name)
 
 
 def progress_of(frame: Progress, name: str) -> TaskProgress:
