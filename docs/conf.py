@@ -34,7 +34,12 @@ myst_heading_anchors = 4
 
 # The docstrings have names in single backticks: a link if the name is in the reference, else code.
 default_role = "py:obj"
-autodoc_mock_imports = ["eventkit", "joblib", "prometheus_client"]  # their doors are described, which import them
+autodoc_mock_imports = [
+    "eventkit",
+    "joblib",
+    "kubernetes",
+    "prometheus_client",
+]  # their doors are described, which import them
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
@@ -54,13 +59,13 @@ nitpick_ignore_regex = [
     # Other packages.  With LINKS=1 those of the standard library are links.
     (
         "py:(obj|class|exc)",
-        r"(collections|concurrent|contextlib|contextvars|graphlib|multiprocessing|numpy|os|pathlib|pdb|pickle|sys)\..+",
+        r"(collections|concurrent|contextlib|contextvars|graphlib|multiprocessing|numpy|opentelemetry|os|pathlib|pdb|pickle|sys)\..+",
     ),
     ("py:(obj|class|exc)", "BrokenProcessPool|CancelledError|Executor|Random"),
     # Annotations with names that are not public.
     ("py:class", r"Audit|Future|GraphCollection|OptionsView|PeersArgument|RecordKey|Rules|Shippable|Stays|StreamScope"),
-    ("py:class", r"CollectorRegistry|T|Tls|Trace"),
-    ("py:class", r"(woolexec\.options\.)?View_co"),
+    ("py:class", r"CollectorRegistry|MeterProvider|T|Tls|Trace"),
+    ("py:class", r"(woolexec\.launchers\.nodes\.Nodes|(woolexec\.options\.)?View_co)"),
     ("py:class", r"woolexec\.api\.(base_executor\.BaseExecutor|pool_executor\.PoolExecutor|(\w+\.[TF]))"),
     (
         "py:class",
