@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +66,19 @@ def test_method_that_there_is_not_is_refused(server):
 def test_grpc_that_is_made_in_another_way_gets_an_ordinary_server(monkeypatch):
     monkeypatch.setattr(grpc_server, "_kind_of", lambda _: lambda: None)  # other arguments: a TypeError
     assert asked(answer_of) == "42"
+
+
+def test_loop_that_is_given_no_call_ends_instead_of_asking_for_ever():
+    class Base:
+        _request_registered_call = None
+
+        async def _request_call(self):
+            return None
+
+    cygrpc = SimpleNamespace(AioServer=Base, _ServicerContext=lambda *_: None)
+    kind = grpc_server._kind_of.__wrapped__(SimpleNamespace(_cython=SimpleNamespace(cygrpc=cygrpc)))
+    with pytest.raises(TypeError, match="returned none"):
+        asyncio.run(kind()._request_call())
 
 
 def test_this_grpc_is_one_that_we_know():

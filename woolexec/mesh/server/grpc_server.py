@@ -4,8 +4,8 @@ A gRPC server whose loop, which accepts calls, sees no method but ours.
 The loop of grpc.aio decodes the path of each call, and ends if that is not UTF-8.  So our methods are registered with
 grpc's core, which compares their paths as bytes, and calls of all others are refused here, before the loop sees them.
 
-This uses what is private to grpc.  Where grpc does not have it, the server is an ordinary one, and `Listener` replaces
-it when its loop has ended.
+This uses what is private to grpc.  Where grpc does not have it, or it is made in another way, the server is an ordinary
+one: also from when the loop of one of ours has ended, which `Listener` notices.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     Services = Mapping[str, Mapping[str, Any]]  # by names, the methods and what handles each
 
 
-def make_server(grpc: Any, options: Sequence[tuple[str, Any]], services: Services) -> Any:
-    """Make a server for these services, which has not been started."""
+def make_server(grpc: Any, options: Sequence[tuple[str, Any]], services: Services, *, is_ordinary: bool = False) -> Any:
+    """Make a server for these services, which has not been started; with `is_ordinary`, without what is private."""
     try:
-        server = _strict_server(grpc, options)
+        server = None if is_ordinary else _strict_server(grpc, options)
     except (AttributeError, TypeError, ImportError):  # another version of grpc
         server = None
     if server is None:
@@ -65,6 +65,8 @@ def _kind_of(grpc: Any) -> type[Any] | None:
             refusing = set()
             while True:
                 state = await super()._request_call()
+                if state is None:
+                    raise TypeError("grpc has accepted a call and returned none")
                 refusal = loop.create_task(_refuse(grpc, cygrpc._ServicerContext(state, None, None, loop)))
                 refusing.add(refusal)
                 refusal.add_done_callback(refusing.discard)

@@ -2,7 +2,8 @@
 Listens at one address, whatever strangers send there: a gRPC server that is replaced when it accepts nothing more.
 
 What ends the loop in which grpc.aio accepts calls ends its listening: a path that is not UTF-8, unless the server is
-one of `grpc_server`.  Calls that are open then go on, so the old server stays until they have ended.
+one of `grpc_server`.  Calls that are open then go on, so the old server stays until they have ended.  When the loop of
+such a one has ended, this grpc is not as we know it, and the servers that follow are ordinary ones.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Listener:
     One address and its servers, of which the last accepts calls.
 
     :param bind: ``host:port`` or ``unix:/path``
-    :param make: makes a gRPC server for services
+    :param make: makes a gRPC server for services; with `is_ordinary`, without what is private to grpc
     :param services: what it serves
     :param tls: what the port shows; None: connections are not encrypted
     """
@@ -49,7 +50,7 @@ class Listener:
     def __init__(
         self,
         bind: str,
-        make: Callable[[Services], Any],
+        make: Callable[..., Any],
         services: Services,
         tls: ServerFiles | SelfSigned | None,
         log: PeerLog,
@@ -61,6 +62,7 @@ class Listener:
         self._log = log
         self._servers: list[Any] = []
         self._accepting: asyncio.Task[Any] | None = None
+        self._is_ordinary = False  # our own kind of server has failed
         self._stopping: dict[Any, asyncio.Task[Any]] = {}  # servers that only finish their calls
 
     async def start(self) -> None:
@@ -70,7 +72,7 @@ class Listener:
         :raises RuntimeError: if that is not possible
         :raises CredentialsError: if a certificate file cannot be used
         """
-        server = self._make(self._services)
+        server = self._make(self._services, is_ordinary=self._is_ordinary)
         self._servers.append(server)
         if self._tls is None:
             port = server.add_insecure_port(self.address)
@@ -89,6 +91,7 @@ class Listener:
             await self._deaf()
             reason = self._reason()
             self._log.listening_again(self.address, reason)
+            self._is_ordinary = self._is_ordinary or self._accepting is None or self._accepting.done()
             self._let_go(self._servers[-1])
             await self._unlinked()
             while True:
