@@ -8,7 +8,6 @@ from woolexec.core.memory_limits import (
     KEEP,
     LONGEST,
     REPLACE,
-    SHARE,
     SHORTEST,
     MemoryLimits,
     is_full,
@@ -65,14 +64,14 @@ def test_no_worker_can_grow_from_one_look_beyond_a_limit_by_more_than_the_shorte
         low, high = sorted(random.randrange(1, 1 << 34) for _ in range(2))
         limits = MemoryLimits(low, high)
         used = random.randrange(high)
-        pause = limits.pause(used, 0.0)
+        pause = limits.pause(used)
         next_limit = low if used <= low else high
         assert SHORTEST <= pause <= LONGEST
         assert used + (pause - SHORTEST) * GROWTH <= next_limit + 1
 
 
-def test_looks_that_take_long_are_rare():
-    assert MemoryLimits(1, 2).pause(1, 0.5) == 0.5 * SHARE
+def test_what_is_its_own_now_counts_if_the_kernel_told_less_before():
+    assert asked(MemoryLimits(None, 200), 210, 15, 120) == (195, True)
 
 
 def test_cgroup_is_full_earlier_if_the_kernel_had_to_free_memory():

@@ -4,8 +4,9 @@ import pytest
 
 from woolexec import WorkerMemoryError
 from woolexec.core.call import ASYNCIO
-from woolexec.core.memory_limits import LONGEST, MemoryLimits
+from woolexec.core.memory_limits import LONGEST, SHARE, SHORTEST, MemoryLimits
 from woolexec.core.upkeep import Upkeep
+from woolexec.engine import memory_watch
 from woolexec.platform import memory
 from woolexec.platform.posix import SIGKILL
 from woolexec.wire.frames import Recall, Recalled, Return, Stop
@@ -206,6 +207,24 @@ def test_worker_close_to_its_limit_is_looked_at_more_often(looked_after, sizes):
     sizes["looked"].clear()
     engine.loop.pass_time(2 * LONGEST)
     assert sizes["looked"].count(close.pid) > 2 * sizes["looked"].count(far_off.pid) > 0
+
+
+def test_walk_that_takes_long_delays_the_next_walk_and_no_look(looked_after, monkeypatch):
+    engine = looked_after(end_above=200 * MIB)
+    own, walks = [150 * MIB], []
+    monkeypatch.setattr(memory, "resident", lambda pid: (own[0] + 60 * MIB, 60 * MIB))
+    monkeypatch.setattr(memory, "proportional", lambda pid: walks.append(pid) or own[0] + 30 * MIB)
+    monkeypatch.setattr(memory_watch, "thread_time", lambda: 0.1 * len(walks))  # each takes that long
+    _, worker, _ = engine.running()
+    grow(engine, worker, {}, 0)
+    assert len(walks) == 1
+    engine.loop.pass_time(0.1 * SHARE - 0.5)
+    assert len(walks) == 1
+    engine.loop.pass_time(1.0)
+    assert (len(walks), engine.killed) == (2, [])
+    own[0] = 201 * MIB
+    engine.loop.pass_time(2 * SHORTEST)
+    assert (len(walks), engine.killed) == (2, [(worker.id, SIGKILL)])
 
 
 def test_largest_busy_worker_is_ended_when_the_cgroup_is_full(looked_after, sizes, monkeypatch):

@@ -39,7 +39,7 @@ SHORTEST, LONGEST = 0.02, 0.5
 """Limits of the seconds between two looks."""
 
 SHARE = 20
-"""Looks take at most this fraction of the time."""
+"""Walks through the pages of a worker take at most this fraction of the time; between them the cheap looks go on."""
 
 _NEARLY, _FULL = 0.9, 0.97
 """The parts of a cgroup's memory from which on it is full: if the kernel had to free some, and in any case."""
@@ -71,12 +71,13 @@ class MemoryLimits:
 
         :param resident: what it has in RAM, in bytes
         :param shared: how much of that others may have as well
-        :param exactly: returns what it has with its part of what is shared; takes long; None: not known
+        :param exactly: returns what it has, or last had, with its part of what is shared; may take long; None: not
+            known
         """
         for limit in (self.end_above, self.replace_above):
             if limit is not None and resident - shared <= limit < resident:
                 found = exactly()
-                return resident if found is None else found
+                return resident if found is None else max(found, resident - shared)
         return resident - shared if resident > self.lowest else resident
 
     @property
@@ -90,15 +91,10 @@ class MemoryLimits:
             return END
         return REPLACE if self.replace_above is not None and used > self.replace_above else KEEP
 
-    def pause(self, used: int, took: float) -> float:
-        """
-        Return the seconds until the next look at a worker.
-
-        :param used: its memory now
-        :param took: the seconds that this look took
-        """
+    def pause(self, used: int) -> float:
+        """Return the seconds until the next look at a worker that has this much memory."""
         above = [limit - used for limit in (self.replace_above, self.end_above) if limit is not None and limit >= used]
-        return max(SHORTEST, min(LONGEST, min(above, default=GROWTH) / GROWTH), took * SHARE)
+        return max(SHORTEST, min(LONGEST, min(above, default=GROWTH) / GROWTH))
 
 
 def is_full(group: Group | None, *, had_to_free: bool) -> bool:

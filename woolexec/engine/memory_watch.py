@@ -10,10 +10,10 @@ are read, so that no other call is lost.  See `woolexec.engine.cancellation`.
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
+from time import thread_time
 
 from woolexec.checks import size_text
-from woolexec.core.memory_limits import END, KEEP, LONGEST, SHORTEST, is_full, largest, pause_of
+from woolexec.core.memory_limits import END, KEEP, LONGEST, SHARE, SHORTEST, is_full, largest, pause_of
 from woolexec.engine.worker_process import has_run
 from woolexec.platform import memory
 from woolexec.platform.posix import SIGKILL
@@ -33,6 +33,19 @@ USED_UP = -(1 << 62)
 """The number of calls that a worker may still run which is to be replaced; calls that it gives back are added to it."""
 
 
+class _Seen:
+    """What a look at a worker has found, and when the next one is due."""
+
+    __slots__ = ("due", "mark", "used", "walk_due", "walked")
+
+    def __init__(self, mark: Any, used: int, due: float, walked: int | None, walk_due: float) -> None:
+        self.mark = mark  # what it had started; None: it is busy
+        self.used = used
+        self.due = due
+        self.walked = walked  # what it had when the kernel last walked through its pages, which takes long
+        self.walk_due = walk_due  # when that may be asked for again
+
+
 class MemoryWatch:
     """Looks at the workers as long as there are any; all of it runs in the engine's thread."""
 
@@ -42,7 +55,7 @@ class MemoryWatch:
         self._limits = limits
         self._loop, self._scheduler, self._dispatcher, self._supervisor = loop, scheduler, dispatcher, supervisor
         self._next = 0  # the number of the next look; others that were planned are not made
-        self._seen: dict[Worker, tuple[Any, int, float]] = {}  # what it had started, its memory, the next look
+        self._seen: dict[Worker, _Seen] = {}
         self._times_full = memory.reached_limit() if limits.end_above is not None else 0
 
     def begin(self) -> None:
@@ -58,7 +71,7 @@ class MemoryWatch:
         if number != self._next or self not in self._supervisor.watches or not workers:
             return
         now, soonest = self._loop.clock(), LONGEST
-        seen: dict[Worker, tuple[Any, int, float]] = {}
+        seen: dict[Worker, _Seen] = {}
         for worker in workers:
             if worker.is_dead or worker.stopping or worker.excess:
                 continue
@@ -68,32 +81,37 @@ class MemoryWatch:
             about = self._look_at(worker, now)
             if about is not None:
                 seen[worker] = about
-                soonest = min(soonest, max(0.0, about[2] - now))
+                soonest = min(soonest, max(0.0, about.due - now))
         self._seen = seen
         if self._limits.end_above is not None:
             soonest = min(soonest, self._look_at_group(len(workers)))
         self._plan(soonest)
 
-    def _look_at(self, worker: Worker, now: float) -> tuple[Any, int, float] | None:
+    def _look_at(self, worker: Worker, now: float) -> _Seen | None:
         """Look at one worker, if it is time; return what is to be known of it at the next look."""
         mark = None if worker.is_busy else (worker.page.started, worker.page.loop.started)
         before = self._seen.get(worker)
-        if before is not None and (now < before[2] or (mark is not None and mark == before[0])):
-            return before if now < before[2] else (mark, before[1], now + self._limits.pause(before[1], 0.0))
+        if before is not None:
+            if now < before.due:
+                return before
+            if mark is not None and mark == before.mark:
+                before.due = now + self._limits.pause(before.used)
+                return before
         assert worker.pid is not None
-        began = perf_counter()
         found = memory.resident(worker.pid)
         if found is None:
             return None
-        used = self._limits.measure(*found, partial(memory.proportional, worker.pid))
-        todo = self._limits.judge(used)
+        seen = _Seen(mark, 0, now, *((0, now) if before is None else (before.walked, before.walk_due)))
+        seen.used = self._limits.measure(*found, partial(_walk, worker.pid, seen, now))
+        seen.due = now + self._limits.pause(seen.used)
+        todo = self._limits.judge(seen.used)
         if todo == END:
             limit = self._limits.end_above
             assert limit is not None
-            self.end(worker, _told(used, found[0], f"more than memory_limit={size_text(limit)}"))
+            self.end(worker, _told(seen.used, found[0], f"more than memory_limit={size_text(limit)}"))
         elif todo != KEEP and worker.actor is None and not worker.is_used_up and has_run(worker):
             self.replace(worker)  # one that needs more than the limit to start would run nothing otherwise
-        return mark, used, now + self._limits.pause(used, perf_counter() - began)
+        return seen
 
     def replace(self, worker: Worker) -> None:
         """Have a worker replaced after the calls that it has begun; until then it still runs their nested tasks."""
@@ -130,7 +148,7 @@ class MemoryWatch:
         if group is None or is_ending or not is_full(group, had_to_free=times > before):
             return pause_of(group, workers)
         used = {
-            worker: about[1]
+            worker: about.used
             for worker, about in self._seen.items()
             if worker.is_busy and not (worker.is_dead or worker.stopping)
         }
@@ -139,6 +157,16 @@ class MemoryWatch:
             why = f"and the cgroup {size_text(group.used)} of {size_text(group.limit)}"
             self.end(worker, _told(used[worker], None, why))
         return pause_of(group, workers)
+
+
+def _walk(pid: int, seen: _Seen, now: float) -> int | None:
+    """Have the kernel walk through the pages of a worker, unless that was just done: then return what it found."""
+    if now < seen.walk_due:
+        return seen.walked
+    began = thread_time()
+    seen.walked = memory.proportional(pid)
+    seen.walk_due = now + (thread_time() - began) * SHARE
+    return seen.walked
 
 
 def _told(used: int, resident: int | None, why: str) -> str:
