@@ -1,7 +1,9 @@
 """`woolexec.metrics` as a user has it: a registry that is scraped, compared with what `statistics` says."""
 
 import gc
+import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -93,6 +95,28 @@ def test_registering_a_pool_or_a_view_of_it_again_does_not_count_it_twice(pool, 
     register(pool, registry)
     register(pool.with_options(timeout=60), registry)
     assert scraped(registry)["woolexec_tasks_finished_total", "returned"] == once
+
+
+class Forks(CollectorRegistry):
+    """Forks while a pool is registered, and so while somebody has the lock."""
+
+    child = -1
+
+    def register(self, collector):
+        super().register(collector)
+        if self.child < 0:
+            self.child = os.fork()
+            if not self.child:
+                signal.alarm(10)  # instead of waiting without end
+                register(self.pool, CollectorRegistry())
+                os._exit(0)
+
+
+def test_a_child_that_was_forked_while_a_pool_was_registered_can_register_one(pool):
+    registry = Forks()
+    registry.pool = pool
+    register(pool, registry)
+    assert os.waitstatus_to_exitcode(os.waitpid(registry.child, 0)[1]) == 0
 
 
 def test_several_pools_are_summed_and_one_that_ends_leaves_what_it_has_done(pool, registry):

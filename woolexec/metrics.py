@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from woolexec import PeerPoolExecutor, __version__
 from woolexec.observe.metric_sources import Sources
+from woolexec.platform.posix import renewed_at_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "register_with_opentelemetry"]
 
-_lock = threading.Lock()  # guards the dictionary: a registry refuses a second collector with the same names
+_lock = renewed_at_fork(threading.Lock())  # guards the dictionary: a registry refuses a second collector of these names
 _sources: WeakKeyDictionary[Any, Sources] = WeakKeyDictionary()
 
 

@@ -120,6 +120,14 @@ def lock_faults(sources, table):
     yield from (f"{name} of {file} is in the table, and not created there" for file, name in sorted(known - created))
 
 
+def fork_faults(sources):
+    for file, text in sources:
+        made = Made(text, LOCKS)
+        for call in made:
+            if isinstance(made.parents[call], ast.Assign) and made.parents[call] in made.tree.body:
+                yield f"{file}:{call.lineno} {made.name_of(call)} may be held for ever in a forked child"
+
+
 def _is_explained(lines, call):
     """Return whether a comment stands on the line or above it, or a docstring below."""
     above = lines[call.lineno - 2] if call.lineno > 1 else ""
@@ -153,6 +161,11 @@ def test_each_thread_has_a_name_that_is_in_the_table():
 
 def test_each_lock_is_in_the_table_and_says_what_it_guards():
     assert list(lock_faults(files(), rows("lock, event or latch"))) == []
+
+
+def test_each_lock_of_a_module_is_free_in_a_forked_child():
+    assert list(fork_faults(files())) == []
+    assert len(list(fork_faults([("a.py", "import threading\n_lock = threading.Lock()")]))) == 1
 
 
 def test_each_structure_that_threads_share_without_a_lock_exists():

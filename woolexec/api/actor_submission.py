@@ -14,6 +14,7 @@ from woolexec.core.call import LIFE, Call, Function
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.function_cache import name_of
 from woolexec.futures.latch import Latch
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire import context_vars
 from woolexec.wire.inputs import Unbound
 from woolexec.wire.pickling import dumps_call
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from woolexec.options import TaskOptions
 
 
-_making = threading.Lock()  # held while a key is chosen
+_making = renewed_at_fork(threading.Lock())  # held while a key is chosen
 handles: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
 """The actors of this process that have keys: those that have travelled, and those that tasks here have made."""
 

@@ -12,6 +12,7 @@ from woolexec.api.submission import Submission
 from woolexec.core.call import Function
 from woolexec.engine.function_cache import Functions
 from woolexec.futures.call_future import CallFuture
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire.frames import Next
 from woolexec.worker import nested_tasks
 
@@ -214,7 +215,7 @@ class NestedHolder:
 
 _unclaimed: dict[Call, NestedHolder] = {}
 _ending: deque[tuple[NestedHolder, Call, Any]] = deque()
-_ends = threading.Lock()  # held by the thread that ends tasks
+_ends = renewed_at_fork(threading.Lock())  # held by the thread that ends tasks
 
 
 def claim(call: Call) -> NestedHolder | None:

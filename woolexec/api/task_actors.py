@@ -23,6 +23,7 @@ from woolexec.core.actor import lacks_values
 from woolexec.engine.dispatcher import AFTER_SHUTDOWN
 from woolexec.engine.function_cache import name_of
 from woolexec.futures.latch import Latch
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.resources import Line
 from woolexec.wire.inputs import Unbound
 from woolexec.worker import nested_tasks
@@ -173,7 +174,7 @@ class _ActorHolder(NestedHolder):
 _waiting: dict[tuple[int, bytes], deque[Call]] = {}
 """By task and actor: plain calls of which the first lacks values, in their order."""
 
-_turns = threading.RLock()  # held while one of them is added or sent; a destructor may submit one meanwhile
+_turns = renewed_at_fork(threading.RLock())  # held while one of them is added or sent; a destructor may submit one then
 
 
 def _hand_on_to(key: bytes, handle: TaskHandle | None, call: Call) -> None:

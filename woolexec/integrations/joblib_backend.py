@@ -34,6 +34,7 @@ from woolexec.cpus import usable_cpus
 from woolexec.executor import PeerPoolExecutor
 from woolexec.integrations.joblib_inputs import LargeArguments
 from woolexec.integrations.joblib_tasks import limit_threads, run_batch
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.worker import nested_tasks
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ class _Reduced:
 
 _latest: tuple[object, PeerPoolExecutor] | None = None
 """The pool that was used last, with what it was made for."""
-_choosing = threading.Lock()  # guards `_latest`
+_choosing = renewed_at_fork(threading.Lock())  # guards `_latest`
 
 
 def _shared(places: int, variables: dict[str, str] | None) -> PeerPoolExecutor:

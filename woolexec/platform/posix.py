@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Collection, Mapping
+    from typing import Any
 else:
     import _signal as signal
 
@@ -265,6 +266,12 @@ def at_fork(**callbacks: Callable[[], object]) -> None:
     """Register functions to call `before` each fork, `after_in_parent` and `after_in_child`, if the system forks."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**callbacks)
+
+
+def renewed_at_fork(lock: Any) -> Any:
+    """Return a lock that is free in a forked child, where the thread that held it does not exist."""
+    at_fork(after_in_child=lock._at_fork_reinit)  # as the standard library's modules do
+    return lock
 
 
 def oom_kills() -> int:

@@ -19,13 +19,14 @@ import types
 
 from cloudpickle import cloudpickle
 
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire import arrivals, unpickling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_making = threading.RLock()
+_making = renewed_at_fork(threading.RLock())
 """Guards the creation of classes: two threads that receive the same class create it once."""
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from types import CodeType
 from weakref import WeakKeyDictionary, ref
 
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire import unpickling
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ _segments: dict[int, tuple[ref[CodeType], Segment | None]] = {}
 _arrived: dict[str, dict[int, str | bytes]] = {}
 """The source lines received, by file and first line."""
 
-_arriving = threading.Lock()
+_arriving = renewed_at_fork(threading.Lock())
 """Guards merging lines into `linecache.cache`."""
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 from types import ModuleType
 
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire import stand_ins, unpickling
 from woolexec.wire.modules import MAIN, note_by_path
 
@@ -117,7 +118,7 @@ def key_of_arrived(cls: Any) -> Key | None:
         return None
 
 
-_taking = threading.RLock()  # guards `_arrived`: if two lanes unpickle at the same time, one of them waits
+_taking = renewed_at_fork(threading.RLock())  # guards `_arrived`: of two lanes that unpickle at once, one waits
 
 
 def load(payload: Any, needs: Sequence[Any]) -> Any:

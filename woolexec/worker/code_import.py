@@ -12,7 +12,7 @@ import sys
 import threading
 
 from woolexec.platform.files import is_closed_to_others, is_ours
-from woolexec.platform.posix import host_name
+from woolexec.platform.posix import host_name, renewed_at_fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FOLDER = "WOOLEXEC_CODE"
 """The environment variable that names the folder of the code archives; set only for workers of peers."""
 
 _used: dict[str, str] = {}
-_using = threading.RLock()  # guards `_used` and the import path
+_using = renewed_at_fork(threading.RLock())  # guards `_used` and the import path
 
 
 def use(code: Sequence[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 
 from woolexec import errors
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire.exceptions import add_note, here
 from woolexec.wire.payload import Parts
 from woolexec.wire.unpickling import loads
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _run: dict[bytes, errors.InitializerError | None] = {}
-_running = threading.RLock()  # guards `_run`; an initializer may itself unpickle wrapped functions
+_running = renewed_at_fork(threading.RLock())  # guards `_run`; an initializer may itself unpickle wrapped functions
 
 
 def run_both(

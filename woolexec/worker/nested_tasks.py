@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from time import monotonic, sleep
 from types import CoroutineType
 
+from woolexec.platform.posix import renewed_at_fork
 from woolexec.wire.fast_frames import encode_apart
 from woolexec.wire.frames import (
     Cancel,
@@ -102,7 +103,7 @@ held: set[Call] = set()
 _shared: dict[int, weakref.ref[Value]] = {}
 """The values that the engine has been sent, by number."""
 
-_sharing = threading.RLock()  # held while a value is sent: no task that needs it is sent before
+_sharing = renewed_at_fork(threading.RLock())  # held while a value is sent: no task that needs it is sent before
 
 
 def current_job() -> Job | None:
