@@ -21,6 +21,10 @@ class Handlers(dict[type, "Callable[..., Any]"]):
         super().__init__(handlers)
         self._role = role
 
+    def handle(self, frame: Message) -> Any:
+        """Have a frame handled; return what its handler does."""
+        return self[frame.__class__](frame)
+
     def __missing__(self, kind: type) -> NoReturn:
         from woolexec.errors import ProtocolError
 

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,9 +25,10 @@ from tests.mesh.tasks import Tattler, die, double, fail, hold_by_name, run_once,
 from woolexec import NoPeersError, PeerPoolExecutor, WorkerLostError
 from woolexec.mesh.client.link import Link
 from woolexec.mesh.link import messages
+from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.server.peer import Peer
 from woolexec.wire.fast_frames import encode_return
-from woolexec.wire.frames import Started, Yield, encode
+from woolexec.wire.frames import Keep, Load, Raise, Recalled, Return, Started, Yield, encode
 
 
 def occupied(pool, room):
@@ -390,6 +391,7 @@ def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch
     monkeypatch.setattr(messages, "_SLICE", -1.0)
     handled, returned, turns = [], [], []
     link = SimpleNamespace(
+        _arriving=Arriving(),
         _handle=handled.append,
         _links=SimpleNamespace(returned=lambda *outcome: returned.append(outcome)),
         _leaving=False,
@@ -402,3 +404,52 @@ def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch
     assert turns[-1] == (2000, 600)
     assert all(1 < after[0] - before[0] < 1500 for before, after in pairwise(turns) if after[0] < 2000)
     assert sorted({turn for turn in turns if turn[1]}) == [(2000, count) for count in range(1, 601)]
+
+
+MIB = 1 << 20
+FOREIGN = tuple(range(1 << 40, (1 << 40) + 10_000))
+"""Numbers of calls that there are not."""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        *(
+            kind(extent=(5, 8 * MIB), payload=bytes(8 * MIB + 5), **fields)
+            for kind, fields in (
+                (Keep, {"value": 7}),
+                (Return, {"call": FOREIGN[:1], "seconds": (0.1,), "size": (0,)}),
+                (Raise, {"call": FOREIGN[0]}),
+                (Yield, {"call": FOREIGN[0]}),
+            )
+        ),
+        Recalled(call=FOREIGN),
+        Load(refused=FOREIGN),
+    ],
+    ids=lambda frame: type(frame).__name__,
+)
+def test_others_take_turns_while_a_large_frame_of_a_peer_is_handled(pool, monkeypatch, frame):
+    (link,) = pool._peers.links
+    assert pool.submit(abs, -1).result(PATIENCE) == 1
+    monkeypatch.setattr(messages, "_SLICE", -1.0)
+    turns, heard = [], Future()
+
+    def hear():
+        link.recalling += isinstance(frame, Recalled)  # as if it had been asked for
+        task = asyncio.ensure_future(link._hear(encode(frame), lambda: turns.append(1)))
+        task.add_done_callback(heard.set_result)
+
+    pool._engine._loop.tell(hear)
+    heard.result(PATIENCE).result()
+    assert len(turns) >= 10
+    assert pool.submit(abs, -1).result(PATIENCE) == 1
+
+
+def test_calls_that_come_back_among_a_long_list_run_again(pool, monkeypatch, tmp_path):
+    monkeypatch.setattr(messages, "_NUMBERS", 2)
+    held = occupied(pool, tmp_path)
+    waiting = [pool.submit(double, number) for number in range(20)]
+    assert all(future.cancel() for future in waiting[:10])
+    (tmp_path / "release").touch()
+    assert [future.result(PATIENCE) for future in waiting[10:]] == [2 * number for number in range(10, 20)]
+    assert [future.result(PATIENCE) for future in held]

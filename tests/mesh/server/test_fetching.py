@@ -16,7 +16,7 @@ from woolexec.mesh.security.tls import Tls
 from woolexec.mesh.server import fetching, kept_values
 from woolexec.mesh.server.fetching import Fetching, NotFetchedError
 from woolexec.mesh.server.peer import Peer
-from woolexec.wire.frames import Drop, Pull, encode
+from woolexec.wire.frames import Drop, Keep, Pull, encode
 from woolexec.wire.values import Value
 
 DATA = os.urandom(3 << 20)
@@ -239,3 +239,21 @@ def test_others_take_turns_while_a_long_message_of_a_peer_is_handled(monkeypatch
     asyncio.run(main())
     assert turns[-1] == 2000
     assert len([count for count in turns if 0 < count < 2000]) >= 7
+
+
+def test_others_take_turns_while_a_large_value_within_its_frame_is_stored(monkeypatch):
+    monkeypatch.setattr(messages, "_SLICE", -1.0)
+    turns, arrived = [], []
+
+    async def main():
+        link = fetching._Link(None, None, ())
+        monkeypatch.setattr(link, "_settle", lambda _, payload: arrived.append(len(payload)))
+        handling = asyncio.ensure_future(link._handle(encode(Keep(value=7, extent=(8 << 20,), payload=bytes(8 << 20)))))
+        while not handling.done():
+            await asyncio.sleep(0)
+            turns.append(1)
+        handling.result()
+
+    asyncio.run(main())
+    assert arrived == [8 << 20]
+    assert len(turns) >= 16

@@ -11,7 +11,7 @@ All of it runs in the engine's thread, which then runs an event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from woolexec.mesh.client.taking_back import TakingBack
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import Packing
-from woolexec.mesh.link.messages import FRAMES, Turn, in_slices
+from woolexec.mesh.link.messages import FRAMES, Turn, handle_all, is_long, slices_of
 from woolexec.mesh.link.outbox import ABOVE, Outbox
 from woolexec.platform.posix import host_name
 from woolexec.resources import Requirement, amounts
@@ -243,7 +243,7 @@ class Link(LinkValues):
 
     async def _hear(self, data: bytes | bytearray, wake: Callable[[], None]) -> None:
         """Process a batch, in slices between which the engine and other links take turns."""
-        pos, turn = 0, Turn(wake)
+        pos, turn, handle = 0, Turn(wake), self._arriving.in_steps(self._handle)
         while pos < len(data):
             returns: list[tuple[int, float, bytes]] = []
             pos = decode_returns(data, pos, min(pos + _TURN, len(data)), returns, RETURN)
@@ -251,25 +251,34 @@ class Link(LinkValues):
                 self._links.returned(self, number, seconds, payload)
             if not returns:
                 frames, pos = decode_some(data, pos, len(data), FRAMES)
-                for frame in in_slices(frames):
-                    self._handle(frame)
-                    if turn.is_over:
-                        await turn.give_way()
+                await handle_all(frames, handle, turn)
             if turn.is_over:
                 await turn.give_way()
         _close_if_done(self)
 
-    def _handle(self, frame: Message) -> None:
+    def _handle(self, frame: Message) -> Iterator[None] | None:
+        """Handle a frame; return the steps of one that takes long."""
         handle = _OWN.get(frame.__class__)
         if handle is not None:
-            handle(self, frame)
-            return
+            return handle(self, frame)
         if getattr(frame, "extent", ()):
             frame.payload = self._arriving.take(frame)  # type: ignore[attr-defined]  # an extent implies a payload
         self._links.hear(self, frame)
-        if isinstance(frame, Recalled | Load):
-            self._taking_back.answer(self, self)
-            self._taking_back.answer(self, self.lane_place)
+        return None
+
+    def _given_back(self, frame: Recalled | Load) -> Iterator[None]:
+        """Handle the numbers of calls that come back, of which a peer that lies may send a million."""
+        field = "call" if isinstance(frame, Recalled) else "refused"
+        numbers = getattr(frame, field)
+        if is_long(numbers):
+            known: list[int] = []
+            for some in slices_of(numbers):
+                known += [number for number in some if number in self.place_of(number).outstanding]
+                yield
+            setattr(frame, field, tuple(known))
+        self._links.hear(self, frame)
+        self._taking_back.answer(self, self)
+        self._taking_back.answer(self, self.lane_place)
 
     def _leave(self, _: Stop) -> None:
         """The peer is draining: send no more calls, take back those that it has not started, and fetch what it kept."""
@@ -347,11 +356,12 @@ def _called(link: Link, frame: Any) -> None:
     link._links.called(link, frame)
 
 
-_OWN: dict[type, Callable[[Link, Any], None]] = {
+_OWN: dict[type, Callable[[Link, Any], Iterator[None] | None]] = {
     Started: Link._started,
     Stop: Link._leave,
     Keep: Link.take_value,
     Drop: Link.lose_values,
+    **dict.fromkeys((Recalled, Load), Link._given_back),
     **dict.fromkeys(Arriving.FRAMES, lambda link, frame: link._arriving.add(frame)),
     **dict.fromkeys((Submit, Cancel, *COMMANDS), _called),
 }

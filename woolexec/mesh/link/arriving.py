@@ -118,7 +118,7 @@ class Arriving:
         """
 
         def handle_in_steps(frame: Any) -> Iterator[None] | None:
-            if len(frame.payload) < _WITHIN or not frame.extent:
+            if not getattr(frame, "extent", ()) or len(frame.payload) < _WITHIN:
                 return handle(frame)
             return self._stored_first(frame, handle)
 

@@ -18,7 +18,7 @@ from woolexec.wire.frames import Drop, Started
 from woolexec.wire.protobuf import read_varint, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LIMIT = (1 << 20) + (64 << 10)
 """Maximum size of a message, in bytes."""
@@ -41,6 +41,20 @@ _PIECE, _LAST = 2 << 3 | 2, 3 << 3 | 2
 """The tags of a piece and of the last one, in the schema's ``Batch``; that of frames is 10."""
 
 _HEADS = {_PIECE: bytes((_PIECE,)), _LAST: bytes((_LAST,))}
+
+
+async def handle_all(frames: Iterable[Any], handle: Callable[[Any], Iterable[None] | None], turn: Turn) -> None:
+    """
+    Handle frames, in slices between which others take turns.
+
+    :param handle: handles one frame; what takes long returns its steps
+    """
+    for frame in in_slices(frames):
+        for _ in handle(frame) or ():
+            if turn.is_over:
+                await turn.give_way()
+        if turn.is_over:
+            await turn.give_way()
 
 
 class Turn:
@@ -71,14 +85,25 @@ def in_slices(frames: Iterable[Any]) -> Iterator[Any]:
     """Yield frames; several for one that has a list of numbers, each of which could have come in a frame of its own."""
     for frame in frames:
         field = _LISTS.get(frame.__class__)
-        if field is None or len(getattr(frame, field)) <= _NUMBERS:
+        if field is None or not is_long(getattr(frame, field)):
             yield frame
             continue
         numbers = getattr(frame, field)
-        for start in range(0, len(numbers), _NUMBERS):
+        for some in slices_of(numbers):
             part = copy(frame)
-            setattr(part, field, numbers[start : start + _NUMBERS])
+            setattr(part, field, some)
             yield part
+
+
+def is_long(numbers: Sequence[int]) -> bool:
+    """Return whether a list is to be handled in several steps."""
+    return len(numbers) > _NUMBERS
+
+
+def slices_of(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield the parts of a list, of which each is handled in one step."""
+    for start in range(0, len(numbers), _NUMBERS):
+        yield numbers[start : start + _NUMBERS]
 
 
 def cut(batch: bytes) -> deque[memoryview]:

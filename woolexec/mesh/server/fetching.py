@@ -18,7 +18,7 @@ from woolexec.mesh.client.channel import at_any, greet, open_channel, open_link,
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link import fd_passing
 from woolexec.mesh.link.arriving import Arriving
-from woolexec.mesh.link.messages import FRAMES, Turn, in_slices
+from woolexec.mesh.link.messages import FRAMES, Turn, handle_all
 from woolexec.mesh.link.outbox import ON_LINK
 from woolexec.mesh.security.handshake import Caller
 from woolexec.wire.fast_frames import decode_some
@@ -220,13 +220,10 @@ class _Link:
 
     async def _handle(self, data: bytes | bytearray) -> None:
         """Handle a message, in slices between which others take turns."""
-        pos, turn = 0, Turn(bool)
+        pos, turn, handle = 0, Turn(bool), self._arriving.in_steps(self._hear)
         while pos < len(data):
             frames, pos = decode_some(data, pos, len(data), FRAMES)
-            for frame in in_slices(frames):
-                self._hear(frame)
-                if turn.is_over:
-                    await turn.give_way()
+            await handle_all(frames, handle, turn)
 
     def _hear(self, frame: Any) -> None:
         if isinstance(frame, Arriving.FRAMES):

@@ -13,7 +13,7 @@ from woolexec.errors import ProtocolError
 from woolexec.mesh.grpc_module import load_grpc
 from woolexec.mesh.link.arriving import Arriving
 from woolexec.mesh.link.compression import PLAIN, Packing
-from woolexec.mesh.link.messages import FRAMES, Turn
+from woolexec.mesh.link.messages import FRAMES, Turn, handle_all
 from woolexec.mesh.link.outbox import Outbox
 from woolexec.mesh.security.trust import Identity
 from woolexec.mesh.server.answer import Answer
@@ -176,12 +176,7 @@ class Served:
         pos, turn = 0, Turn(self.engine.wake)
         while pos < len(data):
             frames, pos = decode_some(data, pos, len(data), FRAMES)
-            for frame in frames:
-                for _ in handlers[frame.__class__](frame) or ():  # what takes long returns its steps
-                    if turn.is_over:
-                        await turn.give_way()
-                if turn.is_over:
-                    await turn.give_way()
+            await handle_all(frames, handlers.handle, turn)
             if len(self.outstanding) > self._quota:
                 self.engine.wake()
                 self._room = asyncio.Event()  # set when the client is below its quota
