@@ -153,7 +153,10 @@ class Links:
         from woolexec.core.demand import demand
 
         scheduler = self._scheduler
-        return demand(((scheduler.main.queue, False), (scheduler.lanes.queue, True)), links, offer, width)
+        queues = [(scheduler.main.queue, False), (scheduler.lanes.queue, True)]
+        if scheduler.actors is not None:
+            queues.append((scheduler.actors.queue, False))
+        return demand(queues, links, offer, width)
 
     def expect(self, *, peers: bool) -> None:
         """Set whether a first peer is expected soon: until then no requirement counts as unmet."""

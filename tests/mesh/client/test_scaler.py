@@ -32,6 +32,25 @@ def test_first_task_starts_a_peer_which_ends_with_the_executor():
     assert ended(launcher) == ["p1"]
 
 
+def test_actor_alone_starts_a_peer():
+    launcher = Processes(max=1, workers=1)
+    with PeerPoolExecutor(peers=launcher, peers_timeout=1) as pool, pool.actor(list, "ab") as letters:
+        assert letters.submit(len).result(PATIENCE) == 2
+    assert list(launcher.all) == ["p1"]
+
+
+@pytest.mark.slow
+def test_peer_with_an_actor_is_not_idle():
+    launcher = Processes(max=1, workers=1, idle_timeout=0.1)
+    with PeerPoolExecutor(peers=launcher) as pool, pool.actor(list, "ab") as letters:
+        assert letters.submit(len).result(PATIENCE) == 2
+        assert pool.submit(time.sleep, 0.1).result(PATIENCE) is None
+        with pytest.raises(TimeoutError):
+            pool.wait_for_peers(2, timeout=1)
+        assert letters.submit(len).result(PATIENCE) == 2
+        assert launcher.stopped == []
+
+
 @pytest.mark.slow
 def test_much_work_starts_more_peers_which_leave_when_they_have_been_idle():
     launcher = Processes(max=3, workers=1, idle_timeout=0.5)
