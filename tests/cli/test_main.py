@@ -33,6 +33,14 @@ def test_command_alone_prints_its_help(capsys):
     assert capsys.readouterr().out == cli.parser().format_help()
 
 
+def test_modules_of_other_commands_are_not_loaded():
+    others = ["certs", "peers", "serve", "stack", "timeline", "top"]
+    program = "import sys, woolexec.cli; woolexec.cli.main(['version']); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], check=True, text=True, stdout=-1).stdout.split()
+    assert "woolexec.cli" in said
+    assert not {f"woolexec.cli.{name}" for name in others} & set(said)
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130
 """Exit code that a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
@@ -52,13 +53,12 @@ def parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve", help="run a peer, which runs the tasks of other processes", description=_SERVE, epilog=_SETTINGS
     )
-    from woolexec.cli.serve import run as run_serve
     from woolexec.cli.serve_settings import SETTINGS
 
     for setting in SETTINGS:
         setting.add_to(serve)
     serve.add_argument("--config", metavar="FILE", help="TOML file with settings")
-    serve.set_defaults(run=run_serve)
+    serve.set_defaults(run=_of("serve"))
 
     _add_peers(commands)
     _add_stack(commands)
@@ -77,51 +77,53 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _of(module: str, name: str = "run") -> Callable[[argparse.Namespace], int]:
+    """Return what runs a command, whose module is loaded when it runs: the others would make the start longer."""
+
+    def run(options: argparse.Namespace) -> int:
+        code: int = getattr(import_module(f"woolexec.cli.{module}"), name)(options)
+        return code
+
+    return run
+
+
 def _help(parser: argparse.ArgumentParser) -> int:
     parser.print_help()
     return 0
 
 
 def _add_peers(commands: Any) -> None:
-    from woolexec.cli import peers
-
     listing = commands.add_parser("peers", help="find and list peers", description=_PEERS)
     listing.add_argument(
         "where", nargs="*", metavar="WHERE", help="as peers= of PeerPoolExecutor (default: local:// lan://)"
     )
     listing.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     listing.add_argument("--json", action="store_true", help="print the peers as JSON")
-    listing.set_defaults(run=peers.run)
+    listing.set_defaults(run=_of("peers"))
 
     doctor = commands.add_parser("doctor", help="check each step of connecting to a peer", description=_DOCTOR)
     doctor.add_argument("where", nargs="+", metavar="WHERE", help="as peers= of PeerPoolExecutor")
     doctor.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="to look for peers (default: 2)")
     doctor.add_argument("--brief", action="store_true", help="print only what fails, as for the probe of a container")
-    doctor.set_defaults(run=peers.doctor)
+    doctor.set_defaults(run=_of("peers", "doctor"))
 
 
 def _add_timeline(commands: Any) -> None:
-    from woolexec.cli import timeline
-
     parser = commands.add_parser("timeline", help="make a page of a trace file", description=_TIMELINE)
     parser.add_argument("trace", metavar="TRACE", help="the file that was given to pool.trace")
     parser.add_argument("-o", "--output", metavar="PAGE", help="the page (default: TRACE with .html)")
-    parser.set_defaults(run=timeline.run)
+    parser.set_defaults(run=_of("timeline"))
 
 
 def _add_stack(commands: Any) -> None:
-    from woolexec.cli import stack
-
     parser = commands.add_parser("stack", help="print where running tasks are", description=_STACK)
     parser.add_argument("where", metavar="ADDRESS|PID", help="a peer; a process that has a pool, or a worker")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
     parser.add_argument("--json", action="store_true", help="print the stacks as JSON")
-    parser.set_defaults(run=stack.run)
+    parser.set_defaults(run=_of("stack"))
 
 
 def _add_top(commands: Any) -> None:
-    from woolexec.cli import top
-
     parser = commands.add_parser("top", help="show what pools on this machine do, and peers", description=_TOP)
     parser.add_argument("where", nargs="*", metavar="PID|ADDRESS", help="processes and peers (default: all pools)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
@@ -130,26 +132,24 @@ def _add_top(commands: Any) -> None:
         "--web", action="store_true", help="print the URLs of the pools' pages, and serve a page of each peer"
     )
     parser.add_argument("--timeout", type=float, default=2.0, metavar="SECONDS", help="for answers (default: 2)")
-    parser.set_defaults(run=top.run)
+    parser.set_defaults(run=_of("top"))
 
 
 def _add_certs(commands: Any) -> None:
-    from woolexec.cli import certs
-
     parser = commands.add_parser("certs", help="make certificates for peers and clients", description=_CERTS)
-    parser.set_defaults(run=certs.run)
+    parser.set_defaults(run=_of("certs"))
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     init = actions.add_parser("init", help="create a certificate authority")
     issue = actions.add_parser("issue", help="issue or renew a certificate")
     issue.add_argument("role", choices=("peer", "client", "operator"), help="the role of its owner")
-    for action, act in ((init, certs.init), (issue, certs.issue)):
+    for action, act in ((init, "init"), (issue, "issue")):
         action.add_argument(
             "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the files (default: woolexec-certs)"
         )
         name, days = ("woolexec", 3650) if action is init else ("none", 397)
         action.add_argument("--name", metavar="NAME", help=f"name of the owner (default: {name})")
         action.add_argument("--days", type=_positive, metavar="N", help=f"days of validity (default: {days})")
-        action.set_defaults(act=act)
+        action.set_defaults(act=_of("certs", act))
     revoke = actions.add_parser("revoke", help="have peers and clients refuse certificates from now on")
     revoke.add_argument(
         "which", nargs="+", metavar="WHICH", help="the file of a certificate, or a serial number in hex"
@@ -157,13 +157,13 @@ def _add_certs(commands: Any) -> None:
     revoke.add_argument(
         "--folder", default="woolexec-certs", metavar="FOLDER", help="folder of the authority (default: woolexec-certs)"
     )
-    revoke.set_defaults(act=certs.revoke)
+    revoke.set_defaults(act=_of("certs", "revoke"))
     token = actions.add_parser("token", help="make a token, for peers and clients without certificates")
     token.add_argument("--file", metavar="FILE", help="write it to this new file, and do not print it")
-    token.set_defaults(act=certs.token)
+    token.set_defaults(act=_of("certs", "token"))
     show = actions.add_parser("show", help="print the contents of a certificate")
     show.add_argument("file", metavar="FILE")
-    show.set_defaults(act=certs.show)
+    show.set_defaults(act=_of("certs", "show"))
 
 
 _PEERS = "Find peers, ask each for its properties, and list them; for a peer that cannot be used print the reason."
