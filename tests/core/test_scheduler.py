@@ -284,3 +284,18 @@ def test_what_calls_require_is_checked_again_when_a_peer_leaves():
     scene.actions.timers.clear()
     scene.scheduler.left(link)
     assert [piece.__self__ for _, piece in scene.actions.timers] == [scene.scheduler.unmet]
+
+
+def test_what_waits_without_a_place_is_told_once_and_submitting_threads_wake_the_engine_until_then():
+    scene = Scene(0)
+    told = []
+    scene.scheduler.on_waiting = lambda: told.append(scene.scheduler.has_waiting)
+    scene.scheduler.feed()
+    assert scene.scheduler.can_accept()
+    assert told == []
+
+    scene.submit()
+    scene.scheduler.feed()
+    scene.scheduler.feed()
+    assert told == [True]
+    assert not scene.scheduler.can_accept()

@@ -20,7 +20,7 @@ RECORD = Record("one", ("10.0.0.1:7437", "[fd00::1]:7437"), "team", ("gpu=a100",
 
 @pytest.fixture(autouse=True)
 def look_often(monkeypatch):
-    monkeypatch.setattr(directory, "_LOOK", 0.005)
+    monkeypatch.setattr(directory.Directory, "pause", 0.005)
 
 
 def test_watcher_hears_of_who_is_there_who_comes_and_who_leaves(tmp_path):

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from woolexec import PeerPoolExecutor
+from woolexec import Credentials, PeerPoolExecutor
+from woolexec.discovery.directory import Directory
 from woolexec.errors import DiscoveryError
-from woolexec.launchers import Batch, State
+from woolexec.launchers import Batch, Handle, State, batch
 from woolexec.launchers.batch import command
 
 PATIENCE = 30.0
@@ -92,6 +93,32 @@ def test_job_whose_time_is_over_drains_once_and_another_one_comes(tmp_path):
         assert later.result(PATIENCE) == 1
         assert launcher.drained == ["0"]
         assert list(launcher.jobs) == ["0", "1"]
+
+
+def test_client_looks_often_while_a_peer_may_come_soon(monkeypatch, tmp_path):
+    now = 100.0
+    monkeypatch.setattr(batch, "monotonic", lambda: now)
+    run = batch._Run(tmp_path, Directory(tmp_path), Credentials.with_new_token())
+    slow = run.peers.pause
+
+    def pace(seconds=0.0):
+        nonlocal now
+        now += seconds
+        run.set_pace()
+        return run.peers.pause
+
+    assert pace() == slow
+    run.jobs["1"] = Handle("1", "job 1")
+    run.note("1", "")
+    run.note("1", "PENDING")
+    assert pace() < slow
+    assert pace(60) == slow
+    run.note("1", "PENDING")
+    assert pace() == slow
+    run.note("1", "RUNNING")
+    assert pace() < slow
+    run.there.add("1")
+    assert pace() == slow
 
 
 def test_launcher_is_of_one_executor_at_a_time(tmp_path):

@@ -61,6 +61,9 @@ class Scheduler:
     actors: Actors | None = None
     """Made with the first actor."""
 
+    on_waiting: Callable[[], object] | None = None
+    """Called once, when something waits that no place can take."""
+
     def __init__(
         self,
         actions: Actions,
@@ -130,14 +133,14 @@ class Scheduler:
         return next((place.outstanding[number] for place in self.places if number in place.outstanding), None)
 
     def can_accept(self) -> bool:
-        """Return whether a new call could be sent at once; if so, a submitting thread wakes the engine."""
+        """Return whether a submitting thread wakes the engine: a new call could be sent at once, or is waited for."""
         for worker in self.workers.values():  # this runs in every round, and a generator costs more than the loop
             if not worker.outstanding:
                 return True
         for link in self.links:
             if link.can_accept:
                 return True
-        return self.workforce.may_grow
+        return self.workforce.may_grow or self.on_waiting is not None
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
@@ -160,6 +163,9 @@ class Scheduler:
             self._feed_lanes()
         if self.actors is not None:
             self.actors.feed()
+        if self.on_waiting is not None and has_unplaced(self):
+            self.on_waiting()
+            self.on_waiting = None
         if self.offer.is_divided:
             self.offer.make_way(self.workforce, self.unmet.queues, self._actions)
         if self._share is not None and self._share.has_pinned:
@@ -345,6 +351,12 @@ def may_queue(scheduler: Scheduler, entry: Call | Chunk) -> bool:
     if entry.line is not None and entry.line.requirement is not None:
         scheduler.unmet.check()
     return True
+
+
+def has_unplaced(scheduler: Scheduler) -> bool:
+    """Return whether calls wait, or actors that are to be made."""
+    actors = scheduler.actors
+    return scheduler.has_waiting or (actors is not None and actors.queue.head() is not None)
 
 
 def fail_outstanding(target: Any, error: BaseException) -> None:

@@ -35,9 +35,6 @@ from woolexec.platform.files import create, open_to_read
 BEAT, STALE = 10.0, 90.0
 """Seconds; changes to files on NFS may be seen a minute late."""
 
-_LOOK = 0.5
-"""Seconds between two looks, at least."""
-
 _REST = 5.0
 """How many times as long as a look took the pause after it is, at least."""
 
@@ -77,6 +74,9 @@ class Directory(Discovery):
 
     signs = True
 
+    pause = 0.5
+    """Seconds between two looks, at least."""
+
     async def watch(self) -> AsyncIterator[Event]:
         """
         Yield events from the files in the folder.
@@ -93,7 +93,7 @@ class Directory(Discovery):
             took = monotonic() - began
             for event in events:
                 yield event
-            await asyncio.sleep(max(_LOOK, _REST * took) if folder.has_read_all else 0)
+            await asyncio.sleep(max(self.pause, _REST * took) if folder.has_read_all else 0)
 
     @contextlib.asynccontextmanager
     async def announce(self, record: Record) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from woolexec.core.pinning import Pinning
+from woolexec.core.scheduler import has_unplaced
 from woolexec.engine.lineage import Lineage
 from woolexec.engine.outcomes import OF_LINK
 from woolexec.engine.peer_upkeep import PeerUpkeep
@@ -137,9 +138,13 @@ class Links:
     @property
     def has_waiting(self) -> bool:
         """Calls wait for a place, or actors do."""
-        actors = self._scheduler.actors
-        has_lives = actors is not None and actors.queue.head() is not None
-        return self._scheduler.has_waiting or has_lives or bool(self._loop.inbox)
+        return has_unplaced(self._scheduler) or bool(self._loop.inbox)
+
+    def when_waiting(self, act: Callable[[], object]) -> None:
+        """Call this function once, as soon as something waits that no place can take; not for what waits already."""
+        if self._scheduler.on_waiting is None and not has_unplaced(self._scheduler):
+            self._scheduler.on_waiting = act
+            self._loop.wake()  # the next round sees that submitting threads are to wake it
 
     @property
     def has_workers(self) -> bool:

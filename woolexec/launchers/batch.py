@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import Popen
 from tempfile import TemporaryFile
+from time import monotonic
 from typing import IO, ClassVar
 
 from woolexec.checks import positive_seconds
@@ -39,6 +40,9 @@ JOB = "woolexec-job"
 
 _LOOK = 1.0
 """Seconds between two questions to the batch system about its jobs."""
+
+_SOON, _PAUSE = 10.0, 0.05
+"""Seconds after news of a job in which its peer is expected; those between two looks for it meanwhile."""
 
 _COMMAND = 30.0
 """Seconds that a command of the batch system may take."""
@@ -72,10 +76,23 @@ class _Run:
     """One use of a launcher: its folder, its token, and the jobs that have not ended, by their keys."""
 
     folder: Path
+    peers: Directory
     credentials: Credentials
     jobs: dict[str, Handle] = field(default_factory=dict)
     there: set[str] = field(default_factory=set)  # jobs whose peers were found
     leaving: set[str] = field(default_factory=set)  # those that drain because their time is over
+    news: dict[str, tuple[str, float]] = field(default_factory=dict)  # what was said of jobs last, and since when it is
+
+    def note(self, key: str, text: str) -> None:
+        """Note what is said of a job whose peer was not found yet; if that is new, the peer may come soon."""
+        if key not in self.news or self.news[key][0] != text:
+            self.news[key] = text, monotonic()
+
+    def set_pace(self) -> None:
+        """Look often for peers that may come soon: a folder costs its server something."""
+        expected = [since for key, (_, since) in self.news.items() if key in self.jobs and key not in self.there]
+        is_soon = bool(expected) and monotonic() - max(expected) < _SOON
+        self.peers.pause = _PAUSE if is_soon else Directory.pause
 
     @property
     def name(self) -> str:
@@ -161,7 +178,10 @@ class Batch(Launcher):
         if run is not self._run:  # it has ended meanwhile
             await self.cancel([handle.key for handle in handles])
             return []
-        run.jobs.update((handle.key, handle) for handle in handles)
+        for handle in handles:
+            run.jobs[handle.key] = handle
+            run.note(handle.key, "")
+        run.set_pace()
         return handles
 
     async def stop(self, handle: Handle) -> None:
@@ -171,7 +191,8 @@ class Batch(Launcher):
 
     async def watch(self) -> AsyncIterator[Event]:
         """Yield the peers that announce themselves, and the jobs that end; all jobs end when this is closed."""
-        self._run = run = _Run(self._new_folder(), Credentials.with_new_token())
+        folder = self._new_folder()
+        self._run = run = _Run(folder, Directory(folder / "peers"), Credentials.with_new_token())
         events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         tasks = [asyncio.ensure_future(_pass_on(each, events)) for each in (self._peers(run), self._ends(run))]
         try:
@@ -196,7 +217,7 @@ class Batch(Launcher):
 
     async def _peers(self, run: _Run) -> AsyncIterator[Event]:
         """Yield the peers that have announced themselves, by the keys of their jobs."""
-        async with contextlib.aclosing(Directory(run.folder / "peers").watch()) as events:  # type: ignore[type-var]
+        async with contextlib.aclosing(run.peers.watch()) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, Left):
                     continue  # its job says when it has ended
@@ -214,6 +235,7 @@ class Batch(Launcher):
         """Yield the jobs that have ended."""
         while True:
             await asyncio.sleep(_LOOK)
+            run.set_pace()
             asked = list(run.jobs)
             if not asked:
                 continue
@@ -226,8 +248,10 @@ class Batch(Launcher):
                 state = states.get(key)
                 if state is None or state.is_over:
                     handle = run.jobs.pop(key)
+                    run.news.pop(key, None)
                     yield Left(key, self._why(run, handle, state) if state is not None else "")
                 elif key not in run.there:
+                    run.note(key, state.text)
                     self.trouble = f"{run.jobs[key].name}: {state.text}"
                 if state is not None and state.is_leaving and key not in run.leaving and key in run.jobs:
                     with contextlib.suppress(DiscoveryError):

@@ -8,6 +8,7 @@ import pytest
 from tests.launchers.processes import Processes
 from woolexec import PeerPoolExecutor, WorkerLostError
 from woolexec.errors import NoPeersError
+from woolexec.mesh.client import scaler
 
 PATIENCE = 30.0
 
@@ -30,6 +31,13 @@ def test_first_task_starts_a_peer_which_ends_with_the_executor():
         assert pool.submit(abs, -1).result(PATIENCE) == 1
         assert list(launcher.all) == ["p1"]
     assert ended(launcher) == ["p1"]
+
+
+def test_first_task_is_seen_at_once(monkeypatch):
+    monkeypatch.setattr(scaler, "_LOOK", 10 * PATIENCE)
+    with PeerPoolExecutor(peers=Processes(max=1, workers=1)) as pool:
+        eventually(lambda: pool.statistics() and pool._engine.links._scheduler.on_waiting is not None)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 def test_actor_alone_starts_a_peer():

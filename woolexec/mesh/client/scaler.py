@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from woolexec.mesh.client.link import Link
 
 _LOOK = 0.25
-"""Seconds between two looks at the work."""
+"""Seconds between two looks at the work, at most: the first task that waits has one at once."""
 
 _USER = "_user"
 """The attribute of a launcher that says whose it is; two engines' threads may try to set it at once."""
@@ -215,7 +215,12 @@ class Scalers:
 
     async def run(self, links: Links) -> None:
         """Start and stop peers until cancelled."""
+        waiting = asyncio.Event()  # set when a task waits, after a time in which none did
         while self._all:
             for scaler in self._all:
                 scaler.look(links)
-            await asyncio.sleep(_LOOK)
+            waiting.clear()
+            links.when_waiting(waiting.set)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await waiting.wait()
