@@ -135,3 +135,15 @@ def test_memory_of_the_lines_is_bounded_while_one_record_changes_all_the_time(mo
             made.leave((HERE, "one"))
     assert len(made._newest) + len(made._ranked) + len(made._failed) <= 600
     assert sorted(taken(made, 1e6)) == (["other"] if leaves else ["one", "other"])
+
+
+def test_those_that_were_refused_for_good_before_somebody_came_have_their_turn_at_once():
+    made = heard(["earlier", "later", "not for good"])
+    for name, refused_at in (("earlier", 1.0), ("later", 3.0), ("not for good", None)):
+        candidate = made.known[HERE, name]
+        candidate.is_tried, candidate.refused_at = True, refused_at
+        made.give_back(candidate, due=100.0)
+    assert made.hasten(since=2.0)
+    assert taken(made, now=2.0) == ["earlier"]
+    assert not made.hasten(since=2.0)  # it is being tried
+    assert [each.record.key for each in made if each.is_hopeless(2.0)] == ["later"]

@@ -14,6 +14,7 @@ from tests.mesh import fake_ssh, tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, free_port, joined
 from woolexec import NoPeersError, PeerPoolExecutor
 from woolexec.discovery.ssh import Ssh
+from woolexec.mesh.client import attempts, peers
 from woolexec.mesh.server.peer import Peer
 
 
@@ -130,6 +131,25 @@ def test_what_cannot_become_right_fails_at_once(peer, timeout):
         assert "3.99 there" in failure_of(pool)
         with pytest.raises(TimeoutError, match="only 0 of 1 peers connected"):
             pool.wait_for_peers(1)
+
+
+@pytest.mark.parametrize("waits", [PeerPoolExecutor.submit, PeerPoolExecutor.wait_for_peers])
+def test_who_comes_after_a_final_refusal_finds_the_right_peer_that_is_there_now(monkeypatch, waits):
+    """Not when it is the turn of that address again: until then tasks would have failed."""
+    monkeypatch.setattr(peers, "_VERDICT", 0.0)
+    monkeypatch.setattr(peers, "_LOOK", 0.01)
+    monkeypatch.setattr(attempts, "FIRST", 1000.0)  # its turn never comes
+    monkeypatch.setattr(attempts, "SLOWEST", 1000.0)
+    address = f"127.0.0.1:{free_port()}"
+    with Peer(1, bind=address, credentials=CREDENTIALS) as peer:
+        peer._door._welcome.python = "3.99"
+        pool = PeerPoolExecutor(peers=address, credentials=CREDENTIALS)
+        assert "3.99 there" in failure_of(pool)
+        assert "3.99 there" in failure_of(pool)  # a new try has found out the same
+    with pool, Peer(1, bind=address, credentials=CREDENTIALS):
+        if waits is PeerPoolExecutor.wait_for_peers:
+            assert pool.wait_for_peers(1, PATIENCE) == 1
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
 @pytest.mark.parametrize("python", [None, "/no/such/python"])

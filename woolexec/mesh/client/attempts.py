@@ -107,6 +107,11 @@ class Attempts:
             self.candidates.hear((discovery, event.record.key), event.record, monotonic())
             self._news.set()
 
+    def hasten(self, since: float) -> None:
+        """Try those again that have refused us for good before that, although it is not their turn yet."""
+        if self.candidates.hasten(since):
+            self._news.set()
+
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Try one record after the other, until cancelled."""
         most = min(_TRIES, descriptor_limit() // 4)
@@ -157,7 +162,7 @@ class Attempts:
             if not candidate.was_logged:
                 candidate.was_logged = True
                 logging.getLogger("woolexec").exception("peer %s", printable(candidate.record.addresses[0]))
-            linked, candidate.reason, candidate.is_final = False, repr(exc), False
+            linked, candidate.reason, candidate.refused_at = False, repr(exc), None
         finally:
             self._trying.pop(candidate, None)
             self._news.set()
@@ -187,11 +192,11 @@ class Attempts:
                     return True
                 reasons.append(f"{at}: {refusal}" if found[1:] else str(refusal))
                 finals.append(getattr(refusal, "is_final", False))
-        candidate.reason, candidate.is_final = "; ".join(reasons), all(finals)
+        candidate.reason, candidate.refused_at = "; ".join(reasons), monotonic() if all(finals) else None
         if not candidate.was_logged:
             candidate.was_logged = True
             self._log(f"{candidate.record.addresses[0]}: {candidate.reason}")
-        if candidate.is_final:
+        if candidate.refused_at is not None:
             self._on_final()
         return False
 
@@ -221,7 +226,7 @@ class Attempts:
 
     def succeeded(self, candidate: Candidate) -> None:
         """Note that a link has begun: it is no longer a try."""
-        candidate.was_logged = candidate.is_final = False
+        candidate.was_logged, candidate.refused_at = False, None
         candidate.has_worked = True
         self._trying.pop(candidate, None)
 

@@ -47,7 +47,7 @@ class Candidate:
     since: float
     link: Link | None = None
     reason: str = ""
-    is_final: bool = False  # no later try can succeed
+    refused_at: float | None = None  # when a peer there has refused us for good; None: a later try may succeed
     was_logged: bool = False  # whether it was logged that it cannot be reached
     failures: int = 0
     has_worked: bool = False  # there was a link
@@ -55,6 +55,10 @@ class Candidate:
     due: float | None = None  # when it is to be tried again; None: it was not tried
     has_left: bool = False
     turn: int = field(default=0, repr=False)  # entries of lines with another number are no longer valid
+
+    def is_hopeless(self, since: float) -> bool:
+        """Return whether a peer there has refused us for good since then; before that it may have been another one."""
+        return self.link is None and self.refused_at is not None and self.refused_at >= since
 
 
 class Candidates:
@@ -126,6 +130,14 @@ class Candidates:
         candidate.turn += 1
         self._count += 1
         heappush(self._failed, (due, self._count, candidate.turn, candidate))
+
+    def hasten(self, since: float) -> bool:
+        """Let those be tried now that have refused us for good before that; return whether there are any."""
+        refused = [each for each in self.known.values() if each.refused_at is not None and not each.is_tried]
+        refused = [each for each in refused if not each.is_hopeless(since)]
+        for each in refused:
+            self.give_back(each, since)
+        return bool(refused)
 
     def next_due(self) -> float | None:
         """Return when one of those that have failed is due next; None if there are none."""

@@ -58,6 +58,9 @@ _NAMED = 10
 _TURN = 1.0
 """Seconds that a handshake waits for another one with a peer that has the same identity."""
 
+_VERDICT = 1.0
+"""Seconds for which a peer that has refused us for good is not asked again: later another one may be there."""
+
 _LOOK = 0.25
 """How often to check for tasks that wait while no peer is connected, in seconds."""
 
@@ -120,7 +123,7 @@ class Peers:
             Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
             for each in self._scalers.wrap(discoveries)
         ]
-        self._waiters = 0
+        self._waiters, self._asked_at = 0, 0.0
         self._over = False
         self._setup, self._code = setup, code
         self._trusted = Trusted()
@@ -139,6 +142,8 @@ class Peers:
             return len(self.links) >= count or self._over or self.possible < count
 
         with self._changed:
+            if not self._waiters:
+                self._ask()
             self._waiters += 1
             self._changed.wait_for(is_over, timeout)
             self._waiters -= 1
@@ -153,7 +158,7 @@ class Peers:
         """Return the maximum number of peers that can be connected, as far as is known."""
         if not all(finder.discovery.count is not None for finder in self._finders):
             return float("inf")
-        hopeless = sum(known.is_final and known.link is None for known in self._attempts.candidates)
+        hopeless = sum(known.is_hopeless(self._asked_at) for known in self._attempts.candidates)
         named = sum(finder.discovery.count or 0 for finder in self._finders if not finder.is_final)
         return named - hopeless
 
@@ -213,6 +218,10 @@ class Peers:
         if record.fingerprint and ours and record.fingerprint not in ours:
             return "its certificates are from another authority"
         return None
+
+    def _ask(self) -> None:
+        """Note that somebody begins to wait: peers that have refused us earlier are asked again."""
+        self._asked_at = monotonic() - _VERDICT
 
     def _tell(self) -> None:
         """Wake the threads that wait for peers."""
@@ -308,18 +317,25 @@ class Peers:
 
     async def _watch(self) -> None:
         """Fail the tasks that wait while no peer can be reached."""
-        alone_since = None
+        alone_since, was_waiting = None, False
         pause = _LOOK if self._timeout is None else min(_LOOK, self._timeout / 4)
         while True:
             self._trusted.check()
             links = self._engine.links
+            is_waiting = links.has_waiting and not (links.are_open or links.has_workers)
+            if is_waiting and not was_waiting:
+                self._ask()
+            if is_waiting or self._waiters:
+                self._attempts.hasten(self._asked_at)
+            was_waiting = is_waiting
             if links.has_waiting:
                 self._wake()  # submitting a call does not wake the engine while no place can accept it
-            if links.are_open or links.has_workers or not links.has_waiting or self._scalers.are_starting:
+            if not is_waiting or self._scalers.are_starting:
                 alone_since = None
             elif self.possible <= 0 and self._finders:
                 text = f"no peer can be reached, and waiting would not help. {self.explain()}"
                 links.fail_waiting(errors.NoPeersError(text))
+                was_waiting = False  # those that come next are not those that have waited
             elif alone_since is None:
                 alone_since = monotonic()
             elif self._timeout is not None and monotonic() - alone_since > self._timeout:
