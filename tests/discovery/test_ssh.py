@@ -86,6 +86,24 @@ def test_connection_that_breaks_is_made_again(fake):
         assert pool.submit(os.getpid).result(PATIENCE) != first
 
 
+@pytest.mark.parametrize("when", ["runs", "starts"])
+def test_end_of_a_connection_is_noticed_while_a_child_of_ssh_holds_its_output(fake, monkeypatch, when):
+    monkeypatch.setattr(ssh, "_OVER", 0.02)
+    lines = fake.read_text().splitlines()
+    holds = f"[ -e {fake}.held ] || {{ sleep 1000 <&- 2>&- & echo $! >{fake}.held; }}"
+    fails = f"[ -e {fake}.failed ] || {{ touch {fake}.failed; exit 1; }}" if when == "starts" else ":"
+    fake.write_text("\n".join([lines[0], holds, fails, *lines[1:]]))
+    try:
+        with connected() as pool:
+            first = pool.submit(os.getpid).result(PATIENCE)
+            if when == "runs":
+                os.kill(int(fake.with_name("pids").read_text().split()[0]), signal.SIGKILL)
+                eventually(lambda: not is_alive(first))
+                assert pool.submit(os.getpid).result(PATIENCE) != first
+    finally:
+        os.kill(int(Path(f"{fake}.held").read_text()), signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "message"), [("denied", r"exit code 1: me@denied: Permission denied"), ("absent", r"no-such-woolexec")]

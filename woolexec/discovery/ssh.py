@@ -21,7 +21,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
 from typing import Self
 
@@ -34,6 +34,9 @@ _STARTING = 60.0
 
 _ENDING = 5.0
 """Seconds to wait for ssh to end."""
+
+_OVER = 0.5
+"""How often to check whether ssh has ended while its output is open, in seconds."""
 
 _LOOK = 0.01
 _COMPLAINT_SIZE = 4096
@@ -213,7 +216,7 @@ class _Running:
         """
         try:
             async with asyncio.timeout(_STARTING):
-                line = await self._said.readline()
+                line = await self._unless_over(self._said.readline())
         except TimeoutError as exc:
             raise DiscoveryError(f"{self._name}: the peer was not ready within {_STARTING:g} s") from exc
         try:
@@ -236,9 +239,21 @@ class _Running:
     def _without_token(self, said: bytes) -> bytes:
         return said.replace(self._stdin.strip(), b"...")
 
+    async def _unless_over(self, reading: Coroutine[None, None, bytes]) -> bytes:
+        """Return what ssh says next; nothing if it has ended, although a child of its may hold its output open."""
+        said = asyncio.ensure_future(reading)
+        try:
+            is_over = False
+            while not (said.done() or is_over):
+                is_over = self._process.poll() is not None  # what it has said before is still read
+                await asyncio.wait({said}, timeout=_OVER)
+            return said.result() if said.done() else b""
+        finally:
+            said.cancel()
+
     async def end(self) -> str:
         """Wait until ssh has ended; return why."""
-        while await self._said.read(_COMPLAINT_SIZE):
+        while await self._unless_over(self._said.read(_COMPLAINT_SIZE)):
             pass
         await self._ended()
         await asyncio.wait({self._listening}, timeout=_ENDING)
