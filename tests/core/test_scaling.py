@@ -1,6 +1,6 @@
 import pytest
 
-from woolexec.core.scaling import EARLY, GUESS, HORIZON, LONGEST, PAUSE, Scaling
+from woolexec.core.scaling import CONNECTS, EARLY, GUESS, HORIZON, LONGEST, PAUSE, Scaling
 
 TIMEOUT = 60.0
 FEW, MANY = [(1, 4)], [(1000, 4)]
@@ -35,14 +35,26 @@ def test_floor_is_started_without_work():
 def test_what_has_been_asked_for_is_not_asked_for_again():
     scaling = Scaling(0, 16, TIMEOUT)
     assert step(scaling, FEW, 0.0) == (1, [])
-    assert scaling.is_starting
+    assert scaling.is_starting(0.0)
     assert step(scaling, FEW, 0.1) == (0, [])
     scaling.started(["a"], 1, 0.2)
-    assert scaling.is_starting
+    assert scaling.is_starting(0.0)
     assert step(scaling, FEW, 0.3) == (0, [])
     scaling.ready("a", 1.0)
-    assert not scaling.is_starting
+    assert not scaling.is_starting(0.0)
     assert step(scaling, FEW, 1.1) == (0, [])
+
+
+def test_peer_that_was_found_and_cannot_be_connected_is_not_on_its_way():
+    scaling = Scaling(0, 16, TIMEOUT)
+    step(scaling, FEW, 0.0)
+    scaling.started(["a"], 1, 1.0)
+    assert scaling.is_starting(1000.0)
+    scaling.found("a", 1000.0)
+    scaling.found("a", 1009.0)  # what is announced again was found before
+    assert scaling.is_starting(999.0 + CONNECTS)
+    assert not scaling.is_starting(1000.0 + CONNECTS)
+    assert step(scaling, FEW, 1100.0) == (0, [])
 
 
 @pytest.mark.parametrize(

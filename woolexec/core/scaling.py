@@ -3,9 +3,9 @@ How many peers a launcher should have: when to start more, and when to let one g
 
 ::
 
-    started -> starting --ready--> idle <--> busy --stop--> stopping --gone--> (forgotten)
-                  |                  '------- lost ---------------------------> (forgotten)
-                  '---- failed: a pause, which doubles ------------------------> (forgotten)
+    started -> starting --found, ready--> idle <--> busy --stop--> stopping --gone--> (forgotten)
+                  |                         '------- lost ---------------------------> (forgotten)
+                  '---- failed: a pause, which doubles -------------------------------> (forgotten)
 
 1. Enough peers are wanted to do what waits and runs within a horizon: the time that a peer takes to start, as it was
    learned, but not less than `HORIZON`.  More would mostly wait for work that is done before they are ready.
@@ -18,7 +18,7 @@ How many peers a launcher should have: when to start more, and when to let one g
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,14 +36,18 @@ PAUSE, LONGEST = 1.0, 300.0
 EARLY = 10.0
 """A peer that is lost within this many seconds counts as a start that failed."""
 
+CONNECTS = 10.0
+"""Seconds within which a peer that was found is connected, if that can be."""
+
 _LEARN = 0.3
 
 
 class _Peer:
-    __slots__ = ("idle_since", "is_busy", "is_ready", "is_stopping", "since")
+    __slots__ = ("found", "idle_since", "is_busy", "is_ready", "is_stopping", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
+        self.found = inf
         self.idle_since = now
         self.is_ready = self.is_busy = self.is_stopping = False
 
@@ -75,9 +79,14 @@ class Scaling:
         keys = list(keys)
         self._asked -= asked
         for key in keys:
-            self._peers[key] = _Peer(now)
+            self._peers.setdefault(key, _Peer(now))
         if len(keys) < asked:
             self._failed(now)
+
+    def found(self, key: str, now: float) -> None:
+        """Note that it is known where a peer is."""
+        peer = self._peers.setdefault(key, _Peer(now))
+        peer.found = min(peer.found, now)
 
     def ready(self, key: str, now: float) -> None:
         """Note that a peer is connected."""
@@ -115,10 +124,11 @@ class Scaling:
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
-    @property
-    def is_starting(self) -> bool:
-        """Peers have been asked for, or are starting."""
-        return self._asked > 0 or any(not peer.is_ready for peer in self._peers.values())
+    def is_starting(self, now: float) -> bool:
+        """Return whether peers have been asked for, or are starting; one that cannot be connected has started."""
+        return self._asked > 0 or any(
+            not peer.is_ready and now < peer.found + CONNECTS for peer in self._peers.values()
+        )
 
     def wanted(self, lines: Sequence[tuple[int, int]], seconds: float | None, oldest: float) -> int:
         """

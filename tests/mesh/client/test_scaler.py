@@ -1,12 +1,16 @@
 """A launcher whose peers are processes here, as an executor uses it."""
 
+import contextlib
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.launchers.processes import Processes
 from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.core import scaling
+from woolexec.discovery import Joined
 from woolexec.errors import NoPeersError
 from woolexec.mesh.client import scaler
 
@@ -106,6 +110,23 @@ def test_error_says_why_peers_end_at_once():
     launcher = Processes([sys.executable, "-c", "import sys; sys.exit(7)"], max=1, workers=1)
     with PeerPoolExecutor(peers=launcher, peers_timeout=0.5) as pool:
         with pytest.raises(NoPeersError, match="ended with 7"):
+            pool.submit(abs, -1).result(PATIENCE)
+
+
+class Elsewhere(Processes):
+    """Peers behind a firewall."""
+
+    async def watch(self):
+        async with contextlib.aclosing(super().watch()) as events:
+            async for event in events:
+                is_there = isinstance(event, Joined)
+                yield Joined(replace(event.record, addresses=("127.0.0.1:1",))) if is_there else event
+
+
+def test_peer_that_cannot_be_reached_is_said(monkeypatch):
+    monkeypatch.setattr(scaling, "CONNECTS", 0.1)
+    with PeerPoolExecutor(peers=Elsewhere(max=1, workers=1), peers_timeout=0.5) as pool:
+        with pytest.raises(NoPeersError, match=r"127\.0\.0\.1:1: not reachable"):
             pool.submit(abs, -1).result(PATIENCE)
 
 

@@ -71,7 +71,7 @@ class Scaler(Discovery):
     @property
     def is_starting(self) -> bool:
         """Peers are on their way."""
-        return self._policy.is_starting
+        return self._policy.is_starting(monotonic())
 
     @property
     def trouble(self) -> str:
@@ -91,6 +91,8 @@ class Scaler(Discovery):
                 async for event in events:
                     if isinstance(event, Left):
                         self._left(event)
+                    else:
+                        self._policy.found(event.record.key, monotonic())
                     yield event
         finally:
             for request in self._requests:
