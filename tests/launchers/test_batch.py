@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from woolexec import Credentials, PeerPoolExecutor
+from woolexec import Credentials, PeerPoolExecutor, WorkerLostError
 from woolexec.discovery.directory import Directory
 from woolexec.errors import DiscoveryError
 from woolexec.launchers import Batch, Handle, State, batch
@@ -30,7 +30,7 @@ class Shell(Batch):
     def __init__(self, **options):
         super().__init__(**options)
         self.jobs, self.scripts, self.answers = {}, [], True
-        self.leaving, self.drained = set(), []
+        self.leaving, self.requeued, self.drained = set(), set(), []
 
     async def submit(self, count, script, name, logs):
         self.scripts.append(script)
@@ -42,9 +42,13 @@ class Shell(Batch):
     async def states(self, keys, name):
         if not self.answers:
             raise DiscoveryError("shell: no answer")
-        codes = {key: self.jobs[key].poll() for key in keys}
-        leaving = self.leaving
-        return {key: State(code is not None, bool(code), f"code {code}", key in leaving) for key, code in codes.items()}
+        return dict(map(self.state, keys))
+
+    def state(self, key):
+        code = self.jobs[key].poll()
+        if key in self.requeued:
+            return key, State(False, False, "requeued", is_waiting=True)
+        return key, State(code is not None, bool(code), f"code {code}", is_leaving=key in self.leaving)
 
     async def drain(self, key):
         self.drained.append(key)
@@ -91,6 +95,22 @@ def test_job_whose_time_is_over_drains_once_and_another_one_comes(tmp_path):
         later = pool.submit(abs, -1)
         assert running.result(PATIENCE) is None
         assert later.result(PATIENCE) == 1
+        assert launcher.drained == ["0"]
+        assert list(launcher.jobs) == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_job_that_is_requeued_is_replaced_by_another_one(tmp_path):
+    launcher = Shell(folder=tmp_path, max=1, workers=1)
+    with PeerPoolExecutor(peers=launcher) as pool:
+        lost = pool.submit(time.sleep, PATIENCE)
+        while not lost.running():
+            time.sleep(0.01)
+        launcher.requeued.add("0")
+        launcher.jobs["0"].kill()
+        with pytest.raises(WorkerLostError):
+            lost.result(PATIENCE)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
         assert launcher.drained == ["0"]
         assert list(launcher.jobs) == ["0", "1"]
 

@@ -183,6 +183,21 @@ def test_job_that_an_administrator_cancels_costs_what_it_ran_and_is_replaced(slu
 
 @real
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["requeue", "requeuehold"])
+def test_job_that_is_requeued_is_replaced_by_another_one(slurm, cluster, how):
+    with PeerPoolExecutor(peers=slurm(max=1, sbatch=["--requeue"])) as pool:
+        lost = pool.submit(time.sleep, PATIENCE)
+        Cluster.wait_until(lost.running)
+        (job,) = cluster.jobs()
+        cluster.run("scontrol", how, job)
+        with pytest.raises(WorkerLostError):
+            lost.result(PATIENCE)
+        assert pool.submit(abs, -1).result(PATIENCE) == 1  # Slurm itself would wait for two minutes
+        assert job not in cluster.jobs()
+
+
+@real
+@pytest.mark.slow
 def test_peer_drains_before_its_job_ends(slurm, cluster):
     with PeerPoolExecutor(peers=slurm(max=1)) as pool:
         running = pool.submit(time.sleep, 3)
@@ -253,7 +268,7 @@ def test_node_whose_disk_is_full_starts_no_job_and_that_is_said(slurm, cluster, 
 @real
 @pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="not installed: libfaketime")
-@pytest.mark.parametrize("shift", ["+2h", "-2h"])
+@pytest.mark.parametrize("shift", ["+2h", "-2h", "+400d"])  # as one that has waited until all credentials expired
 def test_hosts_whose_clocks_are_wrong_are_peers(slurm, shift):
     prelude = f"export LD_PRELOAD={FAKETIME} FAKETIME={shift} FAKETIME_DONT_FAKE_MONOTONIC=1"
     with PeerPoolExecutor(peers=slurm(max=1, prelude=prelude)) as pool:

@@ -63,12 +63,14 @@ class State:
     :param has_failed: that was not what it was told to do
     :param text: in the words of the batch system, for messages
     :param is_leaving: it will be ended soon, so its peer is to drain
+    :param is_waiting: it has not started, or will start once more
     """
 
     is_over: bool
     has_failed: bool
     text: str
     is_leaving: bool = False
+    is_waiting: bool = False
 
 
 @dataclass(slots=True)
@@ -246,6 +248,8 @@ class Batch(Launcher):
                 continue
             for key in asked:
                 state = states.get(key)
+                if state is not None and state.is_waiting and key in run.there:
+                    state = await self._take_back(key, state)
                 if state is None or state.is_over:
                     handle = run.jobs.pop(key)
                     run.news.pop(key, None)
@@ -257,6 +261,15 @@ class Batch(Launcher):
                     with contextlib.suppress(DiscoveryError):
                         await self.drain(key)
                         run.leaving.add(key)
+
+    async def _take_back(self, key: str, state: State) -> State:
+        """Cancel a job that was requeued: its peer is gone, and another job starts sooner, if one is needed."""
+        try:
+            await self.drain(key)
+        except DiscoveryError as exc:
+            self.trouble = str(exc)
+            return state
+        return replace(state, is_over=True)
 
     def _why(self, run: _Run, handle: Handle, state: State) -> str:
         """Return why a job has failed, with the end of its log; empty if it has not."""

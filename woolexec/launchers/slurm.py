@@ -39,6 +39,8 @@ _OVER = {
 
 _WELL = {"COMPLETED", "PREEMPTED"}
 
+_WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"}
+
 _FORMAT = "JobArrayID:|,State:|,Reason:|,PreemptTime:|"
 """What squeue says of a job; the last is a date once the job has been chosen to make room for another one."""
 
@@ -133,7 +135,13 @@ class Slurm(Batch):
             key, state, reason, preempted = (*line.split("|", 3), "", "", "")[:4]
             why = f" ({reason})" if reason not in ("", "None") else ""
             is_over = state in _OVER
-            found[key] = State(is_over, is_over and state not in _WELL, f"{state}{why}", preempted[:1].isdecimal())
+            found[key] = State(
+                is_over,
+                is_over and state not in _WELL,
+                f"{state}{why}",
+                is_leaving=preempted[:1].isdecimal(),
+                is_waiting=state in _WAITING,
+            )
         return found
 
     async def drain(self, key: str) -> None:
