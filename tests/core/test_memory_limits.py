@@ -82,6 +82,13 @@ def test_cgroup_is_full_earlier_if_the_kernel_had_to_free_memory():
     assert not is_full(None, had_to_free=True)
 
 
+def test_cgroup_is_full_still_earlier_if_its_processes_wait_for_memory():
+    group = Memory(1000, 850, 900)
+    assert is_full(group, had_to_free=False, waiting=0.3)
+    assert not is_full(group, had_to_free=False, waiting=0.1)
+    assert not is_full(Memory(1000, 750, 900), had_to_free=True, waiting=1.0)
+
+
 def test_cgroup_is_looked_at_again_before_its_workers_can_have_filled_it():
     group = Memory(1 << 40, 1 << 39, 0)
     assert pause_of(group, 1) == pause_of(None, 1) == LONGEST

@@ -242,6 +242,28 @@ def test_largest_busy_worker_is_ended_when_the_cgroup_is_full(looked_after, size
     assert small.receiver.outcomes == []
 
 
+def test_cgroup_whose_processes_wait_for_memory_is_full_earlier(looked_after, sizes, monkeypatch):
+    engine = looked_after(end_above=1 << 30)
+    call, worker, _ = engine.running()
+    waited = []
+
+    def group(share):
+        waited.append(engine.loop.now * share)
+        return memory.Memory(600 * MIB, 500 * MIB, 0, 100.0 + waited[-1])
+
+    monkeypatch.setattr(memory, "memory_of_group", lambda: group(0.1))
+    grow(engine, worker, sizes, 450 * MIB)
+    grow(engine, worker, sizes, 450 * MIB)
+    grow(engine, worker, sizes, 450 * MIB)
+    assert (engine.killed, len(waited) > 2) == ([], True)
+    monkeypatch.setattr(memory, "memory_of_group", lambda: group(0.9))
+    grow(engine, worker, sizes, 450 * MIB)
+    grow(engine, worker, sizes, 450 * MIB)
+    assert engine.killed == [(worker.id, SIGKILL)]
+    engine.report((EXITED, worker.id, -SIGKILL))
+    assert isinstance(call.receiver.outcomes[0], WorkerMemoryError)
+
+
 def test_nobody_looks_while_there_are_no_workers(looked_after, sizes):
     engine = looked_after(end_above=200 * MIB)
     _, worker, _ = engine.running()

@@ -66,6 +66,17 @@ def test_group_closest_to_its_limit_counts_not_the_smallest(system):
     assert system.ask(usable_memory, membership="0::/a/b\n") == GIB
 
 
+def test_time_for_which_all_processes_of_a_group_wait_for_memory(system):
+    system.write("app/memory.max", f"{GIB}\n")
+    system.write("app/memory.current", f"{GIB // 2}\n")
+    assert system.ask().stalled == 0.0
+    pressure = "some avg10=1.00 avg60=0.10 avg300=0.00 total=9000000\nfull avg10=0.50 avg60=0.10 avg300=0.00 total="
+    system.write("app/memory.pressure", pressure + "2500000\n")
+    assert system.ask().stalled == 2.5
+    system.write("app/memory.pressure", "rubbish")
+    assert system.ask().stalled == 0.0
+
+
 def test_version_1_limit(system):
     system.write("memory/app/memory.limit_in_bytes", f"{GIB}\n")
     system.write("memory/app/memory.usage_in_bytes", f"{GIB // 4}\n")

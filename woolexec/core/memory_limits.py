@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         def used(self) -> int:
             """What it has."""
 
+        @property
+        def stalled(self) -> float:
+            """For how many seconds all its processes have waited for memory."""
+
 
 KEEP, REPLACE, END = "keep", "replace", "end"
 
@@ -41,8 +45,14 @@ SHORTEST, LONGEST = 0.02, 0.5
 SHARE = 20
 """Walks through the pages of a worker take at most this fraction of the time; between them the cheap looks go on."""
 
-_NEARLY, _FULL = 0.9, 0.97
-"""The parts of a cgroup's memory from which on it is full: if the kernel had to free some, and in any case."""
+_TIGHT, _NEARLY, _FULL = 0.8, 0.9, 0.97
+"""
+The parts of a cgroup's memory from which on it is full: if its processes wait for memory, if the kernel had to free
+some, and in any case.
+"""
+
+_WAITING = 0.2
+"""The part of the time for which they then wait."""
 
 
 class MemoryLimits:
@@ -97,13 +107,16 @@ class MemoryLimits:
         return max(SHORTEST, min(LONGEST, min(above, default=GROWTH) / GROWTH))
 
 
-def is_full(group: Group | None, *, had_to_free: bool) -> bool:
+def is_full(group: Group | None, *, had_to_free: bool, waiting: float = 0.0) -> bool:
     """
-    Return whether a cgroup is so full that the kernel is about to end a process.
+    Return whether a cgroup is so full that the kernel is about to end a process, or that nothing moves any more.
 
     :param had_to_free: the kernel has freed memory at the limit since the last look
+    :param waiting: for which part of the time since then all its processes have waited for memory
     """
-    return group is not None and group.used > group.limit * (_NEARLY if had_to_free else _FULL)
+    if group is None:
+        return False
+    return group.used > group.limit * (_TIGHT if waiting > _WAITING else _NEARLY if had_to_free else _FULL)
 
 
 def pause_of(group: Group | None, workers: int) -> float:

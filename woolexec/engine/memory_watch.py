@@ -57,6 +57,11 @@ class MemoryWatch:
         self._next = 0  # the number of the next look; others that were planned are not made
         self._seen: dict[Worker, _Seen] = {}
         self._times_full = memory.reached_limit() if limits.end_above is not None else 0
+        self._waited = (
+            loop.clock(),
+            0.0,
+            0.0,
+        )  # at a time, for how long the cgroup had, and for which part before that
 
     def begin(self) -> None:
         """Look soon, and from now on: a worker is started."""
@@ -145,7 +150,8 @@ class MemoryWatch:
         self._times_full = times
         group = memory.memory_of_group()
         is_ending = any(worker.excess for worker in self._supervisor.workers.values())
-        if group is None or is_ending or not is_full(group, had_to_free=times > before):
+        waiting = self._waiting(group)
+        if group is None or is_ending or not is_full(group, had_to_free=times > before, waiting=waiting):
             return pause_of(group, workers)
         used = {
             worker: about.used
@@ -157,6 +163,15 @@ class MemoryWatch:
             why = f"and the cgroup {size_text(group.used)} of {size_text(group.limit)}"
             self.end(worker, _told(used[worker], None, why))
         return pause_of(group, workers)
+
+    def _waiting(self, group: Any) -> float:
+        """Return for which part of the last half second all processes of the cgroup have waited for memory."""
+        then, before, part = self._waited
+        now, stalled = self._loop.clock(), 0.0 if group is None else group.stalled
+        if now - then >= LONGEST:
+            part = (stalled - before) / (now - then) if before else 0.0
+            self._waited = (now, stalled, part)
+        return part
 
 
 def _walk(pid: int, seen: _Seen, now: float) -> int | None:

@@ -8,7 +8,7 @@ may be 100 ms for a GiB.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from woolexec.platform.cgroup import folders
 
@@ -27,12 +27,14 @@ class Memory:
     The memory of one cgroup, or of the host, in bytes.
 
     `used` does not count what the kernel drops when it needs memory, such as the cache of files; above `near` too
-    little is left.
+    little is left.  `stalled` is for how many seconds all its processes have waited for memory so far, where the kernel
+    tells.
     """
 
     limit: int
     used: int
     near: int
+    stalled: float = 0.0
 
 
 def memory(
@@ -76,7 +78,8 @@ def _groups(root: str, membership: str) -> list[Memory]:
 
 def _version_2(folder: str) -> Memory | None:
     limits = [limit for name in ("memory.max", "memory.high") if (limit := _limit(folder, name)) is not None]
-    return _group(folder, min(limits, default=None), "memory.current", "")
+    found = _group(folder, min(limits, default=None), "memory.current", "")
+    return found and replace(found, stalled=_stalled(folder))
 
 
 def _version_1(folder: str) -> Memory | None:
@@ -112,6 +115,16 @@ def _cache(folder: str, prefix: str) -> int:
         return sum(int(found.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
     except (OSError, ValueError):
         return 0
+
+
+def _stalled(folder: str) -> float:
+    """Return for how many seconds all processes of a cgroup have waited for memory; 0 if the kernel does not say."""
+    try:
+        with open(os.path.join(folder, "memory.pressure")) as file:
+            found = {line.split()[0]: line.rpartition("total=")[2] for line in file}
+        return int(found["full"]) / 1e6
+    except (OSError, ValueError, LookupError):
+        return 0.0
 
 
 def reached_limit(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> int:
