@@ -1,6 +1,6 @@
 import pytest
 
-from woolexec.engine.gpus import names_of, variables_of
+from woolexec.engine.gpus import hiding, names_of, variables_of
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,8 @@ def test_devices_that_the_layer_below_leaves_are_numbered_anew():
     made = variables_of(["6", "4"], {"ROCR_VISIBLE_DEVICES": "6,4,2"})
     assert made["ROCR_VISIBLE_DEVICES"] == "6,4"
     assert made["HIP_VISIBLE_DEVICES"] == made["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_variables_that_hide_devices_of_the_host():
+    assert hiding(2, {"CUDA_VISIBLE_DEVICES": "3,5"}) == hiding(0, {"CUDA_VISIBLE_DEVICES": ""}) == ()
+    assert "CUDA_VISIBLE_DEVICES" in hiding(2, {"CUDA_VISIBLE_DEVICES": "3"})

@@ -172,11 +172,9 @@ def offer_of(resources: Any, workers: int) -> Offer:
     if "gpu" not in found:
         return Offer(resources=found)
     from woolexec.core.devices import Devices
-    from woolexec.engine.gpus import names_of
+    from woolexec.engine.gpus import devices_of
 
-    if not found["gpu"].is_integer():
-        raise ValueError(f"resources: gpu must be a whole number of devices, not {found['gpu']:g}")
-    return Devices(found, names_of(int(found["gpu"]), os.environ))
+    return Devices(found, devices_of(found, os.environ))
 
 
 def check_memory_is_known() -> None:

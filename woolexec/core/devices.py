@@ -42,14 +42,15 @@ class Devices(Offer):
 
     :param resources: amounts by name; that of `GPU` is the number of the devices
     :param names: what identifies each device
+    :param tags: strings of the form ``key=value``
     """
 
     __slots__ = ("_left", "without")
 
     is_divided = True
 
-    def __init__(self, resources: Mapping[str, float], names: Sequence[str]) -> None:
-        super().__init__(resources=resources)
+    def __init__(self, resources: Mapping[str, float], names: Sequence[str], tags: Iterable[str] = ()) -> None:
+        super().__init__(tags, resources)
         self._left = dict.fromkeys(names, 1.0)  # of each device, what no worker has
         self.without = Bound(self, (), 0.0)
         """The offer of workers that have no devices."""
@@ -65,6 +66,14 @@ class Devices(Offer):
         """Return whether the resources that are no devices suffice for such a call now."""
         return super().has(without_devices(requirement))
 
+    def take_rest(self, requirement: Requirement | None) -> None:
+        """Reserve what a call requires that is no device."""
+        super().take(without_devices(requirement))
+
+    def give_rest(self, requirement: Requirement | None) -> None:
+        """Release it."""
+        super().give(without_devices(requirement))
+
     def bind(self, amount: float) -> Bound | None:
         """Return devices for one worker; None if too few are left."""
         names = self._choose(amount)
@@ -76,18 +85,11 @@ class Devices(Offer):
         return Bound(self, names, amount)
 
     def _choose(self, amount: float) -> tuple[str, ...]:
-        if amount < 1:  # of the devices that suffice the one with the least left
-            enough = [name for name, left in self._left.items() if left >= amount - _GRAIN]
-            return (min(enough, key=lambda name: self._left[name]),) if enough else ()
-        whole = [name for name, left in self._left.items() if left >= 1 - _GRAIN]
-        count = ceil(amount - _GRAIN)
-        return tuple(whole[:count]) if len(whole) >= count else ()
+        return _chosen(amount, self._left)
 
     def release(self, bound: Bound) -> None:
         """Take back the devices of a worker that is gone, if it had any."""
-        part = bound.amount if bound.amount < 1 else 1.0
-        for name in bound.names:
-            self._left[name] = min(1.0, self._left[name] + part)
+        _add(bound, self._left)
 
     # -- workers ------------------------------------------------------------------------------------------------
 
@@ -151,12 +153,10 @@ class Devices(Offer):
 
     def would_have(self, requirement: Requirement | None, leaving: Iterable[Bound]) -> bool:
         """Return whether there would be the devices for such a call if the workers that have these were gone."""
-        before = dict(self._left)
+        left = dict(self._left)
         for bound in leaving:
-            self.release(bound)
-        found = bool(self._choose(amount_of(requirement)))
-        self._left = before
-        return found
+            _add(bound, left)
+        return bool(_chosen(amount_of(requirement), left))
 
 
 class Bound(Offer):
@@ -183,13 +183,29 @@ class Bound(Offer):
     def take(self, requirement: Requirement | None) -> None:
         """Reserve what a call requires; a call that requires nothing was sent to this worker in particular."""
         self.is_taken = self.is_taken or bool(amount_of(requirement))
-        self._devices.take(without_devices(requirement))
+        self._devices.take_rest(requirement)
 
     def give(self, requirement: Requirement | None) -> None:
         """Release what a call required, when it has ended."""
         if amount_of(requirement):
             self.is_taken = False
-        self._devices.give(without_devices(requirement))
+        self._devices.give_rest(requirement)
+
+
+def _chosen(amount: float, left: Mapping[str, float]) -> tuple[str, ...]:
+    """Return devices that suffice, of what is left of each."""
+    if amount < 1:  # of the devices that suffice the one with the least left
+        enough = [name for name, rest in left.items() if rest >= amount - _GRAIN]
+        return (min(enough, key=left.__getitem__),) if enough else ()
+    whole = [name for name, rest in left.items() if rest >= 1 - _GRAIN]
+    count = ceil(amount - _GRAIN)
+    return tuple(whole[:count]) if len(whole) >= count else ()
+
+
+def _add(bound: Bound, left: dict[str, float]) -> None:
+    part = bound.amount if bound.amount < 1 else 1.0
+    for name in bound.names:
+        left[name] = min(1.0, left[name] + part)
 
 
 def amount_of(requirement: Requirement | None) -> float:

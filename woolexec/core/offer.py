@@ -61,6 +61,19 @@ class Offer:
             and all(name in amounts and amounts[name] >= amount - _GRAIN for name, amount in requirement.resources)
         )
 
+    # -- at a peer ----------------------------------------------------------------------------------------------
+
+    def for_engine(self, wake: Any) -> Offer:
+        """Return the offer of the workers of one client, whose engine acts soon when `wake` is called."""
+        return self
+
+    def leave(self, engine: Offer) -> None:
+        """Forget the engine of a client that has left."""
+
+    def after_admission(self, requirement: Requirement | None) -> Requirement | None:
+        """Return what a call that was admitted, and so has what it requires, still requires of its worker."""
+        return None
+
     # -- workers ------------------------------------------------------------------------------------------------
 
     def start(self, actions: Any, requirement: Requirement | None, actor: Any = None) -> Any:

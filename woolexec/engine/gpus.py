@@ -7,6 +7,8 @@ layer below: what it leaves is numbered anew for the others, so they must not re
 
 from __future__ import annotations
 
+from woolexec.core.devices import GPU
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +17,17 @@ BELOW = "ROCR_VISIBLE_DEVICES"
 ABOVE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 CONTAINERS = "NVIDIA_VISIBLE_DEVICES"
 """Read when a container starts, and by some tools."""
+
+
+def devices_of(resources: Mapping[str, float], environment: Mapping[str, str]) -> list[str]:
+    """
+    Return what identifies the devices among resources.
+
+    :raises ValueError: if their number is not whole, or a variable leaves this process fewer of them
+    """
+    if not resources[GPU].is_integer():
+        raise ValueError(f"resources: gpu must be a whole number of devices, not {resources[GPU]:g}")
+    return names_of(int(resources[GPU]), environment)
 
 
 def names_of(count: int, environment: Mapping[str, str]) -> list[str]:
@@ -31,6 +44,15 @@ def names_of(count: int, environment: Mapping[str, str]) -> list[str]:
                 raise ValueError(f"resources: gpu={count}, but {text}")
             return names[:count]
     return [str(number) for number in range(count)]
+
+
+def hiding(count: int, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables without which a process would see so many devices of its host; none if it does with them."""
+    try:
+        names_of(count, environment)
+    except ValueError:
+        return (*ABOVE, BELOW)
+    return ()
 
 
 def _listed(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import woolexec.broken_pool  # not when they are needed: no descriptor may be left then
@@ -241,11 +242,12 @@ class Hosted:
             coroutines=coroutines,
             guest=None,
             policy=None,
-            offer=offer,
+            offer=offer.for_engine(partial(host.mark, self)),
             on_worker_death=on_worker_death,
             on_end=_nothing,
             host=host,
         )
+        self._offer = offer
         self._loop = cast("HostedLoop", self._rounds.loop)
         self._loop.engine = self
         self._rounds.supervisor.settings_of_user = dict(settings)
@@ -348,6 +350,7 @@ class Hosted:
         """Release what it holds."""
         assert self._rounds.share is not None
         self._rounds.share.close()
+        self._offer.leave(self.scheduler.offer)
         self._rounds.release()
         self._rounds.dispatcher.refuse_late()
         self._when_ended()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from woolexec.engine.gpus import hiding
 from woolexec.errors import DiscoveryError, PeerStartError
 from woolexec.launchers.nodes import Node, Nodes
 from woolexec.mesh.server.child import ChildPeer
@@ -128,7 +130,9 @@ _children: dict[str, ChildPeer] = {}
 
 async def _start(key: str, token: bytes, workers: int, resources: Mapping[str, float]) -> Sequence[str] | str:
     """Start a peer; return its addresses, or what is wrong."""
-    child = _children[key] = ChildPeer(token, workers, resources=resources)
+    # The peer has the devices of all Dask workers of the host, and this one may see its own alone.
+    hidden = hiding(int(resources.get("gpu", 0)), os.environ)
+    child = _children[key] = ChildPeer(token, workers, resources=resources, without=hidden)
     try:
         return await asyncio.to_thread(child.addresses)
     except PeerStartError as exc:

@@ -49,16 +49,16 @@ def full(width=1, clients=2, offer=NOTHING):
 
 def test_calls_of_a_client_have_no_line_of_their_own():
     places = Places(Timers(), 1, NOTHING)
-    assert places.line_of(Client(places), 0) is None
+    assert places.line_of(Client(places), 0, None) is None
 
 
 def test_priority_and_peers_of_its_own_make_a_line():
     places = Places(Timers(), 1, NOTHING)
     client = Client(places)
-    assert places.line_of(client, 3) == Line(3, client=client)
+    assert places.line_of(client, 3, None) == Line(3, client=client)
     near = Places(Timers(), 1, NOTHING, has_peers=True)
     client = Client(near)
-    assert near.line_of(client, 0) == Line(0, client=client)
+    assert near.line_of(client, 0, None) == Line(0, client=client)
 
 
 def test_nobody_is_told_while_nobody_waits():

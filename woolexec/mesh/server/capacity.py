@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from woolexec.core.offer import Offer
+    from woolexec.resources import Requirement
     from woolexec.wire.protobuf import Message
 
 _TELL, _LOOK = 0.01, 0.05
@@ -59,9 +60,10 @@ class Places:
         self._after = after
         self._about_to = self._telling = False
 
-    def line_of(self, client: Client, priority: int) -> Line | None:
-        """Return the queue line in which a call of a client waits for one of its workers."""
-        return Line(priority, client=client) if priority or self._has_peers else None
+    def line_of(self, client: Client, priority: int, requirement: Requirement | None) -> Line | None:
+        """Return the queue line in which an admitted call of a client waits for one of its workers."""
+        needs = self.admission.offer.after_admission(requirement)
+        return Line(priority, needs, client=client) if priority or needs is not None or self._has_peers else None
 
     def tell(self) -> None:
         """When places are free, tell the client that has waited longest, and after a while the next."""

@@ -48,7 +48,8 @@ class ClientActors:
             table = self._links.actors()
             actor = Guest(table, call, frame.max_concurrency or CONCURRENCY)
             call.receiver, call.is_plain = actor, False
-            call.line = Line(frame.priority, client=client, actor=table)
+            needs = None if call.line is None else call.line.requirement
+            call.line = Line(frame.priority, needs, client=client, actor=table)
             return
         owner = self._owner(frame)
         if owner is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from woolexec.checks import count, integer, wrong_type
+from woolexec.core.offer import Offer
 from woolexec.discovery.urls import check_address
 from woolexec.mesh.security.credentials import Credentials
 from woolexec.mesh.security.handshake import MOST_WORKERS
@@ -90,3 +92,18 @@ def check_resources(resources: object) -> None:
         Requirement(resources)
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"resources: {str(exc).replace('require', 'resources')}") from None
+
+
+def offer_of(tags: Iterable[str], resources: Mapping[str, float]) -> Offer:
+    """
+    Return what calls may require; a peer that has GPUs gives them to workers for their lives.
+
+    :raises ValueError: if it has not that many GPUs
+    """
+    if "gpu" not in resources:
+        return Offer(tags, resources)
+    from woolexec.core.peer_devices import PeerDevices
+    from woolexec.engine.gpus import devices_of
+
+    found = {name: float(amount) for name, amount in resources.items()}
+    return PeerDevices(tags, found, devices_of(found, os.environ))

@@ -22,7 +22,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Self
 
 import woolexec.mesh.server.preloaded  # noqa: F401  # see there
-from woolexec.core.offer import Offer
 from woolexec.core.window import DEPTH
 from woolexec.discovery.base import Record
 from woolexec.discovery.urls import discoveries
@@ -44,7 +43,7 @@ from woolexec.mesh.server.grpc_server import make_server
 from woolexec.mesh.server.health import Health
 from woolexec.mesh.server.listener import Listener
 from woolexec.mesh.server.listening import AGAINST_STRANGERS, at_most, reachable, why_not_listening
-from woolexec.mesh.server.parameters import check_numbers, check_place, check_resources, check_texts
+from woolexec.mesh.server.parameters import check_numbers, check_place, check_resources, check_texts, offer_of
 from woolexec.mesh.server.peer_log import PeerLog
 from woolexec.mesh.server.socket_dir import SocketDir
 from woolexec.mesh.server.supervision import Supervision
@@ -56,6 +55,7 @@ from woolexec.wire.wire_pb2 import Welcome
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from woolexec.core.offer import Offer
     from woolexec.discovery.base import Discovery
     from woolexec.engine.peer_upkeep import Rules
     from woolexec.mesh.security.credentials import Credentials
@@ -130,6 +130,7 @@ class Peer:
         check_texts("advertise", advertise, "an address such as node7:7437")
         check_texts("allow", () if allow is None else allow, "module:qualname")
         check_resources(resources)
+        offer = offer_of(tags, resources or {})
         credentials.check_of_peer()
         self._announce = discoveries(announce) if announce else []
         self.width = workers
@@ -144,7 +145,6 @@ class Peer:
         variables = {} if allow is None else {ALLOW: AllowList(allow).variable}
         self._takes_code = allow is None
         self._audit, self._stays = audit, stays
-        offer = Offer(tags, resources)
         welcome = Welcome(identity=self.identity, workers=workers, coroutines=coroutines * workers, pool=pool, tag=tags)
         _describe(welcome, offer, compression, shares=self._takes_code)
         self._welcome = welcome

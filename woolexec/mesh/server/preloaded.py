@@ -7,6 +7,7 @@ engines would end.
 
 import woolexec.core.demand
 import woolexec.core.offering
+import woolexec.core.peer_devices
 import woolexec.core.pinning
 import woolexec.core.policies
 import woolexec.core.ranked

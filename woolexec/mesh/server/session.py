@@ -252,7 +252,7 @@ class Served:
             return False
         answer.weight = weight
         self.byte_quota.add(answer.size)
-        call.line = self.places.line_of(self, frame.priority)
+        call.line = self.places.line_of(self, frame.priority, answer.requirement)
         if is_for_actors:
             self._actors.accept(call, frame, self)
         return True
