@@ -55,8 +55,9 @@ class FunctionStatistics:
     is how long they ran, `wait` how long they were on their way otherwise: from `submit` until their outcome was here.
     `bytes_in` is the size of their arguments, `bytes_out` that of their outcomes.
 
-    The count and the total run time are exact.  The first tasks of a function are measured, and all that run for longer
-    than a millisecond; of shorter ones one in 16 is, and stands for the others.
+    The count is exact, and so is the total run time of tasks on this machine; that of a task at a peer is the moving
+    average of its function there.  The first tasks of a function are measured, and all that run for longer than a
+    millisecond; of shorter ones one in 16 is, and stands for the others.
     """
 
     name: str

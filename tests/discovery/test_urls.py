@@ -77,6 +77,13 @@ def test_url_that_makes_no_sense_is_an_error_that_says_why(url, message):
         discoveries(url)
 
 
+@pytest.mark.parametrize("url", ["h:{}", "[::1]:{}", "ssh://h:{}", "dns://h:{}", "ssh://h/{}"])
+def test_port_of_very_many_digits_is_an_error_that_says_so_in_short(url):
+    with pytest.raises(ValueError, match=r"a port is between 1 and 65535|not a number of workers") as caught:
+        discoveries(url.format("9" * 5000))
+    assert len(str(caught.value)) < 600
+
+
 def test_packages_may_offer_other_ways(monkeypatch):
     entry = EntryPoint("consul", "tests.discovery.test_urls:offered", urls.GROUPS[0])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **asked: [entry] if asked["name"] == "consul" else [])

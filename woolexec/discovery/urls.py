@@ -36,6 +36,12 @@ from woolexec.discovery.static import Static
 GROUPS = ("woolexec.discovery", "woolexec.launchers")
 """Entry points: functions that take a URL and return a `Discovery`, which may be a `Launcher`."""
 
+_DIGITS = 5
+"""Maximum number of digits of a port."""
+
+_LONGEST = 200
+"""Maximum length of a URL or address in a message."""
+
 _ONE = "an address such as 'host:7437', a URL such as 'lan://pool', or a Discovery"
 
 
@@ -113,14 +119,26 @@ def check_address(address: str, *, lowest: int = 1) -> str:
         host, port = f"[{address}]", str(PORT)
     if not _is_host(host) or not (port.isascii() and port.isdecimal()):
         raise ValueError(f"{_shown(address)!r} is not an address: write HOST:PORT, such as node7:{PORT}, or unix:/PATH")
-    if not lowest <= int(port) < 1 << 16:
+    if not _is_port(port, lowest):
         raise ValueError(f"{_shown(address)!r}: a port is between {lowest} and 65535")
     return f"{host}:{port}"
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its password, for messages."""
-    return re.sub(r":[^:/@]*@", ":...@", url)
+    """Return a URL without its password, for messages, and not all of a very long one."""
+    shown = re.sub(r":[^:/@]*@", ":...@", url)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+
+
+def _is_port(text: str, lowest: int) -> bool:
+    return len(text) <= _DIGITS and lowest <= int(text) < 1 << 16
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:  # also one of very many digits
+        raise ValueError("a port is between 1 and 65535") from None
 
 
 def _is_host(text: str) -> bool:
@@ -191,7 +209,7 @@ def _dns(url: str) -> Discovery:
     _query(parts)
     if not parts.hostname or parts.path.strip("/"):
         raise ValueError("dns:// needs a name, such as dns://workers.prod:7437 or dns://_woolexec._tcp.prod")
-    return Dns(parts.hostname, parts.port or PORT)
+    return Dns(parts.hostname, _port(parts) or PORT)
 
 
 def _ssh(url: str) -> Discovery:
@@ -199,10 +217,10 @@ def _ssh(url: str) -> Discovery:
     if not parts.hostname or parts.password is not None:
         raise ValueError("ssh:// needs a host and takes no password, such as ssh://ada@node7")
     workers = parts.path.strip("/")
-    if workers and not (workers.isdecimal() and int(workers)):
-        raise ValueError(f"{workers!r} is not a number of workers; write ssh://host/4 for four")
+    if workers and not (workers.isdecimal() and len(workers) <= _DIGITS and int(workers)):
+        raise ValueError(f"{workers[:_LONGEST]!r} is not a number of workers; write ssh://host/4 for four")
     host = f"{parts.username}@{parts.hostname}" if parts.username else parts.hostname
-    return Ssh(host, parts.port, workers=int(workers) if workers else None, **_query(parts, "python", "jump"))
+    return Ssh(host, _port(parts), workers=int(workers) if workers else None, **_query(parts, "python", "jump"))
 
 
 _SCHEMES: dict[str, Callable[[str], Discovery]] = {

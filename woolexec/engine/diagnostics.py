@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
     """Make the error of a call whose worker died, with everything that is known about it."""
-    name, host = call.name, host_name()
+    name, host, pid = call.name, host_name(), worker.known_pid or None
     began = call.cost if call.function.lane else worker.began(call.number)
     seconds = monotonic() - (began or monotonic())
     tries = f" (attempt {call.attempts})" if call.attempts > 1 else ""
     ending = "was ended by the pool" if worker.excess else describe_exit(worker.exitcode)
-    text = f"worker {worker.pid} on {host} {ending} while running {name}{tries}, after {seconds:.3f} s"
+    who = "a worker" if pid is None else f"worker {pid}"
+    text = f"{who} on {host} {ending} while running {name}{tries}, after {seconds:.3f} s"
     if worker.excess:
         text += f": {worker.excess}"
     if worker.actor is not None:
@@ -38,7 +39,7 @@ def lost_error(worker: Worker, call: Call) -> errors.WorkerLostError:
         text += "\nlast log records:\n  " + "\n  ".join(worker.log)
     kind = errors.WorkerMemoryError if worker.excess else errors.WorkerLostError
     error = (kind if worker.actor is None else errors.ActorLostError)(text)
-    error.task, error.pid, error.host = name, worker.pid, host
+    error.task, error.pid, error.host = name, pid, host
     error.exitcode, error.seconds, error.attempts = worker.exitcode, seconds, call.attempts
     stack = last_report(worker, call)
     if stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from woolexec.core.demand import demand
 from woolexec.core.pinning import Pinning
 from woolexec.core.scheduler import has_unplaced
 from woolexec.engine.lineage import Lineage
@@ -155,8 +156,6 @@ class Links:
         self, links: Sequence[Remote], offer: Offer | None, width: int
     ) -> tuple[list[tuple[int, int]], float | None]:
         """Return how much there is to do for peers such as those of these links: see `woolexec.core.demand`."""
-        from woolexec.core.demand import demand
-
         scheduler = self._scheduler
         queues = [(scheduler.main.queue, False), (scheduler.lanes.queue, True)]
         if scheduler.actors is not None:

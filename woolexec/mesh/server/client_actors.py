@@ -52,8 +52,7 @@ class ClientActors:
             call.line = Line(frame.priority, needs, client=client, actor=table)
             return
         owner = self._owner(frame)
-        if owner is None:
-            return
+        assert owner is not None  # else there is no room
         call.line = Line(actor=owner)
         above = self._calls.get(frame.parent)
         if above is not None:
