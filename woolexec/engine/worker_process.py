@@ -210,7 +210,7 @@ class Worker(Transport, Place):
         """Write what is queued; return True if all is written, False if it cannot be written now."""
         out = self._out
         if self._used is not None:
-            if not self._used.is_written and self.page.started < self._used.number:
+            if self._is_being_written(self._used):
                 return False  # another thread is still writing a call that was recorded before these frames
             self._used = None
         if not self._guard.acquire(blocking=False):
@@ -252,8 +252,12 @@ class Worker(Transport, Place):
         call = None if permit is None else permit.revoke()
         if permit is None or call is None:
             return None
-        self._used = permit
+        # A permit refers to its call, and so to the future and its result: an idle worker is not to keep them alive.
+        self._used = permit if self._is_being_written(permit) else None
         return call, permit.number
+
+    def _is_being_written(self, permit: Permit) -> bool:
+        return not permit.is_written and self.page.started < permit.number
 
     @property
     def has_permit(self) -> bool:
