@@ -142,3 +142,60 @@ def test_partial_and_dispatching_methods_and_cached_properties_of_a_class_arrive
     a = loads(data)()
 
     assert (a.inc(1), a.kind(1), a.kind("x"), a.once is a.once) == (2, "int", "object", True)
+
+
+def test_programs_own_kinds_of_properties_and_methods_arrive_with_their_attributes(program):
+    main = program(
+        "class Shown(property):\n"
+        "    def __init__(self, fn): self.fn = fn\n"
+        "    def __set_name__(self, owner, name): self.name = name; self.__doc__ = name\n"
+        "    def __get__(self, obj, cls=None): return self if obj is None else (self.name, self.fn(obj))\n"
+        "class Checked(property): pass\n"
+        "class Loud(classmethod): pass\n"
+        "class Plain(staticmethod):\n"
+        "    def __init__(self, fn, tag=None): super().__init__(fn); self.tag = tag\n"
+        "class A:\n"
+        "    x = 3\n"
+        "    @Shown\n"
+        "    def shown(self): return self.x\n"
+        "    def checked(self): return A.x\n"
+        "    checked = Checked(checked, lambda self, x: setattr(A, 'x', x))\n"
+        "    checked.unit = 'm'\n"
+        "    @Loud\n"
+        "    def loud(cls): return cls.__name__\n"
+        "    plain = Plain(abs, 'tag')\n"
+        "def make(): return A()\n"
+    )
+    a = loads(dumps_by_value(main.make, inline))()
+    cls = type(a)
+    a.checked = 4
+
+    assert (a.shown, a.checked, a.loud(), a.plain(-1)) == (("shown", 4), 4, "A", 1)
+    assert (cls.checked.unit, cls.shown.__doc__, cls.__dict__["plain"].tag) == ("m", "shown", "tag")
+
+
+def test_weak_dictionaries_arrive_with_what_something_else_refers_to(program):
+    main = program(
+        "import weakref\n"
+        "class Kind: pass\n"
+        "one = Kind()\n"
+        "by_name = weakref.WeakValueDictionary(one=one)\n"
+        "names = weakref.WeakKeyDictionary({one: 'one'})\n"
+        "kept = [one]\n"
+        "def look(): return by_name['one'] is one is kept[0], names[one], len(by_name), len(names)\n"
+    )
+    look = loads(dumps_by_value(main.look, inline))
+
+    assert look() == (True, "one", 1, 1)
+
+
+def test_function_with_the_attributes_of_one_made_by_singledispatch_arrives(program):
+    main = program(
+        "import functools\n"
+        "@functools.singledispatch\n"
+        "def fn(x): return 'object'\n"
+        "@functools.wraps(fn)\n"
+        "def wrapper(x): return fn(x)\n"
+    )
+
+    assert loads(dumps_by_value(main.wrapper, inline))(1) == "object"

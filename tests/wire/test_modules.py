@@ -182,3 +182,29 @@ def test_script_comes_by_value(name):
     assert comes_by_value(name)
     assert not comes_by_value(__name__)
     assert not comes_by_value(None)
+
+
+def test_module_of_a_loader_of_the_program_comes_by_value(monkeypatch):
+    class Finder:
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            return importlib.util.spec_from_loader(name, cls) if name == "found_x" else None
+
+        @staticmethod
+        def create_module(spec):
+            return None
+
+        @staticmethod
+        def exec_module(module):
+            exec("def fn(): pass\n", vars(module))
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    importlib.import_module("found_x")
+    look()
+    assert not comes_by_value("found_x")  # a worker has this finder's class
+
+    monkeypatch.setattr(Finder, "__module__", MAIN)
+    monkeypatch.setattr(modules, "_looked_at", 0)
+    monkeypatch.setattr(modules, "_importable", {})
+    look()
+    assert comes_by_value("found_x")

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
             """Return what to pickle in place of a value that a function or class names."""
 
 
+_METHODS = (property, classmethod, staticmethod)
+
 _MET = 16
 """Number of objects that a pickler remembers, of those that it met last."""
 
@@ -106,6 +108,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return reduce(obj)
         if cls is CodeType:
             return code_objects.reduce(obj, self.lines_sent)
+        if issubclass(cls, _METHODS) and cls not in self.dispatch_table:
+            return callables.reduce_kind(obj, cls)
         return self._reduce_module(obj) if cls is ModuleType and travels(obj) else None
 
     def _reduce_named(self, obj: Any, anew: set[int]) -> Any:

@@ -1,5 +1,6 @@
 """
-Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type.
+Callables that travel by value and need more than cloudpickle does for them: methods, caches, functions by type, and the
+program's own kinds of properties and methods.
 
 A function that travels by value is part of a pickle as cloudpickle reduces it; here are the objects around functions.
 """
@@ -17,6 +18,7 @@ from functools import (
 )
 from importlib import import_module
 from types import FunctionType, MethodType
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from woolexec.wire.modules import is_named
 
@@ -78,6 +80,41 @@ def annotations_of(owner: Any) -> dict[str, Any]:
         return dict(annotationlib.get_annotations(owner, format=annotationlib.Format.STRING))
 
 
+_KINDS: tuple[tuple[Any, Callable[[Any], tuple[Any, ...]]], ...] = (
+    (property, lambda value: (value.fget, value.fset, value.fdel)),  # its text is among the attributes
+    (classmethod, lambda value: (value.__func__,)),
+    (staticmethod, lambda value: (value.__func__,)),
+)
+
+
+def reduce_kind(value: Any, cls: Any) -> Any:
+    """Reduce an instance of a subclass of `property`, `classmethod` or `staticmethod`, with its own attributes."""
+    if cls.__reduce_ex__ is not object.__reduce_ex__ or cls.__reduce__ is not object.__reduce__:
+        return None
+    for kind, parts in _KINDS:
+        if issubclass(cls, kind):
+            return _make_kind, (kind, cls), (parts(value), object.__getstate__(value)), None, None, _set_kind
+    return None
+
+
+def _make_kind(kind: Any, cls: Any) -> Any:
+    return kind.__new__(cls)
+
+
+def _set_kind(value: Any, state: Any) -> None:
+    """Complete it as its own class would, without running a method of the program."""
+    parts, more = state
+    next(kind for kind, _ in _KINDS if isinstance(value, kind)).__init__(value, *parts)
+    attributes, slots = more if type(more) is tuple else (more, None)
+    for name, each in {**(attributes or {}), **(slots or {})}.items():
+        object.__setattr__(value, name, each)
+
+
+def _weak(table: Any) -> Any:
+    """Reduce a weak dictionary to its entries: there, those remain that something else refers to."""
+    return type(table), (dict(table),)
+
+
 def _partial_method(method: Any) -> Any:
     return partial(partialmethod, method.func, *method.args, **method.keywords), ()
 
@@ -125,5 +162,7 @@ REDUCERS: dict[type, Callable[[Any], Any]] = {
     cached_property: _property,
     partialmethod: _partial_method,
     singledispatchmethod: _dispatch_method,
+    WeakKeyDictionary: _weak,
+    WeakValueDictionary: _weak,
 }
 """Reducers by exact type; a reducer returns None if the value needs no special treatment."""

@@ -71,7 +71,10 @@ def look() -> None:
     for name, module in list(sys.modules.items()):
         known = _importable.get(name)
         if (known is None or known[0] is not module) and not (known is None and name in by_path):
-            _importable[name] = module, _is_below(name, module, roots) or _is_importable(name, module, roots)
+            _importable[name] = (
+                module,
+                not _has_own_loader(module) and (_is_below(name, module, roots) or _is_importable(name, module, roots)),
+            )
             by_path.pop(name, None)
             if not _importable[name][1]:
                 note_by_path(name)
@@ -114,6 +117,13 @@ def _is_importable(name: str, module: Any, roots: Container[str]) -> bool:
     if place.endswith(inner) and place.removesuffix(inner).rstrip(os.sep) in roots:
         return True
     return _is_found(name, place, roots)
+
+
+def _has_own_loader(module: Any) -> bool:
+    """Return whether a loader has made a module whose class a new interpreter does not have either."""
+    loader: Any = getattr(getattr(module, "__dict__", {}).get("__spec__"), "loader", None)
+    cls = loader if isinstance(loader, type) else type(loader)
+    return comes_by_value(cls.__module__)
 
 
 def _is_made_by_hand(name: str, module: Any) -> bool:
