@@ -476,6 +476,14 @@ def test_idempotent_task_is_started_again_without_retries(own, tmp_path):
     assert own.with_options(idempotent=True).submit(die_until, tmp_path / "a", 3).result(WATCHDOG) == "alive"
 
 
+def test_pool_keeps_neither_the_last_future_nor_its_result(pool):
+    for _ in range(20):  # calls that an idle worker gets from the submitting thread, and those that it does not
+        future = pool.submit(make_thing, 1)
+        kept = [weakref.ref(future), weakref.ref(future.result())]
+        del future
+        wait_until(lambda kept=kept: [each() for each in kept] == [None, None])
+
+
 def test_retry_on_starts_again_after_the_exceptions_it_names(pool, tmp_path):
     view = pool.with_options(retries=2, retry_on=LookupError)
 

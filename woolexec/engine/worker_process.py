@@ -210,7 +210,7 @@ class Worker(Transport, Place):
         """Write what is queued; return True if all is written, False if it cannot be written now."""
         out = self._out
         if self._used is not None:
-            if self._is_being_written(self._used):
+            if not self._used.is_written and self.page.started < self._used.number:
                 return False  # another thread is still writing a call that was recorded before these frames
             self._used = None
         if not self._guard.acquire(blocking=False):
@@ -252,12 +252,9 @@ class Worker(Transport, Place):
         call = None if permit is None else permit.revoke()
         if permit is None or call is None:
             return None
-        # A permit refers to its call, and so to the future and its result: an idle worker is not to keep them alive.
-        self._used = permit if self._is_being_written(permit) else None
+        if not permit.is_written and self.page.started < permit.number:
+            self._used = permit  # it refers to the call, and so to its result: an idle worker must not keep it
         return call, permit.number
-
-    def _is_being_written(self, permit: Permit) -> bool:
-        return not permit.is_written and self.page.started < permit.number
 
     @property
     def has_permit(self) -> bool:
