@@ -59,7 +59,8 @@ class WithOptions:
             two seconds.  A coroutine's or a stream's own timeout cancels it and ends no worker.  In a map without a
             `chunksize` the timeout is that of each item, else that of a batch
         :param retries: how often a task is started again after its worker died, or after an exception of `retry_on`
-        :param retry_on: classes of exceptions after which a task is started again
+        :param retry_on: classes of exceptions after which a task is started again.  In a map with a `chunksize` above 1
+            the exception of an item is its result, and does not start its batch again
         :param idempotent: it is safe to start the task twice: after a lost worker it is started again, up to three
             times, also without `retries`
         :param name: the name of the task in messages; default: the function's name

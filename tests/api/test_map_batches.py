@@ -52,9 +52,9 @@ def engine():
 
 @pytest.fixture
 def make_sender(engine):
-    def make(function=None, *, check=lambda: None, star=False):
+    def make(function=None, *, fn=len, check=lambda: None, fixed=True, star=False):
         function = function or Function(b"", "fn")
-        return ChunkSender(engine, len, function, None, b"context", WORKERS, check, fixed=True, star=star)
+        return ChunkSender(engine, fn, function, None, b"context", WORKERS, check, fixed=fixed, star=star)
 
     return make
 
@@ -124,6 +124,24 @@ def test_item_that_cannot_be_pickled_fails_alone(engine, make_sender):
     [(count, error, failed)] = units[1].parts.values()
     assert (count, type(error), failed) == (1, LookupError, True)
     assert units[0].parts == units[2].parts == {}
+
+
+@pytest.mark.parametrize(("fixed", "chunks"), [(True, [[[], []]]), (False, [[[]], [[]]])])
+def test_items_that_share_an_object_are_pickled_separately_unless_the_size_of_a_chunk_was_given(
+    engine, make_sender, fixed, chunks
+):
+    units = make_sender(fixed=fixed).send(Board(ordered=True), [[]] * 2, 10)
+
+    assert [loads(chunk.payload)[1] for chunk in engine.chunks] == chunks
+    assert [unit.index for unit in units] == [10, 11][: len(chunks)]
+
+
+@pytest.mark.parametrize("fn", [len, [].append])
+def test_each_item_is_a_call_of_its_own_if_calls_may_change_the_function(engine, make_sender, fn):
+    make_sender(fn=fn, fixed=False).send(Board(ordered=True), [1, 2], 0)
+
+    [chunk] = engine.chunks
+    assert chunk.alone == (fn is not len)
 
 
 def test_nothing_is_sent_to_a_pool_that_accepts_no_more(engine, make_sender):

@@ -167,3 +167,19 @@ OTHERS = ["", b"", (1,), [], {}, {1}, 1j, Whole(1), Odd(), int, bytearray(1), la
 def test_what_is_no_number_is_left_to_others(other):
     for values in ([other], [other, 1, 2, 3], [1, other, 2, 3, 4], [1, 2, 3, other]):
         assert dumps_numbers(values) is None
+
+
+class Sum:
+    def __init__(self):
+        self.value = 0
+
+    def add(self, number):
+        self.value += number
+        return self.value
+
+
+def test_callable_that_calls_may_change_is_unpickled_for_each():
+    slot = Slot(pickle.dumps(Sum().add))
+
+    assert [slot.get(job(1, None), Engine())(number) for number in (1, 2)] == [1, 2]
+    assert slot.function.__name__ == "add"

@@ -11,6 +11,7 @@ from woolexec.core.call import Call, Chunk
 from woolexec.engine.dispatcher import FORKED_CHILD
 from woolexec.futures.latch import Latch
 from woolexec.wire.inputs import Unbound
+from woolexec.wire.own_copies import has_state, share
 from woolexec.wire.pickling import dumps_arguments
 
 TYPE_CHECKING = False
@@ -134,6 +135,7 @@ class ChunkSender:
         self._workers = workers
         self._fixed = fixed
         self._star = star
+        self._has_state = has_state(fn, function.payload)
         self.size = 0
 
     shown_in: Any = None
@@ -171,6 +173,9 @@ class ChunkSender:
         """
         self._check()
         board.shown_in = self.shown_in
+        # As in the standard library, only the items of a chunk whose size was given share anything.
+        if len(items) > 1 and not self._fixed and share(items, star=self._star):
+            return self._send_each(board, items, index)
         try:
             payload = dumps_arguments((self._star, items), ("", "item"))
         except BaseException as exc:  # pickling runs user code
@@ -187,7 +192,14 @@ class ChunkSender:
         if unit.held is not None:
             board.drop = self._engine.drop
         unit.chunk = Chunk(
-            self._function, payload, len(items), unit, self._options, fixed=self._fixed, context=self._context
+            self._function,
+            payload,
+            len(items),
+            unit,
+            self._options,
+            fixed=self._fixed,
+            alone=self._has_state,
+            context=self._context,
         )
         if payload.__class__ is Unbound:
             from woolexec.api.inputs import hold

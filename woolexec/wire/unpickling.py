@@ -46,6 +46,9 @@ ALONE = pickle.dumps(Raw(b""), 5, buffer_callback=lambda _: False) + ALL_BYTES
 ALONE_IN_CALL = pickle.dumps(((Raw(b""),), {}), 5, buffer_callback=lambda _: False) + ALL_BYTES
 """The constant pickle that remains when medium-sized `bytes` are the result, or the only argument."""
 
+NAMED = b"\x93\x94."
+"""The end of a pickle that only names a global: STACK_GLOBAL, MEMOIZE, STOP."""
+
 
 load = pickle.loads
 

@@ -44,8 +44,12 @@ _SETUP = b"woolexec.worker.setup"
 """Occurs in the pickle of a function that was sent with a setup."""
 
 
+_DEFINITIONS = (type(lambda: None), type)
+"""Classes of functions that calls do not change: for others, more than this must be imported."""
+
+
 class Slot:
-    """A function as it was received; it is unpickled at its first call."""
+    """A function as it was received; it is unpickled at its first call, or at each one if calls may change it."""
 
     __slots__ = ("_needs", "_payload", "function", "setup")
 
@@ -69,7 +73,8 @@ class Slot:
         payload = self._payload
         if payload is None:  # two lanes may do the rest at the same time, each with its own result
             return self.function  # type: ignore[return-value]  # None if the user submitted None
-        if payload.__class__ is bytes and not self._needs and _SETUP not in payload:
+        is_plain = payload.__class__ is bytes and not self._needs and _SETUP not in payload
+        if is_plain:
             function = unpickling.loads(payload)
             unpickling.check_function(function)
         else:  # imported only here: that takes as long as all else between a worker's first call and its outcome
@@ -77,9 +82,17 @@ class Slot:
 
             fail = partial(job.fail, transport, 0.0, doing=UNPICKLING)
             function, self.setup = setup.load(payload, fail, [need._payload for need in self._needs])
-        self.function = function if bind is None else bind(function)
+        if bind is not None:
+            function = bind(function)
+        elif function.__class__ not in _DEFINITIONS and not (is_plain and payload.endswith(unpickling.NAMED)):
+            from woolexec.wire.own_copies import has_state
+
+            if has_state(function):
+                self.function = function  # its name is asked for
+                return function  # type: ignore[no-any-return]  # pickle has no types
+        self.function = function
         self._payload, self._needs = None, ()
-        return self.function
+        return function  # type: ignore[no-any-return]  # as above
 
 
 class Job:
@@ -183,6 +196,9 @@ def jobs_of(frame: Start, slot: Slot, chunk: Any) -> list[Job]:
         pos += size
     return jobs
 
+
+GIVEN: Any = object()
+"""Placeholder for an item of a chunk that has been given to a call: another attempt does not get the same objects."""
 
 UNPICKLING = "unpickling the function and its arguments"
 PICKLING = "pickling the result"

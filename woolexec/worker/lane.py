@@ -23,14 +23,14 @@ from time import monotonic
 
 from woolexec.wire import context_vars
 from woolexec.wire.atoms import SAFE
-from woolexec.wire.exceptions import SHUT, dump_failure
+from woolexec.wire.exceptions import SHUT
 from woolexec.wire.fast_frames import encode_yield
 from woolexec.wire.frames import Cancel, Close, Started, Yield, encode
 from woolexec.wire.payload import File, attach
 from woolexec.wire.pickling import Pickled, dumps, dumps_value
 from woolexec.wire.unpickling import loads
 from woolexec.worker import nested_tasks
-from woolexec.worker.job import PICKLING, Job, dumps_span
+from woolexec.worker.job import GIVEN, PICKLING, Job, dumps_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +48,6 @@ NOTHING = nullcontext()
 RUN_AHEAD, FAST = 0.001, 0.0001
 """Seconds that a stream that runs ahead collects items before it sends them, and the longest time between two items at
 which it collects them."""
-
-
-_GIVEN: Any = object()
-"""Placeholder for an item of a chunk that has been given to a call."""
 
 
 class Lane:
@@ -118,11 +114,11 @@ class Lane:
         """Return whether a job's item is a tuple of arguments, and the item; each object is given to one call only."""
         first = job.frame.first
         payload, star, items = self._chunk
-        if payload is not job.payload or items[first] is _GIVEN:
+        if payload is not job.payload or items[first] is GIVEN:
             star, items = loads(job.payload, again=True)
             if job.payload.__class__ is bytes:  # small enough to keep until the next chunk arrives
                 self._chunk = job.payload, star, items
-        item, items[first] = items[first], _GIVEN
+        item, items[first] = items[first], GIVEN
         return star, item
 
     def send(self, frames: bytes, file: File | None = None, payload: Any = b"") -> None:
@@ -131,12 +127,7 @@ class Lane:
 
     def failed(self, job: Job, started: float, exc: BaseException) -> None:
         """Send the exception that a call raised."""
-        seconds = monotonic() - started
-        if job.frame.count:
-            errors = {0: dump_failure(exc, skip=1, goes_home=job.goes_home)}
-            job.succeed(self, seconds, dumps_span([None], errors, {type(None)}, goes_home=False))
-        else:
-            job.fail(self, seconds, exc)
+        job.fail(self, monotonic() - started, exc)
 
     def returned(self, job: Job, started: float, value: Any) -> None:
         """Send the value that a call returned."""

@@ -26,12 +26,12 @@ from woolexec.wire.exceptions import dump_failure
 from woolexec.wire.frames import Recall, Recalled, Resume, Start, Wait, encode
 from woolexec.wire.pickling import dumps_value
 from woolexec.wire.unpickling import loads
-from woolexec.worker.job import PICKLING, UNPICKLING, Job, Slot, dumps_numbers, dumps_span, jobs_of
+from woolexec.worker.job import GIVEN, PICKLING, UNPICKLING, Job, Slot, dumps_numbers, dumps_span, jobs_of
 from woolexec.worker.nested_tasks import unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from woolexec.wire.shared_page import SharedPage
@@ -237,10 +237,11 @@ class SyncLane:
         started = monotonic()
         try:
             function = job.slot.get(job, self._transport)
-            if self._items is None or self._items[0] is not job.payload:
+            first, end = job.frame.first, job.frame.first + job.frame.count
+            if self._items is None or self._items[0] is not job.payload or self._items[1][1][first] is GIVEN:
                 self._items = (job.payload, loads(job.payload, again=True))
             star, chunk = self._items[1]
-            items = chunk[job.frame.first : job.frame.first + job.frame.count]
+            items, chunk[first:end] = chunk[first:end], [GIVEN] * (end - first)
             if job.frame.context:
                 from woolexec.wire import context_vars
 
@@ -248,31 +249,32 @@ class SyncLane:
         except BaseException as exc:
             job.fail(self._transport, monotonic() - started, exc, doing=UNPICKLING)
             return
-        values: list[Any] = []
-        errors: dict[int, bytes] = {}
-        todo = iter(items)
-        while True:
-            try:
-                if star:
-                    for item in todo:
-                        values.append(function(*item))  # noqa: PERF401  # `extend` may lose values before an error
-                else:
-                    for item in todo:
-                        values.append(function(item))  # noqa: PERF401
-                break
-            except BaseException as exc:
-                errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
-                values.append(None)
-        payload: Any = None if errors else dumps_numbers(values)
-        if payload is None:
-            kinds = set(map(type, values))
-            if not kinds.isdisjoint(unfinished):
-                values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
+        if job.frame.count == 1:
+            self._run_item(job, function, items[0] if star else items, started)
+        else:
+            values, errors = _results(job, function, items, star=star)
+            payload: Any = None if errors else dumps_numbers(values)
+            if payload is None:
                 kinds = set(map(type, values))
-            payload = dumps_span(values, errors, kinds, goes_home=job.goes_home)
-        job.succeed(self._transport, monotonic() - started, payload, self._page.up, raised=len(errors))
-        if job.frame.first + job.frame.count >= len(chunk):  # the chunk is done
+                if not kinds.isdisjoint(unfinished):
+                    values = [self._awaited(job, value, index, errors) for index, value in enumerate(values)]
+                    kinds = set(map(type, values))
+                payload = dumps_span(values, errors, kinds, goes_home=job.goes_home)
+            job.succeed(self._transport, monotonic() - started, payload, self._page.up, raised=len(errors))
+        if end >= len(chunk):  # the chunk is done
             self._items = None
+
+    def _run_item(self, job: Job, function: Callable[..., Any], args: Sequence[Any], started: float) -> None:
+        """Run one item; what it raises is the outcome of its call, which the options may have run again."""
+        try:
+            value = function(*args)
+            if value.__class__ in unfinished:
+                value = self._finished(job, value)
+        except BaseException as exc:
+            job.fail(self._transport, monotonic() - started, exc)
+            return
+        payload = dumps_numbers([value]) or dumps_span([value], {}, {type(value)}, goes_home=job.goes_home)
+        job.succeed(self._transport, monotonic() - started, payload, self._page.up)
 
     def _awaited(self, job: Job, value: Any, index: int, errors: dict[int, bytes]) -> Any:
         """Return the value of an item; if it is a coroutine, run it, and wait for a future."""
@@ -283,6 +285,28 @@ class SyncLane:
         except BaseException as exc:
             errors[index] = dump_failure(exc, goes_home=job.goes_home)
             return None
+
+
+def _results(
+    job: Job, function: Callable[..., Any], items: list[Any], *, star: bool
+) -> tuple[list[Any], dict[int, bytes]]:
+    """Run items one after the other; return their values, and the encoded exceptions of those that raised."""
+    values: list[Any] = []
+    errors: dict[int, bytes] = {}
+    todo = iter(items)
+    while True:
+        try:
+            if star:
+                for item in todo:
+                    values.append(function(*item))  # noqa: PERF401  # `extend` may lose values before an error
+            else:
+                for item in todo:
+                    values.append(function(item))  # noqa: PERF401
+            break
+        except BaseException as exc:
+            errors[len(values)] = dump_failure(exc, skip=1, goes_home=job.goes_home)
+            values.append(None)
+    return values, errors
 
 
 def _stack_depth() -> int:

@@ -1,0 +1,157 @@
+"""
+What each call of a task must have for itself: its copy of the callable's state, and of the items of a map.
+
+In the standard library's pool, callable and arguments are pickled for each call.  Here a callable is sent to a worker
+once, and the items of a map are pickled together, so that what one call changes could be seen by the next one, whenever
+both happen to be in one worker, or in one batch.
+
+- `has_state`: a bound method, a `partial` or a callable object that a call may change.  A worker unpickles it for each
+  call.  Functions and classes have none: they are definitions, of which each process has one.
+- `share`: two items of a map contain the same object, which a call may change.  These items are pickled separately.
+"""
+
+from __future__ import annotations
+
+import gc
+from functools import _lru_cache_wrapper, partial
+from itertools import chain
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+
+from woolexec.wire.atoms import SAFE
+from woolexec.wire.unpickling import NAMED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_ATOMS = SAFE | {type(...), type(NotImplemented), range, slice}
+_DEFINITIONS = (type, FunctionType, ModuleType, BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
+_BOUND = (MethodType, BuiltinFunctionType, MethodWrapperType)
+
+_CONSTANT = frozenset(
+    {
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("ipaddress", "IPv4Address"),
+        ("ipaddress", "IPv4Network"),
+        ("ipaddress", "IPv6Address"),
+        ("ipaddress", "IPv6Network"),
+        ("logging", "Logger"),
+        ("logging", "RootLogger"),
+        ("numpy", "ufunc"),
+        ("operator", "attrgetter"),
+        ("operator", "itemgetter"),
+        ("operator", "methodcaller"),
+        ("re", "Pattern"),
+        ("uuid", "UUID"),
+        ("zoneinfo", "ZoneInfo"),
+    }
+)
+"""Classes whose instances are not changed by using them, or of which each process has one for each name."""
+
+_NESTING, _LEVELS = 8, 64
+_PER_ITEM = 256
+
+
+def has_state(fn: Any, payload: Any = b"") -> bool:
+    """
+    Return whether a call of this callable may change what the next call finds in it.
+
+    :param payload: its pickle: what is pickled as the name of a global is in each process once
+    """
+    if type(fn) is FunctionType or (payload.__class__ is bytes and payload.endswith(NAMED)):
+        return False
+    return not _is_constant(fn, _NESTING)
+
+
+def _is_constant(value: Any, nesting: int) -> bool:
+    """Return whether nothing in a value can be changed by using it; no for what is nested deeper."""
+    cls = type(value)
+    if cls in _ATOMS:
+        return True
+    if not nesting:
+        return False
+    if cls in _BOUND:
+        owner = value.__self__
+        return isinstance(owner, _DEFINITIONS) or _is_constant(owner, nesting - 1)
+    if isinstance(value, _DEFINITIONS) or _is_kind_constant(cls):
+        return True
+    parts: Any
+    if cls is partial:
+        if value.__dict__:
+            return False
+        parts = (value.func, *value.args, *value.keywords.values())
+    elif cls in (tuple, frozenset):
+        parts = value
+    else:
+        return False
+    return all(_is_constant(part, nesting - 1) for part in parts)
+
+
+def _is_kind_constant(cls: type) -> bool:
+    """Return whether the instances of a class cannot be changed by using them."""
+    if cls in _ATOMS or cls is _lru_cache_wrapper or issubclass(cls, _DEFINITIONS):
+        return cls is not BuiltinFunctionType
+    module = cls.__module__
+    if (module, cls.__qualname__) in _CONSTANT:
+        return True
+    return hasattr(cls, "_member_map_") or (module.partition(".")[0] == "pathlib" and hasattr(cls, "__fspath__"))
+
+
+def share(items: Sequence[Any], *, star: bool) -> bool:
+    """
+    Return whether two items may contain the same object, and that object may be changed.
+
+    The answer is also yes if the items are so large that pickling them separately is no loss.
+
+    :param star: each item is a tuple of arguments, which itself is nobody else's
+    """
+    level: Any = chain.from_iterable(items) if star else items
+    if not isinstance(level, list):
+        level = list(level)
+    left = _PER_ITEM * len(items)
+    seen: set[int] = set()
+    kinds: dict[type, bool] = {}
+    for _ in range(_LEVELS):
+        for cls in set(map(type, level)).difference(kinds):
+            kinds[cls] = _is_kind_constant(cls)
+        level = [value for value in level if not kinds[type(value)]]
+        if not level:
+            return False
+        numbers = set(map(id, level))
+        if len(numbers) < len(level) or not numbers.isdisjoint(seen):
+            level = _without_repeats(level, seen)
+            if level is None:
+                return True
+        left -= len(level)
+        if left < 0:
+            return True
+        seen |= numbers
+        level = gc.get_referents(*level)
+    return True
+
+
+def _without_repeats(level: list[Any], seen: set[int]) -> list[Any] | None:
+    """Return the values of a level once, without those seen before; None if one that occurs again may be changed."""
+    once: dict[int, Any] = {}
+    for value in level:
+        if id(value) in once or id(value) in seen:
+            if type(value) not in (tuple, frozenset) and not _is_constant(value, 1):
+                return None
+        else:
+            once[id(value)] = value
+    return list(once.values())
