@@ -62,6 +62,42 @@ def test_arrows_go_from_runs_to_runs():
     ]
 
 
+METADATA = {
+    "process_name": "name",
+    "process_labels": "labels",
+    "process_sort_index": "sort_index",
+    "thread_name": "name",
+    "thread_sort_index": "sort_index",
+}
+
+
+def test_each_event_is_as_the_format_has_it():
+    early = run(where=Where("peer:1", (1 << 22) - 1, 9999), start=1.0)
+    early.submitted, early.sent = 0.99, 0.995  # by a clock that differs
+    made = Made()
+    made.where, made.ended = Where("", 9, 0), 2.7
+    using = run(where=Where("peer:1", 7, 1), parent=Where("", 9, 0), inputs=(made,), start=2.5)
+    events = events_of(early, run(where=Where("", 9, 0), start=2.0), using, clocks=[("peer:1", 0.002)], dropped=3)
+    runs = of(events, "X")
+    for event in events:
+        assert all(0 <= number < 1 << 32 for number in (event["pid"], event.get("tid", 0)))
+        if event["ph"] == "M":
+            assert list(event["args"]) == [METADATA[event["name"]]]
+        else:
+            assert {"name", "cat", "ts"} <= event.keys()
+            assert min(event["ts"], event.get("dur", 0)) >= 0
+    for begin, end, keys in (("b", "e", ("cat", "id", "name", "pid")), ("s", "f", ("cat", "id", "name"))):
+        both = [[tuple(event[key] for key in keys) for event in of(events, phase)] for phase in (begin, end)]
+        assert both[0] == both[1]
+        assert len(set(both[0])) == len(both[0]) > 1
+    for arrow in of(events, "s") + of(events, "f"):  # Perfetto binds them to the run in which they are
+        assert any(
+            (each["pid"], each["tid"]) == (arrow["pid"], arrow["tid"])
+            and each["ts"] <= arrow["ts"] <= each["ts"] + each["dur"]
+            for each in runs
+        ), arrow
+
+
 def test_any_name_is_valid_json():
     name = 'a"b\\c\n</script>\u2028\ud800'
     failed = run(name)

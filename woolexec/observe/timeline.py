@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from woolexec.engine.recorder import LOST, RAISED, RUNS
 from woolexec.observe.one_file import page_and_policy
-from woolexec.observe.trace_file import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,6 +63,7 @@ def _data_of(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
     hosts: dict[int, str] = {}
     labels: dict[int, str] = {}
     threads: dict[tuple[int, int], str] = {}
+    places: dict[tuple[int, int], int] = {}
     runs: dict[tuple[int, int], list[list[Any]]] = defaultdict(list)
     tails: dict[Any, tuple[tuple[int, int], float]] = {}
     arrows: list[tuple[tuple[int, int], float, tuple[int, int], float, str]] = []
@@ -77,6 +77,8 @@ def _data_of(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
                 labels[event["pid"]] = args["labels"]
             elif event["name"] == "thread_name":
                 threads[lane] = args["name"]
+            elif event["name"] == "thread_sort_index":
+                places[lane] = args["sort_index"]
         elif phase == "X":
             name = names.setdefault(event["name"], len(names))
             outcome = outcomes.index(OUTCOMES.get(args.get("outcome"), ""))
@@ -86,7 +88,9 @@ def _data_of(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
             tails[event["id"]] = lane, event["ts"]
         elif phase == "f" and event["id"] in tails:
             arrows.append((*tails.pop(event["id"]), lane, event["ts"], event["cat"]))
-    order = {lane: number for number, lane in enumerate(sorted(threads, key=_place))}
+    order = {
+        lane: number for number, lane in enumerate(sorted(threads, key=lambda lane: (lane[0], places.get(lane, 0))))
+    }
     lanes = [
         {
             "host": " ".join(filter(None, (hosts.get(lane[0], "?"), labels.get(lane[0])))),
@@ -97,8 +101,3 @@ def _data_of(events: Iterable[dict[str, Any]]) -> dict[str, Any]:
     ]
     joined = [(order[a], left, order[b], right, kind) for a, left, b, right, kind in arrows if {a, b} <= order.keys()]
     return {"names": list(names), "outcomes": outcomes, "lanes": lanes, "arrows": joined}
-
-
-def _place(lane: tuple[int, int]) -> tuple[int, int, int]:
-    """Put the lanes of one worker together."""
-    return lane[0], lane[1] % ROW, lane[1]

@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 _PROGRAM = 1
 """The number of the process of the program; those of hosts come after it."""
 
-ROW = 10_000_000
-"""What the rows of one worker differ by in the numbers of their threads; no process id is as large."""
+_ROWS = 1 << 22
+"""
+The first number of a thread that is a further row of a worker; no process id is as large.  These numbers follow each
+other, since Perfetto reads 32 bits.
+"""
+
+_PLACES = 20_000
+"""The number of places for the rows of one worker; there are fewer rows."""
 
 
 _BEFORE_END = 1e-7
@@ -48,6 +54,7 @@ class TraceFile:
         self._since = since
         self._processes: dict[str, int] = {}
         self._threads: dict[Where, int] = {}
+        self._workers: dict[tuple[str, int], int] = {}  # in the order in which they were seen
         self._number = self._arrows = 0
         self._name: dict[str, str] = {}  # names as JSON; there are few functions
         name = f"{os.path.basename(sys.argv[0]) or 'python'} ({os.getpid()}): before the run"
@@ -88,7 +95,9 @@ class TraceFile:
         ]
 
     def _us(self, time: float) -> str:
-        return f"{(time - self._since) * 1e6:.3f}"
+        return (
+            f"{max(0.0, time - self._since) * 1e6:.3f}"  # clocks of peers differ, and Perfetto knows no time before 0
+        )
 
     def _lane(self, where: Where) -> tuple[int, int]:
         pid = self._processes.get(where.host)
@@ -98,10 +107,11 @@ class TraceFile:
             self._say("process_sort_index", pid, sort_index=pid)
         tid = self._threads.get(where)
         if tid is None:
-            tid = self._threads[where] = where.pid + ROW * where.row
+            tid = self._threads[where] = _ROWS + len(self._threads) if where.row else where.pid
+            place = self._workers.setdefault((where.host, where.pid), len(self._workers)) * _PLACES + where.row
             worker = f"worker {where.pid}" if where.pid else "a worker"
             self._say("thread_name", pid, tid, name=f"{worker}, lane {where.row}" if where.row else worker)
-            self._say("thread_sort_index", pid, tid, sort_index=where.pid * 1000 + where.row)
+            self._say("thread_sort_index", pid, tid, sort_index=place)
         return pid, tid
 
     def _say(self, kind: str, pid: int, tid: int | None = None, **args: Any) -> None:
