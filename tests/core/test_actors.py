@@ -5,11 +5,13 @@ import random
 import pytest
 
 from tests.core.parts import Actions, make_call
+from tests.core.peers import Far
 from tests.core.test_actor import call_of, life_of, lost
 from woolexec.core.actor import ENDED, Actor
 from woolexec.core.actors import FORKS, Actors
 from woolexec.core.call import LIFE
 from woolexec.core.offer import Offer
+from woolexec.core.remote_place import RemoteLane
 from woolexec.core.scheduler import Scheduler
 from woolexec.errors import ActorLostError, WorkerLostError
 from woolexec.options import TaskOptions
@@ -131,6 +133,35 @@ def test_only_some_workers_are_started_at_once():
     actors.forked(made[0].target)
     actors.feed()
     assert actions.started == FORKS + 1
+
+
+def test_actor_whose_worker_cannot_be_started_fails_or_is_made_at_a_peer():
+    actors, actions = table(startable=0)
+    scheduler = actions.scheduler
+    refuses = actions.start_worker
+
+    def start_worker(actor=None, devices=None):
+        actors.fault = WorkerLostError("no descriptor is left")
+        return refuses(actor, devices)
+
+    actions.start_worker = start_worker
+    alone = Actor(actors, "alone")
+    call = submit(alone)
+    actors.take(alone)
+    life_of(alone, actors)
+    actors.feed()
+    assert alone.state == ENDED
+    assert "no descriptor is left" in str(alone.failure)
+    assert call.state not in ("queued", "sent")
+
+    link = Far("far", 1)
+    link.lane_place = RemoteLane(link, 10)
+    scheduler.linked(link)
+    for _ in range(3):
+        actor = Actor(actors, "far")
+        life_of(actor, actors)
+        actors.feed()
+        assert actor.target is link
 
 
 def test_idempotent_call_of_an_actor_that_has_ended_is_failed():

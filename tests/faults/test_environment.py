@@ -81,6 +81,24 @@ def test_start_without_descriptors_gives_a_clear_error_and_works_once_there_are_
     assert output(run(LIMITED + script)) == ["WorkerStartError True", "1"]
 
 
+def test_actor_without_descriptors_raises_although_workers_of_other_tasks_run(run):
+    script = """
+    from tests.faults.actors import Counter
+    with PeerPoolExecutor(1) as pool:
+        print(pool.submit(abs, -1).result(20))
+        allow(4)
+        actors = [pool.actor(Counter) for _ in range(3)]
+        errors = [actor.submit(Counter.add, 1).exception(20) for actor in actors]
+        print(*(type(error).__name__ for error in errors), "limit of open files" in str(errors[0]))
+        print(pool.submit(abs, -2).result(20))
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        with pool.actor(Counter) as actor:
+            print(actor.submit(Counter.add, 3).result(20))
+    """
+    said = ["1", "WorkerStartError WorkerStartError WorkerStartError True", "2", "3"]
+    assert output(run(LIMITED + script)) == said
+
+
 def test_first_task_without_descriptors_raises_at_once_and_the_next_one_runs(run):
     script = """
     import threading

@@ -300,6 +300,22 @@ def test_one_client_has_a_limited_number_of_actors_at_a_peer(pool, monkeypatch):
     assert third.result(PATIENCE) == 1
 
 
+def test_peer_that_is_short_of_descriptors_takes_no_more_actors_and_runs_tasks(pool, monkeypatch):
+    monkeypatch.setattr("woolexec.core.actors.PAUSE", 0.01)
+    first, second = (pool.actor(Counter) for _ in range(2))
+    assert first.submit(Counter.add, 1).result(PATIENCE) == 1
+    asked = []
+    monkeypatch.setattr(client_actors, "are_scarce", lambda: not asked.append(1))
+    waits = second.submit(Counter.add, 1)
+    assert eventually(lambda: len(asked) > 3)
+    assert pool.submit(abs, -1).result(PATIENCE) == 1
+    assert first.submit(Counter.add, 1).result(PATIENCE) == 2
+    assert not waits.done()
+    monkeypatch.setattr(client_actors, "are_scarce", lambda: False)
+
+    assert waits.result(PATIENCE) == 1
+
+
 def test_call_of_an_actor_that_a_peer_does_not_know_is_given_back(pool):
     with pool.with_options(restarts=1).actor(Counter) as counter:
         counter.submit(Counter.add, 1).result(PATIENCE)

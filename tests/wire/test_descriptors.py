@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from tests.limits import all_descriptors_taken
+from woolexec.wire import descriptors
 from woolexec.wire.descriptors import Descriptors, Reserve
 from woolexec.wire.payload import LARGE, store
 
@@ -102,3 +103,9 @@ def test_file_of_any_size_is_sent_where_none_is_on_the_way(ends):
     for _ in range(3):
         assert here.give(file.fd, 100)
         os.close(there.take())
+
+
+@pytest.mark.parametrize(("limit", "scarce"), [(1 << 20, False), (10, True)])
+def test_descriptors_are_scarce_above_half_of_their_limit(monkeypatch, limit, scarce):
+    monkeypatch.setattr(descriptors, "descriptor_limit", lambda: limit)
+    assert descriptors.are_scarce() is scarce

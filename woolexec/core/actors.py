@@ -12,7 +12,7 @@ import weakref
 
 from woolexec.core import actor_feeding, feeding
 from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_group
-from woolexec.core.call import LIFE, Call
+from woolexec.core.call import LIFE, Call, fail
 from woolexec.core.ready_queue import ReadyQueue
 
 TYPE_CHECKING = False
@@ -75,6 +75,8 @@ class Actors:
         """Those at which the next round looks."""
         self.by_key: weakref.WeakValueDictionary[bytes, Actor] = weakref.WeakValueDictionary()
         """Those that have travelled; any thread adds."""
+        self.fault: BaseException | None = None
+        """Why the worker that was to be started for an actor was not, and will not be."""
         self.is_closing = False
         """The engine is about to end: none is made again, and each ends after its calls."""
         self.error_of = error_of
@@ -158,6 +160,11 @@ class Actors:
                 actor.end()
                 continue
             place = self._choose(life)
+            fault, self.fault = self.fault, None
+            if place is None and fault is not None:
+                if self.queue.take(life):
+                    fail(life, fault)
+                continue
             if place is None or not self.queue.is_claimable(life):
                 stuck.add(life.line)
                 continue
@@ -198,7 +205,8 @@ class Actors:
         if here is None or len(self._forking) >= FORKS:
             return None
         worker = scheduler.offer.start(self._actions, line.requirement, life.receiver)
-        return None if worker is None else worker.lane_place
+        target = link if worker is None else worker
+        return None if target is None else target.lane_place
 
     # -- calls --------------------------------------------------------------------------------------------------
 

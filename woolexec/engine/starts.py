@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from errno import EMFILE
+
 from woolexec import errors
 from woolexec.core.call import give_back
 from woolexec.engine.fork_server import interpreter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from woolexec.core.actor import Actor
     from woolexec.core.scheduler import Scheduler
     from woolexec.engine.event_loop import Loop
     from woolexec.engine.forks import Forks
@@ -18,7 +21,8 @@ class Starts:
     When an engine may start workers, and what its calls do until then.
 
     They wait for the workers that there are.  If there are none, those of a client of a peer are given back to it, as
-    soon as it is certain that no worker can be started, and those of a program fail.
+    soon as it is certain that no worker can be started, and those of a program fail.  An actor has no worker to wait
+    for: each of a program is tried, and fails.
 
     :param forks: starts the workers' processes
     """
@@ -35,21 +39,31 @@ class Starts:
             return ""
         return self._forks.breaker.reason
 
-    def may_try(self) -> bool:
-        """Return whether to start a worker now; if not, one is started later, if calls still wait then."""
-        if self._forks.breaker.may_try() or not (self._workers or self._forks.is_peer):
+    def may_try(self, actor: Actor | None = None) -> bool:
+        """
+        Return whether to start a worker now; if not, one is started later, if calls still wait then.
+
+        :param actor: the one for which it is to be
+        """
+        may_wait = self._forks.is_peer or (bool(self._workers) and actor is None)
+        if self._forks.breaker.may_try() or not may_wait:
             return True
         self._wait()
         return False
 
-    def failed(self, exc: OSError) -> None:
+    def failed(self, exc: OSError, actor: Actor | None = None) -> None:
         """Note that a worker could not be started."""
-        if self._workers or self._forks.is_peer:
+        if self._forks.is_peer or (self._workers and actor is None):
             self._wait()
             return
-        error = errors.WorkerStartError(f"no worker could be started with {interpreter() or 'no interpreter'}: {exc}")
+        advice = "; raise the limit of open files (ulimit -n)" if exc.errno == EMFILE else ""
+        with_what = interpreter() or "no interpreter"
+        error = errors.WorkerStartError(f"no worker could be started with {with_what}: {exc}{advice}")
         error.__cause__ = exc
-        self._scheduler.fail_waiting(error)
+        if self._workers and self._scheduler.actors is not None:
+            self._scheduler.actors.fault = error
+        else:
+            self._scheduler.fail_waiting(error)
 
     def _wait(self) -> None:
         if self._forks.is_peer and self.why_not:

@@ -168,7 +168,7 @@ class Supervisor:
         :param actor: the one for which it is; None: it is for any calls
         :param devices: what it has for its life
         """
-        if self.broken is not None or not self.starts.may_try():
+        if self.broken is not None or not self.starts.may_try(actor):
             return None
         if actor is None:
             worker = Worker(self._forks.number(), self._calls_limit, self._coroutines)
@@ -185,7 +185,7 @@ class Supervisor:
             self._forks.start(worker, self.reserve, settings, self)
         except OSError as exc:
             self._load_errors()
-            self.starts.failed(exc)
+            self.starts.failed(exc, actor)
             return None
         worker.reader.huge = self.huge_batches
         self.reserve.hold()  # what follows the worker's death may need it before anything is received

@@ -45,6 +45,16 @@ def is_scarce(fd: int) -> bool:
     return following >= descriptor_limit() // 2
 
 
+def are_scarce() -> bool:
+    """Return whether file descriptors are scarce, for who has none of its own to look at."""
+    try:
+        fd = os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return True
+    os.close(fd)
+    return fd >= descriptor_limit() // 2
+
+
 class Reserve:
     """A spare file descriptor, released when one must be received; empty until `hold` is called."""
 

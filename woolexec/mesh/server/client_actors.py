@@ -8,6 +8,7 @@ from woolexec import errors
 from woolexec.core.actor import ALIVE, CONCURRENCY, ENDED, Actor
 from woolexec.core.call import LIFE, give_back
 from woolexec.resources import Line
+from woolexec.wire.descriptors import are_scarce
 
 if TYPE_CHECKING:
     from woolexec.core.call import Call
@@ -30,10 +31,16 @@ class ClientActors:
         self._links, self._calls = links, calls
 
     def has_room(self, frame: Start) -> bool:
-        """Return whether a call about an actor may be accepted: it lives, and the client has at most `MOST` of them."""
+        """
+        Return whether a call about an actor may be accepted.
+
+        It lives; or it is to be made, the client has fewer than `MOST` of them, and there are descriptors for it,
+        beside those that the workers of all clients need.
+        """
         if frame.lane != LIFE:
             return self._owner(frame) is not None
-        return sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values()) < MOST
+        lives = sum(answer.outstanding_call.function.lane == LIFE for answer in self._calls.values())
+        return lives < MOST and not are_scarce()
 
     def _owner(self, frame: Start) -> Guest | None:
         """Return the actor that a call of a method is for; None if that has ended, which the client has been told."""
