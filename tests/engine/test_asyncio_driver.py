@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from time import monotonic
 
 import pytest
 
@@ -18,7 +19,7 @@ class Loop:
         self.watched = self
         self._ends = os.pipe()
         self.heard = 0
-        self.timeouts = []
+        self.times = []
 
     def fileno(self):
         return self._ends[0]
@@ -35,8 +36,8 @@ class Loop:
         except BlockingIOError:
             pass
 
-    def until_due(self):
-        return self.timeouts.pop(0) if self.timeouts else None
+    def due(self):
+        return self.times.pop(0) if self.times else None
 
     def close(self):
         for end in self._ends:
@@ -79,14 +80,14 @@ def test_descriptor_that_is_ready_makes_a_round(loop):
 
 
 def test_timer_that_is_due_makes_a_round(loop):
-    loop.timeouts = [0.001, 0.001]
+    loop.times = [monotonic() + 0.001, monotonic() + 0.002]
     step, made = steps(3)
     run(step, loop, wait)
     assert (len(made), loop.heard) == (3, 2)
 
 
 def test_earlier_timer_replaces_a_later_one(loop):
-    loop.timeouts = [1000.0, 0.001]
+    loop.times = [monotonic() + 1000.0, monotonic() + 0.001]
     step, made = steps(3)
 
     async def guest(make):
@@ -96,6 +97,27 @@ def test_earlier_timer_replaces_a_later_one(loop):
 
     run(step, loop, guest)
     assert (len(made), loop.heard) == (3, 1)
+
+
+def test_timer_that_stays_the_first_is_set_once(loop):
+    loop.times = [monotonic() + 1000.0] * 20
+    step, made = steps(10)
+    set_at = []
+
+    async def guest(make):
+        own = asyncio.get_running_loop()
+        set_timer = own.call_at
+        own.call_at = lambda when, *rest, **more: (set_at.append(when), set_timer(when, *rest, **more))[1]
+        await asyncio.sleep(0)
+        for _ in range(8):
+            make()
+        assert len(set_at) <= 1
+        own.call_at = set_timer
+        make()
+        await wait()
+
+    run(step, loop, guest)
+    assert len(made) == 10
 
 
 def test_guest_that_has_brought_something_makes_a_round_at_once(loop):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from woolexec.engine.event_loop import no_timer
@@ -92,6 +93,7 @@ class _Rounds:
         self._loop = loop
         self._own = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._due = inf  # when it rings
         self.over: asyncio.Future[None] = self._own.create_future()
         loop.on_earlier = self._sleep
 
@@ -117,21 +119,23 @@ class _Rounds:
             self.stop()
             self.over.set_exception(exc)
             return
-        self._sleep(self._loop.until_due())
+        self._sleep(self._loop.due())
 
-    def _sleep(self, timeout: float | None) -> None:
-        """Schedule the next round; one that runs too early is harmless, and cheaper than setting the timer again."""
-        if timeout is None:
+    def _sleep(self, due: float | None) -> None:
+        """
+        Schedule the next round; one that runs too early is harmless, and cheaper than setting the timer again.
+
+        :param due: when it is due, by the clock of the engine's loop, which is that of asyncio's
+        """
+        if due is None or due >= self._due:
             return
-        due = self._own.time() + timeout
         if self._timer is not None:
-            if self._timer.when() <= due:
-                return
             self._timer.cancel()
+        self._due = due
         self._timer = self._own.call_at(due, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._due = None, inf
         self.hear()
 
     def stop(self) -> None:

@@ -73,8 +73,8 @@ class Loop:
         self._timers: list[tuple[float, int, Any, Callable[[], object]]] = []
         self._timers_limit = 64
         self.on_earlier: Callable[[float], object] = no_timer
-        """Called with the seconds until a timer that is the first one now.  What an event loop runs between two rounds
-        may set one, which would be late if the loop slept until the next round."""
+        """Called with the time at which a timer is due that is the first one now.  What an event loop runs between two
+        rounds may set one, which would be late if the loop slept until the next round."""
         self._serials = itertools.count()
         self._callbacks = Relay()
         self._dropped: deque[list[Any]] = deque()  # which the callback thread clears
@@ -215,13 +215,14 @@ class Loop:
 
     def sleep(self) -> None:
         """Sleep until a descriptor is ready or a timer is due, and handle it."""
-        self.hear(self.until_due())
+        due = self.due()
+        self.hear(None if due is None else max(0.0, due - monotonic()))
 
-    def until_due(self) -> float | None:
-        """Return the seconds until the next timer is due; 0.0 if the inbox is not empty, None if there is no timer."""
+    def due(self) -> float | None:
+        """Return when the next timer is due, in monotonic seconds; None: there is none; 0.0: the inbox is not empty."""
         if self.inbox:
             return 0.0
-        return max(0.0, self._timers[0][0] - monotonic()) if self._timers else None
+        return self._timers[0][0] if self._timers else None
 
     def hear(self, timeout: float | None) -> None:
         """Sleep for at most `timeout` seconds until a descriptor is ready or a timer is due, and handle it."""
@@ -242,7 +243,7 @@ class Loop:
         timer = monotonic() + seconds, next(self._serials), about, piece
         heapq.heappush(self._timers, timer)
         if self._timers[0] is timer:
-            self.on_earlier(seconds)
+            self.on_earlier(timer[0])
 
     def run_user_code(self, piece: Callable[[], object]) -> None:
         """Run a piece of user code, which must not raise, in the callback thread."""
