@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from woolexec.engine.asyncio_loop import EventLoop
 from woolexec.engine.event_loop import no_timer
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run(step: Callable[[], bool], loop: Loop, guest: Guest) -> None:
     :raises Exception: what the guest or a round raised
     """
     try:
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # ignores the user's policy
+        with asyncio.Runner(loop_factory=EventLoop) as runner:  # ignores the user's policy
             runner.run(_run(step, loop, guest))
     finally:
         # The guest leaves many reference cycles, and the last object of grpc.aio to be freed joins grpc's thread.
