@@ -174,7 +174,8 @@ class PeerPoolExecutor(EndingExecutor):
         slow_after: float | None = 10.0,
     ) -> None:
         limit = worker_limit(max_workers, has_peers=peers is not None)
-        first = first_call(on_worker_start, initializer, initargs)
+        kept = [on_worker_start, initializer, initargs]
+        first = first_call(on_worker_start, initializer, initargs, kept)
         if max_tasks_per_child is not None:
             max_tasks_per_child = count("max_tasks_per_child", max_tasks_per_child, "an integer or None")
         max_coroutines = count("max_coroutines", max_coroutines)
@@ -217,7 +218,7 @@ class PeerPoolExecutor(EndingExecutor):
             slow_after=slow_after,
             offer=offer,
         )
-        self._engine.first = on_worker_start, initializer, initargs
+        self._engine.first = kept
         self._finalizer = weakref.finalize(self, _abandon, self._engine)  # first: what follows may start its thread
         self._finalizer.atexit = False
         if choice is not None:

@@ -13,6 +13,7 @@ from woolexec.errors import PlatformError
 from woolexec.imported import imported
 from woolexec.wire.payload import LARGE
 from woolexec.wire.pickling import dumps
+from woolexec.wire.reducers import inheriting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,10 +80,11 @@ def check_placement(placement: object) -> None:
         raise wrong_type("placement", "an object with the methods of a Placement, or None", placement)
 
 
-def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
+def first_call(on_worker_start: Any, initializer: Any, initargs: Any, kept: list[Any] | None = None) -> Any:
     """
     Pickle the function that each worker runs first, with its arguments; return None if there is none.
 
+    :param kept: receives what must live as long as workers are started
     :raises TypeError: if a function cannot be called, or `initargs` is not iterable
     :raises Exception: any exception raised by pickling
     """
@@ -96,13 +98,15 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any) -> Any:
     if on_worker_start is None:
         if initializer is None:
             return None
-        return dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
+        with inheriting(kept):
+            return dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
     if not callable(on_worker_start):
         raise wrong_type("on_worker_start", "a function that takes no arguments, or None", on_worker_start)
     from woolexec.worker.initializer import run_both
 
     arguments = on_worker_start, initializer, tuple(initargs)
-    return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
+    with inheriting(kept):
+        return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
 
 
 def upkeep_of(

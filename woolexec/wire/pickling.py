@@ -15,6 +15,7 @@ Guarantees:
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 from woolexec.wire import modules, reducers, unpickling
 from woolexec.wire.arrays import is_array, is_small
@@ -192,6 +193,8 @@ def dumps_inline(
 _OUTCOME, _HOME, _ARGUMENTS, _FUNCTION = range(4)
 """Kinds of pickled objects: they are treated differently when something travels by value."""
 
+_FOR_WORKERS = _ARGUMENTS, _FUNCTION
+
 
 class Pickled:
     """A value pickled separately, because others that travel with it cannot be pickled, or may fail to unpickle."""
@@ -279,7 +282,8 @@ def _dump(
         with_reducers = True
         buffers.clear()
         try:
-            body = reducers.dumps(obj, is_inline, inputs)
+            with reducers.inheriting() if kind in _FOR_WORKERS else nullcontext():
+                body = reducers.dumps(obj, is_inline, inputs)
             if not _names_by_value(body):
                 return body
         except Exception:  # see below
@@ -288,13 +292,14 @@ def _dump(
         pass
     with_reducers = True
     buffers.clear()
-    if kind in (_OUTCOME, _HOME):
+    if kind not in _FOR_WORKERS:
         from woolexec.wire.by_value import dumps_by_value
 
         return dumps_by_value(obj, is_inline, buffers, names, goes_home=kind == _HOME and unpickling.is_worker)
     from woolexec.wire.bundle import dumps_bundle
 
-    return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs, inputs=inputs)
+    with reducers.inheriting():
+        return dumps_bundle(obj, is_inline, buffers, names, is_function=kind == _FUNCTION, needs=needs, inputs=inputs)
 
 
 def _joined(body: bytes | PicklePieces) -> bytes:

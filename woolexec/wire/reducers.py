@@ -8,6 +8,7 @@ from __future__ import annotations
 import copyreg
 import io
 import sys
+from contextlib import nullcontext
 
 from woolexec.imported import imported
 from woolexec.wire import arrays, tensors
@@ -17,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pickle
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any
 else:  # faster to import: see `worker/fork_server.py`
     import _pickle as pickle
@@ -62,11 +64,26 @@ def has_torch(reducers: dict[type, Any]) -> bool:
 def needed() -> dict[Any, Any]:
     """Return the registered reducers of classes that cannot be pickled without them, or not in the same way."""
     # Use a copy: another thread may be registering more.
-    return {
+    found = {
         cls: tensors.copying(reduce) if tensors.is_of_torch(cls) else reduce
         for cls, reduce in list(registered().items())
         if cls.__module__ not in _NEEDLESS
     }
+    lending = imported("woolexec.wire.lending")
+    return found if lending is None else found | lending.reducers()
+
+
+def inheriting(kept: list[Any] | None = None) -> AbstractContextManager[object]:
+    """
+    Within this, what `multiprocessing` shares with child processes only by inheritance can be pickled.
+
+    :param kept: receives what must live as long as workers unpickle it; None: one worker unpickles it once
+    """
+    if all(imported(f"multiprocessing.{name}") is None for name in ("synchronize", "heap", "connection")):
+        return nullcontext()  # there can be nothing of the kind
+    from woolexec.wire.lending import lending
+
+    return lending(kept)
 
 
 class _Pickler(pickle.Pickler):

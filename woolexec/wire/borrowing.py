@@ -1,0 +1,168 @@
+"""What `multiprocessing` shares between processes, where it is used: see `lending`."""
+
+from __future__ import annotations
+
+import _multiprocessing  # type: ignore[import-not-found]  # typeshed lacks it
+import builtins
+import json
+import os
+import threading
+import weakref
+from multiprocessing import connection as connections
+from multiprocessing import heap, reduction
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from typing import Any
+
+    Ticket = tuple[str, bytes, int]
+    """The address of the process that has the object, the key that it wants to see, and the object's number."""
+
+
+class _Here(threading.local):
+    """The connections of this thread, by address."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.connections: dict[str, Connection] = {}
+
+
+_here = _Here()
+
+
+def _connection_to(address: str, key: bytes) -> Connection:
+    if _here.pid != os.getpid():  # this was forked, and the connections are the parent's
+        _here.__init__()  # type: ignore[misc]
+    found = _here.connections.get(address)
+    if found is None:
+        try:
+            found = _here.connections[address] = connections.Client(address, "AF_UNIX", authkey=key)
+        except OSError as exc:
+            text = f"what multiprocessing shares can be used on the machine of its process, and while that runs: {exc}"
+            raise type(exc)(text) from None
+    return found
+
+
+def _ask(ticket: Ticket, question: str, *arguments: Any, has_descriptor: bool = False) -> Any:
+    """Ask the process that has the object; wait for its answer."""
+    address, key, number = ticket
+    connection = _connection_to(address, key)
+    try:
+        connection.send_bytes(json.dumps([question, number, *arguments]).encode())
+        answer, *error = json.loads(connection.recv_bytes())
+        if has_descriptor and not error:
+            return reduction.recv_handle(connection)
+    except BaseException as exc:  # also what interrupts the wait: the next answer would be that to this question
+        del _here.connections[address]
+        connection.close()
+        if isinstance(exc, EOFError):
+            raise ConnectionResetError("the process that has this object of multiprocessing has ended") from None
+        raise
+    if error:
+        raise getattr(builtins, error[0])(error[1])
+    return answer
+
+
+def _descriptor(ticket: Ticket) -> int:
+    return int(_ask(ticket, "descriptor", os.getpid(), has_descriptor=True))
+
+
+class Descriptor:
+    """A descriptor of another process; the same as one of `multiprocessing.resource_sharer`, but for any number."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self._ticket = ticket
+
+    def detach(self) -> int:
+        """Return a copy of it."""
+        return _descriptor(self._ticket)
+
+
+class Borrowed:
+    """Does what a semaphore of the C module `_multiprocessing` does, in another process."""
+
+    name = None
+    handle = 0
+
+    def __init__(self, ticket: Ticket, kind: int, maxvalue: int) -> None:
+        self.ticket = ticket
+        self.kind = kind
+        self.maxvalue = maxvalue
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002  # as its own
+        """Acquire it; return whether that was possible in this time in seconds."""
+        return bool(_ask(self.ticket, "acquire", bool(block), timeout))
+
+    def release(self) -> None:
+        """
+        Release it.
+
+        :raises ValueError: if it has been released too often
+        :raises AssertionError: if another thread owns it
+        """
+        _ask(self.ticket, "release")
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def _count(self) -> int:
+        return int(_ask(self.ticket, "_count"))
+
+    def _is_mine(self) -> bool:
+        return bool(_ask(self.ticket, "_is_mine"))
+
+    def _is_zero(self) -> bool:
+        return bool(_ask(self.ticket, "_is_zero"))
+
+    def _get_value(self) -> int:
+        return int(_ask(self.ticket, "_get_value"))
+
+    def _after_fork(self) -> None:
+        """Do nothing: a forked child asks with its own connection."""
+
+
+def is_there(semaphore: Any) -> bool:
+    """Return whether a semaphore of the C module can still be opened by its name."""
+    try:
+        _multiprocessing.SemLock._rebuild(semaphore.handle, semaphore.kind, semaphore.maxvalue, semaphore.name)
+    except OSError:
+        return False
+    return True
+
+
+def semaphore(cls: Any, ticket: Ticket, kind: int, maxvalue: int) -> Any:
+    """Create a lock or semaphore of `multiprocessing.synchronize` that is in another process."""
+    made = cls.__new__(cls)
+    made._semlock = Borrowed(ticket, kind, maxvalue)
+    made._is_fork_ctx = False
+    made._make_methods()
+    return made
+
+
+_memory: weakref.WeakValueDictionary[Ticket, Any] = weakref.WeakValueDictionary()
+_mapping = threading.Lock()  # guards `_memory`
+
+
+def memory(ticket: Ticket, size: int) -> Any:
+    """Map memory of another process, once."""
+    with _mapping:
+        arena = _memory.get(ticket)
+        if arena is None:
+            descriptor = _descriptor(ticket)
+            arena = _memory[ticket] = heap.Arena(size, descriptor)
+            weakref.finalize(arena, os.close, descriptor).atexit = False
+        return arena
+
+
+def ticket_of(arena: Any) -> Ticket | None:
+    """Return the ticket of mapped memory; None for memory of this process."""
+    return next((ticket for ticket, each in list(_memory.items()) if each is arena), None)
+
+
+def connection(ticket: Ticket, **ways: bool) -> Any:
+    """Open a connection of another process."""
+    return connections.Connection(_descriptor(ticket), **ways)

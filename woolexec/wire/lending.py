@@ -1,0 +1,264 @@
+"""
+What `multiprocessing` shares between processes, where it is: `Lock`, `Condition`, `Event`, `Queue`, `Value` and others.
+
+The standard library's workers inherit these.  Here a pickle has a ticket instead, with which a worker of this machine
+asks the process that has the object (see `borrowing`): for a descriptor, or to acquire and release a semaphore that
+has no name any more.  Each thread of a worker is answered by a thread of its own, so it owns what it has acquired.
+
+::
+
+    worker's thread                            its thread here
+    ["acquire", 7, true, null]  ------------>  semaphore.acquire(), as long as the worker waits
+                                <------------  [true]
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from contextlib import contextmanager, suppress
+from copyreg import __newobj__ as new  # type: ignore[attr-defined]  # typeshed lacks it
+from functools import partial
+from multiprocessing import AuthenticationError, context, reduction, resource_sharer, synchronize
+from multiprocessing.connection import Connection, Listener
+from time import monotonic
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
+
+from woolexec.imported import imported
+from woolexec.platform.posix import at_fork
+from woolexec.wire import borrowing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_RECURSIVE: int = synchronize.RECURSIVE_MUTEX  # type: ignore[attr-defined]  # typeshed lacks it
+
+_TURN = 0.5
+"""Seconds to wait for a semaphore before looking whether the worker still waits."""
+
+_QUESTIONS = frozenset({"release", "_count", "_is_mine", "_is_zero", "_get_value"})
+"""Methods of a semaphore that `multiprocessing.synchronize` calls, apart from `acquire`."""
+
+
+class Lender:
+    """Lends objects of this process to workers that have a ticket."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._listener = Listener(None, "AF_UNIX", backlog=128, authkey=self._key)
+        self._lent: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._serials = itertools.count(1)
+        self._numbering = threading.Lock()  # guards the three above
+        threading.Thread(target=self._accept, name="woolexec-lender", daemon=True).start()
+
+    def ticket(self, thing: Any) -> borrowing.Ticket:
+        """Return the ticket of an object, with which workers can use it as long as it lives here."""
+        with self._numbering:
+            number = self._numbers.get(thing)
+            if number is None:
+                number = self._numbers[thing] = next(self._serials)
+                self._lent[number] = thing
+        return str(self._listener.address), self._key, number
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except (AuthenticationError, EOFError, OSError):  # no worker of ours, or it has ended
+                continue
+            threading.Thread(target=self._serve, args=(connection,), name="woolexec-lending", daemon=True).start()
+
+    def _serve(self, connection: Connection) -> None:
+        mutexes: dict[int, Any] = {}  # which this thread may own
+        try:
+            with connection, suppress(EOFError, OSError):
+                while True:
+                    self._answer(connection, mutexes)
+        finally:
+            for mutex in mutexes.values():
+                while mutex._is_mine():  # nobody else may release it
+                    mutex.release()
+
+    def _answer(self, connection: Connection, mutexes: dict[int, Any]) -> None:
+        question, number, *arguments = json.loads(connection.recv_bytes())
+        thing = self._lent.get(number)
+        if thing is None:
+            _reply(connection, None, FileNotFoundError("the process that made this object has removed it"))
+        elif question == "descriptor":
+            _reply(connection, None)
+            reduction.send_handle(connection, _descriptor_of(thing), *arguments)
+        else:
+            semaphore = thing._semlock
+            if semaphore.kind == _RECURSIVE:
+                mutexes[number] = semaphore
+            if question == "acquire":
+                _acquire(connection, semaphore, *arguments)
+            elif question in _QUESTIONS:
+                _ask(connection, getattr(semaphore, question))
+
+
+def _reply(connection: Connection, answer: Any, error: Exception | None = None) -> None:
+    told = [] if error is None else [type(error).__name__, str(error)]
+    connection.send_bytes(json.dumps([answer, *told]).encode())
+
+
+def _ask(connection: Connection, method: Callable[[], Any]) -> None:
+    try:
+        answer = method()
+    except (AssertionError, ValueError, OSError) as exc:  # released too often, or by somebody else
+        _reply(connection, None, exc)
+    else:
+        _reply(connection, answer)
+
+
+def _acquire(connection: Connection, semaphore: Any, block: Any, timeout: float | None) -> None:
+    deadline = None if timeout is None else monotonic() + timeout
+    acquired = semaphore.acquire(False)
+    while block and not acquired:
+        left = _TURN if deadline is None else min(_TURN, deadline - monotonic())
+        if left <= 0:
+            break
+        acquired = semaphore.acquire(True, left)
+        if not acquired and connection.poll():  # it waits for the answer, so this can only be its end
+            return
+    try:
+        _reply(connection, acquired)
+    except OSError:
+        if acquired:
+            semaphore.release()
+        raise
+
+
+def _descriptor_of(thing: Any) -> int:
+    """Return the descriptor of a connection, or of shared memory."""
+    fileno = getattr(thing, "fileno", None)
+    return int(thing.fd if fileno is None else fileno())
+
+
+_lender: Lender | None = None
+_making = threading.Lock()  # guards `_lender`
+
+
+def _forget() -> None:
+    global _lender, _making  # a forked child lends what it has itself
+    _lender = None
+    _making = threading.Lock()  # guards `_lender`; another thread may have held it at the fork
+
+
+at_fork(after_in_child=_forget)
+
+
+def ticket_of(thing: Any) -> borrowing.Ticket:
+    """
+    Return the ticket of an object of this process.
+
+    :raises OSError: if no socket can be made
+    """
+    global _lender
+    with _making:
+        if _lender is None:
+            _lender = Lender()
+    return _lender.ticket(thing)
+
+
+# -- how they are pickled ---------------------------------------------------------------------------------------------
+
+
+def _reduce_semaphore(semaphore: Any) -> Any:
+    """Reduce a lock or semaphore: to its name, if it has one, else to a ticket."""
+    inner = semaphore._semlock
+    if isinstance(inner, borrowing.Borrowed):
+        ticket = inner.ticket
+    else:
+        if inner.name is not None and borrowing.is_there(inner):
+            return new, (type(semaphore),), (inner.handle, inner.kind, inner.maxvalue, inner.name)
+        ticket = ticket_of(semaphore)
+    return borrowing.semaphore, (type(semaphore), ticket, inner.kind, inner.maxvalue)
+
+
+def _reduce_memory(arena: Any) -> Any:
+    return borrowing.memory, (borrowing.ticket_of(arena) or ticket_of(arena), arena.size)
+
+
+class _Lent:
+    """A connection that a queue holds, in the queue's pickle."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __reduce__(self) -> Any:
+        connection = self._connection
+        open_it = partial(borrowing.connection, readable=connection.readable, writable=connection.writable)
+        return open_it, (ticket_of(connection),)
+
+
+def _reduce_queue(queue: Any) -> Any:
+    state = queue.__getstate__()
+    return new, (type(queue),), tuple(_Lent(each) if isinstance(each, Connection) else each for each in state)
+
+
+def reducers() -> dict[type, Callable[[Any], Any]]:
+    """Return the reducers of what is shared, by class, of the classes that are imported; empty outside `lending`."""
+    found: dict[type, Callable[[Any], Any]] = {}
+    if not isinstance(context.get_spawning_popen(), _Popen):
+        return found
+    for name, classes, reduce in (
+        ("synchronize", ("Lock", "RLock", "Semaphore", "BoundedSemaphore"), _reduce_semaphore),
+        ("heap", ("Arena",), _reduce_memory),
+        ("queues", ("Queue", "JoinableQueue", "SimpleQueue"), _reduce_queue),
+    ):
+        module = imported(f"multiprocessing.{name}")
+        found.update({getattr(module, cls): reduce for cls in classes if hasattr(module, cls)})
+    return found
+
+
+class _Popen:
+    """
+    Stands for the child process that `multiprocessing` believes is being started while something is pickled.
+
+    :param kept: receives what must live as long as the pickle is used; None: it is used once
+    """
+
+    def __init__(self, kept: list[Any] | None) -> None:
+        self._kept = kept
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Return what `DupFd` is called with."""
+        return fd
+
+    def DupFd(self, fd: int) -> Any:  # noqa: N802  # the name that multiprocessing calls
+        """Return what becomes a copy of a descriptor in a worker."""
+        if self._kept is None:
+            return resource_sharer.DupFd(fd)
+        duplicate = _Duplicate(fd)
+        self._kept.append(duplicate)
+        return borrowing.Descriptor(ticket_of(duplicate))
+
+
+class _Duplicate:
+    """A copy of a descriptor, closed when this is collected."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = os.dup(fd)
+        finalize(self, os.close, self.fd)
+
+
+@contextmanager
+def lending(kept: list[Any] | None = None) -> Iterator[None]:
+    """
+    Have the classes of `multiprocessing` pickle what child processes inherit.
+
+    :param kept: receives what must live as long as the pickle is used, in any number of workers; None: it is used once
+    """
+    before = context.get_spawning_popen()
+    if not isinstance(before, _Popen):
+        context.set_spawning_popen(_Popen(kept))  # type: ignore[arg-type]  # it has what is used of one
+    try:
+        yield
+    finally:
+        context.set_spawning_popen(before)
