@@ -11,6 +11,8 @@ import weakref
 from multiprocessing import connection as connections
 from multiprocessing import heap, reduction
 
+from woolexec.platform.posix import renewed_at_fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -144,7 +146,7 @@ def semaphore(cls: Any, ticket: Ticket, kind: int, maxvalue: int) -> Any:
 
 
 _memory: weakref.WeakValueDictionary[Ticket, Any] = weakref.WeakValueDictionary()
-_mapping = threading.Lock()  # guards `_memory`
+_mapping = renewed_at_fork(threading.Lock())  # guards `_memory`
 
 
 def memory(ticket: Ticket, size: int) -> Any:

@@ -27,7 +27,7 @@ from time import monotonic
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from woolexec.imported import imported
-from woolexec.platform.posix import at_fork
+from woolexec.platform.posix import at_fork, renewed_at_fork
 from woolexec.wire import borrowing
 
 TYPE_CHECKING = False
@@ -141,13 +141,12 @@ def _descriptor_of(thing: Any) -> int:
 
 
 _lender: Lender | None = None
-_making = threading.Lock()  # guards `_lender`
+_making = renewed_at_fork(threading.Lock())  # guards `_lender`
 
 
 def _forget() -> None:
-    global _lender, _making  # a forked child lends what it has itself
+    global _lender  # a forked child lends what it has itself
     _lender = None
-    _making = threading.Lock()  # guards `_lender`; another thread may have held it at the fork
 
 
 at_fork(after_in_child=_forget)
