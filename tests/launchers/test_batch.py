@@ -78,8 +78,10 @@ def test_batch_system_that_does_not_answer_is_named_and_its_peers_go_on(tmp_path
     launcher.answers = False
     with PeerPoolExecutor(peers=launcher) as pool:
         assert pool.submit(abs, -1).result(PATIENCE) == 1
+        while not launcher.trouble:
+            time.sleep(0.01)
         with pytest.raises(TimeoutError, match="shell: no answer"):
-            pool.wait_for_peers(2, timeout=2)
+            pool.wait_for_peers(2)
         assert pool.submit(abs, -1).result(PATIENCE) == 1
 
 
@@ -108,6 +110,7 @@ def test_job_that_is_requeued_is_replaced_by_another_one(tmp_path):
             time.sleep(0.01)
         launcher.requeued.add("0")
         launcher.jobs["0"].kill()
+        launcher.jobs["0"].wait()
         with pytest.raises(WorkerLostError):
             lost.result(PATIENCE)
         assert pool.submit(abs, -1).result(PATIENCE) == 1

@@ -53,14 +53,23 @@ def test_actor_alone_starts_a_peer():
 
 @pytest.mark.slow
 def test_peer_with_an_actor_is_not_idle():
-    launcher = Processes(max=1, workers=1, idle_timeout=0.1)
+    launcher = Processes(max=2, workers=1, idle_timeout=0.1)
     with PeerPoolExecutor(peers=launcher) as pool, pool.actor(list, "ab") as letters:
         assert letters.submit(len).result(PATIENCE) == 2
-        assert pool.submit(time.sleep, 0.1).result(PATIENCE) is None
-        with pytest.raises(TimeoutError):
-            pool.wait_for_peers(2, timeout=1)
+        pool.wait_for_peers(2, timeout=PATIENCE)
+        eventually(lambda: launcher.stopped)
         assert letters.submit(len).result(PATIENCE) == 2
-        assert launcher.stopped == []
+        assert launcher.stopped == ["p2"]
+
+
+@pytest.mark.slow
+def test_peers_that_are_waited_for_are_started_without_a_task():
+    launcher = Processes(max=2, workers=1, idle_timeout=0.1)
+    with PeerPoolExecutor(peers=launcher) as pool:
+        assert pool.wait_for_peers(2, timeout=PATIENCE) == 2
+        eventually(lambda: sorted(launcher.stopped) == ["p1", "p2"])
+        with pytest.raises(TimeoutError, match="no more than 2 can be"):
+            pool.wait_for_peers(3)
 
 
 @pytest.mark.slow

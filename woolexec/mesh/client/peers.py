@@ -21,6 +21,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
+from math import inf
 from threading import Condition
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -114,7 +115,7 @@ class Peers:
             link=self._link_to,
             fault=self._foreign,
             has_room=lambda: len(self._links) < MOST,
-            is_urgent=lambda: not self.links and (self._waiters > 0 or self._engine.links.has_waiting),
+            is_urgent=lambda: not self.links and (bool(self._awaited) or self._engine.links.has_waiting),
             on_final=self._tell,
             randomness=self._random,
         )
@@ -123,7 +124,8 @@ class Peers:
             Finder(each, credentials, on_event=self._attempts.hear, on_final=self._tell, randomness=self._random)
             for each in self._scalers.wrap(discoveries)
         ]
-        self._waiters, self._asked_at = 0, 0.0
+        self._awaited: list[int] = []  # the number of peers for which each thread waits
+        self._asked_at = 0.0
         self._over = False
         self._setup, self._code = setup, code
         self._trusted = Trusted()
@@ -139,17 +141,19 @@ class Peers:
         """
 
         def is_over() -> bool:
-            return len(self.links) >= count or self._over or self.possible < count
+            return len(self.links) >= count or self._over or self._attainable < count
 
         with self._changed:
-            if not self._waiters:
+            if not self._awaited:
                 self._ask()
-            self._waiters += 1
-            self._changed.wait_for(is_over, timeout)
-            self._waiters -= 1
+            self._awaited.append(count)
+            try:
+                self._changed.wait_for(is_over, timeout)
+            finally:
+                self._awaited.remove(count)
             there = len(self.links)
         if there < count or self._over:
-            most = "" if self._over or self.possible >= count else f", and no more than {self.possible:g} can be"
+            most = "" if self._over or self._attainable >= count else f", and no more than {self._attainable:g} can be"
             raise TimeoutError(f"only {there} of {count} peers connected{most}. {self.explain()}".rstrip())
         return there
 
@@ -157,10 +161,15 @@ class Peers:
     def possible(self) -> float:
         """Return the maximum number of peers that can be connected, as far as is known."""
         if not all(finder.discovery.count is not None for finder in self._finders):
-            return float("inf")
+            return inf
         hopeless = sum(known.is_hopeless(self._asked_at) for known in self._attempts.candidates)
         named = sum(finder.discovery.count or 0 for finder in self._finders if not finder.is_final)
         return named - hopeless
+
+    @property
+    def _attainable(self) -> float:
+        """The maximum number of peers that can be waited for: what is possible, and what launchers may start."""
+        return min(self.possible, sum(getattr(finder.discovery, "most", inf) for finder in self._finders))
 
     @property
     def links(self) -> list[Link]:
@@ -202,7 +211,7 @@ class Peers:
                 async with asyncio.TaskGroup() as group:
                     for finder in self._finders:
                         group.create_task(finder.follow())
-                    group.create_task(self._scalers.run(engine.links))
+                    group.create_task(self._scalers.run(engine.links, lambda: max([0, *self._awaited])))
                     group.create_task(self._attempts.run(group))
                     group.create_task(self._watch())
         finally:
@@ -325,7 +334,7 @@ class Peers:
             is_waiting = links.has_waiting and not (links.are_open or links.has_workers)
             if is_waiting and not was_waiting:
                 self._ask()
-            if is_waiting or self._waiters:
+            if is_waiting or self._awaited:
                 self._attempts.hasten(self._asked_at)
             was_waiting = is_waiting
             if links.has_waiting:

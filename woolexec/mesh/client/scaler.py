@@ -57,7 +57,7 @@ class Scaler(Discovery):
         hear: Callable[[Discovery, Event], object],
     ) -> None:
         self._launcher, self._links_of, self._hear = launcher, links_of, hear
-        self.signs = launcher.signs
+        self.signs, self.most = launcher.signs, launcher.max
         self._policy = Scaling(launcher.min, launcher.max, launcher.idle_timeout)
         self._handles: dict[str, Handle] = {}
         self._requests: set[asyncio.Task[None]] = set()
@@ -116,11 +116,16 @@ class Scaler(Discovery):
 
     # -- what to do ---------------------------------------------------------------------------------------------
 
-    def look(self, links: Links) -> None:
-        """Start and stop peers, as there is much or little to do."""
+    def look(self, links: Links, awaited: int) -> None:
+        """
+        Start and stop peers, as there is much or little to do.
+
+        :param awaited: the number of peers for which a thread waits
+        """
         if vars(self._launcher).get(_USER) is not self:
             return
         now = monotonic()
+        self._policy.least = max(self._launcher.min, min(awaited, self._launcher.max))
         mine = self._links_of(self)
         for key, link in mine.items():
             self._known = link
@@ -215,12 +220,16 @@ class Scalers:
         """Why fewer peers may be there than were asked for."""
         return [f"{scaler}: {scaler.trouble}" for scaler in self._all if scaler.trouble]
 
-    async def run(self, links: Links) -> None:
-        """Start and stop peers until cancelled."""
+    async def run(self, links: Links, awaited: Callable[[], int]) -> None:
+        """
+        Start and stop peers until cancelled.
+
+        :param awaited: returns the number of peers for which a thread waits
+        """
         waiting = asyncio.Event()  # set when a task waits, after a time in which none did
         while self._all:
             for scaler in self._all:
-                scaler.look(links)
+                scaler.look(links, awaited())
             waiting.clear()
             links.when_waiting(waiting.set)
             with contextlib.suppress(TimeoutError):
