@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from woolexec.core.admission import Admission
+from woolexec.core.admission import Admission, late_after
 from woolexec.core.offer import Offer
 from woolexec.core.window import HORIZON
 from woolexec.resources import Requirement
@@ -148,3 +148,31 @@ def test_client_that_is_refused_for_ever_new_requirements_takes_bounded_memory_a
     assert admission.next() is None
     admission.done("a", weights[0])
     assert admission.next() == "b"
+
+
+def test_call_that_was_expected_to_be_short_and_is_long_takes_a_place_until_it_ends(admission):
+    weights = [admission.admit("a", HORIZON / 100, offer=False) for _ in range(2)]
+    assert admission.free == 1
+    weights = [admission.late("a", weight) for weight in weights]
+    assert admission.free == 0
+    assert admission.admit("b", None, offer=True) is None
+    assert admission.admit("b", HORIZON / 100, offer=False) is None  # it would wait behind them
+    admission.done("a", weights[0])
+    assert admission.next() == "b"
+    assert admission.admit("b", None, offer=True) is not None
+    admission.done("a", weights[1])
+    assert admission.free == 1
+
+
+def test_pinned_call_that_is_late_does_not_keep_short_ones_out(admission):
+    for _ in range(2):
+        weight = admission.admit("a", HORIZON / 100, offer=False, pinned=True)
+        admission.late("a", weight, pinned=True)
+    assert admission.admit("b", HORIZON / 100, offer=False) is not None
+
+
+def test_call_is_late_when_it_has_run_for_twice_as_long_as_expected():
+    assert late_after(HORIZON * 0.9) == HORIZON * 1.8
+    assert late_after(HORIZON / 100) == HORIZON / 2
+    assert late_after(HORIZON) is None  # it takes a whole place
+    assert late_after(0.0) is None  # it takes none

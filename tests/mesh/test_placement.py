@@ -115,6 +115,20 @@ def test_all_clients_get_their_work_done_while_they_contend(tmp_path):
         assert peer._acceptor.places.admission.free == 2
 
 
+def test_call_that_was_expected_to_be_short_and_is_long_takes_a_place_until_it_ends(tmp_path):
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        for _ in range(3):
+            pool.submit(tasks.hold_if, tmp_path, "").result(PATIENCE)
+        more = [pool.submit(tasks.hold_if, tmp_path, name) for name in ("held", "", "")]
+        eventually(lambda: peer._acceptor.places.admission._long)
+        assert peer._acceptor.places.admission.free == 0
+        (tmp_path / "release").touch()
+        for future in more:
+            future.result(PATIENCE)
+        eventually(lambda: peer._acceptor.places.admission.free == 1)
+        assert not peer._acceptor.places.admission._long
+
+
 def test_client_that_ends_while_it_waits_leaves_nothing_behind(tmp_path):
     with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as one:
         held = one.submit(tasks.hold, tmp_path, "held")

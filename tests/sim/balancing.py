@@ -19,7 +19,7 @@ from random import Random
 
 from tests.core.parts import Page
 from tests.sim.simulation import Door, Events, Times
-from woolexec.core.admission import Admission
+from woolexec.core.admission import Admission, late_after
 from woolexec.core.call import Call, Chunk, Function
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
@@ -375,6 +375,13 @@ class Peer(Door):
             self.running[client, number] = [False, weight]
             call.receiver.runs[call.first] += 1
             self.world.after(call.receiver.seconds_of(call), self.end, client, number, call)
+            if (seconds := late_after(weight)) is not None:
+                self.world.after(seconds, self.late, client, number)
+
+    def late(self, client, number):
+        if self.alive and (client, number) in self.running:
+            state = self.running[client, number]
+            state[1] = self.admission.late(client, state[1])
 
     def end(self, client, number, call):
         if not self.alive:

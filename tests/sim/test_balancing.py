@@ -12,6 +12,7 @@ import pytest
 
 from tests.core.simulated_engine import planted
 from tests.marks import slow
+from tests.sim import balancing
 from tests.sim.balancing import Host, Job, Scenario, World, ideal
 from woolexec.core.balance import Balance
 from woolexec.core.group import Group
@@ -126,6 +127,31 @@ def test_each_call_ends_although_peers_die(seed):
     receivers = noted(world)
     world.run()
     assert all(receiver.left == 0 for receiver in receivers)
+
+
+def waits_of_a_neighbour(seeds):
+    """How long short calls take beside those of another client, of which one in 25 takes half a second; a mean."""
+    means = []
+    for seed in seeds:
+        random = Random(seed)
+        theirs = [Job(random.uniform(0, 10), (0.5 if random.random() < 0.04 else 0.002,)) for _ in range(600)]
+        ours = [Job(random.uniform(0, 10), (0.002,), function="ours", client=1) for _ in range(1500)]
+        times = []
+        world = World(Scenario((*theirs, *ours), clients=2, seed=seed))
+        world.clients[1].ended = lambda call, world=world, times=times, end=world.clients[1].ended: (
+            times.append(world.now - call.receiver.job.at),
+            end(call),
+        )
+        world.run()
+        means.append(mean(times))
+    return mean(means)
+
+
+@pytest.mark.slow
+def test_client_waits_less_for_calls_of_another_that_were_expected_to_be_short(monkeypatch):
+    ours = waits_of_a_neighbour(range(6))
+    monkeypatch.setattr(balancing, "late_after", lambda _: None)  # peers do not find out which are long
+    assert ours < 0.75 * waits_of_a_neighbour(range(6))
 
 
 def noted(world):

@@ -23,6 +23,15 @@ _WANTED = 64
 """Maximum number of different requirements with which a client stands in line; with more it is told of any place."""
 
 
+_LATE = 0.02
+"""Minimum seconds that a call has run which counts as long although it was expected to be short."""
+
+
+def late_after(weight: float) -> float | None:
+    """Return for how many seconds a call of this weight may run until it is `late`; None if it takes a whole place."""
+    return max(_LATE, 2 * weight) if 0.0 < weight < HORIZON else None
+
+
 class _Turn:
     """A client in line."""
 
@@ -94,6 +103,18 @@ class Admission:
             self._loads[client] = self._loads.get(client, 0.0) + weight
         self._long += weight >= HORIZON and not pinned
         return weight
+
+    def late(self, client: Hashable, weight: float, *, pinned: bool = False) -> float:
+        """
+        Count an accepted call as long that was expected to be short, and runs: what comes would wait behind it.
+
+        :param weight: the one that it was accepted with
+        :return: the weight to pass to `done`
+        """
+        self._load += HORIZON - weight
+        self._loads[client] = self._loads.get(client, 0.0) + HORIZON - weight
+        self._long += not pinned
+        return HORIZON
 
     def _is_below_share(self, client: Hashable) -> bool:
         """Return whether a client uses less than its share of the places: short calls of others make room for it."""

@@ -1,5 +1,6 @@
 """Which calls are reported as started, and when."""
 
+from woolexec.core.window import HORIZON
 from woolexec.mesh.server.start_reports import StartReports
 from woolexec.wire.fast_frames import decode
 
@@ -33,12 +34,16 @@ class Outbox(list):
 class Answer:
     """That of a call, which is known by its number."""
 
-    def __init__(self, number):
+    def __init__(self, number, weight=0.0):
         self.number = self.outstanding_call = number
-        self.noted = 0
+        self.noted = self.late = 0
+        self.weight = weight
 
     def note_start(self):
         self.noted += 1
+
+    def note_late(self):
+        self.late += 1
 
 
 def test_calls_are_reported_once_and_together():
@@ -82,3 +87,20 @@ def test_calls_from_one_on_are_those_that_are_not_reported_in_order():
     links.running = {3}
     links.look()
     assert reports.since(2) == [2, 4]
+
+
+def test_short_call_that_runs_for_long_is_late_once_and_one_that_is_over_is_not():
+    links, outbox, now = Links(), Outbox(), 0.0
+    reports = StartReports(links, outbox, lambda: now)
+    answers = [Answer(1, HORIZON / 2), Answer(2, HORIZON / 2), Answer(3, HORIZON), Answer(4)]
+    for answer in answers:
+        reports.add(answer)
+    links.running = {1, 2, 3, 4}
+    links.look()
+    now = HORIZON / 2
+    links.look()
+    reports.forget(2)
+    now = HORIZON
+    links.look()
+    assert [answer.late for answer in answers] == [1, 0, 0, 0]
+    assert links.timers == []

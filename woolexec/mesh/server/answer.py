@@ -15,6 +15,7 @@ from woolexec.wire.values import KEPT, LEAST_KEPT
 if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.mesh.link.outbox import Outbox
+    from woolexec.mesh.server.capacity import Places
     from woolexec.mesh.server.kept_values import KeptValues
     from woolexec.mesh.server.output_feed import OutputFeed
     from woolexec.mesh.server.refusals import Refusals
@@ -37,6 +38,8 @@ class Session(Protocol):
     """Where outcomes may stay."""
     output: OutputFeed
     """Takes what the client's tasks print."""
+    places: Places
+    """The capacity that the clients share."""
 
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
@@ -46,6 +49,9 @@ class Session(Protocol):
 
     def log(self, frame: Log) -> None:
         """Send a logging record to the client."""
+
+    def __hash__(self) -> int:
+        """Each session is one of its own."""
 
 
 class Answer(Relayed):
@@ -88,6 +94,11 @@ class Answer(Relayed):
     def note_start(self) -> None:
         """Record that the call was seen running."""
         self._began = time()
+
+    def note_late(self) -> None:
+        """Count the call as long at the peer's door, although it was expected to be short."""
+        served = self.served
+        self.weight = served.places.admission.late(served, self.weight, pinned=self.pinned)
 
     def started_by(self, ended: float, outcome: str) -> float | None:
         """Return when the call was started, in seconds since 1970; None if it never was."""

@@ -1,12 +1,19 @@
-"""Reports to a client which of its calls have been started: workers' shared pages are checked from time to time."""
+"""
+Reports to a client which of its calls have been started: workers' shared pages are checked from time to time.
+
+Those that were expected to be short, and run for long, are found out at the same time.
+"""
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from woolexec.core.admission import late_after
 from woolexec.wire.frames import Started, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from woolexec.core.call import Call
@@ -19,8 +26,13 @@ if TYPE_CHECKING:
         number: int
         outstanding_call: Call
 
+        weight: float
+
         def note_start(self) -> None:
             """Record that the call was seen running."""
+
+        def note_late(self) -> None:
+            """Count it as long."""
 
 
 _LOOK = 0.01
@@ -30,11 +42,13 @@ _LOOK = 0.01
 class StartReports:
     """The calls of one link that are not reported as started."""
 
-    def __init__(self, links: Links, outbox: Outbox) -> None:
+    def __init__(self, links: Links, outbox: Outbox, clock: Callable[[], float] = monotonic) -> None:
         self._links = links
         self._outbox = outbox
+        self._clock = clock
         self._untold: dict[int, Answer] = {}
         self._looking = False
+        self._short: dict[int, tuple[float, Answer]] = {}  # those that run: when each is late
 
     def add(self, answer: Answer) -> None:
         """Report a call as soon as it has been started."""
@@ -44,8 +58,9 @@ class StartReports:
             self._links.after(_LOOK, self._look)
 
     def forget(self, number: int) -> None:
-        """Report a call no more."""
+        """Report a call no more: it is over."""
         self._untold.pop(number, None)
+        self._short.pop(number, None)
 
     def since(self, number: int) -> list[int]:
         """Return the calls that are not reported as started, from this one on, in order."""
@@ -54,14 +69,21 @@ class StartReports:
     def clear(self) -> None:
         """Report nothing more."""
         self._untold.clear()
+        self._short.clear()
 
     def _look(self) -> None:
         """Report the calls that have been started; check again later while there are others."""
         begun = [number for number, answer in self._untold.items() if self._links.is_running(answer.outstanding_call)]
+        now = self._clock()
         for number in begun:
-            self._untold.pop(number).note_start()
+            answer = self._untold.pop(number)
+            answer.note_start()
+            if (seconds := late_after(answer.weight)) is not None:
+                self._short[number] = now + seconds, answer
         if begun:
             self._outbox.put(encode(Started(call=begun)))
-        self._looking = bool(self._untold)
+        for number in [number for number, (due, _) in self._short.items() if due <= now]:
+            self._short.pop(number)[1].note_late()
+        self._looking = bool(self._untold or self._short)
         if self._looking:
             self._links.after(_LOOK, self._look)
