@@ -18,6 +18,7 @@ class SharedPage:
     """The shared page: each word is written by one side; others may act before any access of the engine's."""
 
     is_ready = was_asked = False
+    pid = 0  # it is no process
 
     def __init__(self, worker):
         self._worker = worker
