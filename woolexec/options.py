@@ -241,6 +241,7 @@ _CARRIED = {
     frame: [(name, option.write, option.read) for name, option in OPTIONS.items() if frame in option.frames]
     for frame in (SUBMIT, START)
 }
+_NAMES = {frame: frozenset(name for name, _, _ in carried) for frame, carried in _CARRIED.items()}
 
 
 class TaskOptions:
@@ -332,6 +333,8 @@ class TaskOptions:
 
     @classmethod
     def _from(cls, frame: str, message: Any) -> TaskOptions | None:
+        if _NAMES[frame].isdisjoint(vars(message)):  # as in most frames
+            return None
         values = {
             name: value if read is None else read(value)
             for name, _, read in _CARRIED[frame]

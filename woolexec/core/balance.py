@@ -102,10 +102,12 @@ class Balance:
                 prefetched = True
             if worker.waiting and not worker.above and not worker.recalling:
                 idle += self._has_children_elsewhere(worker.waiting[-1])
-        free = 0
-        if self._links:
+        free, is_far = 0, False
+        for link in self._links:  # in every round of the engine, and mostly one: a generator would cost more
+            is_far = is_far or bool(link.asked_at or link.short) or len(link.outstanding) > len(link.begun)
+        if self._links and (is_far or prefetched):
             free = sum(link.free for link in self._links)
-            if (chosen := self._far_victim(idle + free + self._workforce.could_grow)) is not None:
+            if is_far and (chosen := self._far_victim(idle + free + self._workforce.could_grow)) is not None:
                 return chosen
         if not prefetched:
             return None

@@ -247,7 +247,8 @@ class Share:
     @property
     def has_pinned(self) -> bool:
         """Calls are pinned to workers that have no seat."""
-        return any(worker.pinned for worker in self._workforce.parked)
+        parked = self._workforce.parked
+        return bool(parked) and any(worker.pinned for worker in parked)
 
     @property
     def could_grow(self) -> bool:

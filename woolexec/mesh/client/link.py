@@ -343,8 +343,10 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
 
 def _close_if_done(link: Link) -> None:
     """Close a link to a draining peer over which nothing is to come."""
+    if not link._leaving:
+        return
     busy = any(place.outstanding or place.recalling for place in (link, link.lane_place))
-    if link._leaving and not (busy or link.values.is_fetching(link)):
+    if not (busy or link.values.is_fetching(link)):
         link.close()
 
 
