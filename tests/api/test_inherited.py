@@ -176,6 +176,23 @@ def test_arguments_of_the_initializer_reach_every_worker(context):
         done.get(block=False)
 
 
+def test_each_worker_has_locks_of_its_own_for_those_of_threads_in_initargs():
+    class Locks:  # tqdm passes such an object to its workers
+        def __init__(self):
+            self.locks = [threading.RLock(), threading.Lock()]
+
+    shared = Locks(), threading.Condition(), threading.Event(), multiprocessing.get_context("fork").Event()
+    with shared[0].locks[0], PeerPoolExecutor(1, initializer=start, initargs=shared) as pool:
+        assert pool.submit(use_locks).result(SOON) == (False, False)
+
+
+def use_locks():
+    for each in lock.locks:
+        with each, value:
+            value.notify()
+    return done.is_set(), writer.is_set()
+
+
 def test_worker_that_is_killed_while_it_waits_leaves_the_lock(pool, context):
     lock, waits = context.Lock(), context.Event()
 

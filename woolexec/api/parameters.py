@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import ModuleType
 
 from woolexec.checks import integer, positive_seconds, size, wrong_type
@@ -98,15 +99,24 @@ def first_call(on_worker_start: Any, initializer: Any, initargs: Any, kept: list
     if on_worker_start is None:
         if initializer is None:
             return None
-        with inheriting(kept):
-            return dumps((initializer, initargs), ("initializer", "initargs"), least=LARGE)
+        return _dumps_first((initializer, initargs), ("initializer", "initargs"), kept)
     if not callable(on_worker_start):
         raise wrong_type("on_worker_start", "a function that takes no arguments, or None", on_worker_start)
     from woolexec.worker.initializer import run_both
 
     arguments = on_worker_start, initializer, tuple(initargs)
-    with inheriting(kept):
-        return dumps((run_both, arguments), ("", "on_worker_start or initializer"), least=LARGE)
+    return _dumps_first((run_both, arguments), ("", "on_worker_start or initializer"), kept)
+
+
+def _dumps_first(obj: object, names: tuple[str, ...], kept: list[Any] | None) -> Any:
+    kept = [] if kept is None else kept
+    with suppress(Exception), inheriting(kept):  # whatever pickling raises: what follows may succeed, or says why not
+        return dumps(obj, names, least=LARGE)
+    from woolexec.wire.lending import lending
+    from woolexec.wire.stand_ins import ANEW, recreate
+
+    with lending(kept, dict.fromkeys(ANEW, recreate)):
+        return dumps(obj, names, least=LARGE)
 
 
 def upkeep_of(

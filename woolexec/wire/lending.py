@@ -202,10 +202,11 @@ def _reduce_queue(queue: Any) -> Any:
 
 
 def reducers() -> dict[type, Callable[[Any], Any]]:
-    """Return the reducers of what is shared, by class, of the classes that are imported; empty outside `lending`."""
-    found: dict[type, Callable[[Any], Any]] = {}
-    if not isinstance(context.get_spawning_popen(), _Popen):
-        return found
+    """Return the reducers within `lending`, by class: of what is shared, if it has been imported, and those given."""
+    popen: Any = context.get_spawning_popen()
+    if not isinstance(popen, _Popen):
+        return {}
+    found = dict(popen.reducers)
     for name, classes, reduce in (
         ("synchronize", ("Lock", "RLock", "Semaphore", "BoundedSemaphore"), _reduce_semaphore),
         ("heap", ("Arena",), _reduce_memory),
@@ -221,9 +222,11 @@ class _Popen:
     Stands for the child process that `multiprocessing` believes is being started while something is pickled.
 
     :param kept: receives what must live as long as the pickle is used; None: it is used once
+    :param reducers: further reducers, by class
     """
 
-    def __init__(self, kept: list[Any] | None) -> None:
+    def __init__(self, kept: list[Any] | None, reducers: dict[type, Callable[[Any], Any]]) -> None:
+        self.reducers = reducers
         self._kept = kept
 
     def duplicate_for_child(self, fd: int) -> int:
@@ -248,15 +251,16 @@ class _Duplicate:
 
 
 @contextmanager
-def lending(kept: list[Any] | None = None) -> Iterator[None]:
+def lending(kept: list[Any] | None = None, reducers: dict[type, Callable[[Any], Any]] | None = None) -> Iterator[None]:
     """
     Have the classes of `multiprocessing` pickle what child processes inherit.
 
     :param kept: receives what must live as long as the pickle is used, in any number of workers; None: it is used once
+    :param reducers: further reducers, by class
     """
     before = context.get_spawning_popen()
     if not isinstance(before, _Popen):
-        context.set_spawning_popen(_Popen(kept))  # type: ignore[arg-type]  # it has what is used of one
+        context.set_spawning_popen(_Popen(kept, reducers or {}))  # type: ignore[arg-type]  # it has what is used of one
     try:
         yield
     finally:

@@ -62,6 +62,16 @@ def anew(value: Any, wrap: Wrap) -> Anew | None:
     return None if reduced is None else Anew(reduced)
 
 
+def recreate(value: Any) -> Any:
+    """Reduce a value of a class in `ANEW`: to a new one, or as usual if that cannot be."""
+
+    def wrap(inner: Any) -> Anew | None:
+        return anew(inner, wrap)
+
+    made = wrap(value)
+    return value.__reduce_ex__(5) if made is None else made.reduced
+
+
 def _plain(make: Callable[[], Any]) -> Callable[[Any, Wrap], Reduced]:
     return lambda _value, _wrap: (make, ())
 
