@@ -4,8 +4,9 @@ import pytest
 
 from tests.faults import actors
 from tests.faults.actors import Counter, Refusing, Talker
+from tests.mesh import handle_tasks as tasks
 from tests.mesh.conftest import CREDENTIALS, PATIENCE, eventually, joined
-from woolexec import ActorLostError, PeerPoolExecutor, current_executor
+from woolexec import ActorLostError, PeerPoolExecutor
 from woolexec.mesh.server.peer import Peer
 
 
@@ -60,7 +61,7 @@ def test_actor_here_is_called_by_tasks_at_a_peer_and_by_tasks_here(peer):
         there = pool.with_options(at=name)
 
         assert there.submit(actors.use, counter, 3).result(PATIENCE) == [1, 2, 3]
-        assert sorted(pool.map(_use_once, [counter] * 10)) == list(range(4, 14))
+        assert sorted(pool.map(tasks.use_once, [counter] * 10)) == list(range(4, 14))
 
 
 def test_each_task_keeps_the_order_of_its_calls(pool, everywhere):
@@ -76,7 +77,7 @@ def test_large_calls_of_tasks_and_actors_are_not_overtaken(apart, pool, everywhe
     sizes, talker = [1_500_000 if number % 3 == 0 else 10 for number in range(12)], pool.actor(Talker)
     for counter in everywhere:
         calls = [pool.submit(actors.see_sizes, counter, caller, sizes) for caller in range(2)]
-        calls.append(talker.submit(_see_sizes, counter, 2, sizes))
+        calls.append(talker.submit(tasks.see_sizes_of, counter, 2, sizes))
         for call in calls:
             call.result(PATIENCE)
         seen = counter.submit(Counter.what_was_seen).result(PATIENCE)
@@ -98,21 +99,21 @@ def test_calls_do_not_overtake_the_one_that_makes_their_actor(apart, pool):
 
 def test_large_arguments_and_results_of_a_task_s_call(apart, pool, everywhere):
     for counter in everywhere:
-        assert pool.submit(_exchange, counter, 1_500_000).result(PATIENCE) == 1_500_000
+        assert pool.submit(tasks.exchange, counter, 1_500_000).result(PATIENCE) == 1_500_000
 
 
 def test_failures_arrive_in_the_task(pool, everywhere):
-    assert isinstance(pool.submit(_fail, everywhere[0]).exception(PATIENCE), LookupError)
-    assert isinstance(pool.submit(_die, everywhere[0]).exception(PATIENCE), ActorLostError)
-    assert isinstance(pool.submit(_use_once, everywhere[0]).exception(PATIENCE), ActorLostError)
-    assert isinstance(pool.submit(_use_refusing, pool.actor(Refusing)).exception(PATIENCE), LookupError)
+    assert isinstance(pool.submit(tasks.fail, everywhere[0]).exception(PATIENCE), LookupError)
+    assert isinstance(pool.submit(tasks.die, everywhere[0]).exception(PATIENCE), ActorLostError)
+    assert isinstance(pool.submit(tasks.use_once, everywhere[0]).exception(PATIENCE), ActorLostError)
+    assert isinstance(pool.submit(tasks.use_refusing, pool.actor(Refusing)).exception(PATIENCE), LookupError)
 
 
 def test_handle_of_an_actor_that_has_ended_says_so(pool):
     counter, talker = pool.actor(Counter), pool.actor(Talker)
     talker.submit(Talker.meet, counter).result(PATIENCE)
     counter.shutdown()
-    error = talker.submit(_ask_the_other).exception(PATIENCE)
+    error = talker.submit(tasks.ask_the_other).exception(PATIENCE)
 
     assert isinstance(error, ActorLostError)
     assert "has ended" in str(error)
@@ -128,37 +129,19 @@ def test_peer_that_is_not_trusted_cannot_call_actors(peer):
 
 
 def test_retries_of_a_task_s_call_are_the_owner_s_matter(pool, everywhere, tmp_path):
-    assert pool.submit(_add_with_retries, everywhere[1], tmp_path / "tries").result(PATIENCE) == "third"
-
-
-class Boss:
-    """Has an actor of its own, made where it lives."""
-
-    def __init__(self):
-        self.own = current_executor().actor(Counter)
-
-    def use(self, other):
-        return self.own.submit(Counter.add, 1).result(), other.submit(Counter.add, 1).result()
-
-    def give(self):
-        return self.own
+    assert pool.submit(tasks.add_with_retries, everywhere[1], tmp_path / "tries").result(PATIENCE) == "third"
 
 
 def test_actors_and_tasks_at_peers_make_actors_which_live_at_peers(peer):
     with joined(peer, local=1) as pool:
         name = next(iter(pool._engine.scheduler.links)).name
-        assert pool.with_options(at=name).submit(_count, 5).result(PATIENCE) == [6, 7, 8]
-        with pool.with_options(at=name).actor(Boss) as boss, pool.actor(Counter) as counter:
-            assert boss.submit(Boss.use, counter).result(PATIENCE) == (1, 1)
+        assert pool.with_options(at=name).submit(tasks.count, 5).result(PATIENCE) == [6, 7, 8]
+        with pool.with_options(at=name).actor(tasks.Boss) as boss, pool.actor(Counter) as counter:
+            assert boss.submit(tasks.Boss.use, counter).result(PATIENCE) == (1, 1)
             made = [each for each in pool._engine.scheduler.actors.all if each.name == "Counter"]
             assert {each.target and each.target.candidate is None for each in made} == {True, False}  # ours, and Boss's
-            assert pool.submit(actors.use, boss.submit(Boss.give), 2).result(PATIENCE) == [2, 3]
+            assert pool.submit(actors.use, boss.submit(tasks.Boss.give), 2).result(PATIENCE) == [2, 3]
         eventually(lambda: not pool._engine.scheduler.actors.all)
-
-
-def _count(start):
-    with current_executor().actor(Counter, start) as counter:
-        return [counter.submit(Counter.add, 1).result() for _ in range(3)]
 
 
 def test_actor_of_a_task_ends_with_the_peer_of_the_task():
@@ -166,8 +149,8 @@ def test_actor_of_a_task_ends_with_the_peer_of_the_task():
         assert pool._engine.scheduler.links
         with Peer(1, credentials=CREDENTIALS) as one, joined(home, one) as pool:
             there = next(link for link in pool._engine.scheduler.links if link.candidate.address == one.address)
-            with pool.with_options(at=there.name).actor(Boss) as boss:
-                boss.submit(Boss.give).result(PATIENCE)
+            with pool.with_options(at=there.name).actor(tasks.Boss) as boss:
+                boss.submit(tasks.Boss.give).result(PATIENCE)
                 own = next(each for each in pool._engine.scheduler.actors.all if each.name == "Counter")
                 assert own.target is not there  # where there are the fewest
                 one.close()
@@ -176,50 +159,6 @@ def test_actor_of_a_task_ends_with_the_peer_of_the_task():
 
 def test_peer_that_is_not_trusted_makes_no_actors(peer):
     with PeerPoolExecutor(peers=[peer.address], credentials=CREDENTIALS, results="plain", peers_timeout=5.0) as pool:
-        assert "cannot call actors" in str(pool.submit(_count, 1).exception(PATIENCE))
+        assert "cannot call actors" in str(pool.submit(tasks.count, 1).exception(PATIENCE))
         actors = pool._engine.scheduler.actors
         assert actors is None or not actors.all
-
-
-def _use_once(counter):
-    return counter.submit(Counter.add, 1).result()
-
-
-def _exchange(counter, size):
-    return len(counter.submit(_twice, b"x" * size).result()) // 2
-
-
-def _see_sizes(talker, *args):
-    actors.see_sizes(*args)
-
-
-def _twice(counter, data):
-    return data * 2
-
-
-def _fail(counter):
-    counter.submit(Counter.fail).result()
-
-
-def _die(counter):
-    counter.submit(Counter.die).result()
-
-
-def _use_refusing(refusing):
-    refusing.submit(Refusing.method).result()
-
-
-def _ask_the_other(talker):
-    return talker.other.submit(Counter.add, 1).result()
-
-
-def _add_with_retries(counter, path):
-    return counter.with_options(retries=2, retry_on=OSError).submit(_third_time, path).result()
-
-
-def _third_time(counter, path):
-    with path.open("a") as file:
-        file.write("x")
-    if path.stat().st_size < 3:
-        raise OSError("not yet")
-    return "third"
