@@ -186,7 +186,7 @@ bench: $(VENV)/.bench
 
 # Each competitor on its own: one that does not install here must not cost the others.
 bench-peers: $(VENV)/.bench
-	@for peer in loky mpire pebble distex; do $(PIP) install "$$peer" || echo "$$peer does not install here: left out"; done
+	@for peer in loky mpire pebble distex joblib distributed ray; do $(PIP) install "$$peer" || echo "$$peer does not install here: left out"; done
 	$(BIN)/python -m tests.bench --peers-lib $(ARGS)
 
 # Large simulations of placement; writes docs/placement.md and docs/placement.svg.

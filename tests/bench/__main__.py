@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="few items, one round: shows that it runs, measures nothing"
     )
-    parser.add_argument("--peers-lib", action="store_true", help="add loky, mpire, pebble and distex where installed")
+    parser.add_argument("--peers-lib", action="store_true", help="add other libraries where installed: loky, Ray, ...")
     parser.add_argument("--json", type=Path, default=DEFAULT_JSON, metavar="PATH", help=f"default {DEFAULT_JSON}")
     parser.add_argument("--markdown", action="store_true", help="write what the JSON file says into README and docs")
     parser.add_argument("--list", action="store_true", help="name the workloads")
@@ -134,7 +134,8 @@ def measure_one(workload: Workload, present: Sequence[Contender], options: argpa
     """Measure one workload with those of its contenders that are here."""
     if options.quick:
         workload = workload.quickened()
-    racing = [each for each in present if each.name in workload.contenders or (each.optional and workload.libraries)]
+    joins = {each.name for each in present if each.optional and each.is_general} if workload.libraries else set()
+    racing = [each for each in present if each.name in workload.contenders or each.name in joins]
     if not racing:  # somebody poses as ours where only ours takes part
         return Measured(workload.size)
     measured = measure(

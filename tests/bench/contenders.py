@@ -45,6 +45,8 @@ class ExecutorPool:
     def __init__(self, executor: Any) -> None:
         self.executor = executor
         self.submit = executor.submit
+        if hasattr(executor, "put"):
+            self.put = executor.put
 
     def gather(self, handles: Sequence[Any]) -> list[Any]:
         return [future.result() for future in handles]
@@ -191,6 +193,82 @@ class WoolPool:
         self._runner.close()
 
 
+class JoblibPool:
+    """joblib, whose tasks are run when their results are asked for; large arrays go to them as memory maps."""
+
+    def __init__(self, workers: int) -> None:
+        from joblib import Parallel
+
+        self._parallel = Parallel(n_jobs=workers)
+        self._parallel.__enter__()
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return fn, args, {}
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return list(self._parallel(handles))
+
+    def map(self, fn: Callable[..., Any], items: Sequence[Any], chunksize: int | None = None) -> list[Any]:
+        return self.gather([self.submit(fn, item) for item in items])
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._parallel.__exit__(None, None, None)
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+class DaskPool:
+    """The scheduler of distributed, with a process for each worker."""
+
+    def __init__(self, workers: int) -> None:
+        from distributed import Client
+
+        self._client = Client(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._client.submit(fn, *args, pure=False)
+
+    def put(self, value: Any) -> Any:
+        return self._client.scatter(value, broadcast=True)
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return list(self._client.gather(handles))
+
+    def map(self, fn: Callable[..., Any], items: Sequence[Any], chunksize: int | None = None) -> list[Any]:
+        return self.gather(self._client.map(fn, items, pure=False))
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._client.close()
+        self._client.cluster.close()
+
+
+class RayPool:
+    """Ray on this machine."""
+
+    def __init__(self, workers: int) -> None:
+        import ray
+
+        self._ray = ray
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        self._call = ray.remote(lambda fn, *args: fn(*args))
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._call.remote(fn, *args)
+
+    def put(self, value: Any) -> Any:
+        return self._ray.put(value)
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return list(self._ray.get(list(handles)))
+
+    def map(self, fn: Callable[..., Any], items: Sequence[Any], chunksize: int | None = None) -> list[Any]:
+        return self.gather([self.submit(fn, item) for item in items])
+
+    def close(self, *, cancel: bool = False) -> None:
+        self._ray.shutdown()
+
+
 @dataclass(frozen=True, slots=True)
 class FirstResult:
     """The lines that a fresh program needs until its first result; `pool` is what the last one calls it."""
@@ -209,6 +287,7 @@ class Contender:
     :param open: makes the pool with that many workers
     :param requires: the module that must be importable; `None` for what Python brings along
     :param optional: joins only with `--peers-lib`
+    :param is_general: joins workloads that do not name it
     """
 
     name: str
@@ -216,6 +295,7 @@ class Contender:
     first_result: FirstResult | None = None
     requires: str | None = None
     optional: bool = False
+    is_general: bool = True
 
     def missing(self) -> str | None:
         """Say why it cannot take part here, or `None`."""
@@ -389,6 +469,9 @@ CONTENDERS: tuple[Contender, ...] = (
         optional=True,
     ),
     Contender("wool", WoolPool, requires="wool", optional=True),
+    Contender("joblib", JoblibPool, requires="joblib", optional=True, is_general=False),
+    Contender("dask", DaskPool, requires="distributed", optional=True, is_general=False),
+    Contender("ray", RayPool, requires="ray", optional=True, is_general=False),
 )
 
 

@@ -23,6 +23,10 @@ SLOWER = 20
 """Others send the array with each task: they get so many times fewer of them, or the benchmark would take all day."""
 
 
+HAVE_IT = ("threads", "joblib")
+"""They have it without asking: threads, and joblib, which makes a memory map of it, once."""
+
+
 def shared_rate(contender: Contender, *, workers: int, megabytes: int, tasks: int) -> Sample:
     """Read a hundredth of one array in each task; tasks per second."""
     import numpy as np
@@ -36,15 +40,13 @@ def shared_rate(contender: Contender, *, workers: int, megabytes: int, tasks: in
             raise RuntimeError("another array came")
 
     with contender.warm(workers) as pool:
-        put = getattr(getattr(pool, "executor", None), "put", None)
-        if put is None:
-            count = tasks if contender.name == "threads" else max(workers, tasks // SLOWER)
-            took, _ = timed(run, pool, count, array)
-            return {"rate": count / took}
-        value = put(array)
-        run(pool, workers, value)
-        took, _ = timed(run, pool, tasks, value)
-        return {"rate": tasks / took}
+        shares = hasattr(pool, "put") or contender.name in HAVE_IT
+        value = pool.put(array) if hasattr(pool, "put") else array
+        if shares:
+            run(pool, workers, value)
+        count = tasks if shares else max(workers, tasks // SLOWER)
+        took, _ = timed(run, pool, count, value)
+        return {"rate": count / took}
 
 
 def put_time(contender: Contender, *, workers: int, megabytes: int) -> Sample:
@@ -76,7 +78,7 @@ def chain_rate(contender: Contender, *, workers: int, tasks: int) -> Sample:
         return value
 
     with contender.warm(workers) as pool:
-        run = handed_on if hasattr(getattr(pool, "executor", None), "put") else waited_for
+        run = handed_on if hasattr(pool, "put") else waited_for
         took, last = timed(run, pool)
     if last != tasks:
         raise RuntimeError("a task had another value")
@@ -166,7 +168,7 @@ SHARED = Workload(
     ),
     size={"workers": 2, "megabytes": 100, "tasks": 200},
     quick={"megabytes": 1, "tasks": 40},
-    contenders=("woolexec", "stdlib", "threads"),
+    contenders=("woolexec", "stdlib", "threads", "joblib", "dask", "ray"),
     libraries=False,
     missing=no_numpy,
 )
@@ -192,6 +194,7 @@ CHAIN = Workload(
     ),
     size={"workers": 2, "tasks": 1000},
     quick={"tasks": 50},
+    contenders=("woolexec", "stdlib", "dask", "ray"),
 )
 
 TREE = Workload(
