@@ -319,6 +319,18 @@ def test_global_of_a_function_that_travels_by_value_may_be_a_future():
         assert pool.submit(space["use"]).result(SOON) == 11
 
 
+def test_no_task_can_wait_for_itself():
+    arguments = []
+    space = {"__name__": "__main__"}
+    exec("def number_of_names():\n    return len([name for name in ('future',) if name in globals()])\n", space)
+    with shared(1) as pool:
+        arguments.append(pool.submit(len, arguments))  # its arguments were pickled before there was a future
+        assert arguments[0].result(SOON) == 0
+        assert pool.submit(len, arguments).result(SOON) == 1
+        space["future"] = pool.submit(space["number_of_names"])
+        assert space["future"].result(SOON) == 0
+
+
 # -- tasks within tasks ------------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,22 @@ def test_values_have_the_shape_of_the_keys(keys, values):
         assert pool.get(SCALED, keys) == values
 
 
+def fibonacci(pool, number):
+    if number < 2:
+        return number
+    return pool.get({"a": (fibonacci, pool, number - 1), "b": (fibonacci, pool, number - 2), "c": (add, "a", "b")}, "c")
+
+
+def test_graphs_of_scaled_run_and_so_do_those_within_them():
+    graph = {"a": 2, "b": 2, "c": (inc, "a"), "d": (add, "a", "b"), "e": (sub, "d", "c"), "f": add}
+    with shared(2) as pool:
+        assert dict(zip(graph, pool.get(graph, keys=list(graph)), strict=True)) == {**graph, "c": 3, "d": 4, "e": 1}
+        assert pool.get({**graph, "b": pool.put(5)}, ["e"]) == (4,)
+        assert pool.get({"a": 1, "b": (inc, (inc, "a")), "c": (add, (neg, "b"), (sum, ["a", ["b"][0]]))}, "c") == 1
+        assert pool.submit(fibonacci, pool, 6).result() == 8
+        assert pool.get({"n": 5, "of": (fibonacci, pool, "n")}, "of") == 5
+
+
 def test_keys_are_texts_numbers_and_tuples_of_them():
     graph = {"a": (abs, -1), 1: (neg, "a"), 2.5: (neg, 1), ("x", 0, 1.5): (add, 2.5, 1), ("y", ("x", 0)): [1, "a"]}
     with shared(1) as pool:
