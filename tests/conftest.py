@@ -81,6 +81,7 @@ LATER = (
     "tests/fuzz/test_fuzz.py",
     "tests/mesh/client/test_scaler.py",
     "tests/mesh/test_actor_handles.py",
+    "tests/mesh/test_actor_values.py",
     "tests/mesh/test_actors.py",
     "tests/mesh/test_compression.py",
     "tests/mesh/test_graphs.py",

@@ -159,3 +159,99 @@ def test_value_of_a_life_ends_the_actor(actors):
     actor.deliver(life, b"")
 
     assert actor.state == ENDED
+
+
+class Value:
+    is_away, is_pending, failure = True, False, None
+
+
+class NeedsValue:
+    def __init__(self, value):
+        self.values = [value]
+
+    def __len__(self):
+        return 0
+
+
+class Fetches:
+    """Values that are fetched or made again, with what is called then."""
+
+    def __init__(self):
+        self.asked = []
+
+    def bring(self, value, then):
+        self.asked.append(("bring", value, then))
+
+    def after(self, value, then):
+        self.asked.append(("after", value, then))
+
+
+def needing(actor, value):
+    call = call_of(actor)
+    call.payload = NeedsValue(value)
+    actor.main.queue.offer(call)
+    actor.add(call)
+    return call
+
+
+def at(actor, *, far):
+    actor.target = type("Target", (), {"candidate": "peer" if far else None})()
+    return actor
+
+
+def test_value_that_is_away_is_fetched_once_for_an_actor_here_and_keeps_its_place(actors):
+    actor, value, away = at(Actor(actors, "it"), far=False), Value(), Fetches()
+    first, second = needing(actor, value), queued(actor)
+    for _ in range(2):
+        actor.look_at_values(away)
+        assert actor.main.queue.head() is None
+    ((how, what, then),) = away.asked
+    assert (how, what) == ("bring", value)
+    value.is_away = False
+    then()
+    actor.look_at_values(away)
+    assert actor in actors.due
+    assert actor.main.queue.head() is first
+    assert actor.main.queue.take(first)
+    assert actor.main.queue.head() is second
+
+
+def test_peer_gets_it_from_the_other_and_waits_while_it_is_made_again(actors):
+    actor, value, away = at(Actor(actors, "it"), far=True), Value(), Fetches()
+    call = needing(actor, value)
+    actor.look_at_values(away)
+    assert actor.main.queue.head() is call
+    value.is_pending = True
+    actor.look_at_values(away)
+    assert actor.main.queue.head() is None
+    value.is_pending = False
+    ((how, _, then),) = away.asked
+    then()
+    actor.look_at_values(away)
+    assert how == "after"
+    assert actor.main.queue.head() is call
+
+
+def test_call_whose_value_is_lost_fails_and_holds_up_nothing(actors):
+    actor, value, away = at(Actor(actors, "it"), far=True), Value(), Fetches()
+    lost, other = needing(actor, value), queued(actor)
+    value.failure = LookupError("gone")
+    actor.look_at_values(away)
+    assert lost.receiver.failures == [value.failure]
+    assert actor.main.queue.head() is other
+    assert not away.asked
+
+
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_arguments_of_the_constructor_are_let_go_unless_it_may_run_again(actors, restarts):
+    actor = Actor(actors, "it", restarts=restarts)
+    life = Call(Function(b"", actor.name, LIFE), b"arguments", actor)
+    life.line, life.is_plain = Line(actor=actors), False
+    actors.queue.offer(life)
+    actors.add(life)
+    actors.feed()
+    place = life.place
+    assert place.size == len(b"arguments")
+    actor.deliver_start(life)
+    assert life.payload == (b"arguments" if restarts else b"")
+    assert place.size == len(life.payload)

@@ -33,7 +33,7 @@ class Peers:
 
 @pytest.fixture
 def away(queue, held):
-    return Away([queue], held)
+    return Away([queue], held, lambda requirement: False)
 
 
 def call(queue, *values, options=None, is_queued=True):
@@ -136,3 +136,20 @@ def test_call_that_is_held_can_be_cancelled(queue, held, away):
     value.is_pending = False
     away.made(value)
     assert queue.head() is None
+
+
+def test_value_is_fetched_for_a_call_that_only_workers_here_can_run(queue, held):
+    value, fetched = Value(), []
+    away = Away([queue], held, lambda requirement: requirement is not None)
+    away.bring = lambda value, then: fetched.append((value, then))
+    other = call(queue, value)
+    made = call(queue, value, options=TaskOptions(require={"gpu": 1}))
+    away.look()
+    assert [each for each, _ in fetched] == [value]
+    assert queue.head(Peers()) is other
+    assert made in held
+    value.is_away = False
+    fetched[0][1]()
+    assert made not in held
+    assert made.line.requirement is not None
+    assert not made.line.away

@@ -93,3 +93,23 @@ def pass_on_many(number):
     pool = current_executor()
     value = pool.put(np.ones(LONG))
     return sum(future.result() for future in [pool.submit(total, value) for _ in range(number)])
+
+
+class Totals:
+    """An actor that sums arrays."""
+
+    def __init__(self, array=None):
+        self.seen = [] if array is None else [total(array)]
+
+    def add(self, array):
+        self.seen.append(float(array) if isinstance(array, int) else total(array))
+        return self.seen[-1]
+
+    async def add_later(self, array):
+        return self.add(array)
+
+    def add_each(self, array):
+        yield self.add(array)
+
+    def all(self):
+        return self.seen

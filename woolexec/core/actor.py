@@ -19,15 +19,17 @@ from collections import deque
 
 from woolexec.core.call import Relayed, fail, give_back
 from woolexec.core.group import Group
+from woolexec.core.held import is_about_away, loss_among, pending_among
 from woolexec.core.ready_queue import ReadyQueue
 from woolexec.core.retry import LOST
-from woolexec.errors import ProtocolError
+from woolexec.errors import ProtocolError, ValueLostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
     from typing import Any, Protocol
 
+    from woolexec.core.away import Away
     from woolexec.core.call import Call, Chunk
     from woolexec.core.place import Place
     from woolexec.core.ready_queue import Offers
@@ -72,10 +74,14 @@ class ActorQueue(ReadyQueue):
 
     A call that lacks the values of its inputs is one of this program, and keeps its place among those: the nested ones
     pass it, because the values may depend on them.
+
+    :ivar about_away: calls that refer to values which are with peers (see `woolexec.core.away`), each with whether
+        it waits for these
     """
 
     def __init__(self, beside: ReadyQueue | None = None) -> None:
         super().__init__(beside)
+        self.about_away: dict[Call, bool] = {}
         self._nested: deque[Call | Chunk] = deque()  # those of the line that were submitted by tasks
 
     def add(self, call: Call | Chunk) -> None:
@@ -83,6 +89,7 @@ class ActorQueue(ReadyQueue):
         if len(self._line) > self._limit:
             self._drop_cancelled(self._line)
         self._line.append(call)
+        self.note_values(call)  # type: ignore[arg-type]  # there are no chunks
         if call.parent:  # type: ignore[union-attr]  # there are no chunks
             if len(self._nested) > self._limit:
                 self._drop_cancelled(self._nested)
@@ -94,10 +101,19 @@ class ActorQueue(ReadyQueue):
         """Put a call that was taken back at the front."""
         self._unclaimed.add(call)
         self._line.appendleft(call)
+        self.note_values(call)
         if call.parent:
             self._nested.appendleft(call)
         if call.ancestor in self.children:
             self.children[call.ancestor][call] = None
+
+    def note_values(self, call: Call) -> None:
+        """Note a call that refers to values which are with peers."""
+        if call.payload.__class__ is not bytes and is_about_away(call.payload):
+            self.about_away[call] = False
+
+    def _lacks(self, call: Any) -> bool:
+        return lacks_values(call) or self.about_away.get(call, False)
 
     @property
     def is_empty(self) -> bool:
@@ -107,7 +123,7 @@ class ActorQueue(ReadyQueue):
     def head(self, offer: Offers | None = None, stuck: Any = ()) -> Call | Chunk | None:
         """Return the next call that has its values, without taking it; None if there is none."""
         entry = self._front(self._line)
-        return self._front(self._nested) if entry is not None and lacks_values(entry) else entry
+        return self._front(self._nested) if entry is not None and self._lacks(entry) else entry
 
     def take(self, call: Call) -> bool:
         """Take the head; return False if it has just been cancelled."""
@@ -121,7 +137,7 @@ class ActorQueue(ReadyQueue):
         """Take the oldest call that has this one as its ancestor."""
         children = self.children.get(parent, {})
         for call in list(children):
-            if not lacks_values(call):
+            if not self._lacks(call):
                 del children[call]
                 if self.claim(call):
                     return call
@@ -131,6 +147,7 @@ class ActorQueue(ReadyQueue):
         """Remove and return all calls."""
         taken = super().clear(requirements)
         self._front(self._nested)
+        self.about_away.clear()
         return taken
 
     def ancestors_among(self, outstanding: Container[int]) -> list[int]:
@@ -196,6 +213,12 @@ class Actor(Relayed):
         return None if self.life is None else self.life.place
 
     @property
+    def is_far(self) -> bool:
+        """It lives with a peer, or may, because it has no place yet; from any thread."""
+        target = self.target
+        return target is None or target.candidate is not None
+
+    @property
     def is_waiting(self) -> bool:
         """Calls wait."""
         return not (self.main.queue.is_empty and self.lanes.queue.is_empty)  # type: ignore[attr-defined]  # `ActorQueue`
@@ -243,6 +266,37 @@ class Actor(Relayed):
         else:
             fail(call, error)
 
+    def look_at_values(self, away: Away) -> None:
+        """See to the values of waiting calls that are with peers: only a peer gets them from there."""
+        for queue in (self.main.queue, self.lanes.queue):
+            about_away: dict[Call, bool] = queue.about_away  # type: ignore[attr-defined]  # an `ActorQueue`
+            for call in list(about_away):
+                if not (queue.is_claimable(call) and is_about_away(call.payload)):
+                    del about_away[call]
+                elif (loss := loss_among(call.payload)) is not None:
+                    if queue.claim(call):
+                        fail(call, loss)
+                elif not about_away[call]:
+                    self._wait_for_values(about_away, call, away)
+
+    def _wait_for_values(self, about_away: dict[Call, bool], call: Call, away: Away) -> None:
+        """Have a call wait for what must be here first, or is being made again; nothing else keeps it from a peer."""
+
+        def look_again() -> None:
+            if call in about_away:
+                about_away[call] = False
+            self.note_end(call)
+
+        pending = pending_among(call.payload)
+        if pending is not None:
+            about_away[call] = True
+            away.after(pending, look_again)
+        elif not self.is_far:
+            about_away[call] = True
+            for value in call.payload.values:
+                if value.is_away:
+                    away.bring(value, look_again)
+
     def refuse_waiting(self) -> None:
         """Fail or give back all calls that wait."""
         for call in self.drop_waiting():
@@ -261,6 +315,8 @@ class Actor(Relayed):
             return  # of an earlier incarnation
         self.move("start")
         call.options = None  # the timeout was the constructor's
+        if not self.restarts and call.place is not None:
+            call.place.free_arguments(call)  # which may be large, and the object may live long
         self._actors.started(self)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:
@@ -271,7 +327,8 @@ class Actor(Relayed):
             return
         if isinstance(payload, BaseException):
             types = _types_of(payload)
-        if LOST in types and self.restarts > 0 and not self.is_closed and not self._actors.is_closing:
+        may_begin = self.restarts > 0 and not isinstance(payload, ValueLostError)
+        if LOST in types and may_begin and not self.is_closed and not self._actors.is_closing:
             self.restarts -= 1
             if self.state != UNPLACED:
                 self.move("lose")

@@ -13,6 +13,7 @@ import weakref
 from woolexec.core import actor_feeding, feeding
 from woolexec.core.actor import ALIVE, ENDED, STARTING, UNPLACED, Actor, new_group
 from woolexec.core.call import LIFE, Call, fail
+from woolexec.core.held import line_up
 from woolexec.core.ready_queue import ReadyQueue
 
 TYPE_CHECKING = False
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from woolexec.core.actions import Actions
+    from woolexec.core.away import Away
     from woolexec.core.balance import Balance
     from woolexec.core.group import Group
     from woolexec.core.offer import Offer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         balancing: Balance
         workforce: Workforce
         unmet: Unmet
+        away: Away
         offer: Offer
         links: list[Any]
         all_workers: dict[int, Any]
@@ -82,6 +85,7 @@ class Actors:
         self.error_of = error_of
         self._scheduler, self._actions, self._end_life = scheduler, actions, end_life
         scheduler.unmet.queues.append(self.queue)
+        scheduler.away.queues.append(self.queue)
         self._count: dict[Any, int] = {}  # of those at each link, and here (None)
         self._shut: set[Any] = set()  # links that have refused one
         self._forking: set[Any] = set()  # workers that have no process yet
@@ -99,6 +103,11 @@ class Actors:
             return
         self.all[actor] = None
         actor.life = life
+        self._queue(life)
+
+    def _queue(self, life: Call) -> None:
+        if not self._scheduler.away.may_queue(life):
+            return
         self.queue.add(life)
         if life.line is not None and life.line.requirement is not None:
             self._scheduler.unmet.check()
@@ -121,8 +130,9 @@ class Actors:
         options = actor.life.options
         actor.life = actor.life.anew(actor)
         actor.life.options = options
+        line_up(actor.life)
         self.queue.offer(actor.life)
-        self.queue.add(actor.life)
+        self._queue(actor.life)
 
     def started(self, actor: Actor) -> None:
         """Note that an actor is alive: its calls are sent now."""
@@ -158,6 +168,9 @@ class Actors:
             actor: Actor = life.receiver
             if actor.is_closed and not actor_feeding.is_busy(actor):
                 actor.end()
+                continue
+            if life.line is not None and life.line.away and self._scheduler.away.is_to_settle(life):
+                self._scheduler.away.look()  # a peer has given it back
                 continue
             place = self._choose(life)
             fault, self.fault = self.fault, None
@@ -262,6 +275,7 @@ class Actors:
                 actor.is_ending = True
                 self._end_life(actor.life)
         elif actor.state == ALIVE and place is not None:
+            actor.look_at_values(self._scheduler.away)
             if place.candidate is None:
                 self._feed_here(actor, place.target)
             elif place.recalling:

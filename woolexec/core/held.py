@@ -18,6 +18,16 @@ def is_about_away(payload: Any) -> bool:
     return any(value.is_away for value in getattr(payload, "values", ()))
 
 
+def loss_among(payload: Any) -> Any:
+    """Return why a value is lost that a call with this payload needs; None if none is."""
+    return next((value.failure for value in getattr(payload, "values", ()) if value.is_away and value.failure), None)
+
+
+def pending_among(payload: Any) -> Any:
+    """Return a value that such a call needs, and that is being made again; None if there is none."""
+    return next((value for value in getattr(payload, "values", ()) if value.is_pending), None)
+
+
 def line_up(entry: Call | Chunk) -> None:
     """Set the line of a call or chunk that has its payload, before it is queued."""
     away, before = is_about_away(entry.payload), entry.line

@@ -149,6 +149,12 @@ class Place:
         """Return whether a call has been started, whatever is recalled: the place has said so."""
         return number == self.page.runs
 
+    def free_arguments(self, call: Call) -> None:
+        """Let go of the arguments of a call that runs here, and that is not started again."""
+        if call.number in self.outstanding:
+            self.size -= len(call.payload)
+        call.payload = b""
+
     def gone(self, number: int, size: int) -> Call | None:
         """Remove a call from those outstanding here."""
         call = self.outstanding.pop(number, None)

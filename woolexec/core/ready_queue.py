@@ -224,12 +224,12 @@ class ReadyQueue:
         return taken
 
     def take_away(self, is_hit: Callable[[Any], bool]) -> list[Call | Chunk]:
-        """Remove and return the calls and chunks in lines for peers whose payload is a hit, in their order."""
+        """Remove and return the calls and chunks in lines for peers that are hits, in their order."""
         taken: list[Call | Chunk] = []
         for key, line in self._lines.items():
             if key is None or not key.away:
                 continue
-            hits = {entry: None for entry in line if is_hit(entry.payload)}
+            hits = {entry: None for entry in line if is_hit(entry)}
             if hits:
                 rest = [entry for entry in line if entry not in hits]
                 line.clear()

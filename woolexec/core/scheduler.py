@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from woolexec.core.place import Place
     from woolexec.core.policies import Placement
     from woolexec.core.seats import Share
+    from woolexec.resources import Requirement
 
 
 class Scheduler:
@@ -84,7 +85,7 @@ class Scheduler:
         self.links: list[Any] = []
         self.balancing = Balance(self.main, self.workforce, self.links, actions, clock)
         queues = (self.main.queue, self.lanes.queue)
-        self.away = Away(queues, self.held)
+        self.away = Away(queues, self.held, partial(_is_met_here_only, self))
         self.unmet = Unmet(queues, offer, self.workforce, self.links, actions.after)
         self._policy = policy
         self._clock = clock
@@ -357,6 +358,13 @@ def has_unplaced(scheduler: Scheduler) -> bool:
     """Return whether calls wait, or actors that are to be made."""
     actors = scheduler.actors
     return scheduler.has_waiting or (actors is not None and actors.queue.head() is not None)
+
+
+def _is_met_here_only(scheduler: Scheduler, requirement: Requirement | None) -> bool:
+    """Return whether workers here can run what requires this, and no peer can."""
+    if requirement is None or not scheduler.workforce.full or not scheduler.offer.meets(requirement):
+        return False
+    return not any(link.offer.meets(requirement) for link in scheduler.links)
 
 
 def fail_outstanding(target: Any, error: BaseException) -> None:

@@ -105,8 +105,8 @@ class ActorInputs:
         self.line = Line(actor=actor)
 
     def takes(self, value: Value) -> bool:
-        """Return False for what may be away: it is fetched first, wherever the actor is."""
-        return not value.is_kept
+        """Return False for what may be away, if the actor is here: then it is fetched first."""
+        return not value.is_kept or (self._actor.is_far and self._inputs.takes(value))
 
     def _is_in_line(self, entry: Any) -> bool:
         return entry.receiver is not self._actor and not entry.function.lane
@@ -153,7 +153,8 @@ def error_of(actor: Actor, call: Call) -> Any:
     """Return the failure of a call of an actor that has ended: that of its constructor, or an `ActorLostError`."""
     failure, text = actor.failure, f"{call.name} was not run, because the actor {actor.name} has ended"
     if failure is not None:
-        is_loss = isinstance(failure, BaseException) and LOST in types_of(failure)
+        is_value = isinstance(failure, errors.ValueLostError)  # that of an argument: there was no object
+        is_loss = isinstance(failure, BaseException) and not is_value and LOST in types_of(failure)
         if not is_loss:
             return NotStarted(failure, f"the constructor of the actor {actor.name}", call.name)
         text += f": {failure}"

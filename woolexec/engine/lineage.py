@@ -85,11 +85,16 @@ class Lineage:
             for place in (target, target.lane_place):
                 for call in list(place.outstanding.values()):
                     if value in getattr(call.payload, "values", ()) and call not in getattr(place, "wanted", ()):
-                        # Not by force: a peer may have got the value, and have started the call.
-                        taken = partial(self._taken_back, call, call.receiver, value)
-                        self._cancellation.cancel(call, taken, force=False)
+                        self._take_back(call, value)
         if origin is not None:
             self._add(origin.anew(Remaking(value, self._made)))
+
+    def _take_back(self, call: Call, value: KeptValue) -> None:
+        """Have a call given back that waits for a value; not by force: a peer may have got that and started it."""
+        if call.line is not None and call.line.actor is not None:  # it keeps its place among those of its actor
+            self._scheduler.recall(call.place, since=call.number)
+            return
+        self._cancellation.cancel(call, partial(self._taken_back, call, call.receiver, value), force=False)
 
     def _add(self, call: Call) -> None:
         line_up(call)

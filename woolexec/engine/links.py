@@ -11,6 +11,7 @@ from woolexec.core.scheduler import has_unplaced
 from woolexec.engine.lineage import Lineage
 from woolexec.engine.outcomes import OF_LINK
 from woolexec.engine.peer_upkeep import PeerUpkeep
+from woolexec.futures.delivery import Deferred
 from woolexec.wire.trace_frames import Clock, Ran
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from woolexec.core.call import Call
     from woolexec.core.offer import Offer
     from woolexec.core.place import Place
+    from woolexec.engine.event_loop import Loop
     from woolexec.engine.outcomes import Outcomes
     from woolexec.engine.recorder import Recorder, Run
     from woolexec.engine.rounds import Rounds
     from woolexec.engine.transport import Remote
     from woolexec.errors import WorkerLostError
+    from woolexec.futures.kept_value import KeptValue
     from woolexec.statistics import Statistics
     from woolexec.wire.frames import Settings
 
@@ -44,6 +47,13 @@ class Linked(Protocol):
     @property
     def links(self) -> Links:
         """The door to it."""
+
+
+def _bring(loop: Loop, value: KeptValue, then: Callable[[], object]) -> None:
+    """Have a kept outcome fetched, and call a function in the engine's thread when it is here, or lost."""
+    go_on = partial(loop.tell, then)
+    if not value.fetch().add(Deferred(go_on)):
+        go_on()
 
 
 def _actors_of(rounds: Rounds) -> Actors:
@@ -90,6 +100,7 @@ class Links:
         self.lineage = Lineage(scheduler, rounds.cancellation, dispatcher.values)
         dispatcher.values.on_loss, rounds.outcomes.on_kept = self.lineage.lost, self.lineage.kept
         dispatcher.values.on_losses = scheduler.away.look
+        scheduler.away.bring = partial(_bring, rounds.loop)
 
     # -- for links to peers -------------------------------------------------------------------------------------
 

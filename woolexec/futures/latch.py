@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     class Sleeper(Protocol):
         """A waiter: a held lock, or the waiter of a task in an event loop."""
 
-        def release(self) -> None:
+        def release(self) -> object:
             """Wake up."""
 
 

@@ -44,6 +44,9 @@ class Session(Protocol):
     def forget(self, number: int, outcome: str) -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
 
+    def let_go_arguments(self, answer: Answer) -> None:
+        """Note that the arguments of a call that goes on take no memory any more."""
+
     def end_stream(self, call: Call) -> None:
         """Cancel a stream whose client has its outcome already."""
 

@@ -98,6 +98,7 @@ class Guest(Actor):
         """Tell the client that the object was made."""
         super().deliver_start(call)
         if self.state == ALIVE:
+            self.answer.served.let_go_arguments(self.answer)
             self.answer.deliver_start(call)
 
     def deliver_failure(self, call: Call, payload: Any) -> None:

@@ -317,6 +317,11 @@ class Served:
         self.forget(answer.number)
         return True
 
+    def let_go_arguments(self, answer: Answer) -> None:
+        """Note that the arguments of a call that goes on take no memory any more."""
+        self.byte_quota.remove(answer.size)
+        answer.size = 0
+
     def forget(self, number: int, outcome: str = "cancelled") -> bool:
         """Remove a call that is over; return False if it is not outstanding."""
         self.untold.forget(number)
