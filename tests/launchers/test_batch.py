@@ -144,6 +144,21 @@ def test_client_looks_often_while_a_peer_may_come_soon(monkeypatch, tmp_path):
     assert pace() == slow
 
 
+def test_batch_system_is_asked_less_often_when_nothing_changes(monkeypatch, tmp_path):
+    now = 100.0
+    monkeypatch.setattr(batch, "monotonic", lambda: now)
+    run = batch._Run(tmp_path, Directory(tmp_path), Credentials.with_new_token())
+    run.note("1", "RUNNING")
+    first = run.pause
+    now += 60
+    run.note("1", "RUNNING")
+    later = run.pause
+    now += 10_000
+    assert first < later < run.pause < 10
+    run.note("1", "COMPLETING")
+    assert run.pause == first
+
+
 def test_launcher_is_of_one_executor_at_a_time(tmp_path):
     launcher = Shell(folder=tmp_path, max=1, workers=1)
     with PeerPoolExecutor(peers=launcher) as pool, PeerPoolExecutor(peers=launcher, peers_timeout=0.5) as other:

@@ -1,5 +1,6 @@
 """Jobs of a real Slurm: `.ci/run` installs it where it can."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -14,7 +15,9 @@ import pytest
 
 from tests.launchers.slurm_cluster import Cluster, missing
 from woolexec import PeerPoolExecutor, WorkerLostError
+from woolexec.errors import DiscoveryError
 from woolexec.launchers import Slurm
+from woolexec.launchers import slurm as slurm_module
 
 PATIENCE = 60.0
 PAGE = Path(__file__).parents[2] / "docs/launchers.md"
@@ -99,6 +102,39 @@ def test_slurm_that_is_not_there_is_said(monkeypatch, tmp_path):
         assert "cannot run sbatch" in str(pool.submit(abs, -1).exception(PATIENCE))
 
 
+class Commands:
+    """The commands of a Slurm with several clusters, as far as is said here."""
+
+    def __init__(self, monkeypatch, said):
+        self.said, self.all = said, []
+        monkeypatch.setattr(slurm_module, "command", self)
+
+    async def __call__(self, *words, stdin="", without=()):
+        self.all.append(words)
+        return self.said.get(words[0], "")
+
+
+def test_job_of_another_cluster_is_found_there(monkeypatch, tmp_path):
+    squeue = "CLUSTER: far\n7_0|RUNNING|None|N/A|\n"
+    commands = Commands(monkeypatch, {"sbatch": "Welcome to 2 clusters\n\n7;far\n", "squeue": squeue})
+    launcher = Slurm(sbatch=["--clusters=far,near"])
+    assert asyncio.run(launcher.submit(1, "true", "run", tmp_path)) == ["7_0"]
+    assert asyncio.run(launcher.states(["7_0"], "run"))["7_0"].text == "RUNNING"
+    asyncio.run(launcher.drain("7_0"))
+    asyncio.run(launcher.cancel(["7_0", "8_0"]))
+    (_, asked, _, _, cancelled, here) = commands.all
+    assert "--clusters=far" in asked
+    assert all("--clusters=far" in words for words in commands.all[2:5])
+    assert cancelled == ("scancel", "--clusters=far", "7")
+    assert here == ("scancel", "8")
+
+
+def test_answer_of_sbatch_without_a_number_is_an_error(monkeypatch, tmp_path):
+    Commands(monkeypatch, {"sbatch": "Welcome to 2 clusters\n"})
+    with pytest.raises(DiscoveryError, match="Welcome to 2 clusters"):
+        asyncio.run(Slurm().submit(1, "true", "run", tmp_path))
+
+
 # -- with it --------------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +175,34 @@ def test_gpus_are_a_resource_and_the_job_has_its_devices(slurm):
     with PeerPoolExecutor(peers=slurm(gres="gpu:1")) as pool:
         view = pool.with_options(require={"gpu": 1})
         assert view.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result(PATIENCE) == "0"
+
+
+@real
+@pytest.mark.slow
+def test_peer_has_a_worker_for_each_cpu_of_its_job(slurm):
+    with PeerPoolExecutor(peers=slurm(workers=None, max=1, sbatch=["--cpus-per-task=3"])) as pool:
+        assert pool.wait_for_peers(1, timeout=PATIENCE) == 1
+        assert len(set(pool.run_on_all(os.getpid))) == 3
+
+
+@real
+@pytest.mark.slow
+def test_settings_of_the_user_do_not_hide_jobs(slurm, cluster, monkeypatch):
+    for name, value in (("SQUEUE_PARTITION", "urgent"), ("SQUEUE_FORMAT", "%t"), ("SCANCEL_PARTITION", "urgent")):
+        monkeypatch.setenv(name, value)
+    with PeerPoolExecutor(peers=slurm(max=1)) as pool:
+        assert pool.submit(time.sleep, 2.5).result(PATIENCE) is None
+        for name in ("SQUEUE_PARTITION", "SQUEUE_FORMAT"):
+            monkeypatch.delenv(name)
+        assert len(cluster.jobs()) == 1
+
+
+@real
+@pytest.mark.slow
+def test_functions_of_the_shell_that_users_have_are_there_in_the_prelude(slurm, monkeypatch):
+    monkeypatch.setenv("BASH_FUNC_module%%", '() {  LOADED="$*"; export LOADED; }')
+    with PeerPoolExecutor(peers=slurm(prelude="module load cuda")) as pool:
+        assert pool.submit(os.getenv, "LOADED").result(PATIENCE) == "load cuda"
 
 
 @real
@@ -302,10 +366,10 @@ def test_controller_that_is_away_for_a_while_costs_nothing(slurm, cluster):
 PROGRAM = """
 import sys
 from woolexec import PeerPoolExecutor
-pool = PeerPoolExecutor(peers=f"slurm://?max=1&workers=1&lease=3&folder={sys.argv[1]}&sbatch={sys.argv[2]}")
+pool = PeerPoolExecutor(peers=f"slurm://?max=16&workers=1&lease=3&folder={sys.argv[1]}&sbatch={sys.argv[2]}")
 pool.submit(abs, -1)
 if not sys.argv[2]:
-    pool.submit(abs, -1).result()
+    pool.wait_for_peers(16)
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -38,8 +38,8 @@ from woolexec.mesh.security.credentials import Credentials, state_folder
 JOB = "woolexec-job"
 """The tag that says which job a peer is."""
 
-_LOOK = 1.0
-"""Seconds between two questions to the batch system about its jobs."""
+_LOOK, _RARELY = 1.0, 5.0
+"""Seconds between two questions to the batch system about its jobs, and at most, when nothing has changed for long."""
 
 _SOON, _PAUSE = 10.0, 0.05
 """Seconds after news of a job in which its peer is expected; those between two looks for it meanwhile."""
@@ -84,11 +84,18 @@ class _Run:
     there: set[str] = field(default_factory=set)  # jobs whose peers were found
     leaving: set[str] = field(default_factory=set)  # those that drain because their time is over
     news: dict[str, tuple[str, float]] = field(default_factory=dict)  # what was said of jobs last, and since when it is
+    changed: float = 0.0  # when there was news last
 
     def note(self, key: str, text: str) -> None:
-        """Note what is said of a job whose peer was not found yet; if that is new, the peer may come soon."""
+        """Note what is said of a job; if that is new, its peer may come soon."""
         if key not in self.news or self.news[key][0] != text:
-            self.news[key] = text, monotonic()
+            self.changed = monotonic()
+            self.news[key] = text, self.changed
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next question about the jobs: each one costs the batch system something."""
+        return min(_RARELY, max(_LOOK, (monotonic() - self.changed) / 20))
 
     def set_pace(self) -> None:
         """Look often for peers that may come soon: a folder costs its server something."""
@@ -146,7 +153,8 @@ class Batch(Launcher):
         """
         Submit this number of jobs that run a script, and return their keys.
 
-        :param script: a shell script; ``$PEER_JOB`` must be the key of the job
+        :param script: a shell script; ``$PEER_JOB`` must be the key of the job, and ``$PEER_WORKERS`` may be the number
+            of CPUs that it has, if `workers` is None
         :param name: that of this run, for the name of the jobs
         :param logs: the folder in which `log_of` expects their output
         :raises DiscoveryError: if they are not accepted
@@ -236,7 +244,7 @@ class Batch(Launcher):
     async def _ends(self, run: _Run) -> AsyncIterator[Event]:
         """Yield the jobs that have ended."""
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(run.pause)
             run.set_pace()
             asked = list(run.jobs)
             if not asked:
@@ -252,12 +260,14 @@ class Batch(Launcher):
                     state = await self._take_back(key, state)
                 if state is None or state.is_over:
                     handle = run.jobs.pop(key)
-                    run.news.pop(key, None)
+                    run.note(key, "over")
+                    del run.news[key]
                     yield Left(key, self._why(run, handle, state) if state is not None else "")
-                elif key not in run.there:
-                    run.note(key, state.text)
+                    continue
+                run.note(key, state.text)
+                if key not in run.there:
                     self.trouble = f"{run.jobs[key].name}: {state.text}"
-                if state is not None and state.is_leaving and key not in run.leaving and key in run.jobs:
+                if state.is_leaving and key not in run.leaving:
                     with contextlib.suppress(DiscoveryError):
                         await self.drain(key)
                         run.leaving.add(key)
@@ -324,7 +334,8 @@ class Batch(Launcher):
             *self.serve_options(),
         ]
         serve = shlex.join([self.python, "-m", "woolexec", "serve", *options])
-        return f'{self.prelude}\nexec {serve} --tag="{JOB}=$PEER_JOB"\n'
+        workers = "" if self.workers else ' ${PEER_WORKERS:+"--workers=$PEER_WORKERS"}'
+        return f'{self.prelude}\nexec {serve} --tag="{JOB}=$PEER_JOB"{workers}\n'
 
 
 async def _pass_on(events: AsyncIterator[Event], queue: asyncio.Queue[Event | BaseException]) -> None:
@@ -337,20 +348,24 @@ async def _pass_on(events: AsyncIterator[Event], queue: asyncio.Queue[Event | Ba
         queue.put_nowait(exc)
 
 
-async def command(*words: str, stdin: str = "") -> str:
+async def command(*words: str, stdin: str = "", without: tuple[str, ...] = ()) -> str:
     """
     Run a command of a batch system, and return what it printed.
 
     No thread waits for it: there are none any more when the interpreter ends.
 
+    :param without: it has no environment variables whose names begin like this
     :raises DiscoveryError: if it is not there, fails, or takes too long
     """
     with TemporaryFile() as given, TemporaryFile() as said, TemporaryFile() as complained:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(without)} if without else None
         given.write(stdin.encode())
         given.seek(0)
         try:
             # asyncio's subprocesses need a child watcher of the user's policy.
-            process = Popen(words, stdin=given, stdout=said, stderr=complained, start_new_session=True)  # noqa: ASYNC220
+            process = Popen(  # noqa: ASYNC220
+                words, stdin=given, stdout=said, stderr=complained, start_new_session=True, env=env
+            )
         except OSError as exc:
             error = DiscoveryError(f"cannot run {words[0]}: {exc.strerror}")
             error.is_final = isinstance(exc, FileNotFoundError)

@@ -4,7 +4,7 @@ Peers that are jobs of Slurm: ``slurm://?max=16&partition=short``.
 ::
 
     start(n) --> sbatch --array=0-(n-1): n jobs, each a peer          one request, however many
-    watch()  <-- squeue                                               one question a second, for all
+    watch()  <-- squeue                                               one question for all, at most each second
     stop(h)  --> scancel --signal=TERM: the peer drains, and its job ends
 
 A job that is about to reach its time limit gets SIGTERM too, so its peer drains first.  One that is preempted gets it
@@ -46,8 +46,24 @@ _FORMAT = "JobArrayID:|,State:|,Reason:|,PreemptTime:|"
 
 _GPU = re.compile(r"(?:gres/)?gpu(?::[a-zA-Z][\w.-]*)?(?::(\d+))?")
 
+_NUMBER = re.compile(r"(\d+)(?:;(\S+))?")
+"""The line of ``sbatch --parsable`` with the number of a job, and the cluster if there are several."""
+
+_QUIET = ("SQUEUE_", "SCANCEL_")
+"""How the names of variables begin with which users change what these commands print and find."""
+
 _BEFORE_THE_LIMIT = 60
 """Seconds before its time limit at which a peer begins to drain."""
+
+
+_HEAD = """#!/usr/bin/env bash
+PEER_JOB="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+PEER_WORKERS="$SLURM_CPUS_ON_NODE"
+"""
+"""
+How the script of a job begins: in bash, because ``module`` is a function that only it inherits.  Not every cluster
+keeps jobs from using more CPUs than they have.
+"""
 
 
 class Slurm(Batch):
@@ -75,6 +91,7 @@ class Slurm(Batch):
         super().__init__(**options)
         self.partition, self.time, self.gres = partition, time, gres
         self.sbatch = tuple(sbatch)
+        self._clusters: dict[str, str] = {}  # by the numbers of jobs: those that are not on the default one
 
     @classmethod
     def from_url(cls, url: str) -> Slurm:
@@ -120,18 +137,24 @@ class Slurm(Batch):
             f"--signal=B:TERM@{_BEFORE_THE_LIMIT}",
             *options,
             *self.sbatch,
-            stdin=f'#!/bin/sh\nPEER_JOB="${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"\n{script}',
+            stdin=f"{_HEAD}{script}",
         )
-        number = said.strip().partition(";")[0]
-        if not number.isdecimal():
+        # Some sites have it print a greeting too.
+        found = [match for line in said.splitlines() if (match := _NUMBER.fullmatch(line.strip()))]
+        if not found:
             raise DiscoveryError(f"sbatch: expected the number of a job, and got {said!r}")
+        number, cluster = found[-1].groups()
+        if cluster:
+            self._clusters[number] = cluster
         return [f"{number}_{index}" for index in range(count)]
 
     async def states(self, keys: Sequence[str], name: str) -> Mapping[str, State]:
         """Return what squeue says."""
         words = ["--noheader", "--array", "--states=all", f"--name={name}", f"--Format={_FORMAT}"]
+        clusters = {self._clusters.get(_number_of(key), "") for key in keys}
+        words += [f"--clusters={','.join(sorted(clusters))}"] if clusters != {""} else []
         found = {}
-        for line in (await command("squeue", "--me", *words)).splitlines():
+        for line in (await command("squeue", "--me", *words, without=_QUIET)).splitlines():
             key, state, reason, preempted = (*line.split("|", 3), "", "", "")[:4]
             why = f" ({reason})" if reason not in ("", "None") else ""
             is_over = state in _OVER
@@ -146,9 +169,24 @@ class Slurm(Batch):
 
     async def drain(self, key: str) -> None:
         """Send SIGTERM to a job that runs; take back one that waits."""
-        await command("scancel", "--state=PENDING", key)
-        await command("scancel", "--signal=TERM", "--batch", key)
+        where = self._where(_number_of(key))
+        await command("scancel", *where, "--state=PENDING", key, without=_QUIET)
+        await command("scancel", *where, "--signal=TERM", "--batch", key, without=_QUIET)
 
     async def cancel(self, keys: Sequence[str]) -> None:
         """Cancel jobs, whatever they do."""
-        await command("scancel", *dict.fromkeys(key.partition("_")[0] for key in keys))
+        numbers: dict[tuple[str, ...], dict[str, None]] = {}
+        for number in map(_number_of, keys):
+            numbers.setdefault(self._where(number), {})[number] = None
+        for where, those in numbers.items():
+            await command("scancel", *where, *those, without=_QUIET)
+
+    def _where(self, number: str) -> tuple[str, ...]:
+        """Return the arguments of scancel that say on which cluster a job is."""
+        cluster = self._clusters.get(number)
+        return () if cluster is None else (f"--clusters={cluster}",)
+
+
+def _number_of(key: str) -> str:
+    """Return the number of a job's array."""
+    return key.partition("_")[0]
