@@ -127,11 +127,12 @@ def share(items: Sequence[Any], *, star: bool) -> bool:
     seen: set[int] = set()
     kinds: dict[type, bool] = {}
     for _ in range(_LEVELS):
-        for cls in set(map(type, level)).difference(kinds):
+        met = set(map(type, level))
+        for cls in met.difference(kinds):
             kinds[cls] = _is_kind_constant(cls)
-        level = [value for value in level if not kinds[type(value)]]
-        if not level:
+        if all(kinds[cls] for cls in met):
             return False
+        level = [value for value in level if not kinds[type(value)]]
         numbers = set(map(id, level))
         if len(numbers) < len(level) or not numbers.isdisjoint(seen):
             level = _without_repeats(level, seen)
