@@ -56,5 +56,5 @@ SCRIPT = """
 
 @pytest.mark.linux
 def test_nothing_is_unpickled_in_a_peer_or_on_an_engines_thread(run):
-    code, out, err = run(SCRIPT).end()
+    code, out, err = run(SCRIPT).end(limit=50)
     assert (code, out) == (0, "[]\n"), err
