@@ -31,8 +31,10 @@ class Histogram:
     def add(self, seconds: float, times: int = 1) -> None:
         """Add the duration of one call, or of several."""
         self._counts[bisect_left(BOUNDS, seconds)] += times
-        self.min = min(self.min, seconds) if self.count else seconds
-        self.max = max(self.max, seconds)
+        if seconds > self.max:  # noqa: PLR1730  # `max` takes longer
+            self.max = seconds
+        if seconds < self.min or not self.count:
+            self.min = seconds
         self.count += times
         self.total += seconds * times
 

@@ -85,7 +85,7 @@ class Tally:
         weight = items
         if self.left < 0:
             weight = self._pause
-            if self._pause == 1 and self._measured >= _FIRST:
+            if weight == 1 and self._measured >= _FIRST:
                 self._pause = EVERY
             self.left = self._pause - 1
         self._measured += weight

@@ -101,14 +101,16 @@ class Outcomes:
                 call = scheduler.lanes.finish(worker.lane_place, number, seconds)
                 if call is None:
                     continue
-            tally = call.function.tally
-            if tally is None or call.count or call.function.lane:
+            function = call.function
+            tally = function.tally
+            if tally is None or call.count or function.lane:
                 _note(scheduler.tallies, call, payload)
-            else:
-                tally.total += call.cost
+            else:  # as `Tallies.returned`, with fewer steps
+                cost = call.cost
+                tally.total += cost
                 tally.left = left = tally.left - 1
-                if left < 0 or call.cost > LONG:
-                    scheduler.tallies.measure(call, call.cost, len(payload))
+                if left < 0 or cost > LONG:
+                    scheduler.tallies.measure(call, cost, len(payload))
             call.receiver.deliver(call, payload)
         if returns:
             worker.done += len(returns)
