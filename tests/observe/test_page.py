@@ -156,6 +156,19 @@ def test_a_stranger_finds_what_is_slow_stuck_large_and_refusing(visit):
         assert "lock.acquire()" in page.inner_text("pre >> nth=0")
 
 
+def test_what_is_like_everything_else_is_not_worth_a_look(visit):
+    found = snapshot(8)
+    for number, each in enumerate(found["workers"].values()):
+        each["memory"] = (100 + number) << 20
+    found["functions"]["train_model"]["run"]["count"] = 1
+    with served(lambda: found) as url:
+        page = visit(url)
+        page.wait_for_selector(".notes li")
+        notes = page.inner_text(".notes")
+        assert "uses the most memory" not in notes
+        assert "train_model is the slowest function: its only call took 2.40 s" in notes
+
+
 def test_a_long_task_is_not_stuck_before_it_is_known_what_is_usual(visit):
     found = snapshot(8)
     for figures in found["functions"].values():

@@ -2,7 +2,7 @@
 // The page of a pool.  `now` is the last snapshot; events bring it, and then what has changed in it.
 
 let now = null, previous = null, tab = "live", chosenWorker = null;
-const history_ = { rate: [], waiting: [] }, LENGTH = 240;
+const history_ = { at: [], rate: [], waiting: [] }, SHOWN = 120;  // seconds
 const $ = (id) => document.getElementById(id);
 
 // Make an element; texts are set as text, never as HTML.
@@ -52,10 +52,11 @@ function notes() {
   }
   for (const worker of all.filter((each) => each.lost).slice(-3)) found.push(["lost", `Worker ${worker.pid} was lost: ${worker.lost}`, "memory", "see workers"]);
   const slow = functions().filter((each) => each.run.count).sort((a, b) => b.run.p50 - a.run.p50)[0];
-  if (slow) found.push(["running", `${slow.name} is the slowest function: half of its ${count(slow.run.count)} calls take more than ${time(slow.run.p50)}.`, "functions", "see functions"]);
-  const sum = all.reduce((total, worker) => total + (worker.memory || 0), 0);
-  const large = all.filter((each) => each.memory).sort((a, b) => b.memory - a.memory)[0];
-  if (large) found.push(["waiting", `Worker ${large.pid} uses the most memory: ${bytes(large.memory)} of ${bytes(sum)}${large.task ? `, while it runs ${large.task}` : ""}.`, "memory", "see memory"]);
+  const taken = slow && (slow.run.count > 1 ? `half of its ${count(slow.run.count)} calls take more than` : "its only call took");
+  if (slow) found.push(["running", `${slow.name} is the slowest function: ${taken} ${time(slow.run.p50)}.`, "functions", "see functions"]);
+  const known = all.filter((each) => each.memory).sort((a, b) => b.memory - a.memory), large = known[0];
+  const sum = known.reduce((total, worker) => total + worker.memory, 0);
+  if (large && large.memory * known.length > 1.5 * sum) found.push(["waiting", `Worker ${large.pid} uses the most memory: ${bytes(large.memory)} of ${bytes(sum)}${large.task ? `, while it runs ${large.task}` : ""}.`, "memory", "see memory"]);
   return found;
 }
 
@@ -90,7 +91,7 @@ const VIEWS = {
     return () => {
       for (const [key, element] of Object.entries(tiles)) text(element, count(key === "waiting" ? waiting(now) : now.tasks[key]));
       text(title.rate, `Tasks a second: ${rate(history_.rate.at(-1) || 0)}`); text(title.waiting, `Waiting tasks: ${count(waiting(now))}`);
-      chart(charts.rate, history_.rate, "done"); chart(charts.waiting, history_.waiting, "waiting");
+      chart(charts.rate, history_.at, history_.rate, "done"); chart(charts.waiting, history_.at, history_.waiting, "waiting");
       const found = notes(), saying = JSON.stringify(found);
       if (saying !== said && !list.contains(document.activeElement)) {
         said = saying;
@@ -260,7 +261,7 @@ function plot(run, most) {
   return svg;
 }
 
-function chart(canvas, values, colour) {
+function chart(canvas, times, values, colour) {
   const width = canvas.clientWidth, height = canvas.clientHeight, scale = devicePixelRatio || 1;
   if (!width) return;
   if (canvas.width !== Math.round(width * scale)) { canvas.width = Math.round(width * scale); canvas.height = Math.round(height * scale); }
@@ -269,10 +270,12 @@ function chart(canvas, values, colour) {
   pen.fillStyle = css.getPropertyValue("--line").trim(); pen.fillRect(0, height - 1, width, 1);
   pen.fillStyle = css.getPropertyValue("--soft").trim(); pen.font = `11px ${css.fontFamily}`; pen.textBaseline = "top";
   pen.fillText(most >= 10 ? count(most) : most.toFixed(1), 0, 0);
-  const step = width / (LENGTH - 1), left = width - (values.length - 1) * step, y = (value) => height - 2 - ((height - 18) * value) / most;
+  pen.textAlign = "right"; pen.fillText(`last ${time(SHOWN)}`, width, 0); pen.textAlign = "left";
+  if (!values.length) return;
+  const x = (at) => width - ((times.at(-1) - at) / SHOWN) * width, y = (value) => height - 2 - ((height - 18) * value) / most;
   pen.strokeStyle = pen.fillStyle = css.getPropertyValue(`--${colour}`).trim(); pen.lineWidth = 1.6; pen.beginPath();
-  values.forEach((value, index) => pen.lineTo(left + index * step, y(value)));
-  pen.stroke(); pen.lineTo(width, height - 1); pen.lineTo(left, height - 1); pen.globalAlpha = 0.15; pen.fill(); pen.globalAlpha = 1;
+  values.forEach((value, index) => pen.lineTo(x(times[index]), y(value)));
+  pen.stroke(); pen.lineTo(width, height - 1); pen.lineTo(x(times[0]), height - 1); pen.globalAlpha = 0.15; pen.fill(); pen.globalAlpha = 1;
 }
 
 // -- the timeline, from what is seen in snapshots --------------------------------------------------------------------
@@ -341,8 +344,8 @@ function take(next) {
   if (previous) {
     const passed = next.pool.now - previous.at;
     if (passed < 0.2) { now = next; return; }
-    history_.rate.push(Math.max(0, (ended(next) - previous.ended) / passed)); history_.waiting.push(waiting(next));
-    for (const values of Object.values(history_)) if (values.length > LENGTH) values.shift();
+    history_.at.push(next.pool.now); history_.rate.push(Math.max(0, (ended(next) - previous.ended) / passed)); history_.waiting.push(waiting(next));
+    while (history_.at[0] < next.pool.now - SHOWN) for (const values of Object.values(history_)) values.shift();
   }
   const first = now === null;
   now = next; previous = { at: next.pool.now, ended: ended(next) };
