@@ -1,5 +1,6 @@
 """The actors of one engine: where they are made, which calls are sent; and thousands of seeded histories."""
 
+import os
 import random
 
 import pytest
@@ -372,7 +373,7 @@ def test_actors_keep_their_guarantees_in_every_history():
 
 @pytest.mark.slow
 def test_actors_keep_their_guarantees_in_thousands_of_histories():
-    for seed in range(400, 10_000):
+    for seed in range(400, int(os.environ.get("WOOLEXEC_SEEDS", "3000"))):
         assert violation(seed) is None
 
 
@@ -391,10 +392,11 @@ def test_histories_show_a_flaw(monkeypatch, flaw):
         from woolexec.core.actor import ActorQueue
 
         monkeypatch.setattr(ActorQueue, "add", lambda self, call: self._line.appendleft(call))
-    found = 0
-    for seed in range(300):
-        try:
-            found += violation(seed) is not None
-        except Exception:  # the flaw may make it do anything
-            found += 1
-    assert found
+    assert any(map(goes_wrong, range(300)))
+
+
+def goes_wrong(seed):
+    try:
+        return violation(seed) is not None
+    except Exception:  # a flaw may make it do anything
+        return True
