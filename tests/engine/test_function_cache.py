@@ -1,5 +1,7 @@
 import functools
+import logging
 import os
+import sys
 
 import pytest
 
@@ -81,6 +83,44 @@ def test_changed_global_is_seen_by_the_next_task(interned):
 
     assert before(1) == 2
     assert loads(functions.get(fn).payload)(1) == 3
+
+
+@pytest.mark.parametrize("name", ["__console__", "__main__", "os", None])
+def test_changed_global_of_any_namespace_is_seen(interned, name):
+    functions, namespace = Functions(interned), {"K": 1, "L": []} | ({} if name is None else {"__name__": name})
+    exec("def f(): return K, len(L)\ndef g(): return K", namespace)
+    assert loads(functions.get(namespace["g"]).payload)() == 1
+    assert loads(functions.get(namespace["f"]).payload)() == (1, 0)
+
+    namespace["K"] = 2
+    namespace["L"].append(0)
+
+    assert loads(functions.get(namespace["g"]).payload)() == 2
+    assert loads(functions.get(namespace["f"]).payload)() == (2, 1)
+
+
+def test_changed_global_of_an_importable_module_is_seen_by_what_is_defined_in_its_functions(interned, monkeypatch):
+    functions, fn = Functions(interned), make_reader()
+    before = loads(functions.get(fn).payload)()
+    monkeypatch.setattr(sys.modules[__name__], "SETTING", 5)
+
+    assert (before, loads(functions.get(fn).payload)()) == (1, 5)
+
+
+def make_reader():
+    def read():
+        return SETTING
+
+    return read
+
+
+def test_logger_among_the_globals_changes_nothing(interned):
+    functions = Functions(interned)
+    fn = defined("def f(): return log.name", log=logging.getLogger("some.name"))
+
+    assert functions.get(fn) is functions.get(fn)
+    assert interned.asked == 1
+    assert loads(functions.get(fn).payload)() == "some.name"
 
 
 def test_global_that_appears_later_is_seen(interned):

@@ -100,6 +100,20 @@ def test_changed_function_is_seen_also_where_another_one_calls_it(main, worker):
     assert worker.take(main.outer)() == 2
 
 
+@pytest.mark.parametrize("change", ["namespace.update(y=2)", "y.append(0)"], ids=["other", "changed"])
+def test_changed_global_of_a_namespace_that_is_no_module_is_seen_where_a_function_of_the_program_uses_it(
+    main, worker, change
+):
+    namespace = {"__name__": "console", "y": []}
+    exec("def h(): return str(y)\nclass K:\n    def m(self): return str(y)\n", namespace)
+    main.define("def f(): return h(), K().m()", h=namespace["h"], K=namespace["K"])
+    before = worker.take(main.f)()
+    exec(change, {"namespace": namespace, "y": namespace["y"]})
+
+    assert before == ("[]", "[]")
+    assert worker.take(main.f)() == (str(namespace["y"]),) * 2
+
+
 def test_values_share_parts_as_they_do_here(main, worker):
     main.define(
         "config = {'a': 1}\napp = {'config': config}\ndef change():\n    app['config']['a'] += 1\n    return config"

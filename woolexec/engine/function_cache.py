@@ -209,8 +209,8 @@ class _References:
                 return False
             self._snapshots.append(snapshot)
             for part in snapshot.functions:
-                if space_of(part.__globals__) is None:
-                    continue
+                if space_of(part.__globals__) is None and is_named(part):
+                    continue  # it is pickled by name, and what it names is not
                 for name in _names(part.__code__):
                     value = part.__globals__.get(name, _MISSING)
                     self._globals.append((part.__globals__, name, value))

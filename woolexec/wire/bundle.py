@@ -25,11 +25,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import _lru_cache_wrapper
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from woolexec.core.recent import Recent
 from woolexec.wire import by_value, modules
-from woolexec.wire.bundled_globals import NAMED, Group, Large, has_identity, names_in, own_name, space_of_definition
+from woolexec.wire.bundled_globals import (
+    NAMED,
+    Group,
+    Known,
+    Large,
+    copied_in,
+    has_identity,
+    may_be_kept,
+    names_in,
+    own_name,
+    space_of_definition,
+)
 from woolexec.wire.by_value_pickler import Pickler
 from woolexec.wire.inputs import is_future_class, reduce_future
 from woolexec.wire.main_module import global_of, unbundle
@@ -54,25 +65,8 @@ class _Circle(BaseException):
         self.keys = keys
 
 
-class _Known(NamedTuple):
-    """The cached pickle of a function or class, valid as long as its parts are the same objects."""
-
-    key: Key
-    snapshot: Snapshot
-    group: Group
-    names: list[tuple[tuple[str, Key], dict[str, Any]]]
-    """The globals that its functions name, each with the function that names it, and their namespaces."""
-    referred: list[tuple[Key, Any, dict[str, Any]]]
-    """The globals that its pickle refers to, and the namespaces that contained them."""
-
-    def is_good(self) -> bool:
-        """Return whether pickling it again would give the same result."""
-        return self.snapshot.is_same() and all(
-            namespace.get(key[1]) is value for key, value, namespace in self.referred
-        )
-
-
-_known: Recent[Any, _Known] = Recent(_CACHE_LIMIT)
+_known: Recent[Any, Known] = Recent(_CACHE_LIMIT)
+"""The pickles of functions and classes."""
 
 _warned: set[Key] = set()
 
@@ -242,18 +236,20 @@ class _Bundler:
         known = _known.get(defined) if is_definition(defined) else None
         if known is None or known.key != keys[0] or not known.is_good():
             snapshot = Snapshot.of(defined)
+            copied: list[Any] = []
             for fn in [] if snapshot is None else snapshot.functions:
                 self.add_space_of(fn)
+                copied += copied_in(fn)
             before = len(self.inputs or ())
             group = self._pickle_values(owner, keys, values)
             if len(self.inputs or ()) > before:  # each call has values of its own for its numbers
                 group.digest = os.urandom(16)
                 return group
             self._sign(owner, group)
-            if snapshot is not None:
+            if snapshot is not None and may_be_kept(copied):
                 names = [each for fn in snapshot.functions for each in names_in(fn)]
                 referred = [(key, value, self._spaces[key[0]]) for key, value in group.referred]
-                _known.add(defined, _Known(keys[0], snapshot, group, names, referred))
+                _known.add(defined, Known(keys[0], snapshot, group, names, referred, copied))
             return group
         for key, _, namespace in known.referred:
             self.add_space(key[0], namespace)

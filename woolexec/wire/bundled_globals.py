@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from woolexec.platform.ipc import map_shared
 from woolexec.wire.by_value_pickler import named_in
-from woolexec.wire.modules import comes_by_value, space_of
+from woolexec.wire.modules import comes_by_value, is_named, space_of
 from woolexec.wire.payload import File, Parts, offsets_of, store
+from woolexec.wire.unchanging import Snapshot, is_constant
 
 if TYPE_CHECKING:
     from woolexec.wire.main_module import Key
@@ -95,6 +96,50 @@ class Large:
             self._map.find(part, start, start + size) == start
             for part, start, size in zip(parts, self._offsets, extent, strict=True)
             if size
+        )
+
+
+MISSING = object()
+
+
+def copied_in(fn: FunctionType) -> list[tuple[dict[str, Any], str, Any]]:
+    """
+    Return the globals whose values are part of a function's own pickle, each with its namespace and its value.
+
+    They are those of a function that travels by value, while its namespace does not.
+    """
+    if space_of(fn.__globals__) is not None or is_named(fn):
+        return []
+    return [(fn.__globals__, name, fn.__globals__.get(name, MISSING)) for name in named_in(fn.__code__)]
+
+
+def may_be_kept(copied: list[tuple[dict[str, Any], str, Any]]) -> bool:
+    """Return whether such globals can change only by being replaced."""
+    return all(
+        value is MISSING or is_constant(value) or (type(value) is FunctionType and is_named(value))
+        for _, _, value in copied
+    )
+
+
+class Known(NamedTuple):
+    """The cached pickle of a function or class, valid as long as its parts are the same objects."""
+
+    key: Key
+    snapshot: Snapshot
+    group: Group
+    names: list[tuple[tuple[str, Key], dict[str, Any]]]
+    """The globals that its functions name, each with the function that names it, and their namespaces."""
+    referred: list[tuple[Key, Any, dict[str, Any]]]
+    """The globals that its pickle refers to, and the namespaces that contained them."""
+    copied: list[tuple[dict[str, Any], str, Any]]
+    """The globals whose values are part of its pickle: see `copied_in`."""
+
+    def is_good(self) -> bool:
+        """Return whether pickling it again would give the same result."""
+        return (
+            self.snapshot.is_same()
+            and all(namespace.get(key[1]) is value for key, value, namespace in self.referred)
+            and all(namespace.get(name, MISSING) is value for namespace, name, value in self.copied)
         )
 
 

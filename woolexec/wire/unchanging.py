@@ -25,7 +25,7 @@ from types import (
 )
 
 from woolexec.wire.atoms import SAFE
-from woolexec.wire.modules import comes_by_value, travels
+from woolexec.wire.modules import is_named, travels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,11 +92,17 @@ def is_constant(value: object) -> bool:
         return _comes_by_name(value)
     if cls is ModuleType:
         return not travels(value)
+    if cls.__module__ == "logging":
+        return cls.__name__ in ("Logger", "RootLogger")  # they are pickled by name
     return cls in _CONSTANTS or _is_member(cls) or cls.__module__ == "dataclasses"  # its markers
 
 
 def _comes_by_name(cls: Any) -> bool:
-    return not comes_by_value(cls.__module__) and "<locals>" not in cls.__qualname__
+    return not cls.__flags__ & _HEAP_TYPE or is_named(cls)
+
+
+_HEAP_TYPE = 1 << 9
+"""The flag Py_TPFLAGS_HEAPTYPE: without it, the interpreter has defined the class."""
 
 
 def _is_member(cls: Any) -> bool:
