@@ -45,7 +45,7 @@ class Color(enum.Enum):
         functools.partial(functools.partial(max, 1), (1, [])),
         functools.partial(Counter().add, 1),
     ],
-    ids=str,
+    ids=range(8),
 )
 def test_callable_with_something_that_a_call_may_change_has_state(fn):
     assert has_state(fn)
@@ -69,7 +69,7 @@ def test_callable_with_something_that_a_call_may_change_has_state(fn):
         functools.partial(max, 1, (2, "x"), key=abs),
         functools.partial(operator.methodcaller("upper"), Color.RED),
     ],
-    ids=str,
+    ids=range(14),
 )
 def test_function_or_class_or_what_is_bound_to_constants_has_none(fn):
     assert not has_state(fn)
