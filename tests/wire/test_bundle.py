@@ -93,6 +93,14 @@ def test_global_that_a_task_has_changed_stays_until_the_caller_changes_it(main, 
     assert worker.take(main.get)() == ("caller", 2)
 
 
+def test_class_is_the_same_when_its_first_instance_has_been_pickled(main):
+    main.define("class Only: pass\nOnly.kept = [Only()]\ndef f(): return Only\n")
+
+    first, second = (dumps(main.f, is_function=True) for _ in range(2))
+
+    assert first == second  # a worker takes a class that is another one again, and its only instance with it
+
+
 def test_changed_function_is_seen_also_where_another_one_calls_it(main, worker):
     main.define("def inner(): return 1\ndef outer(): return inner()")
     assert worker.take(main.outer)() == 1

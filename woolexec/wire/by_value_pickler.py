@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _METHODS = (property, classmethod, staticmethod)
 
+_SLOT_NAMES = "__slotnames__"
+"""An attribute that `copyreg` sets when it pickles the first instance: a class would not be the same after that."""
+
 _MET = 16
 """Number of objects that a pickler remembers, of those that it met last."""
 
@@ -183,6 +186,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         reduced = reduced or self._reduce_defined(cls)
         sent(cls)
         make, arguments, state = reduced[:3]
+        state[0].pop(_SLOT_NAMES, None)
         if len(arguments) == 6:  # not an Enum
             make = classes.make_class
             names = arguments[3]
