@@ -185,3 +185,46 @@ def test_maps_of_plain_functions_and_of_coroutines_at_once_keep_their_own_items(
         tripled = pool.map(treble, range(3000))
         for n, (two, three) in enumerate(zip(plain, tripled, strict=True)):
             assert (two, three) == (2 * n, 3 * n)
+
+
+class Counter:
+    """An object whose methods change it."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, n):
+        self.count += 1
+        return self.count
+
+
+def append(n, kept):
+    kept.append(n)
+    return len(kept)
+
+
+@pytest.mark.parametrize("initializer", [None, prepare])
+def test_each_call_at_a_peer_has_its_own_copy_of_the_state_of_its_callable_and_of_its_arguments(
+    peer, tmp_path, initializer
+):
+    initargs = () if initializer is None else (tmp_path / "notes", "ready")
+    with with_initializer(peer, initializer=initializer, initargs=initargs) as pool:
+        futures = [pool.submit(Counter().add, n) for n in range(20)]
+
+        assert [future.result(PATIENCE) for future in futures] == [1] * 20
+        assert list(pool.map(Counter().add, range(20), timeout=PATIENCE)) == [1] * 20
+        assert list(pool.map(append, range(20), [[]] * 20, timeout=PATIENCE)) == [1] * 20
+
+
+def test_item_of_a_map_is_started_again_at_a_peer_after_the_exceptions_of_retry_on(peer, tmp_path):
+    with joined(peer) as pool:
+        view = pool.with_options(retries=1, retry_on=FileNotFoundError)
+        assert list(view.map(touch_or_fail, [tmp_path / str(n) for n in range(20)])) == list(range(20))
+
+
+def touch_or_fail(path):
+    try:
+        path.read_bytes()
+    finally:
+        path.touch()
+    return int(path.name)
