@@ -53,6 +53,10 @@ def written(outbox, count):
     return asyncio.run(main())
 
 
+def weighed(number, array):
+    return number, int(array.sum())
+
+
 def held_up(monkeypatch):
     """Let large payloads wait, with empty parts on the way, until the event is set."""
     go, take = threading.Event(), outbox_module._Parts.take
@@ -301,6 +305,34 @@ pool.kill_workers()
 pool.shutdown()
 print("shut")
 """
+
+
+@pytest.mark.usefixtures("apart")
+def test_large_chunks_of_maps_travel_in_parts(peer, monkeypatch):
+    cuts = []
+    monkeypatch.setattr(outbox_module, "cut", cuts.append)
+    with joined(peer) as pool:
+        arrays = [np.full(300_000, n) for n in range(8)]
+        assert list(pool.map(np.sum, arrays, chunksize=4)) == [300_000 * n for n in range(8)]
+    assert cuts == []
+
+
+@pytest.mark.usefixtures("apart")
+def test_spans_of_maps_are_not_mixed_up_while_chunks_are_on_the_way(monkeypatch):
+    """Each refers to the last chunk, and to a function whose slot is used by others meanwhile."""
+    with Peer(1, credentials=CREDENTIALS) as peer, joined(peer) as pool:
+        assert pool.submit(abs, -1).result(PATIENCE) == 1
+        (link,) = pool._peers.links
+        go = held_up(monkeypatch)
+        numbers = [np.full(100_000, n) for n in range(12)]
+        maps = [pool.map(partial(weighed, n), numbers, chunksize=6) for n in range(3)]
+        small = pool.map(partial(weighed, 7), [np.full(2, 5), np.full(2, 6)], chunksize=2)
+        eventually(lambda: link._outbox._behind)
+        others = [pool.submit(partial(divmod, n), 7) for n in range(200)]
+        go.set()
+        assert [list(each) for each in maps] == [[(n, 100_000 * k) for k in range(12)] for n in range(3)]
+        assert list(small) == [(7, 10), (7, 12)]
+        assert [future.result(PATIENCE) for future in others] == [divmod(n, 7) for n in range(200)]
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:{}/socket"])

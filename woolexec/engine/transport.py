@@ -125,7 +125,7 @@ class Transport:
             # One that refers to values is sent whole each time: a target that remembers it would keep these alive.
             self.has_sent.chunks[in_lane] = None if call.payload.__class__ is WithValues else call.chunk.mark
         if frame.again:
-            self.send(encode(frame))
+            self._send_again(frame)
             return
         payload = call.payload
         if payload.__class__ is WithValues:
@@ -135,6 +135,10 @@ class Transport:
 
     def _say_more(self, frame: Start, call: Call) -> None:
         """Add fields that only some places need."""
+
+    def _send_again(self, frame: Start) -> None:
+        """Send a span of the chunk that was sent last."""
+        self.send(encode(frame))
 
     def _slot(self, function: Function) -> int:
         """Return the slot in which the target has this function; send the function first if it does not have it."""

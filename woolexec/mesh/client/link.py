@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from woolexec import errors
-from woolexec.core.call import LIFE, Call, Function
+from woolexec.core.call import LIFE, MAIN, Call, Function
 from woolexec.core.candidate import Candidate
 from woolexec.core.offer import Offer
 from woolexec.core.remote_place import RemoteLane
@@ -73,6 +73,7 @@ class Link(LinkValues):
     __slots__ = (
         "_address",
         "_arriving",
+        "_chunk_lines",
         "_code",
         "_host",
         "_leaving",
@@ -114,6 +115,7 @@ class Link(LinkValues):
         packing = Packing(compression, welcome.compression)
         self._outbox, self._arriving = Outbox(engine.links.due, packing=packing), Arriving(offered=compression)
         self._code = SentCode(code, setup, engine.links.settings, self._outbox)
+        self._chunk_lines = [0, 0]  # of the last chunk of plain calls, and of calls in a lane: see `_line_of`
         self._stream: Any = None
         self.is_dead = self._leaving = False
         self._taking_back = TakingBack(engine.links, _close_if_done)
@@ -228,16 +230,28 @@ class Link(LinkValues):
 
     def _send_payload(self, frame: Start, payload: bytes | File | Parts) -> None:
         number = frame.call[0]
+        line = self._line_of(frame) if frame.count else number
         large = payload if isinstance(payload, File | Parts) and len(payload) >= LARGE else None
-        if large is not None and self._outbox.hand_over(number, frame, large):
-            return
-        if large is not None and not frame.count:  # spans of a chunk must stay in order
-            frame.function = _LAST_SLOT  # its own slot may be reused before it is sent
-            define = self._code.definition(_LAST_SLOT, self.place_of(number).outstanding[number].function)
-            self._outbox.put_parts(number, frame, large, define)
-            return
-        attach(frame, payload, files=False)
-        self.send(encode(frame))
+        if large is None:
+            attach(frame, payload, files=False)
+            _put_start(self, frame, line)
+        elif self._outbox.is_busy(line) or not self._outbox.hand_over(number, frame, large):
+            self._outbox.put_parts(number, frame, large, self._own_definition(frame), line)
+
+    def _send_again(self, frame: Start) -> None:
+        _put_start(self, frame, self._line_of(frame))
+
+    def _line_of(self, frame: Start) -> int:
+        """Return the line of a span: that of the last chunk, while that is being sent; each refers to the last one."""
+        in_lane = frame.lane > MAIN
+        if not self._outbox.is_busy(self._chunk_lines[in_lane]):
+            self._chunk_lines[in_lane] = frame.call[0]
+        return self._chunk_lines[in_lane]
+
+    def _own_definition(self, frame: Start) -> bytes:
+        """Have a call that is sent later define its function itself: by then its slot may have been used again."""
+        number, frame.function = frame.call[0], _LAST_SLOT
+        return self._code.definition(_LAST_SLOT, self.place_of(number).outstanding[number].function)
 
     # -- receiving ----------------------------------------------------------------------------------------------
 
@@ -321,7 +335,9 @@ class Link(LinkValues):
     def withdraw(self, call: Call) -> bool:
         """Queue a call again whose large payload has not been sent completely; return False if the call was sent."""
         place = call.place
-        if place is None or call.pin or place.has_started(call) or not self._outbox.withdraw(call.number):
+        if place is None or call.pin or call.chunk is not None or place.has_started(call):
+            return False  # other spans may be behind the payload of a chunk
+        if not self._outbox.withdraw(call.number):
             return False
         self._links.withdraw(place, call)
         self.recalling += 1
@@ -339,6 +355,11 @@ def _lost(address: str, host: str, why: str, call: Call) -> errors.WorkerLostErr
     error = kind(f"the link to {address} broke while {call.name} was outstanding: {why}")
     error.task, error.host, error.attempts = call.name, host, call.attempts
     return error
+
+
+def _put_start(link: Link, frame: Start, line: int) -> None:
+    define = link._own_definition(frame) if link._outbox.is_busy(line) else b""
+    link._outbox.put(define + encode(frame), line)
 
 
 def _close_if_done(link: Link) -> None:

@@ -170,6 +170,10 @@ class Outbox:
             self._apart += len(item)
         self._due.add(self)
 
+    def is_busy(self, line: Hashable) -> bool:
+        """Return whether large payloads of a line, or frames behind them, have not been sent."""
+        return line in self._behind
+
     def hand_over(self, call: int, frame: Message, payload: File | Parts, line: Hashable | None = None) -> bool:
         """Queue a frame whose payload is handed over by fd passing; return False if that is not possible."""
         number = self.passage.give(payload) if self.passage is not None and isinstance(payload, File) else 0
