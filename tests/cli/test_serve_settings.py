@@ -13,6 +13,7 @@ from woolexec.cli.serve_settings import SETTINGS
     [
         ["--resource", "gpu=many"],
         ["--resource", "gpu"],
+        ["--resource", "gpu=0.5"],
         ["--allow", "abs"],
         ["--allow", "os:system; true"],
         ["--peers", "nfs://x"],
@@ -30,6 +31,13 @@ from woolexec.cli.serve_settings import SETTINGS
 def test_setting_that_makes_no_sense_is_refused(setting, capsys):
     assert cli.main(["serve", *setting]) == 2
     assert "woolexec serve: " in capsys.readouterr().err
+
+
+def test_gpus_that_this_process_does_not_see_are_said_in_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert cli.main(["serve", "--resource", "gpu=2"]) == 2
+    said = "woolexec serve: resources: gpu=2, but CUDA_VISIBLE_DEVICES=0 leaves this process 1\n"
+    assert capsys.readouterr().err == said
 
 
 FILES = ["token-file", "tls-ca", "tls-cert", "tls-key", "tls-revoked", "audit"]
