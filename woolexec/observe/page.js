@@ -270,7 +270,7 @@ function chart(canvas, times, values, colour) {
   pen.fillStyle = css.getPropertyValue("--line").trim(); pen.fillRect(0, height - 1, width, 1);
   pen.fillStyle = css.getPropertyValue("--soft").trim(); pen.font = `11px ${css.fontFamily}`; pen.textBaseline = "top";
   pen.fillText(most >= 10 ? count(most) : most.toFixed(1), 0, 0);
-  pen.textAlign = "right"; pen.fillText(`last ${time(SHOWN)}`, width, 0); pen.textAlign = "left";
+  pen.textAlign = "right"; pen.fillText(`last ${SHOWN / 60} min`, width, 0); pen.textAlign = "left";
   if (!values.length) return;
   const x = (at) => width - ((times.at(-1) - at) / SHOWN) * width, y = (value) => height - 2 - ((height - 18) * value) / most;
   pen.strokeStyle = pen.fillStyle = css.getPropertyValue(`--${colour}`).trim(); pen.lineWidth = 1.6; pen.beginPath();
