@@ -58,6 +58,18 @@ FIRST = (
     "tests/faults/test_signals.py",
     "tests/cli/test_demo.py",
     "tests/discovery/test_ssh.py",
+    "tests/bench/test_bench.py",
+    "tests/chaos/test_chaos.py",
+    "tests/chaos/test_leftovers.py",
+    "tests/faults/test_timeouts.py",
+    "tests/faults/test_worker_death.py",
+    "tests/graphs/test_submitting.py",
+    "tests/integrations/test_joblib_backend.py",
+    "tests/launchers/",
+    "tests/mesh/test_floods.py",
+    "tests/mesh/test_neighbours.py",
+    "tests/mesh/test_sshd.py",
+    "tests/test_mpi.py",
 )
 
 # What `make test` leaves out although hardly a test of it is long: together it takes a quarter of the processor time.
@@ -95,6 +107,31 @@ LATER = (
     "tests/mesh/test_supervision.py",
     "tests/mesh/test_value_faults.py",
     "tests/test_conftest.py",
+)
+
+# What depends neither on the version of Python nor on a dependency: simulations, documents, the tests' own tools.
+ONCE = (
+    "tests/bench/",
+    "tests/chaos/",
+    "tests/core/test_actors.py",
+    "tests/core/test_devices.py",
+    "tests/core/test_lane_simulation.py",
+    "tests/core/test_simulation.py",
+    "tests/docs/test_cloud_page.py",
+    "tests/docs/test_container.py",
+    "tests/docs/test_contributing_page.py",
+    "tests/docs/test_design_page.py",
+    "tests/docs/test_faults_page.py",
+    "tests/docs/test_grafana.py",
+    "tests/docs/test_manifests.py",
+    "tests/docs/test_promise_tables.py",
+    "tests/docs/test_threads.py",
+    "tests/engine/test_lineage.py",
+    "tests/sim/",
+    "tests/test_layers.py",
+    "tests/test_mutate.py",
+    "tests/test_packaging.py",
+    "tests/test_release.py",
 )
 
 # Number of combinations of a `matrix` test that are tried without the slow tests.
@@ -187,6 +224,8 @@ def _thin_out(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.nodeid.startswith(VERSIONS):
             item.add_marker(pytest.mark.versions)
+        if item.nodeid.startswith(ONCE):
+            item.add_marker(pytest.mark.once)
         if item.get_closest_marker("matrix"):
             tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for name, combinations in tests.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FIRST
+from tests.conftest import FIRST, LATER, ONCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -120,8 +120,9 @@ def test_alone(): pass
     assert outcome in run_pytest(tmp_path, source, *arguments).stdout
 
 
-def test_files_that_are_begun_first_exist():
-    assert [name for name in FIRST if not (ROOT / name).exists()] == []
+@pytest.mark.parametrize("names", [FIRST, LATER, ONCE], ids=["first", "later", "once"])
+def test_files_with_a_place_of_their_own_exist(names):
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 def test_tests_run_with_the_usual_number_of_descriptors(tmp_path):
