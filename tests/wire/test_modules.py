@@ -12,7 +12,7 @@ from woolexec.wire.modules import MAIN, comes_by_value, look, space_of
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Look at all modules again; forget those of the test."""
-    monkeypatch.setattr(modules, "_looked_at", 0)
+    monkeypatch.setattr(modules, "_looked_at", (0, ""))
     monkeypatch.setattr(modules, "_importable", {})
     monkeypatch.setattr(modules, "by_path", {})
     before = dict(sys.modules)
@@ -50,6 +50,16 @@ def make(name, source="def fn(): pass\n"):
     module = sys.modules[name] = types.ModuleType(name)
     exec(source, vars(module))
     return module
+
+
+def test_module_that_takes_the_place_of_one_that_is_gone_is_looked_at(tmp_path):
+    load(write(tmp_path, "first_x.py"), "first_x")
+    look()
+    del sys.modules["first_x"]
+    load(write(tmp_path, "second_x.py"), "second_x")
+    look()
+
+    assert comes_by_value("second_x")
 
 
 def test_module_that_was_made_by_hand_comes_by_value():
@@ -204,7 +214,7 @@ def test_module_of_a_loader_of_the_program_comes_by_value(monkeypatch):
     assert not comes_by_value("found_x")  # a worker has this finder's class
 
     monkeypatch.setattr(Finder, "__module__", MAIN)
-    monkeypatch.setattr(modules, "_looked_at", 0)
+    monkeypatch.setattr(modules, "_looked_at", (0, ""))
     monkeypatch.setattr(modules, "_importable", {})
     look()
     assert comes_by_value("found_x")

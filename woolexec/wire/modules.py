@@ -17,7 +17,7 @@ _MAINS = (MAIN, "__mp_main__")
 
 _MARK = "__woolexec_namespace__"
 
-_looked_at = 0
+_looked_at = (0, "")
 _importable: dict[str, tuple[ModuleType, bool]] = {}
 by_path: dict[str, bytes] = {}
 """Modules that were made by hand, or loaded by path, from directories that are not on the import path, with the
@@ -64,9 +64,11 @@ def is_named(obj: Any) -> bool:
 def look() -> None:
     """Check the modules that were loaded since the last call."""
     global _looked_at  # a cache: this is called for every pickle
-    if len(sys.modules) == _looked_at:
+    # Not the number alone: one may have gone when another came.
+    now = len(sys.modules), next(reversed(sys.modules), "")
+    if now == _looked_at:
         return
-    _looked_at = len(sys.modules)
+    _looked_at = now
     roots = _roots()
     for name, module in list(sys.modules.items()):
         known = _importable.get(name)
